@@ -1,0 +1,2 @@
+//! `narrowsctl`: parse, ask, print.
+fn main() {}

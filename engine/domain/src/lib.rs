@@ -1,0 +1,1 @@
+//! Policies, lifecycles and replication states: pure logic.

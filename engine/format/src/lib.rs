@@ -1,0 +1,14 @@
+//! Bytes on disk, and the identities that everything else shares.
+//!
+//! Guarantees: no I/O, no clock, no unsafe, no panic on input. Each structure has one `.rs` with the
+//! code and one `.md` beside it with the specification.
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::panic)]
+
+pub mod ids;
+pub mod node;
+pub mod record;
+
+pub use ids::{
+    ClientId, ContainerId, DomainId, Fingerprint, ImageId, Location, PoolId, Sequence, Slot, Tag, Timestamp,
+};

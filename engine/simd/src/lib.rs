@@ -1,0 +1,1 @@
+//! Hot loops: boundary search and fingerprints.

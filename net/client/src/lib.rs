@@ -1,0 +1,1 @@
+//! A backup client: walk, read, build, send; restore.

@@ -1,0 +1,1 @@
+//! The missing-segment protocol: source and target.

@@ -1,0 +1,1 @@
+//! narrowsd: listeners, API, control plane, composition.

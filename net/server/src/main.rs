@@ -1,0 +1,2 @@
+//! `narrowsd`: the server.
+fn main() {}

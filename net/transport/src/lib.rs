@@ -1,0 +1,1 @@
+//! Sessions: TLS, credit, connections.

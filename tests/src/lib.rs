@@ -1,0 +1,1 @@
+//! Whole-system tests: sim, golden, live, e2e, tidy.
