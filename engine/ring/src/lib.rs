@@ -3,4 +3,5 @@
 //! [`world`] is the seam: pool and net code know its traits and nothing below them.
 
 pub mod buffer;
+pub mod sim;
 pub mod world;

@@ -33,7 +33,7 @@ pub struct World {
     pub arena: Arena,
 }
 
-/// How a file is opened. Always O_DIRECT where the file system can (buffered by a switch otherwise).
+/// How a file is opened. Always `O_DIRECT` where the file system can (buffered by a switch otherwise).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// Existing file, reading only.
