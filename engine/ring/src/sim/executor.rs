@@ -168,18 +168,15 @@ impl Executor {
         };
         let waker = Waker::from(Arc::new(TaskWaker { id, woken: self.woken.clone() }));
         let outcome = future.as_mut().poll(&mut Context::from_waker(&waker));
-        match outcome {
-            Poll::Ready(()) => {
-                drop(future);
-                self.cancel(id);
-            }
-            Poll::Pending => {
-                // Gone from the table: it was cancelled while it ran, and is dropped at the end.
-                let mut future = Some(future);
-                if let Some(slot) = self.tasks.borrow_mut().get_mut(&id) {
-                    slot.future = future.take();
-                }
-            }
+        if outcome.is_ready() {
+            drop(future);
+            self.cancel(id);
+            return;
+        }
+        // Gone from the table: it was cancelled while it ran, and is dropped at the end.
+        let mut future = Some(future);
+        if let Some(slot) = self.tasks.borrow_mut().get_mut(&id) {
+            slot.future = future.take();
         }
     }
 }
