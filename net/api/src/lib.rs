@@ -1,1 +1,27 @@
-//! Types of the HTTP API.
+//! Types of the HTTP API, shared by `narrowsd`, `narrowsctl` and anybody's program.
+//!
+//! Guarantees: plain data with serde; unknown fields in answers are ignored by readers, so that a newer
+//! server may say more. No I/O, no clock. What a field means to the lifecycle is said in the domain
+//! specification; here stand shapes and units only.
+//!
+//! All requests go over HTTPS. The principal is the client certificate, or the administrator's token in
+//! `Authorization: Bearer`. Errors have the body [`ApiError`].
+#![forbid(unsafe_code)]
+
+pub mod backups;
+pub mod clients;
+pub mod context;
+pub mod domains;
+pub mod error;
+pub mod images;
+pub mod invitation;
+pub mod jobs;
+pub mod limits;
+pub mod partner;
+pub mod paths;
+pub mod server;
+pub mod slps;
+pub mod text;
+
+pub use error::{ApiError, ExitCode};
+pub use text::{Hex, PathText};

@@ -1,0 +1,72 @@
+//! Clients: a one-time token, then a certificate.
+
+use jiff::Timestamp;
+use narrows_format::{ClientId, DomainId};
+use serde::{Deserialize, Serialize};
+
+use crate::text;
+
+/// Wants a line that enrols one client.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TokenRequest {
+    /// The client's name; absent: the client says it when it enrols.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How long it works, in seconds; one day when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u32>,
+}
+
+/// The line for the client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenReply {
+    /// [`crate::invitation::Invitation`] as text.
+    pub line: String,
+    /// When it stops working.
+    pub expires: Timestamp,
+}
+
+/// Enrols: the token is the authority, no certificate is needed yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnrollRequest {
+    /// From the line, hexadecimal.
+    pub token: String,
+    /// Certificate signing request, PEM. Only its public key is used; the server decides all names.
+    pub csr_pem: String,
+    /// The client's name.
+    pub name: String,
+}
+
+/// The client's certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnrollReply {
+    /// The client's UUID.
+    #[serde(with = "text::by_text")]
+    pub client: ClientId,
+    /// The name under which it is known.
+    pub name: String,
+    /// Its certificate, PEM.
+    pub certificate_pem: String,
+    /// The domain's CA, PEM.
+    pub ca_pem: String,
+    /// The domain.
+    #[serde(with = "text::by_text")]
+    pub domain: DomainId,
+    /// The domain's name.
+    pub domain_name: String,
+}
+
+/// One client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// Its UUID.
+    #[serde(with = "text::by_text")]
+    pub client: ClientId,
+    /// Its name.
+    pub name: String,
+    /// When it was enrolled.
+    pub enrolled: Timestamp,
+    /// Its newest complete image's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<Timestamp>,
+}

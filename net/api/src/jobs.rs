@@ -1,0 +1,110 @@
+//! Jobs and imports.
+
+use jiff::Timestamp;
+use narrows_format::{DomainId, ImageId};
+use serde::{Deserialize, Serialize};
+
+use crate::text;
+
+/// Query of the list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JobFilter {
+    /// `backup`, `replication`, `restore`, `import`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// At most so many; 100 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// Query of one job.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JobQuery {
+    /// Holds the answer back until the job has ended, at most so many seconds (30).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<u32>,
+}
+
+/// One job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobInfo {
+    /// Its id.
+    pub job: String,
+    /// `backup`, `replication`, `restore`, `import`.
+    pub kind: String,
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+    /// The image's name.
+    pub image_name: String,
+    /// The other side: client's or partner domain's name.
+    pub peer: String,
+    /// As the operation's: `in-process`, `waiting(reason)`, `pending-import`, `complete`, `failed(code)`, ...
+    pub state: String,
+    /// One sentence on the last failure or wait, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// The state is final: nothing more will come of it.
+    pub ended: bool,
+    /// When it began.
+    pub started: Timestamp,
+    /// Replication: when the target had committed the image; the import follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    /// Progress and totals.
+    #[serde(default)]
+    pub counters: Counters,
+}
+
+/// What a job has moved so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Logical bytes of the image, if known.
+    #[serde(default)]
+    pub logical_bytes: u64,
+    /// Framed bytes above TLS, both directions, without handshake and hello.
+    #[serde(default)]
+    pub wire_bytes: u64,
+    /// Bytes of data frames among them.
+    #[serde(default)]
+    pub data_bytes: u64,
+    /// Bytes sent again that had been acknowledged durable; 0 by design.
+    #[serde(default)]
+    pub resent_bytes: u64,
+    /// Bytes that the image added to the pool that received it (frames, nodes, record).
+    #[serde(default)]
+    pub stored_bytes: u64,
+}
+
+/// One import of a replicated image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportInfo {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+    /// Its name.
+    pub image_name: String,
+    /// The domain that made it.
+    #[serde(with = "text::by_text")]
+    pub origin: DomainId,
+    /// The domain that sent it.
+    #[serde(with = "text::by_text")]
+    pub sender: DomainId,
+    /// The sender's name here.
+    pub sender_name: String,
+    /// SLP that it is imported through.
+    pub slp: String,
+    /// `pending`, `waiting(clock)`, `complete`, `failed(code)`.
+    pub state: String,
+    /// One sentence on the failure or wait, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// When the event was durable.
+    pub arrived: Timestamp,
+    /// When the image was in the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+}

@@ -1,0 +1,122 @@
+//! What paired servers say to each other. Each request but the first comes with the sender's server
+//! certificate, and the domain is taken from there, never from the body.
+
+use jiff::Timestamp;
+use narrows_format::{DomainId, ImageId, PoolId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Hex, text};
+
+/// A domain introduces itself: the request of pairing, and its answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Introduction {
+    /// The invitation's token, in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Hex<32>>,
+    /// UUID.
+    #[serde(with = "text::by_text")]
+    pub domain: DomainId,
+    /// The name that it has for itself.
+    pub name: String,
+    /// Rises when the domain is recovered.
+    pub incarnation: u64,
+    /// Base URL of its API as the other side reaches it.
+    pub url: String,
+    /// Host and port of its data plane.
+    pub data_addr: String,
+    /// CA certificate, PEM.
+    pub ca_pem: String,
+    /// Ed25519 public key that signs its image records.
+    pub signing_key: Hex<32>,
+    /// Its pool.
+    #[serde(with = "text::by_text")]
+    pub pool: PoolId,
+}
+
+/// Who answers, and its clock.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pong {
+    /// UUID.
+    #[serde(with = "text::by_text")]
+    pub domain: DomainId,
+    /// Rises when the domain is recovered.
+    pub incarnation: u64,
+    /// Its clock when it answered.
+    pub clock: Timestamp,
+    /// Program version.
+    pub version: String,
+    /// Wire versions, lowest and highest.
+    pub wire_versions: (u16, u16),
+    /// Newest image format that it restores.
+    pub image_format: u16,
+    /// Its pool's mean segment size in bytes.
+    pub segment_mean: u32,
+    /// Free bytes of its pool.
+    pub free_bytes: u64,
+    /// The caller is paired from its side too.
+    pub paired: bool,
+}
+
+/// What a partner may know about one of our SLPs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartnerSlp {
+    /// Its name.
+    pub name: String,
+    /// Its data classification.
+    pub data_classification: String,
+    /// It begins with Import.
+    pub begins_with_import: bool,
+    /// The unit that it imports to.
+    pub storage: String,
+    /// The target's default unit for this partner is among the SLP's.
+    pub takes_receiving_unit: bool,
+}
+
+/// Asks to replicate one image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicationRequest {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+    /// The SLP that it is to be imported through.
+    pub import_slp: String,
+    /// When the copy there may go; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+/// May replicate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicationGrant {
+    /// Goes into the hello.
+    pub ticket: Hex<32>,
+    /// Host and port of the data plane.
+    pub data_addr: String,
+}
+
+/// What became of an image that the receiver of this had sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+    /// Origin domain of the image.
+    #[serde(with = "text::by_text")]
+    pub origin: DomainId,
+    /// Pool that holds it.
+    #[serde(with = "text::by_text")]
+    pub pool: PoolId,
+    /// The pool's incarnation.
+    pub incarnation: u64,
+    /// `complete`, `waiting(clock)`, `failed(code)`.
+    pub state: String,
+    /// One sentence, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// When the copy there may go; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// The receiver changed the expiry that was asked for.
+    #[serde(default)]
+    pub clamped: bool,
+}

@@ -1,0 +1,65 @@
+//! The paths of all routes, in axum's notation (`{id}` is one segment; clients replace it, percent-encoded).
+
+/// GET [`crate::server::WhoAmI`].
+pub const WHOAMI: &str = "/v1/whoami";
+/// GET [`crate::server::Status`].
+pub const STATUS: &str = "/v1/status";
+/// POST [`crate::server::DoctorRequest`] -> [`crate::server::DoctorReport`].
+pub const DOCTOR: &str = "/v1/doctor";
+
+/// POST [`crate::backups::BackupRequest`] -> [`crate::backups::BackupGrant`]; client certificate.
+pub const BACKUPS: &str = "/v1/backups";
+/// POST [`crate::backups::RestoreRequest`] -> [`crate::backups::RestoreGrant`]; client certificate.
+pub const RESTORES: &str = "/v1/restores";
+
+/// GET [`crate::images::ImageFilter`] -> list of [`crate::images::ImageInfo`], newest first.
+pub const IMAGES: &str = "/v1/images";
+/// GET [`crate::images::ImageInfo`]. The id is a UUID, a name (`/` as `%2F`), or `latest` (filters apply).
+pub const IMAGE: &str = "/v1/images/{id}";
+/// GET [`crate::images::BrowseQuery`] -> [`crate::images::BrowsePage`].
+pub const IMAGE_BROWSE: &str = "/v1/images/{id}/browse";
+/// POST [`crate::images::ReplicateRequest`] -> [`crate::images::ReplicateReply`].
+pub const IMAGE_REPLICATE: &str = "/v1/images/{id}/replicate";
+/// POST -> [`crate::images::VerifyReport`]: reads and checks every byte of the image.
+pub const IMAGE_VERIFY: &str = "/v1/images/{id}/verify";
+
+/// GET list of [`crate::slps::SlpInfo`] · POST [`crate::slps::ApplyRequest`] -> [`crate::slps::ApplyReply`].
+pub const SLPS: &str = "/v1/slps";
+/// GET [`crate::slps::SlpInfo`].
+pub const SLP: &str = "/v1/slps/{name}";
+
+/// GET list of [`crate::domains::DomainInfo`].
+pub const DOMAINS: &str = "/v1/domains";
+/// GET [`crate::domains::DomainInfo`], by name or UUID.
+pub const DOMAIN: &str = "/v1/domains/{name}";
+/// POST [`crate::domains::InviteRequest`] -> [`crate::domains::InviteReply`].
+pub const DOMAIN_INVITE: &str = "/v1/domains/invite";
+/// POST [`crate::domains::PairRequest`] -> [`crate::domains::DomainInfo`].
+pub const DOMAIN_PAIR: &str = "/v1/domains/pair";
+
+/// GET list of [`crate::clients::ClientInfo`].
+pub const CLIENTS: &str = "/v1/clients";
+/// POST [`crate::clients::TokenRequest`] -> [`crate::clients::TokenReply`].
+pub const CLIENT_TOKENS: &str = "/v1/clients/tokens";
+/// POST [`crate::clients::EnrollRequest`] -> [`crate::clients::EnrollReply`]; the token is the authority.
+pub const CLIENT_ENROLL: &str = "/v1/clients/enroll";
+
+/// GET [`crate::jobs::JobFilter`] -> list of [`crate::jobs::JobInfo`], newest first.
+pub const JOBS: &str = "/v1/jobs";
+/// GET [`crate::jobs::JobQuery`] -> [`crate::jobs::JobInfo`].
+pub const JOB: &str = "/v1/jobs/{id}";
+/// GET list of [`crate::jobs::ImportInfo`], newest first.
+pub const IMPORTS: &str = "/v1/imports";
+
+/// POST [`crate::partner::Introduction`] -> [`crate::partner::Introduction`]; the token is the authority.
+pub const PARTNER_PAIR: &str = "/v1/partner/pair";
+/// POST -> [`crate::partner::Pong`]: both certificates have proved themselves; the pairing is complete.
+pub const PARTNER_CONFIRM: &str = "/v1/partner/confirm";
+/// GET [`crate::partner::Pong`].
+pub const PARTNER_PING: &str = "/v1/partner/ping";
+/// GET [`crate::partner::PartnerSlp`].
+pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
+/// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.
+pub const PARTNER_IMPORTS: &str = "/v1/partner/imports";
+/// POST [`crate::partner::ReplicationRequest`] -> [`crate::partner::ReplicationGrant`].
+pub const PARTNER_REPLICATIONS: &str = "/v1/partner/replications";
