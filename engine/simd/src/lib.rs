@@ -1,1 +1,14 @@
 //! Hot loops: boundary search and fingerprints.
+//!
+//! Guarantees: pure functions over slices, no I/O, no clock; the same bytes give the same cuts and the
+//! same names on every machine, whatever kernel is picked. Instruction sets beyond the scalar reference
+//! get one file each beside `scalar.rs` and enter through [`kernel::Kernel`]; none exists yet.
+//!
+//! It knows the identities of `narrows-format` and nothing else of ours.
+
+pub mod boundaries;
+pub mod fingerprint;
+pub mod kernel;
+mod scalar;
+
+pub use boundaries::{Boundaries, Cut, CutKind};
