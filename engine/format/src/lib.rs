@@ -5,10 +5,16 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::panic)]
 
+pub mod bad;
+pub mod cursor;
 pub mod ids;
+pub mod limits;
 pub mod node;
+pub mod path;
 pub mod record;
+pub mod xattrs;
 
+pub use bad::BadBytes;
 pub use ids::{
     ClientId, ContainerId, DomainId, Fingerprint, ImageId, Location, PoolId, Sequence, Slot, Tag, Timestamp,
 };

@@ -1,9 +1,19 @@
 //! Recipe nodes in their decoded form. The encoded form is specified in `node.md`.
 
+pub mod codec;
+pub mod entry;
+pub mod envelope;
+
 use crate::{Fingerprint, Timestamp};
 
+/// Why bytes are no node.
+pub use crate::BadBytes as BadNode;
+
+/// Version of the bodies that this code writes, and the only one it reads.
+pub const VERSION: u8 = 1;
+
 /// What a child of a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildKind {
     /// A data segment; `length` is its plain length in bytes.
     Segment,
@@ -12,7 +22,7 @@ pub enum ChildKind {
 }
 
 /// A reference by fingerprint, in the envelope of every node: readable whatever the body's version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Child {
     /// Name of the segment or node.
     pub fingerprint: Fingerprint,
@@ -22,10 +32,11 @@ pub struct Child {
     pub length: u32,
 }
 
-/// A whole node: its children (each named once, in order of first use) and its body.
+/// A whole node: its children and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Distinct children, referred to from the body by ordinal.
+    /// Children, referred to from the body by ordinal, each at least once. Distinct, but for an
+    /// `ExtentTree`, where spans with equal content name equal children.
     pub children: Vec<Child>,
     /// What the children are used for.
     pub body: Body,
