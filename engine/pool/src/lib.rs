@@ -1,1 +1,23 @@
-//! The deduplication pool.
+//! The deduplication pool: containers on disk, an exact index, recipe trees, the image log.
+//!
+//! Modules stand in the order of the data's way: a [`stream`] brings an image, its new segments and nodes
+//! go to containers of its own (`container`), the owner core of each fingerprint keeps its index
+//! entry (`index`, `shard`), the commit goes to the image log ([`images`]), and [`restore`] reads it back.
+//!
+//! Guarantees: an image is visible if and only if its record in the image log is durable, and then every
+//! segment under its root is readable. Everything outside comes through [`narrows_ring::world::World`]; the
+//! pool knows no network and no thread.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod handle;
+pub mod images;
+pub mod limits;
+pub mod open;
+pub mod restore;
+pub mod stream;
+
+pub use error::Error;
+pub use handle::{Frames, Pool, PoolSpace, Verified};
+pub use open::{Create, Open, Recovery, Seed, create, open};
+pub use stream::{Committed, Ingest};

@@ -1,0 +1,178 @@
+//! What can go wrong in a pool, by what the caller does about it, with the stable code of each.
+//!
+//! Errors cross cores, so they own nothing that is bound to one.
+
+use std::{fmt, io};
+
+use narrows_format::{ContainerId, Fingerprint, ImageId, Sequence, Slot};
+
+/// What a damaged container is damaged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// The header block, or the file as such (gone, too short).
+    Header,
+    /// The table at the tail or its footer.
+    Table,
+    /// A frame: its header, lengths, checksum or compressed bytes.
+    Frame,
+    /// A segment or node whose bytes do not have the fingerprint.
+    Segment,
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Table => "table",
+            Self::Frame => "frame",
+            Self::Segment => "segment",
+        })
+    }
+}
+
+/// The files that are logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// The superblock.
+    Superblock,
+    /// The manifest.
+    Manifest,
+    /// The image log.
+    Images,
+}
+
+impl fmt::Display for LogKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superblock => "superblock",
+            Self::Manifest => "manifest",
+            Self::Images => "image log",
+        })
+    }
+}
+
+/// What a pool refuses with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Stored bytes are not what they must be. Other segments are not concerned.
+    #[error("container {} is damaged: {region}{}", container.0, SlotText(*slot))]
+    Corrupt {
+        /// Where.
+        container: ContainerId,
+        /// Which segment or node, if one was asked for.
+        slot: Option<Slot>,
+        /// In what part.
+        region: Region,
+    },
+    /// A log record is not what it must be.
+    #[error("the {log} is damaged: file {file}, byte {offset}")]
+    LogCorrupt {
+        /// Which log.
+        log: LogKind,
+        /// Number of its file.
+        file: u64,
+        /// Where in the file.
+        offset: u64,
+    },
+    /// Something under a committed root is in no container: damage, not an ordinary absence.
+    #[error("segment {fingerprint:?} is in no container of this pool")]
+    Missing {
+        /// What was looked for.
+        fingerprint: Fingerprint,
+    },
+    /// No room: the disk, or the index's share of memory. Existing images stay readable.
+    #[error("no room left: {what}")]
+    Full {
+        /// What is full.
+        what: &'static str,
+    },
+    /// The device refused to open, read or make something; nothing written is in doubt.
+    #[error("{what}: {kind}")]
+    Device {
+        /// What was tried.
+        what: &'static str,
+        /// How the kernel put it.
+        kind: io::ErrorKind,
+    },
+    /// A write or sync failed earlier: nothing more is written until the pool is opened anew.
+    #[error("a write or sync failed earlier; the pool takes nothing more until it is opened anew")]
+    Poisoned,
+    /// A format or feature that this version does not know.
+    #[error("not supported by this version: {what}")]
+    Unsupported {
+        /// What.
+        what: &'static str,
+    },
+    /// The image refers to what is neither in the pool nor in this session.
+    #[error("{count} children are not in the pool, the first is {first:?}")]
+    NotClosed {
+        /// How many.
+        count: u64,
+        /// One of them.
+        first: Fingerprint,
+    },
+    /// An image of this identity is committed already.
+    #[error("image {image} is committed already")]
+    Exists {
+        /// Which.
+        image: ImageId,
+        /// Since when.
+        sequence: Sequence,
+    },
+    /// No such image.
+    #[error("image {image} is not in this pool")]
+    NoImage {
+        /// Which.
+        image: ImageId,
+    },
+    /// What the caller brought contradicts itself (frame, segments, record).
+    #[error("malformed: {what}")]
+    Malformed {
+        /// In what.
+        what: &'static str,
+    },
+    /// Beyond a named limit.
+    #[error("over a limit: {what}")]
+    Limit {
+        /// Which.
+        what: &'static str,
+    },
+    /// The pool, or the core that would have to answer, has been closed.
+    #[error("the pool is closed")]
+    Closed,
+}
+
+impl Error {
+    /// The stable code of API replies and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Corrupt { .. } | Self::LogCorrupt { .. } | Self::Missing { .. } => "POOL-001",
+            Self::Full { .. } => "POOL-002",
+            Self::Device { .. } => "POOL-003",
+            Self::Poisoned | Self::Closed => "POOL-004",
+            Self::Unsupported { .. } => "POOL-005",
+            Self::NotClosed { .. } => "WIRE-006",
+            Self::Limit { .. } => "WIRE-003",
+            Self::Exists { .. } | Self::NoImage { .. } | Self::Malformed { .. } => "WIRE-002",
+        }
+    }
+
+    /// For operations that leave nothing written in doubt.
+    pub(crate) fn device(what: &'static str, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { what },
+            kind => Self::Device { what, kind },
+        }
+    }
+}
+
+struct SlotText(Option<Slot>);
+
+impl fmt::Display for SlotText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(slot) => write!(f, ", slot {}", slot.0),
+            None => Ok(()),
+        }
+    }
+}
