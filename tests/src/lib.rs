@@ -1,1 +1,5 @@
-//! Whole-system tests: sim, golden, live, e2e, tidy.
+//! What whole-system tests share: trees that are hard to back up, an independent comparison of trees,
+//! and real domains to run them through.
+
+pub mod compare;
+pub mod trees;
