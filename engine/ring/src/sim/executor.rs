@@ -194,23 +194,17 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let timers = self.timers.clone();
         let mut timers = timers.borrow_mut();
-        match self.key {
-            // The executor removes what it has woken.
-            Some(key) => match timers.wakers.get_mut(&key) {
-                None => Poll::Ready(()),
-                Some(waker) => {
-                    waker.clone_from(context.waker());
-                    Poll::Pending
-                }
-            },
-            None => {
-                let key = (self.due, timers.next);
-                timers.next += 1;
-                timers.wakers.insert(key, context.waker().clone());
-                self.key = Some(key);
-                Poll::Pending
-            }
-        }
+        let Some(key) = self.key else {
+            let key = (self.due, timers.next);
+            timers.next += 1;
+            timers.wakers.insert(key, context.waker().clone());
+            self.key = Some(key);
+            return Poll::Pending;
+        };
+        // The executor removes what it has woken.
+        let Some(waker) = timers.wakers.get_mut(&key) else { return Poll::Ready(()) };
+        waker.clone_from(context.waker());
+        Poll::Pending
     }
 }
 
