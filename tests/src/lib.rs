@@ -2,4 +2,5 @@
 //! and real domains to run them through.
 
 pub mod compare;
+pub mod domains;
 pub mod trees;

@@ -1,0 +1,262 @@
+//! Real domains: `narrowsd` processes on loopback and `narrowsctl` to talk to them, as a person would.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+/// Where the binaries of this build lie: two levels above the test that runs.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in deps/");
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --release --workspace` first", path.display());
+    path
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Words before `narrowsd`, e.g. `setpriv ...`.
+    pub wrapper: Vec<String>,
+    /// Environment of the server.
+    pub environment: Vec<(String, String)>,
+    /// `--memory`.
+    pub memory: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { wrapper: Vec::new(), environment: Vec::new(), memory: "192MiB".into() }
+    }
+}
+
+/// One domain with its server process.
+pub struct Domain {
+    /// Its name, which is also the context's.
+    pub name: String,
+    /// Its data folder.
+    pub dir: PathBuf,
+    config: PathBuf,
+    setup: Setup,
+    server: Option<Child>,
+}
+
+/// Two neighbouring free ports of the loopback address.
+fn free_ports() -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = first.local_addr().expect("bound").port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Domain {
+    /// Makes a domain below `work` and starts its server.
+    pub fn start(work: &Path, name: &str, setup: Setup) -> Self {
+        let dir = work.join(name);
+        let config = work.join("config");
+        let mut domain = Self { name: name.into(), dir, config, setup, server: None };
+        let listen = format!("127.0.0.1:{}", free_ports());
+        let memory = domain.setup.memory.clone();
+        let mut init = domain.server_command();
+        init.args(["init", "--domain", name, "--listen", &listen, "--memory", &memory, "--data"])
+            .arg(&domain.dir);
+        let output = init.output().expect("narrowsd starts");
+        assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
+        domain.run();
+        let context = domain.dir.join("admin/context.toml");
+        domain.ok(&["context", "add", name, "--from", context.to_str().expect("a test's path is UTF-8")]);
+        domain
+    }
+
+    fn server_command(&self) -> Command {
+        let mut words = self.setup.wrapper.iter();
+        let mut command = match words.next() {
+            Some(first) => Command::new(first),
+            None => return self.with_environment(Command::new(binary("narrowsd"))),
+        };
+        command.args(words).arg(binary("narrowsd"));
+        self.with_environment(command)
+    }
+
+    fn with_environment(&self, mut command: Command) -> Command {
+        command.envs(self.setup.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    /// Starts the server and waits until it says that it is ready; its log goes on into `server.log`.
+    pub fn run(&mut self) {
+        assert!(self.server.is_none(), "{} runs already", self.name);
+        let mut command = self.server_command();
+        command
+            .arg("run")
+            .arg("--data")
+            .arg(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("narrowsd starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped"));
+        let mut log =
+            File::options().create(true).append(true).open(self.log()).expect("a log can be written");
+        let mut text = String::new();
+        loop {
+            let mut line = String::new();
+            let count = lines.read_line(&mut line).expect("the log is text");
+            assert!(count > 0, "narrowsd ended before it was ready:\n{text}");
+            text.push_str(&line);
+            if line.contains("ready") {
+                break;
+            }
+        }
+        io::Write::write_all(&mut log, text.as_bytes()).expect("a log can be written");
+        std::thread::spawn(move || io::copy(&mut lines, &mut log));
+        self.server = Some(child);
+    }
+
+    /// Where the server's log is kept.
+    pub fn log(&self) -> PathBuf {
+        self.dir.with_extension("server.log")
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().expect("the server runs").id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("our own child");
+            server.wait().expect("our own child");
+        }
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut server = self.server.take()?;
+        let pid = rustix::process::Pid::from_child(&server);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our own child");
+        server.wait().expect("our own child").code()
+    }
+
+    /// `narrowsctl --context NAME ...`, not started yet.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary("narrowsctl"));
+        command.env("XDG_CONFIG_HOME", &self.config).stdin(Stdio::null());
+        command.args(["--context", &self.name]).args(words);
+        command
+    }
+
+    /// Runs `narrowsctl` whatever comes of it.
+    pub fn ctl(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("narrowsctl starts")
+    }
+
+    /// Runs `narrowsctl`, which must succeed, and gives its standard output.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let output = self.ctl(words);
+        assert!(
+            output.status.success(),
+            "narrowsctl {words:?} in {}: {}\n{}\n{}",
+            self.name,
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("narrowsctl prints text")
+    }
+
+    /// The last line of `--json` output.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let mut all = words.to_vec();
+        all.push("--json");
+        last_json(&self.ok(&all))
+    }
+
+    /// Runs `narrowsctl`, which must fail with this exit code and name this stable code.
+    pub fn refused(&self, words: &[&str], exit: i32, code: &str) -> String {
+        let output = self.ctl(words);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "narrowsctl {words:?}: {text}");
+        assert!(text.contains(&format!("error[{code}]")), "narrowsctl {words:?} did not name {code}: {text}");
+        text
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last line that is JSON.
+pub fn last_json(text: &str) -> Value {
+    serde_json::from_str(text).ok().unwrap_or_else(|| {
+        let line = text.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
+    })
+}
+
+/// Two paired domains, `east` backs up and replicates to `west`.
+pub struct Pair {
+    /// The source.
+    pub east: Domain,
+    /// The target.
+    pub west: Domain,
+    /// Their folder; gone with the pair.
+    pub work: tempfile::TempDir,
+}
+
+/// A folder on a real disk: the default one for temporary files may be memory without direct I/O.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/var/tmp").expect("/var/tmp can be written")
+}
+
+impl Pair {
+    /// Starts and pairs them, enrolls one client in each, and applies the policies `gold` and `gold-import`.
+    pub fn start(setup: &Setup) -> Self {
+        let work = folder();
+        let east = Domain::start(work.path(), "east", setup.clone());
+        let west = Domain::start(work.path(), "west", setup.clone());
+        let pair = Self { east, west, work };
+        let line = pair.east.json(&["domain", "invite"])["line"].as_str().expect("a line").to_owned();
+        pair.west.ok(&["domain", "pair", &line]);
+        pair.east.ok(&["client", "enroll", "web01"]);
+        pair.west.ok(&["client", "enroll", "dr01"]);
+        pair.apply();
+        pair
+    }
+
+    fn apply(&self) {
+        let import = "name = \"gold-import\"\n[[operation]]\nid = \"import\"\nkind = \"import\"\nstorage = \"default\"\n\
+                      retention = { target = {}, at_least = \"1d\", at_most = \"1y\" }\n";
+        let gold = "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
+                    retention = { fixed = \"30d\" }\n[[operation]]\nid = \"to-west\"\nkind = \"replication\"\n\
+                    source = \"backup\"\ntarget = { domain = \"west\", import_slp = \"gold-import\" }\n\
+                    retention = { fixed = \"90d\" }\n";
+        for (domain, name, text) in [(&self.west, "import", import), (&self.east, "gold", gold)] {
+            let file = self.work.path().join(format!("{name}.toml"));
+            fs::write(&file, text).expect("can be written");
+            domain.ok(&["slp", "apply", "-f", file.to_str().expect("UTF-8")]);
+        }
+    }
+
+    /// Backs up a folder in the east and gives what `backup --json` ends with.
+    pub fn backup(&self, source: &Path) -> Value {
+        self.east.json(&["backup", "--slp", "gold", source.to_str().expect("UTF-8")])
+    }
+
+    /// Waits until the newest image is confirmed in the west.
+    pub fn replicated(&self, image: &str) -> Value {
+        self.east.json(&["image", "replicate", image, "--to-domain", "west", "--wait"])
+    }
+}
