@@ -1,1 +1,16 @@
-//! A backup client: walk, read, build, send; restore.
+//! A backup client: walks and reads files as a source, writes them as a sink.
+//!
+//! The data's way: `walk` finds objects in recipe order, `read` splits and fingerprints them on helper threads,
+//! `backup` asks the target what it lacks, sends it, builds the tree and commits; `restore` is the same protocol
+//! with `sink` as the target.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+mod beneath;
+mod exclude;
+pub mod walk;
+pub mod xattr;
+
+pub use beneath::Beneath;
+pub use exclude::Excludes;

@@ -1,0 +1,47 @@
+//! Every bound of the client, in one place.
+
+/// Longest path within an image, in bytes; the recipe format's own limit.
+pub const PATH_BYTES_MAX: usize = 32 << 10;
+
+/// Longest path handed to one system call, in bytes; longer ones are walked in pieces. Below PATH_MAX.
+pub const PATH_PIECE_BYTES_MAX: usize = 3 << 10;
+
+/// Longest name of one component, in bytes, that the walk expects; longer ones are left to the kernel to refuse.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Directories kept open at once by a walk; those above are opened again on the way back.
+pub const WALK_DIRECTORIES_OPEN_MAX: usize = 64;
+
+/// Objects found by one job of the walk.
+pub const WALK_BATCH_ENTRIES: usize = 512;
+
+/// Files read by one job.
+pub const UNIT_ENTRIES_MAX: usize = 128;
+
+/// Bytes read by one job: so many small files, or one piece of a big one.
+pub const UNIT_BYTES_MAX: usize = 2 << 20;
+
+/// Jobs that read, in flight.
+pub const READS_IN_FLIGHT_MAX: usize = 6;
+
+/// Units that wait for the target's answer or for compression, in flight.
+pub const ASKS_IN_FLIGHT_MAX: usize = 12;
+
+/// Plain bytes of one frame.
+pub const FRAME_BYTES_MAX: usize = 128 << 10;
+
+/// All extended attributes of one object, in bytes; more is listed as unreadable.
+pub const XATTR_BYTES_MAX: usize = 8 << 20;
+
+/// How often a file that changes while it is read is read again.
+pub const CHANGED_RETRIES_MAX: u32 = 2;
+
+/// Objects named in the report of a partial image; the rest is only counted.
+pub const TROUBLES_LISTED_MAX: usize = 10_000;
+
+/// Bytes that one backup may hold in memory, from reading to the last acknowledgement.
+pub const BACKUP_BYTES_MAX: usize = 128 << 20;
+
+const _: () =
+    assert!((READS_IN_FLIGHT_MAX + ASKS_IN_FLIGHT_MAX + 2) * UNIT_BYTES_MAX * 2 <= BACKUP_BYTES_MAX);
+const _: () = assert!(PATH_PIECE_BYTES_MAX + NAME_BYTES_MAX < 4096);

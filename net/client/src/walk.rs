@@ -1,0 +1,396 @@
+//! Walks directories in the order of the recipe, batch by batch.
+//!
+//! Guarantees: objects come sorted by path component (`/` below every other byte), each once; links are never
+//! followed; depth is bounded by the format's path length only, not by PATH_MAX or by open descriptors; what could
+//! not be looked at is reported in its place and never silently left out.
+//!
+//! It reads no file's content: regular files come with their status only, and are opened later by `read`.
+
+mod roots;
+
+use std::{collections::HashMap, os::fd::OwnedFd};
+
+use narrows_format::Timestamp;
+use rustix::{
+    fs::{AtFlags, Dir, FileType, OFlags, Statx, StatxFlags, readlinkat, statx},
+    io::Errno,
+};
+
+pub use roots::{BadRoots, Roots};
+
+use crate::{
+    beneath::Beneath,
+    exclude::Excludes,
+    limits::{PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX},
+    xattr,
+};
+
+/// What to leave out and where to stop.
+#[derive(Clone, Debug, Default)]
+pub struct WalkOptions {
+    /// Patterns to leave out.
+    pub excludes: Excludes,
+    /// Directories on other file systems are kept, but not entered.
+    pub one_file_system: bool,
+}
+
+/// One step of the walk.
+#[derive(Debug)]
+pub enum Step {
+    /// An object.
+    Found(Found),
+    /// An object that could not be looked at, or a directory that could not be listed.
+    Missed(Missed),
+}
+
+/// An object as the walk saw it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Path within the image.
+    pub path: Vec<u8>,
+    /// Owner, permissions and times.
+    pub status: Status,
+    /// Kind, with what only that kind has.
+    pub kind: FoundKind,
+    /// Extended attributes; those of regular files are read when the file is.
+    pub xattrs: xattr::List,
+}
+
+/// What an object is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundKind {
+    /// A directory; its content follows.
+    Directory,
+    /// A regular file, to be read.
+    File,
+    /// A further name of a file (or link, pipe, ..) that was found before at this path.
+    HardLink(Vec<u8>),
+    /// A symbolic link.
+    Symlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character device.
+    CharDevice(u32, u32),
+    /// A block device.
+    BlockDevice(u32, u32),
+}
+
+/// Which inode it is: device (major, minor) and number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Inode(u32, u32, u64);
+
+/// What is the same for all kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last modification.
+    pub mtime: Timestamp,
+    /// Last change of content or status; tells that a file changed while it was read.
+    pub ctime: Timestamp,
+    /// Size in bytes.
+    pub size: u64,
+    /// Which inode.
+    pub inode: Inode,
+    /// Names of the inode.
+    pub names: u32,
+}
+
+/// Something that is not in the image, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// Path within the image.
+    pub path: Vec<u8>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why an object is not in the image, or not as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It could not be read.
+    Unreadable(Errno),
+    /// It was gone when its turn came.
+    Vanished,
+    /// It is in the image, but changed each time while it was read.
+    Changed,
+    /// Its path is longer than the recipe format allows.
+    PathTooLong,
+    /// A directory that moved away while it was walked.
+    Moved,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreadable(error) => write!(f, "could not be read: {error}"),
+            Self::Vanished => f.write_str("vanished before it was read"),
+            Self::Changed => f.write_str("changed while it was read"),
+            Self::PathTooLong => write!(f, "its path is longer than {PATH_BYTES_MAX} bytes"),
+            Self::Moved => f.write_str("moved while it was walked"),
+        }
+    }
+}
+
+impl From<Errno> for Why {
+    fn from(error: Errno) -> Self {
+        if matches!(error, Errno::NOENT | Errno::STALE) { Self::Vanished } else { Self::Unreadable(error) }
+    }
+}
+
+impl Status {
+    /// From the kernel's answer.
+    pub fn new(from: &Statx) -> Self {
+        Self {
+            mode: u32::from(from.stx_mode) & 0o7777,
+            uid: from.stx_uid,
+            gid: from.stx_gid,
+            mtime: Timestamp { seconds: from.stx_mtime.tv_sec, nanos: from.stx_mtime.tv_nsec },
+            ctime: Timestamp { seconds: from.stx_ctime.tv_sec, nanos: from.stx_ctime.tv_nsec },
+            size: from.stx_size,
+            inode: Inode(from.stx_dev_major, from.stx_dev_minor, from.stx_ino),
+            names: from.stx_nlink,
+        }
+    }
+
+    /// Of an open file.
+    pub fn of_file(fd: &OwnedFd) -> Result<Self, Errno> {
+        Ok(Self::new(&statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?))
+    }
+}
+
+impl Inode {
+    fn same_device(self, other: Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+
+/// A walk in progress; moves from job to job.
+#[derive(Debug)]
+pub struct Walk {
+    beneath: Beneath,
+    roots: Roots,
+    options: WalkOptions,
+    /// Directories between the top and where we are.
+    stack: Vec<Level>,
+    /// Inodes with several names: the first path, and how many names are still to come.
+    links: HashMap<Inode, (Vec<u8>, u32)>,
+    begun: bool,
+}
+
+/// A directory being walked.
+#[derive(Debug)]
+struct Level {
+    path: Vec<u8>,
+    inode: Inode,
+    /// `None` when too many are open; opened again when it is its turn.
+    fd: Option<OwnedFd>,
+    /// Names still to visit, the next one last.
+    names: Vec<Vec<u8>>,
+    /// Whether what lies here is only the way to a root.
+    way: bool,
+}
+
+impl Walk {
+    /// A walk of the given roots that has not begun.
+    pub fn new(roots: Roots, options: WalkOptions) -> Result<Self, Errno> {
+        let beneath = Beneath::open_top(&roots.top)?;
+        Ok(Self { beneath, roots, options, stack: Vec::new(), links: HashMap::new(), begun: false })
+    }
+
+    /// The directory that all paths are relative to.
+    pub fn beneath(&self) -> &Beneath {
+        &self.beneath
+    }
+
+    /// The next steps, at most `count`; none at the end.
+    pub fn next_batch(&mut self, count: usize) -> Vec<Step> {
+        let mut steps = Vec::with_capacity(count);
+        if !self.begun {
+            self.begun = true;
+            self.begin(&mut steps);
+        }
+        while steps.len() < count && self.advance(&mut steps) {}
+        steps
+    }
+
+    /// The top itself.
+    fn begin(&mut self, steps: &mut Vec<Step>) {
+        let outcome = Status::of_file(self.beneath.top()).and_then(|status| {
+            let fd = self.beneath.open_directory(b"", OFlags::RDONLY)?;
+            Ok((status, fd))
+        });
+        match outcome {
+            Ok((status, fd)) => self.enter(Vec::new(), status, fd, self.roots.with_top, steps),
+            Err(error) => steps.push(missed(Vec::new(), error.into())),
+        }
+    }
+
+    /// Visits one name; false at the end of the walk.
+    fn advance(&mut self, steps: &mut Vec<Step>) -> bool {
+        let Some(level) = self.stack.last_mut() else { return false };
+        let Some(name) = level.names.pop() else {
+            self.stack.pop();
+            return true;
+        };
+        let mut path = Vec::with_capacity(level.path.len() + 1 + name.len());
+        path.extend_from_slice(&level.path);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&name);
+        if !level.way && self.options.excludes.leaves_out(&path) {
+            return true;
+        }
+        if path.len() > PATH_BYTES_MAX {
+            steps.push(missed(path, Why::PathTooLong));
+            return true;
+        }
+        if let Err(why) = reopen(&self.beneath, level) {
+            steps.push(missed(level.path.clone(), why));
+            level.names.clear();
+            return true;
+        }
+        let top = self.stack.len() - 1;
+        if let Some(above) = top.checked_sub(WALK_DIRECTORIES_OPEN_MAX) {
+            self.stack[above].fd = None;
+        }
+        self.visit(path, &name, steps);
+        true
+    }
+
+    fn visit(&mut self, path: Vec<u8>, name: &[u8], steps: &mut Vec<Step>) {
+        let Some(directory) = self.stack.last().and_then(|level| level.fd.as_ref()) else { return };
+        let seen = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+            Ok(seen) => seen,
+            Err(error) => return steps.push(missed(path, error.into())),
+        };
+        let status = Status::new(&seen);
+        let kind = FileType::from_raw_mode(u32::from(seen.stx_mode));
+        if kind == FileType::Directory {
+            return self.visit_directory(path, name, status, steps);
+        }
+        if let Some(first) = earlier_name(&mut self.links, &path, &status) {
+            let kind = FoundKind::HardLink(first);
+            return steps.push(Step::Found(Found { path, status, kind, xattrs: Vec::new() }));
+        }
+        let special = || -> Result<(FoundKind, xattr::List), Errno> {
+            let kind = match kind {
+                FileType::Symlink => {
+                    FoundKind::Symlink(readlinkat(directory, name, Vec::new())?.into_bytes())
+                }
+                FileType::Fifo => FoundKind::Fifo,
+                FileType::Socket => FoundKind::Socket,
+                FileType::CharacterDevice => FoundKind::CharDevice(seen.stx_rdev_major, seen.stx_rdev_minor),
+                FileType::BlockDevice => FoundKind::BlockDevice(seen.stx_rdev_major, seen.stx_rdev_minor),
+                _ => return Ok((FoundKind::File, Vec::new())),
+            };
+            Ok((kind, xattr::read_at(directory, name)?))
+        };
+        steps.push(match special() {
+            Ok((kind, xattrs)) => Step::Found(Found { path, status, kind, xattrs }),
+            Err(error) => missed(path, error.into()),
+        });
+    }
+
+    fn visit_directory(&mut self, path: Vec<u8>, name: &[u8], seen: Status, steps: &mut Vec<Step>) {
+        let Some(level) = self.stack.last() else { return };
+        let Some(directory) = level.fd.as_ref() else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, name, flags, rustix::fs::Mode::empty())
+            .and_then(|fd| Ok((Status::of_file(&fd)?, fd)));
+        match opened {
+            Ok((status, fd)) => self.enter(path, status, fd, true, steps),
+            Err(error) => {
+                // The directory itself was seen; what is in it was not.
+                if error == Errno::ACCESS {
+                    let kind = FoundKind::Directory;
+                    let path = path.clone();
+                    steps.push(Step::Found(Found { path, status: seen, kind, xattrs: Vec::new() }));
+                }
+                steps.push(missed(path, error.into()));
+            }
+        }
+    }
+
+    /// Reports a directory and makes it the one being walked.
+    fn enter(&mut self, path: Vec<u8>, status: Status, fd: OwnedFd, report: bool, steps: &mut Vec<Step>) {
+        let xattrs = match xattr::read(&fd) {
+            Ok(xattrs) => xattrs,
+            Err(error) => {
+                steps.push(missed(path.clone(), error.into()));
+                Vec::new()
+            }
+        };
+        let way = self.roots.names_on_way(&path);
+        let foreign = self.stack.last().is_some_and(|above| !above.inode.same_device(status.inode));
+        let names = match &way {
+            Some(names) => Ok(names.clone()),
+            None if foreign && self.options.one_file_system && !self.roots.is_root(&path) => Ok(Vec::new()),
+            None => list(&fd),
+        };
+        if report {
+            let kind = FoundKind::Directory;
+            steps.push(Step::Found(Found { path: path.clone(), status, kind, xattrs }));
+        }
+        match names {
+            Ok(mut names) => {
+                names.sort_unstable_by(|a, b| b.cmp(a));
+                let way = way.is_some();
+                self.stack.push(Level { path, inode: status.inode, fd: Some(fd), names, way });
+            }
+            Err(error) => steps.push(missed(path, error.into())),
+        }
+    }
+}
+
+/// The path under which this inode was found before; notes it when it is the first of several names.
+fn earlier_name(links: &mut HashMap<Inode, (Vec<u8>, u32)>, path: &[u8], status: &Status) -> Option<Vec<u8>> {
+    if status.names < 2 {
+        return None;
+    }
+    let Some((first, left)) = links.get_mut(&status.inode) else {
+        links.insert(status.inode, (path.to_vec(), status.names - 1));
+        return None;
+    };
+    *left -= 1;
+    if *left > 0 {
+        return Some(first.clone());
+    }
+    links.remove(&status.inode).map(|(first, _)| first)
+}
+
+fn missed(path: Vec<u8>, why: Why) -> Step {
+    Step::Missed(Missed { path, why })
+}
+
+/// Opens a level again that was closed for room, and makes sure that it is the same directory.
+fn reopen(beneath: &Beneath, level: &mut Level) -> Result<(), Why> {
+    if level.fd.is_none() {
+        let fd = beneath.open_directory(&level.path, OFlags::RDONLY).map_err(Why::from)?;
+        let status = Status::of_file(&fd).map_err(Why::from)?;
+        if status.inode != level.inode {
+            return Err(Why::Moved);
+        }
+        level.fd = Some(fd);
+    }
+    Ok(())
+}
+
+fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(fd)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
