@@ -72,7 +72,7 @@ impl Beneath {
 }
 
 /// Splits a path into its parent (empty for the top) and its last component.
-pub fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
     path.iter().rposition(|byte| *byte == b'/').map_or((&[], path), |at| (&path[..at], &path[at + 1..]))
 }
 

@@ -9,6 +9,7 @@ pub mod limits;
 
 mod beneath;
 mod exclude;
+pub mod read;
 pub mod walk;
 pub mod xattr;
 
