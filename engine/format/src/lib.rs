@@ -6,7 +6,9 @@
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::panic)]
 
 pub mod bad;
+pub mod container;
 pub mod cursor;
+pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod node;

@@ -1,5 +1,12 @@
 //! The image record in its decoded form. The encoded form is specified in `record.md`.
 
+pub mod codec;
+
+pub use codec::signed_part;
+
+/// Why bytes are no image record.
+pub use crate::BadBytes as BadRecord;
+
 use crate::{ClientId, DomainId, Fingerprint, ImageId, Timestamp};
 
 /// The part of an image record that never changes; its encoding is what the origin signs.
