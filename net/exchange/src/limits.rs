@@ -1,0 +1,43 @@
+//! Bounds of an exchange, and how they hang together.
+
+use std::time::Duration;
+
+/// Children that were asked about and are neither answered nor, if lacking, received: at most so many.
+pub const OPEN_CHILDREN_MAX: usize = 64 << 10;
+
+/// Nodes and offers that were sent and not answered yet.
+pub const OPEN_ASKS_MAX: usize = 4096;
+
+/// A pool source begins with new nodes only below this many open children; the rest is room to finish the
+/// deepest ones.
+pub const DESCEND_CHILDREN_MAX: usize = OPEN_CHILDREN_MAX / 2;
+
+/// Initial credit that a target gives: message bytes that the source may have under way.
+pub const WINDOW_BYTES: u32 = 32 << 20;
+
+/// Credit is returned in pieces of at least this size.
+pub const CREDIT_BYTES_MIN: u32 = 256 << 10;
+
+/// Staged bytes after which the target syncs and acknowledges; with the time a sync takes this keeps
+/// acknowledgements within 64 MiB.
+pub const SYNC_BYTES: u64 = 32 << 20;
+
+/// Time after which the target syncs what it has; with the sync itself this keeps acknowledgements within a second.
+pub const SYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// Plain bytes of one frame.
+pub const FRAME_BYTES_MAX: usize = 128 << 10;
+
+/// Children of one node: what fits into its encoded length.
+pub const NODE_CHILDREN_MAX: usize = FRAME_BYTES_MAX / 36;
+
+/// Nodes in one message.
+pub const NODES_PER_FRAME_MAX: usize = 1024;
+
+/// Segments in one frame.
+pub const SEGMENTS_PER_FRAME_MAX: usize = 8192;
+
+/// Depth of a recipe tree, extents included.
+pub const DEPTH_MAX: usize = 24;
+
+const _: () = assert!(DESCEND_CHILDREN_MAX + 8 * NODE_CHILDREN_MAX <= OPEN_CHILDREN_MAX);

@@ -1,0 +1,278 @@
+//! Framed messages over one connection, both ways at once.
+//!
+//! Guarantees: messages arrive whole and in order or not at all; at most
+//! [`SEND_QUEUE_BYTES_MAX`](crate::limits::SEND_QUEUE_BYTES_MAX) plus one message are queued; a receive holds at
+//! most one message and one socket buffer; heartbeats keep a quiet link alive and a silent peer ends it with
+//! [`LinkError::Silent`]; a peer whose certificate is revoked meanwhile is cut off.
+//!
+//! Costs per message: one copy each way in the clear; under TLS one more (rustls' buffers).
+//!
+//! Not here: what messages mean, and credit: a receiver that stops calling [`Link::receive`] stops the peer
+//! by TCP alone. Reading and writing never wait for each other.
+
+mod inbound;
+mod security;
+mod writer;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use narrows_ring::world::{Stream, Task, World};
+
+pub use security::Security;
+use security::{Channel, Peer};
+
+use crate::{
+    TrustStore,
+    flow::Gate,
+    limits::{HEADER_BYTES, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX},
+    trust::Principal,
+};
+use inbound::Inbound;
+
+/// Why a link ended. What the caller does: `Broken`, `Silent` and `Closed` are tried again later; the others
+/// are for a person to mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The peer ended it between two messages.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// Nothing was heard for too long.
+    #[error("the peer is silent")]
+    Silent,
+    /// We do not believe the peer (AUTH-001, 002, 003, 006), or it does not believe us.
+    #[error("{code}: {why}")]
+    Untrusted {
+        /// The stable code.
+        code: &'static str,
+        /// One sentence.
+        why: String,
+    },
+    /// What came is no message (WIRE-002) or too long for one (WIRE-003).
+    #[error("{code}: {why}")]
+    Malformed {
+        /// The stable code.
+        code: &'static str,
+        /// One sentence.
+        why: &'static str,
+    },
+}
+
+impl LinkError {
+    /// The stable code, where there is one.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Untrusted { code, .. } | Self::Malformed { code, .. } => Some(code),
+            Self::Closed | Self::Broken(_) | Self::Silent => None,
+        }
+    }
+
+    /// Whether the same may work later without anybody mending anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Closed | Self::Broken(_) | Self::Silent)
+    }
+}
+
+/// Framed bytes above TLS, since the link was made or [`Link::reset_counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes of messages sent, headers included.
+    pub sent: u64,
+    /// Bytes of messages received, headers included.
+    pub received: u64,
+}
+
+impl Counters {
+    /// Both directions.
+    pub fn total(self) -> u64 {
+        self.sent + self.received
+    }
+}
+
+/// One connection with a known peer. Dropping it cuts the connection; [`Link::close`] ends it in order.
+pub struct Link {
+    shared: Rc<Shared>,
+    _writer: Task<()>,
+}
+
+/// What the reading side, the writing task and the watch share.
+struct Shared {
+    world: World,
+    stream: Rc<dyn Stream>,
+    channel: RefCell<Channel>,
+    peer: Option<Peer>,
+    trust: Option<Arc<TrustStore>>,
+    outbound: RefCell<Outbound>,
+    inbound: RefCell<Inbound>,
+    gate: Gate,
+    failed: RefCell<Option<LinkError>>,
+    counters: Cell<Counters>,
+    heard: Cell<Duration>,
+}
+
+#[derive(Default)]
+struct Outbound {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+    closing: bool,
+    /// The writer has handed everything over and ended its side.
+    done: bool,
+}
+
+impl Link {
+    /// Connects, and under TLS authenticates both sides.
+    pub async fn dial(world: &World, to: SocketAddr, security: Security) -> Result<Self, LinkError> {
+        let stream = world.net.connect(to).await.map_err(|error| LinkError::Broken(error.to_string()))?;
+        Self::over(world, stream, security).await
+    }
+
+    /// Takes an accepted connection, and under TLS authenticates both sides.
+    pub async fn accept(
+        world: &World,
+        stream: Rc<dyn Stream>,
+        security: Security,
+    ) -> Result<Self, LinkError> {
+        Self::over(world, stream, security).await
+    }
+
+    async fn over(world: &World, stream: Rc<dyn Stream>, security: Security) -> Result<Self, LinkError> {
+        let made = security::establish(world, &stream, security).await?;
+        let shared = Rc::new(Shared {
+            world: world.clone(),
+            stream,
+            channel: RefCell::new(made.channel),
+            peer: made.peer,
+            trust: made.trust,
+            outbound: RefCell::default(),
+            inbound: RefCell::default(),
+            gate: Gate::default(),
+            failed: RefCell::default(),
+            counters: Cell::default(),
+            heard: Cell::new(world.clock.monotonic()),
+        });
+        // Messages may have come right behind the handshake.
+        shared.channel.borrow_mut().take_in(&[], &mut shared.inbound.borrow_mut())?;
+        let writer = world.spawn(writer::run(Rc::clone(&shared)));
+        Ok(Self { shared, _writer: writer })
+    }
+
+    /// Who is at the other end; `None` on a plaintext link.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.shared.peer.as_ref().map(|peer| &peer.principal)
+    }
+
+    /// The world that the link lives in.
+    pub fn world(&self) -> &World {
+        &self.shared.world
+    }
+
+    /// Queues one encoded message; waits while the queue is full. Being queued says nothing about arrival.
+    ///
+    /// # Panics
+    /// When the message is shorter than a header or longer than the largest one: a bug of the caller.
+    pub async fn send(&self, message: Vec<u8>) -> Result<(), LinkError> {
+        assert!(message.len() >= HEADER_BYTES);
+        assert!(message.len() <= MESSAGE_BYTES_MAX);
+        let shared = &self.shared;
+        shared
+            .gate
+            .until(|| {
+                if let Some(error) = shared.failure() {
+                    return Some(Err(error));
+                }
+                let outbound = shared.outbound.borrow();
+                if outbound.closing {
+                    return Some(Err(LinkError::Closed));
+                }
+                (outbound.bytes < SEND_QUEUE_BYTES_MAX).then_some(Ok(()))
+            })
+            .await?;
+        shared.count_sent(message.len());
+        shared.enqueue(message);
+        Ok(())
+    }
+
+    /// The next message, header included; heartbeats are not shown. Dropping the future loses nothing.
+    /// One task receives at a time.
+    pub async fn receive(&self) -> Result<Vec<u8>, LinkError> {
+        loop {
+            if let Some(message) = self.shared.next_message()? {
+                return Ok(message);
+            }
+            if let Some(error) = self.shared.failure() {
+                return Err(error);
+            }
+            self.shared.fill().await?;
+        }
+    }
+
+    /// Framed bytes so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.get()
+    }
+
+    /// Begins counting anew: what the hello cost is not counted.
+    pub fn reset_counters(&self) {
+        self.shared.counters.set(Counters::default());
+    }
+
+    /// Sends what is queued, says goodbye and ends the connection. Errors no longer matter.
+    pub async fn close(&self) {
+        self.shared.outbound.borrow_mut().closing = true;
+        self.shared.gate.open();
+        self.shared
+            .gate
+            .until(|| {
+                (self.shared.outbound.borrow().done || self.shared.failed.borrow().is_some()).then_some(())
+            })
+            .await;
+        // The peer may still be sending: listening a little longer keeps our last words from being lost to
+        // a reset.
+        security::linger(&self.shared.world, &self.shared.stream).await;
+        self.shared.stream.shut_down().await;
+    }
+}
+
+impl Shared {
+    fn failure(&self) -> Option<LinkError> {
+        self.failed.borrow().clone()
+    }
+
+    /// The first failure is the one that everybody hears of.
+    fn fail(&self, error: &LinkError) {
+        self.failed.borrow_mut().get_or_insert_with(|| error.clone());
+        self.gate.open();
+    }
+
+    fn enqueue(&self, message: Vec<u8>) {
+        let mut outbound = self.outbound.borrow_mut();
+        outbound.bytes += message.len();
+        outbound.messages.push_back(message);
+        drop(outbound);
+        self.gate.open();
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        let mut counters = self.counters.get();
+        counters.sent += bytes as u64;
+        self.counters.set(counters);
+    }
+
+    fn count_received(&self, bytes: usize) {
+        let mut counters = self.counters.get();
+        counters.received += bytes as u64;
+        self.counters.set(counters);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The set of CAs by domain and of revoked serials; shared by all connections, changed while they run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use narrows_format::DomainId;
+use rustls::{
+    RootCertStore,
+    client::WebPkiServerVerifier,
+    crypto::CryptoProvider,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use rustls_pki_types::CertificateDer;
+
+use super::{TrustError, hex, principal::trim_serial};
+use crate::limits::CAS_PER_DOMAIN_MAX;
+
+/// BLAKE3 of a CA certificate's DER: what an invitation carries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CaFingerprint(pub [u8; 32]);
+
+impl std::fmt::Debug for CaFingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", hex(&self.0))
+    }
+}
+
+impl std::fmt::Display for CaFingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", hex(&self.0))
+    }
+}
+
+/// The fingerprint of a CA certificate.
+pub fn ca_fingerprint(certificate: &CertificateDer<'_>) -> CaFingerprint {
+    CaFingerprint(*blake3::hash(certificate).as_bytes())
+}
+
+/// What one domain's certificates are checked with.
+#[derive(Clone)]
+pub(crate) struct DomainTrust {
+    certificates: Vec<CertificateDer<'static>>,
+    pub(crate) as_clients: Arc<dyn ClientCertVerifier>,
+    pub(crate) as_servers: Arc<WebPkiServerVerifier>,
+}
+
+#[derive(Default)]
+struct State {
+    domains: BTreeMap<DomainId, DomainTrust>,
+    revoked: BTreeSet<(DomainId, Vec<u8>)>,
+}
+
+/// CAs by domain and revoked serials. Shared by an `Arc`; each change acts on the next handshake.
+///
+/// A lock is taken once per handshake and heartbeat, never in the data path.
+pub struct TrustStore {
+    state: RwLock<State>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl TrustStore {
+    /// A store that believes nobody.
+    pub fn new() -> Arc<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Arc::new(Self { state: RwLock::default(), provider })
+    }
+
+    /// Believes certificates of `domain` that one of these CAs issued; replaces what was believed for it.
+    pub fn set_domain(
+        &self,
+        domain: DomainId,
+        certificates: Vec<CertificateDer<'static>>,
+    ) -> Result<(), TrustError> {
+        if certificates.len() > CAS_PER_DOMAIN_MAX {
+            return Err(TrustError::TooMany);
+        }
+        let trust = self.domain_trust(certificates)?;
+        self.write(|state| drop(state.domains.insert(domain, trust)));
+        Ok(())
+    }
+
+    /// Believes nobody of `domain` any more.
+    pub fn remove_domain(&self, domain: DomainId) {
+        self.write(|state| drop(state.domains.remove(&domain)));
+    }
+
+    /// The CAs believed for a domain; empty when there are none.
+    pub fn certificates_of(&self, domain: DomainId) -> Vec<CertificateDer<'static>> {
+        self.read().domains.get(&domain).map(|trust| trust.certificates.clone()).unwrap_or_default()
+    }
+
+    /// The domains that are believed.
+    pub fn domains(&self) -> Vec<DomainId> {
+        self.read().domains.keys().copied().collect()
+    }
+
+    /// Refuses a certificate of `domain` by its serial number from now on.
+    pub fn revoke(&self, domain: DomainId, serial: &[u8]) {
+        self.write(|state| {
+            state.revoked.insert((domain, trim_serial(serial)));
+        });
+    }
+
+    /// Whether a serial was revoked.
+    pub fn is_revoked(&self, domain: DomainId, serial: &[u8]) -> bool {
+        self.read().revoked.contains(&(domain, trim_serial(serial)))
+    }
+
+    pub(crate) fn trust_of(&self, domain: DomainId) -> Option<DomainTrust> {
+        self.read().domains.get(&domain).cloned()
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.provider
+    }
+
+    pub(crate) fn domain_trust(
+        &self,
+        certificates: Vec<CertificateDer<'static>>,
+    ) -> Result<DomainTrust, TrustError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(|error| TrustError::Certificate(error.to_string()))?;
+        }
+        let roots = Arc::new(roots);
+        let bad = |error: rustls::server::VerifierBuilderError| TrustError::Certificate(error.to_string());
+        Ok(DomainTrust {
+            certificates,
+            as_clients: WebPkiClientVerifier::builder_with_provider(
+                Arc::clone(&roots),
+                Arc::clone(&self.provider),
+            )
+            .build()
+            .map_err(bad)?,
+            as_servers: WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
+                .build()
+                .map_err(bad)?,
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        // Nothing below panics while it holds the lock; a poisoned lock holds whole values.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl std::fmt::Debug for TrustStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.read();
+        write!(f, "TrustStore({} domains, {} revoked)", state.domains.len(), state.revoked.len())
+    }
+}
