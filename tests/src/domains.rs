@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 /// Where the binaries of this build lie: two levels above the test that runs.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.parent().and_then(Path::parent).expect("tests lie in deps/");
     let path = profile.join(name);
