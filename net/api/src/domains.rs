@@ -12,6 +12,9 @@ pub struct InviteRequest {
     /// How long it works, in seconds; one day when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u32>,
+    /// Name for the other domain here, when its own is taken (TRUST-002).
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
 }
 
 /// The line to paste on the other side.

@@ -1,13 +1,16 @@
 //! The one pasteable line: where, whose CA, and a one-time token.
 //!
-//! `narrows-pair://HOST:PORT/?domain=UUID&ca=HEX64&token=HEX64&expires=UNIX` introduces a partner domain,
-//! `narrows-enroll://...` a client. The CA fingerprint is BLAKE3 over the CA certificate's DER.
+//! `narrows-pair://HOST:PORT/?domain=UUID&name=NAME&ca=HEX64&token=HEX64&expires=UNIX` introduces a partner
+//! domain, `narrows-enroll://...` a client. The CA fingerprint is BLAKE3 over the CA certificate's DER.
 
 use std::{fmt, str::FromStr};
 
 use narrows_format::DomainId;
 
-use crate::{Hex, limits::LINE_BYTES_MAX};
+use crate::{
+    Hex,
+    limits::{LINE_BYTES_MAX, PLAIN_NAME_BYTES_MAX},
+};
 
 /// What the line is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Invitation {
     pub address: String,
     /// Its domain.
     pub domain: DomainId,
+    /// The name that it has for itself; letters, digits, `.`, `-`, `_`.
+    pub name: String,
     /// BLAKE3 of its CA certificate's DER.
     pub ca_fingerprint: Hex<32>,
     /// Works once.
@@ -53,8 +58,11 @@ impl fmt::Display for Invitation {
             Purpose::Pair => "narrows-pair",
             Purpose::Enroll => "narrows-enroll",
         };
-        let Self { address, domain, ca_fingerprint, token, expires, .. } = self;
-        write!(f, "{scheme}://{address}/?domain={domain}&ca={ca_fingerprint}&token={token}&expires={expires}")
+        let Self { address, domain, name, ca_fingerprint, token, expires, .. } = self;
+        write!(
+            f,
+            "{scheme}://{address}/?domain={domain}&name={name}&ca={ca_fingerprint}&token={token}&expires={expires}"
+        )
     }
 }
 
@@ -91,6 +99,10 @@ impl FromStr for Invitation {
             domain: field("domain")
                 .and_then(|text| text.parse().ok())
                 .ok_or(BadInvitation("`domain` is missing or no UUID"))?,
+            name: field("name")
+                .filter(|name| is_plain_name(name))
+                .ok_or(BadInvitation("`name` is missing or malformed"))?
+                .to_owned(),
             ca_fingerprint: field("ca")
                 .and_then(|text| text.parse().ok())
                 .ok_or(BadInvitation("`ca` is missing or malformed"))?,
@@ -104,6 +116,14 @@ impl FromStr for Invitation {
     }
 }
 
+/// Names of domains and clients: 1 to 63 letters, digits, `.`, `-`, `_`, beginning with a letter or digit.
+pub fn is_plain_name(name: &str) -> bool {
+    let first_is_plain = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    first_is_plain
+        && name.len() <= PLAIN_NAME_BYTES_MAX
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +134,7 @@ mod tests {
             purpose: Purpose::Pair,
             address: "[::1]:7400".into(),
             domain: DomainId([7; 16]),
+            name: "east".into(),
             ca_fingerprint: Hex([1; 32]),
             token: Hex([2; 32]),
             expires: 1_800_000_000,

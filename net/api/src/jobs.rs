@@ -61,6 +61,7 @@ pub struct JobInfo {
 
 /// What a job has moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last in every name of a quantity")]
 pub struct Counters {
     /// Logical bytes of the image, if known.
     #[serde(default)]

@@ -12,3 +12,5 @@ pub const ROOTS_MAX: usize = 256;
 pub const NAME_BYTES_MAX: usize = 255;
 /// Longest time in seconds that `?wait_seconds=` holds an answer back.
 pub const WAIT_SECONDS_MAX: u32 = 30;
+/// Longest plain name (domain, client) in bytes: one DNS label.
+pub const PLAIN_NAME_BYTES_MAX: usize = 63;

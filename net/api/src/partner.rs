@@ -28,9 +28,18 @@ pub struct Introduction {
     pub ca_pem: String,
     /// Ed25519 public key that signs its image records.
     pub signing_key: Hex<32>,
-    /// Its pool.
+    /// The pool that receives from the other side.
+    pub receive_pool: ReceivePool,
+}
+
+/// A pool as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivePool {
+    /// Its UUID.
     #[serde(with = "text::by_text")]
     pub pool: PoolId,
+    /// Rises when it is restored or rebuilt.
+    pub incarnation: u64,
 }
 
 /// Who answers, and its clock.
@@ -49,9 +58,11 @@ pub struct Pong {
     pub wire_versions: (u16, u16),
     /// Newest image format that it restores.
     pub image_format: u16,
-    /// Its pool's mean segment size in bytes.
+    /// The pool that receives from the caller.
+    pub receive_pool: ReceivePool,
+    /// That pool's mean segment size in bytes.
     pub segment_mean: u32,
-    /// Free bytes of its pool.
+    /// Free bytes of that pool.
     pub free_bytes: u64,
     /// The caller is paired from its side too.
     pub paired: bool,
@@ -100,23 +111,24 @@ pub struct Confirmation {
     /// The image.
     #[serde(with = "text::by_text")]
     pub image: ImageId,
-    /// Origin domain of the image.
-    #[serde(with = "text::by_text")]
-    pub origin: DomainId,
-    /// Pool that holds it.
-    #[serde(with = "text::by_text")]
-    pub pool: PoolId,
-    /// The pool's incarnation.
-    pub incarnation: u64,
-    /// `complete`, `waiting(clock)`, `failed(code)`.
-    pub state: String,
+    /// The pool that holds it.
+    pub receive_pool: ReceivePool,
+    /// Where the event stands in that pool's image log.
+    pub sequence: u64,
+    /// Rises with each word about this event; an older one than known is ignored.
+    pub revision: u32,
+    /// `imported`, `waiting`, `failed`, `given-up`, `refused`.
+    pub outcome: String,
+    /// Code of the reason, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
     /// One sentence, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// When the copy there may go; absent: never.
+    /// `imported`: when the copy there may go; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// The receiver changed the expiry that was asked for.
-    #[serde(default)]
-    pub clamped: bool,
+    /// `waiting`: when it is looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }

@@ -160,6 +160,21 @@ impl PathText {
     }
 }
 
+/// A point in time as the API writes it. One beyond what RFC 3339 can say becomes the nearest it can.
+pub fn time_out(time: narrows_format::Timestamp) -> jiff::Timestamp {
+    let nanos = i32::try_from(time.nanos).unwrap_or(0);
+    let end = if time.seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::new(time.seconds, nanos).unwrap_or(end)
+}
+
+/// A point in time as the API reads it.
+pub fn time_in(time: jiff::Timestamp) -> narrows_format::Timestamp {
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    // Before 1970 jiff counts nanoseconds backwards.
+    let (seconds, nanos) = if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
+    narrows_format::Timestamp { seconds, nanos: nanos.unsigned_abs() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +188,16 @@ mod tests {
         }
         assert_eq!(PathText("a\\".into()).to_bytes(), None);
         assert_eq!(PathText("a\\xg0".into()).to_bytes(), None);
+    }
+
+    #[test]
+    fn times_survive() {
+        for (seconds, nanos) in [(0, 0), (-1, 1), (-5, 999_999_999), (1_800_000_000, 5)] {
+            let time = narrows_format::Timestamp { seconds, nanos };
+            assert_eq!(time_in(time_out(time)), time);
+        }
+        let far = narrows_format::Timestamp { seconds: i64::MAX, nanos: 0 };
+        assert_eq!(time_out(far), jiff::Timestamp::MAX);
     }
 
     #[test]
