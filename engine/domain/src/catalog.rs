@@ -1,0 +1,212 @@
+//! What the machine needs of a catalog, in the domain's own words.
+//!
+//! Guarantees asked of an implementation: [`Catalog::apply`] and [`Catalog::redeem`] are atomic and
+//! durable when they return; a read sees every change applied before it began. Reads that belong to one
+//! decision need no snapshot of their own, because one [`crate::Primary`] makes all changes.
+
+use std::error::Error as StdError;
+use std::future::Future;
+
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::event::Change;
+use crate::image::{Image, ImageCopy, ImageState};
+use crate::import::{Import, ImportKey};
+use crate::job::{Job, JobKind};
+use crate::operation::{Operation, OperationKey};
+use crate::partner::{Partner, ReceivePool};
+use crate::replica::{Base, ReplicaRecord};
+use crate::slp::SlpVersion;
+use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use crate::window::Window;
+
+/// Which images; an empty filter is all of them, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageFilter {
+    /// Of the client of this name.
+    pub client_name: Option<String>,
+    /// Made in this domain.
+    pub origin: Option<DomainId>,
+    /// In this state.
+    pub state: Option<ImageState>,
+    /// Made under this SLP (the one that governs here).
+    pub slp: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// A job with the number that people call it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedJob {
+    /// From 1, in the order of their beginning.
+    pub number: u64,
+    /// The job.
+    pub job: Job,
+}
+
+/// Why a token could not be redeemed.
+#[derive(Debug, thiserror::Error)]
+pub enum RedeemError<E> {
+    /// AUTH-004.
+    #[error(transparent)]
+    Refused(TokenRefused),
+    /// The catalog failed.
+    #[error("the catalog failed")]
+    Catalog(#[source] E),
+}
+
+/// A future of this trait: it may be awaited on any thread.
+pub trait Reading<T>: Future<Output = T> + Send {}
+impl<T, F: Future<Output = T> + Send> Reading<T> for F {}
+
+/// Where the domain keeps what it knows.
+pub trait Catalog: Send + Sync {
+    /// What can go wrong in it.
+    type Error: StdError + Send + Sync + 'static;
+
+    /// Stores all of it or nothing; durable when it returns.
+    fn apply(&self, changes: &[Change]) -> impl Reading<Result<(), Self::Error>>;
+
+    /// Uses a token and stores the changes, both or neither.
+    fn redeem(
+        &self,
+        hash: TokenHash,
+        purpose: TokenPurpose,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> impl Reading<Result<Token, RedeemError<Self::Error>>>;
+
+    /// A token, used or not; to look at it before it is redeemed.
+    fn token(&self, hash: TokenHash) -> impl Reading<Result<Option<Token>, Self::Error>>;
+
+    /// One image.
+    fn image(&self, id: ImageId) -> impl Reading<Result<Option<Image>, Self::Error>>;
+
+    /// The image that people call `origin/client_unixtime`.
+    fn image_labelled(
+        &self,
+        origin: DomainId,
+        client_name: &str,
+        second: i64,
+    ) -> impl Reading<Result<Option<Image>, Self::Error>>;
+
+    /// Images, newest first.
+    fn images(&self, filter: &ImageFilter) -> impl Reading<Result<Vec<Image>, Self::Error>>;
+
+    /// The newest image of a lineage that is being written.
+    fn unfinished(&self, lineage: [u8; 32]) -> impl Reading<Result<Option<Image>, Self::Error>>;
+
+    /// The newest whole image of a lineage that has a copy here.
+    fn latest_whole(&self, lineage: [u8; 32]) -> impl Reading<Result<Option<Image>, Self::Error>>;
+
+    /// Copies of an image, by number.
+    fn copies(&self, image: ImageId) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
+    /// Replica records of an image.
+    fn replicas(&self, image: ImageId) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
+
+    /// Operations of an image, by ordinal.
+    fn operations(&self, image: ImageId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// One operation.
+    fn operation(&self, key: OperationKey) -> impl Reading<Result<Option<Operation>, Self::Error>>;
+
+    /// All operations that are not final, oldest first; for lists.
+    fn unfinished_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// Operations for a partner that may be started if it lets them, in the order of their turn.
+    fn candidates(
+        &self,
+        partner: DomainId,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// How many operations for a partner are in process.
+    fn running(&self, partner: DomainId) -> impl Reading<Result<u32, Self::Error>>;
+
+    /// Replications of images under this SLP that wait until their target has been verified.
+    fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// The newest image of a lineage, other than `except`, that this pool there has acknowledged and
+    /// that has a copy here.
+    fn base(
+        &self,
+        lineage: [u8; 32],
+        except: ImageId,
+        partner: DomainId,
+        pool: ReceivePool,
+    ) -> impl Reading<Result<Option<Base>, Self::Error>>;
+
+    /// A version of an SLP, or the newest.
+    fn slp(&self, name: &str, version: Option<u32>) -> impl Reading<Result<Option<SlpVersion>, Self::Error>>;
+
+    /// The newest version of each SLP, by name.
+    fn slps(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
+
+    /// All partners, by name.
+    fn partners(&self) -> impl Reading<Result<Vec<Partner>, Self::Error>>;
+
+    /// One partner.
+    fn partner(&self, domain: DomainId) -> impl Reading<Result<Option<Partner>, Self::Error>>;
+
+    /// All pools, by name.
+    fn pools(&self) -> impl Reading<Result<Vec<Pool>, Self::Error>>;
+
+    /// All storage units, by name.
+    fn storage_units(&self) -> impl Reading<Result<Vec<StorageUnit>, Self::Error>>;
+
+    /// All storage unit groups, by name.
+    fn storage_unit_groups(&self) -> impl Reading<Result<Vec<StorageUnitGroup>, Self::Error>>;
+
+    /// All windows, by name.
+    fn windows(&self) -> impl Reading<Result<Vec<Window>, Self::Error>>;
+
+    /// All clients, by name.
+    fn clients(&self) -> impl Reading<Result<Vec<Client>, Self::Error>>;
+
+    /// One client.
+    fn client(&self, id: ClientId) -> impl Reading<Result<Option<Client>, Self::Error>>;
+
+    /// One arrival.
+    fn import(&self, key: ImportKey) -> impl Reading<Result<Option<Import>, Self::Error>>;
+
+    /// Arrivals, newest first.
+    fn imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals of an image, newest first.
+    fn imports_of(&self, image: ImageId) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals that failed and are kept (AIR-002..004), and whose import SLP is this one.
+    fn failed_imports(&self, slp: &str) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals that have to be decided, or given up, by now.
+    fn due_imports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals whose sender has to be told by now.
+    fn due_reports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Copies whose amendment has to be asked for by now.
+    fn due_amendments(&self, now: Timestamp, limit: u32)
+    -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
+    /// Partners that have a replication which may be started by now.
+    fn due_partners(&self, now: Timestamp) -> impl Reading<Result<Vec<DomainId>, Self::Error>>;
+
+    /// The next time at which something is due by itself: a try, an import, a report, an amendment, a
+    /// probe. Work that is due already and only waits for a free place does not count.
+    fn next_due(&self) -> impl Reading<Result<Option<Timestamp>, Self::Error>>;
+
+    /// Up to where a pool's log has been handled; zero if never.
+    fn cursor(&self, pool: PoolId, incarnation: u64) -> impl Reading<Result<Sequence, Self::Error>>;
+
+    /// Jobs, newest first; of one kind if asked.
+    fn jobs(&self, kind: Option<JobKind>, limit: u32) -> impl Reading<Result<Vec<NumberedJob>, Self::Error>>;
+
+    /// One job by its number.
+    fn job(&self, number: u64) -> impl Reading<Result<Option<NumberedJob>, Self::Error>>;
+
+    /// One job by its key.
+    fn job_keyed(&self, key: &crate::job::JobKey) -> impl Reading<Result<Option<NumberedJob>, Self::Error>>;
+}

@@ -1,0 +1,288 @@
+//! What happens, what follows, and what has to be done: the words between the machine and the world.
+//!
+//! A [`Change`] is a whole row as it shall be, or one of a few rules over many rows; all changes of one
+//! decision are stored in one transaction. A [`Command`] may be carried out twice or be lost in a
+//! crash: the machine asks again until an event says that it is done.
+
+use narrows_format::record::{CopyState, ImageRecord};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::image::{Image, ImageCopy};
+use crate::import::{Arrival, Import, ImportKey, ImportReport};
+use crate::job::Job;
+use crate::operation::{Operation, OperationKey, WaitReason};
+use crate::partner::{Partner, ReceivePool};
+use crate::replica::{Base, ReplicaRecord};
+use crate::retry::Failure;
+use crate::slp::SlpVersion;
+use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::token::{Token, TokenHash};
+use crate::window::Window;
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record of a pool's image log, in order.
+    Pool(PoolEvent),
+    /// The client's session ended before its commit; the backup can be resumed.
+    BackupInterrupted {
+        /// The image that it wrote.
+        image: ImageId,
+        /// The attempt that ended; one that was already replaced is ignored.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// A partner holds an image durably: its commit was acknowledged.
+    ReplicationDone(ReplicationDone),
+    /// A replication stopped.
+    ReplicationFailed {
+        /// Which.
+        operation: OperationKey,
+        /// Which attempt.
+        attempt: u32,
+        /// Why, and so whether it is tried again.
+        failure: Failure,
+        /// Framed bytes that had crossed.
+        wire_bytes: u64,
+    },
+    /// A partner says what became of an image that we sent.
+    ImportReported {
+        /// The partner, by its certificate.
+        from: DomainId,
+        /// Its word.
+        report: ImportReport,
+    },
+    /// The sender acknowledged a report of ours.
+    ReportDelivered {
+        /// About which arrival.
+        import: ImportKey,
+        /// Which revision.
+        revision: u32,
+    },
+    /// A report could not be delivered.
+    ReportFailed {
+        /// About which arrival.
+        import: ImportKey,
+        /// Why.
+        failure: Failure,
+    },
+    /// A partner sent again what its pool here has; it seems to have missed our word.
+    ArrivedAgain {
+        /// The image.
+        image: ImageId,
+        /// The partner.
+        sender: DomainId,
+    },
+    /// A partner answered.
+    PartnerUp {
+        /// Which.
+        partner: DomainId,
+        /// The pool there that receives from here, if it said.
+        receive_pool: Option<ReceivePool>,
+        /// Its clock minus ours, if measured.
+        skew_ms: Option<i64>,
+    },
+    /// A partner does not answer.
+    PartnerDown {
+        /// Which.
+        partner: DomainId,
+        /// What was met.
+        sentence: String,
+    },
+    /// A partner's row was stored anew: trust, pause, grants or limits may differ.
+    PartnerChanged {
+        /// Which.
+        partner: DomainId,
+    },
+    /// A version of this SLP was stored, or one was verified.
+    SlpApplied {
+        /// Which.
+        name: String,
+    },
+    /// Time has passed; see [`crate::Primary::next_due`].
+    Tick,
+}
+
+/// One record of a pool's image log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolEvent {
+    /// Whose log.
+    pub pool: PoolId,
+    /// In which incarnation.
+    pub incarnation: u64,
+    /// At which position; each is handled once, in order.
+    pub sequence: Sequence,
+    /// What it says.
+    pub logged: Logged,
+}
+
+/// What a record of an image log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Logged {
+    /// A backup of ours is durable.
+    Backup {
+        /// Its record.
+        record: ImageRecord,
+        /// The signed record byte for byte.
+        signed: Vec<u8>,
+        /// Expiry, lock and hold as committed.
+        copy: CopyState,
+        /// Bytes that it added to the pool.
+        stored_bytes: u64,
+    },
+    /// A replicated image is durable: the replication event.
+    Arrival {
+        /// What arrived.
+        arrival: Arrival,
+        /// Expiry, lock and hold as committed.
+        copy: CopyState,
+        /// Bytes that it added to the pool.
+        stored_bytes: u64,
+    },
+    /// A copy's expiry, lock or hold was changed.
+    Amend {
+        /// Of which image.
+        image: ImageId,
+        /// As they are now.
+        copy: CopyState,
+    },
+    /// A copy is gone.
+    Remove {
+        /// Of which image.
+        image: ImageId,
+    },
+}
+
+/// What the sender knows when a commit was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicationDone {
+    /// Which operation.
+    pub operation: OperationKey,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The pool that committed it, and its incarnation.
+    pub receive_pool: ReceivePool,
+    /// Position in its image log.
+    pub sequence: Sequence,
+    /// Framed bytes that crossed, both directions, in this attempt.
+    pub wire_bytes: u64,
+    /// Bytes that it added to the pool there.
+    pub stored_bytes: u64,
+}
+
+/// What follows from an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// To be stored in one transaction.
+    pub changes: Vec<Change>,
+    /// To be carried out after that.
+    pub commands: Vec<Command>,
+}
+
+impl Decision {
+    /// Nothing follows.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+}
+
+/// A row as it shall be, or a rule over rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Insert or replace.
+    Image(Image),
+    /// Insert or replace by (image, number).
+    Copy(ImageCopy),
+    /// Remove the copy of this number.
+    CopyGone(ImageId, u32),
+    /// Insert or replace.
+    Operation(Operation),
+    /// Insert or replace by (image, partner, pool, incarnation).
+    Replica(ReplicaRecord),
+    /// Insert or replace.
+    Import(Import),
+    /// Insert or replace by key; a new one gets the next number.
+    Job(Job),
+    /// Insert or replace by (name, version).
+    Slp(SlpVersion),
+    /// Insert or replace.
+    Partner(Partner),
+    /// Insert or replace.
+    Pool(Pool),
+    /// Insert or replace.
+    StorageUnit(StorageUnit),
+    /// Insert or replace.
+    StorageUnitGroup(StorageUnitGroup),
+    /// Insert or replace.
+    Client(Client),
+    /// Insert or replace.
+    Window(Window),
+    /// Insert or replace.
+    Token(Token),
+    /// Mark used at this time. Only through [`crate::Catalog::redeem`], which checks it first.
+    TokenUsed(TokenHash, Timestamp),
+    /// The log of this pool in this incarnation has been handled up to here.
+    Cursor(PoolId, u64, Sequence),
+    /// Every operation for the partner that is due, held back by the target, or would be tried again by
+    /// now, waits for this reason until let go.
+    HoldBack(DomainId, WaitReason, Timestamp),
+    /// Every operation for the partner that is held back by the target is due.
+    LetGo(DomainId, Timestamp),
+    /// Every undelivered report to the partner is due.
+    ReportsDue(DomainId, Timestamp),
+    /// No undelivered report to the partner is due until it answers.
+    ReportsHeld(DomainId),
+    /// The partner's receiving pool is this one now: replica records that name another pool or
+    /// incarnation are lost, and operations that waited for an import there are due again.
+    ReplicasLost(DomainId, ReceivePool, Timestamp),
+    /// After a restart nothing runs: operations in process are due again, backups wait for their
+    /// client, jobs are interrupted, reports and amendments are due.
+    Restarted(Timestamp),
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send an image to a partner.
+    Replicate(ReplicateOrder),
+    /// Stop sending at the next batch; report it as [`Event::ReplicationFailed`] or let it be.
+    StopReplication(OperationKey),
+    /// Tell a partner what became of what it sent; answer with [`Event::ReportDelivered`] or `ReportFailed`.
+    Report {
+        /// Whom.
+        partner: DomainId,
+        /// About which arrival.
+        import: ImportKey,
+        /// The word.
+        report: ImportReport,
+    },
+    /// Write expiry, lock and hold of a copy to the pool's image log; the log's record is the answer.
+    AmendCopy {
+        /// Of which image.
+        image: ImageId,
+        /// In which pool.
+        pool: PoolId,
+        /// As they shall be.
+        copy: CopyState,
+    },
+    /// Ask a partner whether it is there; answer with `PartnerUp` or `PartnerDown`.
+    Probe(DomainId),
+}
+
+/// What a replication runner has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicateOrder {
+    /// Which operation; reports name it.
+    pub operation: OperationKey,
+    /// Which attempt; reports name it.
+    pub attempt: u32,
+    /// To whom.
+    pub partner: DomainId,
+    /// The import SLP to name there; `None` is the one of the record's SLP name.
+    pub import_slp: Option<String>,
+    /// The expiry to ask for; `None` is never.
+    pub expires: Option<Timestamp>,
+    /// The last image of the same lineage that a pool there has acknowledged.
+    pub base: Option<Base>,
+}

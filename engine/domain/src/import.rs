@@ -1,0 +1,239 @@
+//! An image that arrived from a partner: what became of it, and what the sender is told.
+//!
+//! Guarantee: each arrival has one row, keyed by its place in the pool's image log, from before it is
+//! decided until the sender has been told the last word.
+
+use narrows_format::record::{CopyState, ImageRecord};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::operation::Note;
+
+/// Place of the replication event: which pool, which position in its image log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImportKey {
+    /// The receiving pool.
+    pub pool: PoolId,
+    /// Position in its image log.
+    pub sequence: Sequence,
+}
+
+/// What became of an arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportState {
+    /// Seen, not yet decided.
+    Pending,
+    /// From the future: looked at again at this time (AIR-001).
+    Waiting {
+        /// When.
+        until: Timestamp,
+    },
+    /// In the catalog.
+    Imported,
+    /// Cannot be imported as things stand (AIR-002..004); the data is kept until then and the import
+    /// tried again as soon as the cause is mended.
+    Failed {
+        /// When the data is given up.
+        keep_until: Timestamp,
+    },
+    /// Kept as long as promised and not mended: the source sends again.
+    GivenUp,
+    /// Never to be imported (AIR-005, 006, 011, 012).
+    Refused,
+}
+
+impl ImportState {
+    /// The stable name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Waiting { .. } => "waiting",
+            Self::Imported => "imported",
+            Self::Failed { .. } => "failed",
+            Self::GivenUp => "given-up",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// When it has to be looked at again by itself.
+    pub fn next_step(&self) -> Option<Timestamp> {
+        match self {
+            Self::Waiting { until } => Some(*until),
+            Self::Failed { keep_until } => Some(*keep_until),
+            _ => None,
+        }
+    }
+
+    /// The reverse of [`Self::name`] and [`Self::next_step`].
+    pub fn from_parts(name: &str, next_step: Option<Timestamp>) -> Option<Self> {
+        Some(match name {
+            "pending" => Self::Pending,
+            "waiting" => Self::Waiting { until: next_step? },
+            "imported" => Self::Imported,
+            "failed" => Self::Failed { keep_until: next_step? },
+            "given-up" => Self::GivenUp,
+            "refused" => Self::Refused,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether the origin's signature over the record was found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By the key known for that origin.
+    Good,
+    /// No key known, or the signature does not fit.
+    Missing,
+}
+
+/// A replicated image as the pool's image log tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its record.
+    pub record: ImageRecord,
+    /// The signed record byte for byte.
+    pub signed: Vec<u8>,
+    /// Whether the signature was good when it arrived.
+    pub proof: Proof,
+    /// The partner that sent it.
+    pub sender: DomainId,
+    /// The import SLP that the sender named; `None` is the one of the record's SLP name.
+    pub import_slp: Option<String>,
+    /// The expiry that the sender asked for; `None` is never.
+    pub asked_expiry: Option<Timestamp>,
+}
+
+impl Arrival {
+    /// The SLP that is to import it.
+    pub fn slp(&self) -> &str {
+        self.import_slp.as_deref().unwrap_or(&self.record.slp)
+    }
+}
+
+/// One arrival and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Where the event stands.
+    pub key: ImportKey,
+    /// Incarnation of that pool.
+    pub incarnation: u64,
+    /// What arrived.
+    pub arrival: Arrival,
+    /// When it arrived.
+    pub arrived: Timestamp,
+    /// Expiry, lock and hold as committed.
+    pub copy: CopyState,
+    /// Bytes that it added to the pool.
+    pub stored_bytes: u64,
+    /// What became of it.
+    pub state: ImportState,
+    /// Why, with the AIR code; a clamped expiry or `AIR-007` is noted on success too.
+    pub note: Option<Note>,
+    /// Expiry of the copy here, within the receiver's bounds.
+    pub expires: Option<Timestamp>,
+    /// Rises with each change that the sender has to hear of.
+    pub revision: u32,
+    /// The highest revision that the sender has acknowledged.
+    pub told: u32,
+    /// Tries in a row to tell.
+    pub failures: u32,
+    /// When the sender is told (again); `None` when it knows everything, or does not answer.
+    pub next_report: Option<Timestamp>,
+}
+
+impl Import {
+    /// Enters `state` and owes the sender a report, at once.
+    pub fn enter(&mut self, state: ImportState, note: Option<Note>, now: Timestamp) {
+        self.state = state;
+        self.note = note;
+        self.revision += 1;
+        self.failures = 0;
+        self.next_report = Some(now);
+    }
+
+    /// What the sender is told.
+    pub fn report(&self) -> ImportReport {
+        let note =
+            || self.note.clone().unwrap_or_else(|| Note { code: String::new(), sentence: String::new() });
+        let outcome = match &self.state {
+            ImportState::Pending => Outcome::Waiting { note: note(), until: None },
+            ImportState::Waiting { until } => Outcome::Waiting { note: note(), until: Some(*until) },
+            ImportState::Imported => Outcome::Imported { expires: self.expires, note: self.note.clone() },
+            ImportState::Failed { .. } => Outcome::Failed { note: note() },
+            ImportState::GivenUp => Outcome::GivenUp { note: note() },
+            ImportState::Refused => Outcome::Refused { note: note() },
+        };
+        ImportReport {
+            image: self.arrival.record.image,
+            pool: self.key.pool,
+            incarnation: self.incarnation,
+            sequence: self.key.sequence,
+            revision: self.revision,
+            outcome,
+        }
+    }
+}
+
+/// The target's word to the source about one arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportReport {
+    /// Which image.
+    pub image: ImageId,
+    /// In which pool there.
+    pub pool: PoolId,
+    /// In which incarnation of it.
+    pub incarnation: u64,
+    /// Where the event stands in the image log there.
+    pub sequence: Sequence,
+    /// Rises with each report about this event; an older one than known is ignored.
+    pub revision: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What the target says became of an arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the catalog: the import confirmation.
+    Imported {
+        /// Expiry there, within the receiver's bounds.
+        expires: Option<Timestamp>,
+        /// Clamping or AIR-007.
+        note: Option<Note>,
+    },
+    /// Not yet: AIR-001.
+    Waiting {
+        /// Why.
+        note: Note,
+        /// When it will be looked at again.
+        until: Option<Timestamp>,
+    },
+    /// Kept, to be tried again when mended there: AIR-002..004.
+    Failed {
+        /// Why.
+        note: Note,
+    },
+    /// No longer kept: send again once mended.
+    GivenUp {
+        /// Why.
+        note: Note,
+    },
+    /// Never: AIR-005, 006, 011, 012.
+    Refused {
+        /// Why.
+        note: Note,
+    },
+}
+
+impl Outcome {
+    /// The stable name, as it stands in messages between domains.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Imported { .. } => "imported",
+            Self::Waiting { .. } => "waiting",
+            Self::Failed { .. } => "failed",
+            Self::GivenUp { .. } => "given-up",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}

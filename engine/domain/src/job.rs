@@ -1,0 +1,111 @@
+//! One run of something that takes time, as `job list` shows it.
+//!
+//! Jobs are for people: no decision depends on them.
+
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::named::named;
+use crate::operation::{Note, OperationKey};
+
+named! {
+    /// What a job does.
+    pub enum JobKind {
+        /// A client writes an image.
+        Backup = "backup",
+        /// A client reads an image.
+        Restore = "restore",
+        /// An image goes to a partner.
+        Replication = "replication",
+        /// An image is taken over.
+        Import = "import",
+    }
+}
+
+named! {
+    /// How a job stands.
+    pub enum JobState {
+        /// Under way.
+        Running = "running",
+        /// Done.
+        Done = "done",
+        /// Done, but something was left out.
+        Partial = "partial",
+        /// Did not succeed; for a replication the operation says whether it is tried again.
+        Failed = "failed",
+        /// Cut off by a restart or a lost connection.
+        Interrupted = "interrupted",
+    }
+}
+
+/// What a job is about, in one text: the same run has the same key after a crash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobKey(pub String);
+
+impl JobKey {
+    /// The `attempt`-th try of an operation, backups included.
+    pub fn operation(kind: JobKind, key: OperationKey, attempt: u32) -> Self {
+        Self(format!("{kind}:{}:{}:{attempt}", key.image, key.ordinal))
+    }
+
+    /// An import found at this place of a pool's log.
+    pub fn import(pool: PoolId, sequence: Sequence) -> Self {
+        Self(format!("import:{pool}:{}", sequence.0))
+    }
+
+    /// A restore, named by random bytes.
+    pub fn restore(nonce: u128) -> Self {
+        Self(format!("restore:{nonce:032x}"))
+    }
+}
+
+/// One job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// What it is about.
+    pub key: JobKey,
+    /// What it does.
+    pub kind: JobKind,
+    /// With which image.
+    pub image: ImageId,
+    /// With which partner.
+    pub partner: Option<DomainId>,
+    /// How it stands.
+    pub state: JobState,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Logical bytes dealt with.
+    pub logical_bytes: u64,
+    /// Bytes newly stored.
+    pub stored_bytes: u64,
+    /// Framed bytes that crossed the wire.
+    pub wire_bytes: u64,
+    /// What went wrong or is worth saying.
+    pub note: Option<Note>,
+}
+
+impl Job {
+    /// A job that begins now.
+    pub fn begin(key: JobKey, kind: JobKind, image: ImageId, now: Timestamp) -> Self {
+        Self {
+            key,
+            kind,
+            image,
+            partner: None,
+            state: JobState::Running,
+            started: now,
+            ended: None,
+            logical_bytes: 0,
+            stored_bytes: 0,
+            wire_bytes: 0,
+            note: None,
+        }
+    }
+
+    /// Ends it.
+    pub fn end(&mut self, state: JobState, now: Timestamp) {
+        self.state = state;
+        self.ended = Some(now);
+    }
+}

@@ -1,0 +1,50 @@
+//! Every bound of the control plane, with the reason beside it.
+
+use std::time::Duration;
+
+/// An image from the future by more than this waits with reason `clock` (AIR-001).
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(2);
+/// An image from the future by more than this is a failed import: a forged date must not pin space (AIR-011).
+pub const CLOCK_FORGED_MIN: Duration = Duration::from_secs(24 * 3600);
+/// First pause before something that failed is tried again.
+pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause between two tries, jitter included.
+pub const RETRY_MAX: Duration = Duration::from_secs(600);
+/// A failed import's data is kept this long; then the source is told to send again once mended.
+pub const FAILED_IMPORT_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What a broken transfer staged is kept this long; an unfinished backup can be resumed within it.
+pub const STAGING_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// An import that is pending longer than this is a problem worth a notification.
+pub const PENDING_IMPORT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A report or an amendment that nobody answered is sent again after this.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Images replicated to one partner at the same time unless the partner says otherwise.
+pub const RUNNING_PER_PARTNER: u32 = 4;
+/// Partners of one domain.
+pub const PARTNERS_MAX: usize = 32;
+/// Backup operations in one SLP (SLP-003).
+pub const BACKUPS_PER_SLP_MAX: usize = 4;
+/// Operations in one SLP.
+pub const OPERATIONS_PER_SLP_MAX: usize = 64;
+/// Bytes of an SLP's text.
+pub const SLP_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an SLP's name, or an import SLP's, that takes part in replication (SLP-008).
+pub const REPLICATED_NAME_BYTES_MAX: usize = 112;
+/// Bytes of any other name: SLP, storage unit, window, client, partner, operation.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Highest priority of an SLP.
+pub const PRIORITY_MAX: u32 = 99_999;
+/// Priority of an SLP that names none.
+pub const PRIORITY_DEFAULT: u32 = 50_000;
+/// Longest retention that can be written down: 1,000 years of 365 days.
+pub const PERIOD_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+/// Due imports, reports, probes and amendments that one tick takes up; the rest follow with the next.
+pub const DUE_PER_TICK: u32 = 256;
+/// Seconds tried after a taken one before an image's identity is given up.
+pub const IDENTITY_SECONDS_MAX: i64 = 100_000;
+/// Newest recipe format that this server can restore (AIR-007).
+pub const IMAGE_FORMAT_MAX: u16 = 1;
+
+const _: () = assert!(RETRY_FIRST.as_secs() < RETRY_MAX.as_secs());
+const _: () = assert!(CLOCK_AHEAD_MAX.as_secs() < CLOCK_FORGED_MIN.as_secs());
+const _: () = assert!(REPLICATED_NAME_BYTES_MAX < NAME_BYTES_MAX);

@@ -1,0 +1,201 @@
+//! Another domain: who it is, how far trust goes, what it may do here, and whether it answers.
+
+use std::collections::BTreeSet;
+
+use narrows_format::{DomainId, PoolId, Timestamp};
+
+use crate::limits::RUNNING_PER_PARTNER;
+use crate::named::named;
+
+named! {
+    /// How far trust with a partner is.
+    pub enum Trust {
+        /// Only one side trusts the other; an SLP that uses it is refused (TRUST-001).
+        Half = "half",
+        /// Both sides trust each other.
+        Complete = "complete",
+        /// Its certificate expired: work waits, nothing fails.
+        Expired = "expired",
+        /// Its identity is in doubt (TRUST-003); a person decides.
+        Frozen = "frozen",
+        /// Taken apart; kept for what still names it.
+        Unpaired = "unpaired",
+    }
+}
+
+/// What a partner may do here; set by this side. Never: delete, change retention, list the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent grants, each named in the specification")]
+pub struct Grants {
+    /// Offer images, ask what is missing, send.
+    pub send: bool,
+    /// Existence, classification and unit of a named SLP.
+    pub slp_lookup: bool,
+    /// State of its own images.
+    pub status: bool,
+    /// Send images of these other origins.
+    pub relay: BTreeSet<DomainId>,
+    /// Read images whose origin it is or that it sent.
+    pub recall: bool,
+    /// Read segments of images replicated between the two.
+    pub heal: bool,
+    /// An import SLP is made here for it where none exists.
+    pub auto_import: bool,
+}
+
+impl Default for Grants {
+    /// `send`, `slp-lookup` and `status`.
+    fn default() -> Self {
+        Self {
+            send: true,
+            slp_lookup: true,
+            status: true,
+            relay: BTreeSet::new(),
+            recall: false,
+            heal: false,
+            auto_import: false,
+        }
+    }
+}
+
+impl Grants {
+    /// One word each: `send slp-lookup status relay(UUID)`.
+    pub fn to_words(&self) -> Vec<String> {
+        let flags = [
+            (self.send, "send"),
+            (self.slp_lookup, "slp-lookup"),
+            (self.status, "status"),
+            (self.recall, "recall"),
+            (self.heal, "heal"),
+            (self.auto_import, "auto-import"),
+        ];
+        let plain = flags.iter().filter(|(set, _)| *set).map(|(_, word)| (*word).to_owned());
+        plain.chain(self.relay.iter().map(|origin| format!("relay({origin})"))).collect()
+    }
+
+    /// The reverse of [`Self::to_words`]; `None` for a word that is no grant.
+    pub fn from_words<'w>(words: impl IntoIterator<Item = &'w str>) -> Option<Self> {
+        let mut grants = Self { send: false, slp_lookup: false, status: false, ..Self::default() };
+        for word in words {
+            match word {
+                "send" => grants.send = true,
+                "slp-lookup" => grants.slp_lookup = true,
+                "status" => grants.status = true,
+                "recall" => grants.recall = true,
+                "heal" => grants.heal = true,
+                "auto-import" => grants.auto_import = true,
+                _ => {
+                    let origin = word.strip_prefix("relay(")?.strip_suffix(')')?;
+                    grants.relay.insert(origin.parse().ok()?);
+                }
+            }
+        }
+        Some(grants)
+    }
+}
+
+/// Whether a partner answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It did when last asked.
+    Up,
+    /// It does not.
+    Down {
+        /// Since when.
+        since: Timestamp,
+        /// Probes in a row without answer.
+        failures: u32,
+        /// When it is asked again.
+        next_probe: Timestamp,
+        /// What the last try met, in one sentence.
+        sentence: String,
+    },
+}
+
+/// The pool at the partner that receives from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivePool {
+    /// Its UUID.
+    pub pool: PoolId,
+    /// Its incarnation.
+    pub incarnation: u64,
+}
+
+/// A partner domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partner {
+    /// Its UUID.
+    pub domain: DomainId,
+    /// Its incarnation; may never fall (TRUST-003).
+    pub incarnation: u64,
+    /// The local alias, unique here (TRUST-002).
+    pub name: String,
+    /// Its API, e.g. `https://dr.example:7400`; empty while only half paired from the other side.
+    pub url: String,
+    /// Its data port, `host:port`.
+    pub data_address: String,
+    /// PEM of the CA that its certificates must come from.
+    pub ca_pem: String,
+    /// Ed25519 public key that signs its image records.
+    pub signing_key: [u8; 32],
+    /// How far trust is.
+    pub trust: Trust,
+    /// When it was paired, or half of it was.
+    pub paired: Timestamp,
+    /// What it may do here.
+    pub grants: Grants,
+    /// The storage unit here that receives from it.
+    pub receive_unit: String,
+    /// The pool there that receives from here, as last said.
+    pub receive_pool: Option<ReceivePool>,
+    /// Whether it answers.
+    pub reach: Reach,
+    /// Its clock minus ours in milliseconds, as last measured.
+    pub skew_ms: Option<i64>,
+    /// When it was last heard of.
+    pub heard: Option<Timestamp>,
+    /// Work to it is paused by a person.
+    pub paused: bool,
+    /// Images under way to it at the same time.
+    pub running_max: u32,
+}
+
+impl Partner {
+    /// A partner just met: trust half made, nothing else known.
+    pub fn half(domain: DomainId, incarnation: u64, name: &str, paired: Timestamp) -> Self {
+        Self {
+            domain,
+            incarnation,
+            name: name.to_owned(),
+            url: String::new(),
+            data_address: String::new(),
+            ca_pem: String::new(),
+            signing_key: [0; 32],
+            trust: Trust::Half,
+            paired,
+            grants: Grants::default(),
+            receive_unit: "default".to_owned(),
+            receive_pool: None,
+            reach: Reach::Up,
+            skew_ms: None,
+            heard: None,
+            paused: false,
+            running_max: RUNNING_PER_PARTNER,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_survive_their_words() {
+        let mut grants = Grants { recall: true, status: false, ..Grants::default() };
+        grants.relay.insert(DomainId([7; 16]));
+        let words = grants.to_words();
+        assert_eq!(Grants::from_words(words.iter().map(String::as_str)), Some(grants));
+        assert_eq!(Grants::from_words(["delete"]), None);
+        assert_eq!(Grants::from_words(["relay(zz)"]), None);
+    }
+}

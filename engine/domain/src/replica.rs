@@ -1,0 +1,58 @@
+//! The source's note of a copy in another domain.
+//!
+//! A record is bound to the pool there *and* its incarnation: a rebuilt pool does not inherit what the
+//! old one acknowledged.
+
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::named::named;
+
+named! {
+    /// What is known of a replica.
+    pub enum ReplicaState {
+        /// Durable there, import not confirmed.
+        Arrived = "arrived",
+        /// In the catalog there.
+        Present = "present",
+        /// Durable there, but its import failed.
+        ImportFailed = "import-failed",
+        /// The pool there has another incarnation now.
+        Lost = "lost",
+        /// Its life there is over.
+        Expired = "expired",
+    }
+}
+
+/// One replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaRecord {
+    /// Of which image.
+    pub image: ImageId,
+    /// In which domain.
+    pub partner: DomainId,
+    /// In which pool there.
+    pub pool: PoolId,
+    /// In which incarnation of that pool.
+    pub incarnation: u64,
+    /// What is known.
+    pub state: ReplicaState,
+    /// When it expires there; `None` is never, or not yet told.
+    pub expires: Option<Timestamp>,
+    /// When the partner last said so.
+    pub checked: Timestamp,
+    /// Position of its commit in the image log there.
+    pub sequence: Sequence,
+    /// The highest revision of the partner's reports about that position; 0 before the first.
+    pub revision: u32,
+}
+
+/// An image that both sides have: only what differs from it has to cross.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The image.
+    pub image: ImageId,
+    /// The pool there that acknowledged it.
+    pub pool: PoolId,
+    /// That pool's incarnation; with another one there is no base.
+    pub incarnation: u64,
+}

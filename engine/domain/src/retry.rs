@@ -1,0 +1,148 @@
+//! What went wrong, what that means for the work, and when to try again.
+
+use std::time::Duration;
+
+use crate::limits::{RETRY_FIRST, RETRY_MAX};
+use crate::named::named;
+use crate::operation::Note;
+
+named! {
+    /// What the machine does differently after a failure.
+    pub enum FailureKind {
+        /// Nobody answers: the partner is down, and so is all work to it.
+        Unreachable = "unreachable",
+        /// The connection broke under way.
+        Interrupted = "interrupted",
+        /// The pool there is full.
+        TargetFull = "target-full",
+        /// Clocks differ too much.
+        Clock = "clock",
+        /// Certificates, grants or pairing.
+        Trust = "trust",
+        /// The import SLP there has to be mended.
+        ImportSlp = "import-slp",
+        /// The copy here cannot be read just now.
+        Source = "source",
+        /// Trying again would meet the same.
+        Permanent = "permanent",
+    }
+}
+
+/// A failure as it is reported to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What to do about it.
+    pub kind: FailureKind,
+    /// Its stable code; empty for a connection that could not be made or broke.
+    pub code: String,
+    /// One sentence.
+    pub sentence: String,
+}
+
+/// Which side met the problem: a full or failing pool means something else here than there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Here, where the image is read.
+    Source,
+    /// There, where it is stored.
+    Target,
+}
+
+impl Failure {
+    /// A failure with a code; the code and the side decide what is done.
+    pub fn coded(code: &str, side: Side, sentence: impl Into<String>) -> Self {
+        Self { kind: classify(code, side), code: code.to_owned(), sentence: sentence.into() }
+    }
+
+    /// No connection could be made.
+    pub fn unreachable(sentence: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Unreachable, code: String::new(), sentence: sentence.into() }
+    }
+
+    /// The connection broke.
+    pub fn interrupted(sentence: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Interrupted, code: String::new(), sentence: sentence.into() }
+    }
+
+    /// For keeping beside the operation.
+    pub fn note(&self) -> Note {
+        let code = if self.code.is_empty() { self.kind.as_str().to_owned() } else { self.code.clone() };
+        Note { code, sentence: self.sentence.clone() }
+    }
+}
+
+/// What a code means for a replication.
+///
+/// Trust and AIR-001..004 mend themselves when a person mends their cause, so they wait; what a retry
+/// cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory.
+pub fn classify(code: &str, side: Side) -> FailureKind {
+    match (code, side) {
+        ("POOL-002", Side::Target) => FailureKind::TargetFull,
+        ("POOL-001", Side::Source) => FailureKind::Permanent,
+        (code, Side::Source) if code.starts_with("POOL-") => FailureKind::Source,
+        ("POOL-005", Side::Target) => FailureKind::Permanent,
+        (code, Side::Target) if code.starts_with("POOL-") => FailureKind::Interrupted,
+        ("AIR-001", _) => FailureKind::Clock,
+        ("AIR-002" | "AIR-003" | "AIR-004" | "SLP-008", _) => FailureKind::ImportSlp,
+        (code, _) if code.starts_with("AUTH-") || code.starts_with("TRUST-") => FailureKind::Trust,
+        ("WIRE-004", _) => FailureKind::Interrupted,
+        ("", _) => FailureKind::Interrupted,
+        _ => FailureKind::Permanent,
+    }
+}
+
+/// The pause before the next try after `failures` in a row: doubles from one second to ten minutes; the
+/// jitter takes off up to half, so that what failed together does not come back together.
+pub fn pause(failures: u32, entropy: u64) -> Duration {
+    let doubled = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(failures.max(1)));
+    let whole = doubled.min(RETRY_MAX);
+    let half = whole / 2;
+    let span = u64::try_from(half.as_millis()).unwrap_or(0) + 1;
+    half + Duration::from_millis(mix(entropy ^ u64::from(failures)) % span)
+}
+
+/// Spreads entropy that is shared by several pauses of one decision.
+pub fn mix(seed: u64) -> u64 {
+    let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Goal: every pause lies between the first and the longest, and the bounds double until then.
+        #[test]
+        fn pauses_grow_and_stay_within(failures in 0u32..200, entropy: u64) {
+            let pause = pause(failures, entropy);
+            prop_assert!(pause >= RETRY_FIRST && pause <= RETRY_MAX);
+            if failures >= 10 {
+                prop_assert!(pause >= RETRY_MAX / 2);
+            }
+            if failures <= 1 {
+                prop_assert!(pause <= RETRY_FIRST * 2);
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_spreads() {
+        let pauses: std::collections::BTreeSet<_> = (0..100).map(|entropy| pause(9, entropy)).collect();
+        assert!(pauses.len() > 90);
+    }
+
+    #[test]
+    fn codes_mean_what_the_specification_says() {
+        assert_eq!(classify("AUTH-002", Side::Target), FailureKind::Trust);
+        assert_eq!(classify("POOL-002", Side::Target), FailureKind::TargetFull);
+        assert_eq!(classify("POOL-002", Side::Source), FailureKind::Source);
+        assert_eq!(classify("AIR-002", Side::Target), FailureKind::ImportSlp);
+        assert_eq!(classify("AIR-012", Side::Target), FailureKind::Permanent);
+        assert_eq!(classify("TOPO-001", Side::Target), FailureKind::Permanent);
+        assert_eq!(classify("WIRE-001", Side::Target), FailureKind::Permanent);
+    }
+}

@@ -1,0 +1,211 @@
+//! Storage lifecycle policies: a versioned tree of operations.
+//!
+//! [`Slp`] is what somebody wrote, well-formed in itself; [`check`] says whether it makes sense, alone
+//! and among the things that it names; [`version`] decides what applying it does.
+
+pub mod finding;
+pub mod read;
+
+use narrows_format::{DomainId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::PRIORITY_DEFAULT;
+use crate::operation::OperationKind;
+use crate::period::Period;
+
+pub use finding::Finding;
+pub use read::{Format, Unreadable, parse};
+
+/// A policy as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slp {
+    /// Its name; the same in all versions.
+    pub name: String,
+    /// A classification's name, or `any`.
+    #[serde(default = "any")]
+    pub data_classification: String,
+    /// Of secondary operations: higher goes first.
+    #[serde(default = "default_priority")]
+    pub priority: u32,
+    /// In the order of the text.
+    #[serde(default, rename = "operation")]
+    pub operations: Vec<SlpOperation>,
+}
+
+/// The classification that takes all.
+pub const ANY_CLASSIFICATION: &str = "any";
+
+fn any() -> String {
+    ANY_CLASSIFICATION.to_owned()
+}
+
+const fn default_priority() -> u32 {
+    PRIORITY_DEFAULT
+}
+
+/// One operation of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlpOperation {
+    /// Unique in its policy.
+    pub id: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Id of the operation whose copy it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Storage unit that its copy goes to; not for a replication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+    /// Where a replication goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetSpec>,
+    /// How long its copy lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// Name of the window in which it may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+}
+
+/// An operation's kind as the text spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Makes the first copy from a client.
+    Backup,
+    /// Takes over what a partner sent.
+    Import,
+    /// Makes a copy in another domain.
+    Replication,
+    /// Makes a copy in another pool of this domain.
+    Duplication,
+}
+
+impl From<Kind> for OperationKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Backup => Self::Backup,
+            Kind::Import => Self::Import,
+            Kind::Replication => Self::Replication,
+            Kind::Duplication => Self::Duplication,
+        }
+    }
+}
+
+/// Where a replication goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetSpec {
+    /// `target = "all"`: every partner that is there when the backup completes.
+    Word(String),
+    /// `target = { domain = "dr", import_slp = "gold-import" }`
+    Named(NamedTarget),
+}
+
+/// One partner and the policy that imports there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedTarget {
+    /// The partner's local alias, or its UUID.
+    pub domain: String,
+    /// The import SLP there; left out, it is the one of this policy's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_slp: Option<String>,
+}
+
+/// The word for every partner.
+pub const ALL_TARGETS: &str = "all";
+
+/// How long a copy lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "read::RetentionText", into = "read::RetentionText")]
+pub enum Retention {
+    /// So long from the backup's start, wherever the copy is made.
+    Fixed(Period),
+    /// Until all direct children are complete.
+    ExpireAfterCopy,
+    /// The date that the source set, within bounds that count from the backup's start.
+    Target {
+        /// Not shorter.
+        at_least: Option<Period>,
+        /// Not longer.
+        at_most: Option<Period>,
+    },
+    /// Oldest first between high and low water.
+    CapacityManaged,
+}
+
+/// One version of a policy, as applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlpVersion {
+    /// What was written.
+    pub slp: Slp,
+    /// From 1.
+    pub version: u32,
+    /// When it was applied.
+    pub made: Timestamp,
+    /// The domains named in it, as they were understood when it was applied.
+    pub targets: Vec<ResolvedTarget>,
+    /// False when saved with `--unverified` and not checked since: its replications wait.
+    pub verified: bool,
+}
+
+/// A name in a policy and the domain that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedTarget {
+    /// As written.
+    pub name: String,
+    /// As understood.
+    pub domain: DomainId,
+}
+
+impl Slp {
+    /// The operation of this id.
+    pub fn operation(&self, id: &str) -> Option<&SlpOperation> {
+        self.operations.iter().find(|operation| operation.id == id)
+    }
+
+    /// The operations that take the copy of `id`.
+    pub fn children<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a SlpOperation> {
+        self.operations.iter().filter(move |operation| operation.source.as_deref() == Some(id))
+    }
+
+    /// The import that it begins with, if it does.
+    pub fn import(&self) -> Option<&SlpOperation> {
+        self.operations.first().filter(|operation| operation.kind == Kind::Import)
+    }
+
+    /// The backup that it begins with, if it does.
+    pub fn backup(&self) -> Option<&SlpOperation> {
+        self.operations.first().filter(|operation| operation.kind == Kind::Backup)
+    }
+
+    /// Whether any operation leaves the domain.
+    pub fn replicates(&self) -> bool {
+        self.operations.iter().any(|operation| operation.kind == Kind::Replication)
+    }
+}
+
+impl SlpOperation {
+    /// Its target is every partner.
+    pub fn goes_to_all(&self) -> bool {
+        matches!(&self.target, Some(TargetSpec::Word(word)) if word == ALL_TARGETS)
+    }
+
+    /// Its target is this one partner.
+    pub fn named_target(&self) -> Option<&NamedTarget> {
+        match &self.target {
+            Some(TargetSpec::Named(target)) => Some(target),
+            _ => None,
+        }
+    }
+}
+
+impl SlpVersion {
+    /// The domain that a name in this version stands for.
+    pub fn domain_of(&self, name: &str) -> Option<DomainId> {
+        self.targets.iter().find(|target| target.name == name).map(|target| target.domain)
+    }
+}

@@ -1,0 +1,74 @@
+//! What a domain stores on and for whom: pools, storage units, clients, and the domain itself.
+
+use narrows_format::{ClientId, DomainId, PoolId, Timestamp};
+
+/// This domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its UUID.
+    pub domain: DomainId,
+    /// Rises when the domain is recovered.
+    pub incarnation: u64,
+    /// Its name for itself.
+    pub name: String,
+}
+
+/// A deduplication pool of this domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its UUID.
+    pub id: PoolId,
+    /// Rises when the pool is restored or rebuilt.
+    pub incarnation: u64,
+    /// Its name.
+    pub name: String,
+    /// Places one image over several volumes: cannot be a replication source (SLP-007).
+    pub spanning: bool,
+}
+
+/// A logical destination: a pool plus limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageUnit {
+    /// Its name, unique here, groups included.
+    pub name: String,
+    /// The pool behind it.
+    pub pool: PoolId,
+    /// Jobs that may write to it at once; `None` is unlimited.
+    pub jobs_max: Option<u32>,
+}
+
+/// An ordered set of storage units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageUnitGroup {
+    /// Its name, unique here, units included.
+    pub name: String,
+    /// Names of the units in it, in order.
+    pub units: Vec<String>,
+}
+
+/// The word for "any storage unit that is free".
+pub const ANY_AVAILABLE: &str = "any";
+
+/// A machine whose data is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its UUID.
+    pub id: ClientId,
+    /// Its name, unique here.
+    pub name: String,
+    /// Serial number of its certificate, as text.
+    pub serial: String,
+    /// When it was enrolled.
+    pub enrolled: Timestamp,
+    /// When its certificate was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+/// A domain's identity in words: `domain` is in `partners` or is this one.
+pub fn domain_name(own: &Identity, partners: &[crate::Partner], domain: DomainId) -> String {
+    if own.domain == domain {
+        return own.name.clone();
+    }
+    let known = partners.iter().find(|partner| partner.domain == domain);
+    known.map_or_else(|| domain.to_string(), |partner| partner.name.clone())
+}
