@@ -12,8 +12,10 @@
 pub mod error;
 pub mod handle;
 pub mod images;
+pub mod ingest;
 pub mod limits;
 pub mod open;
+pub mod recipe;
 pub mod restore;
 pub mod stream;
 

@@ -115,6 +115,11 @@ impl Boundaries {
         self.max + RUN_BYTES_MIN
     }
 
+    /// Forgets a run that was going on: another stream begins.
+    pub const fn restart(&mut self) {
+        self.run = None;
+    }
+
     /// The first cut of `bytes`, which begin where the last cut ended. `eof` says that nothing follows
     /// them. `None` when more bytes are needed to decide ([`Self::lookahead`] always suffice), and at
     /// the end of the stream. After the end the search is ready for another stream.

@@ -42,6 +42,9 @@ pub(super) struct RawExtent {
 
 const _: () = assert!(size_of::<RawSpan>() == 24 && size_of::<RawExtent>() == 16);
 
+/// Encoded bytes of a span, the rest of its path not counted.
+pub const SPAN_BYTES: usize = size_of::<RawSpan>();
+
 /// Encoded bytes of one extent.
 pub const EXTENT_BYTES: usize = size_of::<RawExtent>();
 

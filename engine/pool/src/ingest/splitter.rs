@@ -1,0 +1,215 @@
+//! One file's bytes in, pieces out.
+//!
+//! Cost: each byte is hashed for boundaries and fingerprinted while it is in the cache; bytes are copied
+//! only where a piece of input ends in the middle of a segment (at most 132 KiB per call of
+//! [`Splitter::write`]). Memory: that carry, nothing else.
+
+use std::ops::Range;
+
+use narrows_format::{Fingerprint, Tag};
+use narrows_simd::{
+    boundaries::{BadMean, Boundaries, Cut, CutKind},
+    fingerprint,
+};
+
+/// The next run of a file, told with the bytes themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A segment and its name.
+    Segment {
+        /// Its bytes, at most 128 KiB.
+        bytes: &'a [u8],
+        /// Name of the bytes.
+        fingerprint: Fingerprint,
+        /// Shows possession of the bytes.
+        tag: Tag,
+    },
+    /// The same byte, so many times; two fills of one byte never follow each other.
+    Fill {
+        /// The byte.
+        byte: u8,
+        /// How many.
+        length: u64,
+    },
+    /// Never written; two holes never follow each other.
+    Hole(u64),
+}
+
+/// The next run of a file, without the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// A segment.
+    Segment {
+        /// Where in the file it lies.
+        range: Range<u64>,
+        /// Name of its bytes.
+        fingerprint: Fingerprint,
+        /// Shows possession of the bytes.
+        tag: Tag,
+    },
+    /// The same byte, so many times.
+    Fill {
+        /// The byte.
+        byte: u8,
+        /// How many.
+        length: u64,
+    },
+    /// Never written.
+    Hole(u64),
+}
+
+/// A fill or hole that may still grow.
+#[derive(Clone, Copy)]
+enum Growing {
+    Fill(u8, u64),
+    Hole(u64),
+}
+
+/// Splits one file after another.
+pub struct Splitter {
+    search: Boundaries,
+    carry: Vec<u8>,
+    growing: Option<Growing>,
+    total: u64,
+}
+
+impl Splitter {
+    /// For segments of `mean` bytes.
+    pub fn new(mean: u32) -> Result<Self, BadMean> {
+        Ok(Self { search: Boundaries::new(mean)?, carry: Vec::new(), growing: None, total: 0 })
+    }
+
+    /// The next bytes of the file.
+    pub fn write(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Piece<'_>)) {
+        let mut rest = bytes;
+        while !self.carry.is_empty() && !rest.is_empty() {
+            // Fill the carry until it can be cut; once its old bytes are gone, go on in the input.
+            let old = self.carry.len();
+            let (more, later) = rest.split_at(rest.len().min(self.search.lookahead()));
+            self.carry.extend_from_slice(more);
+            let carry = std::mem::take(&mut self.carry);
+            let mut done = 0;
+            while done < old {
+                let eaten = self.cut(&carry[done..], End::Open, sink);
+                if eaten == 0 {
+                    break;
+                }
+                done += eaten;
+            }
+            self.carry = carry;
+            if done >= old {
+                rest = &rest[done - old..];
+                self.carry.clear();
+            } else {
+                rest = later;
+                self.carry.drain(..done);
+            }
+        }
+        let eaten = self.cut_all(rest, End::Open, sink);
+        self.carry.extend_from_slice(&rest[eaten..]);
+    }
+
+    /// A hole of `length` bytes follows.
+    pub fn hole(&mut self, length: u64, sink: &mut dyn FnMut(Piece<'_>)) {
+        self.flush(sink);
+        let before = match self.growing.take() {
+            Some(Growing::Hole(before)) => before,
+            other => {
+                self.growing = other;
+                self.tell_growing(sink);
+                0
+            }
+        };
+        if before + length > 0 {
+            self.growing = Some(Growing::Hole(before + length));
+        }
+        self.total += length;
+    }
+
+    /// The file ends. Gives its logical size; the splitter is ready for the next file.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Piece<'_>)) -> u64 {
+        self.flush(sink);
+        self.tell_growing(sink);
+        std::mem::take(&mut self.total)
+    }
+
+    /// Ends the data here: at a hole or at the end of the file.
+    fn flush(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
+        let mut carry = std::mem::take(&mut self.carry);
+        self.cut_all(&carry, End::Here, sink);
+        self.search.restart();
+        carry.clear();
+        self.carry = carry;
+    }
+
+    fn cut_all(&mut self, bytes: &[u8], end: End, sink: &mut dyn FnMut(Piece<'_>)) -> usize {
+        let mut done = 0;
+        loop {
+            match self.cut(&bytes[done..], end, sink) {
+                0 => return done,
+                eaten => done += eaten,
+            }
+        }
+    }
+
+    /// Tells the first piece of `bytes`, and how long it is; 0 when more are needed.
+    fn cut(&mut self, bytes: &[u8], end: End, sink: &mut dyn FnMut(Piece<'_>)) -> usize {
+        let Some(Cut { length, kind }) = self.search.next_cut(bytes, end == End::Here) else { return 0 };
+        self.total += length as u64;
+        match (kind, &mut self.growing) {
+            (CutKind::Fill(byte), Some(Growing::Fill(same, before))) if byte == *same => {
+                *before += length as u64;
+            }
+            (CutKind::Fill(byte), _) => {
+                self.tell_growing(sink);
+                self.growing = Some(Growing::Fill(byte, length as u64));
+            }
+            (CutKind::Data, _) => {
+                self.tell_growing(sink);
+                let bytes = &bytes[..length];
+                let (fingerprint, tag) = fingerprint::data(bytes);
+                sink(Piece::Segment { bytes, fingerprint, tag });
+            }
+        }
+        length
+    }
+
+    fn tell_growing(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
+        match self.growing.take() {
+            Some(Growing::Fill(byte, length)) => sink(Piece::Fill { byte, length }),
+            Some(Growing::Hole(length)) => sink(Piece::Hole(length)),
+            None => {}
+        }
+    }
+}
+
+/// Whether anything follows the bytes at hand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Here,
+    Open,
+}
+
+/// All spans of bytes that are at hand.
+pub fn split(bytes: &[u8], mean: u32) -> Result<Vec<Span>, BadMean> {
+    let (mut spans, mut at) = (Vec::new(), 0);
+    let mut splitter = Splitter::new(mean)?;
+    let mut sink = |piece: Piece<'_>| {
+        let (length, span) = match piece {
+            Piece::Segment { bytes, fingerprint, tag } => {
+                let length = bytes.len() as u64;
+                (length, Span::Segment { range: at..at + length, fingerprint, tag })
+            }
+            Piece::Fill { byte, length } => (length, Span::Fill { byte, length }),
+            Piece::Hole(length) => (length, Span::Hole(length)),
+        };
+        at += length;
+        spans.push(span);
+    };
+    splitter.write(bytes, &mut sink);
+    splitter.finish(&mut sink);
+    Ok(spans)
+}
+
+#[cfg(test)]
+mod tests;
