@@ -6,14 +6,19 @@
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::panic)]
 
 pub mod bad;
+pub mod batch;
 pub mod container;
 pub mod cursor;
 pub mod frame;
 pub mod ids;
+pub mod image_log;
+pub mod index_journal;
 pub mod limits;
+pub mod manifest;
 pub mod node;
 pub mod path;
 pub mod record;
+pub mod superblock;
 pub mod xattrs;
 
 pub use bad::BadBytes;

@@ -1,0 +1,92 @@
+#![doc = include_str!("index_journal.md")]
+
+use crate::bad::{malformed, rule};
+use crate::batch::{self, Batch, Head, LogKind};
+use crate::cursor::{Put, length};
+use crate::{Fingerprint, Location, Tag};
+use zerocopy::byteorder::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Why bytes are no batch of an index journal.
+pub use crate::BadBytes as BadJournal;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawRecord {
+    fingerprint: [u8; 32],
+    tag: [u8; 16],
+    location: U64,
+    change: u8,
+    zero: [u8; 7],
+}
+
+const _: () = assert!(size_of::<RawRecord>() == 64);
+
+/// Encoded bytes of a record.
+pub const RECORD_BYTES: usize = size_of::<RawRecord>();
+
+/// Records that fit one batch.
+pub const RECORDS_MAX: usize = batch::PAYLOAD_BYTES_MAX / RECORD_BYTES;
+
+/// What became of an index entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryChange {
+    /// It is closed, and lies here.
+    Closed,
+    /// It is gone.
+    Dropped,
+}
+
+/// One change of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalRecord {
+    /// Which segment or node.
+    pub fingerprint: Fingerprint,
+    /// Its possession tag.
+    pub tag: Tag,
+    /// Where it lies, or lay.
+    pub location: Location,
+    /// What became of it.
+    pub change: EntryChange,
+}
+
+/// A batch of records, padded to whole blocks.
+///
+/// # Panics
+/// When there are none, or more than [`RECORDS_MAX`].
+pub fn encode(head: &Head, records: &[JournalRecord]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(records.len() * RECORD_BYTES);
+    for record in records {
+        payload.put(&RawRecord {
+            fingerprint: record.fingerprint.0,
+            tag: record.tag.0,
+            location: U64::new(record.location.to_raw()),
+            change: match record.change {
+                EntryChange::Closed => 1,
+                EntryChange::Dropped => 2,
+            },
+            zero: [0; 7],
+        });
+    }
+    batch::seal(LogKind::Index, head, length(records.len()), &payload)
+}
+
+/// Verifies the batch that `bytes` begin with; errors as [`batch::open`].
+pub fn decode(bytes: &[u8]) -> Result<Batch<JournalRecord>, BadJournal> {
+    batch::open(LogKind::Index, bytes)?.decode(RECORD_BYTES, |cursor| cursor.head::<RawRecord>()?.verify())
+}
+
+impl RawRecord {
+    fn verify(&self) -> Result<JournalRecord, BadJournal> {
+        rule(self.zero == [0; 7], "reserved bytes of a journal record")?;
+        let change = match self.change {
+            1 => EntryChange::Closed,
+            2 => EntryChange::Dropped,
+            _ => return malformed("change of an index entry"),
+        };
+        let location = Location::from_raw(self.location.get());
+        rule(location.container().0 > 0, "location of an index entry")?;
+        let (fingerprint, tag) = (Fingerprint(self.fingerprint), Tag(self.tag));
+        Ok(JournalRecord { fingerprint, tag, location, change })
+    }
+}

@@ -1,0 +1,185 @@
+#![doc = include_str!("manifest.md")]
+
+use crate::bad::{malformed, rule};
+use crate::batch::{self, Batch, Head, LogKind, RawBatch};
+use crate::container::ContainerKind;
+use crate::cursor::{Cursor, Put, length};
+use crate::{BadBytes, ContainerId, ImageId, Sequence};
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Why bytes are no batch of a manifest.
+pub use crate::BadBytes as BadManifest;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawEdit {
+    kind: u8,
+    container_kind: u8,
+    zero: [u8; 2],
+    count: U32,
+    id: U64,
+    number: U64,
+    image: [u8; 16],
+}
+
+const _: () = assert!(size_of::<RawEdit>() == 40);
+
+/// Encoded bytes of an edit.
+pub const EDIT_BYTES: usize = size_of::<RawEdit>();
+
+/// Edits that fit one batch.
+pub const EDITS_MAX: usize = batch::PAYLOAD_BYTES_MAX / EDIT_BYTES;
+
+/// One change of the list of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// A sealed container.
+    AddContainer {
+        /// Which.
+        container: ContainerId,
+        /// Data or nodes.
+        kind: ContainerKind,
+        /// The image that it was written for.
+        image: ImageId,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Entries of its table.
+        segments: u32,
+    },
+    /// A container is gone; its id is never used again.
+    DropContainer {
+        /// Which.
+        container: ContainerId,
+    },
+    /// Containers with these ids may have been begun: recovery looks for them.
+    ReserveIds {
+        /// The first of them.
+        first: ContainerId,
+        /// How many.
+        count: u32,
+    },
+    /// A segment of the image log, in order.
+    AddLogSegment {
+        /// Which file.
+        log: u64,
+        /// Sequence number of its first record.
+        first: Sequence,
+    },
+    /// A segment of the image log is gone.
+    DropLogSegment {
+        /// Which file.
+        log: u64,
+    },
+    /// An index journal.
+    AddJournal {
+        /// Which file.
+        log: u64,
+    },
+    /// An index journal is gone.
+    DropJournal {
+        /// Which file.
+        log: u64,
+    },
+    /// From here on this epoch writes; a writer of an older one must stop.
+    WriterEpoch {
+        /// The epoch.
+        epoch: u64,
+    },
+}
+
+const ADD_CONTAINER: u8 = 1;
+const DROP_CONTAINER: u8 = 2;
+const RESERVE_IDS: u8 = 3;
+const ADD_LOG_SEGMENT: u8 = 4;
+const DROP_LOG_SEGMENT: u8 = 5;
+const ADD_JOURNAL: u8 = 6;
+const DROP_JOURNAL: u8 = 7;
+const WRITER_EPOCH: u8 = 8;
+
+/// A batch of edits, padded to whole blocks.
+///
+/// # Panics
+/// When there are none, or more than [`EDITS_MAX`].
+pub fn encode(head: &Head, edits: &[Edit]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(edits.len() * EDIT_BYTES);
+    for edit in edits {
+        payload.put(&RawEdit::from(edit));
+    }
+    batch::seal(LogKind::Manifest, head, length(edits.len()), &payload)
+}
+
+/// Verifies the batch that `bytes` begin with; errors as [`batch::open`].
+pub fn decode(bytes: &[u8]) -> Result<Batch<Edit>, BadManifest> {
+    decode_raw(&batch::open(LogKind::Manifest, bytes)?)
+}
+
+fn decode_raw(raw: &RawBatch<'_>) -> Result<Batch<Edit>, BadManifest> {
+    raw.decode(EDIT_BYTES, |cursor: &mut Cursor<'_>| cursor.head::<RawEdit>()?.verify())
+}
+
+impl From<&Edit> for RawEdit {
+    fn from(edit: &Edit) -> Self {
+        let plain = |kind, id| Self {
+            kind,
+            container_kind: 0,
+            zero: [0; 2],
+            count: U32::new(0),
+            id: U64::new(id),
+            number: U64::new(0),
+            image: [0; 16],
+        };
+        match *edit {
+            Edit::AddContainer { container, kind, image, bytes, segments } => Self {
+                container_kind: kind.number(),
+                count: U32::new(segments),
+                number: U64::new(bytes),
+                image: image.0,
+                ..plain(ADD_CONTAINER, container.0)
+            },
+            Edit::DropContainer { container } => plain(DROP_CONTAINER, container.0),
+            Edit::ReserveIds { first, count } => {
+                Self { count: U32::new(count), ..plain(RESERVE_IDS, first.0) }
+            }
+            Edit::AddLogSegment { log, first } => {
+                Self { number: U64::new(first.0), ..plain(ADD_LOG_SEGMENT, log) }
+            }
+            Edit::DropLogSegment { log } => plain(DROP_LOG_SEGMENT, log),
+            Edit::AddJournal { log } => plain(ADD_JOURNAL, log),
+            Edit::DropJournal { log } => plain(DROP_JOURNAL, log),
+            Edit::WriterEpoch { epoch } => plain(WRITER_EPOCH, epoch),
+        }
+    }
+}
+
+impl RawEdit {
+    fn verify(&self) -> Result<Edit, BadManifest> {
+        let (id, count, number) = (self.id.get(), self.count.get(), self.number.get());
+        let image = ImageId(self.image);
+        let container = || {
+            rule(id > 0 && id < 1 << 40, "id of a container in a manifest")?;
+            Ok::<_, BadBytes>(ContainerId(id))
+        };
+        let edit = match self.kind {
+            ADD_CONTAINER => {
+                let kind = ContainerKind::from_number(self.container_kind)?;
+                Edit::AddContainer { container: container()?, kind, image, bytes: number, segments: count }
+            }
+            DROP_CONTAINER => Edit::DropContainer { container: container()? },
+            RESERVE_IDS => {
+                rule(id.checked_add(u64::from(count)).is_some_and(|end| end <= 1 << 40), "reserved ids")?;
+                Edit::ReserveIds { first: container()?, count }
+            }
+            ADD_LOG_SEGMENT => Edit::AddLogSegment { log: id, first: Sequence(number) },
+            DROP_LOG_SEGMENT => Edit::DropLogSegment { log: id },
+            ADD_JOURNAL => Edit::AddJournal { log: id },
+            DROP_JOURNAL => Edit::DropJournal { log: id },
+            WRITER_EPOCH => Edit::WriterEpoch { epoch: id },
+            0 => return malformed("kind of an edit"),
+            kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),
+        };
+        // Whatever an edit does not use is reserved.
+        rule(RawEdit::from(&edit).as_bytes() == self.as_bytes(), "reserved bytes of an edit")?;
+        Ok(edit)
+    }
+}
