@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narrows_format::{Fingerprint, ImageId, Location, PoolId, Sequence, record::CopyState};
+use narrows_format::{Fingerprint, ImageId, Location, PoolId, Sequence, Tag, record::CopyState};
 use narrows_ring::world::World;
 
 use crate::{
@@ -86,6 +86,12 @@ impl Pool {
 
     /// A verified node; a wrong hint costs a look-up.
     pub async fn node(&self, _fingerprint: Fingerprint, _hint: Location) -> Result<StoredNode, Error> {
+        Err(UNFINISHED)
+    }
+
+    /// The possession tags of segments or nodes, in order, for a source that has to show them; `None` for
+    /// what is not in the pool. Reads container tables, no frames.
+    pub async fn tags(&self, _wanted: Vec<Wanted>) -> Result<Vec<Option<Tag>>, Error> {
         Err(UNFINISHED)
     }
 

@@ -10,4 +10,5 @@ pub mod limits;
 pub mod logging;
 pub mod notify;
 pub mod pki;
+pub mod plane;
 pub mod random;

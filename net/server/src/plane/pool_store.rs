@@ -1,0 +1,187 @@
+//! A pool as the target of one session: the exchange's words in the pool's.
+//!
+//! Costs nothing but the translation: frames go through as they came.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::{Poll, Waker},
+};
+
+use narrows_exchange::{
+    Asker, DataFrame, Found, NodeFrame, ReceivedSegment, Sealed, Store, StoreError, Stored,
+};
+use narrows_format::{DomainId, Fingerprint, Timestamp, node::Child};
+use narrows_pool::{
+    Error, Ingest, Pool,
+    stream::{Claim, CommitRequest, Found as InPool, StagedNode, StagedSegment},
+};
+use narrows_ring::world::Local;
+
+/// Where an image comes from and what its source asked for: goes into the image log with it.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival {
+    /// The domain that sends it; `None` when a client backs it up.
+    pub sender: Option<DomainId>,
+    /// SLP that the source's replication operation names; empty for a backup.
+    pub target_slp: String,
+    /// Expiry that the source's replication operation asks for.
+    pub asked_expiry: Option<Timestamp>,
+}
+
+/// One image on its way into a pool.
+pub struct PoolStore {
+    pool: Pool,
+    ingest: Ingest,
+    arrival: Arrival,
+    /// Something was answered `Pending` and not settled yet.
+    pending: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl PoolStore {
+    /// Over a stream of `pool`.
+    pub fn new(pool: Pool, ingest: Ingest, arrival: Arrival) -> Self {
+        Self { pool, ingest, arrival, pending: Cell::new(false), waiting: RefCell::new(None) }
+    }
+
+    fn note_pending(&self) {
+        self.pending.set(true);
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    async fn something_pending(&self) {
+        poll_fn(|context| {
+            if self.pending.get() {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A pool's error as the peer and the log hear it.
+pub fn store_error(error: &Error) -> StoreError {
+    StoreError::new(error.code(), error.to_string())
+}
+
+fn translate(found: InPool) -> Found {
+    match found {
+        InPool::Closed(tag, _) => Found::Closed(tag),
+        InPool::Mine(tag, _) => Found::Mine(tag),
+        InPool::Pending => Found::Pending,
+        // What this stream was told to bring and has not brought is still lacking.
+        InPool::Lack | InPool::Expected => Found::Lack,
+    }
+}
+
+fn malformed(_: std::num::TryFromIntError) -> StoreError {
+    StoreError::new("WIRE-003", "a frame is longer than any frame may be")
+}
+
+fn staged(segment: &ReceivedSegment) -> Result<StagedSegment, StoreError> {
+    Ok(StagedSegment {
+        fingerprint: segment.fingerprint,
+        tag: segment.tag,
+        offset: u32::try_from(segment.range.start).map_err(malformed)?,
+        length: u32::try_from(segment.range.len()).map_err(malformed)?,
+    })
+}
+
+impl Store for PoolStore {
+    fn look_up<'a>(
+        &'a self,
+        _asker: Asker<'a>,
+        children: &'a [Child],
+    ) -> Local<'a, Result<Vec<Found>, StoreError>> {
+        Box::pin(async move {
+            let found =
+                self.ingest.look_up(children, Claim::Take).await.map_err(|error| store_error(&error))?;
+            if found.contains(&InPool::Pending) {
+                self.note_pending();
+            }
+            Ok(found.into_iter().map(translate).collect())
+        })
+    }
+
+    fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut kept = Vec::with_capacity(nodes.nodes.len());
+            for node in nodes.nodes {
+                let segment = StagedSegment {
+                    fingerprint: node.fingerprint,
+                    tag: node.tag,
+                    offset: u32::try_from(node.range.start).map_err(malformed)?,
+                    length: u32::try_from(node.range.len()).map_err(malformed)?,
+                };
+                kept.push(StagedNode { segment, children: node.children });
+            }
+            self.ingest.put_nodes(nodes.frame, kept).await.map_err(|error| store_error(&error))
+        })
+    }
+
+    fn put_data(&self, data: DataFrame) -> Local<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            if data.segments.iter().all(|segment| !segment.wanted) {
+                return Ok(());
+            }
+            let segments = data.segments.iter().map(staged).collect::<Result<_, _>>()?;
+            self.ingest.put_data(data.frame, segments).await.map_err(|error| store_error(&error))
+        })
+    }
+
+    fn sync(&self) -> Local<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.ingest.sync().await.map_err(|error| store_error(&error))?;
+            Ok(())
+        })
+    }
+
+    fn settled(&self) -> Local<'_, Result<Vec<(Fingerprint, Found)>, StoreError>> {
+        Box::pin(async move {
+            loop {
+                self.something_pending().await;
+                let settled = self.ingest.settled().await.map_err(|error| store_error(&error))?;
+                if settled.is_empty() {
+                    self.pending.set(false);
+                } else {
+                    return Ok(settled.into_iter().map(|(name, found)| (name, translate(found))).collect());
+                }
+            }
+        })
+    }
+
+    fn staged_node(&self, node: Fingerprint) -> Local<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async move {
+            match self.ingest.reopen(node).await {
+                Ok(stored) => Ok(Some(stored.bytes)),
+                Err(Error::Missing { .. }) => Ok(None),
+                Err(error) => Err(store_error(&error)),
+            }
+        })
+    }
+
+    fn commit(&self, sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
+        Box::pin(async move {
+            let request = CommitRequest {
+                record: sealed.record,
+                copy: sealed.copy,
+                sender: self.arrival.sender,
+                target_slp: self.arrival.target_slp.clone(),
+                asked_expiry: self.arrival.asked_expiry,
+            };
+            let committed = self.ingest.commit(request).await.map_err(|error| store_error(&error))?;
+            let (pool, incarnation) = self.pool.identity();
+            Ok(Stored {
+                sequence: committed.sequence,
+                pool,
+                incarnation,
+                stored_bytes: committed.stored_bytes,
+            })
+        })
+    }
+}
