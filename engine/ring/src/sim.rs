@@ -204,7 +204,7 @@ impl Tasks for Seat {
         })
     }
 
-    fn offload(&self, work: Box<dyn FnOnce() + Send>) {
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Local<'_, ()> {
         let time = self.delay(Duration::from_micros(50));
         let pause = self.shared.executor.sleep(time);
         self.shared.executor.spawn(
@@ -214,6 +214,7 @@ impl Tasks for Seat {
                 work();
             }),
         );
+        Box::pin(std::future::ready(()))
     }
 }
 

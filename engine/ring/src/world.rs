@@ -159,9 +159,9 @@ pub trait Entropy {
 pub trait Tasks {
     /// Runs a task on this core until it ends or the handle is dropped.
     fn spawn(&self, task: Local<'static, ()>) -> TaskHandle;
-    /// Runs work that blocks or computes for long on a helper thread. At most a bounded number at once;
-    /// more wait in order.
-    fn offload(&self, work: Box<dyn FnOnce() + Send>);
+    /// Hands work that blocks or computes for long to a helper thread, waiting while too much waits already.
+    /// A few run at once, the rest in order of arrival: work must not wait for other work.
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Local<'_, ()>;
 }
 
 /// A running task; dropping the handle cancels it (its future is dropped).
@@ -226,7 +226,7 @@ impl World {
     /// Runs blocking or long work on a helper thread and waits for it; `None` when it panicked.
     pub async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (send, result) = oneshot::channel();
-        self.tasks.offload(Box::new(move || drop(send.send(work()))));
+        self.tasks.offload(Box::new(move || drop(send.send(work())))).await;
         result.await.ok()
     }
 }

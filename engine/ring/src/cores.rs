@@ -1,0 +1,248 @@
+//! Starts the threads of the data plane, or runs one future on the current thread.
+
+use std::{
+    future::Future,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use crate::{
+    executor::{Executor, Kernel},
+    files::Cache,
+    helpers::Helpers,
+    inbox::{Calls, Inbox},
+    limits::RING_ENTRIES_DEFAULT,
+    switches::{Switch, Switches, UnknownSwitch},
+    timers::{RealClock, RealEntropy},
+    uring::{self, Uring},
+    world::{Local, World},
+};
+
+/// How cores are set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The processors to pin a thread to, one each. [`block_on`] does not look at it.
+    pub cores: Vec<usize>,
+    /// Bytes of each core's arena, rounded up to huge pages.
+    pub arena_bytes_per_core: usize,
+    /// Threads are called this and a number.
+    pub thread_name: String,
+    /// Submission entries of each ring.
+    pub entries: u32,
+    /// What to leave out, together with what `NARROWS_RING` says.
+    pub switches: Switches,
+}
+
+impl Setup {
+    /// Threads `data-0` and so on for these processors.
+    pub fn new(cores: Vec<usize>, arena_bytes_per_core: usize) -> Self {
+        Self {
+            cores,
+            arena_bytes_per_core,
+            thread_name: "data".to_owned(),
+            entries: RING_ENTRIES_DEFAULT,
+            switches: Switches::NONE,
+        }
+    }
+
+    /// For [`block_on`]: the current thread alone.
+    pub fn here(arena_bytes: usize) -> Self {
+        Self::new(Vec::new(), arena_bytes)
+    }
+
+    fn with_environment(mut self) -> Result<Self, StartError> {
+        self.switches = self.switches.and(Switches::from_environment()?);
+        Ok(self)
+    }
+}
+
+/// The processors that this process may use.
+pub fn available() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return vec![0] };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// Why cores cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system does not let this process use `io_uring`.
+    #[error("io_uring is not allowed here{}", hint())]
+    Forbidden(#[source] io::Error),
+    /// The kernel is too old.
+    #[error("this kernel's io_uring is too old (Linux 6.1 or newer is needed)")]
+    TooOld(#[source] io::Error),
+    /// Something else that cores need is missing: threads, memory, descriptors.
+    #[error("a data-plane thread cannot start")]
+    Resources(#[source] io::Error),
+    /// A switch that does not exist.
+    #[error(transparent)]
+    Switch(#[from] UnknownSwitch),
+}
+
+fn hint() -> String {
+    let file = "/proc/sys/kernel/io_uring_disabled";
+    match std::fs::read_to_string(file).as_deref().map(str::trim) {
+        Ok("0") | Err(_) => {
+            "; a seccomp filter forbids io_uring_setup: allow it in the container's profile".to_owned()
+        }
+        Ok(value) => format!(" (kernel.io_uring_disabled = {value}); run: sysctl kernel.io_uring_disabled=0"),
+    }
+}
+
+impl StartError {
+    fn of_ring(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Self::Forbidden(error),
+            Some(libc::EINVAL) => Self::TooOld(error),
+            None if error.kind() == io::ErrorKind::Unsupported => Self::TooOld(error),
+            _ => Self::Resources(error),
+        }
+    }
+}
+
+/// A data-plane thread that panicked. Its peers wait for answers that will not come: end the process.
+#[derive(Debug, thiserror::Error)]
+#[error("data-plane core {core} panicked: {message}")]
+pub struct CorePanic {
+    /// Which one, as counted from 0.
+    pub core: usize,
+    /// What it said.
+    pub message: String,
+}
+
+/// Running cores.
+#[must_use = "nobody learns of a panic otherwise"]
+pub struct Cores {
+    threads: Vec<thread::JoinHandle<()>>,
+    ends: mpsc::Receiver<(usize, Result<(), CorePanic>)>,
+}
+
+impl Cores {
+    /// Waits until all main futures have ended, or one core has panicked. Blocks: not for an async task.
+    pub fn join(self) -> Result<(), CorePanic> {
+        for _ in 0..self.threads.len() {
+            match self.ends.recv() {
+                Ok((_, end)) => end?,
+                // Every thread reports before it ends.
+                Err(mpsc::RecvError) => break,
+            }
+        }
+        for thread in self.threads {
+            drop(thread.join());
+        }
+        Ok(())
+    }
+}
+
+/// Starts one pinned thread per core. Each runs the future that `main` gives for its number, counted from 0;
+/// when that ends, the core drops its other tasks, awaits the kernel's last word on every operation, and ends.
+///
+/// There is no fallback to plain threads here: a media server needs `io_uring`.
+pub fn start(
+    setup: Setup,
+    main: impl Fn(usize, World) -> Local<'static, ()> + Send + Sync + 'static,
+) -> Result<Cores, StartError> {
+    let setup = setup.with_environment()?;
+    let helpers = Arc::new(Helpers::start().map_err(StartError::Resources)?);
+    let main = Arc::new(main);
+    let (ready, started) = mpsc::channel();
+    let (end, ends) = mpsc::channel();
+    let mut threads = Vec::new();
+    for (number, &cpu) in setup.cores.iter().enumerate() {
+        let (setup, main, helpers) = (setup.clone(), Arc::clone(&main), Arc::clone(&helpers));
+        let (ready, end) = (ready.clone(), end.clone());
+        let name = format!("{}-{number}", setup.thread_name);
+        let body = move || {
+            pin(cpu);
+            let run = || {
+                run_core(&setup, &helpers, |world| {
+                    // The starter waits for exactly one answer of each core.
+                    drop(ready.send(None));
+                    main(number, world)
+                })
+            };
+            let outcome = match catch_unwind(AssertUnwindSafe(run)) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => {
+                    drop(ready.send(Some(error)));
+                    Ok(())
+                }
+                Err(panic) => Err(CorePanic { core: number, message: message_of(&*panic) }),
+            };
+            // Nobody listening is no error: the handle was dropped.
+            drop(end.send((number, outcome)));
+        };
+        threads.push(thread::Builder::new().name(name).spawn(body).map_err(StartError::Resources)?);
+    }
+    drop(ready);
+    for _ in 0..threads.len() {
+        // A core that panicked at its start says nothing here; `join` tells.
+        if let Ok(Some(error)) = started.recv() {
+            return Err(error);
+        }
+    }
+    Ok(Cores { threads, ends })
+}
+
+fn pin(cpu: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(cpu, %error, "a data-plane thread runs unpinned");
+    }
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}
+
+/// Runs one future on this thread, on a ring if the system allows one and on helper threads otherwise.
+pub fn block_on<T, F: Future<Output = T>>(
+    setup: Setup,
+    main: impl FnOnce(World) -> F,
+) -> Result<T, StartError> {
+    let setup = setup.with_environment()?;
+    let helpers = Arc::new(Helpers::start().map_err(StartError::Resources)?);
+    run_core(&setup, &helpers, main)
+}
+
+fn run_core<T, F: Future<Output = T>>(
+    setup: &Setup,
+    helpers: &Arc<Helpers>,
+    main: impl FnOnce(World) -> F,
+) -> Result<T, StartError> {
+    let inbox = Inbox::new().map_err(StartError::Resources)?;
+    let plan = uring::Plan {
+        entries: setup.entries,
+        arena_bytes: setup.arena_bytes_per_core,
+        cores: setup.cores.len(),
+        switches: setup.switches,
+    };
+    let executor = Executor::new(Arc::clone(&inbox), Calls::ThroughRing);
+    let mut ring = Uring::new(plan, inbox).map_err(StartError::of_ring)?;
+    let driver = ring.driver();
+    let cache = if setup.switches.has(Switch::Buffered) { Cache::Through } else { Cache::Around };
+    let disk = uring::disk::RingDisk { driver: Rc::clone(driver), helpers: Arc::clone(helpers), cache };
+    let net = uring::net::RingNet { driver: Rc::clone(driver), helpers: Arc::clone(helpers) };
+    let world = World {
+        disk: Rc::new(disk),
+        net: Rc::new(net),
+        clock: Rc::new(RealClock { timers: Rc::clone(executor.timers()) }),
+        entropy: Rc::new(RealEntropy),
+        tasks: executor.tasks(Arc::clone(helpers)),
+        arena: ring.arena().clone(),
+    };
+    Ok(finish(&executor, &mut ring, main(world)))
+}
+
+fn finish<T>(executor: &Executor, kernel: &mut dyn Kernel, main: impl Future<Output = T>) -> T {
+    let output = executor.run(kernel, main);
+    // Before the ring goes: what tasks have under way is cancelled through it.
+    executor.end();
+    output
+}

@@ -1,0 +1,57 @@
+//! One operation that somebody waits for.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use super::driver::{Driver, Landing, Token};
+
+/// What happens to an operation that nobody waits for any more, and when its core ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unawaited {
+    /// It runs to its end by itself: disks always answer.
+    Finishes,
+    /// It is cancelled: a peer may never answer.
+    Cancelled,
+}
+
+/// A future of its end. Holds no memory itself: that stays with the driver until the operation has landed.
+pub(super) struct Operation {
+    driver: Rc<Driver>,
+    token: Option<Token>,
+}
+
+impl Operation {
+    pub(super) fn new(driver: Rc<Driver>, token: Token) -> Self {
+        Self { driver, token: Some(token) }
+    }
+
+    /// Asks the kernel to end it; it is still to be awaited.
+    pub(super) fn cancel(&self) {
+        self.token.into_iter().for_each(|token| self.driver.cancel(token));
+    }
+}
+
+impl Future for Operation {
+    type Output = Landing;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Landing> {
+        let token = self.token.expect("not polled again after its end");
+        match self.driver.poll(token, context.waker()) {
+            Some(landing) => {
+                self.token = None;
+                Poll::Ready(landing)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.token.take().into_iter().for_each(|token| self.driver.abandon(token));
+    }
+}
