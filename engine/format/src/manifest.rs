@@ -81,6 +81,12 @@ pub enum Edit {
         /// Which file.
         log: u64,
     },
+    /// The image log held every record up to this one, durably, when this was written. If fewer are found
+    /// later, its end is damaged, not torn.
+    ImagesUpTo {
+        /// The last of them.
+        sequence: Sequence,
+    },
     /// From here on this epoch writes; a writer of an older one must stop.
     WriterEpoch {
         /// The epoch.
@@ -96,6 +102,7 @@ const DROP_LOG_SEGMENT: u8 = 5;
 const ADD_JOURNAL: u8 = 6;
 const DROP_JOURNAL: u8 = 7;
 const WRITER_EPOCH: u8 = 8;
+const IMAGES_UP_TO: u8 = 9;
 
 /// A batch of edits, padded to whole blocks.
 ///
@@ -148,6 +155,7 @@ impl From<&Edit> for RawEdit {
             Edit::AddJournal { log } => plain(ADD_JOURNAL, log),
             Edit::DropJournal { log } => plain(DROP_JOURNAL, log),
             Edit::WriterEpoch { epoch } => plain(WRITER_EPOCH, epoch),
+            Edit::ImagesUpTo { sequence } => plain(IMAGES_UP_TO, sequence.0),
         }
     }
 }
@@ -175,6 +183,7 @@ impl RawEdit {
             ADD_JOURNAL => Edit::AddJournal { log: id },
             DROP_JOURNAL => Edit::DropJournal { log: id },
             WRITER_EPOCH => Edit::WriterEpoch { epoch: id },
+            IMAGES_UP_TO => Edit::ImagesUpTo { sequence: Sequence(id) },
             0 => return malformed("kind of an edit"),
             kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),
         };
