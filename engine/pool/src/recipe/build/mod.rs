@@ -54,4 +54,4 @@ fn encoded_length(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

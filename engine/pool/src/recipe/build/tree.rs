@@ -9,8 +9,8 @@ use narrows_format::{
     Fingerprint,
     limits::FILE_BYTES_MAX,
     node::{
-        BadNode, Body, Child, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, codec::EXTENT_BYTES,
-        codec::SPAN_BYTES, entry::ENTRY_BYTES, envelope::CHILD_BYTES,
+        BadNode, Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs,
+        codec::EXTENT_BYTES, codec::SPAN_BYTES, entry::ENTRY_BYTES, envelope::CHILD_BYTES,
     },
     path, xattrs,
 };
@@ -55,6 +55,13 @@ pub struct TreeBuilder {
     levels: Levels<TreeSpan>,
     leaves: u64,
     bytes: u64,
+}
+
+impl Root {
+    /// The reference to the root node, for walks.
+    pub const fn child(&self) -> Child {
+        Child { fingerprint: self.fingerprint, kind: ChildKind::Node, length: self.length }
+    }
 }
 
 #[derive(Default)]
