@@ -15,14 +15,17 @@ pub mod limits;
 pub mod descend;
 mod error;
 pub mod hello;
-mod proof;
+pub mod incoming;
+pub mod outgoing;
+pub mod restore;
 pub mod store;
 
 pub use descend::{Place, PoolTree, StoredFrame, TreeChild, TreeNode};
 pub use error::{ExchangeError, Refusal};
-pub use hello::{HelloFacts, Purpose, Session};
-pub use proof::{Class, combine};
+pub use hello::{HelloFacts, Session, greet};
+pub use narrows_wire::{Base, Begin, Begun, Draft, Presence, Proof, Pull, Purpose};
+pub use outgoing::Outgoing;
 pub use store::{
-    Asker, Authority, Begin, CommitDraft, DataFrame, Found, Grant, NodeFrame, ReceivedNode, ReceivedSegment,
-    Sealed, Store, StoreError, Stored,
+    Asker, Authority, CommitDraft, CommitFacts, DataFrame, Found, Grant, NodeFrame, ReceivedNode,
+    ReceivedSegment, Sealed, Store, StoreError, Stored,
 };

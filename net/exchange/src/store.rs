@@ -2,8 +2,10 @@
 
 use std::{ops::Range, rc::Rc};
 
-use narrows_format::{Fingerprint, ImageId, PoolId, Sequence, Tag, node::Child, record::CopyState};
+use narrows_format::{Fingerprint, PoolId, Sequence, Tag, node::Child, record::CopyState};
 use narrows_ring::world::Local;
+
+use narrows_wire::{Begin, Draft};
 
 use crate::{Refusal, hello::Session};
 
@@ -140,21 +142,6 @@ pub trait Store {
     }
 }
 
-/// What a source asks to begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Begin {
-    /// The image; the same one when a broken transfer goes on.
-    pub image: ImageId,
-    /// See the image record.
-    pub lineage: [u8; 32],
-    /// The last image of the lineage that this target acknowledged, and its root.
-    pub base: Option<(ImageId, Fingerprint)>,
-    /// The root, when the source knows it (a pool does; a client that reads files does not yet).
-    pub root: Option<Child>,
-    /// A broken transfer goes on.
-    pub resume: bool,
-}
-
 /// What a target was allowed.
 pub struct Grant {
     /// Where this session's segments go.
@@ -165,17 +152,28 @@ pub struct Grant {
     pub staged_bytes: u64,
 }
 
-/// What a source wants committed.
+/// What a source says of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitFacts {
+    /// A replica: the encoded `SignedRecord`, byte for byte as the origin made it.
+    Signed(Vec<u8>),
+    /// A backup: the server makes and signs the record.
+    Draft(Draft),
+}
+
+/// What a source wants committed. That the root is part of the session was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitDraft {
-    /// The image that was begun.
-    pub image: ImageId,
-    /// Root node, checked to be part of this session.
-    pub root: Fingerprint,
-    /// The record as it came: an encoded `SignedRecord` (replication) or an unsigned `ImageRecord` (backup).
-    pub record: Vec<u8>,
-    /// What the source wishes for the copy.
+    /// What was begun.
+    pub begin: Begin,
+    /// The record, or what goes into one.
+    pub facts: CommitFacts,
+    /// What the source asks for the copy; our bounds apply.
     pub copy: CopyState,
+    /// The SLP that is to import it, or empty.
+    pub import_slp: String,
+    /// Bytes of frames that came in this session: the new data.
+    pub received_bytes: u64,
 }
 
 /// What the target's authority made of it.
@@ -185,8 +183,10 @@ pub struct Sealed {
     pub record: Vec<u8>,
     /// The state of this copy.
     pub copy: CopyState,
-    /// Root node; its closure is checked by the store.
+    /// Root node, as in the record; its closure is checked by the store.
     pub root: Fingerprint,
+    /// The SLP that is to import it, or empty.
+    pub import_slp: String,
 }
 
 /// What a commit made.

@@ -116,7 +116,10 @@ struct Shared {
     gate: Gate,
     failed: RefCell<Option<LinkError>>,
     counters: Cell<Counters>,
+    /// When the peer was last heard, or last not listened to.
     heard: Cell<Duration>,
+    /// Somebody waits for the peer; only then is its silence a fault.
+    listening: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -158,6 +161,7 @@ impl Link {
             failed: RefCell::default(),
             counters: Cell::default(),
             heard: Cell::new(world.clock.monotonic()),
+            listening: Cell::new(false),
         });
         // Messages may have come right behind the handshake.
         shared.channel.borrow_mut().take_in(&[], &mut shared.inbound.borrow_mut())?;
@@ -178,10 +182,15 @@ impl Link {
     /// Queues one encoded message; waits while the queue is full. Being queued says nothing about arrival.
     ///
     /// # Panics
-    /// When the message is shorter than a header or longer than the largest one: a bug of the caller.
+    /// As [`Link::queue`].
     pub async fn send(&self, message: Vec<u8>) -> Result<(), LinkError> {
-        assert!(message.len() >= HEADER_BYTES);
-        assert!(message.len() <= MESSAGE_BYTES_MAX);
+        self.room().await?;
+        self.queue(message);
+        Ok(())
+    }
+
+    /// Waits until the queue has room for one more message.
+    pub async fn room(&self) -> Result<(), LinkError> {
         let shared = &self.shared;
         shared
             .gate
@@ -195,10 +204,19 @@ impl Link {
                 }
                 (outbound.bytes < SEND_QUEUE_BYTES_MAX).then_some(Ok(()))
             })
-            .await?;
-        shared.count_sent(message.len());
-        shared.enqueue(message);
-        Ok(())
+            .await
+    }
+
+    /// Queues one encoded message at once: for a caller that has just waited for [`Link::room`] and must not be
+    /// overtaken. On a link that has failed it is dropped; the next call tells.
+    ///
+    /// # Panics
+    /// When the message is shorter than a header or longer than the largest one: a bug of the caller.
+    pub fn queue(&self, message: Vec<u8>) {
+        assert!(message.len() >= HEADER_BYTES);
+        assert!(message.len() <= MESSAGE_BYTES_MAX);
+        self.shared.count_sent(message.len());
+        self.shared.enqueue(message);
     }
 
     /// The next message, header included; heartbeats are not shown. Dropping the future loses nothing.

@@ -82,11 +82,14 @@ impl Shared {
             return Err(self.end_of_stream());
         }
         let buffer = self.world.arena.take(SOCKET_BYTES).await;
+        if !self.listening.replace(true) {
+            self.heard.set(self.world.clock.monotonic());
+        }
         let (result, buffer) = self.stream.receive(buffer).await;
         let outcome = match result {
             Ok(0) => Err(self.end_of_stream()),
             Ok(_) => {
-                self.heard.set(self.world.clock.monotonic());
+                self.listening.set(false);
                 self.channel.borrow_mut().take_in(&buffer, &mut self.inbound.borrow_mut())
             }
             Err(error) => Err(LinkError::Broken(error.to_string())),

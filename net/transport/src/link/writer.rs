@@ -79,7 +79,9 @@ fn heartbeat() -> Vec<u8> {
 
 /// A peer that is silent or no longer believed ends the link.
 fn watch(shared: &Shared) -> Result<(), LinkError> {
-    if shared.world.clock.monotonic().saturating_sub(shared.heard.get()) > SILENCE_MAX {
+    let silent = shared.listening.get()
+        && shared.world.clock.monotonic().saturating_sub(shared.heard.get()) > SILENCE_MAX;
+    if silent {
         return Err(LinkError::Silent);
     }
     if let (Some(peer), Some(trust)) = (&shared.peer, &shared.trust)
