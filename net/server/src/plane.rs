@@ -3,3 +3,4 @@
 //! `pool_store` and `pool_tree` know neither tokio nor the catalog: they run under simulation too.
 
 pub mod pool_store;
+pub mod pool_tree;

@@ -11,38 +11,27 @@ use std::{
 use narrows_exchange::{
     Asker, DataFrame, Found, NodeFrame, ReceivedSegment, Sealed, Store, StoreError, Stored,
 };
-use narrows_format::{DomainId, Fingerprint, Timestamp, node::Child};
+use narrows_format::{DomainId, Fingerprint, node::Child};
 use narrows_pool::{
     Error, Ingest, Pool,
     stream::{Claim, CommitRequest, Found as InPool, StagedNode, StagedSegment},
 };
 use narrows_ring::world::Local;
 
-/// Where an image comes from and what its source asked for: goes into the image log with it.
-#[derive(Clone, Debug, Default)]
-pub struct Arrival {
-    /// The domain that sends it; `None` when a client backs it up.
-    pub sender: Option<DomainId>,
-    /// SLP that the source's replication operation names; empty for a backup.
-    pub target_slp: String,
-    /// Expiry that the source's replication operation asks for.
-    pub asked_expiry: Option<Timestamp>,
-}
-
 /// One image on its way into a pool.
 pub struct PoolStore {
     pool: Pool,
     ingest: Ingest,
-    arrival: Arrival,
+    sender: Option<DomainId>,
     /// Something was answered `Pending` and not settled yet.
     pending: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl PoolStore {
-    /// Over a stream of `pool`.
-    pub fn new(pool: Pool, ingest: Ingest, arrival: Arrival) -> Self {
-        Self { pool, ingest, arrival, pending: Cell::new(false), waiting: RefCell::new(None) }
+    /// Over a stream of `pool`; `sender` is the domain that replicates, `None` when a client backs up.
+    pub fn new(pool: Pool, ingest: Ingest, sender: Option<DomainId>) -> Self {
+        Self { pool, ingest, sender, pending: Cell::new(false), waiting: RefCell::new(None) }
     }
 
     fn note_pending(&self) {
@@ -170,9 +159,9 @@ impl Store for PoolStore {
             let request = CommitRequest {
                 record: sealed.record,
                 copy: sealed.copy,
-                sender: self.arrival.sender,
-                target_slp: self.arrival.target_slp.clone(),
-                asked_expiry: self.arrival.asked_expiry,
+                sender: self.sender,
+                target_slp: sealed.import_slp,
+                asked_expiry: sealed.copy.expires,
             };
             let committed = self.ingest.commit(request).await.map_err(|error| store_error(&error))?;
             let (pool, incarnation) = self.pool.identity();
