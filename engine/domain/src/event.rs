@@ -225,7 +225,8 @@ pub enum Change {
     /// The log of this pool in this incarnation has been handled up to here.
     Cursor(PoolId, u64, Sequence),
     /// Every operation for the partner that is due, held back by the target, or would be tried again by
-    /// now, waits for this reason until let go.
+    /// now, waits for this reason until let go; one that waits for an import there is not sent again for
+    /// another [`crate::limits::RESEND_AFTER`].
     HoldBack(DomainId, WaitReason, Timestamp),
     /// Every operation for the partner that is held back by the target is due.
     LetGo(DomainId, Timestamp),

@@ -28,10 +28,15 @@ pub mod window;
 
 pub mod slp;
 
+pub mod air;
+pub mod machine;
+pub mod retention;
 pub mod retry;
 
 pub mod catalog;
 pub mod event;
+pub mod model;
+pub mod primary;
 
 pub use catalog::Catalog;
 pub use event::{Change, Command, Decision, Event};
@@ -40,4 +45,5 @@ pub use import::{Import, ImportKey, ImportReport, ImportState, Outcome};
 pub use moment::Moment;
 pub use operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 pub use partner::{Grants, Partner};
+pub use primary::Primary;
 pub use replica::{ReplicaRecord, ReplicaState};

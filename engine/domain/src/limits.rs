@@ -18,6 +18,9 @@ pub const STAGING_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const PENDING_IMPORT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A report or an amendment that nobody answered is sent again after this.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A partner that acknowledged an image and then said nothing of its import for so long is sent it
+/// again, which moves no data and makes it say it.
+pub const RESEND_AFTER: Duration = Duration::from_secs(3600);
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
 /// Partners of one domain.

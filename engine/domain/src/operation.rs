@@ -209,7 +209,9 @@ impl Operation {
     pub fn is_candidate(&self, now: Timestamp) -> bool {
         match self.state {
             OperationState::NotStarted | OperationState::Waiting(WaitReason::Limit) => true,
-            OperationState::Waiting(_) => self.next_try.is_some_and(|next| next <= now),
+            OperationState::Waiting(_) | OperationState::PendingImport => {
+                self.next_try.is_some_and(|next| next <= now)
+            }
             _ => false,
         }
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use narrows_format::{DomainId, PoolId, Timestamp};
 
-use crate::limits::RUNNING_PER_PARTNER;
+use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
+use crate::machine::Refusal;
 use crate::named::named;
+use crate::storage::Identity;
 
 named! {
     /// How far trust with a partner is.
@@ -183,6 +185,32 @@ impl Partner {
             running_max: RUNNING_PER_PARTNER,
         }
     }
+}
+
+/// Whether `met` can be stored: TRUST-002 for a name that another domain has, TRUST-003 for an identity
+/// that is this domain's own or whose incarnation fell.
+pub fn check_meeting(own: &Identity, known: &[Partner], met: &Partner) -> Result<(), Refusal> {
+    if met.domain == own.domain {
+        let sentence = format!("domain {} is this domain itself", met.domain);
+        return Err(Refusal::new("TRUST-003", sentence, "pair it with another domain"));
+    }
+    if met.name == own.name || known.iter().any(|it| it.name == met.name && it.domain != met.domain) {
+        let sentence = format!("the name `{}` belongs to another domain here", met.name);
+        return Err(Refusal::new("TRUST-002", sentence, "give it another name here with `--as`"));
+    }
+    let before = known.iter().find(|it| it.domain == met.domain);
+    if let Some(before) = before.filter(|before| before.incarnation > met.incarnation) {
+        let sentence = format!(
+            "`{}` comes with incarnation {}, but had {}",
+            met.name, met.incarnation, before.incarnation
+        );
+        return Err(Refusal::new("TRUST-003", sentence, "find out which of the two is alive"));
+    }
+    if before.is_none() && known.iter().filter(|it| it.trust != Trust::Unpaired).count() >= PARTNERS_MAX {
+        let sentence = format!("this domain has {PARTNERS_MAX} partners already");
+        return Err(Refusal::new("TRUST-001", sentence, "unpair one"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 //! [`Slp`] is what somebody wrote, well-formed in itself; [`check`] says whether it makes sense, alone
 //! and among the things that it names; [`version`] decides what applying it does.
 
+pub mod check;
 pub mod finding;
 pub mod read;
+mod structure;
+mod surroundings;
+pub mod version;
 
 use narrows_format::{DomainId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,7 @@ use crate::limits::PRIORITY_DEFAULT;
 use crate::operation::OperationKind;
 use crate::period::Period;
 
+pub use check::{Checked, PartnerSlp, Surroundings, check};
 pub use finding::Finding;
 pub use read::{Format, Unreadable, parse};
 

@@ -1,0 +1,35 @@
+//! The state machine: each function takes a loaded view of what an event concerns, and says what follows.
+//!
+//! Guarantees: pure; an event that is late, repeated or about an earlier attempt changes nothing. Order of
+//! a life: [`backup`] or [`arrival`] make an image whole and create the operations that its SLP asks
+//! for; [`turn`] starts those whose target lets them; [`replication`] follows them to the end; [`report`]
+//! carries the target's word back; [`reach`] knows who answers.
+
+pub mod arrival;
+pub mod backup;
+mod children;
+pub mod reach;
+pub mod replication;
+pub mod report;
+pub mod turn;
+
+pub use backup::{BackupAsk, BackupBegun};
+
+/// A refusal by a rule: nothing was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {sentence}")]
+pub struct Refusal {
+    /// The stable code.
+    pub code: String,
+    /// What and why.
+    pub sentence: String,
+    /// How to mend it.
+    pub help: String,
+}
+
+impl Refusal {
+    /// From its parts.
+    pub fn new(code: &str, sentence: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), sentence: sentence.into(), help: help.into() }
+    }
+}

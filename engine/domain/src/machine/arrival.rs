@@ -1,0 +1,304 @@
+//! A replicated image arrived: imported through its SLP, or not, and the sender told.
+
+use narrows_format::record::CopyState;
+use narrows_format::{DomainId, PoolId};
+
+use crate::air::{self, Receiver, Terms, Verdict};
+use crate::event::{Change, Decision, PoolEvent};
+use crate::image::{Image, ImageCopy, ImageState};
+use crate::import::{Arrival, Import, ImportKey, ImportState};
+use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::{FAILED_IMPORT_KEEP, IMAGE_FORMAT_MAX};
+use crate::machine::children::{self, Parent};
+use crate::machine::{replication, report};
+use crate::moment::{Moment, after};
+use crate::operation::{Operation, OperationKey, OperationKind, OperationState};
+use crate::partner::Partner;
+use crate::replica::ReplicaRecord;
+use crate::retention;
+use crate::slp::SlpVersion;
+use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
+
+/// Everything known that an import depends on.
+#[derive(Clone, Debug)]
+pub struct ArrivalView<'a> {
+    /// This domain.
+    pub own: &'a Identity,
+    /// The newest version of the SLP that is to import it.
+    pub slp: Option<&'a SlpVersion>,
+    /// The image of this UUID.
+    pub existing: Option<&'a Image>,
+    /// The image of this origin, client name and second.
+    pub labelled: Option<&'a Image>,
+    /// Operations of the image.
+    pub operations: &'a [Operation],
+    /// Copies of the image.
+    pub copies: &'a [ImageCopy],
+    /// Replica records of the image.
+    pub replicas: &'a [ReplicaRecord],
+    /// All partners.
+    pub partners: &'a [Partner],
+    /// All storage units.
+    pub units: &'a [StorageUnit],
+    /// All storage unit groups.
+    pub groups: &'a [StorageUnitGroup],
+}
+
+impl<'a> ArrivalView<'a> {
+    fn sender(&self, domain: DomainId) -> Option<&'a Partner> {
+        self.partners.iter().find(|partner| partner.domain == domain)
+    }
+
+    fn receiver(&self, pool: PoolId, arrival: &Arrival) -> Receiver<'a> {
+        Receiver {
+            own: self.own,
+            pool,
+            sender: self.sender(arrival.sender),
+            slp: self.slp,
+            units: self.units,
+            groups: self.groups,
+            existing: self.existing,
+            labelled: self.labelled,
+            image_format_max: IMAGE_FORMAT_MAX,
+        }
+    }
+}
+
+/// A new row for an arrival read from the log; not yet decided.
+pub fn seen(
+    event: &PoolEvent,
+    arrival: &Arrival,
+    copy: CopyState,
+    stored_bytes: u64,
+    moment: Moment,
+) -> Import {
+    Import {
+        key: ImportKey { pool: event.pool, sequence: event.sequence },
+        incarnation: event.incarnation,
+        arrival: arrival.clone(),
+        arrived: moment.now,
+        copy,
+        stored_bytes,
+        state: ImportState::Pending,
+        note: None,
+        expires: arrival.asked_expiry,
+        revision: 0,
+        told: 0,
+        failures: 0,
+        next_report: None,
+    }
+}
+
+/// Expiry, lock and hold to commit an arrival with, before it is durable; refused with the code if it
+/// will never be imported (AIR-005, 006, 011, 012).
+pub fn admit(
+    view: &ArrivalView<'_>,
+    pool: PoolId,
+    arrival: &Arrival,
+    moment: Moment,
+) -> Result<CopyState, crate::operation::Note> {
+    let expires = match air::judge(arrival, &view.receiver(pool, arrival), moment.now) {
+        Verdict::Import(terms) => terms.expires,
+        Verdict::Merge(terms) => {
+            let held = view.copies.iter().find(|copy| copy.pool == pool);
+            held.map_or(terms.expires, |copy| retention::later(copy.wanted.expires, terms.expires))
+        }
+        Verdict::Wait(..) | Verdict::Fail(_) => arrival.asked_expiry,
+        Verdict::Refuse(note) => return Err(note),
+    };
+    let held = view.copies.iter().find(|copy| copy.pool == pool).map(|copy| copy.wanted);
+    let kept = held.unwrap_or(CopyState { expires, locked_until: None, held: false });
+    Ok(CopyState { expires, ..kept })
+}
+
+/// Decides an arrival, for the first time or again.
+pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decision {
+    let now = moment.now;
+    let mut import = import.clone();
+    let sender = view.sender(import.arrival.sender);
+    let mut decision = Decision::nothing();
+    match air::judge(&import.arrival, &view.receiver(import.key.pool, &import.arrival), now) {
+        Verdict::Import(terms) | Verdict::Merge(terms) => {
+            take_over(view, &mut import, terms, moment, &mut decision)
+        }
+        Verdict::Wait(until, note) => change_state(&mut import, ImportState::Waiting { until }, note, moment),
+        Verdict::Fail(note) => {
+            let keep_until = after(import.arrived, FAILED_IMPORT_KEEP);
+            let over = keep_until <= now;
+            let state = if over { ImportState::GivenUp } else { ImportState::Failed { keep_until } };
+            change_state(&mut import, state, note, moment);
+        }
+        Verdict::Refuse(note) => change_state(&mut import, ImportState::Refused, note, moment),
+    }
+    decision.changes.push(Change::Job(job_of(&import, moment)));
+    decision.commands.extend(report::send(&mut import, sender, moment));
+    decision.changes.push(Change::Import(import));
+    decision
+}
+
+/// The sender seems not to know: what stands is said again, and what failed is tried again.
+pub fn again(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decision {
+    if matches!(import.state, ImportState::Imported | ImportState::Refused) {
+        let mut import = import.clone();
+        let (state, note) = (import.state.clone(), import.note.clone());
+        import.enter(state, note, moment.now);
+        let mut decision = Decision::nothing();
+        let sender = view.sender(import.arrival.sender);
+        decision.commands.extend(report::send(&mut import, sender, moment));
+        decision.changes.push(Change::Import(import));
+        return decision;
+    }
+    // What was given up is kept for another period from now on.
+    let renewed = Import { arrived: moment.now, revision: import.revision + 1, ..import.clone() };
+    decide(view, &Import { next_report: Some(moment.now), ..renewed }, moment)
+}
+
+fn change_state(import: &mut Import, state: ImportState, note: crate::operation::Note, moment: Moment) {
+    // The same answer for the same cause is not news.
+    if import.state != state || import.note.as_ref().is_none_or(|before| before.code != note.code) {
+        import.enter(state, Some(note), moment.now);
+    }
+}
+
+fn take_over(
+    view: &ArrivalView<'_>,
+    import: &mut Import,
+    terms: Terms,
+    moment: Moment,
+    decision: &mut Decision,
+) {
+    let now = moment.now;
+    let known = view.existing.filter(|image| image.state != ImageState::Gone);
+    let mut image = adopt(view, import);
+    image.restorable = terms.restorable;
+    let spec = view.slp.filter(|_| known.is_none()).and_then(|version| version.slp.import());
+    let mut copy = copy_here(view, import, spec.map_or("import", |spec| spec.id.as_str()), &terms, moment);
+    replication::amend(&mut copy, now, decision);
+    import.expires = copy.wanted.expires;
+    decision.changes.push(Change::Image(image.clone()));
+    if let (Some(version), Some(spec)) = (view.slp, spec) {
+        let operation = import_operation(view, &image, version, &spec.id, copy.wanted.expires, moment);
+        let mut existing = view.operations.to_vec();
+        existing.push(operation.clone());
+        decision.changes.push(Change::Operation(operation));
+        let parent = Parent {
+            image: &image,
+            version,
+            operation: &spec.id,
+            asked: copy.wanted.expires,
+            existing: &existing,
+            replicas: view.replicas,
+            partners: view.partners,
+        };
+        decision.changes.extend(children::due(&parent, now).into_iter().map(Change::Operation));
+    }
+    decision.changes.push(Change::Copy(copy));
+    import.enter(ImportState::Imported, terms.note, now);
+}
+
+/// The image as it will stand in the catalog.
+fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
+    let Import { arrival, .. } = import;
+    match view.existing {
+        Some(known) => {
+            let mut image = known.clone();
+            image.fill(&arrival.record, arrival.signed.clone());
+            if let Some(version) = view.slp.filter(|_| known.state == ImageState::Gone) {
+                image.slp.clone_from(&version.slp.name);
+                image.slp_version = version.version;
+            }
+            image
+        }
+        None => {
+            let (name, number) =
+                view.slp.map_or((arrival.slp(), 0), |version| (version.slp.name.as_str(), version.version));
+            let mut image = Image::from_record(&arrival.record, arrival.signed.clone(), name, number);
+            image.sender = Some(arrival.sender);
+            image
+        }
+    }
+}
+
+/// A pool holds one copy of an image, however often it arrived; it lives as long as the longest asked for.
+fn copy_here(
+    view: &ArrivalView<'_>,
+    import: &Import,
+    operation: &str,
+    terms: &Terms,
+    moment: Moment,
+) -> ImageCopy {
+    let held = view.copies.iter().find(|copy| copy.pool == import.key.pool);
+    let number = view.copies.iter().map(|copy| copy.number).max().unwrap_or(0) + 1;
+    let wanted = CopyState { expires: terms.expires, ..import.copy };
+    match held {
+        Some(copy) => ImageCopy {
+            in_log: import.copy,
+            wanted: CopyState {
+                expires: retention::later(copy.wanted.expires, wanted.expires),
+                ..copy.wanted
+            },
+            sequence: import.key.sequence,
+            incarnation: import.incarnation,
+            stored_bytes: copy.stored_bytes.saturating_add(import.stored_bytes),
+            ..copy.clone()
+        },
+        None => ImageCopy {
+            image: import.arrival.record.image,
+            number,
+            pool: import.key.pool,
+            incarnation: import.incarnation,
+            operation: operation.to_owned(),
+            in_log: import.copy,
+            wanted,
+            next_amend: None,
+            sequence: import.key.sequence,
+            stored_bytes: import.stored_bytes,
+            made: moment.now,
+        },
+    }
+}
+
+fn import_operation(
+    view: &ArrivalView<'_>,
+    image: &Image,
+    version: &SlpVersion,
+    name: &str,
+    expires: Option<narrows_format::Timestamp>,
+    moment: Moment,
+) -> Operation {
+    let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0) + 1;
+    Operation {
+        key: OperationKey { image: image.id, ordinal },
+        name: name.to_owned(),
+        kind: OperationKind::Import,
+        target: None,
+        expires,
+        priority: version.slp.priority,
+        age: image.started,
+        state: OperationState::Complete,
+        since: moment.now,
+        attempt: 1,
+        failures: 0,
+        next_try: None,
+        note: None,
+        wire_bytes: 0,
+    }
+}
+
+fn job_of(import: &Import, moment: Moment) -> Job {
+    let record = &import.arrival.record;
+    let key = JobKey::import(import.key.pool, import.key.sequence);
+    let mut job = Job::begin(key, JobKind::Import, record.image, import.arrived);
+    job.partner = Some(import.arrival.sender);
+    job.logical_bytes = record.logical_bytes;
+    job.stored_bytes = import.stored_bytes;
+    job.note.clone_from(&import.note);
+    match import.state {
+        ImportState::Pending | ImportState::Waiting { .. } => {}
+        ImportState::Imported => job.end(JobState::Done, moment.now),
+        ImportState::Failed { .. } | ImportState::GivenUp | ImportState::Refused => {
+            job.end(JobState::Failed, moment.now);
+        }
+    }
+    job
+}

@@ -1,0 +1,335 @@
+//! A client's backup: its identity, its resumption, its completion.
+
+use narrows_format::record::{CopyState, ImageRecord, ScheduleKind};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Timestamp};
+
+use crate::event::{Change, Decision, PoolEvent};
+use crate::image::{Image, ImageCopy, ImageState};
+use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::STAGING_KEEP;
+use crate::machine::Refusal;
+use crate::machine::children::{self, Parent};
+use crate::moment::{Moment, since};
+use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
+use crate::partner::Partner;
+use crate::replica::ReplicaRecord;
+use crate::retention;
+use crate::retry::Failure;
+use crate::slp::SlpVersion;
+use crate::slp::check::check_schedule;
+use crate::storage::{Identity, Pool, StorageUnit};
+
+/// A client asks to begin a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupAsk {
+    /// A fresh random UUID; used unless an unfinished image of the same lineage is resumed.
+    pub fresh: ImageId,
+    /// Who asks, by its certificate.
+    pub client: ClientId,
+    /// Its name.
+    pub client_name: String,
+    /// The SLP.
+    pub slp: String,
+    /// The policy, or empty.
+    pub policy: String,
+    /// Kind of the schedule.
+    pub schedule: ScheduleKind,
+    /// Source paths, absolute.
+    pub roots: Vec<String>,
+}
+
+/// A backup may begin, or go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupBegun {
+    /// The image to write.
+    pub image: Image,
+    /// Which try this is; a session of an earlier one is void.
+    pub attempt: u32,
+    /// What an earlier attempt staged may be there still.
+    pub resumed: bool,
+    /// The pool to write to.
+    pub pool: PoolId,
+    /// Expiry, lock and hold to commit with.
+    pub copy: CopyState,
+    /// The newest whole image of the same lineage.
+    pub base: Option<Image>,
+}
+
+/// What is known when a backup is asked for.
+#[derive(Clone, Debug)]
+pub struct BeginView<'a> {
+    /// This domain.
+    pub own: &'a Identity,
+    /// The newest version of the SLP asked for.
+    pub newest: Option<&'a SlpVersion>,
+    /// The image of this lineage that is being written, with its operations and its SLP's version.
+    pub unfinished: Option<(&'a Image, &'a [Operation], Option<&'a SlpVersion>)>,
+    /// The newest whole image of this lineage.
+    pub base: Option<&'a Image>,
+    /// All storage units.
+    pub units: &'a [StorageUnit],
+    /// All pools.
+    pub pools: &'a [Pool],
+    /// A second from now on that no image of this client has.
+    pub free: Timestamp,
+}
+
+/// Hash of what makes two backups versions of one another: origin, client, policy or SLP, and the sorted
+/// source paths.
+pub fn lineage(origin: DomainId, client: ClientId, policy_or_slp: &str, roots: &[String]) -> [u8; 32] {
+    let mut sorted: Vec<&str> = roots.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut hash = blake3::Hasher::new_derive_key("narrows 2026-11 lineage");
+    hash.update(&origin.0).update(&client.0);
+    for text in std::iter::once(policy_or_slp).chain(sorted) {
+        hash.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes()).update(text.as_bytes());
+    }
+    *hash.finalize().as_bytes()
+}
+
+impl BackupAsk {
+    /// The lineage of what this will write.
+    pub fn lineage(&self, origin: DomainId) -> [u8; 32] {
+        let maker = if self.policy.is_empty() { &self.slp } else { &self.policy };
+        lineage(origin, self.client, maker, &self.roots)
+    }
+}
+
+/// Begins a backup, or resumes the unfinished one of the same lineage under the version that it began with.
+pub fn begin(
+    view: &BeginView<'_>,
+    ask: &BackupAsk,
+    moment: Moment,
+) -> Result<(BackupBegun, Decision), Refusal> {
+    let mut decision = Decision::nothing();
+    let resumable = view.unfinished.filter(|(image, ..)| since(moment.now, image.started) < STAGING_KEEP);
+    if let Some((image, operations, _)) = view.unfinished
+        && resumable.is_none()
+    {
+        abandon(image, operations, moment.now, &mut decision);
+    }
+    let version = resumable.and_then(|(_, _, version)| version).or(view.newest);
+    let Some(version) = version else {
+        let help = "apply one: `narrowsctl slp apply -f FILE`; `narrowsctl slp list` shows what there is";
+        return Err(Refusal::new("SLP-013", format!("there is no SLP `{}`", ask.slp), help));
+    };
+    let pool = check_may_begin(view, version, ask.schedule)?;
+    let (image, mut operation) = match resumable {
+        Some((image, operations, _)) => {
+            let backup = operations.iter().find(|it| it.kind == OperationKind::Backup).cloned();
+            (image.clone(), backup.unwrap_or_else(|| backup_operation(image, version)))
+        }
+        None => {
+            let image = new_image(view, ask, version);
+            let operation = backup_operation(&image, version);
+            (image, operation)
+        }
+    };
+    operation.enter(OperationState::InProcess, moment.now);
+    operation.attempt += 1;
+    let key = JobKey::operation(JobKind::Backup, operation.key, operation.attempt);
+    let job = Job::begin(key, JobKind::Backup, image.id, moment.now);
+    let begun = BackupBegun {
+        image: image.clone(),
+        attempt: operation.attempt,
+        resumed: resumable.is_some(),
+        pool,
+        copy: CopyState { expires: operation.expires, locked_until: None, held: false },
+        base: view.base.cloned(),
+    };
+    decision.changes.extend([Change::Image(image), Change::Operation(operation), Change::Job(job)]);
+    Ok((begun, decision))
+}
+
+/// SLP-013, SLP-007, SLP-016: before any data is read. Returns the pool to write to.
+fn check_may_begin(
+    view: &BeginView<'_>,
+    version: &SlpVersion,
+    schedule: ScheduleKind,
+) -> Result<PoolId, Refusal> {
+    let slp = &version.slp;
+    let Some(backup) = slp.backup() else {
+        let sentence = format!("SLP `{}` does not begin with a Backup operation", slp.name);
+        return Err(Refusal::new("SLP-013", sentence, "name an SLP that does"));
+    };
+    check_schedule(schedule, slp)
+        .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
+    let storage = backup.storage.as_deref().unwrap_or_default();
+    let unit = view.units.iter().find(|unit| unit.name == storage);
+    let pool = unit.and_then(|unit| view.pools.iter().find(|pool| pool.id == unit.pool));
+    let Some(pool) = pool else {
+        let sentence = format!("storage unit `{storage}` of SLP `{}` does not exist any more", slp.name);
+        return Err(Refusal::new("SLP-013", sentence, "apply the SLP with a storage unit that exists"));
+    };
+    if pool.spanning && slp.replicates() {
+        let sentence = format!("SLP `{}` replicates from `{storage}`, whose pool is spanning", slp.name);
+        return Err(Refusal::new(
+            "SLP-007",
+            sentence,
+            "give its Backup a storage unit whose pool does not span",
+        ));
+    }
+    Ok(pool.id)
+}
+
+fn new_image(view: &BeginView<'_>, ask: &BackupAsk, version: &SlpVersion) -> Image {
+    let classification = &version.slp.data_classification;
+    let any = classification == crate::slp::ANY_CLASSIFICATION;
+    Image {
+        id: ask.fresh,
+        origin: view.own.domain,
+        client: ask.client,
+        client_name: ask.client_name.clone(),
+        policy: ask.policy.clone(),
+        schedule: ask.schedule,
+        started: view.free,
+        classification: if any { String::new() } else { classification.clone() },
+        lineage: ask.lineage(view.own.domain),
+        roots: ask.roots.clone(),
+        slp: version.slp.name.clone(),
+        slp_version: version.version,
+        state: ImageState::Writing,
+        sender: None,
+        restorable: true,
+        content: None,
+    }
+}
+
+fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
+    let spec = version.slp.backup();
+    let retention = spec.and_then(|spec| spec.retention);
+    Operation {
+        key: OperationKey { image: image.id, ordinal: 1 },
+        name: spec.map_or_else(|| "backup".to_owned(), |spec| spec.id.clone()),
+        kind: OperationKind::Backup,
+        target: None,
+        expires: retention.and_then(|retention| retention::expiry(retention, image.started, None)),
+        priority: version.slp.priority,
+        age: image.started,
+        state: OperationState::NotStarted,
+        since: image.started,
+        attempt: 0,
+        failures: 0,
+        next_try: None,
+        note: None,
+        wire_bytes: 0,
+    }
+}
+
+fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
+    decision.changes.push(Change::Image(Image { state: ImageState::Abandoned, ..image.clone() }));
+    for operation in operations.iter().filter(|it| !it.state.is_final()) {
+        let mut cancelled = operation.clone();
+        cancelled.enter(OperationState::Cancelled, now);
+        decision.changes.push(Change::Operation(cancelled));
+    }
+}
+
+/// The session of a backup ended without a commit: it waits for its client.
+pub fn interrupted(operations: &[Operation], attempt: u32, failure: &Failure, now: Timestamp) -> Decision {
+    let running = |it: &&Operation| {
+        it.kind == OperationKind::Backup && it.attempt == attempt && it.state == OperationState::InProcess
+    };
+    let Some(operation) = operations.iter().find(running) else { return Decision::nothing() };
+    let mut operation = operation.clone();
+    let mut job = Job::begin(
+        JobKey::operation(JobKind::Backup, operation.key, attempt),
+        JobKind::Backup,
+        operation.key.image,
+        operation.since,
+    );
+    job.end(JobState::Interrupted, now);
+    job.note = Some(failure.note());
+    operation.wait(WaitReason::SourceIncomplete, None, now);
+    operation.note = Some(failure.note());
+    Decision { changes: vec![Change::Operation(operation), Change::Job(job)], commands: Vec::new() }
+}
+
+/// What is known when a backup's commit is read from the image log.
+#[derive(Clone, Debug)]
+pub struct CommittedView<'a> {
+    /// The image, if its beginning is known.
+    pub image: Option<&'a Image>,
+    /// Its operations.
+    pub operations: &'a [Operation],
+    /// Its copies.
+    pub copies: &'a [ImageCopy],
+    /// Its replica records.
+    pub replicas: &'a [ReplicaRecord],
+    /// The SLP version that it was made under.
+    pub slp: Option<&'a SlpVersion>,
+    /// All partners.
+    pub partners: &'a [Partner],
+}
+
+/// A backup is durable: the image is whole, and what its SLP asks for is due.
+pub fn committed(
+    view: &CommittedView<'_>,
+    event: &PoolEvent,
+    (record, signed): (&ImageRecord, &[u8]),
+    (copy, stored_bytes): (CopyState, u64),
+    moment: Moment,
+) -> Decision {
+    let now = moment.now;
+    let mut image = match view.image {
+        Some(image) => image.clone(),
+        None => Image::from_record(record, signed.to_vec(), &record.slp, record.slp_version),
+    };
+    image.fill(record, signed.to_vec());
+    let spec = view.slp.and_then(|version| version.slp.backup());
+    let earlier = view.copies.iter().find(|it| it.pool == event.pool);
+    let number =
+        earlier.map_or_else(|| view.copies.iter().map(|it| it.number).max().unwrap_or(0) + 1, |it| it.number);
+    let image_copy = ImageCopy {
+        image: image.id,
+        number,
+        pool: event.pool,
+        incarnation: event.incarnation,
+        operation: spec.map_or_else(|| "backup".to_owned(), |spec| spec.id.clone()),
+        in_log: copy,
+        wanted: copy,
+        next_amend: None,
+        sequence: event.sequence,
+        stored_bytes,
+        made: now,
+    };
+    let mut decision = Decision::nothing();
+    finish_backup(&image, view, stored_bytes, now, &mut decision);
+    if let (Some(version), Some(spec)) = (view.slp, spec) {
+        let parent = Parent {
+            image: &image,
+            version,
+            operation: &spec.id,
+            asked: image_copy.wanted.expires,
+            existing: view.operations,
+            replicas: view.replicas,
+            partners: view.partners,
+        };
+        decision.changes.extend(children::due(&parent, now).into_iter().map(Change::Operation));
+    }
+    decision.changes.insert(0, Change::Image(image));
+    decision.changes.insert(1, Change::Copy(image_copy));
+    decision
+}
+
+fn finish_backup(
+    image: &Image,
+    view: &CommittedView<'_>,
+    stored_bytes: u64,
+    now: Timestamp,
+    decision: &mut Decision,
+) {
+    let begun = view.operations.iter().find(|it| it.kind == OperationKind::Backup);
+    let Some(mut operation) = begun.cloned() else { return };
+    let key = JobKey::operation(JobKind::Backup, operation.key, operation.attempt);
+    let mut job = Job::begin(key, JobKind::Backup, image.id, operation.since);
+    let content = image.content.as_ref();
+    let partial = content.is_some_and(|content| content.flags.partial);
+    job.end(if partial { JobState::Partial } else { JobState::Done }, now);
+    job.logical_bytes = content.map_or(0, |content| content.logical_bytes);
+    job.stored_bytes = stored_bytes;
+    operation.enter(OperationState::Complete, now);
+    operation.note = None;
+    decision.changes.extend([Change::Operation(operation), Change::Job(job)]);
+}

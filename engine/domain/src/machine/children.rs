@@ -1,0 +1,122 @@
+//! The operations that become due when the copy they take is there.
+//!
+//! Loops end here: work that an SLP asks for never goes to the image's origin, nor to a domain that
+//! holds a copy living at least as long; it is complete from the start, as `already-present`.
+
+use narrows_format::{DomainId, Timestamp};
+
+use crate::image::Image;
+use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason};
+use crate::partner::{Partner, Trust};
+use crate::replica::{ReplicaRecord, ReplicaState};
+use crate::retention;
+use crate::slp::{Kind, SlpOperation, SlpVersion};
+
+/// The copy that is there now, and what is known around it.
+pub(super) struct Parent<'a> {
+    /// Of which image.
+    pub(super) image: &'a Image,
+    /// The SLP version that governs it here.
+    pub(super) version: &'a SlpVersion,
+    /// Id of the operation that made the copy.
+    pub(super) operation: &'a str,
+    /// The date that the source set, or the copy's own.
+    pub(super) asked: Option<Timestamp>,
+    /// All operations that the image has.
+    pub(super) existing: &'a [Operation],
+    /// All its replica records.
+    pub(super) replicas: &'a [ReplicaRecord],
+    /// All partners.
+    pub(super) partners: &'a [Partner],
+}
+
+/// The Replications due now, one for each domain, that do not exist yet. The image's first operation has
+/// ordinal 1 and is its Backup or Import.
+pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
+    let mut made = Vec::new();
+    let mut ordinal = parent.existing.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1);
+    let children = parent.version.slp.children(parent.operation).filter(|it| it.kind == Kind::Replication);
+    for child in children {
+        for (partner, import_slp) in targets(parent, child) {
+            let exists = |it: &Operation| {
+                it.name == child.id && it.target.as_ref().is_some_and(|target| target.partner == partner)
+            };
+            if parent.existing.iter().any(exists) {
+                continue;
+            }
+            ordinal += 1;
+            let key = OperationKey { image: parent.image.id, ordinal };
+            made.push(operation(parent, child, key, Target { partner, import_slp }, now));
+        }
+    }
+    made
+}
+
+fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<(DomainId, Option<String>)> {
+    if child.goes_to_all() {
+        let complete =
+            parent.partners.iter().filter(|it| matches!(it.trust, Trust::Complete | Trust::Expired));
+        return complete.map(|it| (it.domain, None)).collect();
+    }
+    let Some(target) = child.named_target() else { return Vec::new() };
+    let by_name = || parent.partners.iter().find(|it| it.name == target.domain).map(|it| it.domain);
+    let domain = parent.version.domain_of(&target.domain).or_else(by_name);
+    // The other side finds an import SLP left out by the name in the record; that name is the origin's,
+    // so in the middle of a cascade it has to be said.
+    let import_slp = target.import_slp.clone().or_else(|| Some(parent.version.slp.name.clone()));
+    domain.map(|domain| (domain, import_slp)).into_iter().collect()
+}
+
+fn operation(
+    parent: &Parent<'_>,
+    child: &SlpOperation,
+    key: OperationKey,
+    target: Target,
+    now: Timestamp,
+) -> Operation {
+    let image = parent.image;
+    let expires = match child.retention {
+        Some(retention) => retention::expiry(retention, image.started, parent.asked),
+        None => parent.asked,
+    };
+    let present = already_present(parent, target.partner, expires);
+    let mut operation = Operation {
+        key,
+        name: child.id.clone(),
+        kind: OperationKind::Replication,
+        target: Some(target),
+        expires,
+        priority: parent.version.slp.priority,
+        age: image.started,
+        state: OperationState::NotStarted,
+        since: now,
+        attempt: 0,
+        failures: 0,
+        next_try: None,
+        note: None,
+        wire_bytes: 0,
+    };
+    if let Some(sentence) = present {
+        operation.enter(OperationState::Complete, now);
+        operation.note = Some(Note { code: "already-present".to_owned(), sentence });
+    } else if !parent.version.verified {
+        operation.wait(WaitReason::TargetUnverified, None, now);
+    }
+    operation
+}
+
+/// Why nothing has to be sent, if nothing has.
+fn already_present(parent: &Parent<'_>, partner: DomainId, expires: Option<Timestamp>) -> Option<String> {
+    if partner == parent.image.origin {
+        return Some("the target is the image's origin".to_owned());
+    }
+    let lives = |it: &&ReplicaRecord| {
+        let long_enough = match (it.expires, expires) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(there), Some(asked)) => there >= asked,
+        };
+        it.partner == partner && it.state == ReplicaState::Present && long_enough
+    };
+    parent.replicas.iter().find(lives).map(|_| "a copy there lives at least as long".to_owned())
+}

@@ -1,0 +1,101 @@
+//! Who answers. A partner that does not is probed, with growing pauses; its work waits together and is
+//! let go together.
+
+use crate::event::{Change, Command, Decision};
+use crate::limits::ANSWER_WAIT_MAX;
+use crate::machine::turn::blocked;
+use crate::moment::{Moment, after, since};
+use crate::operation::WaitReason;
+use crate::partner::{Partner, Reach, ReceivePool};
+use crate::retry;
+
+/// What is not worth a write of its own: a skew that moved less, a sign of life within this.
+const SKEW_STEP_MS: u64 = 100;
+const HEARD_STEP: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The partner answered.
+pub fn up(
+    partner: &Partner,
+    receive_pool: Option<ReceivePool>,
+    skew_ms: Option<i64>,
+    moment: Moment,
+) -> Decision {
+    let now = moment.now;
+    let mut decision = Decision::nothing();
+    let mut heard = partner.clone();
+    heard.reach = Reach::Up;
+    heard.heard = Some(now);
+    heard.skew_ms = skew_ms.or(partner.skew_ms);
+    heard.receive_pool = receive_pool.or(partner.receive_pool);
+    if heard.receive_pool != partner.receive_pool
+        && let (Some(_), Some(pool)) = (partner.receive_pool, heard.receive_pool)
+    {
+        decision.changes.push(Change::ReplicasLost(partner.domain, pool, now));
+    }
+    let was_down = partner.reach != Reach::Up;
+    if was_down {
+        decision.changes.push(Change::ReportsDue(partner.domain, now));
+        decision.changes.push(match blocked(&heard) {
+            None => Change::LetGo(partner.domain, now),
+            Some(reason) => Change::HoldBack(partner.domain, reason, now),
+        });
+    }
+    let moved = match (partner.skew_ms, heard.skew_ms) {
+        (Some(before), Some(after)) => before.abs_diff(after) >= SKEW_STEP_MS,
+        (before, after) => before != after,
+    };
+    let silent = partner.heard.is_none_or(|before| since(now, before) >= HEARD_STEP);
+    if was_down || moved || silent || heard.receive_pool != partner.receive_pool {
+        decision.changes.insert(0, Change::Partner(heard));
+    }
+    decision
+}
+
+/// The partner does not answer.
+pub fn down(partner: &Partner, sentence: &str, moment: Moment) -> Decision {
+    let now = moment.now;
+    let (begun, failures) = match &partner.reach {
+        Reach::Up => (now, 0),
+        Reach::Down { since, failures, .. } => (*since, *failures),
+    };
+    let failures = failures.saturating_add(1);
+    let mut silent = partner.clone();
+    silent.reach = Reach::Down {
+        since: begun,
+        failures,
+        next_probe: after(now, retry::pause(failures, moment.entropy)),
+        sentence: sentence.to_owned(),
+    };
+    let reason = blocked(&silent).unwrap_or(WaitReason::TargetDown);
+    Decision {
+        changes: vec![
+            Change::HoldBack(partner.domain, reason, now),
+            Change::ReportsHeld(partner.domain),
+            Change::Partner(silent),
+        ],
+        commands: Vec::new(),
+    }
+}
+
+/// The partner's row was stored anew: its work waits for another reason, or no longer.
+pub fn changed(partner: &Partner, moment: Moment) -> Decision {
+    let change = match blocked(partner) {
+        Some(reason) => Change::HoldBack(partner.domain, reason, moment.now),
+        None => Change::LetGo(partner.domain, moment.now),
+    };
+    Decision { changes: vec![change], commands: Vec::new() }
+}
+
+/// Asks a silent partner whether it is there, if it is time to.
+pub fn probe(partner: &Partner, moment: Moment) -> Decision {
+    let Reach::Down { next_probe, failures, .. } = &partner.reach else { return Decision::nothing() };
+    if *next_probe > moment.now {
+        return Decision::nothing();
+    }
+    let mut probed = partner.clone();
+    if let Reach::Down { next_probe, .. } = &mut probed.reach {
+        let pause = retry::pause(*failures, moment.entropy);
+        *next_probe = after(moment.now, ANSWER_WAIT_MAX.saturating_add(pause));
+    }
+    Decision { changes: vec![Change::Partner(probed)], commands: vec![Command::Probe(partner.domain)] }
+}

@@ -1,0 +1,306 @@
+//! A replication under way: acknowledged, failed, or decided by the target's report.
+
+use narrows_format::{DomainId, Timestamp};
+
+use crate::event::{Change, Command, Decision, ReplicationDone};
+use crate::image::ImageCopy;
+use crate::import::{ImportReport, Outcome};
+use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::{ANSWER_WAIT_MAX, RESEND_AFTER};
+use crate::machine::reach;
+use crate::moment::{Moment, after};
+use crate::operation::{Note, Operation, OperationState, WaitReason};
+use crate::partner::{Partner, Trust};
+use crate::replica::{ReplicaRecord, ReplicaState};
+use crate::retention;
+use crate::retry::{self, Failure, FailureKind};
+use crate::slp::SlpVersion;
+
+/// Everything known of the image that a replication is about.
+#[derive(Clone, Debug)]
+pub struct ReplicationView<'a> {
+    /// Its operations.
+    pub operations: &'a [Operation],
+    /// Its replica records.
+    pub replicas: &'a [ReplicaRecord],
+    /// Its copies here.
+    pub copies: &'a [ImageCopy],
+    /// The SLP version that governs it here.
+    pub slp: Option<&'a SlpVersion>,
+}
+
+/// The partner holds the image durably; its catalog has still to take it over.
+pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment) -> Decision {
+    let now = moment.now;
+    let found = view.operations.iter().find(|it| it.key == event.operation && it.attempt == event.attempt);
+    let Some(mut operation) = found.cloned() else { return Decision::nothing() };
+    let Some(partner) = operation.target.as_ref().map(|target| target.partner) else {
+        return Decision::nothing();
+    };
+    let mut job = job_of(&operation, partner);
+    job.end(JobState::Done, now);
+    job.wire_bytes = event.wire_bytes;
+    job.stored_bytes = event.stored_bytes;
+    operation.wire_bytes = operation.wire_bytes.saturating_add(event.wire_bytes);
+    let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
+    // A report may have overtaken the acknowledgement; its word is the later one.
+    if operation.state == OperationState::InProcess {
+        operation.enter(OperationState::PendingImport, now);
+        operation.next_try = Some(after(now, RESEND_AFTER));
+        operation.failures = 0;
+        operation.note = None;
+        let known = replica_of(view, partner, event.receive_pool.pool, event.receive_pool.incarnation);
+        if known.is_none_or(|it| it.sequence < event.sequence || it.state == ReplicaState::Lost) {
+            decision.changes.push(Change::Replica(ReplicaRecord {
+                image: operation.key.image,
+                partner,
+                pool: event.receive_pool.pool,
+                incarnation: event.receive_pool.incarnation,
+                state: ReplicaState::Arrived,
+                expires: operation.expires,
+                checked: now,
+                sequence: event.sequence,
+                revision: 0,
+            }));
+        }
+    }
+    decision.changes.push(Change::Operation(operation));
+    decision
+}
+
+/// A replication stopped: the kind of failure says whether and when it is tried again.
+pub fn failed(
+    view: &ReplicationView<'_>,
+    partner: Option<&Partner>,
+    (key, attempt): (crate::OperationKey, u32),
+    failure: &Failure,
+    wire_bytes: u64,
+    moment: Moment,
+) -> Decision {
+    let now = moment.now;
+    let found = view.operations.iter().find(|it| it.key == key && it.attempt == attempt);
+    let Some(mut operation) = found.filter(|it| it.state == OperationState::InProcess).cloned() else {
+        return Decision::nothing();
+    };
+    let Some(domain) = operation.target.as_ref().map(|target| target.partner) else {
+        return Decision::nothing();
+    };
+    let mut job = job_of(&operation, domain);
+    job.end(JobState::Failed, now);
+    job.wire_bytes = wire_bytes;
+    job.note = Some(failure.note());
+    operation.wire_bytes = operation.wire_bytes.saturating_add(wire_bytes);
+    operation.note = Some(failure.note());
+    operation.failures = operation.failures.saturating_add(1);
+    let next = Some(after(now, retry::pause(operation.failures, moment.entropy)));
+    let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
+    let reason = match failure.kind {
+        FailureKind::Permanent => None,
+        FailureKind::Unreachable | FailureKind::Interrupted => Some(WaitReason::TargetDown),
+        FailureKind::TargetFull => Some(WaitReason::TargetFull),
+        FailureKind::Clock => Some(WaitReason::Clock),
+        FailureKind::Trust => Some(WaitReason::Trust),
+        FailureKind::ImportSlp => Some(WaitReason::ImportFailed),
+        FailureKind::Source => Some(WaitReason::SourceIncomplete),
+    };
+    match reason {
+        None => operation.enter(OperationState::Failed(failure.note().code), now),
+        Some(reason) => operation.wait(reason, next, now),
+    }
+    decision.changes.push(Change::Operation(operation));
+    if failure.kind == FailureKind::Unreachable
+        && let Some(partner) = partner.filter(|it| it.trust != Trust::Unpaired)
+    {
+        decision.changes.extend(reach::down(partner, &failure.sentence, moment).changes);
+    }
+    decision
+}
+
+/// The target's word about an image that was sent to it.
+pub fn reported(
+    view: &ReplicationView<'_>,
+    from: DomainId,
+    report: &ImportReport,
+    moment: Moment,
+) -> Decision {
+    let now = moment.now;
+    let known = replica_of(view, from, report.pool, report.incarnation);
+    let newer = |it: &ReplicaRecord| (it.sequence, it.revision) < (report.sequence, report.revision);
+    if !known.is_none_or(newer) {
+        return Decision::nothing();
+    }
+    // Nothing was ever sent there: the word is about something else, or invented.
+    let sent =
+        |it: &&Operation| it.attempt > 0 && it.target.as_ref().is_some_and(|target| target.partner == from);
+    if !view.operations.iter().any(|it| sent(&it)) {
+        return Decision::nothing();
+    }
+    let mut decision = Decision::nothing();
+    let mut operations = view.operations.to_vec();
+    for operation in operations.iter_mut().filter(|it| sent(&&**it)) {
+        if settle(operation, &report.outcome, moment) {
+            decision.changes.push(Change::Operation(operation.clone()));
+        }
+    }
+    decision.changes.push(Change::Replica(ReplicaRecord {
+        image: report.image,
+        partner: from,
+        pool: report.pool,
+        incarnation: report.incarnation,
+        state: match &report.outcome {
+            Outcome::Imported { .. } => ReplicaState::Present,
+            Outcome::Waiting { .. } => ReplicaState::Arrived,
+            Outcome::Refused { note } if note.code == "AIR-006" => ReplicaState::Expired,
+            Outcome::Failed { .. } | Outcome::GivenUp { .. } | Outcome::Refused { .. } => {
+                ReplicaState::ImportFailed
+            }
+        },
+        expires: match &report.outcome {
+            Outcome::Imported { expires, .. } => *expires,
+            _ => known.and_then(|it| it.expires),
+        },
+        checked: now,
+        sequence: report.sequence,
+        revision: report.revision,
+    }));
+    release_copied_out(view, &operations, moment.now, &mut decision);
+    decision
+}
+
+/// Applies an outcome to one operation; whether it changed.
+fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool {
+    let now = moment.now;
+    if matches!(operation.state, OperationState::Complete | OperationState::Cancelled) {
+        return false;
+    }
+    match outcome {
+        Outcome::Imported { note, .. } => {
+            operation.enter(OperationState::Complete, now);
+            operation.note.clone_from(note);
+            operation.failures = 0;
+        }
+        // A permanent failure of a later attempt is not undone by old news.
+        _ if operation.state.is_final() => return false,
+        Outcome::Waiting { note, .. } | Outcome::Failed { note } => {
+            operation.enter(OperationState::PendingImport, now);
+            operation.note = Some(note.clone());
+        }
+        Outcome::GivenUp { note } => {
+            operation.failures = operation.failures.saturating_add(1);
+            let next = after(now, retry::pause(operation.failures, moment.entropy));
+            operation.wait(WaitReason::ImportFailed, Some(next), now);
+            operation.note = Some(note.clone());
+        }
+        Outcome::Refused { note } => {
+            operation.enter(OperationState::Failed(note.code.clone()), now);
+            operation.note = Some(note.clone());
+        }
+    }
+    true
+}
+
+/// `expire-after-copy`: once all that copy from it are complete, a copy may expire from now on.
+fn release_copied_out(
+    view: &ReplicationView<'_>,
+    operations: &[Operation],
+    now: Timestamp,
+    decision: &mut Decision,
+) {
+    let Some(version) = view.slp else { return };
+    for copy in view.copies.iter().filter(|copy| retention::copied_out(copy, &version.slp, operations)) {
+        let mut copy = copy.clone();
+        copy.wanted.expires = Some(now);
+        amend(&mut copy, now, decision);
+        decision.changes.push(Change::Copy(copy));
+    }
+}
+
+/// Asks for a copy's wanted expiry, lock and hold to be written to the log, if they are not there yet.
+pub fn amend(copy: &mut ImageCopy, now: Timestamp, decision: &mut Decision) {
+    if copy.wanted == copy.in_log {
+        copy.next_amend = None;
+        return;
+    }
+    copy.next_amend = Some(after(now, ANSWER_WAIT_MAX));
+    decision.commands.push(Command::AmendCopy { image: copy.image, pool: copy.pool, copy: copy.wanted });
+}
+
+fn replica_of<'a>(
+    view: &ReplicationView<'a>,
+    partner: DomainId,
+    pool: narrows_format::PoolId,
+    incarnation: u64,
+) -> Option<&'a ReplicaRecord> {
+    let fits =
+        |it: &&ReplicaRecord| it.partner == partner && it.pool == pool && it.incarnation == incarnation;
+    view.replicas.iter().find(fits)
+}
+
+fn job_of(operation: &Operation, partner: DomainId) -> Job {
+    let key = JobKey::operation(JobKind::Replication, operation.key, operation.attempt);
+    let mut job = Job::begin(key, JobKind::Replication, operation.key.image, operation.since);
+    job.partner = Some(partner);
+    job
+}
+
+/// A person asks for an image to be sent to a partner, whatever its SLP says.
+///
+/// Work for that partner that is not complete is taken up at once instead of being doubled; a copy that
+/// is there already is the answer.
+pub fn ask(
+    view: &ReplicationView<'_>,
+    image: &crate::Image,
+    (partner, import_slp): (DomainId, Option<String>),
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> (Operation, Decision) {
+    let to_partner = |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == partner);
+    let there = view.replicas.iter().any(|it| it.partner == partner && it.state == ReplicaState::Present);
+    let complete = |it: &&Operation| it.state == OperationState::Complete && there;
+    if let Some(operation) = view.operations.iter().filter(to_partner).find(complete) {
+        return (operation.clone(), Decision::nothing());
+    }
+    let open = |it: &&Operation| !matches!(it.state, OperationState::Complete | OperationState::Cancelled);
+    let mut operation = match view.operations.iter().filter(to_partner).find(open) {
+        Some(operation) => operation.clone(),
+        None => manual(view, image, (partner, import_slp), expires, now),
+    };
+    if matches!(
+        operation.state,
+        OperationState::Failed(_) | OperationState::Waiting(_) | OperationState::Paused
+    ) {
+        operation.enter(OperationState::NotStarted, now);
+        operation.failures = 0;
+    }
+    let decision = Decision { changes: vec![Change::Operation(operation.clone())], commands: Vec::new() };
+    (operation, decision)
+}
+
+/// The name of operations that a person asked for.
+pub const MANUAL: &str = "manual";
+
+fn manual(
+    view: &ReplicationView<'_>,
+    image: &crate::Image,
+    (partner, import_slp): (DomainId, Option<String>),
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> Operation {
+    let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1) + 1;
+    Operation {
+        key: crate::OperationKey { image: image.id, ordinal },
+        name: MANUAL.to_owned(),
+        kind: crate::OperationKind::Replication,
+        target: Some(crate::operation::Target { partner, import_slp }),
+        expires,
+        priority: view.slp.map_or(crate::limits::PRIORITY_DEFAULT, |version| version.slp.priority),
+        age: image.started,
+        state: OperationState::NotStarted,
+        since: now,
+        attempt: 0,
+        failures: 0,
+        next_try: None,
+        note: Some(Note { code: MANUAL.to_owned(), sentence: "asked for by a person".to_owned() }),
+        wire_bytes: 0,
+    }
+}

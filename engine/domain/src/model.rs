@@ -1,0 +1,404 @@
+//! The catalog in memory: for simulation, and as the oracle that the real one is compared with.
+//!
+//! Guarantee: the same answers as the trait asks for, each by the plainest code. It is not durable, and
+//! it is slow on purpose: everything is a scan.
+
+mod rows;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::catalog::{Catalog, ImageFilter, NumberedJob, RedeemError};
+use crate::event::Change;
+use crate::image::{Image, ImageCopy, ImageState};
+use crate::import::{Import, ImportKey, ImportState};
+use crate::job::{JobKey, JobKind};
+use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
+use crate::partner::{Partner, Reach, ReceivePool};
+use crate::replica::{Base, ReplicaRecord, ReplicaState};
+use crate::slp::SlpVersion;
+use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use crate::window::Window;
+
+use rows::Rows;
+
+/// A catalog in memory.
+#[derive(Debug, Default)]
+pub struct MemoryCatalog {
+    rows: Mutex<Rows>,
+    /// Applications until one fails; `None` never fails.
+    fuse: Mutex<Option<u32>>,
+}
+
+/// The fuse that [`MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model catalog was told to fail here")]
+pub struct Burnt;
+
+impl MemoryCatalog {
+    /// An empty catalog.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The application after `count` successful ones fails and stores nothing; so do all after it, until
+    /// this is called again.
+    pub fn fail_after(&self, count: Option<u32>) {
+        *self.fuse.lock().unwrap_or_else(PoisonError::into_inner) = count;
+    }
+
+    /// Every row, as text: two catalogs that hold the same print the same.
+    pub fn dump(&self) -> String {
+        format!("{:#?}", self.rows())
+    }
+
+    /// All images, operations included, for checkers.
+    pub fn all_operations(&self) -> Vec<Operation> {
+        self.rows().operations.values().cloned().collect()
+    }
+
+    /// All arrivals, for checkers.
+    pub fn all_imports(&self) -> Vec<Import> {
+        self.rows().imports.values().cloned().collect()
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn burn(&self) -> Result<(), Burnt> {
+        let mut fuse = self.fuse.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *fuse {
+            None => Ok(()),
+            Some(0) => Err(Burnt),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, Burnt> {
+        Ok(read(&self.rows()))
+    }
+}
+
+fn limited<T>(rows: impl Iterator<Item = T>, limit: u32) -> Vec<T> {
+    rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+}
+
+impl Catalog for MemoryCatalog {
+    type Error = Burnt;
+
+    async fn apply(&self, changes: &[Change]) -> Result<(), Burnt> {
+        self.burn()?;
+        let mut rows = self.rows();
+        for change in changes {
+            rows.apply(change);
+        }
+        Ok(())
+    }
+
+    async fn redeem(
+        &self,
+        hash: TokenHash,
+        purpose: TokenPurpose,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> Result<Token, RedeemError<Burnt>> {
+        self.burn().map_err(RedeemError::Catalog)?;
+        let mut rows = self.rows();
+        let token = rows.tokens.get(&hash).cloned().ok_or(RedeemError::Refused(TokenRefused))?;
+        token.check(purpose, now).map_err(RedeemError::Refused)?;
+        rows.apply(&Change::TokenUsed(hash, now));
+        for change in changes {
+            rows.apply(change);
+        }
+        Ok(token)
+    }
+
+    async fn token(&self, hash: TokenHash) -> Result<Option<Token>, Burnt> {
+        self.read(|rows| rows.tokens.get(&hash).cloned())
+    }
+
+    async fn image(&self, id: ImageId) -> Result<Option<Image>, Burnt> {
+        self.read(|rows| rows.images.get(&id).cloned())
+    }
+
+    async fn image_labelled(
+        &self,
+        origin: DomainId,
+        client_name: &str,
+        second: i64,
+    ) -> Result<Option<Image>, Burnt> {
+        let is_it = |it: &&Image| {
+            it.origin == origin && it.client_name == client_name && it.started.seconds == second
+        };
+        self.read(|rows| rows.images.values().find(is_it).cloned())
+    }
+
+    async fn images(&self, filter: &ImageFilter) -> Result<Vec<Image>, Burnt> {
+        let fits = |it: &&Image| {
+            filter.client_name.as_ref().is_none_or(|name| it.client_name == *name)
+                && filter.origin.is_none_or(|origin| it.origin == origin)
+                && filter.state.is_none_or(|state| it.state == state)
+                && filter.slp.as_ref().is_none_or(|slp| it.slp == *slp)
+        };
+        self.read(|rows| {
+            limited(rows.newest_images().filter(fits).cloned(), filter.limit.unwrap_or(u32::MAX))
+        })
+    }
+
+    async fn unfinished(&self, lineage: [u8; 32]) -> Result<Option<Image>, Burnt> {
+        let is_it = |it: &&Image| it.lineage == lineage && it.state == ImageState::Writing;
+        self.read(|rows| rows.newest_images().find(is_it).cloned())
+    }
+
+    async fn latest_whole(&self, lineage: [u8; 32]) -> Result<Option<Image>, Burnt> {
+        self.read(|rows| {
+            let is_it = |it: &&Image| {
+                it.lineage == lineage
+                    && it.state == ImageState::Whole
+                    && rows.copies_of(it.id).next().is_some()
+            };
+            rows.newest_images().find(is_it).cloned()
+        })
+    }
+
+    async fn copies(&self, image: ImageId) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| rows.copies_of(image).cloned().collect())
+    }
+
+    async fn replicas(&self, image: ImageId) -> Result<Vec<ReplicaRecord>, Burnt> {
+        self.read(|rows| rows.replicas.values().filter(|it| it.image == image).cloned().collect())
+    }
+
+    async fn operations(&self, image: ImageId) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| rows.operations.values().filter(|it| it.key.image == image).cloned().collect())
+    }
+
+    async fn operation(&self, key: OperationKey) -> Result<Option<Operation>, Burnt> {
+        self.read(|rows| rows.operations.get(&key).cloned())
+    }
+
+    async fn unfinished_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> =
+                rows.operations.values().filter(|it| !it.state.is_final()).cloned().collect();
+            all.sort_by_key(|it| (it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn candidates(
+        &self,
+        partner: DomainId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> =
+                rows.to_partner(partner).filter(|it| it.is_candidate(now)).cloned().collect();
+            all.sort_by_key(|it| (std::cmp::Reverse(it.priority), it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn running(&self, partner: DomainId) -> Result<u32, Burnt> {
+        self.read(|rows| {
+            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            u32::try_from(running.count()).unwrap_or(u32::MAX)
+        })
+    }
+
+    async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);
+            let governed =
+                |it: &&Operation| rows.images.get(&it.key.image).is_some_and(|image| image.slp == slp);
+            rows.operations.values().filter(waits).filter(governed).cloned().collect()
+        })
+    }
+
+    async fn base(
+        &self,
+        lineage: [u8; 32],
+        except: ImageId,
+        partner: DomainId,
+        pool: ReceivePool,
+    ) -> Result<Option<Base>, Burnt> {
+        self.read(|rows| {
+            let acknowledged = |it: &ReplicaRecord, image: ImageId| {
+                it.image == image
+                    && it.partner == partner
+                    && it.pool == pool.pool
+                    && it.incarnation == pool.incarnation
+                    && matches!(it.state, ReplicaState::Arrived | ReplicaState::Present)
+            };
+            let is_it = |it: &&Image| {
+                it.lineage == lineage
+                    && it.id != except
+                    && it.state == ImageState::Whole
+                    && rows.copies_of(it.id).next().is_some()
+                    && rows.replicas.values().any(|replica| acknowledged(replica, it.id))
+            };
+            let base = |it: &Image| Base { image: it.id, pool: pool.pool, incarnation: pool.incarnation };
+            rows.newest_images().find(is_it).map(base)
+        })
+    }
+
+    async fn slp(&self, name: &str, version: Option<u32>) -> Result<Option<SlpVersion>, Burnt> {
+        self.read(|rows| {
+            let fits =
+                |it: &&SlpVersion| it.slp.name == name && version.is_none_or(|wanted| it.version == wanted);
+            rows.slps.values().filter(fits).max_by_key(|it| it.version).cloned()
+        })
+    }
+
+    async fn slps(&self) -> Result<Vec<SlpVersion>, Burnt> {
+        self.read(|rows| {
+            let newest = |it: &&SlpVersion| !rows.slps.contains_key(&(it.slp.name.clone(), it.version + 1));
+            rows.slps.values().filter(newest).cloned().collect()
+        })
+    }
+
+    async fn partners(&self) -> Result<Vec<Partner>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.partners.values().cloned().collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        })
+    }
+
+    async fn partner(&self, domain: DomainId) -> Result<Option<Partner>, Burnt> {
+        self.read(|rows| rows.partners.get(&domain).cloned())
+    }
+
+    async fn pools(&self) -> Result<Vec<Pool>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.pools.values().cloned().collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        })
+    }
+
+    async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {
+        self.read(|rows| rows.units.values().cloned().collect())
+    }
+
+    async fn storage_unit_groups(&self) -> Result<Vec<StorageUnitGroup>, Burnt> {
+        self.read(|rows| rows.groups.values().cloned().collect())
+    }
+
+    async fn windows(&self) -> Result<Vec<Window>, Burnt> {
+        self.read(|rows| rows.windows.values().cloned().collect())
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.clients.values().cloned().collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        })
+    }
+
+    async fn client(&self, id: ClientId) -> Result<Option<Client>, Burnt> {
+        self.read(|rows| rows.clients.get(&id).cloned())
+    }
+
+    async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {
+        self.read(|rows| rows.imports.get(&key).cloned())
+    }
+
+    async fn imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| limited(rows.newest_imports().into_iter(), limit))
+    }
+
+    async fn imports_of(&self, image: ImageId) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            rows.newest_imports().into_iter().filter(|it| it.arrival.record.image == image).collect()
+        })
+    }
+
+    async fn failed_imports(&self, slp: &str) -> Result<Vec<Import>, Burnt> {
+        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.arrival.slp() == slp;
+        self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
+    }
+
+    async fn due_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &Import| it.state.next_step().filter(|due| *due <= now);
+            let mut all: Vec<_> = rows.imports.values().filter(|it| due(it).is_some()).cloned().collect();
+            all.sort_by_key(|it| (it.state.next_step(), it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_reports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&Import| it.next_report.is_some_and(|due| due <= now);
+            let mut all: Vec<_> = rows.imports.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_report, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_amendments(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&ImageCopy| it.next_amend.is_some_and(|due| due <= now);
+            let mut all: Vec<_> = rows.copies.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_amend, it.image, it.number));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_partners(&self, now: Timestamp) -> Result<Vec<DomainId>, Burnt> {
+        self.read(|rows| {
+            let due = rows
+                .operations
+                .values()
+                .filter(|it| it.kind == OperationKind::Replication && it.is_candidate(now));
+            let mut domains: Vec<_> = due.filter_map(|it| it.target.as_ref().map(|to| to.partner)).collect();
+            domains.sort_unstable();
+            domains.dedup();
+            domains
+        })
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, Burnt> {
+        self.read(|rows| {
+            let tries = rows.operations.values().filter_map(|it| it.next_try);
+            let steps = rows.imports.values().filter_map(|it| it.state.next_step());
+            let reports = rows.imports.values().filter_map(|it| it.next_report);
+            let amendments = rows.copies.values().filter_map(|it| it.next_amend);
+            let probes = rows.partners.values().filter_map(|it| match it.reach {
+                Reach::Down { next_probe, .. } => Some(next_probe),
+                Reach::Up => None,
+            });
+            tries.chain(steps).chain(reports).chain(amendments).chain(probes).min()
+        })
+    }
+
+    async fn cursor(&self, pool: PoolId, incarnation: u64) -> Result<Sequence, Burnt> {
+        self.read(|rows| rows.cursors.get(&(pool, incarnation)).copied().unwrap_or_default())
+    }
+
+    async fn jobs(&self, kind: Option<JobKind>, limit: u32) -> Result<Vec<NumberedJob>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.jobs.values().cloned().collect();
+            all.retain(|it| kind.is_none_or(|kind| it.job.kind == kind));
+            all.sort_by_key(|it| std::cmp::Reverse(it.number));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn job(&self, number: u64) -> Result<Option<NumberedJob>, Burnt> {
+        self.read(|rows| rows.jobs.values().find(|it| it.number == number).cloned())
+    }
+
+    async fn job_keyed(&self, key: &JobKey) -> Result<Option<NumberedJob>, Burnt> {
+        self.read(|rows| rows.jobs.get(key).cloned())
+    }
+}

@@ -1,0 +1,170 @@
+//! The rows of the model catalog, and what each change does to them.
+
+use std::collections::BTreeMap;
+
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::catalog::NumberedJob;
+use crate::event::Change;
+use crate::image::{Image, ImageCopy};
+use crate::import::{Import, ImportKey};
+use crate::job::{Job, JobKey, JobState};
+use crate::limits::RESEND_AFTER;
+use crate::moment::after;
+use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
+use crate::partner::{Partner, ReceivePool};
+use crate::replica::{ReplicaRecord, ReplicaState};
+use crate::slp::SlpVersion;
+use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::token::{Token, TokenHash};
+use crate::window::Window;
+
+/// Everything that a catalog knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    pub(super) images: BTreeMap<ImageId, Image>,
+    pub(super) copies: BTreeMap<(ImageId, u32), ImageCopy>,
+    pub(super) operations: BTreeMap<OperationKey, Operation>,
+    pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
+    pub(super) imports: BTreeMap<ImportKey, Import>,
+    pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
+    pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
+    pub(super) partners: BTreeMap<DomainId, Partner>,
+    pub(super) pools: BTreeMap<PoolId, Pool>,
+    pub(super) units: BTreeMap<String, StorageUnit>,
+    pub(super) groups: BTreeMap<String, StorageUnitGroup>,
+    pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) windows: BTreeMap<String, Window>,
+    pub(super) tokens: BTreeMap<TokenHash, Token>,
+    pub(super) cursors: BTreeMap<(PoolId, u64), Sequence>,
+}
+
+impl Rows {
+    pub(super) fn newest_images(&self) -> impl Iterator<Item = &Image> {
+        let mut all: Vec<_> = self.images.values().collect();
+        all.sort_by_key(|it| std::cmp::Reverse((it.started, it.id)));
+        all.into_iter()
+    }
+
+    pub(super) fn newest_imports(&self) -> Vec<Import> {
+        let mut all: Vec<_> = self.imports.values().cloned().collect();
+        all.sort_by_key(|it| std::cmp::Reverse((it.arrived, it.key)));
+        all
+    }
+
+    pub(super) fn copies_of(&self, image: ImageId) -> impl Iterator<Item = &ImageCopy> {
+        self.copies.values().filter(move |it| it.image == image)
+    }
+
+    pub(super) fn to_partner(&self, partner: DomainId) -> impl Iterator<Item = &Operation> {
+        self.operations.values().filter(move |it| goes_to(it, partner))
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change.clone() {
+            Change::Image(row) => drop(self.images.insert(row.id, row)),
+            Change::Copy(row) => drop(self.copies.insert((row.image, row.number), row)),
+            Change::CopyGone(image, number) => drop(self.copies.remove(&(image, number))),
+            Change::Operation(row) => drop(self.operations.insert(row.key, row)),
+            Change::Replica(row) => {
+                self.replicas.insert((row.image, row.partner, row.pool, row.incarnation), row);
+            }
+            Change::Import(row) => drop(self.imports.insert(row.key, row)),
+            Change::Job(row) => self.put_job(row),
+            Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
+            Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
+            Change::Pool(row) => drop(self.pools.insert(row.id, row)),
+            Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
+            Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
+            Change::Client(row) => drop(self.clients.insert(row.id, row)),
+            Change::Window(row) => drop(self.windows.insert(row.name.clone(), row)),
+            Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
+            Change::TokenUsed(hash, now) => {
+                if let Some(token) = self.tokens.get_mut(&hash) {
+                    token.used = Some(now);
+                }
+            }
+            Change::Cursor(pool, incarnation, sequence) => {
+                self.cursors.insert((pool, incarnation), sequence);
+            }
+            Change::HoldBack(partner, reason, now) => self.hold_back(partner, reason, now),
+            Change::LetGo(partner, now) => self.let_go(partner, now),
+            Change::ReportsDue(partner, now) => self.reports(partner, Some(now)),
+            Change::ReportsHeld(partner) => self.reports(partner, None),
+            Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, kept, now),
+            Change::Restarted(now) => self.restart(now),
+        }
+    }
+
+    /// A job keeps its number, and the time of its beginning, when it is stored again.
+    fn put_job(&mut self, job: Job) {
+        let next = self.jobs.values().map(|it| it.number).max().unwrap_or(0) + 1;
+        let known = self.jobs.get(&job.key);
+        let number = known.map_or(next, |it| it.number);
+        let started = known.map_or(job.started, |it| it.job.started);
+        self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, ..job } });
+    }
+
+    fn hold_back(&mut self, partner: DomainId, reason: WaitReason, now: Timestamp) {
+        for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {
+            if operation.state == OperationState::PendingImport {
+                if operation.next_try.is_some_and(|next| next <= now) {
+                    operation.next_try = Some(after(now, RESEND_AFTER));
+                }
+            } else if operation.is_candidate(now) || operation.is_held_by_target() {
+                operation.wait(reason, None, now);
+            }
+        }
+    }
+
+    fn let_go(&mut self, partner: DomainId, now: Timestamp) {
+        let held = self.operations.values_mut().filter(|it| goes_to(it, partner) && it.is_held_by_target());
+        held.for_each(|operation| operation.enter(OperationState::NotStarted, now));
+    }
+
+    fn reports(&mut self, partner: DomainId, due: Option<Timestamp>) {
+        let owed = |it: &&mut Import| it.arrival.sender == partner && it.told < it.revision;
+        self.imports.values_mut().filter(owed).for_each(|import| import.next_report = due);
+    }
+
+    fn lose_replicas(&mut self, partner: DomainId, kept: ReceivePool, now: Timestamp) {
+        let mut lost = Vec::new();
+        for replica in self.replicas.values_mut().filter(|it| it.partner == partner) {
+            if (replica.pool, replica.incarnation) != (kept.pool, kept.incarnation) {
+                replica.state = ReplicaState::Lost;
+                replica.checked = now;
+                lost.push(replica.image);
+            }
+        }
+        for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {
+            if operation.state == OperationState::PendingImport && lost.contains(&operation.key.image) {
+                operation.enter(OperationState::NotStarted, now);
+            }
+        }
+    }
+
+    fn restart(&mut self, now: Timestamp) {
+        for operation in self.operations.values_mut().filter(|it| it.state == OperationState::InProcess) {
+            match operation.kind {
+                OperationKind::Backup => operation.wait(WaitReason::SourceIncomplete, None, now),
+                _ => operation.enter(OperationState::NotStarted, now),
+            }
+        }
+        for numbered in self.jobs.values_mut().filter(|it| it.job.state == JobState::Running) {
+            // An import under way is not cut off: it goes on where it was.
+            if numbered.job.kind != crate::job::JobKind::Import {
+                numbered.job.end(JobState::Interrupted, now);
+            }
+        }
+        for import in self.imports.values_mut().filter(|it| it.told < it.revision) {
+            import.next_report = Some(now);
+        }
+        for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
+            copy.next_amend = Some(now);
+        }
+    }
+}
+
+fn goes_to(operation: &Operation, partner: DomainId) -> bool {
+    operation.target.as_ref().is_some_and(|target| target.partner == partner)
+}

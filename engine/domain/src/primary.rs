@@ -1,0 +1,439 @@
+//! The primary server's mind: loads what an event concerns, decides, stores, and says what to do.
+//!
+//! Guarantees: each event is one transaction, stored before its commands are handed out. Commands may be
+//! lost or repeated; what they were for is asked for again until an event says that it is done. There is
+//! one `Primary` to a catalog, and it makes all changes: `&mut self` says so.
+
+mod administer;
+mod load;
+
+use narrows_format::record::CopyState;
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::catalog::{Catalog, RedeemError};
+use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
+use crate::import::Arrival;
+use crate::limits::{DUE_PER_TICK, IDENTITY_SECONDS_MAX};
+use crate::machine::backup::{self, BackupAsk, BackupBegun, BeginView};
+use crate::machine::{Refusal, arrival, reach, replication, report, turn};
+use crate::moment::Moment;
+use crate::operation::{Operation, OperationState};
+use crate::retry;
+use crate::storage::Identity;
+
+pub use administer::Applying;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error<E> {
+    /// By a rule; nothing was stored.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A pool's log has records before this one that have not been handled: read on from there.
+    #[error("the log of the pool has to be handled from record {} on", .expected.0)]
+    Gap {
+        /// The next one to handle.
+        expected: Sequence,
+    },
+    /// The catalog failed; whether it stored the decision is unknown until it is read again.
+    #[error("the catalog failed")]
+    Catalog(#[source] E),
+}
+
+/// The mind of one domain.
+#[derive(Debug)]
+pub struct Primary<C> {
+    catalog: C,
+    own: Identity,
+}
+
+type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
+
+/// Operations looked at in one turn beyond those that may start: enough to pass over some that wait.
+const LOOK_AHEAD: u32 = 16;
+
+impl<C: Catalog> Primary<C> {
+    /// Over this catalog. After a start, [`Self::recover`] comes first.
+    pub const fn new(catalog: C, own: Identity) -> Self {
+        Self { catalog, own }
+    }
+
+    /// For reading; all changes go through this type.
+    pub const fn catalog(&self) -> &C {
+        &self.catalog
+    }
+
+    /// This domain.
+    pub const fn identity(&self) -> &Identity {
+        &self.own
+    }
+
+    /// After a start: nothing runs any more, and everything unfinished is taken up again.
+    pub async fn recover(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+        self.store(&[Change::Restarted(moment.now)]).await?;
+        self.tick(moment).await
+    }
+
+    /// When [`Event::Tick`] is due next, if nothing else happens.
+    pub async fn next_due(&self) -> Done<Option<Timestamp>, C> {
+        self.catalog.next_due().await.map_err(Error::Catalog)
+    }
+
+    /// Takes in an event; the commands are to be carried out now.
+    pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
+        let decision = match event {
+            Event::Tick => return self.tick(moment).await,
+            Event::Pool(event) => match self.pool_event(&event, moment).await? {
+                Some(decision) => decision,
+                None => return Ok(Vec::new()),
+            },
+            Event::SlpApplied { name } => return self.slp_applied(&name, moment).await,
+            other => self.decide(other, moment).await?,
+        };
+        self.settle(decision, moment).await
+    }
+
+    async fn decide(&self, event: Event, moment: Moment) -> Done<Decision, C> {
+        match event {
+            Event::BackupInterrupted { image, attempt, failure } => {
+                let operations = self.ask(self.catalog.operations(image)).await?;
+                Ok(backup::interrupted(&operations, attempt, &failure, moment.now))
+            }
+            Event::ReplicationDone(event) => {
+                let loaded = self.load_image(event.operation.image).await?;
+                Ok(replication::done(&loaded.replication_view(), &event, moment))
+            }
+            Event::ReplicationFailed { operation, attempt, failure, wire_bytes } => {
+                self.replication_failed((operation, attempt), &failure, wire_bytes, moment).await
+            }
+            Event::ImportReported { from, report } => {
+                let loaded = self.load_image(report.image).await?;
+                Ok(replication::reported(&loaded.replication_view(), from, &report, moment))
+            }
+            Event::ReportDelivered { import, revision } => {
+                let import = self.ask(self.catalog.import(import)).await?;
+                Ok(import.map_or_else(Decision::nothing, |import| report::delivered(&import, revision)))
+            }
+            Event::ReportFailed { import, failure } => {
+                let Some(import) = self.ask(self.catalog.import(import)).await? else {
+                    return Ok(Decision::nothing());
+                };
+                let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
+                Ok(report::failed(&import, sender.as_ref(), &failure, moment))
+            }
+            Event::ArrivedAgain { image, sender } => self.arrived_again(image, sender, moment).await,
+            Event::PartnerUp { partner, receive_pool, skew_ms } => {
+                let partner = self.ask(self.catalog.partner(partner)).await?;
+                Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, receive_pool, skew_ms, moment)))
+            }
+            Event::PartnerDown { partner, sentence } => {
+                let partner = self.ask(self.catalog.partner(partner)).await?;
+                Ok(partner.map_or_else(Decision::nothing, |it| reach::down(&it, &sentence, moment)))
+            }
+            Event::PartnerChanged { partner } => {
+                let partner = self.ask(self.catalog.partner(partner)).await?;
+                Ok(partner.map_or_else(Decision::nothing, |it| reach::changed(&it, moment)))
+            }
+            Event::Pool(_) | Event::SlpApplied { .. } | Event::Tick => Ok(Decision::nothing()),
+        }
+    }
+
+    async fn replication_failed(
+        &self,
+        (key, attempt): (crate::OperationKey, u32),
+        failure: &retry::Failure,
+        wire_bytes: u64,
+        moment: Moment,
+    ) -> Done<Decision, C> {
+        let loaded = self.load_image(key.image).await?;
+        let operation = loaded.operations.iter().find(|it| it.key == key);
+        let partner = match operation.and_then(|it| it.target.as_ref()) {
+            Some(target) => self.ask(self.catalog.partner(target.partner)).await?,
+            None => None,
+        };
+        let view = loaded.replication_view();
+        Ok(replication::failed(&view, partner.as_ref(), (key, attempt), failure, wire_bytes, moment))
+    }
+
+    /// `None` for a record that was handled before.
+    async fn pool_event(&self, event: &PoolEvent, moment: Moment) -> Done<Option<Decision>, C> {
+        let handled = self.ask(self.catalog.cursor(event.pool, event.incarnation)).await?;
+        if event.sequence <= handled {
+            return Ok(None);
+        }
+        let expected = Sequence(handled.0 + 1);
+        // A catalog that has seen nothing of a pool may meet a log whose beginning is gone.
+        if event.sequence != expected && handled != Sequence(0) {
+            return Err(Error::Gap { expected });
+        }
+        let mut decision = match &event.logged {
+            Logged::Backup { record, signed, copy, stored_bytes } => {
+                let loaded = self.load_image(record.image).await?;
+                let slp = match loaded.slp {
+                    Some(ref slp) => Some(slp.clone()),
+                    None => self.ask(self.catalog.slp(&record.slp, Some(record.slp_version))).await?,
+                };
+                let partners = self.ask(self.catalog.partners()).await?;
+                let view = loaded.committed_view(slp.as_ref(), &partners);
+                backup::committed(&view, event, (record, signed), (*copy, *stored_bytes), moment)
+            }
+            Logged::Arrival { arrival, copy, stored_bytes } => {
+                let import = arrival::seen(event, arrival, *copy, *stored_bytes, moment);
+                let around = self.load_arrival(arrival).await?;
+                arrival::decide(&around.view(&self.own), &import, moment)
+            }
+            Logged::Amend { image, copy } => self.amended(event, *image, *copy).await?,
+            Logged::Remove { image } => self.removed(event, *image).await?,
+        };
+        decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
+        Ok(Some(decision))
+    }
+
+    /// The log is the authority: what it says and nobody here asked for is taken over.
+    async fn amended(&self, event: &PoolEvent, image: ImageId, state: CopyState) -> Done<Decision, C> {
+        let copies = self.ask(self.catalog.copies(image)).await?;
+        let Some(mut copy) = copies.into_iter().find(|copy| copy.pool == event.pool) else {
+            return Ok(Decision::nothing());
+        };
+        copy.in_log = state;
+        if copy.next_amend.is_none() || copy.wanted == state {
+            copy.wanted = state;
+            copy.next_amend = None;
+        }
+        Ok(Decision { changes: vec![Change::Copy(copy)], commands: Vec::new() })
+    }
+
+    async fn removed(&self, event: &PoolEvent, id: ImageId) -> Done<Decision, C> {
+        let copies = self.ask(self.catalog.copies(id)).await?;
+        let (gone, left): (Vec<_>, Vec<_>) = copies.into_iter().partition(|copy| copy.pool == event.pool);
+        let mut decision = Decision::nothing();
+        decision.changes.extend(gone.iter().map(|copy| Change::CopyGone(id, copy.number)));
+        if left.is_empty()
+            && let Some(mut image) = self.ask(self.catalog.image(id)).await?
+        {
+            image.state = crate::ImageState::Gone;
+            decision.changes.push(Change::Image(image));
+        }
+        Ok(decision)
+    }
+
+    async fn arrived_again(&self, image: ImageId, sender: DomainId, moment: Moment) -> Done<Decision, C> {
+        let imports = self.ask(self.catalog.imports_of(image)).await?;
+        let Some(import) = imports.into_iter().find(|it| it.arrival.sender == sender) else {
+            return Ok(Decision::nothing());
+        };
+        let around = self.load_arrival(&import.arrival).await?;
+        Ok(arrival::again(&around.view(&self.own), &import, moment))
+    }
+
+    /// Stores a decision, then gives every partner that it concerns its turn.
+    async fn settle(&mut self, decision: Decision, moment: Moment) -> Done<Vec<Command>, C> {
+        if !decision.changes.is_empty() {
+            self.store(&decision.changes).await?;
+        }
+        let mut commands = decision.commands;
+        for partner in partners_concerned(&decision.changes) {
+            commands.extend(self.take_turn(partner, moment).await?);
+        }
+        let freed = decision.changes.iter().filter_map(|change| match change {
+            Change::ReportsDue(partner, _) => Some(*partner),
+            _ => None,
+        });
+        if freed.count() > 0 {
+            commands.extend(self.send_reports(moment).await?);
+        }
+        Ok(commands)
+    }
+
+    /// Starts what may start for a partner, in batches until nothing more may.
+    async fn take_turn(&mut self, partner: DomainId, moment: Moment) -> Done<Vec<Command>, C> {
+        let mut commands = Vec::new();
+        loop {
+            let Some(view) = self.load_turn(partner, moment.now).await? else { break };
+            let decision = turn::take(&view, moment);
+            if decision.changes.is_empty() {
+                break;
+            }
+            self.store(&decision.changes).await?;
+            let started = u32::try_from(decision.commands.len()).unwrap_or(u32::MAX);
+            commands.extend(decision.commands);
+            if view.running.saturating_add(started) >= view.partner.running_max
+                || turn::blocked(&view.partner).is_some()
+            {
+                break;
+            }
+        }
+        Ok(commands)
+    }
+
+    async fn tick(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+        let mut commands = Vec::new();
+        for partner in self.ask(self.catalog.partners()).await? {
+            let decision = reach::probe(&partner, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
+            let around = self.load_arrival(&import.arrival).await?;
+            let decision = arrival::decide(&around.view(&self.own), &import, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        commands.extend(self.send_reports(moment).await?);
+        for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
+            let mut decision = Decision::nothing();
+            replication::amend(&mut copy, moment.now, &mut decision);
+            decision.changes.push(Change::Copy(copy));
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        for partner in self.ask(self.catalog.due_partners(moment.now)).await? {
+            commands.extend(self.take_turn(partner, moment).await?);
+        }
+        Ok(commands)
+    }
+
+    async fn send_reports(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+        let mut decision = Decision::nothing();
+        for mut import in self.ask(self.catalog.due_reports(moment.now, DUE_PER_TICK)).await? {
+            let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
+            decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
+            decision.changes.push(Change::Import(import));
+        }
+        if !decision.changes.is_empty() {
+            self.store(&decision.changes).await?;
+        }
+        Ok(decision.commands)
+    }
+
+    /// A client begins a backup, or resumes the unfinished one of the same lineage.
+    pub async fn begin_backup(&mut self, ask: &BackupAsk, moment: Moment) -> Done<BackupBegun, C> {
+        let lineage = ask.lineage(self.own.domain);
+        let newest = self.ask(self.catalog.slp(&ask.slp, None)).await?;
+        let base = self.ask(self.catalog.latest_whole(lineage)).await?;
+        let units = self.ask(self.catalog.storage_units()).await?;
+        let pools = self.ask(self.catalog.pools()).await?;
+        let free = self.free_second(&ask.client_name, moment.now).await?;
+        let unfinished = match self.ask(self.catalog.unfinished(lineage)).await? {
+            Some(image) => Some(self.load_image(image.id).await?),
+            None => None,
+        };
+        let unfinished = unfinished.as_ref().and_then(|loaded| {
+            loaded.image.as_ref().map(|image| (image, loaded.operations.as_slice(), loaded.slp.as_ref()))
+        });
+        let view = BeginView {
+            own: &self.own,
+            newest: newest.as_ref(),
+            unfinished,
+            base: base.as_ref(),
+            units: &units,
+            pools: &pools,
+            free,
+        };
+        let (begun, decision) = backup::begin(&view, ask, moment)?;
+        self.store(&decision.changes).await?;
+        Ok(begun)
+    }
+
+    /// A taken second takes the next free one.
+    async fn free_second(&self, client_name: &str, now: Timestamp) -> Done<Timestamp, C> {
+        for seconds in now.seconds..now.seconds.saturating_add(IDENTITY_SECONDS_MAX) {
+            let taken = self.catalog.image_labelled(self.own.domain, client_name, seconds);
+            if self.ask(taken).await?.is_none() {
+                return Ok(Timestamp { seconds, nanos: 0 });
+            }
+        }
+        let sentence = format!("client `{client_name}` has an image for every second of the next day");
+        Err(Refusal::new("SLP-013", sentence, "back up less often").into())
+    }
+
+    /// Expiry, lock and hold to commit an arrival with; refused if it would never be imported.
+    ///
+    /// Asked before the commit is durable, so that usually nothing has to be amended afterwards.
+    pub async fn admit(&self, pool: PoolId, arrival: &Arrival, moment: Moment) -> Done<CopyState, C> {
+        let around = self.load_arrival(arrival).await?;
+        arrival::admit(&around.view(&self.own), pool, arrival, moment).map_err(|note| {
+            Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into()
+        })
+    }
+
+    /// A person asks for an image to be sent to a partner. Returns the operation to watch.
+    pub async fn replicate(
+        &mut self,
+        image: ImageId,
+        (partner, import_slp): (DomainId, Option<String>),
+        moment: Moment,
+    ) -> Done<(Operation, Vec<Command>), C> {
+        let loaded = self.load_image(image).await?;
+        let Some(known) = loaded.image.as_ref().filter(|it| it.state == crate::ImageState::Whole) else {
+            let sentence = format!("image {image} does not exist here or is not complete");
+            return Err(Refusal::new("SLP-013", sentence, "see `narrowsctl image list`").into());
+        };
+        crate::air::may_leave(known)
+            .map_err(|note| Refusal::new(&note.code, note.sentence, "it stays here"))?;
+        if self.ask(self.catalog.partner(partner)).await?.is_none() {
+            let sentence = format!("domain {partner} is not paired with this one");
+            return Err(
+                Refusal::new("TRUST-001", sentence, "pair it first: `narrowsctl domain invite`").into()
+            );
+        }
+        let expires =
+            loaded.copies.iter().map(|copy| copy.wanted.expires).reduce(crate::retention::later).flatten();
+        let import_slp = import_slp.or_else(|| Some(known.slp.clone()));
+        let view = loaded.replication_view();
+        let (operation, decision) =
+            replication::ask(&view, known, (partner, import_slp), expires, moment.now);
+        let commands = self.settle(decision, moment).await?;
+        let operation = self.ask(self.catalog.operation(operation.key)).await?.unwrap_or(operation);
+        Ok((operation, commands))
+    }
+
+    async fn slp_applied(&mut self, name: &str, moment: Moment) -> Done<Vec<Command>, C> {
+        let mut commands = Vec::new();
+        for import in self.ask(self.catalog.failed_imports(name)).await? {
+            let around = self.load_arrival(&import.arrival).await?;
+            let decision = arrival::decide(&around.view(&self.own), &import, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        let mut decision = Decision::nothing();
+        for mut operation in self.ask(self.catalog.unverified(name)).await? {
+            let loaded = self.load_image(operation.key.image).await?;
+            if loaded.slp.is_some_and(|version| version.verified) {
+                operation.enter(OperationState::NotStarted, moment.now);
+                decision.changes.push(Change::Operation(operation));
+            }
+        }
+        commands.extend(self.settle(decision, moment).await?);
+        Ok(commands)
+    }
+
+    async fn store(&self, changes: &[Change]) -> Done<(), C> {
+        self.catalog.apply(changes).await.map_err(Error::Catalog)
+    }
+
+    async fn ask<T>(&self, reading: impl Future<Output = Result<T, C::Error>> + Send) -> Done<T, C> {
+        reading.await.map_err(Error::Catalog)
+    }
+}
+
+/// Partners for which an operation changed or was let go: a place may be free, or one wanted.
+fn partners_concerned(changes: &[Change]) -> Vec<DomainId> {
+    let concerned = changes.iter().filter_map(|change| match change {
+        Change::Operation(operation) => operation.target.as_ref().map(|target| target.partner),
+        Change::LetGo(partner, _) | Change::ReplicasLost(partner, ..) => Some(*partner),
+        _ => None,
+    });
+    let mut partners: Vec<_> = concerned.collect();
+    partners.sort_unstable();
+    partners.dedup();
+    partners
+}
+
+impl<E> From<RedeemError<E>> for Error<E> {
+    fn from(error: RedeemError<E>) -> Self {
+        match error {
+            RedeemError::Refused(refused) => {
+                let help = "ask for a new one; a token works once and for a limited time";
+                Self::Refused(Refusal::new(crate::token::TokenRefused::CODE, refused.to_string(), help))
+            }
+            RedeemError::Catalog(error) => Self::Catalog(error),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What people and partners change or look up: policies, pairing, tokens, and plain rows.
+
+use std::collections::BTreeMap;
+
+use narrows_format::DomainId;
+
+use super::{Done, Error, Primary};
+use crate::air;
+use crate::catalog::{Catalog, ImageFilter};
+use crate::event::{Change, Command, Event};
+use crate::image::{Image, ImageState};
+use crate::machine::Refusal;
+use crate::moment::Moment;
+use crate::operation::OperationState;
+use crate::partner::{Partner, Trust};
+use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
+use crate::slp::version::{Plan, References, Unverified, plan};
+use crate::slp::{Slp, check::partner_slps_named};
+use crate::storage::ANY_AVAILABLE;
+use crate::token::{Token, TokenHash, TokenPurpose};
+
+/// How a policy is to be applied.
+#[derive(Clone, Debug)]
+pub struct Applying {
+    /// What partners said about the import SLPs that it names; see [`Primary::partner_slps_to_ask`].
+    pub partner_slps: BTreeMap<(DomainId, String), PartnerSlp>,
+    /// `--accept-no-local-copy`.
+    pub local_copy: LocalCopy,
+    /// `--unverified`.
+    pub unverified: Unverified,
+}
+
+impl<C: Catalog> Primary<C> {
+    /// The import SLPs that have to be looked up at partners before `slp` can be checked.
+    pub async fn partner_slps_to_ask(&self, slp: &Slp) -> Done<Vec<(DomainId, String)>, C> {
+        Ok(partner_slps_named(slp, &self.ask(self.catalog.partners()).await?))
+    }
+
+    /// What [`Self::apply_slp`] would do.
+    pub async fn plan_slp(&self, slp: &Slp, how: Applying, moment: Moment) -> Done<Plan, C> {
+        let around = Surroundings {
+            units: self.ask(self.catalog.storage_units()).await?,
+            groups: self.ask(self.catalog.storage_unit_groups()).await?,
+            pools: self.ask(self.catalog.pools()).await?,
+            partners: self.ask(self.catalog.partners()).await?,
+            windows: self.ask(self.catalog.windows()).await?,
+            partner_slps: how.partner_slps,
+            local_copy: how.local_copy,
+        };
+        let newest = self.ask(self.catalog.slp(&slp.name, None)).await?;
+        let references = self.references(&slp.name).await?;
+        Ok(plan(slp, check(slp, &around), newest.as_ref(), &references, how.unverified, moment.now))
+    }
+
+    /// Checks a policy and stores it as a new version, if it says anything new; failed imports that waited
+    /// for it are tried again.
+    pub async fn apply_slp(
+        &mut self,
+        slp: &Slp,
+        how: Applying,
+        moment: Moment,
+    ) -> Done<(Plan, Vec<Command>), C> {
+        let plan = self.plan_slp(slp, how, moment).await?;
+        let Plan::Store(version) = &plan else { return Ok((plan, Vec::new())) };
+        self.store(&[Change::Slp(version.clone())]).await?;
+        let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
+        Ok((plan, commands))
+    }
+
+    /// Images that are not complete and are governed by a policy.
+    async fn references(&self, slp: &str) -> Done<References, C> {
+        let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
+        let mut references = Vec::new();
+        for image in self.ask(self.catalog.images(&filter)).await? {
+            if self.is_unfinished(&image).await? {
+                references.push(format!("image {}", image.label()));
+            }
+        }
+        Ok(references)
+    }
+
+    async fn is_unfinished(&self, image: &Image) -> Done<bool, C> {
+        match image.state {
+            ImageState::Writing => Ok(true),
+            ImageState::Gone | ImageState::Abandoned => Ok(false),
+            ImageState::Whole => {
+                let operations = self.ask(self.catalog.operations(image.id)).await?;
+                Ok(operations.iter().any(|it| it.state != OperationState::Complete))
+            }
+        }
+    }
+
+    /// The answer to a partner that asks about an SLP of ours (grant `slp-lookup`).
+    pub async fn slp_for_partner(&self, asker: DomainId, name: &str) -> Done<PartnerSlp, C> {
+        let partner = self.ask(self.catalog.partner(asker)).await?;
+        let Some(partner) = partner.filter(|it| it.grants.slp_lookup && it.trust != Trust::Unpaired) else {
+            let help = "grant `slp-lookup` to it where it asks";
+            return Err(
+                Refusal::new("AUTH-005", format!("domain {asker} may not look up SLPs here"), help).into()
+            );
+        };
+        let Some(version) = self.ask(self.catalog.slp(name, None)).await? else {
+            return Ok(PartnerSlp::Absent);
+        };
+        let units = self.ask(self.catalog.storage_units()).await?;
+        let groups = self.ask(self.catalog.storage_unit_groups()).await?;
+        let pool = units.iter().find(|unit| unit.name == partner.receive_unit).map(|unit| unit.pool);
+        let receives = version.slp.import().zip(pool).is_some_and(|(import, pool)| {
+            air::includes(import.storage.as_deref().unwrap_or(ANY_AVAILABLE), pool, &units, &groups)
+        });
+        Ok(PartnerSlp::Present { classification: version.slp.data_classification, receives })
+    }
+
+    /// Whether a partner may send here: paired, trusted, with the grant `send` (AUTH-005, TRUST-001, TRUST-003).
+    pub async fn may_send(&self, sender: DomainId) -> Done<Partner, C> {
+        let Some(partner) = self.ask(self.catalog.partner(sender)).await? else {
+            let sentence = format!("domain {sender} is not paired with `{}`", self.own.name);
+            return Err(Refusal::new("TRUST-001", sentence, "pair the two domains").into());
+        };
+        let name = &partner.name;
+        let refusal = match partner.trust {
+            Trust::Complete | Trust::Expired if partner.grants.send => return Ok(partner),
+            Trust::Complete | Trust::Expired => {
+                Refusal::new("AUTH-005", format!("`{name}` may not send here"), "grant it `send`")
+            }
+            Trust::Half => {
+                Refusal::new("TRUST-001", format!("`{name}` is only half paired"), "finish the pairing")
+            }
+            Trust::Frozen => {
+                Refusal::new("TRUST-003", format!("the identity of `{name}` is in doubt"), "decide it")
+            }
+            Trust::Unpaired => Refusal::new("TRUST-001", format!("`{name}` was unpaired"), "pair it again"),
+        };
+        Err(refusal.into())
+    }
+
+    /// Stores a partner as paired, half or whole; its work is taken up or held back accordingly.
+    pub async fn put_partner(&mut self, partner: Partner, moment: Moment) -> Done<Vec<Command>, C> {
+        let known = self.ask(self.catalog.partners()).await?;
+        crate::partner::check_meeting(&self.own, &known, &partner)?;
+        let domain = partner.domain;
+        self.store(&[Change::Partner(partner)]).await?;
+        self.handle(Event::PartnerChanged { partner: domain }, moment).await
+    }
+
+    /// Stores rows that only people change: pools, units, clients, windows, tokens, jobs.
+    pub async fn put(&mut self, changes: &[Change]) -> Done<(), C> {
+        self.store(changes).await
+    }
+
+    /// Uses a token and stores what it was for, both or neither (AUTH-004).
+    pub async fn redeem(
+        &mut self,
+        secret: &[u8],
+        purpose: TokenPurpose,
+        changes: &[Change],
+        moment: Moment,
+    ) -> Done<Token, C> {
+        let redeemed = self.catalog.redeem(TokenHash::of(secret), purpose, moment.now, changes).await;
+        redeemed.map_err(Error::from)
+    }
+}

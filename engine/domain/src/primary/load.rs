@@ -1,0 +1,141 @@
+//! Loads from the catalog what one decision depends on.
+
+use narrows_format::{DomainId, ImageId, Timestamp};
+
+use super::{Done, LOOK_AHEAD, Primary};
+use crate::catalog::Catalog;
+use crate::image::{Image, ImageCopy};
+use crate::import::Arrival;
+use crate::machine::arrival::ArrivalView;
+use crate::machine::backup::CommittedView;
+use crate::machine::replication::ReplicationView;
+use crate::machine::turn::{Candidate, TurnView};
+use crate::operation::Operation;
+use crate::partner::Partner;
+use crate::replica::ReplicaRecord;
+use crate::slp::SlpVersion;
+use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
+
+/// An image and everything that hangs on it.
+pub(super) struct LoadedImage {
+    pub(super) image: Option<Image>,
+    pub(super) operations: Vec<Operation>,
+    pub(super) copies: Vec<ImageCopy>,
+    pub(super) replicas: Vec<ReplicaRecord>,
+    pub(super) slp: Option<SlpVersion>,
+}
+
+impl LoadedImage {
+    pub(super) fn replication_view(&self) -> ReplicationView<'_> {
+        ReplicationView {
+            operations: &self.operations,
+            replicas: &self.replicas,
+            copies: &self.copies,
+            slp: self.slp.as_ref(),
+        }
+    }
+
+    pub(super) fn committed_view<'a>(
+        &'a self,
+        slp: Option<&'a SlpVersion>,
+        partners: &'a [Partner],
+    ) -> CommittedView<'a> {
+        CommittedView {
+            image: self.image.as_ref(),
+            operations: &self.operations,
+            copies: &self.copies,
+            replicas: &self.replicas,
+            slp,
+            partners,
+        }
+    }
+}
+
+/// An arrival's surroundings.
+pub(super) struct LoadedArrival {
+    existing: LoadedImage,
+    labelled: Option<Image>,
+    slp: Option<SlpVersion>,
+    partners: Vec<Partner>,
+    units: Vec<StorageUnit>,
+    groups: Vec<StorageUnitGroup>,
+}
+
+impl LoadedArrival {
+    pub(super) fn view<'a>(&'a self, own: &'a Identity) -> ArrivalView<'a> {
+        ArrivalView {
+            own,
+            slp: self.slp.as_ref(),
+            existing: self.existing.image.as_ref(),
+            labelled: self.labelled.as_ref(),
+            operations: &self.existing.operations,
+            copies: &self.existing.copies,
+            replicas: &self.existing.replicas,
+            partners: &self.partners,
+            units: &self.units,
+            groups: &self.groups,
+        }
+    }
+}
+
+impl<C: Catalog> Primary<C> {
+    pub(super) async fn load_image(&self, id: ImageId) -> Done<LoadedImage, C> {
+        let image = self.ask(self.catalog.image(id)).await?;
+        let slp = match &image {
+            Some(image) => self.ask(self.catalog.slp(&image.slp, Some(image.slp_version))).await?,
+            None => None,
+        };
+        Ok(LoadedImage {
+            image,
+            operations: self.ask(self.catalog.operations(id)).await?,
+            copies: self.ask(self.catalog.copies(id)).await?,
+            replicas: self.ask(self.catalog.replicas(id)).await?,
+            slp,
+        })
+    }
+
+    pub(super) async fn load_arrival(&self, arrival: &Arrival) -> Done<LoadedArrival, C> {
+        let record = &arrival.record;
+        let labelled =
+            self.catalog.image_labelled(record.origin, &record.client_name, record.started.seconds);
+        Ok(LoadedArrival {
+            existing: self.load_image(record.image).await?,
+            labelled: self.ask(labelled).await?,
+            slp: self.ask(self.catalog.slp(arrival.slp(), None)).await?,
+            partners: self.ask(self.catalog.partners()).await?,
+            units: self.ask(self.catalog.storage_units()).await?,
+            groups: self.ask(self.catalog.storage_unit_groups()).await?,
+        })
+    }
+
+    /// `None` when nothing may be started for the partner, or it is not known.
+    pub(super) async fn load_turn(&self, domain: DomainId, now: Timestamp) -> Done<Option<TurnView>, C> {
+        let Some(partner) = self.ask(self.catalog.partner(domain)).await? else { return Ok(None) };
+        let running = self.ask(self.catalog.running(domain)).await?;
+        let limit = partner.running_max.saturating_sub(running).saturating_add(LOOK_AHEAD);
+        let operations = self.ask(self.catalog.candidates(domain, now, limit)).await?;
+        if operations.is_empty() {
+            return Ok(None);
+        }
+        let windows = self.ask(self.catalog.windows()).await?;
+        let mut candidates = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let loaded = self.load_image(operation.key.image).await?;
+            let base = match (&loaded.image, partner.receive_pool) {
+                (Some(image), Some(pool)) => {
+                    self.ask(self.catalog.base(image.lineage, image.id, domain, pool)).await?
+                }
+                _ => None,
+            };
+            candidates.push(Candidate {
+                operation,
+                image: loaded.image,
+                has_copy: !loaded.copies.is_empty(),
+                slp: loaded.slp,
+                windows: windows.clone(),
+                base,
+            });
+        }
+        Ok(Some(TurnView { partner, running, candidates }))
+    }
+}

@@ -1,0 +1,123 @@
+//! How long a copy lives, and why it is kept beyond that.
+//!
+//! Everything counts from the backup's start, wherever and whenever a copy is made. Nothing is kept
+//! silently: [`standing`] names each thing that stands against a copy's expiry.
+
+use narrows_format::Timestamp;
+
+use crate::image::ImageCopy;
+use crate::moment::after;
+use crate::operation::{Operation, OperationKind, OperationState};
+use crate::slp::{Retention, Slp};
+
+/// When a copy expires; `None` is never, or not by date.
+///
+/// `asked` is the date that the source set: only [`Retention::Target`] looks at it.
+pub fn expiry(retention: Retention, started: Timestamp, asked: Option<Timestamp>) -> Option<Timestamp> {
+    match retention {
+        Retention::Fixed(period) => Some(after(started, period.span())),
+        Retention::ExpireAfterCopy | Retention::CapacityManaged => None,
+        Retention::Target { at_least, at_most } => {
+            let least = at_least.map(|period| after(started, period.span()));
+            let most = at_most.map(|period| after(started, period.span()));
+            let raised = match (asked, least) {
+                (Some(asked), Some(least)) => Some(asked.max(least)),
+                _ => asked,
+            };
+            match (raised, most) {
+                (Some(raised), Some(most)) => Some(raised.min(most)),
+                (None, most) => most,
+                (raised, None) => raised,
+            }
+        }
+    }
+}
+
+/// The later of two expiries; never is later than any date.
+pub fn later(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.zip(other).map(|(one, other)| one.max(other))
+}
+
+/// One thing that stands against a copy's going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptBecause {
+    /// Its period runs until then.
+    Period(Timestamp),
+    /// It expires by nothing but a person or a rule of its own.
+    NoExpiry,
+    /// An operation that copies from it is not complete.
+    Child {
+        /// Its id in the SLP.
+        operation: String,
+        /// Where it stands.
+        state: OperationState,
+    },
+    /// Legal hold.
+    Hold,
+    /// Locked until then.
+    Lock(Timestamp),
+}
+
+impl std::fmt::Display for KeptBecause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Period(_) => f.write_str("its retention period runs"),
+            Self::NoExpiry => f.write_str("it has no expiry date"),
+            Self::Child { operation, state } => write!(f, "operation `{operation}` is {state}"),
+            Self::Hold => f.write_str("it is under legal hold"),
+            Self::Lock(_) => f.write_str("it is locked"),
+        }
+    }
+}
+
+/// Everything that stands against a copy's going; it may go when this is empty.
+///
+/// `failed` and `cancelled` are not completion: the copy stays until a person releases it.
+pub fn standing(
+    copy: &ImageCopy,
+    slp: Option<&Slp>,
+    operations: &[Operation],
+    now: Timestamp,
+) -> Vec<KeptBecause> {
+    let mut kept = Vec::new();
+    match copy.wanted.expires {
+        None => kept.push(KeptBecause::NoExpiry),
+        Some(expires) if expires > now => kept.push(KeptBecause::Period(expires)),
+        Some(_) => {}
+    }
+    let unfinished = open_children(copy, slp, operations);
+    kept.extend(
+        unfinished
+            .map(|child| KeptBecause::Child { operation: child.name.clone(), state: child.state.clone() }),
+    );
+    if copy.wanted.held {
+        kept.push(KeptBecause::Hold);
+    }
+    match copy.wanted.locked_until {
+        Some(until) if until > now => kept.push(KeptBecause::Lock(until)),
+        _ => {}
+    }
+    kept
+}
+
+/// A copy kept only until its children are complete, and they are: it may expire from now on.
+pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool {
+    let own = slp.operation(&copy.operation);
+    own.is_some_and(|own| own.retention == Some(Retention::ExpireAfterCopy))
+        && copy.wanted.expires.is_none()
+        && slp.children(&copy.operation).all(|child| operations.iter().any(|it| it.name == child.id))
+        && open_children(copy, Some(slp), operations).next().is_none()
+}
+
+fn open_children<'a>(
+    copy: &'a ImageCopy,
+    slp: Option<&'a Slp>,
+    operations: &'a [Operation],
+) -> impl Iterator<Item = &'a Operation> {
+    let is_child = move |operation: &Operation| match slp.and_then(|slp| slp.operation(&operation.name)) {
+        Some(spec) => spec.source.as_deref() == Some(copy.operation.as_str()),
+        // Without the policy's text, anything that leaves the domain may still need this copy.
+        None => slp.is_none() && operation.kind == OperationKind::Replication,
+    };
+    operations.iter().filter(move |it| is_child(it) && it.state != OperationState::Complete)
+}

@@ -1,0 +1,136 @@
+//! Says what is wrong with a policy: SLP-001 to SLP-013, SLP-017 and TRUST-001.
+//!
+//! All findings at once, in the order of the text, each with the way to mend it. SLP-014 is in
+//! [`crate::slp::version`]; SLP-015 and SLP-016 need a backup policy and are here as functions of their own.
+
+use std::collections::BTreeMap;
+
+use narrows_format::record::ScheduleKind;
+use narrows_format::{DomainId, PoolId};
+
+use crate::partner::Partner;
+use crate::slp::{ANY_CLASSIFICATION, Finding, NamedTarget, ResolvedTarget, Slp, structure, surroundings};
+use crate::storage::{Pool, StorageUnit, StorageUnitGroup};
+use crate::window::Window;
+
+/// Everything that a policy may name, and what its author accepts.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// All storage units.
+    pub units: Vec<StorageUnit>,
+    /// All storage unit groups.
+    pub groups: Vec<StorageUnitGroup>,
+    /// All pools.
+    pub pools: Vec<Pool>,
+    /// All partners.
+    pub partners: Vec<Partner>,
+    /// All windows.
+    pub windows: Vec<Window>,
+    /// What partners said about the import SLPs that this policy names, by (domain, SLP).
+    pub partner_slps: BTreeMap<(DomainId, String), PartnerSlp>,
+    /// Whether a copy may be left only elsewhere.
+    pub local_copy: LocalCopy,
+}
+
+/// What a partner said about an import SLP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartnerSlp {
+    /// Nothing: it could not be asked.
+    Unreachable(String),
+    /// There is none of this name.
+    Absent,
+    /// There is one.
+    Present {
+        /// Its classification, or `any`.
+        classification: String,
+        /// It begins with an Import whose storage includes the unit that receives from here.
+        receives: bool,
+    },
+}
+
+/// Whether the author accepts that `expire-after-copy` leaves no local copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalCopy {
+    /// One has to stay.
+    #[default]
+    Needed,
+    /// `--accept-no-local-copy`.
+    NotNeeded,
+}
+
+/// What came of a check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What is wrong; empty means that the policy may be stored.
+    pub findings: Vec<Finding>,
+    /// The domains that it names, as understood.
+    pub targets: Vec<ResolvedTarget>,
+    /// What could not be checked because a partner did not answer; stored only with `--unverified`.
+    pub unverified: Vec<Finding>,
+}
+
+/// Checks a policy alone and among what it names.
+pub fn check(slp: &Slp, around: &Surroundings) -> Checked {
+    let mut checked = Checked { findings: structure::check(slp, around.local_copy), ..Checked::default() };
+    surroundings::check(slp, around, &mut checked);
+    checked.findings.sort_by_key(|finding| finding.operation);
+    checked
+}
+
+/// The import SLPs at partners that have to be asked for before [`check`]: (domain, SLP name).
+pub fn partner_slps_named(slp: &Slp, partners: &[Partner]) -> Vec<(DomainId, String)> {
+    let mut asked = Vec::new();
+    for operation in slp.operations.iter() {
+        if let Some(target) = operation.named_target()
+            && let Some(partner) = find_partner(target, partners)
+        {
+            let name = target.import_slp.clone().unwrap_or_else(|| slp.name.clone());
+            asked.push((partner.domain, name));
+        }
+    }
+    asked.dedup();
+    asked
+}
+
+/// The partner that a target names, by alias or UUID.
+pub(super) fn find_partner<'a>(target: &NamedTarget, partners: &'a [Partner]) -> Option<&'a Partner> {
+    let id: Option<DomainId> = target.domain.parse().ok();
+    let fits = |partner: &&Partner| partner.name == target.domain || Some(partner.domain) == id;
+    partners.iter().find(fits)
+}
+
+/// The pool behind a storage unit's name.
+pub(super) fn pool_of<'a>(unit: &str, around: &'a Surroundings) -> Option<&'a Pool> {
+    let pool: PoolId = around.units.iter().find(|it| it.name == unit)?.pool;
+    around.pools.iter().find(|it| it.id == pool)
+}
+
+/// SLP-015: a policy and its SLP must have the same classification.
+pub fn check_policy_classification(policy: &str, classification: &str, slp: &Slp) -> Result<(), Finding> {
+    if slp.data_classification == ANY_CLASSIFICATION || slp.data_classification == classification {
+        return Ok(());
+    }
+    Err(Finding::policy("SLP-015", &slp.name, "data_classification")
+        .value(classification)
+        .what(format!(
+            "has classification `{}`, policy `{policy}` has `{classification}`",
+            slp.data_classification
+        ))
+        .why("a policy and its SLP must have the same data classification")
+        .help(format!(
+            "give policy `{policy}` the classification `{}`, or name another SLP",
+            slp.data_classification
+        )))
+}
+
+/// SLP-016: a synthetic schedule with an SLP that replicates.
+pub fn check_schedule(schedule: ScheduleKind, slp: &Slp) -> Result<(), Finding> {
+    if schedule != ScheduleKind::Synthetic || !slp.replicates() {
+        return Ok(());
+    }
+    Err(Finding::policy("SLP-016", &slp.name, "operation")
+        .value("synthetic")
+        .what("replicates and is used by a synthetic schedule")
+        .why("images of synthetic backups are not replicated")
+        .help("use a full or incremental schedule, or an SLP without Replication"))
+}

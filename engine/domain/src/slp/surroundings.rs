@@ -1,0 +1,263 @@
+//! What is wrong with a policy among the things that it names: SLP-005 to SLP-009, SLP-013, SLP-017,
+//! TRUST-001.
+
+use std::collections::BTreeMap;
+
+use narrows_format::DomainId;
+
+use crate::limits::REPLICATED_NAME_BYTES_MAX;
+use crate::partner::{Partner, Trust};
+use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, pool_of};
+use crate::slp::{ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Slp, SlpOperation};
+use crate::storage::ANY_AVAILABLE;
+
+/// Everything that is wrong with what the policy names.
+pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
+    let mut reached: BTreeMap<DomainId, usize> = BTreeMap::new();
+    for (at, operation) in slp.operations.iter().enumerate() {
+        check_storage(slp, at, operation, around, checked);
+        check_window(at, operation, around, checked);
+        if operation.kind == Kind::Replication {
+            check_source_copy(slp, at, operation, around, checked);
+            check_target(slp, at, operation, around, checked);
+            check_reached(at, operation, around, &mut reached, checked);
+        }
+    }
+}
+
+/// SLP-013: the storage exists; a Duplication leaves its pool.
+fn check_storage(
+    slp: &Slp,
+    at: usize,
+    operation: &SlpOperation,
+    around: &Surroundings,
+    checked: &mut Checked,
+) {
+    let Some(storage) = &operation.storage else { return };
+    let is_group = around.groups.iter().any(|group| group.name == *storage);
+    let known = storage == ANY_AVAILABLE || is_group || around.units.iter().any(|unit| unit.name == *storage);
+    if operation.kind == Kind::Replication {
+        return;
+    }
+    let finding = Finding::operation("SLP-013", at, operation, "storage").value(storage);
+    if !known {
+        let names: Vec<_> = around.units.iter().map(|unit| format!("\"{}\"", unit.name)).collect();
+        checked.findings.push(
+            finding
+                .what(format!("names the storage `{storage}`, which does not exist"))
+                .why("a copy can only lie on storage that this domain has")
+                .help(format!("name one of {}", names.join(", "))),
+        );
+        return;
+    }
+    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+    let from = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
+    if operation.kind == Kind::Duplication && from.is_some() && from == pool_of(storage, around) {
+        checked.findings.push(
+            finding
+                .what("duplicates into the pool that its source lies in")
+                .why("a pool stores each segment once: a second copy in it would protect nothing")
+                .help("name a storage unit of another pool"),
+        );
+    }
+}
+
+/// SLP-013: the window exists.
+fn check_window(at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
+    let Some(window) = &operation.window else { return };
+    if around.windows.iter().any(|it| it.name == *window) {
+        return;
+    }
+    checked.findings.push(
+        Finding::operation("SLP-013", at, operation, "window")
+            .value(window)
+            .what(format!("names the window `{window}`, which does not exist"))
+            .why("without its window it would never be known when it may run")
+            .help("make the window first, or remove the field"),
+    );
+}
+
+/// SLP-005 and SLP-007: one exact unit, not spanning.
+fn check_source_copy(
+    slp: &Slp,
+    at: usize,
+    operation: &SlpOperation,
+    around: &Surroundings,
+    checked: &mut Checked,
+) {
+    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+    let Some(source) = source.filter(|it| matches!(it.kind, Kind::Backup | Kind::Import)) else { return };
+    let Some(storage) = &source.storage else { return };
+    let is_group = around.groups.iter().any(|group| group.name == *storage);
+    if is_group || storage == ANY_AVAILABLE {
+        let unit = around.units.first().map_or("default", |unit| unit.name.as_str());
+        let what =
+            if is_group { format!("storage unit group `{storage}`") } else { "any available storage".into() };
+        checked.findings.push(
+            Finding::operation("SLP-005", at, operation, "source")
+                .value(storage)
+                .what(format!("replicates from {what}"))
+                .why("a replication source must be one exact storage unit")
+                .help(format!(
+                    "give operation `{}` a `storage` of kind storage unit, e.g. \"{unit}\"",
+                    source.id
+                )),
+        );
+        return;
+    }
+    if pool_of(storage, around).is_some_and(|pool| pool.spanning) {
+        checked.findings.push(
+            Finding::operation("SLP-007", at, operation, "source")
+                .value(storage)
+                .what(format!("replicates from `{storage}`, whose pool is spanning"))
+                .why("an image that lies on several volumes is not replicated")
+                .help(format!("give operation `{}` a storage unit whose pool does not span", source.id)),
+        );
+    }
+}
+
+/// SLP-008, SLP-009, SLP-013, TRUST-001 for a targeted Replication.
+fn check_target(
+    slp: &Slp,
+    at: usize,
+    operation: &SlpOperation,
+    around: &Surroundings,
+    checked: &mut Checked,
+) {
+    let Some(target) = operation.named_target() else { return };
+    let Some(partner) = find_partner(target, &around.partners) else {
+        checked.findings.push(
+            Finding::operation("SLP-008", at, operation, "target.domain")
+                .value(&target.domain)
+                .what(format!("goes to domain `{}`, which is not paired", target.domain))
+                .why("a Replication needs a paired domain")
+                .help(format!(
+                    "pair it first: `narrowsctl domain invite` here, `domain pair LINE` in `{}`",
+                    target.domain
+                )),
+        );
+        return;
+    };
+    let resolved = ResolvedTarget { name: target.domain.clone(), domain: partner.domain };
+    if !checked.targets.contains(&resolved) {
+        checked.targets.push(resolved);
+    }
+    if let Some(finding) = check_trust(at, operation, partner) {
+        checked.findings.push(finding);
+        return;
+    }
+    let import_slp = target.import_slp.as_deref().unwrap_or(&slp.name);
+    if import_slp.len() > REPLICATED_NAME_BYTES_MAX {
+        checked.findings.push(
+            Finding::operation("SLP-008", at, operation, "target.import_slp")
+                .value(import_slp)
+                .what(format!("names an import SLP of {} characters", import_slp.len()))
+                .why("the name of an SLP that takes part in replication has at most 112 characters")
+                .help("name one that is shorter"),
+        );
+        return;
+    }
+    let said = around.partner_slps.get(&(partner.domain, import_slp.to_owned()));
+    check_import_slp(slp, at, operation, (target, import_slp), said, checked);
+}
+
+/// TRUST-001: both sides have to trust each other. An expired certificate mends itself and only waits.
+fn check_trust(at: usize, operation: &SlpOperation, partner: &Partner) -> Option<Finding> {
+    let (what, help) = match partner.trust {
+        Trust::Complete | Trust::Expired => return None,
+        Trust::Half => {
+            ("is only half paired", "finish the pairing: `narrowsctl domain pair LINE` on the other side")
+        }
+        Trust::Frozen => {
+            ("is frozen because its identity is in doubt", "decide with `narrowsctl domain show`")
+        }
+        Trust::Unpaired => ("was unpaired", "pair it again"),
+    };
+    Some(
+        Finding::operation("TRUST-001", at, operation, "target.domain")
+            .value(&partner.name)
+            .what(format!("goes to domain `{}`, which {what}", partner.name))
+            .why("replication needs trust in both directions")
+            .help(help),
+    )
+}
+
+fn check_import_slp(
+    slp: &Slp,
+    at: usize,
+    operation: &SlpOperation,
+    (target, import_slp): (&NamedTarget, &str),
+    said: Option<&PartnerSlp>,
+    checked: &mut Checked,
+) {
+    let finding = |code| Finding::operation(code, at, operation, "target.import_slp").value(import_slp);
+    let domain = &target.domain;
+    match said {
+        None | Some(PartnerSlp::Unreachable(_)) => {
+            let why = match said {
+                Some(PartnerSlp::Unreachable(sentence)) => sentence.as_str(),
+                _ => "it was not asked",
+            };
+            checked.unverified.push(
+                finding("SLP-008")
+                    .what(format!("could not be checked against domain `{domain}`: {why}"))
+                    .why("the import SLP and its classification are checked when the SLP is applied")
+                    .help("try again when it answers, or save with --unverified: replications then wait"),
+            );
+        }
+        Some(PartnerSlp::Absent) => checked.findings.push(
+            finding("SLP-008")
+                .what(format!("names import SLP `{import_slp}`, which does not exist in domain `{domain}`"))
+                .why("an image is taken over there by the import SLP that is named here")
+                .help(format!("apply an SLP `{import_slp}` with an Import operation in `{domain}`")),
+        ),
+        Some(PartnerSlp::Present { receives: false, .. }) => checked.findings.push(
+            finding("SLP-008")
+                .what(format!("names `{import_slp}`, which in domain `{domain}` does not import into the unit that receives from here"))
+                .why("the import SLP has to begin with an Import whose storage is the receiving unit")
+                .help(format!("in `{domain}`, give the Import of `{import_slp}` the unit that receives from this domain")),
+        ),
+        Some(PartnerSlp::Present { classification, .. }) => {
+            let mine = &slp.data_classification;
+            if classification != ANY_CLASSIFICATION && classification != mine {
+                checked.findings.push(
+                    finding("SLP-009")
+                        .value(classification)
+                        .what(format!(
+                            "has classification `{mine}`, `{import_slp}` in domain `{domain}` takes `{classification}`"
+                        ))
+                        .why("classifications have to be equal, unless the import takes any")
+                        .help(format!(
+                            "set data_classification = \"{classification}\" here, or \"any\" in `{import_slp}` there"
+                        )),
+                );
+            }
+        }
+    }
+}
+
+/// SLP-017: no domain twice.
+fn check_reached(
+    at: usize,
+    operation: &SlpOperation,
+    around: &Surroundings,
+    reached: &mut BTreeMap<DomainId, usize>,
+    checked: &mut Checked,
+) {
+    let domains: Vec<DomainId> = match operation.named_target() {
+        Some(target) => find_partner(target, &around.partners).map(|it| it.domain).into_iter().collect(),
+        None if operation.goes_to_all() => around.partners.iter().map(|it| it.domain).collect(),
+        None => Vec::new(),
+    };
+    for domain in domains {
+        let Some(before) = reached.insert(domain, at) else { continue };
+        let name = around.partners.iter().find(|it| it.domain == domain).map_or("", |it| it.name.as_str());
+        checked.findings.push(
+            Finding::operation("SLP-017", at, operation, "target")
+                .value(name)
+                .what(format!("reaches domain `{name}`, as operation {} does", before + 1))
+                .why("one SLP sends an image to a domain at most once")
+                .help("remove one of them"),
+        );
+    }
+}
