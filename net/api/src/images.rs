@@ -47,6 +47,8 @@ pub struct ImageInfo {
     pub client: ClientId,
     /// The client's name at the time.
     pub client_name: String,
+    /// `writing`, `whole`, `abandoned`, `gone`.
+    pub state: String,
     /// Policy, or empty.
     pub policy: String,
     /// SLP, or empty.
@@ -57,8 +59,9 @@ pub struct ImageInfo {
     pub classification: String,
     /// When the backup began.
     pub started: Timestamp,
-    /// When its last byte was durable.
-    pub written: Timestamp,
+    /// When its last byte was durable; absent while it is being written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
     /// Logical bytes of all files.
     pub logical_bytes: u64,
     /// Entries of all kinds.
@@ -124,8 +127,8 @@ pub struct ReplicaInfo {
 /// One operation of an image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OperationInfo {
-    /// Number, unique in this domain.
-    pub operation: i64,
+    /// Its id as a job: follow it with [`crate::paths::JOB`].
+    pub operation: String,
     /// Its id in the SLP; for a replication by hand `manual`.
     pub id: String,
     /// `backup`, `import`, `replication`, `duplication`.
@@ -143,6 +146,9 @@ pub struct OperationInfo {
     /// When it is tried next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<Timestamp>,
+    /// Framed bytes that crossed the wire for it, all attempts.
+    #[serde(default)]
+    pub wire_bytes: u64,
 }
 
 /// Query of browse.

@@ -28,7 +28,8 @@ pub struct JobQuery {
 /// One job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobInfo {
-    /// Its id.
+    /// Its id: the number of one run, or `IMAGE.ORDINAL` for an operation over all its attempts (what a backup
+    /// or replication that was asked for is followed by).
     pub job: String,
     /// `backup`, `replication`, `restore`, `import`.
     pub kind: String,
