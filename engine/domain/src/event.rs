@@ -9,7 +9,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::image::{Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport};
-use crate::job::Job;
+use crate::job::{Counters, Job};
 use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
@@ -43,8 +43,8 @@ pub enum Event {
         attempt: u32,
         /// Why, and so whether it is tried again.
         failure: Failure,
-        /// Framed bytes that had crossed.
-        wire_bytes: u64,
+        /// What it had done by then.
+        counters: Counters,
     },
     /// A partner says what became of an image that we sent.
     ImportReported {
@@ -165,10 +165,8 @@ pub struct ReplicationDone {
     pub receive_pool: ReceivePool,
     /// Position in its image log.
     pub sequence: Sequence,
-    /// Framed bytes that crossed, both directions, in this attempt.
-    pub wire_bytes: u64,
-    /// Bytes that it added to the pool there.
-    pub stored_bytes: u64,
+    /// What this attempt did; `stored_bytes` is what it added to the pool there.
+    pub counters: Counters,
 }
 
 /// What follows from an event.

@@ -58,6 +58,21 @@ impl JobKey {
     }
 }
 
+/// How much a job did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Logical bytes dealt with.
+    pub logical_bytes: u64,
+    /// Bytes newly stored: frames, nodes and record, before padding.
+    pub stored_bytes: u64,
+    /// Framed bytes that crossed the wire, both directions.
+    pub wire_bytes: u64,
+    /// Data segments' bytes among them.
+    pub data_bytes: u64,
+    /// Bytes that had been acknowledged durable and crossed again.
+    pub resent_bytes: u64,
+}
+
 /// One job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -75,12 +90,8 @@ pub struct Job {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// Logical bytes dealt with.
-    pub logical_bytes: u64,
-    /// Bytes newly stored.
-    pub stored_bytes: u64,
-    /// Framed bytes that crossed the wire.
-    pub wire_bytes: u64,
+    /// How much.
+    pub counters: Counters,
     /// What went wrong or is worth saying.
     pub note: Option<Note>,
 }
@@ -96,9 +107,7 @@ impl Job {
             state: JobState::Running,
             started: now,
             ended: None,
-            logical_bytes: 0,
-            stored_bytes: 0,
-            wire_bytes: 0,
+            counters: Counters::default(),
             note: None,
         }
     }

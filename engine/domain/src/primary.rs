@@ -13,6 +13,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 use crate::catalog::{Catalog, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::import::Arrival;
+use crate::job::Counters;
 use crate::limits::{DUE_PER_TICK, IDENTITY_SECONDS_MAX};
 use crate::machine::backup::{self, BackupAsk, BackupBegun, BeginView};
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
@@ -103,8 +104,8 @@ impl<C: Catalog> Primary<C> {
                 let loaded = self.load_image(event.operation.image).await?;
                 Ok(replication::done(&loaded.replication_view(), &event, moment))
             }
-            Event::ReplicationFailed { operation, attempt, failure, wire_bytes } => {
-                self.replication_failed((operation, attempt), &failure, wire_bytes, moment).await
+            Event::ReplicationFailed { operation, attempt, failure, counters } => {
+                self.replication_failed((operation, attempt), &failure, counters, moment).await
             }
             Event::ImportReported { from, report } => {
                 let loaded = self.load_image(report.image).await?;
@@ -142,7 +143,7 @@ impl<C: Catalog> Primary<C> {
         &self,
         (key, attempt): (crate::OperationKey, u32),
         failure: &retry::Failure,
-        wire_bytes: u64,
+        counters: Counters,
         moment: Moment,
     ) -> Done<Decision, C> {
         let loaded = self.load_image(key.image).await?;
@@ -152,7 +153,7 @@ impl<C: Catalog> Primary<C> {
             None => None,
         };
         let view = loaded.replication_view();
-        Ok(replication::failed(&view, partner.as_ref(), (key, attempt), failure, wire_bytes, moment))
+        Ok(replication::failed(&view, partner.as_ref(), (key, attempt), failure, counters, moment))
     }
 
     /// `None` for a record that was handled before.

@@ -290,8 +290,8 @@ fn job_of(import: &Import, moment: Moment) -> Job {
     let key = JobKey::import(import.key.pool, import.key.sequence);
     let mut job = Job::begin(key, JobKind::Import, record.image, import.arrived);
     job.partner = Some(import.arrival.sender);
-    job.logical_bytes = record.logical_bytes;
-    job.stored_bytes = import.stored_bytes;
+    job.counters.logical_bytes = record.logical_bytes;
+    job.counters.stored_bytes = import.stored_bytes;
     job.note.clone_from(&import.note);
     match import.state {
         ImportState::Pending | ImportState::Waiting { .. } => {}

@@ -327,8 +327,8 @@ fn finish_backup(
     let content = image.content.as_ref();
     let partial = content.is_some_and(|content| content.flags.partial);
     job.end(if partial { JobState::Partial } else { JobState::Done }, now);
-    job.logical_bytes = content.map_or(0, |content| content.logical_bytes);
-    job.stored_bytes = stored_bytes;
+    job.counters.logical_bytes = content.map_or(0, |content| content.logical_bytes);
+    job.counters.stored_bytes = stored_bytes;
     operation.enter(OperationState::Complete, now);
     operation.note = None;
     decision.changes.extend([Change::Operation(operation), Change::Job(job)]);

@@ -5,7 +5,7 @@ use narrows_format::{DomainId, Timestamp};
 use crate::event::{Change, Command, Decision, ReplicationDone};
 use crate::image::ImageCopy;
 use crate::import::{ImportReport, Outcome};
-use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::limits::{ANSWER_WAIT_MAX, RESEND_AFTER};
 use crate::machine::reach;
 use crate::moment::{Moment, after};
@@ -39,9 +39,8 @@ pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment)
     };
     let mut job = job_of(&operation, partner);
     job.end(JobState::Done, now);
-    job.wire_bytes = event.wire_bytes;
-    job.stored_bytes = event.stored_bytes;
-    operation.wire_bytes = operation.wire_bytes.saturating_add(event.wire_bytes);
+    job.counters = event.counters;
+    operation.wire_bytes = operation.wire_bytes.saturating_add(event.counters.wire_bytes);
     let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
     // A report may have overtaken the acknowledgement; its word is the later one.
     if operation.state == OperationState::InProcess {
@@ -74,7 +73,7 @@ pub fn failed(
     partner: Option<&Partner>,
     (key, attempt): (crate::OperationKey, u32),
     failure: &Failure,
-    wire_bytes: u64,
+    counters: Counters,
     moment: Moment,
 ) -> Decision {
     let now = moment.now;
@@ -87,9 +86,9 @@ pub fn failed(
     };
     let mut job = job_of(&operation, domain);
     job.end(JobState::Failed, now);
-    job.wire_bytes = wire_bytes;
+    job.counters = counters;
     job.note = Some(failure.note());
-    operation.wire_bytes = operation.wire_bytes.saturating_add(wire_bytes);
+    operation.wire_bytes = operation.wire_bytes.saturating_add(counters.wire_bytes);
     operation.note = Some(failure.note());
     operation.failures = operation.failures.saturating_add(1);
     let next = Some(after(now, retry::pause(operation.failures, moment.entropy)));
