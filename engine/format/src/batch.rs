@@ -1,3 +1,5 @@
+//! Batches: what the three logs of a pool are made of.
+//!
 #![doc = include_str!("batch.md")]
 
 use crate::bad::{limit, rule};

@@ -1,3 +1,5 @@
+//! Containers: one file of frames, with a header in front and a table at the tail.
+//!
 #![doc = include_str!("container.md")]
 
 use crate::BadBytes;
@@ -206,8 +208,8 @@ pub struct Footer {
 impl Footer {
     /// Verifies the footer at the end of `bytes` (the last block of the file, or more).
     pub fn decode(bytes: &[u8]) -> Result<Self, BadContainer> {
-        let raw = RawFooter::ref_from_suffix(bytes).map_err(|_| BadBytes::Short { need: FOOTER_BYTES })?;
-        let (_, raw) = (raw.0, raw.1);
+        let (_, raw) =
+            RawFooter::ref_from_suffix(bytes).map_err(|_| BadBytes::Short { need: FOOTER_BYTES })?;
         if raw.as_bytes().iter().all(|byte| *byte == 0) {
             return Err(BadBytes::Empty);
         }
@@ -246,7 +248,7 @@ pub mod table {
     use super::{
         BLOCK_BYTES, BadBytes, BadContainer, CONTAINER_BYTES_MAX, CONTAINER_SEGMENTS_MAX, ContainerId,
         Cursor, ENTRY_BYTES, FOOTER_BYTES, FOOTER_MAGIC, FRAMES_START, Footer, Put, RawEntry, RawFooter,
-        TableEntry, U16, U32, U64, VERSION, check_order, checksum, length, limit, size, table_offset,
+        TableEntry, U16, U32, U64, VERSION, check_order, checksum, length, limit, rule, size, table_offset,
         tail_bytes,
     };
     use zerocopy::IntoBytes;
@@ -293,7 +295,8 @@ pub mod table {
         }
         let entries: Vec<TableEntry> = raw.iter().map(RawEntry::verify).collect::<Result<_, _>>()?;
         check_order(&entries, footer.frames_end)?;
-        debug_assert_eq!(raw.as_bytes().len(), entries.len() * ENTRY_BYTES);
+        let padding = cursor.bytes(footer.table_bytes() - FOOTER_BYTES - entries.len() * ENTRY_BYTES)?;
+        rule(padding.iter().all(|byte| *byte == 0), "padding of a table")?;
         Ok(entries)
     }
 }

@@ -1,3 +1,5 @@
+//! Frames: segments or nodes compressed together, the unit of storage and of the wire.
+//!
 #![doc = include_str!("frame.md")]
 
 use crate::BadBytes;

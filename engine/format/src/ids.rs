@@ -151,6 +151,6 @@ pub struct Sequence(pub u64);
 pub struct Timestamp {
     /// Seconds since 1970-01-01T00:00:00Z.
     pub seconds: i64,
-    /// Nanoseconds, 0..1_000_000_000.
+    /// Nanoseconds, below 10^9.
     pub nanos: u32,
 }

@@ -1,3 +1,5 @@
+//! The image log: which images exist, and until when their copies stay.
+//!
 #![doc = include_str!("image_log.md")]
 
 use crate::bad::{limit, malformed, rule};

@@ -1,3 +1,5 @@
+//! The index journal: changes of the index since its last rest.
+//!
 #![doc = include_str!("index_journal.md")]
 
 use crate::bad::{malformed, rule};

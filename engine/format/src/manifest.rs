@@ -1,3 +1,5 @@
+//! The manifest: edits that add up to the list of files of a pool.
+//!
 #![doc = include_str!("manifest.md")]
 
 use crate::bad::{malformed, rule};

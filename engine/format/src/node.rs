@@ -1,4 +1,6 @@
-//! Recipe nodes in their decoded form. The encoded form is specified in `node.md`.
+//! Recipe nodes in their decoded form; the codec is in [`codec`].
+//!
+#![doc = include_str!("node.md")]
 
 pub mod codec;
 pub mod entry;

@@ -1,4 +1,6 @@
-//! The image record in its decoded form. The encoded form is specified in `record.md`.
+//! The image record in its decoded form; the codec is in [`codec`].
+//!
+#![doc = include_str!("record.md")]
 
 pub mod codec;
 

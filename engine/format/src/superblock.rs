@@ -1,3 +1,5 @@
+//! The superblock: what is fixed for a pool, and where its manifest is.
+//!
 #![doc = include_str!("superblock.md")]
 
 use crate::bad::rule;
@@ -138,9 +140,10 @@ impl Superblock {
             (Ok(first), _) => Ok(first),
             (Err(_), Ok(second)) => Ok(second),
             // "Too new" is the better reason, and damage is one before nothing at all.
-            (Err(BadBytes::Empty), Err(bad)) => Err(bad),
-            (Err(_), Err(bad @ BadBytes::Unsupported { .. })) => Err(bad),
-            (Err(bad), Err(_)) => Err(bad),
+            (Err(first), Err(second)) => {
+                let better = first == BadBytes::Empty || matches!(second, BadBytes::Unsupported { .. });
+                Err(if better { second } else { first })
+            }
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::limits::{XATTR_NAME_BYTES_MAX, XATTRS_BYTES_MAX};
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// Name and value of each attribute, sorted by name.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct ItemHead {
@@ -41,7 +44,7 @@ pub fn encoded_length(list: &[(Vec<u8>, Vec<u8>)]) -> usize {
 }
 
 /// Decodes and verifies a list.
-pub fn decode(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BadBytes> {
+pub fn decode(bytes: &[u8]) -> Result<Attributes, BadBytes> {
     limit(bytes.len() <= XATTRS_BYTES_MAX, "bytes of extended attributes")?;
     let mut cursor = Cursor::new(bytes);
     let mut list = Vec::new();

@@ -1,3 +1,5 @@
+//! Begin, begun and pull: which image, upon which base.
+//!
 #![doc = include_str!("begin.md")]
 
 use crate::bad::rule;

@@ -1,3 +1,5 @@
+//! Commit and committed: the end of an image.
+//!
 #![doc = include_str!("commit.md")]
 
 use crate::BadMessage;

@@ -1,3 +1,5 @@
+//! Hello: who speaks, which versions, and what for.
+//!
 #![doc = include_str!("hello.md")]
 
 use crate::BadMessage;

@@ -1,3 +1,5 @@
+//! Messages of the data plane: pure codecs, no I/O, no clock, no panic on input.
+//!
 #![doc = include_str!("wire.md")]
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::as_conversions, clippy::panic)]

@@ -1,3 +1,5 @@
+//! Offer, nodes, reopen, answer, settle: finding out what is missing.
+//!
 #![doc = include_str!("missing.md")]
 
 use crate::bad::{limit, rule};

@@ -1,3 +1,5 @@
+//! Proofs: that the source has what it refers to.
+//!
 #![doc = include_str!("proof.md")]
 
 use crate::BadMessage;

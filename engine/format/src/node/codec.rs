@@ -277,8 +277,8 @@ pub(super) fn write_extents(extents: &[Extent], out: &mut Vec<u8>) {
 }
 
 const fn with_halves(kind: u8, fill: u8, child: u32, number: u64) -> (u8, u8, u32, u32, u32) {
-    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
-    (kind, fill, child, u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    let [low @ .., h4, h5, h6, h7] = number.to_le_bytes();
+    (kind, fill, child, u32::from_le_bytes(low), u32::from_le_bytes([h4, h5, h6, h7]))
 }
 
 pub(super) fn read_extents(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<Extent>, BadNode> {
