@@ -27,6 +27,9 @@ pub const XATTRS_INLINE_BYTES_MAX: usize = 1 << 10;
 /// Encoded extended attributes of one entry.
 pub const XATTRS_BYTES_MAX: usize = 16 << 20;
 
+/// Extended attributes of one entry; Linux lists 64 KiB of names.
+pub const XATTRS_MAX: usize = 32 << 10;
+
 /// Name of an extended attribute.
 pub const XATTR_NAME_BYTES_MAX: usize = 255;
 

@@ -6,7 +6,7 @@
 use crate::BadBytes;
 use crate::bad::{limit, rule};
 use crate::cursor::{Cursor, Put, length, short_length, size};
-use crate::limits::{XATTR_NAME_BYTES_MAX, XATTRS_BYTES_MAX};
+use crate::limits::{XATTR_NAME_BYTES_MAX, XATTRS_BYTES_MAX, XATTRS_MAX};
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -49,6 +49,7 @@ pub fn decode(bytes: &[u8]) -> Result<Attributes, BadBytes> {
     let mut cursor = Cursor::new(bytes);
     let mut list = Vec::new();
     while cursor.left() > 0 {
+        limit(list.len() < XATTRS_MAX, "number of extended attributes")?;
         let head: &ItemHead = cursor.head()?;
         rule(head.zero.get() == 0, "reserved bytes of an extended attribute")?;
         let name = cursor.bytes(usize::from(head.name.get()))?.to_vec();

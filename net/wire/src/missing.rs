@@ -7,7 +7,7 @@ use crate::limits::{NODES_MAX, OFFER_CHILDREN_MAX, PRESENCES_MAX};
 use crate::{BadMessage, Proof};
 use narrows_format::Fingerprint;
 use narrows_format::cursor::{Cursor, Put, length, short_length};
-use narrows_format::limits::FRAME_BYTES_MAX;
+use narrows_format::limits::{FRAME_BYTES_MAX, NODE_CHILDREN_MAX};
 use narrows_format::node::Child;
 
 /// What a target says of one child.
@@ -112,7 +112,7 @@ impl Offer {
         let count = narrows_format::cursor::size(cursor.u32()?);
         limit(count <= OFFER_CHILDREN_MAX, "children of an offer")?;
         let children = Child::decode_list(cursor, count)?;
-        let proof = Proof::read(cursor)?;
+        let proof = Proof::read(cursor, count)?;
         rule(proof.classes.is_empty() || proof.classes.len() == count, "proof of an offer")?;
         Ok(Self { ordinal, children, proof })
     }
@@ -139,8 +139,12 @@ impl<'a> Nodes<'a> {
         rule(last.is_some(), "ordinals of nodes")?;
         // A proof takes two bytes at least, so what is reserved is bounded by what has come.
         let mut proofs = Vec::with_capacity(count.min(cursor.left() / 2));
+        // Nodes of one frame have no more children together than one node of its size could have.
+        let mut children_left = NODE_CHILDREN_MAX;
         for _ in 0..count {
-            proofs.push(Proof::read(cursor)?);
+            let proof = Proof::read(cursor, children_left)?;
+            children_left = children_left.saturating_sub(proof.classes.len());
+            proofs.push(proof);
         }
         Ok(Self { first_ordinal, proofs, frame: read_frame(cursor)? })
     }
@@ -163,7 +167,7 @@ impl Reopen {
     pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Self, BadMessage> {
         let ordinal = cursor.u32()?;
         let fingerprint = Fingerprint(cursor.array()?);
-        Ok(Self { ordinal, fingerprint, proof: Proof::read(cursor)? })
+        Ok(Self { ordinal, fingerprint, proof: Proof::read(cursor, NODE_CHILDREN_MAX)? })
     }
 }
 

@@ -4,7 +4,6 @@
 
 use crate::BadMessage;
 use crate::bad::{limit, rule};
-use crate::limits::OFFER_CHILDREN_MAX;
 use narrows_format::Tag;
 use narrows_format::cursor::{Cursor, Put, short_length};
 
@@ -13,8 +12,8 @@ use narrows_format::cursor::{Cursor, Put, short_length};
 pub struct TagPrefix(pub [u8; 8]);
 
 impl From<Tag> for TagPrefix {
-    fn from(Tag([a, b, c, d, e, f, g, h, ..]): Tag) -> Self {
-        Self([a, b, c, d, e, f, g, h])
+    fn from(tag: Tag) -> Self {
+        Self(tag.0.first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -95,9 +94,10 @@ impl Proof {
         }
     }
 
-    pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Self, BadMessage> {
+    /// A child may take one bit only, so callers say how many there can be at most.
+    pub(crate) fn read(cursor: &mut Cursor<'_>, children_max: usize) -> Result<Self, BadMessage> {
         let count = usize::from(cursor.u16()?);
-        limit(count <= OFFER_CHILDREN_MAX, "children of a proof")?;
+        limit(count <= children_max, "children of a proof")?;
         let bitmap = cursor.bytes(count.div_ceil(8))?;
         let known: Vec<bool> =
             bitmap.iter().flat_map(|byte| (0..8).map(move |at| byte >> at & 1 == 1)).collect();
