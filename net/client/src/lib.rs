@@ -7,9 +7,11 @@
 
 pub mod limits;
 
+pub mod backup;
 mod beneath;
 mod exclude;
 pub mod read;
+pub mod sink;
 pub mod walk;
 pub mod xattr;
 

@@ -21,6 +21,9 @@ pub const UNIT_ENTRIES_MAX: usize = 128;
 /// Bytes read by one job: so many small files, or one piece of a big one.
 pub const UNIT_BYTES_MAX: usize = 2 << 20;
 
+/// Bytes read by one system call; small enough to stay in the core's cache until they are hashed.
+pub const READ_BYTES: usize = 256 << 10;
+
 /// Jobs that read, in flight.
 pub const READS_IN_FLIGHT_MAX: usize = 6;
 
@@ -41,6 +44,12 @@ pub const TROUBLES_LISTED_MAX: usize = 10_000;
 
 /// Bytes that one backup may hold in memory, from reading to the last acknowledgement.
 pub const BACKUP_BYTES_MAX: usize = 128 << 20;
+
+/// Files that a restore keeps open between writes.
+pub const SINK_FILES_OPEN_MAX: usize = 256;
+
+/// Bytes written by one system call when a run of one byte is restored.
+pub const WRITE_BYTES: usize = 1 << 20;
 
 const _: () =
     assert!((READS_IN_FLIGHT_MAX + ASKS_IN_FLIGHT_MAX + 2) * UNIT_BYTES_MAX * 2 <= BACKUP_BYTES_MAX);

@@ -4,16 +4,17 @@
 //! again and, if it goes on changing, marked; what cannot be read is reported in its place. One job holds about
 //! [`UNIT_BYTES_MAX`] bytes. No I/O but on the files themselves; asks nobody, sends nothing.
 //!
-//! Per byte: one copy out of the page cache, one pass of boundary search, one of BLAKE3.
+//! Per byte: one copy out of the page cache into a buffer that stays in the core's cache, one pass of boundary search
+//! and one of BLAKE3 there, one copy into the unit.
 
 mod big;
 
 use std::os::fd::OwnedFd;
 
-use narrows_format::{Fingerprint, Tag};
-use narrows_simd::{Boundaries, CutKind, fingerprint};
+use narrows_format::{Fingerprint, Tag, limits::XATTRS_INLINE_BYTES_MAX, xattrs};
+use narrows_pool::ingest::{Piece, Splitter};
+use narrows_simd::fingerprint;
 use rustix::{
-    buffer::spare_capacity,
     fs::{Mode, OFlags, SeekFrom, seek},
     io::{Errno, pread},
 };
@@ -22,7 +23,7 @@ pub use big::BigFile;
 
 use crate::{
     beneath::Beneath,
-    limits::{CHANGED_RETRIES_MAX, UNIT_BYTES_MAX},
+    limits::{CHANGED_RETRIES_MAX, FRAME_BYTES_MAX, READ_BYTES, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Missed, Status, Step, Why},
     xattr,
 };
@@ -54,8 +55,8 @@ pub struct Segment {
 /// One thing read.
 #[derive(Debug)]
 pub enum Item {
-    /// Anything but a regular file.
-    Object(Found),
+    /// Anything but a regular file, and the segments of its attributes when they are too long for a leaf.
+    Object(Found, Vec<usize>),
     /// A regular file, whole.
     File(FileRead),
     /// The next runs of a big file.
@@ -75,6 +76,8 @@ pub struct FileRead {
     pub found: Found,
     /// Its content; empty for a big file, whose runs came in parts.
     pub runs: Vec<Run>,
+    /// Segments of the unit that hold its attributes, when those are too long for a leaf.
+    pub attributes: Vec<usize>,
     /// Bytes read, holes included.
     pub size: u64,
     /// It changed each time while it was read.
@@ -95,21 +98,25 @@ pub enum Run {
 }
 
 /// Reads a batch of the walk's steps; big files are not among them.
-pub fn read_batch(beneath: &Beneath, boundaries: &Boundaries, steps: Vec<Step>) -> Unit {
+pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>) -> Unit {
     let bytes: u64 = steps.iter().map(step_bytes).sum();
     let bytes = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).min(2 * UNIT_BYTES_MAX));
     let mut unit = Unit { bytes, ..Unit::default() };
+    let mut buffer = vec![0; READ_BYTES];
     for step in steps {
         let item = match step {
             Step::Missed(missed) => Item::Missed(missed),
             Step::Found(found) if found.kind == FoundKind::File => {
                 let path = found.path.clone();
-                match read_file(beneath, boundaries, found, &mut unit) {
+                match read_file(beneath, splitter, &mut buffer, found, &mut unit) {
                     Ok(read) => Item::File(read),
                     Err(why) => Item::Missed(Missed { path, why }),
                 }
             }
-            Step::Found(found) => Item::Object(found),
+            Step::Found(found) => {
+                let attributes = unit.take_attributes(&found.xattrs);
+                Item::Object(found, attributes)
+            }
         };
         unit.items.push(item);
     }
@@ -124,21 +131,6 @@ pub fn step_bytes(step: &Step) -> u64 {
     }
 }
 
-/// Cuts bytes that are in memory already, e.g. an attribute list that is too long for a leaf.
-pub fn cut_bytes(bytes: &[u8], boundaries: &Boundaries) -> Unit {
-    let mut unit = Unit { bytes: bytes.to_vec(), ..Unit::default() };
-    let mut runs = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let length = (bytes.len() - at).min(boundaries.max());
-        let position = unit.push_segment(at, length);
-        runs.push(Run::Data(position));
-        at += length;
-    }
-    unit.items.push(Item::Part(runs));
-    unit
-}
-
 impl Unit {
     /// The bytes of one segment.
     pub fn segment_bytes(&self, segment: &Segment) -> &[u8] {
@@ -146,41 +138,39 @@ impl Unit {
         &self.bytes[segment.start..segment.start + length]
     }
 
-    fn push_segment(&mut self, start: usize, length: usize) -> usize {
-        let (fingerprint, tag) = fingerprint::data(&self.bytes[start..start + length]);
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.segments.push(Segment { fingerprint, tag, start, length });
-        self.segments.len() - 1
+    /// Takes what the splitter tells.
+    fn take(&mut self, piece: Piece<'_>, runs: &mut Vec<Run>) {
+        runs.push(match piece {
+            Piece::Segment { bytes, fingerprint, tag } => {
+                let start = self.bytes.len();
+                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                self.bytes.extend_from_slice(bytes);
+                self.segments.push(Segment { fingerprint, tag, start, length });
+                Run::Data(self.segments.len() - 1)
+            }
+            Piece::Fill { byte, length } => Run::Fill(byte, length),
+            Piece::Hole(length) => Run::Hole(length),
+        });
+    }
+
+    /// Makes segments of attributes that are too long for a leaf, and tells which.
+    fn take_attributes(&mut self, list: &xattr::List) -> Vec<usize> {
+        if xattrs::encoded_length(list) <= XATTRS_INLINE_BYTES_MAX {
+            return Vec::new();
+        }
+        let mut positions = Vec::new();
+        for bytes in xattrs::encode(list).chunks(FRAME_BYTES_MAX) {
+            let (fingerprint, tag) = fingerprint::data(bytes);
+            positions.push(self.segments.len());
+            self.take(Piece::Segment { bytes, fingerprint, tag }, &mut Vec::new());
+        }
+        positions
     }
 
     /// Forgets what came after a mark.
     fn roll_back(&mut self, bytes: usize, segments: usize) {
         self.bytes.truncate(bytes);
         self.segments.truncate(segments);
-    }
-
-    /// Cuts the bytes from `start` on that can be cut; `end` says that the run of data ends with them. Gives the
-    /// position of the first byte that was not cut.
-    fn cut(&mut self, mut start: usize, end: bool, search: &mut Boundaries, runs: &mut Vec<Run>) -> usize {
-        while let Some(cut) = search.next_cut(&self.bytes[start..], end) {
-            match cut.kind {
-                CutKind::Data => {
-                    let position = self.push_segment(start, cut.length);
-                    runs.push(Run::Data(position));
-                }
-                CutKind::Fill(byte) => push_fill(runs, byte, cut.length as u64),
-            }
-            start += cut.length;
-        }
-        start
-    }
-}
-
-/// Appends a fill, or lengthens the one before.
-fn push_fill(runs: &mut Vec<Run>, byte: u8, length: u64) {
-    match runs.last_mut() {
-        Some(Run::Fill(last, so_far)) if *last == byte => *so_far += length,
-        _ => runs.push(Run::Fill(byte, length)),
     }
 }
 
@@ -220,22 +210,25 @@ pub(crate) fn unchanged(opened: &Opened) -> Result<bool, Why> {
 
 fn read_file(
     beneath: &Beneath,
-    boundaries: &Boundaries,
+    splitter: &mut Splitter,
+    buffer: &mut [u8],
     found: Found,
     unit: &mut Unit,
 ) -> Result<FileRead, Why> {
     let mark = (unit.bytes.len(), unit.segments.len());
     for attempt in 0.. {
         let opened = open_file(beneath, &found.path)?;
-        let outcome = read_content(&opened, boundaries.clone(), unit).and_then(|read| {
-            let whole = read.1 == opened.status.size;
-            Ok((read, whole && unchanged(&opened)?))
-        });
-        match outcome {
-            Ok(((runs, size), settled)) if settled || attempt >= CHANGED_RETRIES_MAX => {
+        let mut runs = Vec::new();
+        let outcome = read_content(&opened, splitter, buffer, |piece| unit.take(piece, &mut runs));
+        // Always ended, so that the splitter is ready for the next file.
+        let size = splitter.finish(&mut |piece| unit.take(piece, &mut runs));
+        let settled = outcome.and_then(|()| Ok(size == opened.status.size && unchanged(&opened)?));
+        match settled {
+            Ok(settled) if settled || attempt >= CHANGED_RETRIES_MAX => {
                 let replaced = opened.status.inode != found.status.inode;
                 let found = Found { status: opened.status, xattrs: opened.xattrs, ..found };
-                return Ok(FileRead { found, runs, size, changed: !settled, replaced });
+                let attributes = unit.take_attributes(&found.xattrs);
+                return Ok(FileRead { found, runs, attributes, size, changed: !settled, replaced });
             }
             Ok(_) => unit.roll_back(mark.0, mark.1),
             Err(why) => {
@@ -247,35 +240,61 @@ fn read_file(
     Err(Why::Changed)
 }
 
-/// Reads all runs of a file that fits memory; gives them and the bytes they cover.
-fn read_content(opened: &Opened, mut search: Boundaries, unit: &mut Unit) -> Result<(Vec<Run>, u64), Why> {
-    let mut runs = Vec::new();
-    let mut at = 0;
-    let size = opened.status.size;
-    while at < size {
-        let (hole, data_end) = next_data(&opened.fd, at, size)?;
-        if hole > 0 {
-            runs.push(Run::Hole(hole));
-            at += hole;
-        }
-        let start = unit.bytes.len();
-        while at < data_end {
-            let count = read_some(&opened.fd, &mut unit.bytes, at, data_end - at)?;
-            if count == 0 {
-                break;
+/// Reads a whole file through the splitter.
+fn read_content(
+    opened: &Opened,
+    splitter: &mut Splitter,
+    buffer: &mut [u8],
+    mut take: impl FnMut(Piece<'_>),
+) -> Result<(), Why> {
+    let mut cursor = Cursor::default();
+    while cursor.advance(opened, splitter, buffer, &mut take)? {}
+    Ok(())
+}
+
+/// How far a file has been read.
+#[derive(Default)]
+pub(crate) struct Cursor {
+    /// Next byte to read.
+    at: u64,
+    /// Where the present run of data ends.
+    data_end: u64,
+}
+
+impl Cursor {
+    /// Reads one buffer, or goes over one hole; false at the end of the file, which may come before its size.
+    pub(crate) fn advance(
+        &mut self,
+        opened: &Opened,
+        splitter: &mut Splitter,
+        buffer: &mut [u8],
+        take: &mut dyn FnMut(Piece<'_>),
+    ) -> Result<bool, Why> {
+        let size = opened.status.size;
+        if self.at >= self.data_end {
+            if self.at >= size {
+                return Ok(false);
             }
-            at += count;
+            let (hole, data_end) = next_data(&opened.fd, self.at, size)?;
+            if hole > 0 {
+                splitter.hole(hole, take);
+            }
+            self.at += hole;
+            self.data_end = data_end;
         }
-        unit.cut(start, true, &mut search, &mut runs);
-        if at < data_end {
-            break;
+        let room = usize::try_from(self.data_end - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        if room == 0 {
+            return Ok(true);
         }
+        let count = retry(|| pread(&opened.fd, &mut buffer[..room], self.at))?;
+        splitter.write(&buffer[..count], take);
+        self.at += count as u64;
+        Ok(count > 0)
     }
-    Ok((runs, at))
 }
 
 /// Length of the hole at `at`, and where the data behind it ends; both within `size`.
-pub(crate) fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Why> {
+fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Why> {
     let data = match seek(fd, SeekFrom::Data(at)) {
         Ok(data) => data.min(size),
         Err(Errno::NXIO) => size,
@@ -291,22 +310,6 @@ pub(crate) fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), 
         Err(Errno::NXIO) => Ok((data - at, size)),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Appends up to `length` bytes from `at`; 0 at the end of the file.
-pub(crate) fn read_some(fd: &OwnedFd, bytes: &mut Vec<u8>, at: u64, length: u64) -> Result<u64, Why> {
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    bytes.reserve(length);
-    let room = bytes.capacity() - bytes.len();
-    // Not more than asked for, though the vector may have more room.
-    if room > length {
-        let start = bytes.len();
-        bytes.resize(start + length, 0);
-        let outcome = retry(|| pread(fd, &mut bytes[start..], at));
-        bytes.truncate(start + outcome.as_ref().copied().unwrap_or(0));
-        return Ok(outcome? as u64);
-    }
-    Ok(retry(|| pread(fd, spare_capacity(bytes), at))? as u64)
 }
 
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {

@@ -124,6 +124,8 @@ pub enum Why {
     PathTooLong,
     /// A directory that moved away while it was walked.
     Moved,
+    /// The recipe format cannot hold it.
+    Unfit,
 }
 
 impl std::fmt::Display for Why {
@@ -134,6 +136,7 @@ impl std::fmt::Display for Why {
             Self::Changed => f.write_str("changed while it was read"),
             Self::PathTooLong => write!(f, "its path is longer than {PATH_BYTES_MAX} bytes"),
             Self::Moved => f.write_str("moved while it was walked"),
+            Self::Unfit => f.write_str("cannot be held by the image format"),
         }
     }
 }

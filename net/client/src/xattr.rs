@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::{
-    fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr},
+    fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lsetxattr},
     io::Errno,
 };
 
@@ -34,6 +34,11 @@ pub fn read_at(directory: impl AsFd, name: &[u8]) -> Result<List, Errno> {
 /// Sets one attribute of an open file or directory.
 pub fn write(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<(), Errno> {
     fsetxattr(fd, name, value, XattrFlags::empty())
+}
+
+/// Removes one attribute of an open file or directory.
+pub fn remove(fd: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    fremovexattr(fd, name)
 }
 
 /// Sets one attribute of the object `name` in an open directory without opening it.

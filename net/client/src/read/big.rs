@@ -1,12 +1,12 @@
 //! A file that is read piece by piece.
 
-use narrows_simd::Boundaries;
+use narrows_pool::ingest::Splitter;
 use rustix::fs::{Advice, fadvise};
 
-use super::{FileRead, Item, Opened, Run, Unit, next_data, open_file, read_some, unchanged};
+use super::{Cursor, FileRead, Item, Opened, Unit, open_file, unchanged};
 use crate::{
     beneath::Beneath,
-    limits::{CHANGED_RETRIES_MAX, UNIT_BYTES_MAX},
+    limits::{CHANGED_RETRIES_MAX, READ_BYTES, UNIT_BYTES_MAX},
     walk::{Found, Missed, Why},
 };
 
@@ -14,106 +14,70 @@ use crate::{
 pub struct BigFile {
     beneath: Beneath,
     found: Found,
-    boundaries: Boundaries,
+    splitter: Splitter,
     attempt: u32,
-    reading: Option<Reading>,
-}
-
-/// One attempt at the file.
-struct Reading {
-    opened: Opened,
-    search: Boundaries,
-    /// Next byte to read.
-    at: u64,
-    /// Where the present run of data ends; `at` in a hole or at the beginning.
-    data_end: u64,
-    /// Bytes read and not yet cut.
-    carry: Vec<u8>,
+    reading: Option<(Opened, Cursor)>,
 }
 
 impl BigFile {
     /// A file to be read from its beginning.
-    pub fn new(beneath: Beneath, found: Found, boundaries: Boundaries) -> Self {
-        Self { beneath, found, boundaries, attempt: 0, reading: None }
+    pub fn new(beneath: Beneath, found: Found, splitter: Splitter) -> Self {
+        Self { beneath, found, splitter, attempt: 0, reading: None }
     }
 
-    /// The next piece. The last one ends with [`Item::PartEnd`] or [`Item::Missed`]; do not ask again after it.
-    pub fn next_piece(&mut self) -> Unit {
+    /// The next piece, and whether it is the last: that one ends with [`Item::PartEnd`] or [`Item::Missed`].
+    pub fn next_piece(&mut self) -> (Unit, bool) {
         let mut unit = Unit::default();
-        match self.fill(&mut unit) {
-            Ok(None) => {}
-            Ok(Some(item)) => unit.items.push(item),
+        let last = match self.fill(&mut unit) {
+            Ok(last) => last,
             Err(why) => {
                 let path = self.found.path.clone();
                 unit = Unit { items: vec![Item::Missed(Missed { path, why })], ..Unit::default() };
+                true
             }
-        }
-        unit
+        };
+        (unit, last)
     }
 
-    fn fill(&mut self, unit: &mut Unit) -> Result<Option<Item>, Why> {
-        if self.reading.is_none() {
-            let opened = open_file(&self.beneath, &self.found.path)?;
-            // Advice only: reading works without.
-            fadvise(&opened.fd, 0, None, Advice::Sequential).ok();
-            let search = self.boundaries.clone();
-            self.reading = Some(Reading { opened, search, at: 0, data_end: 0, carry: Vec::new() });
+    fn fill(&mut self, unit: &mut Unit) -> Result<bool, Why> {
+        let (opened, mut cursor) = match self.reading.take() {
+            Some(reading) => reading,
+            None => (self.open()?, Cursor::default()),
+        };
+        unit.bytes.reserve(UNIT_BYTES_MAX + READ_BYTES);
+        let mut buffer = vec![0; READ_BYTES];
+        let (mut runs, mut read, mut more) = (Vec::new(), 0, true);
+        while more && read < UNIT_BYTES_MAX {
+            let take = &mut |piece: narrows_pool::ingest::Piece<'_>| unit.take(piece, &mut runs);
+            more = cursor.advance(&opened, &mut self.splitter, &mut buffer, take)?;
+            // Counted by what was read, not by what it came to: fills take no room, but time.
+            read += READ_BYTES;
         }
-        let Some(reading) = self.reading.as_mut() else { return Err(Why::Vanished) };
-        let mut runs = Vec::new();
-        let more = reading.piece(unit, &mut runs)?;
-        unit.items.push(Item::Part(runs));
         if more {
-            return Ok(None);
+            unit.items.push(Item::Part(runs));
+            self.reading = Some((opened, cursor));
+            return Ok(false);
         }
-        let settled = reading.at == reading.opened.status.size && unchanged(&reading.opened)?;
+        let size = self.splitter.finish(&mut |piece| unit.take(piece, &mut runs));
+        unit.items.push(Item::Part(runs));
+        let settled = size == opened.status.size && unchanged(&opened)?;
         if !settled && self.attempt < CHANGED_RETRIES_MAX {
             self.attempt += 1;
-            self.reading = None;
-            return Ok(Some(Item::PartRestart));
+            unit.items.push(Item::PartRestart);
+            return Ok(false);
         }
-        let Some(Reading { opened, at, .. }) = self.reading.take() else { return Err(Why::Vanished) };
         let replaced = opened.status.inode != self.found.status.inode;
         let found = Found { status: opened.status, xattrs: opened.xattrs, ..self.found.clone() };
-        let read = FileRead { found, runs: Vec::new(), size: at, changed: !settled, replaced };
-        Ok(Some(Item::PartEnd(read)))
-    }
-}
-
-impl Reading {
-    /// Reads and cuts one piece; false when the file has ended.
-    fn piece(&mut self, unit: &mut Unit, runs: &mut Vec<Run>) -> Result<bool, Why> {
-        let size = self.opened.status.size;
-        unit.bytes = std::mem::take(&mut self.carry);
-        unit.bytes.reserve_exact(UNIT_BYTES_MAX.saturating_sub(unit.bytes.len()));
-        let mut cut = 0;
-        while unit.bytes.len() < UNIT_BYTES_MAX {
-            if self.at >= self.data_end {
-                cut = unit.cut(cut, true, &mut self.search, runs);
-                if self.at >= size {
-                    return Ok(false);
-                }
-                let (hole, data_end) = next_data(&self.opened.fd, self.at, size)?;
-                if hole > 0 {
-                    runs.push(Run::Hole(hole));
-                }
-                self.at += hole;
-                self.data_end = data_end;
-                continue;
-            }
-            let room = (UNIT_BYTES_MAX - unit.bytes.len()) as u64;
-            let count =
-                read_some(&self.opened.fd, &mut unit.bytes, self.at, room.min(self.data_end - self.at))?;
-            self.at += count;
-            if count == 0 {
-                // Shorter than it was: what was read is what there is.
-                unit.cut(cut, true, &mut self.search, runs);
-                return Ok(false);
-            }
-        }
-        let done = self.at >= self.data_end;
-        cut = unit.cut(cut, done, &mut self.search, runs);
-        self.carry = unit.bytes.split_off(cut);
+        let attributes = unit.take_attributes(&found.xattrs);
+        let read = FileRead { found, runs: Vec::new(), attributes, size, changed: !settled, replaced };
+        unit.items.push(Item::PartEnd(read));
         Ok(true)
+    }
+
+    fn open(&self) -> Result<Opened, Why> {
+        let opened = open_file(&self.beneath, &self.found.path)?;
+        // Advice only: reading works without.
+        fadvise(&opened.fd, 0, None, Advice::Sequential).ok();
+        Ok(opened)
     }
 }

@@ -1,0 +1,242 @@
+//! The target of a restore: writes an image beneath one directory.
+//!
+//! Guarantees: only bytes whose fingerprint the exchange has verified are written; nothing outside the directory is
+//! touched; a file gets its name when it is whole; directories get their metadata last. Each node that comes is
+//! turned into a plan at once, so memory follows what was asked for and not the image's size (but for names of
+//! directories and hard links, which are needed at the end).
+//!
+//! It does not judge who may restore, and does not sync: a restore that a power loss interrupts is run again.
+
+mod content;
+mod entries;
+mod file;
+mod links;
+mod metadata;
+mod plan;
+mod prepare;
+mod report;
+mod selection;
+
+use std::{cell::RefCell, ops::Range, path::Path, sync::Arc};
+
+use narrows_format::{
+    Fingerprint,
+    node::{Body, Node},
+    path as order,
+};
+use narrows_ring::world::World;
+use rustix::io::Errno;
+
+pub use metadata::{Metadata, SharedMetadata};
+pub use report::{RestoreProgress, Trouble, TroubleKind};
+pub use selection::Selection;
+
+use crate::beneath::Beneath;
+use content::{Ended, Fatal, settle_one, write_blanks, write_segments};
+use file::OpenFiles;
+use links::make_link;
+use plan::{Blank, Contradiction, Place, Plan};
+use prepare::put_on_late;
+
+/// What to do about things that lie there already and differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrite {
+    /// They stay and are listed.
+    #[default]
+    Never,
+    /// They are replaced; what has the same size and time is taken for the same.
+    Changed,
+    /// Everything is written anew.
+    Always,
+}
+
+/// How to restore.
+#[derive(Clone, Debug, Default)]
+pub struct SinkOptions {
+    /// What to do about what is there.
+    pub overwrite: Overwrite,
+    /// Which part.
+    pub selection: Selection,
+    /// Ask for no data and write nothing; count only.
+    pub dry_run: bool,
+}
+
+/// What all jobs of one restore share.
+#[derive(Debug)]
+pub struct Context {
+    /// Everything happens beneath it.
+    pub top: Beneath,
+    /// How.
+    pub options: SinkOptions,
+    /// What happened.
+    pub progress: Arc<RestoreProgress>,
+    open_files: Arc<OpenFiles>,
+}
+
+/// A restore under way; survives the sessions that feed it.
+pub struct Sink {
+    world: World,
+    context: Arc<Context>,
+    plan: RefCell<Plan>,
+}
+
+impl Sink {
+    /// Restores beneath `directory`, which is there already.
+    pub fn new(
+        world: World,
+        directory: &Path,
+        options: SinkOptions,
+        progress: Arc<RestoreProgress>,
+    ) -> Result<Self, Errno> {
+        let top = Beneath::open_top(directory)?;
+        let context = Context { top, options, progress, open_files: Arc::default() };
+        Ok(Self { world, context: Arc::new(context), plan: RefCell::default() })
+    }
+
+    /// Files and bytes so far, and what went wrong.
+    pub fn progress(&self) -> &Arc<RestoreProgress> {
+        &self.context.progress
+    }
+}
+
+/// A part of the restore that cannot go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A node does not decode, or does not fit what was said of it.
+    #[error("a recipe node is malformed: {0}")]
+    Malformed(String),
+    /// The destination takes no more.
+    #[error("cannot write {}: {error}", String::from_utf8_lossy(path))]
+    Destination {
+        /// Path within the image.
+        path: Vec<u8>,
+        /// What the system said.
+        error: Errno,
+    },
+    /// A helper thread panicked.
+    #[error("a helper thread failed")]
+    Helper,
+}
+
+impl From<Fatal> for SinkError {
+    fn from(fatal: Fatal) -> Self {
+        Self::Destination { path: fatal.path, error: fatal.error }
+    }
+}
+
+impl Sink {
+    /// A verified node came: plans what it says and tells which of its children are wanted.
+    pub async fn take_node(&self, name: Fingerprint, bytes: &[u8]) -> Result<Vec<bool>, SinkError> {
+        let node = Node::decode(bytes).map_err(|bad| SinkError::Malformed(bad.to_string()))?;
+        match &node.body {
+            Body::Tree { spans, .. } => {
+                let selection = &self.context.options.selection;
+                let next = |at: usize| spans.get(at + 1).map(|span| span.first.as_slice());
+                return Ok((0..spans.len())
+                    .map(|at| selection.may_take(&spans[at].first, next(at)))
+                    .collect());
+            }
+            Body::Entries(entries) => self.take_entries(entries, &node.children).await?,
+            Body::ExtentTree { lengths, .. } => {
+                let outcome = self.plan.borrow_mut().extents_tree(name, lengths, &node.children);
+                self.contradicted(outcome);
+            }
+            Body::Extents(extents) => {
+                let outcome = self.plan.borrow_mut().extents_node(name, extents, &node.children);
+                let blanks = self.contradicted(outcome).unwrap_or_default();
+                self.blanks(blanks).await?;
+            }
+        }
+        let plan = self.plan.borrow();
+        Ok(node.children.iter().map(|child| plan.wants(child)).collect())
+    }
+
+    /// Verified segments came, with where they lie in `plain`.
+    pub async fn take_data(
+        &self,
+        plain: Vec<u8>,
+        segments: &[(Fingerprint, Range<usize>)],
+    ) -> Result<(), SinkError> {
+        let mut writes = Vec::new();
+        let mut complete = Vec::new();
+        for (name, range) in segments {
+            let places = self.plan.borrow_mut().take_places(name);
+            for place in places {
+                match place {
+                    Place::File(write) => writes.push((range.clone(), write)),
+                    Place::Attributes(late, part) => {
+                        let outcome = late.take(part, &plain[range.clone()]);
+                        if self.contradicted(outcome) == Some(true) {
+                            complete.extend(late.file.clone());
+                        }
+                    }
+                }
+            }
+        }
+        let context = Arc::clone(&self.context);
+        self.job(move || {
+            let mut ended = write_segments(&context, &plain, &writes)?;
+            ended.extend(settle_one(&context, &complete)?);
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// Everything that was asked for has come: links, then what is put on last.
+    pub async fn finish(&self) -> Result<(), SinkError> {
+        let (unfinished, links, mut later) = {
+            let mut plan = self.plan.borrow_mut();
+            (plan.take_unfinished(), std::mem::take(&mut plan.links), std::mem::take(&mut plan.later))
+        };
+        // Sorted by path, so that the reverse has what lies in a directory before the directory.
+        later.sort_by(|a, b| order::order(&a.path, &b.path));
+        let context = Arc::clone(&self.context);
+        let finish = move || {
+            for file in unfinished {
+                if file.give_up(&context.top) {
+                    context.progress.trouble(file.path(), TroubleKind::Incomplete);
+                }
+            }
+            for (link, first) in &links {
+                make_link(&context, link, first);
+            }
+            for entry in later.iter().rev() {
+                put_on_late(&context, entry);
+            }
+        };
+        self.world.offload(finish).await.ok_or(SinkError::Helper)
+    }
+
+    /// Runs a job on a helper thread and notes the files that ended in it.
+    async fn job(
+        &self,
+        work: impl FnOnce() -> Result<Ended, Fatal> + Send + 'static,
+    ) -> Result<(), SinkError> {
+        let ended = self.world.offload(work).await.ok_or(SinkError::Helper)??;
+        let mut plan = self.plan.borrow_mut();
+        ended.iter().for_each(|file| plan.end(file));
+        Ok(())
+    }
+
+    async fn blanks(&self, blanks: Vec<Blank>) -> Result<(), SinkError> {
+        if blanks.is_empty() {
+            return Ok(());
+        }
+        let context = Arc::clone(&self.context);
+        self.job(move || write_blanks(&context, &blanks)).await
+    }
+
+    /// Reports a contradiction and gives the file up.
+    fn contradicted<T>(&self, outcome: Result<T, Contradiction>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(Contradiction { path, what }) => {
+                let file = self.plan.borrow_mut().unfinished(&path);
+                if file.is_none_or(|file| file.give_up(&self.context.top)) {
+                    self.context.progress.trouble(&path, TroubleKind::Inconsistent(what));
+                }
+                None
+            }
+        }
+    }
+}

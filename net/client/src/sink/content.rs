@@ -1,0 +1,96 @@
+//! Jobs that fill files: bytes of segments, fills and holes, and the finish of each file.
+
+use std::{ops::Range, sync::Arc};
+
+use rustix::io::Errno;
+
+use super::{
+    Context,
+    file::{FileJob, Progress},
+    plan::{Blank, Write},
+    report::TroubleKind,
+};
+
+/// The destination cannot take more: the whole restore ends.
+#[derive(Clone, Debug)]
+pub(super) struct Fatal {
+    pub(super) path: Vec<u8>,
+    pub(super) error: Errno,
+}
+
+/// Files that ended in a job, one way or the other.
+pub(super) type Ended = Vec<Arc<FileJob>>;
+
+/// Writes segments of one frame where they go.
+pub(super) fn write_segments(
+    context: &Context,
+    plain: &[u8],
+    writes: &[(Range<usize>, Write)],
+) -> Result<Ended, Fatal> {
+    let mut ended = Ended::new();
+    for (range, write) in writes {
+        let bytes = &plain[range.clone()];
+        let start = usize::try_from(write.offset).unwrap_or(usize::MAX);
+        let length = usize::try_from(write.length).unwrap_or(usize::MAX);
+        // The plan checked the extent against the segment's length, and the exchange that against the bytes.
+        let bytes = &bytes[start..start + length];
+        let total = u64::from(write.length) * write.count;
+        let outcome = (0..write.count).try_for_each(|repeat| {
+            write.file.write(&context.top, write.at + repeat * u64::from(write.length), bytes)
+        });
+        step(context, &write.file, (total, total), outcome, &mut ended)?;
+    }
+    Ok(ended)
+}
+
+/// Writes fills and counts holes.
+pub(super) fn write_blanks(context: &Context, blanks: &[Blank]) -> Result<Ended, Fatal> {
+    let mut ended = Ended::new();
+    for blank in blanks {
+        let outcome = match blank.byte {
+            Some(byte) => blank.file.fill(&context.top, blank.at, blank.length, byte),
+            None => Ok(()),
+        };
+        step(context, &blank.file, (blank.length, blank.length), outcome, &mut ended)?;
+    }
+    Ok(ended)
+}
+
+/// Counts what a file without bytes, or with late attributes, was still waiting for.
+pub(super) fn settle_one(context: &Context, files: &[Arc<FileJob>]) -> Result<Ended, Fatal> {
+    let mut ended = Ended::new();
+    for file in files {
+        step(context, file, (1, 0), Ok(()), &mut ended)?;
+    }
+    Ok(ended)
+}
+
+/// Settles `due` units of a file's account, of which `bytes` are bytes.
+fn step(
+    context: &Context,
+    file: &Arc<FileJob>,
+    (due, bytes): (u64, u64),
+    outcome: Result<(), Errno>,
+    ended: &mut Ended,
+) -> Result<(), Fatal> {
+    match outcome.and_then(|()| file.settle(&context.top, due)) {
+        Ok(Progress::Going) => context.progress.add_bytes(bytes),
+        Ok(Progress::Failed) => {}
+        Ok(Progress::Whole(left_out)) => {
+            context.progress.add_bytes(bytes);
+            context.progress.add_restored(file.path(), left_out);
+            ended.push(Arc::clone(file));
+        }
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => {
+            file.give_up(&context.top);
+            return Err(Fatal { path: file.path().to_vec(), error });
+        }
+        Err(error) => {
+            if file.give_up(&context.top) {
+                context.progress.trouble(file.path(), TroubleKind::Failed(error));
+            }
+            ended.push(Arc::clone(file));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Owners, permissions, attributes and times, put on restored objects in the order in which they do not undo each
+//! other: owner (clears setuid and capabilities), attributes (an ACL changes the mode), mode, times.
+//!
+//! Without root, foreign owners are left out, and with them setuid and setgid bits; that is counted, not an error.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use narrows_format::Timestamp;
+use rustix::{
+    fs::{
+        AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fchmod, fchown, futimens,
+        utimensat,
+    },
+    io::Errno,
+    process::{getegid, geteuid},
+};
+
+use crate::xattr;
+
+/// What an object gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last modification.
+    pub mtime: Timestamp,
+    /// Extended attributes.
+    pub xattrs: xattr::List,
+}
+
+/// Metadata whose attributes may still be on their way.
+#[derive(Clone, Debug)]
+pub struct SharedMetadata(Arc<Mutex<Metadata>>);
+
+impl SharedMetadata {
+    /// Metadata as the entry has it.
+    pub fn new(metadata: Metadata) -> Self {
+        Self(Arc::new(Mutex::new(metadata)))
+    }
+
+    /// The attributes have come.
+    pub fn set_xattrs(&self, xattrs: xattr::List) {
+        self.lock().xattrs = xattrs;
+    }
+
+    /// A copy of what is known.
+    pub fn get(&self) -> Metadata {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Metadata> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What could not be put on an object; the object itself is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Owner, group, or the bits that go with them.
+    pub owner: bool,
+    /// Attributes by name, and why.
+    pub xattrs: Vec<(Vec<u8>, Errno)>,
+}
+
+impl LeftOut {
+    /// Nothing was left out.
+    pub fn is_nothing(&self) -> bool {
+        !self.owner && self.xattrs.is_empty()
+    }
+}
+
+impl Metadata {
+    /// Puts everything on an open file or directory.
+    pub fn put_on(&self, fd: impl AsFd) -> Result<LeftOut, Errno> {
+        let fd = fd.as_fd();
+        let mut left_out =
+            LeftOut { owner: !own(self, |uid, gid| fchown(fd, uid, gid))?, xattrs: Vec::new() };
+        self.put_attributes(fd, &mut left_out);
+        let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
+        fchmod(fd, Mode::from_raw_mode(mode))?;
+        futimens(fd, &self.times())?;
+        Ok(left_out)
+    }
+
+    /// Puts on what a link, pipe, socket or device takes, by its name in an open directory.
+    pub fn put_at(&self, directory: impl AsFd, name: &[u8], is_link: bool) -> Result<LeftOut, Errno> {
+        let directory = directory.as_fd();
+        let owned = own(self, |uid, gid| chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))?;
+        let mut left_out = LeftOut { owner: !owned, xattrs: Vec::new() };
+        for (attribute, value) in &self.xattrs {
+            if let Err(error) = xattr::write_at(directory, name, attribute, value) {
+                left_out.xattrs.push((attribute.clone(), error));
+            }
+        }
+        if !is_link {
+            let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
+            // The name is no link: it was just made as something else, in a directory that is ours.
+            rustix::fs::chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        }
+        utimensat(directory, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(left_out)
+    }
+
+    /// Sets what is asked for, and removes what was there already or inherited from a default ACL.
+    fn put_attributes(&self, fd: BorrowedFd<'_>, left_out: &mut LeftOut) {
+        for (name, _) in xattr::read(fd).unwrap_or_default() {
+            let ours = name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
+            if ours && !self.xattrs.iter().any(|(wanted, _)| *wanted == name) {
+                // Refused: then it stays, as it would under any other program.
+                xattr::remove(fd, &name).ok();
+            }
+        }
+        for (name, value) in &self.xattrs {
+            if let Err(error) = xattr::write(fd, name, value) {
+                left_out.xattrs.push((name.clone(), error));
+            }
+        }
+    }
+
+    fn times(&self) -> Timestamps {
+        Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: self.mtime.seconds, tv_nsec: self.mtime.nanos.into() },
+        }
+    }
+}
+
+/// Sets the owner; false when that is not ours to do.
+fn own(
+    metadata: &Metadata,
+    set: impl Fn(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    // All ones means "leave it" to the kernel, and no file system holds it as an owner.
+    let uid = (metadata.uid != u32::MAX).then(|| Uid::from_raw(metadata.uid));
+    let gid = (metadata.gid != u32::MAX).then(|| Gid::from_raw(metadata.gid));
+    match set(uid, gid) {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM | Errno::INVAL) => {
+            Ok(metadata.uid == geteuid().as_raw() && metadata.gid == getegid().as_raw())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,274 @@
+//! What is wanted, and where it goes: the sink's memory. No I/O.
+//!
+//! Nodes come in any order that begins with parents; each is turned into wishes for its children when it comes. A
+//! child is asked for once by each node that needs it, and everything known to need it is served at once.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+
+use narrows_format::{
+    Fingerprint,
+    limits::XATTRS_BYTES_MAX,
+    node::{Child, Content, Extent},
+    xattrs,
+};
+
+use super::{file::FileJob, metadata::SharedMetadata, prepare::Planned};
+
+/// Everything that is still to come, and what the end needs.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Where the bytes of segments go.
+    segments: HashMap<Fingerprint, Vec<Place>>,
+    /// Which parts of files the extents nodes describe.
+    parts: HashMap<Fingerprint, Vec<Part>>,
+    /// Files that are not whole yet.
+    unfinished: HashMap<Vec<u8>, Arc<FileJob>>,
+    /// Objects whose metadata is put on at the end, parents before children.
+    pub(super) later: Vec<Planned>,
+    /// Hard links: further path, first path.
+    pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Where a segment's bytes go.
+pub(super) enum Place {
+    /// Into a file.
+    File(Write),
+    /// Into a list of attributes.
+    Attributes(Rc<LateAttributes>, usize),
+}
+
+/// One write, or several of the same bytes one behind the other.
+#[derive(Clone)]
+pub(super) struct Write {
+    pub(super) file: Arc<FileJob>,
+    /// First byte in the file.
+    pub(super) at: u64,
+    /// First byte in the segment.
+    pub(super) offset: u32,
+    pub(super) length: u32,
+    pub(super) count: u64,
+}
+
+/// A part of a file without segments.
+#[derive(Clone)]
+pub(super) struct Blank {
+    pub(super) file: Arc<FileJob>,
+    pub(super) at: u64,
+    pub(super) length: u64,
+    /// `None` is a hole.
+    pub(super) byte: Option<u8>,
+}
+
+/// Bytes `at..at + length` of a file, described by an extents node.
+#[derive(Clone)]
+struct Part {
+    file: Arc<FileJob>,
+    at: u64,
+    length: u64,
+}
+
+/// Attributes that lie in segments.
+pub(super) struct LateAttributes {
+    pub(super) path: Vec<u8>,
+    metadata: SharedMetadata,
+    /// The file that waits for them.
+    pub(super) file: Option<Arc<FileJob>>,
+    parts: RefCell<Vec<Option<Vec<u8>>>>,
+}
+
+/// A part of the image contradicts another one.
+pub(super) struct Contradiction {
+    pub(super) path: Vec<u8>,
+    pub(super) what: &'static str,
+}
+
+impl Plan {
+    /// A file begins; false when one of that path is under way already.
+    pub(super) fn begin(&mut self, file: &Arc<FileJob>) -> bool {
+        self.unfinished.insert(file.path().to_vec(), Arc::clone(file)).is_none()
+    }
+
+    /// A file ended, one way or the other.
+    pub(super) fn end(&mut self, file: &FileJob) {
+        self.unfinished.remove(file.path());
+    }
+
+    /// The file under way at a path.
+    pub(super) fn unfinished(&self, path: &[u8]) -> Option<Arc<FileJob>> {
+        self.unfinished.get(path).cloned()
+    }
+
+    /// Files that never became whole.
+    pub(super) fn take_unfinished(&mut self) -> Vec<Arc<FileJob>> {
+        let mut files: Vec<_> = std::mem::take(&mut self.unfinished).into_values().collect();
+        files.sort_by(|a, b| a.path().cmp(b.path()));
+        files
+    }
+
+    /// Plans a file's content; gives what needs no segment.
+    pub(super) fn content(
+        &mut self,
+        file: &Arc<FileJob>,
+        content: &Content,
+        children: &[Child],
+    ) -> Result<Vec<Blank>, Contradiction> {
+        match content {
+            Content::Inline(extents) => {
+                let part = Part { file: Arc::clone(file), at: 0, length: file.size() };
+                self.extents(&part, extents, children)
+            }
+            Content::Tree(ordinal) => {
+                let child = child(children, *ordinal, file)?;
+                let part = Part { file: Arc::clone(file), at: 0, length: file.size() };
+                self.parts.entry(child.fingerprint).or_default().push(part);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// A leaf of extents came; gives what needs no segment.
+    pub(super) fn extents_node(
+        &mut self,
+        node: Fingerprint,
+        extents: &[Extent],
+        children: &[Child],
+    ) -> Result<Vec<Blank>, Contradiction> {
+        let mut blanks = Vec::new();
+        for part in self.parts.remove(&node).unwrap_or_default() {
+            blanks.extend(self.extents(&part, extents, children)?);
+        }
+        Ok(blanks)
+    }
+
+    /// An inner node of extents came.
+    pub(super) fn extents_tree(
+        &mut self,
+        node: Fingerprint,
+        lengths: &[u64],
+        children: &[Child],
+    ) -> Result<(), Contradiction> {
+        for part in self.parts.remove(&node).unwrap_or_default() {
+            agree(&part, lengths.iter().copied())?;
+            let mut at = part.at;
+            for (child, length) in children.iter().zip(lengths) {
+                let below = Part { file: Arc::clone(&part.file), at, length: *length };
+                self.parts.entry(child.fingerprint).or_default().push(below);
+                at += length;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attributes lie in segments.
+    pub(super) fn attributes(
+        &mut self,
+        path: &[u8],
+        metadata: &SharedMetadata,
+        file: Option<&Arc<FileJob>>,
+        stored: &[Child],
+    ) -> Result<(), Contradiction> {
+        let total: u64 = stored.iter().map(|child| u64::from(child.length)).sum();
+        if total > XATTRS_BYTES_MAX as u64 {
+            return Err(Contradiction { path: path.to_vec(), what: "its attributes are too long" });
+        }
+        let late = Rc::new(LateAttributes {
+            path: path.to_vec(),
+            metadata: metadata.clone(),
+            file: file.cloned(),
+            parts: RefCell::new(vec![None; stored.len()]),
+        });
+        for (at, child) in stored.iter().enumerate() {
+            let place = Place::Attributes(Rc::clone(&late), at);
+            self.segments.entry(child.fingerprint).or_default().push(place);
+        }
+        Ok(())
+    }
+
+    /// Whether anything needs this child.
+    pub(super) fn wants(&self, child: &Child) -> bool {
+        self.segments.contains_key(&child.fingerprint) || self.parts.contains_key(&child.fingerprint)
+    }
+
+    /// Everything that needs this segment; from now on it is not wanted any more.
+    pub(super) fn take_places(&mut self, segment: &Fingerprint) -> Vec<Place> {
+        self.segments.remove(segment).unwrap_or_default()
+    }
+
+    fn extents(
+        &mut self,
+        part: &Part,
+        extents: &[Extent],
+        children: &[Child],
+    ) -> Result<Vec<Blank>, Contradiction> {
+        let length = |extent: &Extent| match *extent {
+            Extent::Data { length, .. } => u64::from(length),
+            Extent::Hole(length) | Extent::Fill { length, .. } => length,
+            Extent::Repeat { child, count } => {
+                let whole = usize::try_from(child).ok().and_then(|at| children.get(at));
+                whole.map_or(u64::MAX, |child| u64::from(child.length).saturating_mul(count))
+            }
+        };
+        agree(part, extents.iter().map(length))?;
+        let mut blanks = Vec::new();
+        let mut at = part.at;
+        for extent in extents {
+            let file = Arc::clone(&part.file);
+            let bytes = length(extent);
+            match *extent {
+                Extent::Hole(length) => blanks.push(Blank { file, at, length, byte: None }),
+                Extent::Fill { byte, length } => blanks.push(Blank { file, at, length, byte: Some(byte) }),
+                Extent::Data { child: ordinal, offset, length } => {
+                    let child = child(children, ordinal, &part.file)?;
+                    if offset.checked_add(length).is_none_or(|end| end > child.length) {
+                        return Err(contradiction(&part.file, "an extent goes beyond its segment"));
+                    }
+                    self.want(child, Write { file, at, offset, length, count: 1 });
+                }
+                Extent::Repeat { child: ordinal, count } => {
+                    let child = child(children, ordinal, &part.file)?;
+                    self.want(child, Write { file, at, offset: 0, length: child.length, count });
+                }
+            }
+            at += bytes;
+        }
+        Ok(blanks)
+    }
+
+    fn want(&mut self, child: &Child, write: Write) {
+        self.segments.entry(child.fingerprint).or_default().push(Place::File(write));
+    }
+}
+
+impl LateAttributes {
+    /// A part came; true when it was the last.
+    pub(super) fn take(&self, part: usize, bytes: &[u8]) -> Result<bool, Contradiction> {
+        let mut parts = self.parts.borrow_mut();
+        parts[part] = Some(bytes.to_vec());
+        if parts.iter().any(Option::is_none) {
+            return Ok(false);
+        }
+        let all: Vec<u8> = parts.iter().flatten().flatten().copied().collect();
+        let what = "its attributes are malformed";
+        let list = xattrs::decode(&all).map_err(|_| Contradiction { path: self.path.clone(), what })?;
+        self.metadata.set_xattrs(list);
+        Ok(true)
+    }
+}
+
+/// The lengths below a node must sum to what the node above said.
+fn agree(part: &Part, mut lengths: impl Iterator<Item = u64>) -> Result<(), Contradiction> {
+    let total = lengths.try_fold(0_u64, u64::checked_add);
+    if total == Some(part.length) {
+        return Ok(());
+    }
+    Err(contradiction(&part.file, "its extents do not sum to its size"))
+}
+
+fn child<'a>(children: &'a [Child], ordinal: u32, file: &FileJob) -> Result<&'a Child, Contradiction> {
+    let child = usize::try_from(ordinal).ok().and_then(|at| children.get(at));
+    child.ok_or_else(|| contradiction(file, "an extent refers to nothing"))
+}
+
+fn contradiction(file: &FileJob, what: &'static str) -> Contradiction {
+    Contradiction { path: file.path().to_vec(), what }
+}

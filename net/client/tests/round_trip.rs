@@ -1,0 +1,474 @@
+//! Goal: what the walk finds and the sink writes is the same tree, whatever a file system can hold.
+//! Method: trees are built in memory as an image and restored from there, without any server; rsync, find and the
+//! kernel's own hole map judge.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
+
+use narrows_client::{
+    Excludes,
+    backup::{Assembler, Missing},
+    read::{BigFile, Item, Unit, read_batch},
+    sink::{Overwrite, RestoreProgress, Selection, Sink, SinkOptions, TroubleKind},
+    walk::{FoundKind, Missed, Roots, Step, Walk, WalkOptions, Why},
+};
+use narrows_format::{
+    Fingerprint, Timestamp,
+    node::{Child, Content, Entry, EntryKind, Extent, Xattrs},
+};
+use narrows_pool::{
+    ingest::{MEAN_DEFAULT, Splitter},
+    recipe::build::{BuiltNode, Root, TreeBuilder},
+};
+use narrows_ring::cores::{Setup, block_on};
+use narrows_tests::{
+    compare::differences,
+    trees::{self, Seeded},
+};
+
+/// An image held in memory.
+#[derive(Default)]
+struct Image {
+    nodes: HashMap<Fingerprint, BuiltNode>,
+    segments: HashMap<Fingerprint, Vec<u8>>,
+    root: Option<Root>,
+    missing: Missing,
+}
+
+/// Files from this size on are read piece by piece here.
+const BIG: u64 = 1 << 20;
+
+fn splitter() -> Splitter {
+    Splitter::new(MEAN_DEFAULT).unwrap()
+}
+
+fn back_up(roots: &[PathBuf], options: WalkOptions) -> Image {
+    back_up_disturbed(roots, options, |_| ())
+}
+
+/// Backs up; `disturb` is called with each batch of the walk before its files are read.
+fn back_up_disturbed(roots: &[PathBuf], options: WalkOptions, mut disturb: impl FnMut(&[Step])) -> Image {
+    let mut image = Image::default();
+    let mut assembler = Assembler::new();
+    let mut walk = Walk::new(Roots::resolve(roots).unwrap(), options).unwrap();
+    loop {
+        let steps = walk.next_batch(7);
+        if steps.is_empty() {
+            break;
+        }
+        disturb(&steps);
+        let mut small = Vec::new();
+        for step in steps {
+            match step {
+                Step::Found(found) if found.kind == FoundKind::File && found.status.size >= BIG => {
+                    let unit = read_batch(walk.beneath(), &mut splitter(), std::mem::take(&mut small));
+                    image.take(&mut assembler, &walk, unit);
+                    let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
+                    loop {
+                        let (unit, last) = big.next_piece();
+                        image.take(&mut assembler, &walk, unit);
+                        if last {
+                            break;
+                        }
+                    }
+                }
+                step => small.push(step),
+            }
+        }
+        let unit = read_batch(walk.beneath(), &mut splitter(), small);
+        image.take(&mut assembler, &walk, unit);
+    }
+    let mut nodes = Vec::new();
+    let (root, missing) = assembler.finish(&mut nodes);
+    image.keep_nodes(nodes);
+    image.root = Some(root);
+    image.missing = missing;
+    image
+}
+
+impl Image {
+    fn take(&mut self, assembler: &mut Assembler, walk: &Walk, mut unit: Unit) {
+        let mut items = std::mem::take(&mut unit.items);
+        loop {
+            for segment in &unit.segments {
+                self.segments.insert(segment.fingerprint, unit.segment_bytes(segment).to_vec());
+            }
+            let mut nodes = Vec::new();
+            let lost = assembler.take(&unit, items, &mut nodes);
+            self.keep_nodes(nodes);
+            let Some((mut found, rest)) = lost else { return };
+            found.kind = FoundKind::File;
+            let again = read_batch(walk.beneath(), &mut splitter(), vec![Step::Found(found)]);
+            self.take(assembler, walk, again);
+            items = rest;
+        }
+    }
+
+    fn keep_nodes(&mut self, nodes: Vec<BuiltNode>) {
+        self.nodes.extend(nodes.into_iter().map(|node| (node.fingerprint, node)));
+    }
+
+    /// An image of entries made up by hand.
+    fn of(entries: Vec<(Entry, Vec<Child>)>, segments: Vec<Vec<u8>>) -> Self {
+        let mut image = Self::default();
+        let mut builder = TreeBuilder::new();
+        let mut nodes = Vec::new();
+        for (entry, children) in entries {
+            builder.push(entry, &children, &mut |node| nodes.push(node)).unwrap();
+        }
+        image.root = Some(builder.finish(&mut |node| nodes.push(node)));
+        image.keep_nodes(nodes);
+        for bytes in segments {
+            image.segments.insert(narrows_simd::fingerprint::data(&bytes).0, bytes);
+        }
+        image
+    }
+
+    /// Feeds a sink as an exchange would: nodes from the root down, data late and backwards.
+    fn restore(&self, to: &Path, options: SinkOptions) -> Arc<RestoreProgress> {
+        let progress = Arc::new(RestoreProgress::default());
+        let shared = Arc::clone(&progress);
+        block_on(Setup::here(1 << 20), async |world| {
+            let sink = Rc::new(Sink::new(world, to, options, shared).unwrap());
+            let mut nodes = vec![self.root.unwrap().fingerprint];
+            let wanted = RefCell::new(Vec::new());
+            while let Some(name) = nodes.pop() {
+                let node = &self.nodes[&name];
+                let answers = sink.take_node(name, &node.bytes).await.unwrap();
+                for (child, wants) in node.children.iter().zip(answers) {
+                    match (wants, self.nodes.contains_key(&child.fingerprint)) {
+                        (true, true) => nodes.push(child.fingerprint),
+                        (true, false) => wanted.borrow_mut().push(child.fingerprint),
+                        (false, _) => {}
+                    }
+                }
+            }
+            for some in wanted.borrow().rchunks(5) {
+                let mut plain = Vec::new();
+                let mut segments = Vec::new();
+                for name in some {
+                    let start = plain.len();
+                    plain.extend_from_slice(&self.segments[name]);
+                    segments.push((*name, start..plain.len()));
+                }
+                sink.take_data(plain, &segments).await.unwrap();
+            }
+            sink.finish().await.unwrap();
+        })
+        .unwrap();
+        progress
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/var/tmp").unwrap()
+}
+
+fn made(dir: &tempfile::TempDir, name: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn an_odd_tree_comes_back_as_it_was() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    trees::odd(&before).unwrap();
+    trees::plain(&before, 200, 20_000, 3).unwrap();
+    let big = before.join("big");
+    fs::write(&big, Seeded::new(9).text(9_000_000)).unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    assert_eq!(image.missing.count, 0, "{:?}", image.missing.listed);
+    let progress = image.restore(&after, SinkOptions::default());
+    assert_eq!(progress.listed(), vec![]);
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+    assert_eq!(progress.files(), image.root.unwrap().entries);
+    assert_eq!(progress.bytes(), image.root.unwrap().bytes);
+
+    // Once more over the same: everything is there already, nothing is touched.
+    let again = image.restore(&after, SinkOptions::default());
+    assert_eq!(again.troubles(), 0, "{:?}", again.listed());
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn attributes_too_long_for_a_leaf_come_back() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    let value = Seeded::new(5).bytes(1500);
+    for name in ["file", "empty", "sub"] {
+        let path = before.join(name);
+        if name == "sub" {
+            fs::create_dir(&path).unwrap();
+        } else {
+            fs::write(&path, if name == "file" { "content" } else { "" }).unwrap();
+        }
+        rustix::fs::setxattr(&path, "user.long", &value, rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    let progress = image.restore(&after, SinkOptions::default());
+    assert_eq!(progress.listed(), vec![]);
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn empty_trees_and_single_files_come_back() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    back_up(std::slice::from_ref(&before), WalkOptions::default()).restore(&after, SinkOptions::default());
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+
+    fs::write(before.join("one"), b"x").unwrap();
+    let (single, alone) = (before.join("one"), made(&dir, "alone"));
+    back_up(&[single], WalkOptions::default()).restore(&alone, SinkOptions::default());
+    assert_eq!(fs::read(alone.join("one")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(&alone).unwrap().count(), 1);
+}
+
+#[test]
+fn several_roots_keep_their_paths() {
+    let dir = folder();
+    let (one, two, after) = (made(&dir, "one"), made(&dir, "two"), made(&dir, "after"));
+    made(&dir, "beside");
+    trees::plain(&one, 20, 5000, 1).unwrap();
+    trees::plain(&two, 20, 5000, 2).unwrap();
+    let nested = one.join("d0");
+    let image = back_up(&[two.clone(), one.clone(), nested], WalkOptions::default());
+    assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+    let inside = |path: &Path| after.join(path.strip_prefix("/").unwrap());
+    for root in [&one, &two] {
+        assert_eq!(differences(root, &inside(root)).unwrap(), Vec::<String>::new());
+    }
+    assert!(!inside(dir.path()).join("beside").exists());
+}
+
+#[test]
+fn a_part_is_restored_without_the_rest() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    trees::plain(&before, 300, 3000, 4).unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    let selection = Selection::new([b"/d3/e4/".to_vec(), b"d1/e1/f1".to_vec()]);
+    let progress = image.restore(&after, SinkOptions { selection, ..SinkOptions::default() });
+    assert_eq!(progress.listed(), vec![]);
+    assert_eq!(differences(&before.join("d3/e4"), &after.join("d3/e4")).unwrap(), Vec::<String>::new());
+    assert_eq!(fs::read_dir(after.join("d1/e1")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&after).unwrap().count(), 2);
+}
+
+#[test]
+fn what_lies_there_is_replaced_only_when_asked() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    fs::write(before.join("file"), b"from the image").unwrap();
+    symlink("image", before.join("link")).unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    fs::write(after.join("file"), b"mine").unwrap();
+    fs::write(after.join("link"), b"mine").unwrap();
+
+    let progress = image.restore(&after, SinkOptions::default());
+    assert_eq!(progress.troubles(), 2);
+    assert!(progress.listed().iter().all(|trouble| trouble.what == TroubleKind::Kept));
+    assert_eq!(fs::read(after.join("file")).unwrap(), b"mine");
+
+    let changed = SinkOptions { overwrite: Overwrite::Changed, ..SinkOptions::default() };
+    assert_eq!(image.restore(&after, changed).listed(), vec![]);
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+    assert_eq!(fs::read_dir(&after).unwrap().count(), 2, "no working file is left");
+}
+
+fn entry(path: &str, kind: EntryKind) -> Entry {
+    let mtime = Timestamp { seconds: 1_600_000_000, nanos: 7 };
+    let path = path.as_bytes().to_vec();
+    Entry { path, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Xattrs::Inline(Vec::new()), kind }
+}
+
+fn file_of(path: &str, bytes: &[u8]) -> (Entry, Vec<Child>) {
+    let (fingerprint, _) = narrows_simd::fingerprint::data(bytes);
+    let length = u32::try_from(bytes.len()).unwrap();
+    let child = Child { fingerprint, kind: narrows_format::node::ChildKind::Segment, length };
+    let content = Content::Inline(vec![Extent::Data { child: 0, offset: 0, length }]);
+    (entry(path, EntryKind::File { size: u64::from(length), content }), vec![child])
+}
+
+/// Goal: an image that was made to break out does not, and the rest of it is restored.
+#[test]
+fn hostile_images_stay_inside() {
+    let dir = folder();
+    let (outside, after) = (made(&dir, "outside"), made(&dir, "after"));
+    fs::write(outside.join("victim"), b"precious").unwrap();
+    let link = |path: &str, target: &Path| {
+        let target = target.to_str().unwrap().as_bytes().to_vec();
+        (entry(path, EntryKind::Symlink(target)), Vec::new())
+    };
+    let bytes = b"evil".to_vec();
+    let image = Image::of(
+        vec![
+            (entry("", EntryKind::Directory), Vec::new()),
+            link("escape", &outside),
+            (entry("escape/directory", EntryKind::Directory), Vec::new()),
+            file_of("escape/victim", &bytes),
+            link("file", &outside.join("victim")),
+            (entry("hard", EntryKind::HardLink(b"escape/victim".to_vec())), Vec::new()),
+            (entry("harder", EntryKind::HardLink(b"file".to_vec())), Vec::new()),
+            file_of("plain", &bytes),
+        ],
+        vec![bytes.clone()],
+    );
+    let progress = image.restore(&after, SinkOptions::default());
+    assert_eq!(fs::read(outside.join("victim")).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    assert_eq!(fs::read(after.join("plain")).unwrap(), bytes);
+    let refused: Vec<_> = progress.listed().into_iter().map(|trouble| trouble.path).collect();
+    for path in ["escape/victim", "escape/directory", "hard"] {
+        assert!(refused.contains(&path.as_bytes().to_vec()), "{path} was not refused: {refused:?}");
+    }
+    // Linking to a link links the link itself.
+    assert!(after.join("harder").is_symlink());
+}
+
+/// Goal: an image over a directory in which a link to the outside lies already does not follow it.
+#[test]
+fn links_that_lie_there_are_not_followed() {
+    let dir = folder();
+    let (outside, after) = (made(&dir, "outside"), made(&dir, "after"));
+    symlink(&outside, after.join("sub")).unwrap();
+    let bytes = b"content".to_vec();
+    let directory = (entry("sub", EntryKind::Directory), Vec::new());
+    let image = Image::of(vec![directory, file_of("sub/file", &bytes)], vec![bytes]);
+    let progress = image.restore(&after, SinkOptions::default());
+    assert_eq!(progress.troubles(), 2, "{:?}", progress.listed());
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[test]
+fn excluded_names_are_left_out_and_nothing_else() {
+    let dir = folder();
+    let before = made(&dir, "before");
+    for path in ["a/cache/x", "a/keep", "cache/y", "b/c/d.tmp", "b/c/d"] {
+        let path = before.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"1").unwrap();
+    }
+    let excludes = Excludes::new(["*.tmp", "/a/cache"].map(|pattern| pattern.as_bytes().to_vec()));
+    let options = WalkOptions { excludes, ..WalkOptions::default() };
+    let mut walk = Walk::new(Roots::resolve(&[before]).unwrap(), options).unwrap();
+    let paths: Vec<String> = walk
+        .next_batch(1000)
+        .into_iter()
+        .map(|step| match step {
+            Step::Found(found) => String::from_utf8(found.path).unwrap(),
+            Step::Missed(missed) => panic!("{missed:?}"),
+        })
+        .collect();
+    assert_eq!(paths, ["", "a", "a/keep", "b", "b/c", "b/c/d", "cache", "cache/y"]);
+}
+
+/// Goal: domain.md 5.1: what vanishes or changes while it is read is listed, the rest is there.
+#[test]
+fn vanishing_and_changing_files_make_a_partial_image() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    for name in ["a", "b gone", "c", "d pipe", "e link target gone", "f"] {
+        fs::write(before.join(name), name).unwrap();
+    }
+    fs::hard_link(before.join("e link target gone"), before.join("g still there")).unwrap();
+    fs::hard_link(before.join("e link target gone"), before.join("h too")).unwrap();
+    let image = back_up_disturbed(std::slice::from_ref(&before), WalkOptions::default(), |steps| {
+        let found = |name: &str| {
+            steps.iter().any(|step| matches!(step, Step::Found(found) if found.path == name.as_bytes()))
+        };
+        if found("b gone") {
+            fs::remove_file(before.join("b gone")).unwrap();
+        }
+        if found("d pipe") {
+            let path = before.join("d pipe");
+            fs::remove_file(&path).unwrap();
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }
+        if found("e link target gone") {
+            fs::remove_file(before.join("e link target gone")).unwrap();
+        }
+    });
+    let missed: BTreeMap<Vec<u8>, Why> =
+        image.missing.listed.iter().map(|Missed { path, why }| (path.clone(), *why)).collect();
+    let expected = ["b gone", "d pipe", "e link target gone"];
+    assert_eq!(missed, expected.map(|name| (name.as_bytes().to_vec(), Why::Vanished)).into());
+    assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+    for name in ["a", "c", "f"] {
+        assert_eq!(fs::read(after.join(name)).unwrap(), name.as_bytes());
+    }
+    for name in ["g still there", "h too"] {
+        assert_eq!(fs::read(after.join(name)).unwrap(), b"e link target gone");
+    }
+}
+
+/// Goal: a file that grows between two pieces is read again, and marked when it never holds still.
+#[test]
+fn a_big_file_that_keeps_changing_is_marked() {
+    let dir = folder();
+    let path = made(&dir, "before").join("big");
+    fs::write(&path, Seeded::new(1).bytes(5 << 20)).unwrap();
+    let mut walk = Walk::new(Roots::resolve(&[path.clone()]).unwrap(), WalkOptions::default()).unwrap();
+    let steps = walk.next_batch(10);
+    let [Step::Found(found)] = steps.as_slice() else { panic!("{steps:?}") };
+    for changes in [1, 100] {
+        let mut big = BigFile::new(walk.beneath().clone(), found.clone(), splitter());
+        let (mut restarts, mut pieces) = (0, 0);
+        let end = loop {
+            let (unit, last) = big.next_piece();
+            restarts += unit.items.iter().filter(|item| matches!(item, Item::PartRestart)).count();
+            pieces += 1;
+            if pieces <= changes {
+                let file = fs::File::options().append(true).open(&path).unwrap();
+                std::io::Write::write_all(&mut &file, b"more").unwrap();
+            }
+            if last {
+                break unit.items.into_iter().next_back().unwrap();
+            }
+        };
+        let Item::PartEnd(read) = end else { panic!("{end:?}") };
+        assert_eq!(read.changed, changes > 1);
+        assert_eq!(restarts, if changes > 1 { 2 } else { 1 });
+    }
+}
+
+/// Goal: without the right to read, files and directories are listed, and the rest is there. As root nothing is
+/// unreadable, so the walk runs as somebody else, in a thread of its own.
+#[test]
+fn unreadable_files_are_listed() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = folder();
+    let before = made(&dir, "before");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(before.join("open"), b"1").unwrap();
+    fs::write(before.join("shut"), b"2").unwrap();
+    fs::create_dir(before.join("shut dir")).unwrap();
+    fs::write(before.join("shut dir/inside"), b"3").unwrap();
+    fs::set_permissions(before.join("shut"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(before.join("shut dir"), fs::Permissions::from_mode(0)).unwrap();
+    let run = move || {
+        if rustix::process::geteuid().is_root() {
+            let id = 65_534;
+            let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        }
+        back_up(&[before], WalkOptions::default())
+    };
+    let image = std::thread::Builder::new().spawn(run).unwrap().join().unwrap();
+    let mut missed: Vec<_> = image.missing.listed.iter().map(|missed| missed.path.clone()).collect();
+    missed.sort();
+    assert_eq!(missed, [b"shut".to_vec(), b"shut dir".to_vec()]);
+    assert_eq!(image.root.unwrap().entries, 3, "the root, the open file and the shut directory itself");
+    fs::set_permissions(dir.path().join("before/shut dir"), fs::Permissions::from_mode(0o700)).unwrap();
+}
