@@ -25,6 +25,9 @@ pub const SYNC_BYTES: u64 = 32 << 20;
 /// Time after which the target syncs what it has; with the sync itself this keeps acknowledgements within a second.
 pub const SYNC_EVERY: Duration = Duration::from_millis(500);
 
+/// How long a goodbye is waited for once everything is done.
+pub const GOODBYE_MAX: Duration = Duration::from_secs(10);
+
 /// Plain bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
 
@@ -40,4 +43,28 @@ pub const SEGMENTS_PER_FRAME_MAX: usize = 8192;
 /// Depth of a recipe tree, extents included.
 pub const DEPTH_MAX: usize = 24;
 
+/// Look-ups that a target has under way in its store.
+pub const LOOK_UPS_MAX: usize = 32;
+
+/// Puts that a target has under way in its store.
+pub const PUTS_MAX: usize = 32;
+
+/// Plain bytes of frames that wait to be put; a target reads on below it.
+pub const PLAIN_BYTES_MAX: usize = 32 << 20;
+
 const _: () = assert!(DESCEND_CHILDREN_MAX + 8 * NODE_CHILDREN_MAX <= OPEN_CHILDREN_MAX);
+
+/// Nodes that a pool source reads at once.
+pub const NODE_READS_MAX: usize = 32;
+
+/// Lists of lacking segments that a pool source fetches at once.
+pub const FETCHES_MAX: usize = 3;
+
+/// Segments in one such list: enough to be read in the order of containers.
+pub const FETCH_SEGMENTS_MAX: usize = 4096;
+
+/// Bytes of nodes that go into one frame together, when so many are ready.
+pub const NODES_FRAME_BYTES: usize = 96 << 10;
+
+/// Level of compression of frames that a source has to make anew.
+pub const REPACK_LEVEL: i32 = 1;

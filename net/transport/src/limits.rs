@@ -26,6 +26,9 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// A handshake that takes longer is given up.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 
+/// How long the last words may take.
+pub const CLOSE_MAX: Duration = Duration::from_secs(10);
+
 /// How long a refused peer is listened to, so that the refusal is not lost with the connection.
 pub const LINGER: Duration = Duration::from_millis(500);
 

@@ -18,11 +18,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::future::select;
 use narrows_ring::world::{Stream, Task, World};
 
 pub use security::Security;
@@ -31,7 +33,7 @@ use security::{Channel, Peer};
 use crate::{
     TrustStore,
     flow::Gate,
-    limits::{HEADER_BYTES, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX},
+    limits::{CLOSE_MAX, HEADER_BYTES, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX},
     trust::Principal,
 };
 use inbound::Inbound;
@@ -243,19 +245,19 @@ impl Link {
         self.shared.counters.set(Counters::default());
     }
 
-    /// Sends what is queued, says goodbye and ends the connection. Errors no longer matter.
+    /// Sends what is queued, says goodbye and ends the connection; takes [`CLOSE_MAX`] at most, whatever the peer
+    /// does. Errors no longer matter.
     pub async fn close(&self) {
         self.shared.outbound.borrow_mut().closing = true;
         self.shared.gate.open();
-        self.shared
-            .gate
-            .until(|| {
-                (self.shared.outbound.borrow().done || self.shared.failed.borrow().is_some()).then_some(())
-            })
-            .await;
-        // The peer may still be sending: listening a little longer keeps our last words from being lost to
-        // a reset.
-        security::linger(&self.shared.world, &self.shared.stream).await;
+        let last_words = pin!(async {
+            let gone = || self.shared.outbound.borrow().done || self.shared.failed.borrow().is_some();
+            self.shared.gate.until(|| gone().then_some(())).await;
+            // The peer may still be sending: listening a little longer keeps our last words from being lost to
+            // a reset.
+            security::linger(&self.shared.world, &self.shared.stream).await;
+        });
+        select(last_words, self.shared.world.clock.sleep(CLOSE_MAX)).await;
         self.shared.stream.shut_down().await;
     }
 }
