@@ -1,1 +1,21 @@
-//! Criterion benches, one file per stage.
+//! Criterion benches, one file per stage, and the data that they share.
+#![forbid(unsafe_code)]
+
+/// Bytes without structure, the same each time.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x6e61_7272_6f77_7321_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Bytes like prose: few different ones, none repeated for long.
+pub fn text(length: usize) -> Vec<u8> {
+    noise(length).iter().map(|byte| b"etaoin shrdlu,.\n"[usize::from(byte & 15)]).collect()
+}

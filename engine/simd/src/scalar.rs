@@ -15,25 +15,44 @@ const HIGH: u32 = 0x85eb_ca77;
 /// Keeps windows of one repeated byte, zero above all, far from the threshold (a test holds that).
 const OFFSET: u32 = 0xb5c0_fbcf;
 
-/// Windows tested between two looks at the outcome.
-const ROUND: usize = 32;
+/// Windows tested between two looks at the outcome; what lies between two looks must not branch.
+const ROUND: usize = 256;
 
-/// Hash of one window.
-pub(crate) const fn hash(window: [u8; WINDOW]) -> u32 {
-    let [a, b, c, d, e, f, g, h] = window;
-    let low = u32::from_le_bytes([a, b, c, d]);
-    let high = u32::from_le_bytes([e, f, g, h]);
+/// Bytes that the windows of a round cover.
+const ROUND_BYTES: usize = ROUND + WINDOW - 1;
+
+/// Hash of one window, given as its earlier and its later four bytes.
+const fn hash(low: u32, high: u32) -> u32 {
     low.wrapping_mul(LOW).wrapping_add(high.wrapping_mul(HIGH)).wrapping_add(OFFSET)
 }
 
+const fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 fn hashes(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    bytes.array_windows().map(|window| hash(*window))
+    bytes.array_windows::<WINDOW>().map(|window| hash(word(window, 0), word(window, 4)))
+}
+
+/// Folds the hashes of a round's windows, in no order that matters.
+///
+/// Every fourth window in turn, so that neighbours in a pass read neighbouring words: then even the
+/// baseline instruction set tests several at once (2.6 GB/s of windows; in plain order 2.0).
+fn fold<T>(round: &[u8; ROUND_BYTES], start: T, fold: impl Fn(T, u32) -> T) -> T {
+    let mut folded = start;
+    for phase in 0..4 {
+        for quarter in 0..ROUND / 4 {
+            let at = phase + 4 * quarter;
+            folded = fold(folded, hash(word(round, at), word(round, at + 4)));
+        }
+    }
+    folded
 }
 
 pub(crate) fn first_below(bytes: &[u8], threshold: u32) -> Option<usize> {
     let mut at = 0;
-    while let Some(round) = bytes.get(at..at + ROUND + WINDOW - 1) {
-        if hashes(round).fold(u32::MAX, u32::min) < threshold {
+    while let Some(round) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        if fold(round, false, |any, hash| any | (hash < threshold)) {
             break;
         }
         at += ROUND;
@@ -43,7 +62,17 @@ pub(crate) fn first_below(bytes: &[u8], threshold: u32) -> Option<usize> {
 }
 
 pub(crate) fn smallest(bytes: &[u8]) -> Option<usize> {
-    hashes(bytes).enumerate().min_by_key(|&(at, hash)| (hash, at)).map(|(at, _)| at)
+    let (mut at, mut best) = (0, None);
+    while let Some(round) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let hash = fold(round, u32::MAX, u32::min);
+        if best.is_none_or(|(least, _)| hash < least) {
+            best = Some((hash, at));
+        }
+        at += ROUND;
+    }
+    let tail = hashes(bytes.get(at..)?).zip(at..).min();
+    let (least, from) = best.into_iter().chain(tail).min()?;
+    hashes(&bytes[from..]).position(|hash| hash == least).map(|found| from + found)
 }
 
 #[cfg(test)]
@@ -54,18 +83,35 @@ mod tests {
     #[test]
     fn windows_of_one_byte_are_never_boundaries() {
         for byte in 0..=u8::MAX {
-            assert!(hash([byte; WINDOW]) > 1 << 22, "byte {byte:#04x} hashes low");
+            assert!(
+                hash(u32::from_le_bytes([byte; 4]), u32::from_le_bytes([byte; 4])) > 1 << 22,
+                "byte {byte:#04x} hashes low"
+            );
         }
     }
 
     /// Goal: the rounds change nothing against testing each window in turn.
     #[test]
     fn rounds_find_the_first() {
-        let bytes: Vec<u8> = (0..5_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let bytes: Vec<u8> = (0..5_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
         for threshold in [1 << 18, 1 << 22, 1 << 26, 1 << 30, u32::MAX] {
-            for length in [0, 7, 8, 38, 39, 40, 71, 500, 5000] {
+            for length in [0, 7, 8, 262, 263, 264, 600, 5000] {
                 let plain = hashes(&bytes[..length]).position(|hash| hash < threshold);
                 assert_eq!(first_below(&bytes[..length], threshold), plain);
+            }
+        }
+    }
+
+    /// Goal: the same for the smallest, and of equals the first.
+    #[test]
+    fn rounds_find_the_smallest() {
+        let bytes: Vec<u8> = (0..5_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
+        let twice = [&bytes[..700], &bytes[..700]].concat();
+        for bytes in [&bytes[..], &twice, &[9; 1000]] {
+            for length in [0, 7, 8, 262, 263, 264, 519, 520, 600, bytes.len()] {
+                let bytes = &bytes[..length];
+                let plain = hashes(bytes).enumerate().min_by_key(|&(at, hash)| (hash, at)).map(|(at, _)| at);
+                assert_eq!(smallest(bytes), plain);
             }
         }
     }

@@ -123,14 +123,12 @@ impl ExtentBuilder {
         if let Some(last) = self.last.take() {
             self.settle(last, sink);
         }
-        if self.levels.is_none() {
+        self.close_leaf(sink);
+        let Some(levels) = self.levels.take() else {
             let (extents, children) = refer(&self.inline);
             return FileContent { size: self.size, content: Content::Inline(extents), children };
-        }
-        self.close_leaf(sink);
-        let levels = self.levels.take().expect("it was there two lines above");
-        let (root, bytes) = levels.finish(sink);
-        assert_eq!(bytes, self.size, "the tree holds all of the file");
+        };
+        let (root, _) = levels.finish(sink);
         FileContent { size: self.size, content: Content::Tree(0), children: vec![root] }
     }
 
@@ -150,18 +148,18 @@ impl ExtentBuilder {
     /// A run that cannot grow any more.
     fn settle(&mut self, run: Run, sink: &mut Sink<'_>) {
         if self.levels.is_some() {
-            return self.to_leaf(run, sink);
+            return self.add_to_leaf(run, sink);
         }
         self.inline.push(run);
         if self.inline.len() > EXTENTS_INLINE_MAX {
             self.levels = Some(Levels::new());
             for run in std::mem::take(&mut self.inline) {
-                self.to_leaf(run, sink);
+                self.add_to_leaf(run, sink);
             }
         }
     }
 
-    fn to_leaf(&mut self, run: Run, sink: &mut Sink<'_>) {
+    fn add_to_leaf(&mut self, run: Run, sink: &mut Sink<'_>) {
         let ends = self.filling.add(EXTENT_BYTES + CHILD_BYTES, run.mark());
         self.leaf.push(run);
         if ends {

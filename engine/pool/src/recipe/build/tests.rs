@@ -147,7 +147,7 @@ fn bad_entries_are_refused() {
     assert!(matches!(builder.push(missing, &[], sink), Err(BuildError::Entry(_))));
     let huge = EntryKind::File {
         size: 10_000,
-        content: Content::Inline(vec![Extent::Hole(1), Extent::Fill { byte: 1, length: 1 }].repeat(5000)),
+        content: Content::Inline([Extent::Hole(1), Extent::Fill { byte: 1, length: 1 }].repeat(5000)),
     };
     assert_eq!(builder.push(entry(b"c", huge), &[], sink), Err(BuildError::TooLong));
     let sparse = EntryKind::File {
@@ -296,7 +296,7 @@ fn extents_of_a_big_file_stay_local() {
 #[test]
 fn periodic_files_converge() {
     let mut nodes = Nodes::default();
-    let one = content(&[Piece::Segment(3); 100_000], &mut |node| nodes.take(node));
+    let one = content(&vec![Piece::Segment(3); 100_000], &mut |node| nodes.take(node));
     assert_eq!(one.content, Content::Inline(vec![Extent::Repeat { child: 0, count: 100_000 }]));
     for period in [2, 3, 40, 1000] {
         let pieces: Vec<_> = (0..200_000).map(|at| Piece::Segment(at % period)).collect();

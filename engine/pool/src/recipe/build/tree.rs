@@ -16,7 +16,7 @@ use narrows_format::{
 };
 
 use super::{
-    BuiltNode, Sink, encoded_length,
+    BuiltNode, Sink,
     grouping::{BYTES_MAX, Filling, path_mark},
     levels::{Levels, Summary},
 };
@@ -106,7 +106,7 @@ impl TreeBuilder {
             self.close_leaf(sink);
         }
         self.last = Some(entry.path.clone());
-        if self.leaf.add(entry, own) {
+        if self.leaf.add(entry, &own) {
             self.close_leaf(sink);
         }
         Ok(())
@@ -135,7 +135,6 @@ impl TreeBuilder {
         };
         let node = BuiltNode::new(Node { children, body: Body::Entries(entries) }, 0);
         let child = node.child();
-        debug_assert_eq!(child.length, encoded_length(&node.bytes));
         sink(node);
         self.leaves += 1;
         self.levels.push(child, span, sink);
@@ -144,8 +143,8 @@ impl TreeBuilder {
 
 impl Leaf {
     /// Takes an entry; says whether the leaf ends after it.
-    fn add(&mut self, mut entry: Entry, own: Vec<Child>) -> bool {
-        let bytes = weight(&entry, &own, self.last());
+    fn add(&mut self, mut entry: Entry, own: &[Child]) -> bool {
+        let bytes = weight(&entry, own, self.last());
         let ordinals: Vec<u32> = own.iter().map(|child| self.adopt(*child)).collect();
         for ordinal in ordinals_of(&mut entry) {
             *ordinal = ordinals[*ordinal as usize];
