@@ -1,0 +1,27 @@
+//! What can go wrong in the catalog, by what the caller does about it.
+
+/// The catalog did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be opened, or its schema is newer than this program.
+    #[error("the catalog cannot be opened")]
+    Open(#[source] sqlx::migrate::MigrateError),
+    /// A row is not what this program wrote: restore the catalog from a backup or rebuild it.
+    #[error("the catalog is damaged: column `{column}` of table `{table}`")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// Which column.
+        column: &'static str,
+    },
+    /// A statement failed: disk, lock, or a rule such as a unique name.
+    #[error("a statement of the catalog failed")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Error {
+    /// The change would give two rows the same name or place; nothing was stored.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}

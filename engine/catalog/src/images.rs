@@ -1,0 +1,224 @@
+//! The tables `images`, `copies` and `replicas`.
+
+use narrows_domain::image::{Content, ImageCopy};
+use narrows_domain::{Image, ReplicaRecord};
+use narrows_format::record::{CopyState, ScheduleKind, SignedRecord};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos, number};
+use crate::upsert::upsert;
+
+pub(crate) async fn put_image(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
+    let roots = serde_json::to_string(&image.roots).unwrap_or_default();
+    sqlx::query(upsert!(
+        "images",
+        ["id"],
+        [
+            "origin",
+            "client",
+            "client_name",
+            "policy",
+            "schedule",
+            "started",
+            "started_second",
+            "classification",
+            "lineage",
+            "roots",
+            "slp",
+            "slp_version",
+            "state",
+            "sender",
+            "restorable",
+            "signed"
+        ]
+    ))
+    .bind(&image.id.0[..])
+    .bind(&image.origin.0[..])
+    .bind(&image.client.0[..])
+    .bind(&image.client_name)
+    .bind(&image.policy)
+    .bind(schedule_word(image.schedule))
+    .bind(nanos(image.started))
+    .bind(image.started.seconds)
+    .bind(&image.classification)
+    .bind(&image.lineage[..])
+    .bind(roots)
+    .bind(&image.slp)
+    .bind(image.slp_version)
+    .bind(image.state.as_str())
+    .bind(image.sender.as_ref().map(|sender| &sender.0[..]))
+    .bind(image.restorable)
+    .bind(image.content.as_ref().map(|content| &content.signed[..]))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn image(row: &SqliteRow) -> Result<Image, Error> {
+    let columns = Columns { table: "images", row };
+    let schedule = schedule(&columns.text("schedule")?).ok_or_else(|| columns.corrupt("schedule"))?;
+    let mut image = Image {
+        id: ImageId(columns.bytes("id")?),
+        origin: DomainId(columns.bytes("origin")?),
+        client: ClientId(columns.bytes("client")?),
+        client_name: columns.text("client_name")?,
+        policy: columns.text("policy")?,
+        schedule,
+        started: columns.time("started")?,
+        classification: columns.text("classification")?,
+        lineage: columns.bytes("lineage")?,
+        roots: columns.json("roots")?,
+        slp: columns.text("slp")?,
+        slp_version: columns.count("slp_version")?,
+        state: columns.word("state")?,
+        sender: columns.bytes_or_null("sender")?.map(DomainId),
+        restorable: columns.flag("restorable")?,
+        content: None,
+    };
+    if let Some(signed) = columns.blob_or_null("signed")? {
+        image.content = Some(content(signed).ok_or_else(|| columns.corrupt("signed"))?);
+    }
+    Ok(image)
+}
+
+fn content(signed: Vec<u8>) -> Option<Content> {
+    let record = SignedRecord::decode(&signed).ok()?.record;
+    Some(Content {
+        written: record.written,
+        root: record.root,
+        root_length: record.root_length,
+        logical_bytes: record.logical_bytes,
+        files: record.files,
+        flags: record.flags,
+        image_format: record.image_format,
+        origin_slp: record.slp,
+        origin_slp_version: record.slp_version,
+        signed,
+    })
+}
+
+const fn schedule_word(schedule: ScheduleKind) -> &'static str {
+    match schedule {
+        ScheduleKind::Manual => "manual",
+        ScheduleKind::Full => "full",
+        ScheduleKind::Incremental => "incremental",
+        ScheduleKind::Synthetic => "synthetic",
+    }
+}
+
+fn schedule(word: &str) -> Option<ScheduleKind> {
+    Some(match word {
+        "manual" => ScheduleKind::Manual,
+        "full" => ScheduleKind::Full,
+        "incremental" => ScheduleKind::Incremental,
+        "synthetic" => ScheduleKind::Synthetic,
+        _ => return None,
+    })
+}
+
+pub(crate) async fn put_copy(db: &mut SqliteConnection, copy: &ImageCopy) -> Result<(), Error> {
+    sqlx::query(upsert!(
+        "copies",
+        ["image", "number"],
+        [
+            "pool",
+            "incarnation",
+            "operation",
+            "log_expires",
+            "log_locked",
+            "log_held",
+            "expires",
+            "locked",
+            "held",
+            "next_amend",
+            "sequence",
+            "stored_bytes",
+            "made"
+        ]
+    ))
+    .bind(&copy.image.0[..])
+    .bind(copy.number)
+    .bind(&copy.pool.0[..])
+    .bind(number(copy.incarnation))
+    .bind(&copy.operation)
+    .bind(copy.in_log.expires.map(nanos))
+    .bind(copy.in_log.locked_until.map(nanos))
+    .bind(copy.in_log.held)
+    .bind(copy.wanted.expires.map(nanos))
+    .bind(copy.wanted.locked_until.map(nanos))
+    .bind(copy.wanted.held)
+    .bind(copy.next_amend.map(nanos))
+    .bind(number(copy.sequence.0))
+    .bind(number(copy.stored_bytes))
+    .bind(nanos(copy.made))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn copy(row: &SqliteRow) -> Result<ImageCopy, Error> {
+    let columns = Columns { table: "copies", row };
+    Ok(ImageCopy {
+        image: ImageId(columns.bytes("image")?),
+        number: columns.count("number")?,
+        pool: PoolId(columns.bytes("pool")?),
+        incarnation: columns.count("incarnation")?,
+        operation: columns.text("operation")?,
+        in_log: state_in_log(&columns)?,
+        wanted: CopyState {
+            expires: columns.time_or_null("expires")?,
+            locked_until: columns.time_or_null("locked")?,
+            held: columns.flag("held")?,
+        },
+        next_amend: columns.time_or_null("next_amend")?,
+        sequence: Sequence(columns.count("sequence")?),
+        stored_bytes: columns.count("stored_bytes")?,
+        made: columns.time("made")?,
+    })
+}
+
+/// The columns `log_expires`, `log_locked`, `log_held`.
+pub(crate) fn state_in_log(columns: &Columns<'_>) -> Result<CopyState, Error> {
+    Ok(CopyState {
+        expires: columns.time_or_null("log_expires")?,
+        locked_until: columns.time_or_null("log_locked")?,
+        held: columns.flag("log_held")?,
+    })
+}
+
+pub(crate) async fn put_replica(db: &mut SqliteConnection, replica: &ReplicaRecord) -> Result<(), Error> {
+    sqlx::query(upsert!(
+        "replicas",
+        ["image", "partner", "pool", "incarnation"],
+        ["state", "expires", "checked", "sequence", "revision"]
+    ))
+    .bind(&replica.image.0[..])
+    .bind(&replica.partner.0[..])
+    .bind(&replica.pool.0[..])
+    .bind(number(replica.incarnation))
+    .bind(replica.state.as_str())
+    .bind(replica.expires.map(nanos))
+    .bind(nanos(replica.checked))
+    .bind(number(replica.sequence.0))
+    .bind(replica.revision)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn replica(row: &SqliteRow) -> Result<ReplicaRecord, Error> {
+    let columns = Columns { table: "replicas", row };
+    Ok(ReplicaRecord {
+        image: ImageId(columns.bytes("image")?),
+        partner: DomainId(columns.bytes("partner")?),
+        pool: PoolId(columns.bytes("pool")?),
+        incarnation: columns.count("incarnation")?,
+        state: columns.word("state")?,
+        expires: columns.time_or_null("expires")?,
+        checked: columns.time("checked")?,
+        sequence: Sequence(columns.count("sequence")?),
+        revision: columns.count("revision")?,
+    })
+}

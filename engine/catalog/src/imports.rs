@@ -1,0 +1,102 @@
+//! The table `imports`.
+
+use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
+use narrows_format::record::SignedRecord;
+use narrows_format::{DomainId, PoolId, Sequence};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos, number};
+use crate::images::state_in_log;
+use crate::upsert::upsert;
+
+pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<(), Error> {
+    let arrival = &import.arrival;
+    sqlx::query(upsert!(
+        "imports",
+        ["pool", "sequence"],
+        [
+            "incarnation",
+            "image",
+            "signed",
+            "proved",
+            "sender",
+            "import_slp",
+            "slp",
+            "asked_expiry",
+            "arrived",
+            "log_expires",
+            "log_locked",
+            "log_held",
+            "stored_bytes",
+            "state",
+            "next_step",
+            "note_code",
+            "note",
+            "expires",
+            "revision",
+            "told",
+            "failures",
+            "next_report"
+        ]
+    ))
+    .bind(&import.key.pool.0[..])
+    .bind(number(import.key.sequence.0))
+    .bind(number(import.incarnation))
+    .bind(&arrival.record.image.0[..])
+    .bind(&arrival.signed[..])
+    .bind(arrival.proof == Proof::Good)
+    .bind(&arrival.sender.0[..])
+    .bind(arrival.import_slp.as_ref())
+    .bind(arrival.slp())
+    .bind(arrival.asked_expiry.map(nanos))
+    .bind(nanos(import.arrived))
+    .bind(import.copy.expires.map(nanos))
+    .bind(import.copy.locked_until.map(nanos))
+    .bind(import.copy.held)
+    .bind(number(import.stored_bytes))
+    .bind(import.state.name())
+    .bind(import.state.next_step().map(nanos))
+    .bind(import.note.as_ref().map(|note| &note.code))
+    .bind(import.note.as_ref().map(|note| &note.sentence))
+    .bind(import.expires.map(nanos))
+    .bind(import.revision)
+    .bind(import.told)
+    .bind(import.failures)
+    .bind(import.next_report.map(nanos))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
+    let columns = Columns { table: "imports", row };
+    let signed = columns.blob("signed")?;
+    let record = SignedRecord::decode(&signed).map_err(|_| columns.corrupt("signed"))?.record;
+    let state = ImportState::from_parts(&columns.text("state")?, columns.time_or_null("next_step")?);
+    Ok(Import {
+        key: ImportKey {
+            pool: PoolId(columns.bytes("pool")?),
+            sequence: Sequence(columns.count("sequence")?),
+        },
+        incarnation: columns.count("incarnation")?,
+        arrival: Arrival {
+            record,
+            signed,
+            proof: if columns.flag("proved")? { Proof::Good } else { Proof::Missing },
+            sender: DomainId(columns.bytes("sender")?),
+            import_slp: columns.text_or_null("import_slp")?,
+            asked_expiry: columns.time_or_null("asked_expiry")?,
+        },
+        arrived: columns.time("arrived")?,
+        copy: state_in_log(&columns)?,
+        stored_bytes: columns.count("stored_bytes")?,
+        state: state.ok_or_else(|| columns.corrupt("state"))?,
+        note: columns.note()?,
+        expires: columns.time_or_null("expires")?,
+        revision: columns.count("revision")?,
+        told: columns.count("told")?,
+        failures: columns.count("failures")?,
+        next_report: columns.time_or_null("next_report")?,
+    })
+}

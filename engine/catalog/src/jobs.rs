@@ -1,0 +1,63 @@
+//! The table `jobs`.
+
+use narrows_domain::catalog::NumberedJob;
+use narrows_domain::job::{Counters, Job, JobKey};
+use narrows_format::{DomainId, ImageId};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos, number};
+
+/// A job that is stored again keeps its number and the time of its beginning.
+const PUT: &str = "
+    INSERT INTO jobs (key, kind, image, partner, state, started, ended, logical_bytes, stored_bytes,
+        wire_bytes, data_bytes, resent_bytes, note_code, note)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, image = excluded.image,
+        partner = excluded.partner, state = excluded.state, ended = excluded.ended,
+        logical_bytes = excluded.logical_bytes, stored_bytes = excluded.stored_bytes,
+        wire_bytes = excluded.wire_bytes, data_bytes = excluded.data_bytes,
+        resent_bytes = excluded.resent_bytes, note_code = excluded.note_code, note = excluded.note";
+
+pub(crate) async fn put(db: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
+    sqlx::query(PUT)
+        .bind(&job.key.0)
+        .bind(job.kind.as_str())
+        .bind(&job.image.0[..])
+        .bind(job.partner.as_ref().map(|partner| &partner.0[..]))
+        .bind(job.state.as_str())
+        .bind(nanos(job.started))
+        .bind(job.ended.map(nanos))
+        .bind(number(job.counters.logical_bytes))
+        .bind(number(job.counters.stored_bytes))
+        .bind(number(job.counters.wire_bytes))
+        .bind(number(job.counters.data_bytes))
+        .bind(number(job.counters.resent_bytes))
+        .bind(job.note.as_ref().map(|note| &note.code))
+        .bind(job.note.as_ref().map(|note| &note.sentence))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn job(row: &SqliteRow) -> Result<NumberedJob, Error> {
+    let columns = Columns { table: "jobs", row };
+    let job = Job {
+        key: JobKey(columns.text("key")?),
+        kind: columns.word("kind")?,
+        image: ImageId(columns.bytes("image")?),
+        partner: columns.bytes_or_null("partner")?.map(DomainId),
+        state: columns.word("state")?,
+        started: columns.time("started")?,
+        ended: columns.time_or_null("ended")?,
+        counters: Counters {
+            logical_bytes: columns.count("logical_bytes")?,
+            stored_bytes: columns.count("stored_bytes")?,
+            wire_bytes: columns.count("wire_bytes")?,
+            data_bytes: columns.count("data_bytes")?,
+            resent_bytes: columns.count("resent_bytes")?,
+        },
+        note: columns.note()?,
+    };
+    Ok(NumberedJob { number: columns.count("number")?, job })
+}

@@ -1,0 +1,79 @@
+//! The table `operations`.
+
+use narrows_domain::operation::{Operation, OperationKey, OperationState, Target};
+use narrows_format::{DomainId, ImageId};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos, number};
+use crate::upsert::upsert;
+
+pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Result<(), Error> {
+    let target = operation.target.as_ref();
+    sqlx::query(upsert!(
+        "operations",
+        ["image", "ordinal"],
+        [
+            "name",
+            "kind",
+            "partner",
+            "import_slp",
+            "expires",
+            "priority",
+            "age",
+            "state",
+            "detail",
+            "since",
+            "attempt",
+            "failures",
+            "next_try",
+            "note_code",
+            "note",
+            "wire_bytes"
+        ]
+    ))
+    .bind(&operation.key.image.0[..])
+    .bind(operation.key.ordinal)
+    .bind(&operation.name)
+    .bind(operation.kind.as_str())
+    .bind(target.map(|target| &target.partner.0[..]))
+    .bind(target.and_then(|target| target.import_slp.as_ref()))
+    .bind(operation.expires.map(nanos))
+    .bind(operation.priority)
+    .bind(nanos(operation.age))
+    .bind(operation.state.name())
+    .bind(operation.state.detail())
+    .bind(nanos(operation.since))
+    .bind(operation.attempt)
+    .bind(operation.failures)
+    .bind(operation.next_try.map(nanos))
+    .bind(operation.note.as_ref().map(|note| &note.code))
+    .bind(operation.note.as_ref().map(|note| &note.sentence))
+    .bind(number(operation.wire_bytes))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
+    let columns = Columns { table: "operations", row };
+    let state = OperationState::from_parts(&columns.text("state")?, &columns.text("detail")?);
+    let import_slp = columns.text_or_null("import_slp")?;
+    let partner = columns.bytes_or_null("partner")?.map(DomainId);
+    Ok(Operation {
+        key: OperationKey { image: ImageId(columns.bytes("image")?), ordinal: columns.count("ordinal")? },
+        name: columns.text("name")?,
+        kind: columns.word("kind")?,
+        target: partner.map(|partner| Target { partner, import_slp }),
+        expires: columns.time_or_null("expires")?,
+        priority: columns.count("priority")?,
+        age: columns.time("age")?,
+        state: state.ok_or_else(|| columns.corrupt("state"))?,
+        since: columns.time("since")?,
+        attempt: columns.count("attempt")?,
+        failures: columns.count("failures")?,
+        next_try: columns.time_or_null("next_try")?,
+        note: columns.note()?,
+        wire_bytes: columns.count("wire_bytes")?,
+    })
+}

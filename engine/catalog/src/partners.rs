@@ -1,0 +1,105 @@
+//! The table `partners`.
+
+use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool};
+use narrows_format::{DomainId, PoolId};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos, number};
+use crate::upsert::upsert;
+
+pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<(), Error> {
+    let (since, failures, next_probe, sentence) = match &partner.reach {
+        Reach::Up => (None, None, None, None),
+        Reach::Down { since, failures, next_probe, sentence } => {
+            (Some(nanos(*since)), Some(*failures), Some(nanos(*next_probe)), Some(sentence))
+        }
+    };
+    let pool = partner.receive_pool.as_ref();
+    sqlx::query(upsert!(
+        "partners",
+        ["domain"],
+        [
+            "incarnation",
+            "name",
+            "url",
+            "data_address",
+            "ca_pem",
+            "signing_key",
+            "trust",
+            "paired",
+            "grants",
+            "receive_unit",
+            "receive_pool",
+            "receive_incarnation",
+            "down_since",
+            "down_failures",
+            "next_probe",
+            "down_sentence",
+            "skew_ms",
+            "heard",
+            "paused",
+            "running_max"
+        ]
+    ))
+    .bind(&partner.domain.0[..])
+    .bind(number(partner.incarnation))
+    .bind(&partner.name)
+    .bind(&partner.url)
+    .bind(&partner.data_address)
+    .bind(&partner.ca_pem)
+    .bind(&partner.signing_key[..])
+    .bind(partner.trust.as_str())
+    .bind(nanos(partner.paired))
+    .bind(partner.grants.to_words().join(" "))
+    .bind(&partner.receive_unit)
+    .bind(pool.map(|pool| &pool.pool.0[..]))
+    .bind(pool.map(|pool| number(pool.incarnation)))
+    .bind(since)
+    .bind(failures)
+    .bind(next_probe)
+    .bind(sentence)
+    .bind(partner.skew_ms)
+    .bind(partner.heard.map(nanos))
+    .bind(partner.paused)
+    .bind(partner.running_max)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
+    let columns = Columns { table: "partners", row };
+    let grants = Grants::from_words(columns.text("grants")?.split_whitespace());
+    let pool = columns.bytes_or_null("receive_pool")?.map(PoolId);
+    let incarnation = columns.count_or_null("receive_incarnation")?;
+    Ok(Partner {
+        domain: DomainId(columns.bytes("domain")?),
+        incarnation: columns.count("incarnation")?,
+        name: columns.text("name")?,
+        url: columns.text("url")?,
+        data_address: columns.text("data_address")?,
+        ca_pem: columns.text("ca_pem")?,
+        signing_key: columns.bytes("signing_key")?,
+        trust: columns.word("trust")?,
+        paired: columns.time("paired")?,
+        grants: grants.ok_or_else(|| columns.corrupt("grants"))?,
+        receive_unit: columns.text("receive_unit")?,
+        receive_pool: pool.zip(incarnation).map(|(pool, incarnation)| ReceivePool { pool, incarnation }),
+        reach: reach(&columns)?,
+        skew_ms: columns.signed_or_null("skew_ms")?,
+        heard: columns.time_or_null("heard")?,
+        paused: columns.flag("paused")?,
+        running_max: columns.count("running_max")?,
+    })
+}
+
+fn reach(columns: &Columns<'_>) -> Result<Reach, Error> {
+    let Some(since) = columns.time_or_null("down_since")? else { return Ok(Reach::Up) };
+    Ok(Reach::Down {
+        since,
+        failures: columns.count("down_failures")?,
+        next_probe: columns.time("next_probe")?,
+        sentence: columns.text("down_sentence")?,
+    })
+}

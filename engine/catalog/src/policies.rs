@@ -1,0 +1,54 @@
+//! The tables `slps` and `windows`.
+
+use narrows_domain::slp::read::{Format, parse, to_json};
+use narrows_domain::slp::{ResolvedTarget, SlpVersion};
+use narrows_domain::window::Window;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos};
+use crate::upsert::upsert;
+
+pub(crate) async fn put_slp(db: &mut SqliteConnection, version: &SlpVersion) -> Result<(), Error> {
+    let targets: Vec<_> = version.targets.iter().map(|it| (it.name.clone(), it.domain.to_string())).collect();
+    sqlx::query(upsert!("slps", ["name", "version"], ["text", "made", "targets", "verified"]))
+        .bind(&version.slp.name)
+        .bind(version.version)
+        .bind(to_json(&version.slp))
+        .bind(nanos(version.made))
+        .bind(serde_json::to_string(&targets).unwrap_or_default())
+        .bind(version.verified)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn slp(row: &SqliteRow) -> Result<SlpVersion, Error> {
+    let columns = Columns { table: "slps", row };
+    let named: Vec<(String, String)> = columns.json("targets")?;
+    let mut targets = Vec::with_capacity(named.len());
+    for (name, domain) in named {
+        let domain = domain.parse().map_err(|_| columns.corrupt("targets"))?;
+        targets.push(ResolvedTarget { name, domain });
+    }
+    Ok(SlpVersion {
+        slp: parse(&columns.text("text")?, Format::Json).map_err(|_| columns.corrupt("text"))?,
+        version: columns.count("version")?,
+        made: columns.time("made")?,
+        targets,
+        verified: columns.flag("verified")?,
+    })
+}
+
+pub(crate) async fn put_window(db: &mut SqliteConnection, window: &Window) -> Result<(), Error> {
+    sqlx::query(upsert!("windows", ["name"], ["text"]))
+        .bind(&window.name)
+        .bind(serde_json::to_string(window).unwrap_or_default())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn window(row: &SqliteRow) -> Result<Window, Error> {
+    Columns { table: "windows", row }.json("text")
+}

@@ -1,0 +1,143 @@
+//! Stores one change: a row by its key, or a rule over many rows in one statement each.
+//!
+//! What each rule means is said by the model catalog; a test keeps the two the same.
+
+use narrows_domain::event::Change;
+use narrows_domain::limits::RESEND_AFTER;
+use narrows_domain::moment::after;
+use narrows_domain::operation::WaitReason;
+use narrows_domain::partner::ReceivePool;
+use narrows_format::{DomainId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::Error;
+use crate::columns::{nanos, number};
+use crate::{images, imports, jobs, operations, partners, policies, storage};
+
+pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
+    match change {
+        Change::Image(row) => images::put_image(db, row).await,
+        Change::Copy(row) => images::put_copy(db, row).await,
+        Change::CopyGone(image, number) => {
+            let gone = sqlx::query("DELETE FROM copies WHERE image = ? AND number = ?");
+            gone.bind(&image.0[..]).bind(number).execute(db).await?;
+            Ok(())
+        }
+        Change::Operation(row) => operations::put(db, row).await,
+        Change::Replica(row) => images::put_replica(db, row).await,
+        Change::Import(row) => imports::put(db, row).await,
+        Change::Job(row) => jobs::put(db, row).await,
+        Change::Slp(row) => policies::put_slp(db, row).await,
+        Change::Partner(row) => partners::put(db, row).await,
+        Change::Pool(row) => storage::put_pool(db, row).await,
+        Change::StorageUnit(row) => storage::put_unit(db, row).await,
+        Change::StorageUnitGroup(row) => storage::put_group(db, row).await,
+        Change::Client(row) => storage::put_client(db, row).await,
+        Change::Window(row) => policies::put_window(db, row).await,
+        Change::Token(row) => storage::put_token(db, row).await,
+        Change::TokenUsed(hash, now) => {
+            let used = sqlx::query("UPDATE tokens SET used = ? WHERE hash = ?");
+            used.bind(nanos(*now)).bind(&hash.0[..]).execute(db).await?;
+            Ok(())
+        }
+        Change::Cursor(pool, incarnation, sequence) => {
+            storage::put_cursor(db, *pool, *incarnation, *sequence).await
+        }
+        Change::HoldBack(partner, reason, now) => hold_back(db, *partner, *reason, *now).await,
+        Change::LetGo(partner, now) => let_go(db, *partner, *now).await,
+        Change::ReportsDue(partner, now) => reports(db, *partner, Some(*now)).await,
+        Change::ReportsHeld(partner) => reports(db, *partner, None).await,
+        Change::ReplicasLost(partner, kept, now) => lose_replicas(db, *partner, *kept, *now).await,
+        Change::Restarted(now) => restart(db, *now).await,
+    }
+}
+
+const POSTPONE_RESENDS: &str = "
+    UPDATE operations SET next_try = ?2
+    WHERE partner = ?1 AND state = 'pending-import' AND next_try <= ?3";
+
+const HOLD_BACK: &str = "
+    UPDATE operations
+    SET since = CASE WHEN state = 'waiting' AND detail = ?2 THEN since ELSE ?3 END,
+        state = 'waiting', detail = ?2, next_try = NULL
+    WHERE partner = ?1
+        AND (state = 'not-started'
+            OR state = 'waiting' AND (detail = 'limit' OR next_try <= ?3
+                OR next_try IS NULL AND detail IN ('target-down', 'trust', 'pause', 'unpaired')))";
+
+async fn hold_back(
+    db: &mut SqliteConnection,
+    partner: DomainId,
+    reason: WaitReason,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let later = nanos(after(now, RESEND_AFTER));
+    let postpone = sqlx::query(POSTPONE_RESENDS).bind(&partner.0[..]).bind(later).bind(nanos(now));
+    postpone.execute(&mut *db).await?;
+    let hold = sqlx::query(HOLD_BACK).bind(&partner.0[..]).bind(reason.as_str()).bind(nanos(now));
+    hold.execute(db).await?;
+    Ok(())
+}
+
+const LET_GO: &str = "
+    UPDATE operations SET since = ?2, state = 'not-started', detail = ''
+    WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL
+        AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')";
+
+async fn let_go(db: &mut SqliteConnection, partner: DomainId, now: Timestamp) -> Result<(), Error> {
+    sqlx::query(LET_GO).bind(&partner.0[..]).bind(nanos(now)).execute(db).await?;
+    Ok(())
+}
+
+async fn reports(db: &mut SqliteConnection, partner: DomainId, due: Option<Timestamp>) -> Result<(), Error> {
+    sqlx::query("UPDATE imports SET next_report = ?2 WHERE sender = ?1 AND told < revision")
+        .bind(&partner.0[..])
+        .bind(due.map(nanos))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+const OPERATIONS_OF_LOST: &str = "
+    UPDATE operations SET since = ?4, state = 'not-started', detail = '', next_try = NULL
+    WHERE partner = ?1 AND state = 'pending-import' AND image IN (
+        SELECT image FROM replicas WHERE partner = ?1 AND NOT (pool = ?2 AND incarnation = ?3))";
+
+const LOSE: &str = "
+    UPDATE replicas SET state = 'lost', checked = ?4
+    WHERE partner = ?1 AND NOT (pool = ?2 AND incarnation = ?3)";
+
+async fn lose_replicas(
+    db: &mut SqliteConnection,
+    partner: DomainId,
+    kept: ReceivePool,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for statement in [OPERATIONS_OF_LOST, LOSE] {
+        sqlx::query(statement)
+            .bind(&partner.0[..])
+            .bind(&kept.pool.0[..])
+            .bind(number(kept.incarnation))
+            .bind(nanos(now))
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
+}
+
+const RESTART: [&str; 5] = [
+    "UPDATE operations SET since = ?1, state = 'waiting', detail = 'source-incomplete', next_try = NULL
+     WHERE state = 'in-process' AND kind = 'backup'",
+    "UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
+     WHERE state = 'in-process'",
+    "UPDATE jobs SET state = 'interrupted', ended = ?1 WHERE state = 'running' AND kind <> 'import'",
+    "UPDATE imports SET next_report = ?1 WHERE told < revision",
+    "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
+];
+
+async fn restart(db: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
+    for statement in RESTART {
+        sqlx::query(statement).bind(nanos(now)).execute(&mut *db).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,371 @@
+//! The catalog file: opened, migrated, written by one connection and read by a few.
+
+use std::path::Path;
+use std::time::Duration;
+
+use narrows_domain::Catalog;
+use narrows_domain::catalog::{ImageFilter, NumberedJob, RedeemError};
+use narrows_domain::event::Change;
+use narrows_domain::image::{Image, ImageCopy};
+use narrows_domain::import::{Import, ImportKey};
+use narrows_domain::job::{JobKey, JobKind};
+use narrows_domain::operation::{Operation, OperationKey};
+use narrows_domain::partner::{Partner, ReceivePool};
+use narrows_domain::replica::{Base, ReplicaRecord};
+use narrows_domain::slp::SlpVersion;
+use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use narrows_domain::window::Window;
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Row as _, Sqlite};
+
+use crate::columns::{nanos, number, time};
+use crate::{Error, images, imports, jobs, operations, partners, policies, rules, storage};
+
+/// Connections that read at the same time.
+const READERS_MAX: u32 = 4;
+/// How long a statement waits for a lock before it fails; only a backup of the file ever holds one.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+
+/// The catalog over one SQLite file. Clones share it.
+#[derive(Clone, Debug)]
+pub struct SqliteCatalog {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+type Asked<T> = Result<T, Error>;
+type Question<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+impl SqliteCatalog {
+    /// Opens the file, or makes it, and brings its schema up to date.
+    pub async fn open(path: &Path) -> Asked<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_WAIT);
+        let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let writer = one.connect_with(options.clone()).await?;
+        sqlx::migrate!("./migrations").run(&writer).await.map_err(Error::Open)?;
+        let few = SqlitePoolOptions::new().max_connections(READERS_MAX).max_lifetime(None);
+        let readers = few.connect_with(options.create_if_missing(false).read_only(true)).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Finishes what is under way and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn all<T>(&self, query: Question<'_>, decode: fn(&SqliteRow) -> Asked<T>) -> Asked<Vec<T>> {
+        query.fetch_all(&self.readers).await?.iter().map(decode).collect()
+    }
+
+    async fn one<T>(&self, query: Question<'_>, decode: fn(&SqliteRow) -> Asked<T>) -> Asked<Option<T>> {
+        query.fetch_optional(&self.readers).await?.as_ref().map(decode).transpose()
+    }
+
+    async fn try_redeem(
+        &self,
+        hash: TokenHash,
+        purpose: TokenPurpose,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> Asked<Option<Token>> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let found = sqlx::query("SELECT * FROM tokens WHERE hash = ?").bind(hash.0.to_vec());
+        let token =
+            found.fetch_optional(&mut *transaction).await?.as_ref().map(storage::token).transpose()?;
+        let Some(token) = token.filter(|token| token.check(purpose, now).is_ok()) else { return Ok(None) };
+        rules::apply(&mut transaction, &Change::TokenUsed(hash, now)).await?;
+        for change in changes {
+            rules::apply(&mut transaction, change).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some(token))
+    }
+}
+
+/// Operations for a partner in the order of their turn.
+const CANDIDATES: &str = "
+    SELECT * FROM operations
+    WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+        OR state IN ('waiting', 'pending-import') AND next_try <= ?2)
+    ORDER BY priority DESC, age, image, ordinal LIMIT ?3";
+
+const DUE_PARTNERS: &str = "
+    SELECT DISTINCT partner FROM operations
+    WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+        OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
+    ORDER BY partner";
+
+const BASE: &str = "
+    SELECT i.id FROM images i
+    WHERE i.lineage = ?1 AND i.id <> ?2 AND i.state = 'whole'
+        AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
+        AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?3 AND r.pool = ?4
+            AND r.incarnation = ?5 AND r.state IN ('arrived', 'present'))
+    ORDER BY i.started DESC, i.id DESC LIMIT 1";
+
+const LATEST_WHOLE: &str = "
+    SELECT i.* FROM images i
+    WHERE i.lineage = ? AND i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
+    ORDER BY i.started DESC, i.id DESC LIMIT 1";
+
+const IMAGES: &str = "
+    SELECT * FROM images
+    WHERE (?1 IS NULL OR client_name = ?1) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
+        AND (?4 IS NULL OR slp = ?4)
+    ORDER BY started DESC, id DESC LIMIT ?5";
+
+const NEXT_DUE: &str = "
+    SELECT min(at) AS at FROM (
+        SELECT min(next_try) AS at FROM operations WHERE next_try IS NOT NULL
+        UNION ALL SELECT min(next_step) FROM imports WHERE next_step IS NOT NULL
+        UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
+        UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
+        UNION ALL SELECT min(next_probe) FROM partners WHERE next_probe IS NOT NULL)";
+
+impl Catalog for SqliteCatalog {
+    type Error = Error;
+
+    async fn apply(&self, changes: &[Change]) -> Asked<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for change in changes {
+            rules::apply(&mut transaction, change).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn redeem(
+        &self,
+        hash: TokenHash,
+        purpose: TokenPurpose,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> Result<Token, RedeemError<Error>> {
+        let token = self.try_redeem(hash, purpose, now, changes).await.map_err(RedeemError::Catalog)?;
+        token.ok_or(RedeemError::Refused(TokenRefused))
+    }
+
+    async fn token(&self, hash: TokenHash) -> Asked<Option<Token>> {
+        self.one(sqlx::query("SELECT * FROM tokens WHERE hash = ?").bind(hash.0.to_vec()), storage::token)
+            .await
+    }
+
+    async fn image(&self, id: ImageId) -> Asked<Option<Image>> {
+        self.one(sqlx::query("SELECT * FROM images WHERE id = ?").bind(id.0.to_vec()), images::image).await
+    }
+
+    async fn image_labelled(&self, origin: DomainId, client_name: &str, second: i64) -> Asked<Option<Image>> {
+        let query = "SELECT * FROM images WHERE origin = ? AND client_name = ? AND started_second = ?";
+        self.one(sqlx::query(query).bind(origin.0.to_vec()).bind(client_name).bind(second), images::image)
+            .await
+    }
+
+    async fn images(&self, filter: &ImageFilter) -> Asked<Vec<Image>> {
+        let query = sqlx::query(IMAGES)
+            .bind(filter.client_name.as_ref())
+            .bind(filter.origin.map(|origin| origin.0.to_vec()))
+            .bind(filter.state.map(narrows_domain::ImageState::as_str))
+            .bind(filter.slp.as_ref())
+            .bind(filter.limit.map_or(-1, i64::from));
+        self.all(query, images::image).await
+    }
+
+    async fn unfinished(&self, lineage: [u8; 32]) -> Asked<Option<Image>> {
+        let query = "SELECT * FROM images WHERE lineage = ? AND state = 'writing'
+             ORDER BY started DESC, id DESC LIMIT 1";
+        self.one(sqlx::query(query).bind(lineage.to_vec()), images::image).await
+    }
+
+    async fn latest_whole(&self, lineage: [u8; 32]) -> Asked<Option<Image>> {
+        self.one(sqlx::query(LATEST_WHOLE).bind(lineage.to_vec()), images::image).await
+    }
+
+    async fn copies(&self, image: ImageId) -> Asked<Vec<ImageCopy>> {
+        let query = "SELECT * FROM copies WHERE image = ? ORDER BY number";
+        self.all(sqlx::query(query).bind(image.0.to_vec()), images::copy).await
+    }
+
+    async fn replicas(&self, image: ImageId) -> Asked<Vec<ReplicaRecord>> {
+        let query = "SELECT * FROM replicas WHERE image = ? ORDER BY partner, pool, incarnation";
+        self.all(sqlx::query(query).bind(image.0.to_vec()), images::replica).await
+    }
+
+    async fn operations(&self, image: ImageId) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE image = ? ORDER BY ordinal";
+        self.all(sqlx::query(query).bind(image.0.to_vec()), operations::operation).await
+    }
+
+    async fn operation(&self, key: OperationKey) -> Asked<Option<Operation>> {
+        let query = "SELECT * FROM operations WHERE image = ? AND ordinal = ?";
+        self.one(sqlx::query(query).bind(key.image.0.to_vec()).bind(key.ordinal), operations::operation).await
+    }
+
+    async fn unfinished_operations(&self, limit: u32) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE state NOT IN ('complete', 'failed', 'cancelled')
+             ORDER BY age, image, ordinal LIMIT ?";
+        self.all(sqlx::query(query).bind(limit), operations::operation).await
+    }
+
+    async fn candidates(&self, partner: DomainId, now: Timestamp, limit: u32) -> Asked<Vec<Operation>> {
+        let query = sqlx::query(CANDIDATES).bind(partner.0.to_vec()).bind(nanos(now)).bind(limit);
+        self.all(query, operations::operation).await
+    }
+
+    async fn running(&self, partner: DomainId) -> Asked<u32> {
+        let query = "SELECT count(*) AS running FROM operations WHERE partner = ? AND state = 'in-process'";
+        let row = sqlx::query(query).bind(partner.0.to_vec()).fetch_one(&self.readers).await?;
+        Ok(row.try_get("running")?)
+    }
+
+    async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {
+        let query = "SELECT o.* FROM operations o JOIN images i ON i.id = o.image
+             WHERE i.slp = ? AND o.state = 'waiting' AND o.detail = 'target-unverified'
+             ORDER BY o.image, o.ordinal";
+        self.all(sqlx::query(query).bind(slp), operations::operation).await
+    }
+
+    async fn base(
+        &self,
+        lineage: [u8; 32],
+        except: ImageId,
+        partner: DomainId,
+        pool: ReceivePool,
+    ) -> Asked<Option<Base>> {
+        let query = sqlx::query(BASE)
+            .bind(lineage.to_vec())
+            .bind(except.0.to_vec())
+            .bind(partner.0.to_vec())
+            .bind(pool.pool.0.to_vec())
+            .bind(number(pool.incarnation));
+        let image =
+            self.one(query, |row| crate::columns::Columns { table: "images", row }.bytes("id")).await?;
+        Ok(image.map(|id| Base { image: ImageId(id), pool: pool.pool, incarnation: pool.incarnation }))
+    }
+
+    async fn slp(&self, name: &str, version: Option<u32>) -> Asked<Option<SlpVersion>> {
+        let query = "SELECT * FROM slps WHERE name = ?1 AND (?2 IS NULL OR version = ?2)
+             ORDER BY version DESC LIMIT 1";
+        self.one(sqlx::query(query).bind(name).bind(version), policies::slp).await
+    }
+
+    async fn slps(&self) -> Asked<Vec<SlpVersion>> {
+        let query = "SELECT * FROM slps s WHERE version = (SELECT max(version) FROM slps WHERE name = s.name)
+             ORDER BY name";
+        self.all(sqlx::query(query), policies::slp).await
+    }
+
+    async fn partners(&self) -> Asked<Vec<Partner>> {
+        self.all(sqlx::query("SELECT * FROM partners ORDER BY name"), partners::partner).await
+    }
+
+    async fn partner(&self, domain: DomainId) -> Asked<Option<Partner>> {
+        let query = sqlx::query("SELECT * FROM partners WHERE domain = ?").bind(domain.0.to_vec());
+        self.one(query, partners::partner).await
+    }
+
+    async fn pools(&self) -> Asked<Vec<Pool>> {
+        self.all(sqlx::query("SELECT * FROM pools ORDER BY name"), storage::pool).await
+    }
+
+    async fn storage_units(&self) -> Asked<Vec<StorageUnit>> {
+        self.all(sqlx::query("SELECT * FROM storage_units ORDER BY name"), storage::unit).await
+    }
+
+    async fn storage_unit_groups(&self) -> Asked<Vec<StorageUnitGroup>> {
+        self.all(sqlx::query("SELECT * FROM storage_unit_groups ORDER BY name"), storage::group).await
+    }
+
+    async fn windows(&self) -> Asked<Vec<Window>> {
+        self.all(sqlx::query("SELECT * FROM windows ORDER BY name"), policies::window).await
+    }
+
+    async fn clients(&self) -> Asked<Vec<Client>> {
+        self.all(sqlx::query("SELECT * FROM clients ORDER BY name"), storage::client).await
+    }
+
+    async fn client(&self, id: ClientId) -> Asked<Option<Client>> {
+        self.one(sqlx::query("SELECT * FROM clients WHERE id = ?").bind(id.0.to_vec()), storage::client).await
+    }
+
+    async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {
+        let query = sqlx::query("SELECT * FROM imports WHERE pool = ? AND sequence = ?");
+        self.one(query.bind(key.pool.0.to_vec()).bind(number(key.sequence.0)), imports::import).await
+    }
+
+    async fn imports(&self, limit: u32) -> Asked<Vec<Import>> {
+        let query = "SELECT * FROM imports ORDER BY arrived DESC, pool DESC, sequence DESC LIMIT ?";
+        self.all(sqlx::query(query).bind(limit), imports::import).await
+    }
+
+    async fn imports_of(&self, image: ImageId) -> Asked<Vec<Import>> {
+        let query = "SELECT * FROM imports WHERE image = ? ORDER BY arrived DESC, pool DESC, sequence DESC";
+        self.all(sqlx::query(query).bind(image.0.to_vec()), imports::import).await
+    }
+
+    async fn failed_imports(&self, slp: &str) -> Asked<Vec<Import>> {
+        let query = "SELECT * FROM imports WHERE state = 'failed' AND slp = ? ORDER BY pool, sequence";
+        self.all(sqlx::query(query).bind(slp), imports::import).await
+    }
+
+    async fn due_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
+        let query = "SELECT * FROM imports WHERE next_step <= ? ORDER BY next_step, pool, sequence LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
+    }
+
+    async fn due_reports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
+        let query =
+            "SELECT * FROM imports WHERE next_report <= ? ORDER BY next_report, pool, sequence LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
+    }
+
+    async fn due_amendments(&self, now: Timestamp, limit: u32) -> Asked<Vec<ImageCopy>> {
+        let query = "SELECT * FROM copies WHERE next_amend <= ? ORDER BY next_amend, image, number LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(now)).bind(limit), images::copy).await
+    }
+
+    async fn due_partners(&self, now: Timestamp) -> Asked<Vec<DomainId>> {
+        let decode = |row: &SqliteRow| {
+            let columns = crate::columns::Columns { table: "operations", row };
+            Ok(columns.bytes_or_null("partner")?.map(DomainId))
+        };
+        let partners = self.all(sqlx::query(DUE_PARTNERS).bind(nanos(now)), decode).await?;
+        Ok(partners.into_iter().flatten().collect())
+    }
+
+    async fn next_due(&self) -> Asked<Option<Timestamp>> {
+        let row = sqlx::query(NEXT_DUE).fetch_one(&self.readers).await?;
+        Ok(row.try_get::<Option<i64>, _>("at")?.map(time))
+    }
+
+    async fn cursor(&self, pool: PoolId, incarnation: u64) -> Asked<Sequence> {
+        let query = sqlx::query("SELECT sequence FROM cursors WHERE pool = ? AND incarnation = ?");
+        let cursor = query.bind(pool.0.to_vec()).bind(number(incarnation));
+        Ok(self.one(cursor, storage::cursor).await?.unwrap_or_default())
+    }
+
+    async fn jobs(&self, kind: Option<JobKind>, limit: u32) -> Asked<Vec<NumberedJob>> {
+        let query = "SELECT * FROM jobs WHERE (?1 IS NULL OR kind = ?1) ORDER BY number DESC LIMIT ?2";
+        self.all(sqlx::query(query).bind(kind.map(JobKind::as_str)).bind(limit), jobs::job).await
+    }
+
+    async fn job(&self, job: u64) -> Asked<Option<NumberedJob>> {
+        self.one(sqlx::query("SELECT * FROM jobs WHERE number = ?").bind(number(job)), jobs::job).await
+    }
+
+    async fn job_keyed(&self, key: &JobKey) -> Asked<Option<NumberedJob>> {
+        self.one(sqlx::query("SELECT * FROM jobs WHERE key = ?").bind(&key.0), jobs::job).await
+    }
+}

@@ -1,0 +1,131 @@
+//! The tables `pools`, `storage_units`, `storage_unit_groups`, `clients`, `tokens` and `cursors`.
+
+use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::token::{Token, TokenHash};
+use narrows_format::{ClientId, PoolId, Sequence};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::Error;
+use crate::columns::{Columns, nanos, number};
+use crate::upsert::upsert;
+
+pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(), Error> {
+    sqlx::query(upsert!("pools", ["id"], ["incarnation", "name", "spanning"]))
+        .bind(&pool.id.0[..])
+        .bind(number(pool.incarnation))
+        .bind(&pool.name)
+        .bind(pool.spanning)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
+    let columns = Columns { table: "pools", row };
+    Ok(Pool {
+        id: PoolId(columns.bytes("id")?),
+        incarnation: columns.count("incarnation")?,
+        name: columns.text("name")?,
+        spanning: columns.flag("spanning")?,
+    })
+}
+
+pub(crate) async fn put_unit(db: &mut SqliteConnection, unit: &StorageUnit) -> Result<(), Error> {
+    sqlx::query(upsert!("storage_units", ["name"], ["pool", "jobs_max"]))
+        .bind(&unit.name)
+        .bind(&unit.pool.0[..])
+        .bind(unit.jobs_max)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn unit(row: &SqliteRow) -> Result<StorageUnit, Error> {
+    let columns = Columns { table: "storage_units", row };
+    Ok(StorageUnit {
+        name: columns.text("name")?,
+        pool: PoolId(columns.bytes("pool")?),
+        jobs_max: columns.count_or_null("jobs_max")?,
+    })
+}
+
+pub(crate) async fn put_group(db: &mut SqliteConnection, group: &StorageUnitGroup) -> Result<(), Error> {
+    sqlx::query(upsert!("storage_unit_groups", ["name"], ["units"]))
+        .bind(&group.name)
+        .bind(serde_json::to_string(&group.units).unwrap_or_default())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn group(row: &SqliteRow) -> Result<StorageUnitGroup, Error> {
+    let columns = Columns { table: "storage_unit_groups", row };
+    Ok(StorageUnitGroup { name: columns.text("name")?, units: columns.json("units")? })
+}
+
+pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Result<(), Error> {
+    sqlx::query(upsert!("clients", ["id"], ["name", "serial", "enrolled", "revoked"]))
+        .bind(&client.id.0[..])
+        .bind(&client.name)
+        .bind(&client.serial)
+        .bind(nanos(client.enrolled))
+        .bind(client.revoked.map(nanos))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
+    let columns = Columns { table: "clients", row };
+    Ok(Client {
+        id: ClientId(columns.bytes("id")?),
+        name: columns.text("name")?,
+        serial: columns.text("serial")?,
+        enrolled: columns.time("enrolled")?,
+        revoked: columns.time_or_null("revoked")?,
+    })
+}
+
+pub(crate) async fn put_token(db: &mut SqliteConnection, token: &Token) -> Result<(), Error> {
+    sqlx::query(upsert!("tokens", ["hash"], ["purpose", "subject", "made", "expires", "used"]))
+        .bind(&token.hash.0[..])
+        .bind(token.purpose.as_str())
+        .bind(&token.subject)
+        .bind(nanos(token.made))
+        .bind(nanos(token.expires))
+        .bind(token.used.map(nanos))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn token(row: &SqliteRow) -> Result<Token, Error> {
+    let columns = Columns { table: "tokens", row };
+    Ok(Token {
+        hash: TokenHash(columns.bytes("hash")?),
+        purpose: columns.word("purpose")?,
+        subject: columns.text("subject")?,
+        made: columns.time("made")?,
+        expires: columns.time("expires")?,
+        used: columns.time_or_null("used")?,
+    })
+}
+
+pub(crate) async fn put_cursor(
+    db: &mut SqliteConnection,
+    pool: PoolId,
+    incarnation: u64,
+    sequence: Sequence,
+) -> Result<(), Error> {
+    sqlx::query(upsert!("cursors", ["pool", "incarnation"], ["sequence"]))
+        .bind(&pool.0[..])
+        .bind(number(incarnation))
+        .bind(number(sequence.0))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn cursor(row: &SqliteRow) -> Result<Sequence, Error> {
+    Ok(Sequence(Columns { table: "cursors", row }.count("sequence")?))
+}
