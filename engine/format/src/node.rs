@@ -1,6 +1,4 @@
-//! Recipe nodes in their decoded form; the codec is in [`codec`].
-//!
-#![doc = include_str!("node.md")]
+//! Recipe nodes in their decoded form; [`codec`] has the encoded one and its specification.
 
 pub mod codec;
 pub mod entry;

@@ -1,6 +1,4 @@
-//! The image record in its decoded form; the codec is in [`codec`].
-//!
-#![doc = include_str!("record.md")]
+//! The image record in its decoded form; [`codec`] has the encoded one and its specification.
 
 pub mod codec;
 

@@ -1,7 +1,6 @@
 //! The list of one entry's extended attributes, in a leaf or in segments of its own.
 //!
-//! Items back to back: name length u16, zero u16, value length u32, name, value; strictly sorted by
-//! name. No attributes is no bytes. See `node.md`.
+#![doc = include_str!("xattrs.md")]
 
 use crate::BadBytes;
 use crate::bad::{limit, rule};

@@ -1,7 +1,9 @@
 //! A node's bytes, from and to its decoded form.
 //!
-//! Guarantee: what `decode` gives keeps every rule of `node.md` that can be checked in one node, and
+//! Guarantee: what `decode` gives keeps every rule below that can be checked in one node, and
 //! `encode` of it gives the same bytes again. Cost: one pass and one allocation per path.
+//!
+#![doc = include_str!("../node.md")]
 
 use super::{BadNode, Body, Child, ChildKind, Extent, Node, TreeSpan, entry, envelope};
 use crate::bad::{limit, malformed, rule};

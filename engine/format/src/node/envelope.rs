@@ -1,7 +1,6 @@
 //! The part of a node that every version can read: its kind and its children.
 //!
-//! Closure is checked with this alone, so an older server can hold images of a newer format. Frozen
-//! for ever; see `node.md`.
+#![doc = include_str!("envelope.md")]
 
 use super::{BadNode, Child, ChildKind};
 use crate::Fingerprint;

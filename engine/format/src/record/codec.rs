@@ -1,8 +1,10 @@
 //! An image record's bytes, from and to its decoded form.
 //!
-//! Guarantee: what `decode` gives keeps the rules of `record.md`. Fields that a newer version put
+//! Guarantee: what `decode` gives keeps the rules below. Fields that a newer version put
 //! behind the known ones are skipped, so encoding a decoded record need not give the same bytes:
 //! whoever passes a record on, or checks its signature, uses the bytes as they came ([`signed_part`]).
+//!
+#![doc = include_str!("../record.md")]
 
 use super::{BadRecord, CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord};
 use crate::bad::{limit, malformed, rule};

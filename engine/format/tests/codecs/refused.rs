@@ -214,6 +214,30 @@ fn flipped_bits() {
     }
 }
 
+/// Goal: reserved bytes and padding are checked even where the checksum is right.
+/// Method: set one byte, make the checksum of the block right again.
+#[test]
+fn reserved_bytes() {
+    let sealed = |mut block: Vec<u8>, at: usize| {
+        block[at] = 1;
+        block[4092..].fill(0);
+        let crc = crc32c::crc32c(&block).to_le_bytes();
+        block[4092..].copy_from_slice(&crc);
+        block
+    };
+    let header = sealed(samples::header().encode().to_vec(), 3000);
+    assert_eq!(Header::decode(&header), Err(BadBytes::Malformed("reserved bytes of a container")));
+    let superblock = sealed(samples::superblock().encode().to_vec(), 3000);
+    assert_eq!(Superblock::decode(&superblock), Err(BadBytes::Malformed("reserved bytes of a superblock")));
+    let mut batch = manifest::encode(&samples::head(), &samples::edits());
+    batch[4000] = 1;
+    assert_eq!(manifest::decode(&batch), Err(BadBytes::Malformed("padding of a batch")));
+    let mut tail = samples::table();
+    tail[3000] = 1;
+    let footer = Footer::decode(&tail).unwrap();
+    assert_eq!(table::decode(&footer, &tail), Err(BadBytes::Malformed("padding of a table")));
+}
+
 /// Goal: the slot in force survives whatever happens to the other one.
 #[test]
 fn superblock_slots() {
