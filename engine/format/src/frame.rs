@@ -347,7 +347,12 @@ fn zstd_pack(plain: &[u8], level: i32) -> Option<Vec<u8>> {
     })
 }
 
+/// One frame of today's format and nothing else: neither what the library reads of older formats, nor
+/// skippable frames, nor several in a row.
 fn zstd_open(payload: &[u8], plain: &mut [u8]) -> Result<usize, BadFrame> {
+    rule(payload.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]), "magic of a zstd payload")?;
+    let whole = zstd::zstd_safe::find_frame_compressed_size(payload).ok();
+    rule(whole == Some(payload.len()), "length of a zstd payload")?;
     OPENER.with_borrow_mut(|kept| {
         if kept.is_none() {
             *kept = zstd::bulk::Decompressor::new().ok();

@@ -214,6 +214,24 @@ fn flipped_bits() {
     }
 }
 
+/// Goal: a payload is one zstd frame. Method: a frame whose payload is two of them, or a skippable one and
+/// one, with all lengths and the checksum right.
+#[test]
+fn payloads_of_several_frames() {
+    let whole = samples::frame(Codec::Zstd);
+    let (head, payload) = whole.split_at(24 + 6);
+    let skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+    for payload in [[payload, payload].concat(), [&skippable[..], payload].concat()] {
+        let mut bytes = [head, &payload].concat();
+        bytes[12..16].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        bytes[20..24].fill(0);
+        let crc = crc32c::crc32c(&bytes).to_le_bytes();
+        bytes[20..24].copy_from_slice(&crc);
+        let frame = frame::parse(&bytes).unwrap();
+        assert!(matches!(frame.open(&mut Vec::new()), Err(BadBytes::Malformed(_))));
+    }
+}
+
 /// Goal: reserved bytes and padding are checked even where the checksum is right.
 /// Method: set one byte, make the checksum of the block right again.
 #[test]
