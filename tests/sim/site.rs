@@ -1,0 +1,204 @@
+//! A simulated media server: a pool on some cores and listeners that take images in.
+
+use std::{cell::RefCell, net::SocketAddr, path::Path, rc::Rc};
+
+use narrows_exchange::{
+    Authority, Begin, CommitDraft, CommitFacts, ExchangeError, Grant, HelloFacts, Purpose, Refusal, Sealed,
+    Session, TreeChild,
+    descend::{self, Push, Pushed},
+    greet,
+    hello::Side,
+    incoming,
+};
+use narrows_format::{DomainId, ImageId, Location, PoolId, node::Child, node::ChildKind, record::CopyState};
+use narrows_pool::{Create, Open, Pool};
+use narrows_ring::{
+    sim::{Host, Sim},
+    world::{Local, World},
+};
+use narrows_server::plane::{pool_store::PoolStore, pool_tree::ImageTree};
+use narrows_transport::{Link, Security};
+
+use crate::model::Model;
+
+/// Cores of each site.
+pub const CORES: u8 = 2;
+/// Small, so that the image log rotates within a test.
+const LOG_SEGMENT_BYTES: u64 = 12 << 10;
+const INDEX_BYTES: u64 = 16 << 20;
+const DIR: &str = "/pool";
+
+/// A running pool with its listeners.
+pub struct Site {
+    pub host: Host,
+    pub pools: Vec<Pool>,
+    pub worlds: Vec<World>,
+}
+
+pub fn address(host: Host, core: u8) -> SocketAddr {
+    let last = u8::try_from(host.0).unwrap();
+    SocketAddr::from(([10, 0, 0, last], 7000 + u16::from(core)))
+}
+
+pub fn keep_for_ever() -> CopyState {
+    CopyState { expires: None, locked_until: None, held: false }
+}
+
+/// Makes the pool of a host, once.
+pub async fn create(world: World, host: Host) {
+    let pool = Create::new(PoolId([u8::try_from(host.0).unwrap(); 16]));
+    narrows_pool::create(&world, Path::new(DIR), pool).await.unwrap();
+}
+
+impl Site {
+    /// Opens the pool and begins to listen.
+    pub async fn open(sim: Sim, host: Host) -> Result<Self, narrows_pool::Error> {
+        let worlds: Vec<World> = (0..CORES).map(|_| sim.world(host)).collect();
+        let mut how = Open::new(usize::from(CORES), INDEX_BYTES);
+        how.log_segment_bytes = LOG_SEGMENT_BYTES;
+        let (seeds, _) = narrows_pool::open(&worlds[0], Path::new(DIR), how).await?;
+        let pools: Vec<Pool> =
+            seeds.into_iter().zip(&worlds).map(|(seed, world)| Pool::start(seed, world.clone())).collect();
+        for ((pool, world), core) in pools.iter().zip(&worlds).zip(0..) {
+            let listener = world.net.listen(address(host, core)).await.expect("the address is free");
+            let (pool, inner) = (pool.clone(), world.clone());
+            world
+                .spawn(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        let (pool, inner) = (pool.clone(), inner.clone());
+                        let world = inner.clone();
+                        // A session that breaks is the other side's to try again.
+                        world.spawn(async move { drop(take_in(pool, inner, stream).await) }).detach();
+                    }
+                })
+                .detach();
+        }
+        Ok(Self { host, pools, worlds })
+    }
+
+    /// Replicates one of its images to another site.
+    pub async fn replicate(
+        &self,
+        image: ImageId,
+        to: Host,
+        base: Option<(ImageId, Child)>,
+    ) -> Result<Pushed, ExchangeError> {
+        let (pool, world) = (&self.pools[1], &self.worlds[1]);
+        let entry = pool.image(image).await.unwrap().expect("it was backed up");
+        let record = &entry.record.record;
+        let root = Child { fingerprint: record.root, kind: ChildKind::Node, length: record.root_length };
+        let tree = ImageTree::new(pool.clone(), base.map(|(_, root)| root));
+        let order = Push {
+            image,
+            origin: record.origin,
+            lineage: record.lineage,
+            base: base.map(|(image, root)| narrows_exchange::Base { image, root: root.fingerprint }),
+            resume: true,
+            root: TreeChild { child: root, hint: Location::UNKNOWN },
+            record: entry.record_bytes.clone(),
+            copy: keep_for_ever(),
+            import_slp: "import".into(),
+            history: None,
+        };
+        let session = dial(world, address(to, 0), Purpose::Replicate).await?;
+        descend::push(session, &tree, &order).await
+    }
+}
+
+async fn dial(world: &World, to: SocketAddr, purpose: Purpose) -> Result<Session, ExchangeError> {
+    let link = Link::dial(world, to, Security::Plaintext).await?;
+    greet(link, Side::Dialled, &HelloFacts::new(purpose, DomainId([1; 16]), PoolId([0; 16]))).await
+}
+
+/// Brings an image from memory, as a client would.
+pub async fn back_up(world: World, model: Rc<Model>, to: SocketAddr) -> Result<Pushed, ExchangeError> {
+    let session = dial(&world, to, Purpose::Replicate).await?;
+    let order = Push {
+        image: model.image,
+        origin: model.record.record.origin,
+        lineage: model.record.record.lineage,
+        base: None,
+        resume: true,
+        root: TreeChild { child: model.root, hint: Location::UNKNOWN },
+        record: model.record_bytes(),
+        copy: keep_for_ever(),
+        import_slp: String::new(),
+        history: None,
+    };
+    descend::push(session, &*model, &order).await
+}
+
+async fn take_in(
+    pool: Pool,
+    world: World,
+    stream: Rc<dyn narrows_ring::world::Stream>,
+) -> Result<(), ExchangeError> {
+    let link = Link::accept(&world, stream, Security::Plaintext).await?;
+    let (id, _) = pool.identity();
+    let session =
+        greet(link, Side::Accepted, &HelloFacts::new(Purpose::Replicate, DomainId([9; 16]), id)).await?;
+    incoming::serve(&session, &Everybody { pool, root: RefCell::default() }).await?;
+    Ok(())
+}
+
+/// Lets everybody do everything: what is tested here is loss, not trust.
+struct Everybody {
+    pool: Pool,
+    root: RefCell<Option<Child>>,
+}
+
+fn refusal(error: &narrows_pool::Error) -> Refusal {
+    Refusal::new(error.code(), error.to_string())
+}
+
+impl Authority for Everybody {
+    fn begin<'a>(&'a self, _session: &'a Session, begin: &'a Begin) -> Local<'a, Result<Grant, Refusal>> {
+        Box::pin(async move {
+            *self.root.borrow_mut() = begin.root.map(|(child, _)| child);
+            let base_accepted = match begin.base {
+                None => false,
+                Some(base) => {
+                    let entry = self.pool.image(base.image).await.map_err(|error| refusal(&error))?;
+                    entry.is_some_and(|entry| entry.record.record.root == base.root)
+                }
+            };
+            let ingest = self.pool.ingest(begin.image).await.map_err(|error| refusal(&error))?;
+            let staged_bytes = ingest.staged_bytes();
+            let store = Rc::new(PoolStore::new(self.pool.clone(), ingest, Some(begin.origin)));
+            Ok(Grant { store, base_accepted, staged_bytes })
+        })
+    }
+
+    fn seal<'a>(&'a self, _session: &'a Session, draft: CommitDraft) -> Local<'a, Result<Sealed, Refusal>> {
+        Box::pin(async move {
+            let CommitFacts::Signed(record) = draft.facts else {
+                return Err(Refusal::new("WIRE-002", "the model sends whole records"));
+            };
+            let root =
+                self.root.borrow().ok_or_else(|| Refusal::new("WIRE-002", "the model names its root"))?;
+            Ok(Sealed { record, copy: draft.copy, root: root.fingerprint, import_slp: draft.import_slp })
+        })
+    }
+}
+
+/// What the oracle complains about, for messages.
+pub type Complaint = String;
+
+/// Every image that is there is whole, and every acknowledged one is there.
+pub async fn judge(site: &Site, acknowledged: &[ImageId]) -> Result<Vec<ImageId>, Complaint> {
+    let pool = &site.pools[0];
+    let images = pool.images().await.map_err(|error| format!("images of {:?}: {error}", site.host))?;
+    let there: Vec<ImageId> = images.iter().map(|entry| entry.image()).collect();
+    for image in acknowledged {
+        if !there.contains(image) {
+            return Err(format!("{image} was acknowledged by {:?} and is gone", site.host));
+        }
+    }
+    for image in &there {
+        let report = pool.verify(*image).await.map_err(|error| format!("{image}: {error}"))?;
+        if let Some(damage) = report.damage.first() {
+            return Err(format!("{image} in {:?} is not whole: {damage}", site.host));
+        }
+    }
+    Ok(there)
+}
