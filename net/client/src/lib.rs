@@ -9,11 +9,14 @@ pub mod limits;
 
 pub mod backup;
 mod beneath;
+mod dial;
 mod exclude;
 pub mod read;
+pub mod restore;
 pub mod sink;
 pub mod walk;
 pub mod xattr;
 
 pub use beneath::Beneath;
+pub use dial::DataPort;
 pub use exclude::Excludes;

@@ -51,6 +51,21 @@ pub const SINK_FILES_OPEN_MAX: usize = 256;
 /// Bytes written by one system call when a run of one byte is restored.
 pub const WRITE_BYTES: usize = 1 << 20;
 
+/// Files from this size on are read piece by piece.
+pub const BIG_FILE_BYTES: u64 = 1 << 20;
+
+/// Names of segments (and of nodes) that a backup remembers having asked about: 40 bytes each.
+pub const ASKED_NAMES_MAX: usize = 1 << 19;
+
+/// Nodes offered by one question.
+pub const NODE_BATCH_MAX: usize = 256;
+
+/// Such questions in flight.
+pub const NODE_OFFERS_IN_FLIGHT_MAX: usize = 4;
+
+/// Nodes sent whose children's answers were not looked at yet.
+pub const NODE_ANSWERS_OPEN_MAX: usize = 1024;
+
 const _: () =
     assert!((READS_IN_FLIGHT_MAX + ASKS_IN_FLIGHT_MAX + 2) * UNIT_BYTES_MAX * 2 <= BACKUP_BYTES_MAX);
 const _: () = assert!(PATH_PIECE_BYTES_MAX + NAME_BYTES_MAX < 4096);

@@ -14,7 +14,7 @@ use std::{
 
 use narrows_client::{
     Excludes,
-    backup::{Assembler, Missing},
+    backup::{Assembler, FinishedNode, Missing},
     read::{BigFile, Item, Unit, read_batch},
     sink::{Overwrite, RestoreProgress, Selection, Sink, SinkOptions, TroubleKind},
     walk::{FoundKind, Missed, Roots, Step, Walk, WalkOptions, Why},
@@ -111,7 +111,11 @@ impl Image {
         }
     }
 
-    fn keep_nodes(&mut self, nodes: Vec<BuiltNode>) {
+    fn keep_nodes(&mut self, nodes: Vec<FinishedNode>) {
+        self.keep_built(nodes.into_iter().map(|finished| finished.node));
+    }
+
+    fn keep_built(&mut self, nodes: impl IntoIterator<Item = BuiltNode>) {
         self.nodes.extend(nodes.into_iter().map(|node| (node.fingerprint, node)));
     }
 
@@ -124,7 +128,7 @@ impl Image {
             builder.push(entry, &children, &mut |node| nodes.push(node)).unwrap();
         }
         image.root = Some(builder.finish(&mut |node| nodes.push(node)));
-        image.keep_nodes(nodes);
+        image.keep_built(nodes);
         for bytes in segments {
             image.segments.insert(narrows_simd::fingerprint::data(&bytes).0, bytes);
         }

@@ -3,11 +3,15 @@
 //! Guarantee: the tree refers only to segments of units that it was given, so whoever sends a unit's segments before
 //! the nodes that come out after it has sent everything that the nodes refer to.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use narrows_format::node::{Child, ChildKind, Entry, EntryKind, Xattrs};
+use narrows_format::{
+    Fingerprint, Tag,
+    node::{Child, ChildKind, Entry, EntryKind, Xattrs},
+};
 use narrows_pool::recipe::build::{BuiltNode, ExtentBuilder, Root, TreeBuilder};
 
+use super::tags::FileTags;
 use crate::{
     limits::TROUBLES_LISTED_MAX,
     read::{FileRead, Item, Run, Unit},
@@ -23,17 +27,39 @@ pub struct Missing {
     pub listed: Vec<Missed>,
 }
 
+/// A node that can be sent, with the tags of its children: those of nodes are zero, for nodes are shown by
+/// being sent or offered.
+#[derive(Clone, Debug)]
+pub struct FinishedNode {
+    /// The node.
+    pub node: BuiltNode,
+    /// One per child.
+    pub tags: Vec<Tag>,
+}
+
 /// The image being built.
 #[derive(Default)]
 pub struct Assembler {
     tree: TreeBuilder,
     /// Content so far of the big file that is being read.
-    part: ExtentBuilder,
+    part: Content,
+    /// Segments that the open leaf refers to.
+    leaf_tags: HashMap<Fingerprint, Tag>,
     missing: Missing,
     /// Files that are not in the tree as the walk saw them: a hard link to one must be read by itself.
     lost: HashSet<Vec<u8>>,
     entries: u64,
 }
+
+/// One file's content so far.
+#[derive(Default)]
+struct Content {
+    extents: ExtentBuilder,
+    tags: FileTags,
+}
+
+/// A reference with what shows possession of it.
+type Shown = (Child, Tag);
 
 impl Missing {
     fn add(&mut self, missed: Missed) {
@@ -56,7 +82,7 @@ impl Assembler {
         &mut self,
         unit: &Unit,
         items: Vec<Item>,
-        nodes: &mut Vec<BuiltNode>,
+        nodes: &mut Vec<FinishedNode>,
     ) -> Option<(Found, Vec<Item>)> {
         let mut items = items.into_iter();
         while let Some(item) = items.next() {
@@ -68,18 +94,18 @@ impl Assembler {
                     _ => self.object(found, attributes_of(unit, &attributes), nodes),
                 },
                 Item::File(read) => {
-                    let mut extents = ExtentBuilder::new();
-                    add_runs(&mut extents, unit, &read.runs, nodes);
-                    self.file(read, extents, unit, nodes);
+                    let mut content = Content::default();
+                    content.add(unit, &read.runs, nodes);
+                    self.file(read, content, unit, nodes);
                 }
-                Item::Part(runs) => add_runs(&mut self.part, unit, &runs, nodes),
-                Item::PartRestart => self.part = ExtentBuilder::new(),
+                Item::Part(runs) => self.part.add(unit, &runs, nodes),
+                Item::PartRestart => self.part = Content::default(),
                 Item::PartEnd(read) => {
-                    let extents = std::mem::take(&mut self.part);
-                    self.file(read, extents, unit, nodes);
+                    let content = std::mem::take(&mut self.part);
+                    self.file(read, content, unit, nodes);
                 }
                 Item::Missed(missed) => {
-                    self.part = ExtentBuilder::new();
+                    self.part = Content::default();
                     self.lost.insert(missed.path.clone());
                     self.missing.add(missed);
                 }
@@ -99,11 +125,14 @@ impl Assembler {
     }
 
     /// The end: the last nodes, and the root.
-    pub fn finish(self, nodes: &mut Vec<BuiltNode>) -> (Root, Missing) {
-        (self.tree.finish(&mut |node| nodes.push(node)), self.missing)
+    pub fn finish(self, nodes: &mut Vec<FinishedNode>) -> (Root, Missing) {
+        let root = self
+            .tree
+            .finish(&mut |node| nodes.push(finished(node, |name| self.leaf_tags.get(name).copied())));
+        (root, self.missing)
     }
 
-    fn object(&mut self, found: Found, attributes: Vec<Child>, nodes: &mut Vec<BuiltNode>) {
+    fn object(&mut self, found: Found, attributes: Vec<Shown>, nodes: &mut Vec<FinishedNode>) {
         let kind = match &found.kind {
             FoundKind::Directory => EntryKind::Directory,
             FoundKind::HardLink(first) => EntryKind::HardLink(first.clone()),
@@ -118,8 +147,9 @@ impl Assembler {
         self.push(found, kind, Vec::new(), attributes, nodes);
     }
 
-    fn file(&mut self, read: FileRead, extents: ExtentBuilder, unit: &Unit, nodes: &mut Vec<BuiltNode>) {
-        let content = extents.finish(&mut |node| nodes.push(node));
+    fn file(&mut self, read: FileRead, content: Content, unit: &Unit, nodes: &mut Vec<FinishedNode>) {
+        let Content { extents, tags } = content;
+        let content = extents.finish(&mut |node| nodes.push(finished(node, |name| tags.get(name))));
         let path = &read.found.path;
         if read.replaced {
             self.lost.insert(path.clone());
@@ -129,16 +159,18 @@ impl Assembler {
         }
         let attributes = attributes_of(unit, &read.attributes);
         let kind = EntryKind::File { size: content.size, content: content.content };
-        self.push(read.found, kind, content.children, attributes, nodes);
+        let tag = |child: &Child| tags.get(&child.fingerprint).unwrap_or(UNKNOWN);
+        let children = content.children.iter().map(|child| (*child, tag(child))).collect();
+        self.push(read.found, kind, children, attributes, nodes);
     }
 
     fn push(
         &mut self,
         found: Found,
         kind: EntryKind,
-        mut children: Vec<Child>,
-        attributes: Vec<Child>,
-        nodes: &mut Vec<BuiltNode>,
+        mut children: Vec<Shown>,
+        attributes: Vec<Shown>,
+        nodes: &mut Vec<FinishedNode>,
     ) {
         let xattrs = if attributes.is_empty() {
             Xattrs::Inline(found.xattrs)
@@ -157,8 +189,21 @@ impl Assembler {
             xattrs,
             kind,
         };
-        match self.tree.push(entry, &children, &mut |node| nodes.push(node)) {
-            Ok(()) => self.entries += 1,
+        let own: HashMap<Fingerprint, Tag> =
+            children.iter().map(|(child, tag)| (child.fingerprint, *tag)).collect();
+        self.leaf_tags.extend(&own);
+        let children: Vec<Child> = children.iter().map(|(child, _)| *child).collect();
+        let mut built = Vec::new();
+        match self.tree.push(entry, &children, &mut |node| built.push(node)) {
+            Ok(()) => {
+                self.entries += 1;
+                if !built.is_empty() {
+                    let tag = |name: &Fingerprint| self.leaf_tags.get(name).copied();
+                    nodes.extend(built.into_iter().map(|node| finished(node, tag)));
+                    // Whether this entry was in the leaf that was closed or is the first of the next, is not known.
+                    self.leaf_tags = own;
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, "an entry does not fit the recipe");
                 self.lost.insert(found.path.clone());
@@ -168,24 +213,47 @@ impl Assembler {
     }
 }
 
-fn add_runs(extents: &mut ExtentBuilder, unit: &Unit, runs: &[Run], nodes: &mut Vec<BuiltNode>) {
-    let sink = &mut |node| nodes.push(node);
-    for run in runs {
-        match *run {
-            Run::Data(position) => {
-                let segment = &unit.segments[position];
-                extents.segment(segment.fingerprint, segment.length, sink);
+impl Content {
+    fn add(&mut self, unit: &Unit, runs: &[Run], nodes: &mut Vec<FinishedNode>) {
+        for run in runs {
+            let mut built = Vec::new();
+            let sink = &mut |node| built.push(node);
+            match *run {
+                Run::Data(position) => {
+                    let segment = &unit.segments[position];
+                    self.tags.add(segment.fingerprint, segment.tag);
+                    self.extents.segment(segment.fingerprint, segment.length, sink);
+                }
+                Run::Hole(length) => self.extents.hole(length, sink),
+                Run::Fill(byte, length) => self.extents.fill(byte, length, sink),
             }
-            Run::Hole(length) => extents.hole(length, sink),
-            Run::Fill(byte, length) => extents.fill(byte, length, sink),
+            nodes.extend(built.into_iter().map(|node| finished(node, |name| self.tags.get(name))));
         }
     }
 }
 
-fn attributes_of(unit: &Unit, positions: &[usize]) -> Vec<Child> {
-    let child = |position: &usize| {
-        let segment = &unit.segments[*position];
-        Child { fingerprint: segment.fingerprint, kind: ChildKind::Segment, length: segment.length }
+/// Stands for a tag that is not needed.
+const UNKNOWN: Tag = Tag([0; 16]);
+
+fn finished(node: BuiltNode, tag: impl Fn(&Fingerprint) -> Option<Tag>) -> FinishedNode {
+    let of_child = |child: &Child| match child.kind {
+        ChildKind::Segment => {
+            let tag = tag(&child.fingerprint);
+            debug_assert!(tag.is_some(), "the tags of an open node's segments are kept");
+            tag.unwrap_or(UNKNOWN)
+        }
+        ChildKind::Node => UNKNOWN,
     };
-    positions.iter().map(child).collect()
+    let tags = node.children.iter().map(of_child).collect();
+    FinishedNode { node, tags }
+}
+
+fn attributes_of(unit: &Unit, positions: &[usize]) -> Vec<Shown> {
+    let shown = |position: &usize| {
+        let segment = &unit.segments[*position];
+        let child =
+            Child { fingerprint: segment.fingerprint, kind: ChildKind::Segment, length: segment.length };
+        (child, segment.tag)
+    };
+    positions.iter().map(shown).collect()
 }

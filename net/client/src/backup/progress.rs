@@ -1,0 +1,54 @@
+//! Counted while a backup runs; shown by whoever shows progress.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters; may be read from another thread.
+#[derive(Debug, Default)]
+pub struct BackupProgress {
+    entries: AtomicU64,
+    missed: AtomicU64,
+    read_bytes: AtomicU64,
+    new_bytes: AtomicU64,
+}
+
+impl BackupProgress {
+    /// Objects in the image so far.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Objects that are not in the image, or not as they were.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of segments read and asked about so far.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Of these, bytes that the target lacked.
+    pub fn new_bytes(&self) -> u64 {
+        self.new_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A new attempt begins from the start.
+    pub fn restart(&self) {
+        for counter in [&self.entries, &self.missed, &self.read_bytes] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn set_entries(&self, entries: u64, missed: u64) {
+        self.entries.store(entries, Ordering::Relaxed);
+        self.missed.store(missed, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_read(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_new(&self, bytes: u64) {
+        self.new_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

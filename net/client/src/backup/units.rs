@@ -1,0 +1,112 @@
+//! The walk as a stream of units, each being read on a helper thread.
+//!
+//! Small files go together, big ones come piece by piece; either way in path order.
+
+use std::collections::VecDeque;
+
+use futures_util::{Stream, stream};
+use narrows_pool::ingest::{BadMean, Splitter};
+use narrows_ring::world::{Local, World};
+
+use super::BackupError;
+use crate::{
+    beneath::Beneath,
+    limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES},
+    read::{BigFile, Unit, read_batch, step_bytes},
+    walk::{Step, Walk},
+};
+
+/// A splitter for a pool's segment size.
+pub(super) fn splitter(mean: u32) -> Result<Splitter, BadMean> {
+    Splitter::new(mean)
+}
+
+/// A unit being read.
+type Reading = Local<'static, Result<Unit, BackupError>>;
+
+/// See the module.
+pub(super) struct Units {
+    world: World,
+    mean: u32,
+    beneath: Beneath,
+    /// `None` once the walk has ended (or while a job has it).
+    walk: Option<Walk>,
+    steps: VecDeque<Step>,
+    big: Option<BigFile>,
+}
+
+impl Units {
+    pub(super) fn new(world: &World, walk: Walk, mean: u32) -> Result<Self, BadMean> {
+        splitter(mean)?;
+        let beneath = walk.beneath().clone();
+        Ok(Self { world: world.clone(), mean, beneath, walk: Some(walk), steps: VecDeque::new(), big: None })
+    }
+
+    /// Futures of units, in order; many may be awaited at once.
+    pub(super) fn stream(self) -> impl Stream<Item = Reading> {
+        stream::unfold(self, |mut units| async {
+            let reading = match units.next().await {
+                Ok(reading) => reading?,
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            };
+            Some((reading, units))
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Reading>, BackupError> {
+        if self.big.is_some() {
+            return self.next_piece().await.map(Some);
+        }
+        self.walk_on().await?;
+        let Some(first) = self.steps.front() else { return Ok(None) };
+        if step_bytes(first) >= BIG_FILE_BYTES
+            && let Some(Step::Found(found)) = self.steps.pop_front()
+        {
+            let splitter = splitter(self.mean).map_err(|bad| BackupError::Mean(bad.0))?;
+            self.big = Some(BigFile::new(self.beneath.clone(), found, splitter));
+            return self.next_piece().await.map(Some);
+        }
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = self.steps.front() {
+            let more = step_bytes(next);
+            let full = batch.len() >= UNIT_ENTRIES_MAX || bytes + more > UNIT_BYTES_MAX as u64;
+            if more >= BIG_FILE_BYTES || full && !batch.is_empty() {
+                break;
+            }
+            bytes += more;
+            batch.extend(self.steps.pop_front());
+        }
+        let (world, beneath) = (self.world.clone(), self.beneath.clone());
+        let mut splitter = splitter(self.mean).map_err(|bad| BackupError::Mean(bad.0))?;
+        Ok(Some(Box::pin(async move {
+            let read = move || read_batch(&beneath, &mut splitter, batch);
+            world.offload(read).await.ok_or(BackupError::Helper)
+        })))
+    }
+
+    /// Walks on when few steps are left, so that batches do not end where the walk's do.
+    async fn walk_on(&mut self) -> Result<(), BackupError> {
+        while self.steps.len() < UNIT_ENTRIES_MAX
+            && let Some(mut walk) = self.walk.take()
+        {
+            let job = move || (walk.next_batch(WALK_BATCH_ENTRIES), walk);
+            let (found, walk) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
+            if !found.is_empty() {
+                self.walk = Some(walk);
+                self.steps.extend(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece of the big file; read before the one after it is asked for.
+    async fn next_piece(&mut self) -> Result<Reading, BackupError> {
+        let Some(mut big) = self.big.take() else { return Err(BackupError::Helper) };
+        let job = move || (big.next_piece(), big);
+        let ((unit, last), big) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
+        if !last {
+            self.big = Some(big);
+        }
+        Ok(Box::pin(std::future::ready(Ok(unit))))
+    }
+}

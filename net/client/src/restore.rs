@@ -1,0 +1,153 @@
+//! Brings an image back: the sink as the target of an exchange.
+
+use std::{future::pending, path::Path, rc::Rc, sync::Arc};
+
+use narrows_exchange::{
+    Asker, DataFrame, ExchangeError, Found, NodeFrame, Pull, Sealed, Session, Store, StoreError, Stored,
+    restore,
+};
+use narrows_format::{DomainId, Fingerprint, ImageId, node::Child};
+use narrows_ring::world::{Local, World};
+use rustix::io::Errno;
+
+use crate::sink::{RestoreProgress, Sink, SinkError, SinkOptions};
+
+/// What to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct RestorePlan {
+    /// The image; from the grant.
+    pub image: ImageId,
+    /// The domain that made it; from the grant.
+    pub origin: DomainId,
+    /// Its root; from the grant.
+    pub root: Fingerprint,
+}
+
+/// What came over the wire in a restore.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RestoreOutcome {
+    /// Messages both ways, headers included, without the hello.
+    pub wire_bytes: u64,
+}
+
+/// Why a restore ended before its time; what was restored stays.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The exchange; [`ExchangeError::is_transient`] tells whether to dial again.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The directory cannot be opened.
+    #[error("the destination cannot be opened: {0}")]
+    Destination(Errno),
+    /// The end (links, directories) failed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The other side began with another root than the image's record says.
+    #[error("the other side gave another image than was asked for")]
+    OtherImage,
+}
+
+impl RestoreError {
+    /// Whether dialling again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Exchange(error) if error.is_transient())
+    }
+}
+
+/// Restores over a session that has just begun, beneath `directory`, which is there already. Every byte's fingerprint
+/// is verified on the way from the root down.
+pub async fn restore(
+    world: &World,
+    session: Session,
+    plan: &RestorePlan,
+    directory: &Path,
+    options: SinkOptions,
+    progress: &Arc<RestoreProgress>,
+) -> Result<RestoreOutcome, RestoreError> {
+    let sink = Sink::new(world.clone(), directory, options, Arc::clone(progress))
+        .map_err(RestoreError::Destination)?;
+    let store = Rc::new(SinkStore { sink, root: plan.root });
+    let pull = Pull { image: plan.image, origin: plan.origin };
+    let received = restore::pull(&session, &pull, Rc::clone(&store) as Rc<dyn Store>).await?;
+    store.sink.finish().await?;
+    Ok(RestoreOutcome { wire_bytes: received.wire_bytes })
+}
+
+/// The sink in the words of an exchange.
+struct SinkStore {
+    sink: Sink,
+    root: Fingerprint,
+}
+
+impl Store for SinkStore {
+    fn look_up<'a>(
+        &'a self,
+        asker: Asker<'a>,
+        children: &'a [Child],
+    ) -> Local<'a, Result<Vec<Found>, StoreError>> {
+        Box::pin(async move {
+            let found = |wants: bool| if wants { Found::Lack } else { Found::Skip };
+            match asker {
+                // Only the root is offered. Another one is not the image that the record promises.
+                Asker::Offer if children.iter().any(|child| child.fingerprint != self.root) => {
+                    Err(StoreError::new("WIRE-004", "the root is not that of the image's record"))
+                }
+                Asker::Offer => Ok(vec![Found::Lack; children.len()]),
+                Asker::Node { fingerprint, bytes } => {
+                    let wanted = self.sink.take_node(fingerprint, bytes).await.map_err(failed)?;
+                    Ok(wanted.into_iter().map(found).collect())
+                }
+            }
+        })
+    }
+
+    fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            // A node with children was planned when they were asked about; one without is planned here.
+            for node in nodes.nodes.iter().filter(|node| node.children.is_empty()) {
+                self.sink.take_node(node.fingerprint, &node.bytes).await.map_err(failed)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn put_data(&self, data: DataFrame) -> Local<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let segments: Vec<_> =
+                data.segments.into_iter().map(|segment| (segment.fingerprint, segment.range)).collect();
+            self.sink.take_data(data.plain, &segments).await.map_err(failed)
+        })
+    }
+
+    fn sync(&self) -> Local<'_, Result<(), StoreError>> {
+        // See the sink: an interrupted restore is run again.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn settled(&self) -> Local<'_, Result<Vec<(Fingerprint, Found)>, StoreError>> {
+        Box::pin(pending())
+    }
+
+    fn staged_node(&self, _node: Fingerprint) -> Local<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn commit(&self, _sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
+        Box::pin(async { Err(StoreError::new("WIRE-002", "a commit in a restore")) })
+    }
+
+    fn wants_repeats(&self) -> bool {
+        true
+    }
+}
+
+fn failed(error: SinkError) -> StoreError {
+    let code = match error {
+        SinkError::Malformed(_) => "WIRE-002",
+        SinkError::Destination { .. } | SinkError::Helper => LOCAL_FAILURE,
+    };
+    StoreError::new(code, error.to_string())
+}
+
+/// Our own side cannot go on: its disk is full or broken.
+pub const LOCAL_FAILURE: &str = "LOCAL-001";
