@@ -4,7 +4,7 @@
 //! longer, are cut out whole before anything else. Every other segment is at most [`Boundaries::max`]
 //! long; one shorter than [`Boundaries::min`] ends at such a run or at the end of the stream.
 //!
-//! The rule: from `min` on, the first position whose last eight bytes hash below a threshold is the
+//! The rule: from `min` on, the first position whose last 57 bytes hash below a threshold is the
 //! boundary. If none is found up to `max`, it is the position with the smallest hash between them, the
 //! first of equals. A position that passes the threshold does so wherever the stream was cut before it,
 //! so two streams that share content meet again at the next such position; and where the data offers
@@ -32,10 +32,14 @@ pub const MEAN_DEFAULT: u32 = 32 * 1024;
 /// Any run of [`RUN_BYTES_MIN`] holds a whole probe at one of these distances.
 const PROBE_STEP: usize = RUN_BYTES_MIN / 2;
 
+/// Bytes looked at where a run is probed for.
+const PROBE: usize = 8;
+
 /// Hashing goes this far before runs are looked for again.
 const STRIDE: usize = 8 * 1024;
 
-const _: () = assert!(PROBE_STEP + WINDOW <= RUN_BYTES_MIN, "a run could hide between two probes");
+const _: () = assert!(PROBE_STEP + PROBE <= RUN_BYTES_MIN, "a run could hide between two probes");
+const _: () = assert!(WINDOW <= 0x800, "the shortest segment holds a window");
 
 /// The mean is not one of [`MEANS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +187,7 @@ impl Runs {
         while self.found.is_none() && self.next < end + PROBE_STEP {
             let at = self.next;
             self.next += PROBE_STEP;
-            let Some(probe) = bytes.get(at..at + WINDOW) else { break };
+            let Some(probe) = bytes.get(at..at + PROBE) else { break };
             let byte = probe[0];
             if probe.iter().all(|other| *other == byte) {
                 let start = run_start(bytes, at, byte);

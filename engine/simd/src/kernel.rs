@@ -7,7 +7,7 @@
 use crate::scalar;
 
 /// Bytes that decide whether a position is a boundary: the ones just before it.
-pub const WINDOW: usize = 8;
+pub const WINDOW: usize = 57;
 
 /// An implementation of the hot loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
