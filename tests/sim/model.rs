@@ -18,19 +18,19 @@ use narrows_ring::world::Local;
 use narrows_tests::trees::Seeded;
 
 /// Files by path.
-pub type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// An image that is in memory whole.
-pub struct Model {
-    pub image: ImageId,
-    pub root: Child,
-    pub record: SignedRecord,
-    pub nodes: BTreeMap<Fingerprint, (BuiltNode, Tag)>,
-    pub segments: BTreeMap<Fingerprint, (Vec<u8>, Tag)>,
+pub(crate) struct Model {
+    pub(crate) image: ImageId,
+    pub(crate) root: Child,
+    pub(crate) record: SignedRecord,
+    pub(crate) nodes: BTreeMap<Fingerprint, (BuiltNode, Tag)>,
+    pub(crate) segments: BTreeMap<Fingerprint, (Vec<u8>, Tag)>,
 }
 
 /// Seeded files: some random, some compressible, one large enough for an extent tree.
-pub fn files(seed: u64, count: u64, mean: u64) -> Files {
+pub(crate) fn files(seed: u64, count: u64, mean: u64) -> Files {
     let mut seeded = Seeded::new(seed);
     let mut files = Files::new();
     for file in 0..count {
@@ -44,7 +44,7 @@ pub fn files(seed: u64, count: u64, mean: u64) -> Files {
 
 impl Model {
     /// The image of these files.
-    pub fn of(image: u8, files: &Files) -> Self {
+    pub(crate) fn of(image: u8, files: &Files) -> Self {
         let image = ImageId([image; 16]);
         let (mut nodes, mut segments) = (BTreeMap::new(), BTreeMap::new());
         let mut sink = |node: BuiltNode| drop(nodes.insert(node.fingerprint, (node.clone(), node.tag)));
@@ -87,7 +87,7 @@ impl Model {
     }
 
     /// Encoded record, as a source sends it.
-    pub fn record_bytes(&self) -> Vec<u8> {
+    pub(crate) fn record_bytes(&self) -> Vec<u8> {
         self.record.encode()
     }
 }

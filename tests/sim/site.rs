@@ -22,37 +22,37 @@ use narrows_transport::{Link, Security};
 use crate::model::Model;
 
 /// Cores of each site.
-pub const CORES: u8 = 2;
+pub(crate) const CORES: u8 = 2;
 /// Small, so that the image log rotates within a test.
 const LOG_SEGMENT_BYTES: u64 = 12 << 10;
 const INDEX_BYTES: u64 = 16 << 20;
 const DIR: &str = "/pool";
 
 /// A running pool with its listeners.
-pub struct Site {
-    pub host: Host,
-    pub pools: Vec<Pool>,
-    pub worlds: Vec<World>,
+pub(crate) struct Site {
+    pub(crate) host: Host,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) worlds: Vec<World>,
 }
 
-pub fn address(host: Host, core: u8) -> SocketAddr {
+pub(crate) fn address(host: Host, core: u8) -> SocketAddr {
     let last = u8::try_from(host.0).unwrap();
     SocketAddr::from(([10, 0, 0, last], 7000 + u16::from(core)))
 }
 
-pub fn keep_for_ever() -> CopyState {
+pub(crate) fn keep_for_ever() -> CopyState {
     CopyState { expires: None, locked_until: None, held: false }
 }
 
 /// Makes the pool of a host, once.
-pub async fn create(world: World, host: Host) {
+pub(crate) async fn create(world: World, host: Host) {
     let pool = Create::new(PoolId([u8::try_from(host.0).unwrap(); 16]));
     narrows_pool::create(&world, Path::new(DIR), pool).await.unwrap();
 }
 
 impl Site {
     /// Opens the pool and begins to listen.
-    pub async fn open(sim: Sim, host: Host) -> Result<Self, narrows_pool::Error> {
+    pub(crate) async fn open(sim: Sim, host: Host) -> Result<Self, narrows_pool::Error> {
         let worlds: Vec<World> = (0..CORES).map(|_| sim.world(host)).collect();
         let mut how = Open::new(usize::from(CORES), INDEX_BYTES);
         how.log_segment_bytes = LOG_SEGMENT_BYTES;
@@ -77,7 +77,7 @@ impl Site {
     }
 
     /// Replicates one of its images to another site.
-    pub async fn replicate(
+    pub(crate) async fn replicate(
         &self,
         image: ImageId,
         to: Host,
@@ -111,7 +111,7 @@ async fn dial(world: &World, to: SocketAddr, purpose: Purpose) -> Result<Session
 }
 
 /// Brings an image from memory, as a client would.
-pub async fn back_up(world: World, model: Rc<Model>, to: SocketAddr) -> Result<Pushed, ExchangeError> {
+pub(crate) async fn back_up(world: World, model: Rc<Model>, to: SocketAddr) -> Result<Pushed, ExchangeError> {
     let session = dial(&world, to, Purpose::Replicate).await?;
     let order = Push {
         image: model.image,
@@ -182,10 +182,10 @@ impl Authority for Everybody {
 }
 
 /// What the oracle complains about, for messages.
-pub type Complaint = String;
+pub(crate) type Complaint = String;
 
 /// Every image that is there is whole, and every acknowledged one is there.
-pub async fn judge(site: &Site, acknowledged: &[ImageId]) -> Result<Vec<ImageId>, Complaint> {
+pub(crate) async fn judge(site: &Site, acknowledged: &[ImageId]) -> Result<Vec<ImageId>, Complaint> {
     let pool = &site.pools[0];
     let images = pool.images().await.map_err(|error| format!("images of {:?}: {error}", site.host))?;
     let there: Vec<ImageId> = images.iter().map(|entry| entry.image()).collect();
