@@ -73,36 +73,10 @@ pub struct Pong {
 pub struct PartnerSlp {
     /// Its name.
     pub name: String,
-    /// Its data classification.
+    /// Its data classification, or `any`.
     pub data_classification: String,
-    /// It begins with Import.
-    pub begins_with_import: bool,
-    /// The unit that it imports to.
-    pub storage: String,
-    /// The target's default unit for this partner is among the SLP's.
-    pub takes_receiving_unit: bool,
-}
-
-/// Asks to replicate one image.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ReplicationRequest {
-    /// The image.
-    #[serde(with = "text::by_text")]
-    pub image: ImageId,
-    /// The SLP that it is to be imported through.
-    pub import_slp: String,
-    /// When the copy there may go; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<Timestamp>,
-}
-
-/// May replicate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ReplicationGrant {
-    /// Goes into the hello.
-    pub ticket: Hex<32>,
-    /// Host and port of the data plane.
-    pub data_addr: String,
+    /// It begins with an Import whose storage includes the unit that receives from the caller.
+    pub receives: bool,
 }
 
 /// What became of an image that the receiver of this had sent.

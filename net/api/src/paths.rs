@@ -61,5 +61,3 @@ pub const PARTNER_PING: &str = "/v1/partner/ping";
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
 /// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.
 pub const PARTNER_IMPORTS: &str = "/v1/partner/imports";
-/// POST [`crate::partner::ReplicationRequest`] -> [`crate::partner::ReplicationGrant`].
-pub const PARTNER_REPLICATIONS: &str = "/v1/partner/replications";

@@ -105,6 +105,12 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
+/// Bytes of any number as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// A path as text that loses nothing: UTF-8 stands as it is, any other byte and every control character as
 /// `\xNN`, a backslash as `\\`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -204,6 +210,7 @@ mod tests {
     fn hex_reads_what_it_writes() {
         let hex = Hex([0, 255, 16]);
         assert_eq!(hex.to_string(), "00ff10");
+        assert_eq!(super::hex(&hex.0), "00ff10");
         assert_eq!("00ff10".parse(), Ok(hex));
         assert_eq!("00ff1".parse::<Hex<3>>(), Err(BadHex));
         assert_eq!("00ff1\u{e9}".parse::<Hex<3>>(), Err(BadHex));

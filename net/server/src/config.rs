@@ -142,7 +142,7 @@ impl Settings {
             listen,
             data_listen: SocketAddr::new(listen.ip(), data_port),
             host,
-            cores: self.cores.map_or_else(all_cores, |cores| cores.0),
+            cores: self.cores.map_or_else(narrows_ring::cores::available, |cores| cores.0),
             memory,
             log_format: self.log_format.unwrap_or_default(),
         })
@@ -178,16 +178,6 @@ fn is_host(text: &str) -> bool {
         || (!text.is_empty()
             && text.len() <= 253
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'))
-}
-
-fn all_cores() -> Vec<usize> {
-    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else {
-        return (0..count).collect();
-    };
-    let cores: Vec<usize> =
-        (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
-    if cores.is_empty() { (0..count).collect() } else { cores }
 }
 
 impl FromStr for Memory {

@@ -124,15 +124,6 @@ impl Folder {
         self.root.join("pool")
     }
 
-    /// Makes a folder in it that only the owner enters.
-    pub fn create_private(&self, path: &Path) -> Result<(), FolderError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| FolderError::Disk { path: path.to_owned(), source })
-    }
-
     /// Takes the lock. It goes with the process, however that ends.
     pub fn lock(&self) -> Result<FolderLock, FolderError> {
         let path = self.root.join("lock");
@@ -165,6 +156,15 @@ impl Folder {
             .map_err(|error| FolderError::Malformed { path: path.clone(), sentence: error.to_string() })?;
         write_secret(&path, text.as_bytes()).map_err(|source| FolderError::Disk { path, source })
     }
+}
+
+/// Makes a folder that only the owner enters.
+pub fn create_private(path: &Path) -> Result<(), FolderError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| FolderError::Disk { path: path.to_owned(), source })
 }
 
 /// Writes a new file that only the owner reads, whole or not at all, and makes it durable.

@@ -2,6 +2,9 @@
 //!
 //! Two planes. The control plane (catalog, policies, API) runs on tokio, the data plane on pinned ring
 //! threads; they meet in bounded channels only.
+//!
+//! The way of a decision: a request comes in through [`api`], a log record through [`importer`], a question
+//! of a data session through [`doorman`]; [`control`] decides and stores; [`hands`] carry out.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -9,6 +12,24 @@ pub mod folder;
 pub mod limits;
 pub mod logging;
 pub mod notify;
-pub mod pki;
-pub mod plane;
 pub mod random;
+pub mod time;
+
+pub mod pki;
+
+pub mod init;
+pub mod run;
+
+pub mod api;
+pub mod pairing;
+pub mod partners;
+pub mod tickets;
+
+pub mod control;
+pub mod doorman;
+pub mod hands;
+pub mod importer;
+
+pub mod plane;
+
+pub use narrows_catalog::{Error as CatalogError, SqliteCatalog as Catalog};

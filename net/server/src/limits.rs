@@ -14,18 +14,20 @@ pub const PARTNER_BODY_BYTES_MAX: usize = 1 << 20;
 pub const CONTROL_MAILBOX: usize = 256;
 /// Orders to the data plane that may wait.
 pub const PLANE_MAILBOX: usize = 256;
+/// Commands of the domain that wait to be carried out.
+pub const COMMANDS_MAX: usize = 4096;
 /// Partners that a domain may have.
 pub const PARTNERS_MAX: usize = 32;
 /// Life of the CA certificate.
-pub const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub const CA_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// Life of server, client and administrator certificates.
-pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(2 * 365 * 86_400);
+pub const CERTIFICATE_LIFE: Duration = Duration::from_hours(2 * 365 * 24);
 /// A certificate begins so long before it is made: clocks differ.
-pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);
 /// Life of an invitation when none is asked for.
-pub const INVITATION_LIFE: Duration = Duration::from_secs(86_400);
+pub const INVITATION_LIFE: Duration = Duration::from_hours(24);
 /// Life of a data ticket that is not used.
-pub const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
+pub const TICKET_LIFE: Duration = Duration::from_mins(15);
 /// Tickets that may be out at once.
 pub const TICKETS_MAX: usize = 4096;
 /// Least memory that a server runs with, in bytes.
@@ -34,3 +36,31 @@ pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// How long a stopping server waits for open requests.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// Buffers for making a pool, in bytes.
+pub const INIT_ARENA_BYTES: usize = 4 << 20;
+/// How often a held-back answer looks whether its job has ended.
+pub const JOB_POLL: Duration = Duration::from_millis(50);
+/// Most imports in one answer.
+pub const IMPORTS_LISTED_MAX: u32 = 1000;
+/// The control task looks around at least this often.
+pub const TICK_MAX: Duration = Duration::from_hours(1);
+/// Pause after the catalog failed.
+pub const TICK_RETRY: Duration = Duration::from_secs(1);
+/// Image log records read at once.
+pub const EVENTS_AT_ONCE: usize = 64;
+/// Questions of the data plane that may wait.
+pub const QUESTIONS_MAX: usize = 256;
+/// Incoming sessions of one core at once; more are refused.
+pub const SESSIONS_PER_CORE_MAX: usize = 64;
+/// Pause after a data connection could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Broken replications that a core remembers, to count what is sent again.
+pub const HISTORIES_MAX: usize = 64;
+/// A partner that is half-paired is asked again this often.
+pub const PAIRING_RETRY: Duration = Duration::from_secs(15);
+/// A certificate that ends within this is a warning of `doctor`, in seconds.
+pub const CERTIFICATE_WARNING_SECONDS: i64 = 60 * 86_400;
+/// Less free room than this is a warning of `doctor`, in bytes.
+pub const FREE_BYTES_WARNING: u64 = 1 << 30;
+/// More clock skew than this is a warning of `doctor`, in milliseconds.
+pub const SKEW_MS_WARNING: i64 = 1000;

@@ -33,12 +33,11 @@ pub fn tell(state: State) {
 
 fn send(address: &[u8], word: &[u8]) -> std::io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    let address = match address.strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => {
-            let path = std::ffi::OsStr::new(std::str::from_utf8(address).unwrap_or_default());
-            SocketAddr::from_pathname(Path::new(path))?
-        }
+    let address = if let Some(name) = address.strip_prefix(b"@") {
+        SocketAddr::from_abstract_name(name)?
+    } else {
+        let path = std::ffi::OsStr::new(std::str::from_utf8(address).unwrap_or_default());
+        SocketAddr::from_pathname(Path::new(path))?
     };
     socket.send_to_addr(word, &address).map(drop)
 }

@@ -6,7 +6,7 @@
 pub mod authority;
 pub mod signing;
 
-pub use authority::{Authority, Identity, Role};
+pub use authority::{Authority, Role};
 pub use signing::SigningKey;
 
 /// Keys or certificates could not be made, read or written.

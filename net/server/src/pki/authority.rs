@@ -5,8 +5,12 @@
 
 use std::path::Path;
 
-use narrows_api::{Hex, context::server_name};
+use narrows_api::Hex;
 use narrows_format::{ClientId, DomainId};
+use narrows_transport::{
+    Identity,
+    trust::{ca_fingerprint, server_name},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
@@ -50,20 +54,6 @@ impl Validity {
     pub fn usual() -> Self {
         let now = OffsetDateTime::now_utc();
         Self { from: now - CERTIFICATE_BACKDATE, until: now + CERTIFICATE_LIFE }
-    }
-}
-
-/// A certificate chain with its key, ready for TLS.
-pub struct Identity {
-    /// Leaf, then CA.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// Key of the leaf.
-    pub key: PrivateKeyDer<'static>,
-}
-
-impl Clone for Identity {
-    fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
     }
 }
 
@@ -147,7 +137,7 @@ impl Authority {
         let (common, uri) = match role {
             Role::Server { server, hosts } => {
                 params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-                let internal = server_name(&domain.to_string());
+                let internal = server_name(domain);
                 params.subject_alt_names.push(dns(&internal)?);
                 for host in hosts {
                     params.subject_alt_names.push(match host.parse() {
@@ -196,7 +186,7 @@ impl Authority {
 
 /// BLAKE3 of a certificate's DER.
 pub fn fingerprint(der: &CertificateDer<'_>) -> Hex<32> {
-    Hex(*blake3::hash(der).as_bytes())
+    Hex(ca_fingerprint(der).0)
 }
 
 /// The first certificate of a PEM text.

@@ -1,0 +1,133 @@
+//! The HTTP API: routes, and what all handlers share.
+//!
+//! Guarantee: no route but the two whose one-time token is the authority ([`caller::OPEN`]) answers
+//! anybody who has not proved who they are. Handlers ask the catalog, order the control task, and decide
+//! nothing themselves.
+
+pub mod answer;
+pub mod backups;
+pub mod caller;
+pub mod clients;
+pub mod doctor;
+pub mod domains;
+pub mod images;
+pub mod jobs;
+pub mod listener;
+pub mod partner;
+pub mod restores;
+pub mod slps;
+pub mod status;
+
+use std::{ops::Deref, sync::Arc};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post},
+};
+use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
+use narrows_format::Timestamp;
+use narrows_transport::{Identity, TrustStore};
+
+use crate::{
+    Catalog,
+    config::Config,
+    control::Control,
+    folder::DomainIdentity,
+    partners::Partners,
+    pki::{Authority, SigningKey},
+    plane::Plane,
+    tickets::Tickets,
+};
+
+/// What every part of the server has at hand.
+pub struct Shared {
+    /// Who the domain is.
+    pub who: DomainIdentity,
+    /// Settings.
+    pub config: Config,
+    /// This server, towards others.
+    pub identity: Identity,
+    /// Issues certificates.
+    pub authority: Authority,
+    /// Signs image records.
+    pub signing: SigningKey,
+    /// Who is believed.
+    pub trust: Arc<TrustStore>,
+    /// Reads; writes go through [`Shared::control`].
+    pub catalog: Catalog,
+    /// The one task that decides and stores.
+    pub control: Control,
+    /// The ring cores.
+    pub plane: Plane,
+    /// APIs of other domains.
+    pub partners: Partners,
+    /// Data sessions that were allowed and have not begun.
+    pub tickets: Tickets,
+    /// The pool's incarnation.
+    pub pool_incarnation: u64,
+    /// The pool's mean segment size in bytes.
+    pub segment_mean: u32,
+    /// Since when the server runs.
+    pub started: Timestamp,
+}
+
+/// [`Shared`], cheap to clone.
+#[derive(Clone)]
+pub struct App(pub Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Shared {
+    /// The pool that receives from partners.
+    pub fn receive_pool(&self) -> ReceivePool {
+        ReceivePool { pool: self.who.pool, incarnation: self.pool_incarnation }
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let people = Router::new()
+        .route(paths::WHOAMI, get(status::whoami))
+        .route(paths::STATUS, get(status::status))
+        .route(paths::DOCTOR, post(doctor::doctor))
+        .route(paths::IMAGES, get(images::list))
+        .route(paths::IMAGE, get(images::show))
+        .route(paths::IMAGE_BROWSE, get(images::browse))
+        .route(paths::IMAGE_REPLICATE, post(images::replicate))
+        .route(paths::IMAGE_VERIFY, post(images::verify))
+        .route(paths::SLPS, get(slps::list).post(slps::apply))
+        .route(paths::SLP, get(slps::show))
+        .route(paths::DOMAINS, get(domains::list))
+        .route(paths::DOMAIN, get(domains::show))
+        .route(paths::DOMAIN_INVITE, post(domains::invite))
+        .route(paths::DOMAIN_PAIR, post(domains::pair))
+        .route(paths::CLIENTS, get(clients::list))
+        .route(paths::CLIENT_TOKENS, post(clients::token))
+        .route(paths::JOBS, get(jobs::list))
+        .route(paths::JOB, get(jobs::show))
+        .route(paths::IMPORTS, get(jobs::imports));
+    let machines = Router::new()
+        .route(paths::BACKUPS, post(backups::begin))
+        .route(paths::RESTORES, post(restores::begin))
+        .route(paths::CLIENT_ENROLL, post(clients::enroll))
+        .route(paths::PARTNER_PAIR, post(partner::pair))
+        .route(paths::PARTNER_CONFIRM, post(partner::confirm))
+        .route(paths::PARTNER_PING, get(partner::ping))
+        .route(paths::PARTNER_SLP, get(partner::slp))
+        .route(paths::PARTNER_IMPORTS, post(partner::imports));
+    people
+        .merge(machines)
+        .fallback(answer::no_route)
+        .method_not_allowed_fallback(answer::no_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), caller::authenticate))
+        .with_state(app)
+}

@@ -1,0 +1,184 @@
+//! Who calls, and what they may.
+//!
+//! Guarantee: every request has a proved caller before any handler runs, but for the routes in [`OPEN`],
+//! whose one-time token is the authority. A handler names the kind of caller that it serves by taking
+//! [`Admin`], [`ClientCaller`] or [`PartnerCaller`].
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use narrows_api::{ApiError, paths};
+use narrows_domain::{
+    Catalog as _, Image,
+    partner::{Partner, Trust},
+};
+use narrows_format::{ClientId, DomainId};
+use narrows_transport::Principal;
+
+use super::{
+    App,
+    answer::{Failure, internal},
+};
+
+/// Routes that a one-time token in the body opens.
+pub const OPEN: [&str; 2] = [paths::CLIENT_ENROLL, paths::PARTNER_PAIR];
+
+/// Who a connection's certificate stands for, if one was shown.
+#[derive(Clone, Debug, Default)]
+pub struct Peer(pub Option<Principal>);
+
+/// A proved caller: by certificate, by token, or both.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// From the certificate.
+    pub certificate: Option<Principal>,
+    /// The token is this domain's administrator's.
+    pub has_admin_token: bool,
+}
+
+/// An administrator of this domain.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Login name.
+    pub name: String,
+}
+
+/// A client, of this domain or a partner's.
+#[derive(Clone, Debug)]
+pub struct ClientCaller {
+    /// The domain whose CA issued its certificate.
+    pub domain: DomainId,
+    /// Which.
+    pub client: ClientId,
+    /// It showed an administrator's token too.
+    pub is_admin: bool,
+}
+
+/// A partner's server.
+#[derive(Clone, Debug)]
+pub struct PartnerCaller(pub Partner);
+
+/// What the administrator's token is stored as.
+pub fn admin_token_hash(token: &str) -> [u8; 32] {
+    blake3::derive_key("narrows 2026-11 administrator token", token.as_bytes())
+}
+
+/// Lets a request through with its [`Caller`], or refuses it.
+pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    match prove(&app, peer, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(_) if OPEN.contains(&request.uri().path()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn prove(app: &App, Peer(certificate): Peer, request: &Request) -> Result<Caller, Failure> {
+    let has_admin_token = match request.headers().get(header::AUTHORIZATION) {
+        None => false,
+        Some(value) => {
+            let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+            let hash = blake3::Hash::from(admin_token_hash(token.unwrap_or_default()));
+            // This comparison takes the same time whatever differs.
+            if token.is_none() || hash != blake3::Hash::from(app.who.admin_token.0) {
+                let error = ApiError::new("AUTH-004", "the administrator's token is not this domain's")
+                    .help("`narrowsctl context add NAME --from DATA/admin/context.toml` takes the right one");
+                return Err(error.into());
+            }
+            true
+        }
+    };
+    if certificate.is_none() && !has_admin_token {
+        let error = ApiError::new("AUTH-001", "neither a certificate nor a token was shown")
+            .help("enrol as a client, or add the administrator's context");
+        return Err(error.into());
+    }
+    Ok(Caller { certificate, has_admin_token })
+}
+
+impl Caller {
+    /// An administrator of this domain.
+    pub fn is_admin(&self, app: &App) -> bool {
+        let by_certificate =
+            matches!(&self.certificate, Some(Principal::Admin { domain, .. }) if *domain == app.who.domain);
+        by_certificate || self.has_admin_token
+    }
+
+    /// Administrators see all images, a client its own.
+    pub fn may_see(&self, app: &App, image: &Image) -> Result<(), Failure> {
+        let is_own = matches!(
+            &self.certificate,
+            Some(Principal::Client { domain, client })
+                if *domain == app.who.domain && image.origin == *domain && image.client == *client
+        );
+        if is_own || self.is_admin(app) {
+            Ok(())
+        } else {
+            Err(not_allowed("an administrator of this domain"))
+        }
+    }
+}
+
+fn caller(parts: &Parts) -> Result<&Caller, Failure> {
+    parts.extensions.get::<Caller>().ok_or_else(|| not_allowed("a proved caller"))
+}
+
+/// AUTH-005.
+pub fn not_allowed(needed: &str) -> Failure {
+    ApiError::new("AUTH-005", format!("this needs {needed}")).into()
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
+        caller(parts).cloned()
+    }
+}
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let caller = caller(parts)?;
+        match &caller.certificate {
+            Some(Principal::Admin { domain, name }) if *domain == app.who.domain => {
+                Ok(Self { name: name.clone() })
+            }
+            _ if caller.has_admin_token => Ok(Self { name: "admin".to_owned() }),
+            _ => Err(not_allowed("an administrator of this domain")),
+        }
+    }
+}
+
+impl FromRequestParts<App> for ClientCaller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
+        let caller = caller(parts)?;
+        if let Some(Principal::Client { domain, client }) = &caller.certificate {
+            return Ok(Self { domain: *domain, client: *client, is_admin: caller.has_admin_token });
+        }
+        let error = ApiError::new("AUTH-005", "this needs a client's certificate")
+            .help("enrol this machine: `narrowsctl client enroll`");
+        Err(error.into())
+    }
+}
+
+impl FromRequestParts<App> for PartnerCaller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let needed = || not_allowed("the server of a paired domain");
+        let Some(Principal::Server { domain }) = caller(parts)?.certificate else { return Err(needed()) };
+        let partner = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
+        let partner = partner.filter(|partner| partner.trust != Trust::Unpaired).ok_or_else(needed)?;
+        Ok(Self(partner))
+    }
+}

@@ -1,0 +1,236 @@
+//! Checks both ends of each partnership; every finding names the side to mend.
+
+use axum::extract::State;
+use narrows_api::{
+    ApiError,
+    error::codes,
+    partner::Pong,
+    server::{DoctorReport, DoctorRequest, Finding, Level},
+};
+use narrows_domain::{
+    Catalog as _, Partner,
+    limits::IMAGE_FORMAT_MAX,
+    partner::Trust,
+    slp::{ANY_CLASSIFICATION, PartnerSlp, SlpVersion},
+};
+use narrows_transport::trust::certificate_valid_until;
+use narrows_wire::hello;
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, internal},
+    caller::Admin,
+    domains::find,
+    slps::look_up,
+};
+use crate::{
+    hands::ping,
+    limits::{CERTIFICATE_WARNING_SECONDS, FREE_BYTES_WARNING, SKEW_MS_WARNING},
+    pki::authority::certificate_of_pem,
+    time,
+};
+
+/// POST: checks one partner, or all.
+pub async fn doctor(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<DoctorRequest>,
+) -> Answer<DoctorReport> {
+    let partners = match &request.domain {
+        Some(name) => vec![find(&app, name).await?],
+        None => app.catalog.partners().await.map_err(|error| internal(&error))?,
+    };
+    let slps = app.catalog.slps().await.map_err(|error| internal(&error))?;
+    let mut sheet = Sheet { findings: Vec::new() };
+    check_own(&app, &mut sheet).await?;
+    for partner in partners.iter().filter(|partner| partner.trust != Trust::Unpaired) {
+        check_partner(&app, partner, &slps, &mut sheet).await?;
+    }
+    let mut findings = sheet.findings;
+    findings.sort_by_key(|finding| finding.level);
+    let healthy = findings.iter().all(|finding| finding.level != Level::Error);
+    good(DoctorReport { findings, healthy })
+}
+
+struct Sheet {
+    findings: Vec<Finding>,
+}
+
+impl Sheet {
+    fn note(&mut self, level: Level, check: &str, side: &str, message: impl Into<String>) -> &mut Finding {
+        self.findings.push(Finding {
+            level,
+            code: String::new(),
+            check: check.to_owned(),
+            side: side.to_owned(),
+            message: message.into(),
+            help: String::new(),
+        });
+        let last = self.findings.len() - 1;
+        &mut self.findings[last]
+    }
+
+    fn error(&mut self, check: &str, side: &str, error: &ApiError) {
+        let message = match error.why.as_str() {
+            "" => error.message.clone(),
+            why => format!("{}: {why}", error.message),
+        };
+        let finding = self.note(Level::Error, check, side, message);
+        finding.code.clone_from(&error.code);
+        finding.help.clone_from(&error.help);
+    }
+}
+
+async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
+    let own = app.who.name.as_str();
+    let leaf = app.identity.chain.first().and_then(|leaf| certificate_valid_until(leaf).ok());
+    check_certificate(sheet, "server certificate", own, leaf);
+    check_certificate(sheet, "CA", own, certificate_valid_until(app.authority.der()).ok());
+    let space = app.plane.space().await?;
+    check_free(sheet, own, space.disk_available);
+    Ok(())
+}
+
+fn check_certificate(sheet: &mut Sheet, check: &str, side: &str, until: Option<i64>) {
+    let left = until.map(|until| until.saturating_sub(time::now().seconds));
+    match left {
+        None => drop(sheet.note(Level::Error, check, side, "can't be read")),
+        Some(left) if left <= 0 => {
+            let finding = sheet.note(Level::Error, check, side, "has expired");
+            "AUTH-002".clone_into(&mut finding.code);
+            "renew it there".clone_into(&mut finding.help);
+        }
+        Some(left) => {
+            let level = if left < CERTIFICATE_WARNING_SECONDS { Level::Warning } else { Level::Ok };
+            sheet.note(level, check, side, format!("is valid for {} more days", left / 86_400));
+        }
+    }
+}
+
+fn check_free(sheet: &mut Sheet, side: &str, free: u64) {
+    let level = if free < FREE_BYTES_WARNING { Level::Warning } else { Level::Ok };
+    let finding = sheet.note(level, "free space", side, format!("{} MiB are free", free >> 20));
+    if level != Level::Ok {
+        "make room on the pool's file system".clone_into(&mut finding.help);
+    }
+}
+
+async fn check_partner(
+    app: &App,
+    partner: &Partner,
+    slps: &[SlpVersion],
+    sheet: &mut Sheet,
+) -> Result<(), Failure> {
+    let (own, name) = (app.who.name.as_str(), partner.name.as_str());
+    let ca = certificate_of_pem(&partner.ca_pem).and_then(|ca| certificate_valid_until(&ca).ok());
+    check_certificate(sheet, "CA", name, ca);
+    match ping(app, partner).await {
+        Ok((pong, skew_ms)) => {
+            sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
+            check_pong(sheet, own, partner, &pong, skew_ms);
+        }
+        Err(error) => {
+            // Who does not believe whom is said by the code; what is not reachable is mended over there.
+            let check = if error.code == codes::UNREACHABLE { "reachable" } else { "trust" };
+            sheet.error(check, name, &error);
+            return Ok(());
+        }
+    }
+    check_data_port(partner, sheet).await;
+    for version in slps {
+        check_slp(app, partner, version, sheet).await?;
+    }
+    Ok(())
+}
+
+fn check_pong(sheet: &mut Sheet, own: &str, partner: &Partner, pong: &Pong, skew_ms: i64) {
+    let name = partner.name.as_str();
+    match (partner.trust, pong.paired) {
+        (Trust::Complete, true) => drop(sheet.note(Level::Ok, "trust", name, "both sides trust each other")),
+        (Trust::Complete, false) => {
+            half(sheet, name, format!("`{name}` has not completed the pairing with `{own}`"));
+        }
+        _ => half(sheet, own, format!("`{own}` has not completed the pairing with `{name}`")),
+    }
+    let level = if skew_ms.abs() > SKEW_MS_WARNING { Level::Warning } else { Level::Ok };
+    let finding = sheet.note(level, "clock", name, format!("its clock is {skew_ms} ms ahead of `{own}`"));
+    if level != Level::Ok {
+        "let both run NTP".clone_into(&mut finding.help);
+    }
+    let (low, high) = pong.wire_versions;
+    let ours = (hello::VERSION_MIN, hello::VERSION_MAX);
+    if low > ours.1 || high < ours.0 {
+        let sentence = format!("speaks wire versions {low}..={high}, `{own}` {}..={}", ours.0, ours.1);
+        "WIRE-001".clone_into(&mut sheet.note(Level::Error, "versions", name, sentence).code);
+    } else if pong.image_format < IMAGE_FORMAT_MAX {
+        let sentence = "stores newer images but can't restore them (AIR-007)";
+        "update it".clone_into(&mut sheet.note(Level::Warning, "versions", name, sentence).help);
+    } else {
+        sheet.note(Level::Ok, "versions", name, format!("narrows {}, wire {low}..={high}", pong.version));
+    }
+    check_free(sheet, name, pong.free_bytes);
+}
+
+fn half(sheet: &mut Sheet, side: &str, sentence: String) {
+    let finding = sheet.note(Level::Error, "trust", side, sentence);
+    "TRUST-001".clone_into(&mut finding.code);
+    "it completes by itself once both servers reach each other".clone_into(&mut finding.help);
+}
+
+async fn check_data_port(partner: &Partner, sheet: &mut Sheet) {
+    let address = partner.data_address.as_str();
+    let dialled = tokio::net::TcpStream::connect(address);
+    let outcome = tokio::time::timeout(crate::limits::PARTNER_TIME_MAX, dialled).await;
+    let why = match outcome {
+        Ok(Ok(_)) => {
+            sheet.note(Level::Ok, "data port", &partner.name, format!("{address} is open"));
+            return;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    let finding = sheet.note(Level::Error, "data port", &partner.name, format!("{address}: {why}"));
+    "open the port after the API's there".clone_into(&mut finding.help);
+}
+
+/// The import SLPs that one of ours names at this partner.
+async fn check_slp(
+    app: &App,
+    partner: &Partner,
+    version: &SlpVersion,
+    sheet: &mut Sheet,
+) -> Result<(), Failure> {
+    let ours = version.slp.data_classification.as_str();
+    for operation in &version.slp.operations {
+        let Some(target) = operation.named_target() else { continue };
+        if version.domain_of(&target.domain) != Some(partner.domain) {
+            continue;
+        }
+        let named = target.import_slp.as_deref().unwrap_or(&version.slp.name);
+        let check = format!("slp {} -> {named}", version.slp.name);
+        match look_up(app, partner.domain, named).await? {
+            PartnerSlp::Unreachable(why) => {
+                sheet.note(Level::Error, &check, &partner.name, why);
+            }
+            PartnerSlp::Absent => {
+                let finding = sheet.note(Level::Error, &check, &partner.name, "does not exist there");
+                "AIR-002".clone_into(&mut finding.code);
+                "apply it there".clone_into(&mut finding.help);
+            }
+            PartnerSlp::Present { receives: false, .. } => {
+                let sentence = "does not begin with an Import into the unit that receives from here";
+                "AIR-004".clone_into(&mut sheet.note(Level::Error, &check, &partner.name, sentence).code);
+            }
+            PartnerSlp::Present { classification, .. }
+                if classification != ANY_CLASSIFICATION && classification != ours =>
+            {
+                let sentence = format!("takes classification `{classification}`, ours is `{ours}`");
+                "AIR-003".clone_into(&mut sheet.note(Level::Error, &check, &partner.name, sentence).code);
+            }
+            PartnerSlp::Present { .. } => {
+                sheet.note(Level::Ok, &check, &partner.name, "exists and takes our images");
+            }
+        }
+    }
+    Ok(())
+}

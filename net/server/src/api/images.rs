@@ -1,0 +1,285 @@
+//! Images: list, show, browse, replicate, verify.
+
+use axum::extract::{Path, State};
+use narrows_api::{
+    ApiError, Hex, PathText,
+    error::codes,
+    images::{
+        BrowsePage, BrowseQuery, CopyInfo, ImageFilter, ImageInfo, OperationInfo, ReplicaInfo,
+        ReplicateReply, ReplicateRequest, VerifyReport,
+    },
+    limits::PAGE_ITEMS_MAX,
+    text::{time_in, time_out},
+};
+use narrows_domain::{
+    Catalog as _, Image, ImageCopy, OperationState, ReplicaRecord, catalog, image::ImageState,
+    operation::Operation, partner::Partner,
+};
+use narrows_format::{
+    DomainId, ImageId,
+    node::{Child, ChildKind},
+};
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
+    caller::Admin,
+    domains::{find, name_of},
+    jobs::{operation_id, why},
+};
+use crate::plane::Browse;
+
+/// GET the list, newest first.
+pub async fn list(
+    State(app): State<App>,
+    _admin: Admin,
+    Params(filter): Params<ImageFilter>,
+) -> Answer<Vec<ImageInfo>> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let mut infos = Vec::new();
+    for image in fitting(&app, &partners, &filter).await? {
+        infos.push(info(&app, &partners, image).await?);
+    }
+    good(infos)
+}
+
+/// GET one.
+pub async fn show(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    Params(filter): Params<ImageFilter>,
+) -> Answer<ImageInfo> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = named(&app, &partners, &id, &filter).await?;
+    good(info(&app, &partners, image).await?)
+}
+
+/// GET a directory of an image.
+pub async fn browse(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    Params(query): Params<BrowseQuery>,
+) -> Answer<BrowsePage> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = named(&app, &partners, &id, &ImageFilter::default()).await?;
+    let bytes = |field: &str, text: &PathText| {
+        text.to_bytes().ok_or_else(|| malformed(field, "an escape in the path is malformed"))
+    };
+    let path = bytes("path", &query.path)?;
+    let path = path.strip_prefix(b"/").unwrap_or(&path);
+    let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
+    let after = query.after.as_ref().map(|name| bytes("after", name)).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
+    let Some(content) = &image.content else {
+        return Err(
+            ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()
+        );
+    };
+    let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
+    let page = app.plane.browse(Browse { root, path, after, limit }).await?;
+    match page {
+        Some(page) => good(page),
+        None => Err(not_found("directory", &query.path.0)),
+    }
+}
+
+/// POST: replicates by hand.
+pub async fn replicate(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    Params(filter): Params<ImageFilter>,
+    Body(request): Body<ReplicateRequest>,
+) -> Answer<ReplicateReply> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = named(&app, &partners, &id, &filter).await?;
+    let partner = find(&app, &request.domain).await?;
+    let operation = app.control.replicate(image.id, partner.domain, request.import_slp).await?;
+    let already_present = operation.state == OperationState::Complete;
+    good(ReplicateReply { image: image.id, job: operation_id(operation.key), already_present })
+}
+
+/// POST: reads and checks every byte of an image.
+pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String>) -> Answer<VerifyReport> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = named(&app, &partners, &id, &ImageFilter::default()).await?;
+    let verified = app.plane.verify(image.id).await?;
+    if let Some(damage) = verified.damage.first() {
+        let sentence = format!("image {} is damaged: {damage}", image.label());
+        return Err(ApiError::new(damage.code(), sentence).into());
+    }
+    good(VerifyReport {
+        image: image.id,
+        segments: verified.nodes + verified.segments,
+        bytes: verified.bytes,
+    })
+}
+
+/// The image that people call so: a UUID, `origin/client_unixtime`, `client_unixtime`, or `latest`, for which
+/// the filter holds.
+pub async fn named(
+    app: &App,
+    partners: &[Partner],
+    id: &str,
+    filter: &ImageFilter,
+) -> Result<Image, Failure> {
+    if id == "latest" {
+        return latest(app, partners, filter).await;
+    }
+    if let Ok(id) = id.parse::<ImageId>() {
+        let image = app.catalog.image(id).await.map_err(|error| internal(&error))?;
+        return image.ok_or_else(|| not_found("image", &id.to_string()));
+    }
+    let (origin, label) = id.split_once('/').unwrap_or(("", id));
+    let (client, second) = label.rsplit_once('_').ok_or_else(|| not_found("image", id))?;
+    let second: i64 = second.parse().map_err(|_| not_found("image", id))?;
+    let mut origins: Vec<DomainId> = match origin {
+        "" => partners.iter().map(|partner| partner.domain).chain([app.who.domain]).collect(),
+        name => vec![domain_called(app, partners, name)?],
+    };
+    origins.dedup();
+    let mut found = Vec::new();
+    for origin in origins {
+        let image = app.catalog.image_labelled(origin, client, second).await;
+        found.extend(image.map_err(|error| internal(&error))?);
+    }
+    let unique = found.len() == 1;
+    match found.pop() {
+        Some(image) if unique => Ok(image),
+        None => Err(not_found("image", id)),
+        Some(image) => {
+            let origin = name_of(app, partners, image.origin);
+            let error = ApiError::new(codes::AMBIGUOUS, format!("several domains have an image `{id}`"))
+                .help(format!("name the origin too, e.g. {origin}/{id}"));
+            Err(error.into())
+        }
+    }
+}
+
+async fn latest(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result<Image, Failure> {
+    let images =
+        fitting(app, partners, &ImageFilter { limit: Some(PAGE_ITEMS_MAX), ..filter.clone() }).await?;
+    let mut whole = images.into_iter().filter(|image| image.state == ImageState::Whole);
+    let newest = whole.next();
+    let newest = newest.ok_or_else(|| {
+        ApiError::new(codes::NOT_FOUND, "no image fits").help("`narrowsctl image list` shows what there is")
+    })?;
+    let is_of_other = |image: &Image| (image.origin, image.client) != (newest.origin, newest.client);
+    if filter.client.is_none()
+        && let Some(other) = whole.find(is_of_other)
+    {
+        let names = format!("`{}` and `{}`", newest.client_name, other.client_name);
+        let error = ApiError::new(codes::AMBIGUOUS, "`latest` could be of several clients")
+            .because(format!("there are images of {names}"))
+            .help("add --client NAME");
+        return Err(error.into());
+    }
+    Ok(newest)
+}
+
+async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result<Vec<Image>, Failure> {
+    let limit = filter.limit.unwrap_or(100).min(PAGE_ITEMS_MAX);
+    let asked = catalog::ImageFilter {
+        client_name: filter.client.clone(),
+        origin: match &filter.domain {
+            Some(name) => Some(domain_called(app, partners, name)?),
+            None => None,
+        },
+        state: None,
+        slp: filter.slp.clone(),
+        limit: if filter.since.is_some() || filter.until.is_some() { None } else { Some(limit) },
+    };
+    let images = app.catalog.images(&asked).await.map_err(|error| internal(&error))?;
+    let since = filter.since.map(time_in);
+    let until = filter.until.map(time_in);
+    let fits = |image: &Image| {
+        since.is_none_or(|since| image.started >= since) && until.is_none_or(|until| image.started <= until)
+    };
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(images.into_iter().filter(fits).take(most).collect())
+}
+
+fn domain_called(app: &App, partners: &[Partner], name: &str) -> Result<DomainId, Failure> {
+    if name == app.who.name {
+        return Ok(app.who.domain);
+    }
+    let known = partners.iter().find(|partner| partner.name == name).map(|partner| partner.domain);
+    known.or_else(|| name.parse().ok()).ok_or_else(|| not_found("domain", name))
+}
+
+/// `origin/client_unixtime`.
+pub fn image_name(app: &App, partners: &[Partner], image: &Image) -> String {
+    format!("{}/{}", name_of(app, partners, image.origin), image.label())
+}
+
+/// Everything that is known of an image.
+pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<ImageInfo, Failure> {
+    let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
+    let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
+    let operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
+    let content = image.content.as_ref();
+    let flags = content.map(|content| content.flags).unwrap_or_default();
+    Ok(ImageInfo {
+        image: image.id,
+        name: image_name(app, partners, &image),
+        origin: image.origin,
+        origin_name: name_of(app, partners, image.origin),
+        client: image.client,
+        client_name: image.client_name.clone(),
+        state: image.state.to_string(),
+        policy: image.policy.clone(),
+        slp: image.slp.clone(),
+        slp_version: image.slp_version,
+        classification: image.classification.clone(),
+        started: time_out(image.started),
+        written: content.map(|content| time_out(content.written)),
+        logical_bytes: content.map_or(0, |content| content.logical_bytes),
+        files: content.map_or(0, |content| content.files),
+        stored_bytes: copies.first().map(|copy| copy.stored_bytes),
+        partial: flags.partial,
+        many_roots: flags.many_roots,
+        restorable: image.restorable && content.is_some(),
+        root: Hex(content.map_or([0; 32], |content| content.root.0)),
+        lineage: Hex(image.lineage),
+        copies: copies.iter().map(copy_info).collect(),
+        replicas: replicas.iter().map(|replica| replica_info(app, partners, replica)).collect(),
+        operations: operations.iter().map(|operation| operation_info(app, partners, operation)).collect(),
+    })
+}
+
+fn copy_info(copy: &ImageCopy) -> CopyInfo {
+    CopyInfo {
+        number: copy.number,
+        pool: copy.pool,
+        expires: copy.in_log.expires.map(time_out),
+        kept_because: String::new(),
+    }
+}
+
+fn replica_info(app: &App, partners: &[Partner], replica: &ReplicaRecord) -> ReplicaInfo {
+    ReplicaInfo {
+        domain: replica.partner,
+        domain_name: name_of(app, partners, replica.partner),
+        pool: replica.pool,
+        state: replica.state.to_string(),
+        expires: replica.expires.map(time_out),
+        checked: Some(time_out(replica.checked)),
+    }
+}
+
+fn operation_info(app: &App, partners: &[Partner], operation: &Operation) -> OperationInfo {
+    let target = operation.target.as_ref();
+    OperationInfo {
+        operation: operation_id(operation.key),
+        id: operation.name.clone(),
+        kind: operation.kind.to_string(),
+        target: target.map(|target| name_of(app, partners, target.partner)).unwrap_or_default(),
+        state: operation.state.to_string(),
+        why: operation.note.as_ref().map(why).unwrap_or_default(),
+        attempts: operation.attempt,
+        next_try: operation.next_try.map(time_out),
+        wire_bytes: operation.wire_bytes,
+    }
+}

@@ -1,0 +1,227 @@
+//! Jobs and imports.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use narrows_api::{
+    jobs::{Counters, ImportInfo, JobFilter, JobInfo, JobQuery},
+    limits::{PAGE_ITEMS_MAX, WAIT_SECONDS_MAX},
+    text::time_out,
+};
+use narrows_domain::{
+    Catalog as _, Image, Import, ImportState, OperationKind,
+    catalog::NumberedJob,
+    image::label,
+    job::{self, JobKey, JobKind, JobState},
+    operation::{Note, Operation, OperationKey},
+    partner::Partner,
+};
+use narrows_format::Timestamp;
+use tokio::time::Instant;
+
+use super::{
+    App,
+    answer::{Answer, Failure, Params, good, internal, malformed, not_found},
+    caller::{Admin, Caller},
+    domains::name_of,
+    images::image_name,
+};
+use crate::limits::{IMPORTS_LISTED_MAX, JOB_POLL};
+
+/// GET the list, newest first.
+pub async fn list(
+    State(app): State<App>,
+    _admin: Admin,
+    Params(filter): Params<JobFilter>,
+) -> Answer<Vec<JobInfo>> {
+    let kind = match filter.kind.as_deref() {
+        None => None,
+        Some(text) => Some(text.parse::<JobKind>().map_err(|bad| malformed("kind", &bad.to_string()))?),
+    };
+    let limit = filter.limit.unwrap_or(100).min(PAGE_ITEMS_MAX);
+    good(infos(&app, kind, limit).await?)
+}
+
+/// The newest jobs, of one kind if asked.
+pub async fn infos(app: &App, kind: Option<JobKind>, limit: u32) -> Result<Vec<JobInfo>, Failure> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let mut infos = Vec::new();
+    for job in app.catalog.jobs(kind, limit).await.map_err(|error| internal(&error))? {
+        let image = app.catalog.image(job.job.image).await.map_err(|error| internal(&error))?;
+        infos.push(job_info(app, &partners, image.as_ref(), job));
+    }
+    Ok(infos)
+}
+
+/// GET one; may be held back until it has ended. The id is a job's number, or an operation's
+/// `IMAGE.ORDINAL`: that follows the operation over all its attempts.
+pub async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Params(query): Params<JobQuery>,
+) -> Answer<JobInfo> {
+    let patience = Duration::from_secs(u64::from(query.wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX)));
+    let deadline = Instant::now() + patience;
+    loop {
+        let info = one(&app, &caller, &id).await?;
+        let now = Instant::now();
+        if info.ended || now >= deadline {
+            return good(info);
+        }
+        tokio::time::sleep_until(deadline.min(now + JOB_POLL)).await;
+    }
+}
+
+/// An operation's id as jobs are asked for.
+pub fn operation_id(key: OperationKey) -> String {
+    format!("{}.{}", key.image, key.ordinal)
+}
+
+fn operation_key(id: &str) -> Option<OperationKey> {
+    let (image, ordinal) = id.split_once('.')?;
+    Some(OperationKey { image: image.parse().ok()?, ordinal: ordinal.parse().ok()? })
+}
+
+async fn one(app: &App, caller: &Caller, id: &str) -> Result<JobInfo, Failure> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = |image| async move { app.catalog.image(image).await.map_err(|error| internal(&error)) };
+    if let Some(key) = operation_key(id) {
+        let operation = app.catalog.operation(key).await.map_err(|error| internal(&error))?;
+        let operation = operation.ok_or_else(|| not_found("job", id))?;
+        let image = image(key.image).await?.ok_or_else(|| not_found("image", &key.image.to_string()))?;
+        caller.may_see(app, &image)?;
+        return operation_info(app, &partners, &image, &operation).await;
+    }
+    let number: u64 = id.parse().map_err(|_| not_found("job", id))?;
+    let job = app.catalog.job(number).await.map_err(|error| internal(&error))?;
+    let job = job.ok_or_else(|| not_found("job", id))?;
+    let known = image(job.job.image).await?;
+    match &known {
+        Some(image) => caller.may_see(app, image)?,
+        None if caller.is_admin(app) => {}
+        None => return Err(not_found("job", id)),
+    }
+    Ok(job_info(app, &partners, known.as_ref(), job))
+}
+
+/// One run, as the job list has it.
+fn job_info(app: &App, partners: &[Partner], image: Option<&Image>, numbered: NumberedJob) -> JobInfo {
+    let NumberedJob { number, job } = numbered;
+    let peer = match job.partner {
+        Some(partner) => name_of(app, partners, partner),
+        None => image.map(|image| image.client_name.clone()).unwrap_or_default(),
+    };
+    JobInfo {
+        job: number.to_string(),
+        kind: job.kind.to_string(),
+        image: job.image,
+        image_name: image.map(|image| image_name(app, partners, image)).unwrap_or_default(),
+        peer,
+        state: job.state.to_string(),
+        why: job.note.as_ref().map(why).unwrap_or_default(),
+        ended: job.state != JobState::Running,
+        started: time_out(job.started),
+        sent: None,
+        finished: job.ended.map(time_out),
+        counters: counters(&job.counters),
+    }
+}
+
+/// An operation over all its attempts.
+async fn operation_info(
+    app: &App,
+    partners: &[Partner],
+    image: &Image,
+    operation: &Operation,
+) -> Result<JobInfo, Failure> {
+    let kind = match operation.kind {
+        OperationKind::Backup => JobKind::Backup,
+        OperationKind::Import => JobKind::Import,
+        OperationKind::Replication | OperationKind::Duplication => JobKind::Replication,
+    };
+    let run = JobKey::operation(kind, operation.key, operation.attempt);
+    let run = app.catalog.job_keyed(&run).await.map_err(|error| internal(&error))?;
+    let run = run.map(|numbered| numbered.job);
+    let ended = operation.state.is_final();
+    let peer = match &operation.target {
+        Some(target) => name_of(app, partners, target.partner),
+        None => image.client_name.clone(),
+    };
+    Ok(JobInfo {
+        job: operation_id(operation.key),
+        kind: operation.kind.to_string(),
+        image: image.id,
+        image_name: image_name(app, partners, image),
+        peer,
+        state: operation.state.to_string(),
+        why: operation.note.as_ref().map(why).unwrap_or_default(),
+        ended,
+        started: time_out(run.as_ref().map_or(operation.since, |run| run.started)),
+        sent: run.as_ref().and_then(|run| run.ended).map(time_out),
+        finished: ended.then(|| time_out(operation.since)),
+        counters: Counters {
+            logical_bytes: image.content.as_ref().map_or(0, |content| content.logical_bytes),
+            // Over all attempts; what the last one did is in the others.
+            wire_bytes: operation.wire_bytes,
+            ..run.as_ref().map(|run| counters(&run.counters)).unwrap_or_default()
+        },
+    })
+}
+
+fn counters(of: &job::Counters) -> Counters {
+    Counters {
+        logical_bytes: of.logical_bytes,
+        wire_bytes: of.wire_bytes,
+        data_bytes: of.data_bytes,
+        resent_bytes: of.resent_bytes,
+        stored_bytes: of.stored_bytes,
+    }
+}
+
+/// A code and its sentence, in one line.
+pub fn why(note: &Note) -> String {
+    match (note.code.as_str(), note.sentence.as_str()) {
+        ("", sentence) => sentence.to_owned(),
+        (code, "") => code.to_owned(),
+        (code, sentence) => format!("{code}: {sentence}"),
+    }
+}
+
+/// GET the imports, newest first.
+pub async fn imports(State(app): State<App>, _admin: Admin) -> Answer<Vec<ImportInfo>> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let mut infos = Vec::new();
+    for import in imports {
+        let key = JobKey::import(import.key.pool, import.key.sequence);
+        let job = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
+        let finished = job.and_then(|numbered| numbered.job.ended);
+        infos.push(import_info(&app, &partners, &import, finished));
+    }
+    good(infos)
+}
+
+fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Option<Timestamp>) -> ImportInfo {
+    let record = &import.arrival.record;
+    let code = import.note.as_ref().map(|note| note.code.as_str()).unwrap_or_default();
+    let state = match (&import.state, code) {
+        (ImportState::Imported, _) => "complete".to_owned(),
+        (ImportState::Waiting { .. }, _) => "waiting(clock)".to_owned(),
+        (state, "") => state.name().to_owned(),
+        (state, code) => format!("{}({code})", state.name()),
+    };
+    let origin = name_of(app, partners, record.origin);
+    ImportInfo {
+        image: record.image,
+        image_name: format!("{origin}/{}", label(&record.client_name, record.started)),
+        origin: record.origin,
+        sender: import.arrival.sender,
+        sender_name: name_of(app, partners, import.arrival.sender),
+        slp: import.arrival.slp().to_owned(),
+        state,
+        why: import.note.as_ref().map(why).unwrap_or_default(),
+        arrived: time_out(import.arrived),
+        finished: finished.map(time_out),
+    }
+}

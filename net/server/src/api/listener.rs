@@ -1,0 +1,127 @@
+//! HTTPS: accepts, shakes hands, and hands requests with their peer to the router.
+//!
+//! Guarantees: connections are bounded in number, handshakes in time. A peer's certificate is checked by
+//! the trust store during the handshake; one that is shown has to be good. On stop, open requests end first.
+
+use std::{convert::Infallible, io, sync::Arc};
+
+use axum::{Router, body::Body};
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use narrows_transport::Principal;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service as _;
+
+use super::caller::Peer;
+use crate::limits::{API_CONNECTIONS_MAX, HANDSHAKE_TIME_MAX, STOP_TIME_MAX};
+
+/// Serves until `stop` says so, then lets open requests end.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let places = Arc::new(Semaphore::new(API_CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, acceptor, router, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: a pause lets some go.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(STOP_TIME_MAX, all).await.is_err() {
+        tracing::warn!("requests were cut off");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    // Small answers shall not wait for more; failing to say so costs time only.
+    drop(stream.set_nodelay(true));
+    let stream = match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
+            return;
+        }
+    };
+    let Ok(peer) = peer_of(&stream) else {
+        tracing::debug!("a certificate names no principal");
+        return;
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut router = router.clone();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer.clone());
+        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+    });
+    let server = auto::Builder::new(TokioExecutor::new());
+    let serving = server.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let early = tokio::select! {
+        outcome = serving.as_mut() => Some(outcome),
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let outcome = if let Some(outcome) = early {
+        outcome
+    } else {
+        serving.as_mut().graceful_shutdown();
+        serving.await
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error, "a connection ended badly");
+    }
+}
+
+fn peer_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Result<Peer, ()> {
+    let (_, connection) = stream.get_ref();
+    let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else {
+        return Ok(Peer(None));
+    };
+    Principal::of(certificate).map(|principal| Peer(Some(principal))).map_err(drop)
+}

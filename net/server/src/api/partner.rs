@@ -1,0 +1,84 @@
+//! What partners ask. Whom a request is from is said by the certificate, never by its body.
+
+use axum::extract::{Path, State};
+use narrows_api::{
+    ApiError,
+    error::codes,
+    partner::{Confirmation, Introduction, PartnerSlp, Pong},
+    text::time_in,
+};
+use narrows_domain::{
+    Event, ImportReport, Outcome, operation::Note, partner::Trust, slp::PartnerSlp as Looked,
+};
+use narrows_format::Sequence;
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, malformed, not_found},
+    caller::PartnerCaller,
+};
+use crate::pairing;
+
+/// POST: a domain introduces itself with an invitation's token.
+pub async fn pair(State(app): State<App>, Body(theirs): Body<Introduction>) -> Answer<Introduction> {
+    good(pairing::accept(&app, theirs).await?)
+}
+
+/// POST: the caller trusts us; call it back to see that it can be reached, then the pairing is complete.
+pub async fn confirm(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
+    good(pairing::confirm(&app, partner).await?)
+}
+
+/// GET: who we are and what our clock says.
+pub async fn ping(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
+    good(pairing::pong_for(&app, partner.trust == Trust::Complete).await?)
+}
+
+/// GET: what a partner may know of one of our SLPs (grant `slp-lookup`).
+pub async fn slp(
+    State(app): State<App>,
+    PartnerCaller(partner): PartnerCaller,
+    Path(name): Path<String>,
+) -> Answer<PartnerSlp> {
+    match app.control.slp_for_partner(partner.domain, name.clone()).await? {
+        Looked::Present { classification, receives } => {
+            good(PartnerSlp { name, data_classification: classification, receives })
+        }
+        Looked::Absent => Err(not_found("SLP", &name)),
+        Looked::Unreachable(sentence) => Err(ApiError::new(codes::INTERNAL, sentence).into()),
+    }
+}
+
+/// POST: what became of an image that we sent there.
+pub async fn imports(
+    State(app): State<App>,
+    PartnerCaller(partner): PartnerCaller,
+    Body(word): Body<Confirmation>,
+) -> Answer<()> {
+    let report = report(word)?;
+    app.control.happened(Event::ImportReported { from: partner.domain, report }).await?;
+    good(())
+}
+
+fn report(word: Confirmation) -> Result<ImportReport, Failure> {
+    let said = Note { code: word.code, sentence: word.why };
+    let outcome = match word.outcome.as_str() {
+        "imported" => Outcome::Imported {
+            expires: word.expires.map(time_in),
+            note: Some(said).filter(|note| !(note.code.is_empty() && note.sentence.is_empty())),
+        },
+        "waiting" => Outcome::Waiting { note: said, until: word.until.map(time_in) },
+        "failed" => Outcome::Failed { note: said },
+        "given-up" => Outcome::GivenUp { note: said },
+        "refused" => Outcome::Refused { note: said },
+        other => return Err(malformed("outcome", &format!("{other:?} is none"))),
+    };
+    Ok(ImportReport {
+        image: word.image,
+        pool: word.receive_pool.pool,
+        incarnation: word.receive_pool.incarnation,
+        sequence: Sequence(word.sequence),
+        revision: word.revision,
+        outcome,
+    })
+}

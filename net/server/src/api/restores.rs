@@ -1,0 +1,98 @@
+//! A client asks for an image.
+//!
+//! Guarantee: AIR-008. The destination is the principal of the certificate, which this domain's CA must have
+//! issued. An image of this domain goes to the client that it is of, or with an administrator's token to
+//! another one; an image of another origin goes to any client of this domain.
+
+use axum::extract::State;
+use narrows_api::{
+    ApiError, Hex,
+    backups::{RestoreGrant, RestoreRequest},
+    error::codes,
+    images::ImageFilter,
+    text::hex,
+};
+use narrows_domain::{
+    Catalog as _, Change, air,
+    job::{Job, JobKey, JobKind, JobState},
+    storage::Identity,
+};
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, internal},
+    caller::{ClientCaller, not_allowed},
+    images,
+};
+use crate::{random, tickets::Ticket, time};
+
+/// POST: a ticket for the data port.
+pub async fn begin(
+    State(app): State<App>,
+    caller: ClientCaller,
+    Body(request): Body<RestoreRequest>,
+) -> Answer<RestoreGrant> {
+    // Before anything is looked up: a stranger learns nothing of what is here.
+    may_restore(&app, &caller, true)?;
+    let client = app.catalog.client(caller.client).await.map_err(|error| internal(&error))?;
+    client.ok_or_else(|| not_allowed("an enrolled client"))?;
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let filter = ImageFilter {
+        client: request.client,
+        domain: request.origin,
+        until: request.at,
+        ..ImageFilter::default()
+    };
+    let image = images::named(&app, &partners, &request.image, &filter).await?;
+    let is_foreign = image.origin != app.who.domain;
+    if !is_foreign && image.client != caller.client && !caller.is_admin {
+        let error = ApiError::new("AUTH-005", format!("image {} is of another client", image.label()))
+            .help("an administrator may restore it here: use a context with the administrator's token");
+        return Err(error.into());
+    }
+    may_restore(&app, &caller, image.restorable)?;
+    let Some(content) = image.content.clone() else {
+        return Err(
+            ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()
+        );
+    };
+    let job = begin_job(&app, &image).await?;
+    let ticket = app.tickets.give(Ticket::Restore { client: caller.client, image: image.id })?;
+    tracing::info!(image = %image.id, client = %caller.client, "a restore was allowed");
+    good(RestoreGrant {
+        ticket,
+        data_addr: app.config.data_addr(),
+        domain: app.who.domain,
+        pool: app.who.pool,
+        incarnation: app.pool_incarnation,
+        root: Hex(content.root.0),
+        root_length: content.root_length,
+        record: hex(&content.signed),
+        job,
+        image: images::info(&app, &partners, image).await?,
+    })
+}
+
+fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(), Failure> {
+    let own =
+        Identity { domain: app.who.domain, incarnation: app.who.incarnation, name: app.who.name.clone() };
+    air::may_restore(&own, caller.domain, restorable).map_err(|note| {
+        let help = match note.code.as_str() {
+            "AIR-008" => "enrol the destination here: `narrowsctl client enroll`",
+            _ => "restore it with a newer server",
+        };
+        ApiError::new(note.code, note.sentence).help(help).into()
+    })
+}
+
+/// The restore itself runs between client and data plane; the job says that it was allowed.
+async fn begin_job(app: &App, image: &narrows_domain::Image) -> Result<String, Failure> {
+    let key = JobKey::restore(u128::from_le_bytes(random::bytes()));
+    let now = time::now();
+    let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, now);
+    job.end(JobState::Done, now);
+    job.counters.logical_bytes = image.content.as_ref().map_or(0, |content| content.logical_bytes);
+    app.control.put(vec![Change::Job(job)]).await?;
+    let numbered = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
+    Ok(numbered.map(|numbered| numbered.number.to_string()).unwrap_or_default())
+}

@@ -1,0 +1,302 @@
+//! The control task: the one place where the domain decides and the catalog changes.
+//!
+//! Guarantees: orders are taken one at a time, each a transaction; an order that was sent is carried to its
+//! end whoever waits for it. What has to be done outside (send an image, tell a partner) comes out as
+//! [`Command`]s for [`crate::hands`]; what becomes of that comes back as events. The task also keeps the
+//! domain's time: it wakes when something is due by itself.
+
+use narrows_api::{ApiError, error::codes};
+use narrows_domain::{
+    Change, Command, Event, Moment, Operation, Partner, Primary,
+    import::Arrival,
+    machine::{BackupAsk, BackupBegun},
+    primary::{self, Applying},
+    slp::{PartnerSlp, Slp, version::Plan},
+    token::{Token, TokenPurpose},
+};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::CopyState};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, sleep},
+};
+
+use crate::{
+    Catalog, CatalogError,
+    api::answer::{Failure, internal},
+    limits::{COMMANDS_MAX, CONTROL_MAILBOX, TICK_MAX, TICK_RETRY},
+    random, time,
+};
+
+type Reply<T> = oneshot::Sender<Result<T, primary::Error<CatalogError>>>;
+
+enum Order {
+    Happened(Box<Event>, Reply<()>),
+    Put(Vec<Change>, Reply<()>),
+    PutPartner(Box<Partner>, Reply<()>),
+    Redeem { secret: [u8; 32], purpose: TokenPurpose, changes: Vec<Change>, reply: Reply<Token> },
+    BeginBackup(Box<BackupAsk>, Reply<BackupBegun>),
+    Replicate { image: ImageId, partner: DomainId, import_slp: Option<String>, reply: Reply<Operation> },
+    SlpsToAsk(Box<Slp>, Reply<Vec<(DomainId, String)>>),
+    PlanSlp(Box<Slp>, Box<Applying>, Reply<Plan>),
+    ApplySlp(Box<Slp>, Box<Applying>, Reply<Plan>),
+    SlpForPartner { asker: DomainId, name: String, reply: Reply<PartnerSlp> },
+    MaySend(DomainId, Reply<Partner>),
+    Admit { pool: PoolId, arrival: Box<Arrival>, reply: Reply<CopyState> },
+}
+
+/// Sends orders to the control task; cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    orders: mpsc::Sender<Order>,
+}
+
+/// What became of a record of a pool's image log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Handled, now or before.
+    Done,
+    /// Records before it have not been handled: read on from behind this one.
+    ReadFrom(Sequence),
+}
+
+/// Starts the control task. It first takes up what a stopped server left; it ends when all [`Control`]s have
+/// gone.
+pub fn start(primary: Primary<Catalog>) -> (Control, mpsc::Receiver<Command>) {
+    let (orders, waiting) = mpsc::channel(CONTROL_MAILBOX);
+    let (out, commands) = mpsc::channel(COMMANDS_MAX);
+    tokio::spawn(Desk { primary, out }.run(waiting));
+    (Control { orders }, commands)
+}
+
+struct Desk {
+    primary: Primary<Catalog>,
+    out: mpsc::Sender<Command>,
+}
+
+impl Desk {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let recovered = self.primary.recover(moment()).await;
+        self.hand_out_or_log(recovered).await;
+        loop {
+            let pause = self.pause().await;
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(order) => self.take(order).await,
+                    None => return,
+                },
+                () = sleep(pause) => {
+                    let ticked = self.primary.handle(Event::Tick, moment()).await;
+                    self.hand_out_or_log(ticked).await;
+                }
+            }
+        }
+    }
+
+    /// Until something is due by itself.
+    async fn pause(&self) -> Duration {
+        match self.primary.next_due().await {
+            Ok(None) => TICK_MAX,
+            Ok(Some(due)) => {
+                let millis = time::millis_between(time::now(), due).saturating_add(1);
+                Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(TICK_MAX)
+            }
+            Err(error) => {
+                log(&error);
+                TICK_RETRY
+            }
+        }
+    }
+
+    async fn take(&mut self, order: Order) {
+        let now = moment();
+        match order {
+            Order::Happened(event, reply) => {
+                let outcome = self.primary.handle(*event, now).await;
+                let outcome = self.hand_out(outcome).await;
+                answer(reply, outcome);
+            }
+            Order::Put(changes, reply) => answer(reply, self.primary.put(&changes).await),
+            Order::PutPartner(partner, reply) => {
+                let outcome = self.primary.put_partner(*partner, now).await;
+                let outcome = self.hand_out(outcome).await;
+                answer(reply, outcome);
+            }
+            Order::Redeem { secret, purpose, changes, reply } => {
+                answer(reply, self.primary.redeem(&secret, purpose, &changes, now).await);
+            }
+            Order::BeginBackup(ask, reply) => answer(reply, self.primary.begin_backup(&ask, now).await),
+            Order::Replicate { image, partner, import_slp, reply } => {
+                match self.primary.replicate(image, (partner, import_slp), now).await {
+                    Ok((operation, commands)) => {
+                        let outcome = self.hand_out(Ok(commands)).await;
+                        answer(reply, outcome.map(|()| operation));
+                    }
+                    Err(error) => answer(reply, Err(error)),
+                }
+            }
+            Order::ApplySlp(slp, how, reply) => match self.primary.apply_slp(&slp, *how, now).await {
+                Ok((plan, commands)) => {
+                    let outcome = self.hand_out(Ok(commands)).await;
+                    answer(reply, outcome.map(|()| plan));
+                }
+                Err(error) => answer(reply, Err(error)),
+            },
+            asking => self.tell(asking).await,
+        }
+    }
+
+    /// Orders that change nothing.
+    async fn tell(&mut self, order: Order) {
+        let now = moment();
+        match order {
+            Order::SlpsToAsk(slp, reply) => answer(reply, self.primary.partner_slps_to_ask(&slp).await),
+            Order::PlanSlp(slp, how, reply) => answer(reply, self.primary.plan_slp(&slp, *how, now).await),
+            Order::SlpForPartner { asker, name, reply } => {
+                answer(reply, self.primary.slp_for_partner(asker, &name).await);
+            }
+            Order::MaySend(sender, reply) => answer(reply, self.primary.may_send(sender).await),
+            Order::Admit { pool, arrival, reply } => {
+                answer(reply, self.primary.admit(pool, &arrival, now).await);
+            }
+            // `take` has dealt with all others.
+            _ => {}
+        }
+    }
+
+    async fn hand_out(
+        &self,
+        outcome: Result<Vec<Command>, primary::Error<CatalogError>>,
+    ) -> Result<(), primary::Error<CatalogError>> {
+        for command in outcome? {
+            // Nobody there to carry it out: the server is stopping, the next start takes it up.
+            drop(self.out.send(command).await);
+        }
+        Ok(())
+    }
+
+    async fn hand_out_or_log(&self, outcome: Result<Vec<Command>, primary::Error<CatalogError>>) {
+        if let Err(error) = self.hand_out(outcome).await {
+            log(&error);
+            // Whatever is wrong with the catalog shall not keep a core busy.
+            sleep(TICK_RETRY).await;
+        }
+    }
+}
+
+fn answer<T>(reply: Reply<T>, outcome: Result<T, primary::Error<CatalogError>>) {
+    // Nobody waiting is no error: the caller hung up.
+    drop(reply.send(outcome));
+}
+
+fn log(error: &primary::Error<CatalogError>) {
+    tracing::error!(error = error as &dyn std::error::Error, "the control task met an error");
+}
+
+fn moment() -> Moment {
+    Moment { now: time::now(), entropy: u64::from_le_bytes(random::bytes()) }
+}
+
+impl Control {
+    async fn order<T>(&self, make: impl FnOnce(Reply<T>) -> Order) -> Result<T, Failure> {
+        self.ask(make).await.map_err(Failure::from).and_then(|outcome| outcome.map_err(failure))
+    }
+
+    async fn ask<T>(
+        &self,
+        make: impl FnOnce(Reply<T>) -> Order,
+    ) -> Result<Result<T, primary::Error<CatalogError>>, ApiError> {
+        let stopping = || ApiError::new(codes::NOT_READY, "the server is stopping");
+        let (reply, outcome) = oneshot::channel();
+        self.orders.send(make(reply)).await.map_err(|_| stopping())?;
+        outcome.await.map_err(|_| stopping())
+    }
+
+    /// Something happened.
+    pub async fn happened(&self, event: Event) -> Result<(), Failure> {
+        self.order(|reply| Order::Happened(Box::new(event), reply)).await
+    }
+
+    /// A record of a pool's image log was read.
+    pub async fn logged(&self, event: Event) -> Result<Taken, Failure> {
+        match self.ask(|reply| Order::Happened(Box::new(event), reply)).await? {
+            Ok(()) => Ok(Taken::Done),
+            Err(primary::Error::Gap { expected }) => Ok(Taken::ReadFrom(expected)),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Stores rows that only people change.
+    pub async fn put(&self, changes: Vec<Change>) -> Result<(), Failure> {
+        self.order(|reply| Order::Put(changes, reply)).await
+    }
+
+    /// Stores a partner; its work is taken up or held back accordingly.
+    pub async fn put_partner(&self, partner: Partner) -> Result<(), Failure> {
+        self.order(|reply| Order::PutPartner(Box::new(partner), reply)).await
+    }
+
+    /// Uses a token and stores what it was for, both or neither (AUTH-004).
+    pub async fn redeem(
+        &self,
+        secret: [u8; 32],
+        purpose: TokenPurpose,
+        changes: Vec<Change>,
+    ) -> Result<Token, Failure> {
+        self.order(|reply| Order::Redeem { secret, purpose, changes, reply }).await
+    }
+
+    /// A client begins a backup or goes on with one.
+    pub async fn begin_backup(&self, ask: BackupAsk) -> Result<BackupBegun, Failure> {
+        self.order(|reply| Order::BeginBackup(Box::new(ask), reply)).await
+    }
+
+    /// A person asks for an image to be sent to a partner.
+    pub async fn replicate(
+        &self,
+        image: ImageId,
+        partner: DomainId,
+        import_slp: Option<String>,
+    ) -> Result<Operation, Failure> {
+        self.order(|reply| Order::Replicate { image, partner, import_slp, reply }).await
+    }
+
+    /// The import SLPs that have to be looked up at partners before `slp` can be checked.
+    pub async fn slps_to_ask(&self, slp: Slp) -> Result<Vec<(DomainId, String)>, Failure> {
+        self.order(|reply| Order::SlpsToAsk(Box::new(slp), reply)).await
+    }
+
+    /// What applying an SLP would do.
+    pub async fn plan_slp(&self, slp: Slp, how: Applying) -> Result<Plan, Failure> {
+        self.order(|reply| Order::PlanSlp(Box::new(slp), Box::new(how), reply)).await
+    }
+
+    /// Applies an SLP.
+    pub async fn apply_slp(&self, slp: Slp, how: Applying) -> Result<Plan, Failure> {
+        self.order(|reply| Order::ApplySlp(Box::new(slp), Box::new(how), reply)).await
+    }
+
+    /// What a partner may know of one of our SLPs.
+    pub async fn slp_for_partner(&self, asker: DomainId, name: String) -> Result<PartnerSlp, Failure> {
+        self.order(|reply| Order::SlpForPartner { asker, name, reply }).await
+    }
+
+    /// Whether a domain may send here.
+    pub async fn may_send(&self, sender: DomainId) -> Result<Partner, Failure> {
+        self.order(|reply| Order::MaySend(sender, reply)).await
+    }
+
+    /// What to commit an arriving image with.
+    pub async fn admit(&self, pool: PoolId, arrival: Arrival) -> Result<CopyState, Failure> {
+        self.order(|reply| Order::Admit { pool, arrival: Box::new(arrival), reply }).await
+    }
+}
+
+fn failure(error: primary::Error<CatalogError>) -> Failure {
+    match error {
+        primary::Error::Refused(refusal) => {
+            ApiError::new(refusal.code, refusal.sentence).help(refusal.help).into()
+        }
+        other => internal(&other),
+    }
+}

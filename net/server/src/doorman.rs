@@ -1,0 +1,194 @@
+//! Answers the data plane's questions: may they come in, what is committed, who may take.
+//!
+//! Guarantees: a backup needs its ticket and the certificate of the client that it was given to; a partner's
+//! image needs trust, grants and the origin's signature (AIR-012); a restore needs its ticket and a client
+//! of this domain (AIR-008). What is committed for a backup is made and signed here, not by the client.
+
+use narrows_domain::{
+    Catalog as _, Event, Image,
+    import::Arrival,
+    retry::{Failure as Met, Side},
+};
+use narrows_exchange::{CommitFacts, Refusal};
+use narrows_format::{
+    DomainId, ImageId,
+    node::{Child, ChildKind},
+    record::{CopyState, ImageRecord, SignedRecord},
+};
+use narrows_ring::mailbox;
+use narrows_transport::Principal;
+use narrows_wire::{Begin, Draft, Purpose};
+
+use crate::{
+    api::{App, answer::Failure},
+    importer::prove,
+    plane::gate::{Admission, Loan, Question},
+    tickets::Ticket,
+    time,
+};
+
+/// Runs until the data plane has gone.
+pub async fn run(app: App, questions: mailbox::Receiver<Question>) {
+    while let Some(question) = questions.receive().await {
+        let app = app.clone();
+        // Each in its own task: a slow one holds up no other. The cores bound their number.
+        tokio::spawn(async move { answer(&app, question).await });
+    }
+}
+
+async fn answer(app: &App, question: Question) {
+    // Nobody waiting for an answer is no error: the session ended.
+    match question {
+        Question::Begin { principal, purpose, ticket, begin, reply } => {
+            drop(reply.send(admit(app, &principal, purpose, &ticket, &begin).await));
+        }
+        Question::Seal { admission, facts, copy, import_slp, reply } => {
+            drop(reply.send(seal(app, admission, facts, copy, import_slp).await));
+        }
+        Question::Take { principal, ticket, image, reply } => {
+            drop(reply.send(lend(app, &principal, &ticket, image).await));
+        }
+        Question::Ended { admission, code, sentence } => ended(app, admission, &code, sentence).await,
+        Question::Again { image, sender } => tell(app, Event::ArrivedAgain { image, sender }).await,
+    }
+}
+
+async fn tell(app: &App, event: Event) {
+    if let Err(Failure(error)) = app.control.happened(event).await {
+        tracing::warn!(%error, "an event could not be handled");
+    }
+}
+
+fn refused(Failure(error): Failure) -> Refusal {
+    Refusal::new(error.code, error.message)
+}
+
+fn catalog_refused(error: &narrows_catalog::Error) -> Refusal {
+    refused(crate::api::answer::internal(error))
+}
+
+fn bad_ticket() -> Refusal {
+    Refusal::new("AUTH-004", "the ticket is unknown, used or expired")
+}
+
+async fn admit(
+    app: &App,
+    principal: &Principal,
+    purpose: Purpose,
+    ticket: &[u8; 32],
+    begin: &Begin,
+) -> Result<Admission, Refusal> {
+    match (purpose, principal) {
+        (Purpose::Replicate, Principal::Server { domain }) if *domain != app.who.domain => {
+            app.control.may_send(*domain).await.map_err(refused)?;
+            Ok(Admission::Replica { image: begin.image, sender: *domain })
+        }
+        (Purpose::Backup, Principal::Client { domain, client }) if *domain == app.who.domain => {
+            let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
+            match given {
+                Ticket::Backup { client: holder, image, attempt, copy }
+                    if holder == *client && image == begin.image =>
+                {
+                    Ok(Admission::Backup { image, attempt, copy })
+                }
+                _ => Err(bad_ticket()),
+            }
+        }
+        _ => Err(Refusal::new("AUTH-005", format!("{principal} may not bring images for this purpose"))),
+    }
+}
+
+async fn seal(
+    app: &App,
+    admission: Admission,
+    facts: CommitFacts,
+    copy: CopyState,
+    import_slp: String,
+) -> Result<(Vec<u8>, CopyState), Refusal> {
+    match (admission, facts) {
+        (Admission::Backup { image, copy, .. }, CommitFacts::Draft(draft)) => {
+            let image = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
+            let image = image.ok_or_else(|| Refusal::new("WIRE-002", "the image was never begun"))?;
+            Ok((sign(app, &image, &draft), copy))
+        }
+        (Admission::Replica { image, sender }, CommitFacts::Signed(signed)) => {
+            let arrival = arrival(app, image, sender, signed, copy, import_slp).await?;
+            let signed = arrival.signed.clone();
+            let copy = app.control.admit(app.who.pool, arrival).await.map_err(refused)?;
+            Ok((signed, copy))
+        }
+        _ => Err(Refusal::new("WIRE-002", "this kind of commit does not fit the session's purpose")),
+    }
+}
+
+/// The record of a backup: what the catalog knows of the image, and what the client found.
+fn sign(app: &App, image: &Image, draft: &Draft) -> Vec<u8> {
+    let record = ImageRecord {
+        image: image.id,
+        origin: app.who.domain,
+        client: image.client,
+        client_name: image.client_name.clone(),
+        policy: image.policy.clone(),
+        schedule: image.schedule,
+        started: image.started,
+        written: time::now().max(image.started),
+        classification: image.classification.clone(),
+        slp: image.slp.clone(),
+        slp_version: image.slp_version,
+        lineage: image.lineage,
+        root: draft.root,
+        root_length: draft.root_length,
+        logical_bytes: draft.logical_bytes,
+        files: draft.files,
+        flags: draft.flags,
+        image_format: draft.image_format,
+    };
+    let signature = app.signing.sign(&record.encode());
+    SignedRecord { record, signature }.encode()
+}
+
+/// What arrived, with its proof. An unproved origin is refused by the domain (AIR-012).
+async fn arrival(
+    app: &App,
+    image: ImageId,
+    sender: DomainId,
+    signed: Vec<u8>,
+    copy: CopyState,
+    import_slp: String,
+) -> Result<Arrival, Refusal> {
+    let decoded = SignedRecord::decode(&signed);
+    let record = decoded.map_err(|bad| Refusal::new("WIRE-002", bad.to_string()))?.record;
+    if record.image != image {
+        return Err(Refusal::new("WIRE-002", "the record is of another image than was begun"));
+    }
+    let proof = prove(app, record.origin, &signed).await.map_err(refused)?;
+    let import_slp = Some(import_slp).filter(|slp| !slp.is_empty());
+    Ok(Arrival { record, signed, proof, sender, import_slp, asked_expiry: copy.expires })
+}
+
+async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageId) -> Result<Loan, Refusal> {
+    let Principal::Client { domain, client } = principal else {
+        return Err(Refusal::new("AUTH-005", format!("{principal} may not restore: a client is needed")));
+    };
+    if *domain != app.who.domain {
+        return Err(Refusal::new("AIR-008", format!("{principal} is a client of another domain")));
+    }
+    let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
+    if given != (Ticket::Restore { client: *client, image }) {
+        return Err(bad_ticket());
+    }
+    let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
+    let known = known.and_then(|image| image.content.map(|content| (content, image.lineage)));
+    let (content, lineage) =
+        known.ok_or_else(|| Refusal::new("API-002", format!("image {image} is not here")))?;
+    let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
+    Ok(Loan { root, lineage })
+}
+
+/// A session ended without a commit. A replication's source knows; a backup waits for its client.
+async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
+    let Admission::Backup { image, attempt, .. } = admission else { return };
+    let failure =
+        if code.is_empty() { Met::interrupted(sentence) } else { Met::coded(code, Side::Target, sentence) };
+    tell(app, Event::BackupInterrupted { image, attempt, failure }).await;
+}

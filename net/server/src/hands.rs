@@ -1,0 +1,270 @@
+//! Carries out what the domain commands: sends images, tells partners, amends copies, probes.
+//!
+//! Guarantees: each command ends in an event to the control task; a command that is lost is commanded again.
+//! Nothing is decided here but what a failure is: a connection, a code, a side.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use narrows_api::{
+    ApiError,
+    error::codes,
+    partner::{Confirmation, Pong, ReceivePool},
+    paths,
+    text::{time_in, time_out},
+};
+use narrows_domain::{
+    Catalog as _, Command, Event, ImportKey, ImportReport, Outcome, Partner,
+    event::{ReplicateOrder, ReplicationDone},
+    image::Content,
+    job::Counters,
+    operation::{Note, OperationKey},
+    partner,
+    retry::{Failure, Side},
+};
+use narrows_exchange::ExchangeError;
+use narrows_format::{
+    DomainId,
+    node::{Child, ChildKind},
+    record::CopyState,
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+
+use crate::{
+    api::{App, answer},
+    pairing::pool_in,
+    plane::{Replicated, Replication, ReplicationError},
+    time,
+};
+
+/// Runs until the control task has gone; what is under way then is cut off and taken up at the next start.
+pub async fn run(app: App, mut commands: mpsc::Receiver<Command>) {
+    let mut tasks = JoinSet::new();
+    let mut sending: BTreeMap<OperationKey, AbortHandle> = BTreeMap::new();
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            Some(_) = tasks.join_next() => continue,
+        };
+        let Some(command) = command else { return };
+        sending.retain(|_, task| !task.is_finished());
+        let app = app.clone();
+        match command {
+            Command::Replicate(order) => {
+                let key = order.operation;
+                let task = tasks.spawn(async move { replicate(&app, order).await });
+                if let Some(earlier) = sending.insert(key, task) {
+                    earlier.abort();
+                }
+            }
+            Command::StopReplication(key) => {
+                if let Some(task) = sending.remove(&key) {
+                    task.abort();
+                }
+            }
+            Command::Report { partner, import, report } => {
+                tasks.spawn(async move { tell(&app, report_to(&app, partner, import, report).await).await });
+            }
+            Command::AmendCopy { image, pool: _, copy } => {
+                // The log's own record of it is the answer; without one it is commanded again.
+                tasks.spawn(async move {
+                    if let Err(answer::Failure(error)) = app.plane.amend(image, copy).await {
+                        tracing::warn!(%image, %error, "a copy could not be amended");
+                    }
+                });
+            }
+            Command::Probe(partner) => {
+                tasks.spawn(async move {
+                    let event = probe(&app, partner).await;
+                    if let Some(event) = event {
+                        tell(&app, event).await;
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn tell(app: &App, event: Event) {
+    if let Err(answer::Failure(error)) = app.control.happened(event).await {
+        tracing::warn!(%error, "an event could not be handled");
+    }
+}
+
+async fn replicate(app: &App, order: ReplicateOrder) {
+    let (operation, attempt, partner) = (order.operation, order.attempt, order.partner);
+    let outcome = match prepare(app, &order).await {
+        Ok(replication) => send(app, replication).await,
+        Err(failure) => Err(failure),
+    };
+    let event = match outcome {
+        Ok(done) => {
+            let receive_pool = partner::ReceivePool { pool: done.pool, incarnation: done.incarnation };
+            let up =
+                Event::PartnerUp { partner, receive_pool: Some(receive_pool), skew_ms: Some(done.skew_ms) };
+            tell(app, up).await;
+            Event::ReplicationDone(ReplicationDone {
+                operation,
+                attempt,
+                receive_pool,
+                sequence: done.sequence,
+                counters: counters(&done),
+            })
+        }
+        Err(failure) => {
+            tracing::warn!(image = %operation.image, %partner, code = failure.code, why = failure.sentence,
+                "a replication stopped");
+            Event::ReplicationFailed { operation, attempt, failure, counters: Counters::default() }
+        }
+    };
+    tell(app, event).await;
+}
+
+fn counters(done: &Replicated) -> Counters {
+    Counters {
+        logical_bytes: 0,
+        stored_bytes: done.stored_bytes,
+        wire_bytes: done.wire_bytes,
+        data_bytes: done.data_bytes,
+        resent_bytes: done.resent_bytes,
+    }
+}
+
+async fn send(app: &App, replication: Replication) -> Result<Replicated, Failure> {
+    match app.plane.replicate(replication).await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(ReplicationError::Unreachable(sentence))) => Err(Failure::unreachable(sentence)),
+        Some(Err(ReplicationError::Exchange(error))) => Err(exchange_failure(&error)),
+        None => Err(Failure::interrupted("the server is stopping")),
+    }
+}
+
+fn exchange_failure(error: &ExchangeError) -> Failure {
+    let side = match error {
+        ExchangeError::Store(_) => Side::Source,
+        ExchangeError::Link(_) | ExchangeError::Refused(_) | ExchangeError::RefusedByPeer(_) => Side::Target,
+    };
+    match error.code() {
+        Some(codes::NOT_READY) | None => Failure::interrupted(error.to_string()),
+        Some(code) => Failure::coded(code, side, error.to_string()),
+    }
+}
+
+/// Gathers what the data plane has to know.
+async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failure> {
+    let gone = |what: &str| Failure::coded(codes::NOT_FOUND, Side::Source, format!("{what} is gone"));
+    let catalog = |error: narrows_catalog::Error| Failure::interrupted(error.to_string());
+    let image = app.catalog.image(order.operation.image).await.map_err(catalog)?;
+    let image = image.ok_or_else(|| gone("the image"))?;
+    let content = image.content.as_ref().ok_or_else(|| gone("the image's content"))?;
+    let partner = app.catalog.partner(order.partner).await.map_err(catalog)?;
+    let partner = partner.ok_or_else(|| gone("the partner"))?;
+    let base = match &order.base {
+        Some(base) => app.catalog.image(base.image).await.map_err(catalog)?,
+        None => None,
+    };
+    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
+    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
+    Ok(Replication {
+        image: image.id,
+        origin: image.origin,
+        lineage: image.lineage,
+        root: root_of(content),
+        record: content.signed.clone(),
+        base: base.and_then(|base| Some((base.id, root_of(base.content.as_ref()?)))),
+        resume: order.attempt > 1,
+        copy: CopyState { expires: order.expires, locked_until: None, held: false },
+        import_slp: order.import_slp.clone().unwrap_or_default(),
+        partner: partner.domain,
+        addresses: resolve(&partner).await?,
+        tls: Arc::new(tls),
+    })
+}
+
+fn root_of(content: &Content) -> Child {
+    Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length }
+}
+
+async fn resolve(partner: &Partner) -> Result<Vec<std::net::SocketAddr>, Failure> {
+    let address = &partner.data_address;
+    let found = tokio::net::lookup_host(address.as_str()).await;
+    found
+        .map(Iterator::collect)
+        .map_err(|error| Failure::unreachable(format!("{address} does not resolve: {error}")))
+}
+
+async fn report_to(app: &App, partner: DomainId, import: ImportKey, report: ImportReport) -> Event {
+    let revision = report.revision;
+    match deliver(app, partner, report).await {
+        Ok(()) => Event::ReportDelivered { import, revision },
+        Err(error) => Event::ReportFailed { import, failure: api_failure(&error) },
+    }
+}
+
+async fn deliver(app: &App, partner: DomainId, report: ImportReport) -> Result<(), ApiError> {
+    let known = app.catalog.partner(partner).await;
+    let known = known.map_err(|error| ApiError::new(codes::INTERNAL, error.to_string()))?;
+    let known = known.ok_or_else(|| ApiError::new("TRUST-001", "the sender is not a partner any more"))?;
+    let api = app.partners.api(partner, &known.url, &known.name)?;
+    api.post(paths::PARTNER_IMPORTS, &confirmation(report)).await
+}
+
+/// What went wrong with a partner's API, in the domain's words.
+fn api_failure(error: &ApiError) -> Failure {
+    let sentence = match error.why.as_str() {
+        "" => error.message.clone(),
+        why => format!("{}: {why}", error.message),
+    };
+    match error.code.as_str() {
+        codes::UNREACHABLE | codes::TIMED_OUT | codes::NOT_READY => Failure::unreachable(sentence),
+        code => Failure::coded(code, Side::Target, sentence),
+    }
+}
+
+fn confirmation(report: ImportReport) -> Confirmation {
+    let outcome = report.outcome.name().to_owned();
+    let (said, expires, until) = match report.outcome {
+        Outcome::Imported { expires, note } => (note, expires, None),
+        Outcome::Waiting { note, until } => (Some(note), None, until),
+        Outcome::Failed { note } | Outcome::GivenUp { note } | Outcome::Refused { note } => {
+            (Some(note), None, None)
+        }
+    };
+    let said = said.unwrap_or_else(|| Note { code: String::new(), sentence: String::new() });
+    Confirmation {
+        image: report.image,
+        receive_pool: ReceivePool { pool: report.pool, incarnation: report.incarnation },
+        sequence: report.sequence.0,
+        revision: report.revision,
+        outcome,
+        code: said.code,
+        why: said.sentence,
+        expires: expires.map(time_out),
+        until: until.map(time_out),
+    }
+}
+
+/// Asks a partner whether it is there. `None`: it is no partner any more.
+pub async fn probe(app: &App, domain: DomainId) -> Option<Event> {
+    let known = app.catalog.partner(domain).await.ok().flatten()?;
+    Some(match ping(app, &known).await {
+        Ok((pong, skew_ms)) => Event::PartnerUp {
+            partner: domain,
+            receive_pool: Some(pool_in(pong.receive_pool)),
+            skew_ms: Some(skew_ms),
+        },
+        Err(error) => Event::PartnerDown { partner: domain, sentence: api_failure(&error).sentence },
+    })
+}
+
+/// The partner's answer, and its clock minus ours in milliseconds, give or take half a round trip.
+pub async fn ping(app: &App, partner: &Partner) -> Result<(Pong, i64), ApiError> {
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let asked = time::now();
+    let pong: Pong = api.get(paths::PARTNER_PING).await?;
+    let round_trip = time::millis_between(asked, time::now());
+    let skew = time::millis_between(asked, time_in(pong.clock)).saturating_sub(round_trip / 2);
+    Ok((pong, skew))
+}

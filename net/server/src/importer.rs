@@ -1,0 +1,110 @@
+//! Reads the pool's image log by a durable cursor and brings each record to the control task.
+//!
+//! Guarantee: every record is handled once and in order, whatever crashes: the cursor is stored in the
+//! same transaction as what followed from the record. It waits for the log without asking again and again.
+
+use std::{sync::Arc, time::Duration};
+
+use narrows_domain::{
+    Catalog as _, Change, Event,
+    event::{Logged, PoolEvent},
+    import::{Arrival, Proof},
+};
+use narrows_format::{DomainId, Sequence, record::codec::signed_part};
+use narrows_pool::images::{Event as LogEvent, EventKind, ImageEntry};
+
+use crate::{
+    api::{App, answer::Failure},
+    control::Taken,
+    limits::EVENTS_AT_ONCE,
+    pki::signing::is_signed_by,
+};
+
+/// Runs until the data plane or the control task has gone.
+pub async fn run(app: App) {
+    let mut cursor = match app.catalog.cursor(app.who.pool, app.pool_incarnation).await {
+        Ok(cursor) => cursor,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the cursor can't be read");
+            Sequence(0)
+        }
+    };
+    loop {
+        match follow(&app, cursor).await {
+            Ok(Some(reached)) => cursor = reached,
+            Ok(None) => return,
+            Err(Failure(error)) => {
+                tracing::error!(%error, "an image log record could not be handled; it is tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Handles what is behind `cursor`, or waits for something; `None` when the pool is closed.
+async fn follow(app: &App, cursor: Sequence) -> Result<Option<Sequence>, Failure> {
+    let events = app.plane.events(cursor, EVENTS_AT_ONCE).await?;
+    if events.is_empty() {
+        return match app.plane.event_after(cursor).await {
+            Ok(_) => Ok(Some(cursor)),
+            Err(narrows_pool::Error::Closed) => Ok(None),
+            Err(error) => Err(crate::plane::failure(&error)),
+        };
+    }
+    let mut reached = cursor;
+    for event in events {
+        let sequence = event.sequence;
+        if let Some(logged) = logged(app, event).await? {
+            let (pool, incarnation) = (app.who.pool, app.pool_incarnation);
+            let event = Event::Pool(PoolEvent { pool, incarnation, sequence, logged });
+            if let Taken::ReadFrom(expected) = app.control.logged(event).await? {
+                return Ok(Some(Sequence(expected.0.saturating_sub(1))));
+            }
+        } else {
+            // What it said is not known; what follows it shall not wait for that.
+            let passed = Change::Cursor(app.who.pool, app.pool_incarnation, sequence);
+            app.control.put(vec![passed]).await?;
+        }
+        reached = sequence;
+    }
+    Ok(Some(reached))
+}
+
+async fn logged(app: &App, event: LogEvent) -> Result<Option<Logged>, Failure> {
+    Ok(match event.kind {
+        EventKind::Committed(entry) => Some(committed(app, &entry).await?),
+        EventKind::Amended(image, copy) => Some(Logged::Amend { image, copy }),
+        EventKind::Removed(image) => Some(Logged::Remove { image }),
+        EventKind::Damaged => {
+            tracing::error!(sequence = event.sequence.0, code = "POOL-001", "an image log record is damaged");
+            None
+        }
+    })
+}
+
+async fn committed(app: &App, entry: &Arc<ImageEntry>) -> Result<Logged, Failure> {
+    let record = entry.record.record.clone();
+    let (signed, copy, stored_bytes) = (entry.record_bytes.clone(), entry.copy, entry.stored_bytes);
+    let Some(sender) = entry.sender else {
+        return Ok(Logged::Backup { record, signed, copy, stored_bytes });
+    };
+    let proof = prove(app, record.origin, &signed).await?;
+    let import_slp = Some(entry.target_slp.clone()).filter(|slp| !slp.is_empty());
+    let asked_expiry = entry.asked_expiry;
+    let arrival = Arrival { record, signed, proof, sender, import_slp, asked_expiry };
+    Ok(Logged::Arrival { arrival, copy, stored_bytes })
+}
+
+/// Whether the origin signed the record, by the key that is known here.
+pub async fn prove(app: &App, origin: DomainId, signed: &[u8]) -> Result<Proof, Failure> {
+    let key = if origin == app.who.domain {
+        Some(app.signing.public())
+    } else {
+        let partner = app.catalog.partner(origin).await;
+        partner.map_err(|error| crate::api::answer::internal(&error))?.map(|partner| partner.signing_key)
+    };
+    let is_good = key.is_some_and(|key| {
+        signed_part(signed).is_ok_and(|(record, signature)| is_signed_by(&key, record, signature))
+    });
+    Ok(if is_good { Proof::Good } else { Proof::Missing })
+}

@@ -1,0 +1,196 @@
+//! Makes a domain: keys, catalog, pool, storage unit `default`, an administrator.
+//!
+//! Guarantee: nothing is overwritten; the identity file, without which nothing runs, is written last. What
+//! a failed attempt made is taken away again.
+
+use std::path::{Path, PathBuf};
+
+use narrows_api::{Hex, context::Context, invitation::is_plain_name};
+use narrows_catalog::SqliteCatalog;
+use narrows_domain::{
+    Catalog as _, Change,
+    storage::{Pool, StorageUnit},
+};
+use narrows_format::{DomainId, PoolId};
+use narrows_ring::cores::{Setup, StartError, block_on};
+
+use crate::{
+    api::caller::admin_token_hash,
+    config::{BadSetting, Settings},
+    folder::{DomainIdentity, Folder, FolderError, create_private, write_secret},
+    limits::INIT_ARENA_BYTES,
+    pki::{Authority, PkiError, SigningKey},
+    random,
+};
+
+/// What a new domain is to be.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// Its name.
+    pub name: String,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// Settings to write down.
+    pub settings: Settings,
+}
+
+/// The domain could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The name can't be one.
+    #[error("{0:?} can't be a domain's name: 1 to 63 letters, digits, `.`, `-`, `_` are")]
+    Name(String),
+    /// The folder holds something.
+    #[error("{0} is not empty")]
+    NotEmpty(PathBuf),
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Keys.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The data plane's world could not start.
+    #[error(transparent)]
+    Ring(#[from] StartError),
+    /// The pool.
+    #[error("the pool can't be made: {0}")]
+    Pool(#[from] narrows_pool::Error),
+    /// The catalog.
+    #[error("the catalog can't be made")]
+    Catalog(#[from] narrows_catalog::Error),
+    /// A file.
+    #[error("{path} can't be written")]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What to do next, one command a line.
+pub struct Made {
+    /// The folder.
+    pub folder: Folder,
+    /// The domain.
+    pub identity: DomainIdentity,
+    /// Two lines for people.
+    pub next: [String; 2],
+}
+
+/// Makes the domain.
+pub async fn init(init: Init) -> Result<Made, InitError> {
+    if !is_plain_name(&init.name) {
+        return Err(InitError::Name(init.name));
+    }
+    init.settings.clone().resolve()?;
+    let folder = Folder::new(&init.data);
+    if folder.identity().exists() {
+        return Err(FolderError::Initialised(init.data).into());
+    }
+    let is_taken = std::fs::read_dir(&init.data).is_ok_and(|mut entries| entries.next().is_some());
+    if is_taken {
+        return Err(InitError::NotEmpty(init.data));
+    }
+    create_private(&init.data)?;
+    let lock = folder.lock()?;
+    let outcome = make(&folder, &init).await;
+    drop(lock);
+    match outcome {
+        Ok(identity) => Ok(Made { next: next_lines(&init), folder, identity }),
+        Err(error) => {
+            take_away(&folder);
+            Err(error)
+        }
+    }
+}
+
+async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError> {
+    let config = init.settings.clone().resolve()?;
+    let token = Hex(random::bytes::<32>()).to_string();
+    let identity = DomainIdentity {
+        name: init.name.clone(),
+        domain: DomainId(random::uuid()),
+        incarnation: 1,
+        server: PoolId(random::uuid()).to_string(),
+        pool: PoolId(random::uuid()),
+        admin_token: Hex(admin_token_hash(&token)),
+    };
+    let pki = folder.pki();
+    create_private(&pki)?;
+    let authority = Authority::create(&pki, identity.domain, &identity.name)?;
+    SigningKey::create(&pki)?;
+    authority.create_server(&pki, identity.server.clone(), vec![config.host.clone()])?;
+
+    create_private(&folder.pool())?;
+    make_pool(folder.pool(), identity.pool).await?;
+    make_catalog(folder, &identity).await?;
+
+    let settings = Settings { listen: Some(config.listen), ..init.settings.clone() };
+    write_toml(&folder.settings(), &settings)?;
+    let context = Context {
+        name: identity.name.clone(),
+        domain: identity.domain.to_string(),
+        url: config.url(),
+        ca_pem: authority.pem().to_owned(),
+        token: Some(token),
+        certificate_pem: None,
+        key_pem: None,
+    };
+    let path = folder.admin_context();
+    create_private(path.parent().unwrap_or(folder.root()))?;
+    write_toml(&path, &context)?;
+    folder.save_identity(&identity)?;
+    Ok(identity)
+}
+
+/// The pool is made on a thread of its own, in the data plane's world.
+async fn make_pool(path: PathBuf, pool: PoolId) -> Result<(), InitError> {
+    let made = tokio::task::spawn_blocking(move || {
+        block_on(Setup::here(INIT_ARENA_BYTES), |world| async move {
+            narrows_pool::create(&world, &path, narrows_pool::Create::new(pool)).await
+        })
+    });
+    made.await
+        .map_err(|error| InitError::Disk { path: PathBuf::from("pool"), source: error.into() })???;
+    Ok(())
+}
+
+async fn make_catalog(folder: &Folder, identity: &DomainIdentity) -> Result<(), InitError> {
+    let catalog = SqliteCatalog::open(&folder.catalog()).await?;
+    let pool = Pool { id: identity.pool, incarnation: 1, name: "default".to_owned(), spanning: false };
+    let unit = StorageUnit { name: "default".to_owned(), pool: identity.pool, jobs_max: None };
+    catalog.apply(&[Change::Pool(pool), Change::StorageUnit(unit)]).await?;
+    catalog.close().await;
+    Ok(())
+}
+
+fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), InitError> {
+    let text = toml::to_string(value)
+        .map_err(|error| FolderError::Malformed { path: path.to_owned(), sentence: error.to_string() })?;
+    write_secret(path, text.as_bytes()).map_err(|source| InitError::Disk { path: path.to_owned(), source })
+}
+
+fn next_lines(init: &Init) -> [String; 2] {
+    let data = init.data.display();
+    [
+        format!("narrowsd run --data {data}"),
+        format!("narrowsctl context add {} --from {data}/admin/context.toml", init.name),
+    ]
+}
+
+/// The folder was empty before: everything in it is of this attempt.
+fn take_away(folder: &Folder) {
+    let Ok(entries) = std::fs::read_dir(folder.root()) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let gone = if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        if let Err(error) = gone {
+            tracing::warn!(path = %path.display(), %error, "a leftover of the failed attempt stays");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Making two domains trust each other, by one line and in both directions.
+//!
+//! The inviting side ("inviter") makes a line with its address, its CA's fingerprint and a one-time token.
+//! The other side ("joiner") takes it:
+//!
+//! 1. joiner -> inviter, first contact: the inviter's CA must have the fingerprint (AUTH-006). The joiner
+//!    introduces itself with the token (AUTH-004); the inviter spends the token and stores the joiner as
+//!    half-paired in one transaction, and introduces itself in turn. The joiner stores that likewise.
+//! 2. joiner -> inviter, with certificates both ways: "confirm". Before it answers, the inviter calls the
+//!    joiner back, with certificates both ways. Only then is each side complete.
+//!
+//! Guarantee: nobody is complete unless both have proved themselves in both directions. A crash or a broken
+//! line leaves a half-made pairing that is listed as such and completed by itself ([`complete`] is tried
+//! again) or by pairing anew.
+
+use narrows_api::{
+    ApiError, Hex,
+    domains::{InviteReply, InviteRequest, PairRequest},
+    error::codes,
+    invitation::{Invitation, Purpose, is_plain_name},
+    partner::{Introduction, Pong, ReceivePool},
+    paths,
+    text::time_out,
+};
+use narrows_domain::{
+    Catalog as _, Change,
+    partner::{self, Partner, Reach, Trust},
+    token::{Token, TokenHash, TokenPurpose, TokenRefused},
+};
+use narrows_format::{DomainId, Timestamp};
+use narrows_wire::hello;
+
+use crate::{
+    api::{
+        App,
+        answer::{Failure, internal},
+    },
+    limits::{INVITATION_LIFE, PARTNERS_MAX},
+    pki::authority::{certificate_of_pem, fingerprint},
+    random, time,
+};
+
+/// Makes an invitation.
+pub async fn invite(app: &App, request: InviteRequest) -> Result<InviteReply, Failure> {
+    if let Some(alias) = &request.alias {
+        check_name(alias)?;
+        check_name_is_free(app, alias, None).await?;
+    }
+    let seconds = request.expires_in_seconds.map_or(INVITATION_LIFE.as_secs(), u64::from);
+    let subject = request.alias.unwrap_or_default();
+    let (line, expires) = make_line(app, Purpose::Pair, subject, seconds).await?;
+    Ok(InviteReply { line, expires: time_out(expires) })
+}
+
+/// Stores a fresh token and writes the line that carries it.
+pub async fn make_line(
+    app: &App,
+    purpose: Purpose,
+    subject: String,
+    life_seconds: u64,
+) -> Result<(String, Timestamp), Failure> {
+    let secret = random::bytes::<32>();
+    let made = time::now();
+    let expires = time::in_seconds(made, life_seconds);
+    let token = Token {
+        hash: TokenHash::of(&secret),
+        purpose: match purpose {
+            Purpose::Pair => TokenPurpose::Pair,
+            Purpose::Enroll => TokenPurpose::Enroll,
+        },
+        subject,
+        made,
+        expires,
+        used: None,
+    };
+    app.control.put(vec![Change::Token(token)]).await?;
+    let line = Invitation {
+        purpose,
+        address: app.config.api_addr(),
+        domain: app.who.domain,
+        name: app.who.name.clone(),
+        ca_fingerprint: app.authority.fingerprint(),
+        token: Hex(secret),
+        expires: expires.seconds,
+    };
+    Ok((line.to_string(), expires))
+}
+
+/// The joiner's part: both steps.
+pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
+    let line = request.line.parse::<Invitation>();
+    let line = line.map_err(|bad| ApiError::new(codes::MALFORMED, bad.to_string()).at("line"))?;
+    if line.purpose != Purpose::Pair {
+        let error = ApiError::new(codes::MALFORMED, "this line enrols a client, it pairs no domain")
+            .help("`narrowsctl domain invite` on the other side makes the right one");
+        return Err(error.into());
+    }
+    if line.domain == app.who.domain {
+        return Err(ApiError::new(codes::CONFLICT, "a domain can't be paired with itself").into());
+    }
+    let name = request.alias.unwrap_or_else(|| line.name.clone());
+    check_name(&name)?;
+    check_name_is_free(app, &name, Some(line.domain)).await?;
+
+    let api = app.partners.first_contact(line.ca_fingerprint, &line.url(), &name)?;
+    let ours = Introduction { token: Some(line.token), ..introduce(app) };
+    let theirs: Introduction = api.post(paths::PARTNER_PAIR, &ours).await?;
+    let is_the_one = theirs.domain == line.domain
+        && certificate_of_pem(&theirs.ca_pem).is_some_and(|der| fingerprint(&der) == line.ca_fingerprint);
+    if !is_the_one {
+        let error = ApiError::new("AUTH-006", format!("{name} is not the domain that the line names"));
+        return Err(error.into());
+    }
+    // Reached at the line's address: what it says of itself may not resolve here.
+    let partner = Partner { url: line.url(), ..stranger(app, &theirs, &name).await? };
+    app.control.put_partner(partner.clone()).await?;
+    believe(app, &partner)?;
+    complete(app, partner.domain).await
+}
+
+/// The inviter's part of the first step. The token is the caller's authority.
+pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Failure> {
+    let refused = || ApiError::new("AUTH-004", TokenRefused.to_string()).help("make a new invitation");
+    let hash = TokenHash::of(&theirs.token.ok_or_else(refused)?.0);
+    let now = time::now();
+    let token = app.catalog.token(hash).await.map_err(|error| internal(&error))?.ok_or_else(refused)?;
+    token.check(TokenPurpose::Pair, now).map_err(|_| refused())?;
+    if theirs.domain == app.who.domain {
+        return Err(ApiError::new(codes::CONFLICT, "a domain can't be paired with itself").into());
+    }
+    let name = if token.subject.is_empty() { theirs.name.clone() } else { token.subject };
+    check_name(&name)?;
+    check_name_is_free(app, &name, Some(theirs.domain)).await?;
+    let partner = stranger(app, &theirs, &name).await?;
+    let secret = theirs.token.ok_or_else(refused)?.0;
+    app.control.redeem(secret, TokenPurpose::Pair, vec![Change::Partner(partner.clone())]).await?;
+    believe(app, &partner)?;
+    tracing::info!(partner = %name, "half paired: it knows us, we wait for its confirmation");
+    Ok(introduce(app))
+}
+
+/// The inviter's part of the second step; `partner` is the caller by its certificate.
+pub async fn confirm(app: &App, partner: Partner) -> Result<Pong, Failure> {
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let pong: Pong = api.get(paths::PARTNER_PING).await.map_err(|error| {
+        let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
+        ApiError::new("TRUST-001", sentence).at(error.place).because(error.why).help(format!(
+            "make {} reachable from {}; the pairing then completes by itself",
+            partner.url, app.who.name
+        ))
+    })?;
+    finish(app, partner, &pong).await?;
+    pong_for(app, true).await
+}
+
+/// The joiner's part of the second step; also tried again for half-made pairings.
+pub async fn complete(app: &App, domain: DomainId) -> Result<Partner, Failure> {
+    let stored = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
+    let partner = stored.ok_or_else(|| ApiError::new(codes::NOT_FOUND, "no such partner"))?;
+    let api = app.partners.api(domain, &partner.url, &partner.name)?;
+    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &()).await;
+    let pong = pong.map_err(|error| {
+        if error.code.starts_with("TRUST-") {
+            return error;
+        }
+        let sentence = format!("the pairing with {} is half-made: {}", partner.name, error.message);
+        ApiError::new("TRUST-001", sentence)
+            .at(error.place)
+            .because(error.why)
+            .help("it completes by itself once both servers reach each other; `narrowsctl doctor` says more")
+    })?;
+    finish(app, partner, &pong).await
+}
+
+/// What we say of ourselves.
+fn introduce(app: &App) -> Introduction {
+    Introduction {
+        token: None,
+        domain: app.who.domain,
+        name: app.who.name.clone(),
+        incarnation: app.who.incarnation,
+        url: app.config.url(),
+        data_addr: app.config.data_addr(),
+        ca_pem: app.authority.pem().to_owned(),
+        signing_key: Hex(app.signing.public()),
+        receive_pool: app.receive_pool(),
+    }
+}
+
+/// What a partner is told when it asks.
+pub async fn pong_for(app: &App, paired: bool) -> Result<Pong, Failure> {
+    let space = app.plane.space().await?;
+    Ok(Pong {
+        domain: app.who.domain,
+        incarnation: app.who.incarnation,
+        clock: time_out(time::now()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
+        image_format: narrows_domain::limits::IMAGE_FORMAT_MAX,
+        receive_pool: app.receive_pool(),
+        segment_mean: app.segment_mean,
+        free_bytes: space.disk_available,
+        paired,
+    })
+}
+
+/// A partner as it introduced itself, half-paired. What an earlier pairing had granted stays.
+async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partner, Failure> {
+    let malformed = |field: &str, why: &str| ApiError::new(codes::MALFORMED, why).at(field.to_owned());
+    let der = certificate_of_pem(&theirs.ca_pem).ok_or_else(|| malformed("ca_pem", "no certificate"))?;
+    let is_url = theirs.url.strip_prefix("https://").is_some_and(is_authority);
+    if !is_url || !is_authority(&theirs.data_addr) {
+        return Err(malformed("url", "the address is malformed").into());
+    }
+    let known = app.catalog.partner(theirs.domain).await.map_err(|error| internal(&error))?;
+    if let Some(known) = &known {
+        let same_ca = certificate_of_pem(&known.ca_pem).is_some_and(|known| known == der);
+        if known.incarnation > theirs.incarnation || (known.trust == Trust::Complete && !same_ca) {
+            return Err(ApiError::new(
+                "TRUST-003",
+                format!("domain {} is known here already", theirs.domain),
+            )
+            .because("the same UUID with a lower incarnation or another CA: one of the two is a copy")
+            .help("unpair the one that is gone, then pair again")
+            .into());
+        }
+    }
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    if known.is_none() && partners.len() >= PARTNERS_MAX {
+        return Err(
+            ApiError::new(codes::CONFLICT, format!("there are {PARTNERS_MAX} partners already")).into()
+        );
+    }
+    let base = Partner::half(theirs.domain, theirs.incarnation, name, time::now());
+    let kept = known.map_or_else(|| base.clone(), |known| Partner { paired: base.paired, ..known });
+    Ok(Partner {
+        incarnation: theirs.incarnation,
+        name: name.to_owned(),
+        url: theirs.url.clone(),
+        data_address: theirs.data_addr.clone(),
+        ca_pem: theirs.ca_pem.clone(),
+        signing_key: theirs.signing_key.0,
+        trust: Trust::Half,
+        receive_pool: Some(pool_in(theirs.receive_pool)),
+        reach: Reach::Up,
+        ..kept
+    })
+}
+
+/// Both directions are proved: the pairing is complete on this side.
+async fn finish(app: &App, partner: Partner, pong: &Pong) -> Result<Partner, Failure> {
+    if pong.domain != partner.domain {
+        return Err(ApiError::new("AUTH-006", format!("{} answers as another domain", partner.name)).into());
+    }
+    let now = time::now();
+    let complete = Partner {
+        trust: Trust::Complete,
+        heard: Some(now),
+        skew_ms: Some(time::millis_between(now, narrows_api::text::time_in(pong.clock))),
+        receive_pool: Some(pool_in(pong.receive_pool)),
+        reach: Reach::Up,
+        ..partner
+    };
+    app.control.put_partner(complete.clone()).await?;
+    tracing::info!(partner = %complete.name, "paired");
+    Ok(complete)
+}
+
+/// Believes certificates of the partner's CA from now on.
+pub fn believe(app: &App, partner: &Partner) -> Result<(), Failure> {
+    let malformed = || ApiError::new(codes::MALFORMED, "no certificate").at("ca_pem");
+    let der = certificate_of_pem(&partner.ca_pem).ok_or_else(malformed)?;
+    app.trust.set_domain(partner.domain, vec![der]).map_err(|_| malformed())?;
+    app.partners.forget(partner.domain);
+    Ok(())
+}
+
+/// A pool as the domain has it.
+pub fn pool_in(pool: ReceivePool) -> partner::ReceivePool {
+    partner::ReceivePool { pool: pool.pool, incarnation: pool.incarnation }
+}
+
+fn is_authority(text: &str) -> bool {
+    let is_port =
+        text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+    is_port && text.len() < 300 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    if is_plain_name(name) {
+        return Ok(());
+    }
+    let error = ApiError::new(codes::MALFORMED, format!("{name:?} can't be a domain's name"))
+        .because("1 to 63 letters, digits, `.`, `-`, `_` are a name");
+    Err(error.into())
+}
+
+async fn check_name_is_free(app: &App, name: &str, for_domain: Option<DomainId>) -> Result<(), Failure> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let is_taken = app.who.name == name
+        || partners.iter().any(|partner| partner.name == name && Some(partner.domain) != for_domain);
+    if !is_taken {
+        return Ok(());
+    }
+    let error = ApiError::new("TRUST-002", format!("the name `{name}` is taken in domain `{}`", app.who.name))
+        .because("a domain's name is unique in each domain that knows it")
+        .help(format!(
+            "give it another name there: `narrowsctl domain pair LINE --as NAME`, or `domain invite --as NAME` in `{}`",
+            app.who.name
+        ));
+    Err(error.into())
+}

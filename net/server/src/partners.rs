@@ -1,0 +1,176 @@
+//! Speaking to the API of other domains.
+//!
+//! Guarantees: a partner is believed by its own CA only, whatever address it is reached at; answers are
+//! bounded in size and time. Redirects and proxies are not followed. What comes back is data; deciding is
+//! the control plane's business.
+
+use std::{
+    collections::BTreeMap,
+    error::Error as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use narrows_api::{ApiError, Hex, error::codes};
+use narrows_format::DomainId;
+use narrows_transport::{
+    Identity, TrustError, TrustStore,
+    trust::{CaFingerprint, code_of},
+};
+use reqwest::{Client, Method, Response};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_TIME_MAX};
+
+/// Connections to the APIs of partners.
+pub struct Partners {
+    trust: Arc<TrustStore>,
+    identity: Identity,
+    clients: Mutex<BTreeMap<DomainId, Client>>,
+}
+
+/// One partner's API.
+pub struct PartnerApi {
+    client: Client,
+    url: String,
+    name: String,
+}
+
+impl Partners {
+    /// Speaks as `identity`.
+    pub fn new(trust: Arc<TrustStore>, identity: Identity) -> Self {
+        Self { trust, identity, clients: Mutex::default() }
+    }
+
+    /// The API of a domain whose CA is known. `name` is for error messages.
+    pub fn api(&self, domain: DomainId, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = if let Some(client) = clients.get(&domain) {
+            client.clone()
+        } else {
+            let tls = self.trust.client_config(Some(&self.identity), domain);
+            let client = build(tls.map_err(|error| untrusted(&error))?)?;
+            clients.insert(domain, client.clone());
+            client
+        };
+        Ok(PartnerApi { client, url: url.to_owned(), name: name.to_owned() })
+    }
+
+    /// The API of a domain of which only the CA's fingerprint is known; no certificate is shown.
+    pub fn first_contact(&self, ca: Hex<32>, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
+        let tls =
+            self.trust.first_contact_config(None, CaFingerprint(ca.0)).map_err(|error| untrusted(&error))?;
+        Ok(PartnerApi { client: build(tls)?, url: url.to_owned(), name: name.to_owned() })
+    }
+
+    /// Closes idle connections to a domain: what it is trusted for has changed.
+    pub fn forget(&self, domain: DomainId) {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
+    }
+}
+
+impl PartnerApi {
+    /// GET.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.call::<(), T>(Method::GET, path, None).await
+    }
+
+    /// POST.
+    pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ApiError> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn call<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, ApiError> {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let is_good = response.status().is_success();
+        let status = response.status().as_u16();
+        let bytes = self.bounded(response).await?;
+        if is_good {
+            return serde_json::from_slice(&bytes).map_err(|error| {
+                ApiError::new(codes::INTERNAL, format!("{}: the answer can't be read: {error}", self.name))
+            });
+        }
+        Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            ApiError::new(codes::INTERNAL, format!("{}: HTTP status {status} without a reason", self.name))
+        }))
+    }
+
+    async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, ApiError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            if bytes.len() + chunk.len() > PARTNER_BODY_BYTES_MAX {
+                return Err(ApiError::new(codes::INTERNAL, format!("{}: the answer is too long", self.name)));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> ApiError {
+        let (name, url) = (&self.name, &self.url);
+        if let Some((code, why)) = certificate_code(error) {
+            return ApiError::new(code, format!("{name} at {url} and this domain do not trust each other"))
+                .because(why);
+        }
+        let why = innermost(error);
+        if error.is_timeout() {
+            return ApiError::new(codes::TIMED_OUT, format!("{name} at {url} did not answer in time"));
+        }
+        ApiError::new(codes::UNREACHABLE, format!("{name} can't be reached at {url}")).because(why)
+    }
+}
+
+fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PARTNER_TIME_MAX)
+        .build()
+        .map_err(|error| ApiError::new(codes::INTERNAL, format!("no HTTPS client: {error}")))
+}
+
+fn untrusted(error: &TrustError) -> ApiError {
+    ApiError::new("AUTH-001", error.to_string())
+}
+
+/// Looks for a TLS error below what the HTTP client says.
+fn certificate_code(error: &reqwest::Error) -> Option<(&'static str, String)> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = cause
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
+        if let Some(tls) = tls
+            && let Some(code) = code_of(tls)
+        {
+            return Some((code, tls.to_string()));
+        }
+        source = cause.source();
+    }
+    None
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = cause.to_string();
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,231 @@
+//! Who may bring what: asks the control plane on behalf of a session.
+
+use std::{cell::RefCell, rc::Rc};
+
+use narrows_exchange::{Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store};
+use narrows_format::{DomainId, Fingerprint, ImageId, node::Child, record::CopyState};
+use narrows_ring::world::Local;
+use narrows_transport::Principal;
+use narrows_wire::{Begin, Purpose};
+use tokio::sync::oneshot;
+
+use super::{
+    core::Core,
+    pool_store::{PoolStore, store_error},
+    present_store::PresentStore,
+};
+
+/// What was allowed to a session, and stands for it when it commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A client's backup.
+    Backup {
+        /// The image.
+        image: ImageId,
+        /// Which attempt.
+        attempt: u32,
+        /// Expiry, lock and hold to commit with.
+        copy: CopyState,
+    },
+    /// A partner's replication.
+    Replica {
+        /// The image.
+        image: ImageId,
+        /// The partner.
+        sender: DomainId,
+    },
+}
+
+/// What a data thread asks the control plane, or tells it.
+pub enum Question {
+    /// May this principal bring this image?
+    Begin {
+        /// From its certificate.
+        principal: Principal,
+        /// What for.
+        purpose: Purpose,
+        /// From its hello.
+        ticket: [u8; 32],
+        /// The image, its lineage, its base.
+        begin: Box<Begin>,
+        /// The answer.
+        reply: oneshot::Sender<Result<Admission, Refusal>>,
+    },
+    /// What is to be committed?
+    Seal {
+        /// What was allowed.
+        admission: Admission,
+        /// What the source says.
+        facts: CommitFacts,
+        /// The copy that it asks for.
+        copy: CopyState,
+        /// The SLP that is to import it, or empty.
+        import_slp: String,
+        /// The encoded signed record and the copy's state.
+        reply: oneshot::Sender<Result<(Vec<u8>, CopyState), Refusal>>,
+    },
+    /// May this principal take this image?
+    Take {
+        /// From its certificate.
+        principal: Principal,
+        /// From its hello.
+        ticket: [u8; 32],
+        /// The image.
+        image: ImageId,
+        /// Where it begins.
+        reply: oneshot::Sender<Result<Loan, Refusal>>,
+    },
+    /// A session ended without a commit.
+    Ended {
+        /// What was allowed.
+        admission: Admission,
+        /// Its code, or empty.
+        code: String,
+        /// Why.
+        sentence: String,
+    },
+    /// A partner was told again that its image is here.
+    Again {
+        /// The image.
+        image: ImageId,
+        /// The partner.
+        sender: DomainId,
+    },
+}
+
+/// An image that may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loan {
+    /// Its root node.
+    pub root: Child,
+    /// Its lineage.
+    pub lineage: [u8; 32],
+}
+
+impl Question {
+    /// The word to be said when an admitted image turned out to be here already.
+    pub(super) fn again(admission: &Admission) -> Option<Self> {
+        match admission {
+            Admission::Backup { .. } => None,
+            Admission::Replica { image, sender } => Some(Self::Again { image: *image, sender: *sender }),
+        }
+    }
+}
+
+/// The authority of one session.
+pub struct Gate {
+    core: Rc<Core>,
+    admission: RefCell<Option<Admission>>,
+    present: RefCell<Option<Rc<PresentStore>>>,
+}
+
+impl Gate {
+    /// For a session of this core.
+    pub fn new(core: Rc<Core>) -> Self {
+        Self { core, admission: RefCell::default(), present: RefCell::default() }
+    }
+
+    /// What was allowed, if anything was.
+    pub fn admission(&self) -> Option<Admission> {
+        self.admission.borrow().clone()
+    }
+
+    /// The image had been here before the session, and its sender was told so.
+    pub fn was_present(&self) -> bool {
+        self.present.borrow().as_ref().is_some_and(|store| store.committed.get())
+    }
+
+    async fn ask<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Question,
+    ) -> Result<T, Refusal> {
+        ask(&self.core, make).await
+    }
+
+    async fn has_base(&self, base: &narrows_wire::Base, lineage: &[u8; 32]) -> Result<bool, Refusal> {
+        let entry = self.core.pool.image(base.image).await.map_err(|error| refused(&error))?;
+        Ok(entry.is_some_and(|entry| {
+            let record = &entry.record.record;
+            record.root == base.root && record.lineage == *lineage
+        }))
+    }
+
+    async fn store(&self, admission: &Admission, image: ImageId) -> Result<(Rc<dyn Store>, u64), Refusal> {
+        let pool = &self.core.pool;
+        let sender = match admission {
+            Admission::Backup { .. } => None,
+            Admission::Replica { sender, .. } => Some(*sender),
+        };
+        let present = pool.image(image).await.map_err(|error| refused(&error))?;
+        if let Some(entry) = present {
+            if sender.is_none() {
+                return Err(Refusal::new("WIRE-002", format!("image {image} is committed already")));
+            }
+            let store = Rc::new(PresentStore::new(pool.clone(), entry));
+            *self.present.borrow_mut() = Some(Rc::clone(&store));
+            return Ok((store, 0));
+        }
+        let ingest = pool.ingest(image).await.map_err(|error| refused(&error))?;
+        let staged = ingest.staged_bytes();
+        Ok((Rc::new(PoolStore::new(pool.clone(), ingest, sender)), staged))
+    }
+}
+
+/// Asks the control plane and waits.
+pub(super) async fn ask<T>(
+    core: &Core,
+    make: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Question,
+) -> Result<T, Refusal> {
+    let stopping = || Refusal::new("NET-003", "the server is stopping");
+    let (reply, answer) = oneshot::channel();
+    core.ask.send(make(reply)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?
+}
+
+fn refused(error: &narrows_pool::Error) -> Refusal {
+    let error = store_error(error);
+    Refusal::new(error.code, error.sentence)
+}
+
+fn root_of(facts: &CommitFacts) -> Result<Fingerprint, Refusal> {
+    match facts {
+        CommitFacts::Draft(draft) => Ok(draft.root),
+        CommitFacts::Signed(bytes) => narrows_format::record::SignedRecord::decode(bytes)
+            .map(|signed| signed.record.root)
+            .map_err(|bad| Refusal::new("WIRE-002", bad.to_string())),
+    }
+}
+
+impl Authority for Gate {
+    fn begin<'a>(&'a self, session: &'a Session, begin: &'a Begin) -> Local<'a, Result<Grant, Refusal>> {
+        Box::pin(async move {
+            let nameless = || Refusal::new("AUTH-001", "a certificate is needed");
+            let principal = session.principal().cloned().ok_or_else(nameless)?;
+            let (purpose, ticket) = (session.purpose, session.peer.ticket);
+            let begin_box = Box::new(*begin);
+            let admission = self
+                .ask(|reply| Question::Begin { principal, purpose, ticket, begin: begin_box, reply })
+                .await?;
+            *self.admission.borrow_mut() = Some(admission.clone());
+            let base_accepted = match &begin.base {
+                Some(base) => self.has_base(base, &begin.lineage).await?,
+                None => false,
+            };
+            let (store, staged_bytes) = self.store(&admission, begin.image).await?;
+            Ok(Grant { store, base_accepted, staged_bytes })
+        })
+    }
+
+    fn seal<'a>(&'a self, _session: &'a Session, draft: CommitDraft) -> Local<'a, Result<Sealed, Refusal>> {
+        Box::pin(async move {
+            let admission =
+                self.admission().ok_or_else(|| Refusal::new("WIRE-002", "commit before begin"))?;
+            let root = root_of(&draft.facts)?;
+            let (facts, copy, import_slp) = (draft.facts, draft.copy, draft.import_slp);
+            let named = import_slp.clone();
+            let (record, copy) =
+                self.ask(|reply| Question::Seal { admission, facts, copy, import_slp: named, reply }).await?;
+            Ok(Sealed { record, copy, root, import_slp })
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Incoming data sessions: accept, authenticate, and serve what they are for.
+//!
+//! Guarantee: their number is bounded; a session without a certificate that is believed does not come to be.
+//! Each core listens on the same port; the kernel spreads connections over them.
+
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc};
+
+use narrows_exchange::{
+    ExchangeError, HelloFacts, Refusal, Session, TreeChild,
+    hello::{Side, greet},
+    incoming,
+    restore::{self, Librarian, Volume},
+};
+use narrows_format::Location;
+use narrows_ring::world::{Listener, Local, Stream};
+use narrows_transport::{Link, Security};
+use narrows_wire::{Pull, Purpose};
+
+use super::{
+    Question,
+    core::Core,
+    gate::{Gate, ask},
+    pool_tree::ImageTree,
+};
+use crate::limits::{ACCEPT_PAUSE, SESSIONS_PER_CORE_MAX};
+
+/// Listens on the data port.
+pub(super) async fn listen(core: &Core, on: SocketAddr) -> io::Result<Rc<dyn Listener>> {
+    core.world.net.listen(on).await
+}
+
+/// Accepts for ever; ends when its task is dropped.
+pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
+    let open = Rc::new(Cell::new(0_usize));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if open.get() >= SESSIONS_PER_CORE_MAX => {
+                tracing::warn!("a data session was refused: there are {SESSIONS_PER_CORE_MAX} on this core");
+                stream.shut_down().await;
+            }
+            Ok((stream, peer)) => {
+                open.set(open.get() + 1);
+                let (core, open) = (Rc::clone(&core), Rc::clone(&open));
+                let world = core.world.clone();
+                let task = world.spawn(async move {
+                    if let Err(error) = session(&core, stream).await {
+                        tracing::info!(%peer, code = error.code().unwrap_or("-"), %error, "a data session ended");
+                    }
+                    open.set(open.get() - 1);
+                });
+                task.detach();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a data session could not be accepted");
+                core.world.clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), ExchangeError> {
+    let security = Security::Accept { config: Arc::clone(&core.tls), trust: Arc::clone(&core.trust) };
+    let link = Link::accept(&core.world, stream, security).await?;
+    let session = greet(link, Side::Accepted, &facts(core, Purpose::Backup)).await?;
+    match session.purpose {
+        Purpose::Backup | Purpose::Replicate => bring(core, &session).await,
+        Purpose::Restore => {
+            let shelf = Shelf { core: Rc::clone(core) };
+            restore::serve(session, &shelf).await.map(drop)
+        }
+    }
+}
+
+/// What we say of ourselves.
+pub(super) fn facts(core: &Core, purpose: Purpose) -> HelloFacts {
+    let (pool, incarnation) = core.pool.identity();
+    let usual = HelloFacts::new(purpose, core.who.domain, pool);
+    HelloFacts { incarnation, window: core.window_bytes, ..usual }
+}
+
+async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> {
+    let gate = Gate::new(Rc::clone(core));
+    let outcome = incoming::serve(session, &gate).await;
+    let word = match (&outcome, gate.admission()) {
+        (Ok(taken), Some(admission)) => {
+            let received = taken.received;
+            tracing::info!(
+                image = %taken.begin.image,
+                wire_bytes = received.wire_bytes,
+                data_bytes = received.data_bytes,
+                again_bytes = received.again_bytes,
+                stored_bytes = taken.stored.stored_bytes,
+                "an image was committed"
+            );
+            gate.was_present().then(|| Question::again(&admission)).flatten()
+        }
+        (Err(error), Some(admission)) => Some(Question::Ended {
+            admission,
+            code: error.code().unwrap_or_default().to_owned(),
+            sentence: error.to_string(),
+        }),
+        (_, None) => None,
+    };
+    if let Some(word) = word {
+        // The control plane has gone: the next start finds out by itself.
+        drop(core.ask.send(word).await);
+    }
+    outcome.map(drop)
+}
+
+/// Gives out images to whom the control plane allows it.
+struct Shelf {
+    core: Rc<Core>,
+}
+
+impl Librarian for Shelf {
+    fn open<'a>(&'a self, session: &'a Session, pull: &'a Pull) -> Local<'a, Result<Volume, Refusal>> {
+        Box::pin(async move {
+            let nameless = || Refusal::new("AUTH-001", "a certificate is needed");
+            let principal = session.principal().cloned().ok_or_else(nameless)?;
+            let (ticket, image) = (session.peer.ticket, pull.image);
+            let loan = ask(&self.core, |reply| Question::Take { principal, ticket, image, reply }).await?;
+            let tree = Rc::new(ImageTree::new(self.core.pool.clone(), None));
+            let root = TreeChild { child: loan.root, hint: Location::UNKNOWN };
+            Ok(Volume { tree, root, lineage: loan.lineage })
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! Data sessions that the API allowed and that have not begun on the data port.
+//!
+//! Guarantees: a ticket works once, for its principal, within its life; their number is bounded. They live
+//! in memory: after a restart whoever holds one asks again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use narrows_api::{ApiError, Hex, error::codes};
+use narrows_format::{ClientId, ImageId, record::CopyState};
+
+use crate::{
+    limits::{TICKET_LIFE, TICKETS_MAX},
+    random,
+};
+
+/// What a session was allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ticket {
+    /// A client may bring this image.
+    Backup {
+        /// The client.
+        client: ClientId,
+        /// The image.
+        image: ImageId,
+        /// Which attempt.
+        attempt: u32,
+        /// Expiry, lock and hold to commit with.
+        copy: CopyState,
+    },
+    /// A client may take this image.
+    Restore {
+        /// The client.
+        client: ClientId,
+        /// The image.
+        image: ImageId,
+    },
+}
+
+/// All that are out.
+pub struct Tickets {
+    out: Mutex<BTreeMap<[u8; 32], (Instant, Ticket)>>,
+    life: Duration,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { out: Mutex::default(), life: TICKET_LIFE }
+    }
+}
+
+impl Tickets {
+    /// Gives one out.
+    pub fn give(&self, ticket: Ticket) -> Result<Hex<32>, ApiError> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.retain(|_, (given, _)| given.elapsed() < self.life);
+        if out.len() >= TICKETS_MAX {
+            let error = ApiError::new(codes::NOT_READY, "too many sessions were allowed and have not begun");
+            return Err(error.help("try again in a few minutes"));
+        }
+        let name = random::bytes();
+        out.insert(name, (Instant::now(), ticket));
+        Ok(Hex(name))
+    }
+
+    /// Takes one back; it works no more. `None`: unknown, used or too old.
+    pub fn take(&self, name: &[u8; 32]) -> Option<Ticket> {
+        let taken = self.out.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        taken.filter(|(given, _)| given.elapsed() < self.life).map(|(_, ticket)| ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> Ticket {
+        Ticket::Restore { client: ClientId([1; 16]), image: ImageId([2; 16]) }
+    }
+
+    #[test]
+    fn works_once() {
+        let tickets = Tickets::default();
+        let name = tickets.give(ticket()).unwrap();
+        assert_eq!(tickets.take(&[0; 32]), None);
+        assert_eq!(tickets.take(&name.0), Some(ticket()));
+        assert_eq!(tickets.take(&name.0), None);
+    }
+
+    #[test]
+    fn ends_with_its_life_and_their_number_is_bounded() {
+        let dead = Tickets { life: Duration::ZERO, ..Tickets::default() };
+        let name = dead.give(ticket()).unwrap();
+        assert_eq!(dead.take(&name.0), None);
+        let tickets = Tickets::default();
+        for _ in 0..TICKETS_MAX {
+            tickets.give(ticket()).unwrap();
+        }
+        assert_eq!(tickets.give(ticket()).unwrap_err().code, codes::NOT_READY);
+    }
+}

@@ -1,0 +1,20 @@
+//! The control plane's clock. The data plane has ring's.
+
+use narrows_format::Timestamp;
+
+/// The present, UTC.
+pub fn now() -> Timestamp {
+    narrows_api::text::time_in(jiff::Timestamp::now())
+}
+
+/// `time` plus whole seconds.
+pub fn in_seconds(time: Timestamp, seconds: u64) -> Timestamp {
+    Timestamp { seconds: time.seconds.saturating_add_unsigned(seconds), nanos: time.nanos }
+}
+
+/// `later` minus `earlier` in milliseconds.
+pub fn millis_between(earlier: Timestamp, later: Timestamp) -> i64 {
+    let seconds = later.seconds.saturating_sub(earlier.seconds);
+    let nanos = i64::from(later.nanos) - i64::from(earlier.nanos);
+    seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)
+}
