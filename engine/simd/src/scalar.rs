@@ -6,7 +6,7 @@
 //!
 //! Why spread: real data repeats short strings so often that hits come in bursts and segments get longer than
 //! meant. With eight adjacent bytes the mean on a tar of sources was 57 KiB instead of 32, with this it is 42; a
-//! rolling hash over 64 bytes, four times as slow, gives 36.
+//! rolling hash over 64 bytes, which goes from byte to byte, gives 36.
 
 use crate::kernel::WINDOW;
 

@@ -65,7 +65,7 @@ fn cuts_in_pieces(bytes: &[u8], mean: u32, pieces: &[usize]) -> Vec<(Range<usize
 #[test]
 fn lengths_keep_their_bounds_and_mean() {
     for mean in MEANS {
-        let bytes = noise(u64::from(mean), 1000 * mean as usize);
+        let bytes = noise(u64::from(mean), 400 * mean as usize);
         let found = cuts(&bytes, mean);
         let search = Boundaries::new(mean).unwrap();
         for (range, kind) in &found[..found.len() - 1] {

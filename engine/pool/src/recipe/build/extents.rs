@@ -1,6 +1,6 @@
 //! One file's content: extents in its entry, or a tree of them beside it.
 //!
-//! Up to [`EXTENTS_INLINE_MAX`] extents stay in the entry. From then on all of them are in leaves of about 32
+//! Up to [`EXTENTS_INLINE_MAX`] extents stay in the entry. From then on all of them are in leaves of about 24
 //! that end after segments with a low fingerprint, below inner nodes that do likewise, so a change
 //! within a disk image costs one leaf and one node per level.
 

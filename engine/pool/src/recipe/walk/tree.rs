@@ -32,7 +32,7 @@ impl<'r, R: NodeReader + ?Sized> Tree<'r, R> {
     }
 
     /// Up to `limit` names in a directory, in order, those after the name `after`. Reads one leaf per some
-    /// 32 names, and none for what lies deeper.
+    /// 24 names, and none for what lies deeper.
     pub async fn browse(
         &self,
         directory: &[u8],
