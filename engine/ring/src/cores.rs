@@ -10,15 +10,17 @@ use std::{
 };
 
 use crate::{
+    buffer::Arena,
     executor::{Executor, Kernel},
     files::Cache,
     helpers::Helpers,
     inbox::{Calls, Inbox},
     limits::RING_ENTRIES_DEFAULT,
     switches::{Switch, Switches, UnknownSwitch},
+    threads::{self, Threads},
     timers::{RealClock, RealEntropy},
     uring::{self, Uring},
-    world::{Local, World},
+    world::{Disk, Local, Net, World},
 };
 
 /// How cores are set up.
@@ -158,7 +160,7 @@ pub fn start(
         let body = move || {
             pin(cpu);
             let run = || {
-                run_core(&setup, &helpers, |world| {
+                run_core(&setup, &helpers, Fallback::Refused, |world| {
                     // The starter waits for exactly one answer of each core.
                     drop(ready.send(None));
                     main(number, world)
@@ -202,47 +204,105 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Runs one future on this thread, on a ring if the system allows one and on helper threads otherwise.
+/// When it ends, other tasks are dropped and every operation of the kernel is awaited.
 pub fn block_on<T, F: Future<Output = T>>(
     setup: Setup,
     main: impl FnOnce(World) -> F,
 ) -> Result<T, StartError> {
     let setup = setup.with_environment()?;
     let helpers = Arc::new(Helpers::start().map_err(StartError::Resources)?);
-    run_core(&setup, &helpers, main)
+    run_core(&setup, &helpers, Fallback::Allowed, main)
+}
+
+/// Whether a core may run without a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    Allowed,
+    Refused,
 }
 
 fn run_core<T, F: Future<Output = T>>(
     setup: &Setup,
     helpers: &Arc<Helpers>,
+    fallback: Fallback,
     main: impl FnOnce(World) -> F,
 ) -> Result<T, StartError> {
     let inbox = Inbox::new().map_err(StartError::Resources)?;
+    if setup.switches.has(Switch::Threads) {
+        return Ok(run_on_threads(setup, helpers, inbox, main));
+    }
     let plan = uring::Plan {
         entries: setup.entries,
         arena_bytes: setup.arena_bytes_per_core,
         cores: setup.cores.len(),
         switches: setup.switches,
     };
-    let executor = Executor::new(Arc::clone(&inbox), Calls::ThroughRing);
-    let mut ring = Uring::new(plan, inbox).map_err(StartError::of_ring)?;
-    let driver = ring.driver();
+    match Uring::new(plan, &inbox).map_err(StartError::of_ring) {
+        Ok(ring) => Ok(run_on_ring(setup, helpers, inbox, ring, main)),
+        Err(reason @ (StartError::Forbidden(_) | StartError::TooOld(_))) if fallback == Fallback::Allowed => {
+            tracing::info!(%reason, "working with plain threads");
+            Ok(run_on_threads(setup, helpers, inbox, main))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn run_on_ring<T, F: Future<Output = T>>(
+    setup: &Setup,
+    helpers: &Arc<Helpers>,
+    inbox: Arc<Inbox>,
+    mut ring: Uring,
+    main: impl FnOnce(World) -> F,
+) -> T {
     let cache = if setup.switches.has(Switch::Buffered) { Cache::Through } else { Cache::Around };
+    let driver = ring.driver();
     let disk = uring::disk::RingDisk { driver: Rc::clone(driver), helpers: Arc::clone(helpers), cache };
-    let net = uring::net::RingNet { driver: Rc::clone(driver), helpers: Arc::clone(helpers) };
+    let arena = ring.arena().clone();
+    let (driver, helpers) = (Rc::clone(driver), Arc::clone(helpers));
+    let net = uring::net::RingNet { driver, helpers: Arc::clone(&helpers), arena: arena.clone() };
+    let outside = Outside { disk: Rc::new(disk), net: Rc::new(net), arena };
+    run_world(&helpers, inbox, Calls::ThroughRing, &mut ring, outside, main)
+}
+
+fn run_on_threads<T, F: Future<Output = T>>(
+    setup: &Setup,
+    helpers: &Arc<Helpers>,
+    inbox: Arc<Inbox>,
+    main: impl FnOnce(World) -> F,
+) -> T {
+    let mut kernel = Threads::new(Arc::clone(&inbox));
+    let disk = threads::disk::ThreadDisk { helpers: Arc::clone(helpers) };
+    let readiness = Rc::clone(kernel.readiness());
+    let net = threads::net::ThreadNet { readiness, helpers: Arc::clone(helpers) };
+    let arena = Arena::new(setup.arena_bytes_per_core);
+    let outside = Outside { disk: Rc::new(disk), net: Rc::new(net), arena };
+    run_world(helpers, inbox, Calls::Direct, &mut kernel, outside, main)
+}
+
+/// The parts of a world that differ between backends.
+struct Outside {
+    disk: Rc<dyn Disk>,
+    net: Rc<dyn Net>,
+    arena: Arena,
+}
+
+fn run_world<T, F: Future<Output = T>>(
+    helpers: &Arc<Helpers>,
+    inbox: Arc<Inbox>,
+    calls: Calls,
+    kernel: &mut dyn Kernel,
+    outside: Outside,
+    main: impl FnOnce(World) -> F,
+) -> T {
+    // Ends before the kernel side goes, also in a panic: what tasks have under way is cancelled through it.
+    let executor = Executor::new(inbox, calls);
     let world = World {
-        disk: Rc::new(disk),
-        net: Rc::new(net),
+        disk: outside.disk,
+        net: outside.net,
         clock: Rc::new(RealClock { timers: Rc::clone(executor.timers()) }),
         entropy: Rc::new(RealEntropy),
         tasks: executor.tasks(Arc::clone(helpers)),
-        arena: ring.arena().clone(),
+        arena: outside.arena,
     };
-    Ok(finish(&executor, &mut ring, main(world)))
-}
-
-fn finish<T>(executor: &Executor, kernel: &mut dyn Kernel, main: impl Future<Output = T>) -> T {
-    let output = executor.run(kernel, main);
-    // Before the ring goes: what tasks have under way is cancelled through it.
-    executor.end();
-    output
+    executor.run(kernel, main(world))
 }

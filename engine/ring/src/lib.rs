@@ -16,5 +16,6 @@ mod executor;
 mod files;
 mod helpers;
 mod inbox;
+mod threads;
 mod timers;
 mod uring;

@@ -27,6 +27,9 @@ pub(crate) const HELPER_QUEUE_MAX: usize = 256;
 /// Smallest send that pays for zero-copy, in bytes.
 pub(crate) const SEND_ZC_BYTES_MIN: usize = 16 << 10;
 
+/// What part of an arena zero-copy sends may use that nobody waits for: one in so many bytes.
+pub(crate) const LINGERING_SHARE: usize = 4;
+
 /// Size and alignment of a huge page, in bytes; arenas are multiples of it.
 pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 

@@ -72,23 +72,31 @@ impl Clock for RealClock {
         let until = monotonic().saturating_add(time);
         let order = self.timers.next.get();
         self.timers.next.set(order + 1);
-        Box::pin(Sleep { timers: Rc::clone(&self.timers), key: (until, order) })
+        Box::pin(Sleep { timers: Rc::clone(&self.timers), key: (until, order), asleep: false })
     }
 }
 
 struct Sleep {
     timers: Rc<Timers>,
     key: (Duration, u64),
+    asleep: bool,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.key.0 <= monotonic() {
-            return Poll::Ready(());
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let timers = Rc::clone(&self.timers);
+        let mut sleepers = timers.sleepers.borrow_mut();
+        if self.asleep {
+            // Taken out when its time had come.
+            let Some(waker) = sleepers.get_mut(&self.key) else { return Poll::Ready(()) };
+            waker.clone_from(context.waker());
+            return Poll::Pending;
         }
-        self.timers.sleepers.borrow_mut().insert(self.key, context.waker().clone());
+        // Also a sleep of no time lets others go first.
+        sleepers.insert(self.key, context.waker().clone());
+        self.asleep = true;
         Poll::Pending
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Plan {
 
 impl Uring {
     /// Makes the ring and the arena of this thread; says in one line how far the fast ways were available.
-    pub(crate) fn new(plan: Plan, inbox: Arc<Inbox>) -> io::Result<Self> {
+    pub(crate) fn new(plan: Plan, inbox: &Arc<Inbox>) -> io::Result<Self> {
         let (ring, flags) = make_ring(plan)?;
         // SAFETY: `ring` owns the descriptor and outlives this borrow, which ends with the statement.
         let descriptor = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) }.try_clone_to_owned()?;
@@ -77,7 +77,7 @@ impl Uring {
             "ring ready"
         );
         let driver = Driver::new(plan.switches);
-        driver.watch_bell(&inbox);
+        driver.watch_bell(inbox);
         Ok(Self { ring, driver, arena, landed: Vec::new(), registered: registered > 0 })
     }
 
@@ -173,6 +173,7 @@ impl Kernel for Uring {
         let waiting = !self.ring.completion().is_empty();
         match wait {
             Wait::No if nothing_to_do => {}
+            _ if waiting && nothing_to_do => {}
             _ if waiting => self.enter(Wait::No),
             _ => self.enter(wait),
         }

@@ -98,7 +98,8 @@ pub trait Disk {
 
 /// One open file. Closed when the last `Rc` goes.
 pub trait File {
-    /// Reads up to `buffer.len()` bytes (a multiple of [`BLOCK`]); fewer only at the end of the file.
+    /// Reads up to `buffer.len()` bytes (a multiple of [`BLOCK`]); fewer only at the end of the file. The
+    /// buffer's length stays.
     fn read_at(&self, at: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<usize>, Buffer)>;
     /// Writes the whole buffer, whose length is a multiple of [`BLOCK`].
     fn write_at(&self, at: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<()>, Buffer)>;
@@ -116,13 +117,13 @@ pub trait File {
 pub trait Net {
     /// Connects to a server.
     fn connect(&self, to: SocketAddr) -> Local<'_, io::Result<Rc<dyn Stream>>>;
-    /// Listens; port 0 picks one.
+    /// Listens; port 0 picks one. Several cores may listen on one address: the kernel spreads connections.
     fn listen(&self, on: SocketAddr) -> Local<'_, io::Result<Rc<dyn Listener>>>;
 }
 
 /// A listening socket.
 pub trait Listener {
-    /// The next connection.
+    /// The next connection. A dropped future loses none.
     fn accept(&self) -> Local<'_, io::Result<(Rc<dyn Stream>, SocketAddr)>>;
     /// Where it listens.
     fn local_addr(&self) -> SocketAddr;
@@ -133,7 +134,8 @@ pub trait Stream {
     /// Receives at least one byte and at most `buffer.capacity()`; sets the buffer's length to what came;
     /// 0 is the end. A dropped future loses nothing.
     fn receive(&self, buffer: Buffer) -> Local<'_, (io::Result<usize>, Buffer)>;
-    /// Sends the whole buffer.
+    /// Sends the whole buffer. The one that comes back has at least its capacity, but may be another one:
+    /// its length and bytes mean nothing. What a dropped future had left to send goes out with the next send.
     fn send(&self, buffer: Buffer) -> Local<'_, (io::Result<()>, Buffer)>;
     /// Ends both directions; pending operations finish with an error or end.
     fn shut_down(&self) -> Local<'_, ()>;

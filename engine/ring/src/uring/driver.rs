@@ -17,7 +17,7 @@ use io_uring::{cqueue, squeue::Entry};
 
 use super::{
     operation::{Operation, Unawaited},
-    request::{Held, MESSAGE, Request, Rings},
+    request::{Held, MESSAGE, Request, Rings, ZeroCopy},
 };
 use crate::{
     inbox::Inbox,
@@ -32,6 +32,27 @@ pub(crate) struct Driver {
     phase: Cell<Phase>,
     messages: Cell<bool>,
     send_zc: bool,
+    /// Bytes that zero-copy sends use which nobody waits for.
+    lingering: Rc<Cell<usize>>,
+}
+
+/// Counts the memory of a send that nobody waits for, as long as it exists.
+struct Lingering {
+    count: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Lingering {
+    fn new(count: &Rc<Cell<usize>>, bytes: usize) -> Self {
+        count.set(count.get() + bytes);
+        Self { count: Rc::clone(count), bytes }
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - self.bytes);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +90,7 @@ struct Flight {
     unawaited: Unawaited,
     awaited: bool,
     first: Option<i32>,
+    lingering: Option<Lingering>,
 }
 
 /// The end of an operation.
@@ -79,8 +101,6 @@ pub(super) struct Landing {
     pub(super) held: Held,
     /// The descriptor that it made.
     pub(super) made: Option<OwnedFd>,
-    /// Whether a zero-copy send was copied after all.
-    pub(super) copied: bool,
 }
 
 /// The name of an operation.
@@ -104,6 +124,7 @@ impl Driver {
             phase: Cell::new(Phase::Open),
             messages: Cell::new(!switches.has(Switch::NoMsgRing)),
             send_zc: !switches.has(Switch::NoSendZc),
+            lingering: Rc::default(),
         })
     }
 
@@ -128,10 +149,11 @@ impl Driver {
         let mut slots = self.slots.borrow_mut();
         if self.phase.get() == Phase::Ended || (awaited && self.phase.get() == Phase::Draining) {
             assert!(awaited, "after the end only those who wait bring operations");
-            let landing = Landing { result: -libc::ESHUTDOWN, held, made: None, copied: false };
+            let landing = Landing { result: -libc::ESHUTDOWN, held, made: None };
             return slots.insert(State::Landed(landing));
         }
-        let flight = Flight { held, descriptor, waker: None, unawaited, awaited, first: None };
+        let flight =
+            Flight { held, descriptor, waker: None, unawaited, awaited, first: None, lingering: None };
         let token = slots.insert(State::Flying(flight));
         drop(slots);
         self.outbox.borrow_mut().push_back(entry.user_data(token.0));
@@ -175,7 +197,9 @@ impl Driver {
 
     /// Asks the kernel to end an operation; it lands all the same.
     pub(super) fn cancel(&self, token: Token) {
-        self.start_unawaited(Request::cancel(token.0));
+        if self.phase.get() != Phase::Ended {
+            self.start_unawaited(Request::cancel(token.0));
+        }
     }
 
     /// Watches our own bell as long as the driver is open.
@@ -197,7 +221,6 @@ impl Driver {
         }
         let outcome = self.slots.borrow_mut().land(Token(token), result, flags);
         match outcome {
-            Outcome::Nothing => {}
             Outcome::Wake(waker, descriptor) => {
                 drop(descriptor);
                 waker.into_iter().for_each(Waker::wake);
@@ -223,7 +246,12 @@ impl Driver {
                 self.messages.set(false);
                 self.start_unawaited(Request::write_bell(inbox));
             }
-            Held::Bell(..) | Held::Nothing | Held::Buffer(_) | Held::Address(_) | Held::Peer(_) => {}
+            Held::Bell(..)
+            | Held::Nothing
+            | Held::Buffer(_)
+            | Held::Sent(..)
+            | Held::Address(_)
+            | Held::Peer(_) => {}
         }
     }
 
@@ -236,6 +264,30 @@ impl Driver {
     /// Looks whether an operation has landed; otherwise remembers whom to wake.
     pub(super) fn poll(&self, token: Token, waker: &Waker) -> Option<Landing> {
         self.slots.borrow_mut().poll(token, waker)
+    }
+
+    /// What the kernel has said of an operation that goes on.
+    pub(super) fn so_far(&self, token: Token) -> Option<i32> {
+        match &self.slots.borrow_mut().get(token).state {
+            State::Flying(flight) => flight.first,
+            State::Landed(_) | State::Free => None,
+        }
+    }
+
+    /// Nobody waits for a send any more, and it is not to be cancelled.
+    pub(super) fn let_finish(&self, token: Token) {
+        if let State::Flying(flight) = &mut self.slots.borrow_mut().get(token).state {
+            flight.unawaited = Unawaited::Finishes;
+            if let Held::Sent(buffer, _) = &flight.held {
+                flight.lingering = Some(Lingering::new(&self.lingering, buffer.capacity()));
+            }
+        }
+        self.abandon(token);
+    }
+
+    /// Bytes that such sends use.
+    pub(super) fn lingering(&self) -> usize {
+        self.lingering.get()
     }
 
     /// Nobody waits for it any more.
@@ -317,9 +369,10 @@ impl Slots {
         let slot = self.get(token);
         let State::Flying(flight) = &mut slot.state else { unreachable!("the kernel completes what flies") };
         if cqueue::more(flags) {
-            // A zero-copy send has been accepted, or our bell has rung and is watched on.
+            // A zero-copy send was accepted, or our bell has rung and is watched on. The connection may be
+            // closed from now on; the memory stays until the notification.
             flight.first = Some(result);
-            return flight.descriptor.take().map_or(Outcome::Nothing, |sent| Outcome::Wake(None, Some(sent)));
+            return Outcome::Wake(flight.waker.take(), flight.descriptor.take());
         }
         let State::Flying(flight) = std::mem::replace(&mut slot.state, State::Free) else {
             unreachable!("it was looked at above")
@@ -335,7 +388,6 @@ impl Slots {
 
 /// What is left to do after a completion, once no borrow stands in the way.
 enum Outcome {
-    Nothing,
     Wake(Option<Waker>, Option<Rc<Descriptor>>),
     Unawaited(Landing, Option<Rc<Descriptor>>),
 }
@@ -350,16 +402,19 @@ impl Flight {
     fn land(self, result: i32, flags: u32) -> (Landing, Rest) {
         let rest = Rest { waker: self.waker, descriptor: self.descriptor, awaited: self.awaited };
         if cqueue::notif(flags) {
-            let copied = result.cast_unsigned() & NOTIFICATION_COPIED != 0;
+            if let Held::Sent(_, zero_copy) = &self.held {
+                let copied = result.cast_unsigned() & NOTIFICATION_COPIED != 0;
+                zero_copy.set(if copied { ZeroCopy::Useless } else { ZeroCopy::Works });
+            }
             let result = self.first.unwrap_or(-libc::EIO);
-            return (Landing { result, held: self.held, made: None, copied }, rest);
+            return (Landing { result, held: self.held, made: None }, rest);
         }
         let made = match &self.held {
             // SAFETY: the kernel has just made this descriptor for our `accept` and told nobody else.
             Held::Peer(_) if result >= 0 => Some(unsafe { OwnedFd::from_raw_fd(result) }),
             _ => None,
         };
-        (Landing { result, held: self.held, made, copied: false }, rest)
+        (Landing { result, held: self.held, made }, rest)
     }
 }
 

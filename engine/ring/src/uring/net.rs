@@ -9,6 +9,7 @@ use super::{
     stream::RingStream,
 };
 use crate::{
+    buffer::Arena,
     files::{self, Waits},
     helpers::Helpers,
     world::{Listener, Local, Net, Stream},
@@ -18,12 +19,14 @@ use crate::{
 pub(crate) struct RingNet {
     pub(crate) driver: Rc<Driver>,
     pub(crate) helpers: Arc<Helpers>,
+    pub(crate) arena: Arena,
 }
 
 struct RingListener {
     driver: Rc<Driver>,
     socket: Rc<Descriptor>,
     address: SocketAddr,
+    arena: Arena,
     /// Under way also while nobody waits, so that no connection is lost with a dropped future.
     accepting: RefCell<Option<Operation>>,
 }
@@ -34,7 +37,7 @@ impl Net for RingNet {
             let fd = self.helpers.call(move || files::socket(to, Waits::InKernel)).await?;
             let socket = Descriptor::new(&self.driver, fd);
             self.driver.start(Request::connect(&socket, to), Unawaited::Cancelled).await.count()?;
-            Ok(RingStream::new(&self.driver, socket) as Rc<dyn Stream>)
+            Ok(RingStream::new(&self.driver, &self.arena, socket))
         })
     }
 
@@ -42,7 +45,8 @@ impl Net for RingNet {
         Box::pin(async move {
             let (fd, address) = self.helpers.call(move || files::listen(on, Waits::InKernel)).await?;
             let (driver, socket) = (Rc::clone(&self.driver), Descriptor::new(&self.driver, fd));
-            let listener = RingListener { driver, socket, address, accepting: RefCell::new(None) };
+            let (arena, accepting) = (self.arena.clone(), RefCell::new(None));
+            let listener = RingListener { driver, socket, address, arena, accepting };
             Ok(Rc::new(listener) as Rc<dyn Listener>)
         })
     }
@@ -73,7 +77,7 @@ impl Listener for RingListener {
                         let peer = landing.held.peer();
                         let fd = landing.made.ok_or(io::ErrorKind::InvalidData)?;
                         let socket = Descriptor::new(&self.driver, fd);
-                        return Ok((RingStream::new(&self.driver, socket) as Rc<dyn Stream>, peer?));
+                        return Ok((RingStream::new(&self.driver, &self.arena, socket), peer?));
                     }
                     // The peer went before it was accepted: the next one is meant.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

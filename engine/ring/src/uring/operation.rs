@@ -33,6 +33,16 @@ impl Operation {
     pub(super) fn cancel(&self) {
         self.token.into_iter().for_each(|token| self.driver.cancel(token));
     }
+
+    /// What the kernel has said of it although it has not landed.
+    pub(super) fn so_far(&self) -> Option<i32> {
+        self.token.and_then(|token| self.driver.so_far(token))
+    }
+
+    /// Lets it land without anybody waiting.
+    pub(super) fn let_finish(mut self) {
+        self.token.take().into_iter().for_each(|token| self.driver.let_finish(token));
+    }
 }
 
 impl Future for Operation {

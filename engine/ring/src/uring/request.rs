@@ -3,7 +3,7 @@
 //! Guarantee: every pointer in the entry of a [`Request`] leads into what the request holds (or into a
 //! static), at an address that does not change when the request moves. Only this file makes requests.
 
-use std::{io, net::SocketAddr, os::fd::RawFd, ptr, rc::Rc, sync::Arc};
+use std::{cell::Cell, io, net::SocketAddr, os::fd::RawFd, ptr, rc::Rc, sync::Arc};
 
 use io_uring::{opcode, squeue::Entry, types};
 
@@ -27,12 +27,25 @@ pub(super) enum Held {
     Nothing,
     /// The memory that is read into or written from.
     Buffer(Buffer),
+    /// The same for a zero-copy send, and where its notification tells how that went.
+    Sent(Buffer, Rc<Cell<ZeroCopy>>),
     /// The address to connect to. Never read: the kernel reads it.
     Address(#[expect(dead_code, reason = "only the kernel reads it")] Box<Address>),
     /// Where the kernel puts the address of an accepted connection.
     Peer(Box<Address>),
     /// Descriptors of another core.
     Bell(Arc<Inbox>, Rings),
+}
+
+/// What is known of zero-copy sends on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ZeroCopy {
+    /// None has ended.
+    Untried,
+    /// The kernel sent from our memory.
+    Works,
+    /// The kernel copied, as on loopback, or refused; it then always does.
+    Useless,
 }
 
 /// How a bell is rung.
@@ -137,6 +150,22 @@ impl Request {
         Self { entry, held: Held::Buffer(buffer), descriptor: Some(Rc::clone(socket)) }
     }
 
+    /// Sends `buffer[from..]` from where it lies; the memory is free only after the notification.
+    pub(super) fn send_zc(
+        socket: &Rc<Descriptor>,
+        buffer: Buffer,
+        from: usize,
+        zero_copy: &Rc<Cell<ZeroCopy>>,
+    ) -> Self {
+        let (memory, length) = piece(&buffer, from);
+        let entry = opcode::SendZc::new(types::Fd(socket.number()), memory, length)
+            .buf_index(buffer.registered())
+            .flags(SEND_FLAGS)
+            .zc_flags(SEND_ZC_REPORT_USAGE);
+        let held = Held::Sent(buffer, Rc::clone(zero_copy));
+        Self { entry: entry.build(), held, descriptor: Some(Rc::clone(socket)) }
+    }
+
     /// Ends both directions of a connection.
     pub(super) fn shut_down(socket: &Rc<Descriptor>) -> Self {
         let fd = types::Fd(socket.number());
@@ -185,6 +214,9 @@ impl Request {
 /// A broken connection is an error, not a signal; the kernel goes on by itself after a short send.
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
+/// The notification then says whether the kernel copied (`IORING_SEND_ZC_REPORT_USAGE`).
+const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
+
 /// Where `buffer[from..]` begins, and its length.
 fn piece(buffer: &Buffer, from: usize) -> (*mut u8, u32) {
     assert!(from <= buffer.len(), "a piece of a buffer begins within it");
@@ -196,7 +228,7 @@ impl Held {
     /// The buffer of an operation that was given one.
     pub(super) fn into_buffer(self) -> Buffer {
         match self {
-            Self::Buffer(buffer) => buffer,
+            Self::Buffer(buffer) | Self::Sent(buffer, _) => buffer,
             _ => unreachable!("operations on buffers hold a buffer until they land"),
         }
     }

@@ -5,22 +5,23 @@
 //! it had brought. A dropped send goes on, and the next one follows after it.
 
 use std::{
-    cell::RefCell,
-    future::poll_fn,
+    cell::{Cell, RefCell},
+    future::{Future as _, poll_fn},
     io,
     ops::Range,
     pin::Pin,
     rc::Rc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
 use super::{
     driver::{Descriptor, Driver, Landing},
     operation::{Operation, Unawaited},
-    request::Request,
+    request::{Request, ZeroCopy},
 };
 use crate::{
-    buffer::Buffer,
+    buffer::{Arena, Buffer},
+    limits::{LINGERING_SHARE, SEND_ZC_BYTES_MIN},
     world::{Local, Stream},
 };
 
@@ -30,6 +31,8 @@ pub(super) struct RingStream {
     socket: Rc<Descriptor>,
     reading: RefCell<Reading>,
     writing: RefCell<Writing>,
+    arena: Arena,
+    zero_copy: Rc<Cell<ZeroCopy>>,
 }
 
 #[derive(Default)]
@@ -43,7 +46,22 @@ struct Reading {
 #[derive(Default)]
 struct Writing {
     busy: bool,
-    under_way: Option<(Operation, usize)>,
+    under_way: Option<Sending>,
+}
+
+struct Sending {
+    operation: Operation,
+    from: usize,
+    length: usize,
+    capacity: usize,
+}
+
+/// How far a send has come.
+enum Sent {
+    /// The kernel has all bytes but still uses the memory; here is other memory instead.
+    Accepted(Buffer),
+    /// It has ended.
+    Landed(Landing, usize),
 }
 
 /// One future's turn on one direction; another one at the same time is a bug of the caller.
@@ -59,9 +77,16 @@ enum Direction {
 }
 
 impl RingStream {
-    pub(super) fn new(driver: &Rc<Driver>, socket: Rc<Descriptor>) -> Rc<Self> {
-        let (driver, reading, writing) = (Rc::clone(driver), RefCell::default(), RefCell::default());
-        Rc::new(Self { driver, socket, reading, writing })
+    pub(super) fn new(driver: &Rc<Driver>, arena: &Arena, socket: Rc<Descriptor>) -> Rc<dyn Stream> {
+        let at_first = if driver.may_send_zc() { ZeroCopy::Untried } else { ZeroCopy::Useless };
+        Rc::new(Self {
+            driver: Rc::clone(driver),
+            socket,
+            reading: RefCell::default(),
+            writing: RefCell::default(),
+            arena: arena.clone(),
+            zero_copy: Rc::new(Cell::new(at_first)),
+        })
     }
 
     fn turn(&self, direction: Direction) -> Turn<'_> {
@@ -150,28 +175,33 @@ impl RingStream {
     }
 
     fn send_from(&self, buffer: Buffer, from: usize) {
-        let request = Request::send(&self.socket, buffer, from);
+        let (length, capacity) = (buffer.len(), buffer.capacity());
+        let request = if self.zero_copy.get() != ZeroCopy::Useless && length - from >= SEND_ZC_BYTES_MIN {
+            Request::send_zc(&self.socket, buffer, from, &self.zero_copy)
+        } else {
+            Request::send(&self.socket, buffer, from)
+        };
         let operation = self.driver.start(request, Unawaited::Cancelled);
-        self.writing.borrow_mut().under_way = Some((operation, from));
+        self.writing.borrow_mut().under_way = Some(Sending { operation, from, length, capacity });
     }
 
     /// Awaits the end of the send under way, going on after short ones.
     async fn sent(&self) -> (io::Result<()>, Buffer) {
         loop {
-            let (landing, from) = poll_fn(|context| {
-                let mut writing = self.writing.borrow_mut();
-                let (operation, from) = writing.under_way.as_mut().expect("taken only when it has landed");
-                let (landing, from) = (ready!(Pin::new(operation).poll(context)), *from);
-                writing.under_way = None;
-                Poll::Ready((landing, from))
-            })
-            .await;
+            let (landing, from) = match poll_fn(|context| self.poll_sent(context)).await {
+                Sent::Accepted(other) => return (Ok(()), other),
+                Sent::Landed(landing, from) => (landing, from),
+            };
             let outcome = landing.count();
             let buffer = landing.held.into_buffer();
             let from = match outcome {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
                 Ok(count) => from + count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => from,
+                Err(error) if self.zero_copy.get() != ZeroCopy::Useless && refuses_zero_copy(&error) => {
+                    self.zero_copy.set(ZeroCopy::Useless);
+                    from
+                }
                 Err(error) => return (Err(error), buffer),
             };
             if from == buffer.len() {
@@ -180,6 +210,38 @@ impl RingStream {
             self.send_from(buffer, from);
         }
     }
+
+    fn poll_sent(&self, context: &mut Context<'_>) -> Poll<Sent> {
+        let mut writing = self.writing.borrow_mut();
+        let sending = writing.under_way.as_mut().expect("taken only when it has ended");
+        let from = sending.from;
+        if let Poll::Ready(landing) = Pin::new(&mut sending.operation).poll(context) {
+            writing.under_way = None;
+            return Poll::Ready(Sent::Landed(landing, from));
+        }
+        // The notification comes when the peer has acknowledged: with memory to spare nobody waits for it.
+        let accepted = sending.operation.so_far().and_then(|count| usize::try_from(count).ok());
+        if accepted.is_none_or(|count| from + count < sending.length) {
+            return Poll::Pending;
+        }
+        // Unacknowledged bytes must not take the memory that receiving needs, or two peers that send to each
+        // other would wait for each other. Where the kernel copies, waiting costs nothing.
+        let most = self.arena.total() / LINGERING_SHARE;
+        if self.zero_copy.get() != ZeroCopy::Works || self.driver.lingering() + sending.capacity > most {
+            return Poll::Pending;
+        }
+        let Some(other) = self.arena.try_take(sending.capacity) else { return Poll::Pending };
+        let sending = writing.under_way.take();
+        drop(writing);
+        sending.into_iter().for_each(|sending| sending.operation.let_finish());
+        Poll::Ready(Sent::Accepted(other))
+    }
+}
+
+// The socket cannot, or pinning the memory would pass a limit: copying always works.
+fn refuses_zero_copy(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    matches!(code, Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS))
 }
 
 fn cancelled(error: &io::Error) -> bool {
