@@ -74,7 +74,7 @@ pub struct Taken {
 pub async fn serve(session: &Session, authority: &dyn Authority) -> Result<Taken, ExchangeError> {
     let outcome = take_image(session, authority).await;
     match &outcome {
-        Ok(_) => session.link.close().await,
+        Ok(_) => session.link.hang_up().await,
         Err(error) => say_why(&session.link, error).await,
     }
     outcome

@@ -208,6 +208,9 @@ impl Outgoing {
 
     /// Ends the session in order.
     pub async fn close(&self) {
+        if self.shared.has_ended() {
+            return self.shared.session.link.hang_up().await;
+        }
         // The session is over either way.
         if send(&self.shared.session.link, &Message::Bye).await.is_ok() {
             self.shared.session.link.close().await;

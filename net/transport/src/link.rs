@@ -245,21 +245,38 @@ impl Link {
         self.shared.counters.set(Counters::default());
     }
 
-    /// Sends what is queued, says goodbye and ends the connection; takes [`CLOSE_MAX`] at most, whatever the peer
-    /// does. Errors no longer matter.
+    /// Sends what is queued, says goodbye and ends the connection, for the side that has the last word: it waits
+    /// for the peer to end its side. Takes [`CLOSE_MAX`] at most, whatever the peer does. Errors no longer matter.
     pub async fn close(&self) {
+        self.end(Parting::LastWord).await;
+    }
+
+    /// The same for the side that has heard the last word: it waits for nothing.
+    pub async fn hang_up(&self) {
+        self.end(Parting::Answered).await;
+    }
+
+    async fn end(&self, parting: Parting) {
         self.shared.outbound.borrow_mut().closing = true;
         self.shared.gate.open();
         let last_words = pin!(async {
             let gone = || self.shared.outbound.borrow().done || self.shared.failed.borrow().is_some();
             self.shared.gate.until(|| gone().then_some(())).await;
-            // The peer may still be sending: listening a little longer keeps our last words from being lost to
-            // a reset.
-            security::linger(&self.shared.world, &self.shared.stream).await;
+            if parting == Parting::LastWord {
+                // The peer may still be sending: closing with unread bytes would reset the connection, and our
+                // words could be lost with it.
+                security::linger(&self.shared.world, &self.shared.stream).await;
+            }
         });
         select(last_words, self.shared.world.clock.sleep(CLOSE_MAX)).await;
         self.shared.stream.shut_down().await;
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    LastWord,
+    Answered,
 }
 
 impl Shared {

@@ -312,6 +312,10 @@ impl Shared {
         self.gate.open();
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     pub(super) async fn answered(&self, ask: &Ask) -> Result<Vec<Presence>, ExchangeError> {
         ask.gate
             .until(|| {

@@ -1,0 +1,147 @@
+//! A pool in memory, with an oracle: what exchange tests send from and into.
+//!
+//! It knows what was made durable, and counts what is put again all the same. A crash forgets what was not.
+
+pub mod store;
+pub mod tree;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use narrows_format::{
+    Fingerprint, ImageId, Location, Tag,
+    frame::{self, Codec, FrameKind},
+    node::{Child, ChildKind, envelope},
+};
+use narrows_transport::flow::Gate;
+
+/// A segment or a node.
+#[derive(Clone)]
+pub struct Item {
+    pub kind: ChildKind,
+    pub bytes: Rc<[u8]>,
+    pub tag: Tag,
+}
+
+impl Item {
+    pub fn child(&self, fingerprint: Fingerprint) -> Child {
+        Child { fingerprint, kind: self.kind, length: u32::try_from(self.bytes.len()).expect("small") }
+    }
+}
+
+/// A stored frame and the names in it.
+type Frame = (Vec<u8>, Vec<Fingerprint>);
+
+#[derive(Default)]
+pub struct Pool {
+    pub closed: RefCell<BTreeMap<Fingerprint, Item>>,
+    pub staged: RefCell<BTreeMap<ImageId, BTreeMap<Fingerprint, (Item, bool)>>>,
+    /// Who brings what.
+    pub claims: RefCell<BTreeMap<Fingerprint, ImageId>>,
+    pub images: RefCell<BTreeMap<ImageId, Child>>,
+    pub frames: RefCell<Vec<Frame>>,
+    pub gate: Gate,
+    /// Bytes put that were durable already.
+    pub twice: Cell<u64>,
+    pub nodes_read: Cell<u64>,
+}
+
+impl Pool {
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// Power loss: what was staged and not synced is gone.
+    pub fn crash(&self) {
+        for items in self.staged.borrow_mut().values_mut() {
+            items.retain(|_, (_, durable)| *durable);
+        }
+        self.claims.borrow_mut().clear();
+        self.gate.open();
+    }
+
+    /// Adds a segment or node of an image that is simply there.
+    pub fn add(&self, kind: ChildKind, bytes: &[u8]) -> Child {
+        let (fingerprint, tag) = name(kind, bytes);
+        let item = Item { kind, bytes: bytes.into(), tag };
+        let child = item.child(fingerprint);
+        let new = self.closed.borrow_mut().insert(fingerprint, item).is_none();
+        if new && kind == ChildKind::Segment {
+            self.frame(fingerprint, bytes);
+        }
+        child
+    }
+
+    fn frame(&self, name: Fingerprint, bytes: &[u8]) {
+        let mut frames = self.frames.borrow_mut();
+        if let Some((last, names)) = frames.last_mut() {
+            let old = frame::parse(last).expect("ours");
+            let mut plain = Vec::new();
+            let mut lengths: Vec<u32> = old.lengths().collect();
+            old.open(&mut plain).expect("ours");
+            if plain.len() + bytes.len() <= 128 << 10 {
+                plain.extend_from_slice(bytes);
+                lengths.push(u32::try_from(bytes.len()).expect("small"));
+                *last = frame::build_joined(FrameKind::Data, Codec::Lz4, 0, &plain, &lengths);
+                names.push(name);
+                return;
+            }
+        }
+        frames.push((frame::build(FrameKind::Data, Codec::Lz4, 0, &[bytes]), vec![name]));
+    }
+
+    /// Everything under a root, root included. Panics when something is missing.
+    pub fn tree(&self, root: Fingerprint) -> BTreeMap<Fingerprint, Item> {
+        let mut found = BTreeMap::new();
+        let mut todo = vec![root];
+        while let Some(name) = todo.pop() {
+            if found.contains_key(&name) {
+                continue;
+            }
+            let item = self.closed.borrow().get(&name).cloned().expect("the tree is closed");
+            if item.kind == ChildKind::Node {
+                todo.extend(children(&item.bytes).iter().map(|child| child.fingerprint));
+            }
+            found.insert(name, item);
+        }
+        found
+    }
+
+    /// Bytes of the frames and nodes that hold exactly this tree.
+    pub fn stored_bytes(&self, root: Fingerprint) -> u64 {
+        let tree = self.tree(root);
+        let nodes: usize =
+            tree.values().filter(|item| item.kind == ChildKind::Node).map(|item| item.bytes.len()).sum();
+        let frames = self.frames.borrow();
+        let data: usize = frames
+            .iter()
+            .filter(|(_, names)| names.iter().any(|name| tree.contains_key(name)))
+            .map(|(bytes, _)| bytes.len())
+            .sum();
+        (nodes + data) as u64
+    }
+
+    pub fn tag(&self, name: &Fingerprint) -> Tag {
+        self.closed.borrow()[name].tag
+    }
+}
+
+pub fn children(node: &[u8]) -> Vec<Child> {
+    envelope::children(node).expect("a node")
+}
+
+pub fn name(kind: ChildKind, bytes: &[u8]) -> (Fingerprint, Tag) {
+    match kind {
+        ChildKind::Segment => narrows_simd::fingerprint::data(bytes),
+        ChildKind::Node => narrows_simd::fingerprint::node(bytes),
+    }
+}
+
+pub fn image_id(number: u8) -> ImageId {
+    ImageId([number; 16])
+}
+
+pub const NOWHERE: Location = Location::UNKNOWN;
