@@ -1,1 +1,261 @@
-//! tests
+//! Goal: who is believed, matrix of certificates against stores. Method: real certificates, real TLS over loopback
+//! on the ring; both ends' verdicts are looked at.
+
+use std::{rc::Rc, sync::Arc};
+
+use futures_util::future::join;
+use narrows_format::{ClientId, DomainId};
+use narrows_ring::cores;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::*;
+use crate::{Link, LinkError, Security};
+
+const EAST: DomainId = DomainId([1; 16]);
+const WEST: DomainId = DomainId([2; 16]);
+const CLIENT: ClientId = ClientId([5; 16]);
+
+struct Ca {
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What a certificate says.
+struct Wish {
+    uri: String,
+    dns: Option<String>,
+    expired: bool,
+    serial: u64,
+}
+
+impl Wish {
+    fn server(domain: DomainId) -> Self {
+        let uri = format!("narrows://{domain}/server/{domain}");
+        Self { uri, dns: Some(server_name(domain)), expired: false, serial: 77 }
+    }
+
+    fn client(domain: DomainId) -> Self {
+        let uri = format!("narrows://{domain}/client/{CLIENT}");
+        Self { uri, dns: None, expired: false, serial: 78 }
+    }
+}
+
+impl Ca {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    fn issue(&self, wish: &Wish) -> Identity {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(SanType::URI(wish.uri.as_str().try_into().unwrap()));
+        if let Some(dns) = &wish.dns {
+            params.subject_alt_names.push(SanType::DnsName(dns.as_str().try_into().unwrap()));
+        }
+        params.serial_number = Some(wish.serial.into());
+        if wish.expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2020, 2, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            chain: vec![leaf.der().clone(), self.certificate.clone()],
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        }
+    }
+}
+
+fn store(domains: &[(DomainId, &Ca)]) -> Arc<TrustStore> {
+    let store = TrustStore::new();
+    for (domain, ca) in domains {
+        store.set_domain(*domain, vec![ca.certificate.clone()]).unwrap();
+    }
+    store
+}
+
+struct End {
+    store: Arc<TrustStore>,
+    identity: Identity,
+}
+
+type Verdict = Result<Option<Principal>, LinkError>;
+
+/// One connection: what the dialler and the listener say, after one message has gone each way.
+fn meet(dialler: End, expected: DomainId, listener: End) -> (Verdict, Verdict) {
+    cores::block_on(cores::Setup::here(16 << 20), |world| async move {
+        let accepting = listener.store.server_config(&listener.identity, ClientAuth::Required).unwrap();
+        let dialling = dialler.store.client_config(Some(&dialler.identity), expected).unwrap();
+        let listening = world.net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listening.local_addr();
+        let dial = async {
+            let security = Security::Dial {
+                config: Arc::new(dialling),
+                domain: expected,
+                trust: Arc::clone(&dialler.store),
+            };
+            talk(Link::dial(&world, address, security).await?).await
+        };
+        let accept = async {
+            let (stream, _) = listening.accept().await.unwrap();
+            let security =
+                Security::Accept { config: Arc::new(accepting), trust: Arc::clone(&listener.store) };
+            talk(Link::accept(&world, stream, security).await?).await
+        };
+        join(dial, accept).await
+    })
+    .unwrap()
+}
+
+async fn talk(link: Link) -> Verdict {
+    let mut message = vec![0; 5000];
+    message[0] = 9;
+    message[4..8].copy_from_slice(&4992_u32.to_le_bytes());
+    let link = Rc::new(link);
+    link.send(message.clone()).await?;
+    assert_eq!(link.receive().await?, message);
+    let principal = link.principal().cloned();
+    link.close().await;
+    Ok(principal)
+}
+
+fn code(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Ok(_) => Some("ok"),
+        Err(error) => error.code(),
+    }
+}
+
+#[test]
+fn each_side_learns_who_the_other_is() {
+    let (east, west) = (Ca::new(), Ca::new());
+    let both = || store(&[(EAST, &east), (WEST, &west)]);
+    let dialler = End { store: both(), identity: west.issue(&Wish::server(WEST)) };
+    let listener = End { store: both(), identity: east.issue(&Wish::server(EAST)) };
+    let (dialled, accepted) = meet(dialler, EAST, listener);
+    assert_eq!(dialled.unwrap(), Some(Principal::Server { domain: EAST }));
+    assert_eq!(accepted.unwrap(), Some(Principal::Server { domain: WEST }));
+    // A client of the domain itself.
+    let dialler = End { store: store(&[(EAST, &east)]), identity: east.issue(&Wish::client(EAST)) };
+    let listener = End { store: both(), identity: east.issue(&Wish::server(EAST)) };
+    let (_, accepted) = meet(dialler, EAST, listener);
+    assert_eq!(accepted.unwrap(), Some(Principal::Client { domain: EAST, client: CLIENT }));
+    // A partner's client is known by name; what it may do (AIR-008) is for others to say.
+    let dialler = End { store: store(&[(EAST, &east)]), identity: west.issue(&Wish::client(WEST)) };
+    let listener = End { store: both(), identity: east.issue(&Wish::server(EAST)) };
+    let (_, accepted) = meet(dialler, EAST, listener);
+    assert_eq!(accepted.unwrap(), Some(Principal::Client { domain: WEST, client: CLIENT }));
+}
+
+/// Goal: whoever dials with a bad certificate hears the code, and so does the listener.
+#[test]
+fn bad_diallers() {
+    let (east, west, stranger) = (Ca::new(), Ca::new(), Ca::new());
+    let expired = Wish { expired: true, ..Wish::server(WEST) };
+    let revoked = Wish { serial: 4711, ..Wish::server(WEST) };
+    let nameless = Wish { uri: "https://example.org".to_owned(), ..Wish::server(WEST) };
+    let cases = [
+        ("unknown CA", stranger.issue(&Wish::server(DomainId([3; 16]))), "AUTH-001"),
+        ("a stranger's CA for a known domain", stranger.issue(&Wish::server(WEST)), "AUTH-001"),
+        ("a partner's CA for our own domain", west.issue(&Wish::client(EAST)), "AUTH-001"),
+        ("no principal", west.issue(&nameless), "AUTH-001"),
+        ("expired", west.issue(&expired), "AUTH-002"),
+        ("revoked", west.issue(&revoked), "AUTH-003"),
+    ];
+    for (what, identity, wanted) in cases {
+        let trust = store(&[(EAST, &east), (WEST, &west)]);
+        trust.revoke(WEST, &4711_u64.to_be_bytes());
+        let listener = End { store: trust, identity: east.issue(&Wish::server(EAST)) };
+        let dialler = End { store: store(&[(EAST, &east)]), identity };
+        let (dialled, accepted) = meet(dialler, EAST, listener);
+        assert_eq!(code(&accepted), Some(wanted), "{what}, at the listener: {accepted:?}");
+        assert_eq!(code(&dialled), Some(wanted), "{what}, at the dialler: {dialled:?}");
+    }
+}
+
+/// Goal: a dialler talks to a server of the domain that it means, or to nobody.
+#[test]
+fn bad_listeners() {
+    let (east, west, stranger) = (Ca::new(), Ca::new(), Ca::new());
+    let expired = Wish { expired: true, ..Wish::server(EAST) };
+    let revoked = Wish { serial: 4711, ..Wish::server(EAST) };
+    let client = Wish { dns: Some(server_name(EAST)), ..Wish::client(EAST) };
+    let cases = [
+        ("unknown CA", stranger.issue(&Wish::server(EAST)), "AUTH-001"),
+        ("a partner's CA in the place of another's", west.issue(&Wish::server(EAST)), "AUTH-001"),
+        ("another known domain", east.issue(&Wish::server(WEST)), "AUTH-006"),
+        ("a client as a server", east.issue(&client), "AUTH-006"),
+        ("expired", east.issue(&expired), "AUTH-002"),
+        ("revoked", east.issue(&revoked), "AUTH-003"),
+    ];
+    for (what, identity, wanted) in cases {
+        let trust = store(&[(EAST, &east), (WEST, &west)]);
+        trust.revoke(EAST, &4711_u64.to_be_bytes());
+        let listener = End { store: store(&[(EAST, &east), (WEST, &west)]), identity };
+        let dialler = End { store: trust, identity: west.issue(&Wish::server(WEST)) };
+        let (dialled, _) = meet(dialler, EAST, listener);
+        assert_eq!(code(&dialled), Some(wanted), "{what}: {dialled:?}");
+    }
+    // One-sided pairing: we know nothing of that domain.
+    let listener = End { store: store(&[(WEST, &west)]), identity: east.issue(&Wish::server(EAST)) };
+    let dialler = End { store: store(&[(WEST, &west)]), identity: west.issue(&Wish::server(WEST)) };
+    let (dialled, _) = meet(dialler, EAST, listener);
+    assert_eq!(code(&dialled), Some("AUTH-001"));
+}
+
+/// Goal: an invitation's fingerprint admits exactly that CA.
+#[test]
+fn first_contact_by_fingerprint() {
+    let (east, other) = (Ca::new(), Ca::new());
+    for (ca, wanted) in [(&east, "ok"), (&other, "AUTH-006")] {
+        let fingerprint = ca_fingerprint(&ca.certificate);
+        let identity = east.issue(&Wish::server(EAST));
+        let verdict = cores::block_on(cores::Setup::here(16 << 20), |world| async move {
+            let (trust, empty) = (TrustStore::new(), TrustStore::new());
+            let accepting = trust.server_config(&identity, ClientAuth::Optional).unwrap();
+            let dialling = empty.first_contact_config(None, fingerprint).unwrap();
+            let listening = world.net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+            let address = listening.local_addr();
+            let accept = async {
+                let (stream, _) = listening.accept().await.unwrap();
+                let security = Security::Accept { config: Arc::new(accepting), trust };
+                // The data plane needs a principal; here only the dialler's verdict counts.
+                let _ = Link::accept(&world, stream, security).await;
+            };
+            let dial = async {
+                let security =
+                    Security::Dial { config: Arc::new(dialling), domain: EAST, trust: Arc::clone(&empty) };
+                Link::dial(&world, address, security).await.map(|link| link.principal().cloned())
+            };
+            join(accept, dial).await.1
+        })
+        .unwrap();
+        assert_eq!(code(&verdict), Some(wanted), "{verdict:?}");
+    }
+}
+
+#[test]
+fn principals_are_parsed_strictly() {
+    let domain = EAST;
+    assert_eq!(
+        Principal::parse(&format!("narrows://{domain}/admin/eve")),
+        Ok(Principal::Admin { domain, name: "eve".to_owned() })
+    );
+    for bad in [
+        "narrows://",
+        "narrows://x/server/y",
+        &format!("narrows://{domain}"),
+        &format!("narrows://{domain}/server"),
+        &format!("narrows://{domain}/server/"),
+        &format!("narrows://{domain}/root/x"),
+        &format!("narrows://{domain}/client/nobody"),
+        &format!("narrows://{domain}/admin/a/b"),
+        &format!("http://{domain}/server/x"),
+    ] {
+        assert_eq!(Principal::parse(bad), Err(BadPrincipal), "{bad}");
+    }
+}

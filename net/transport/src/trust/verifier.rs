@@ -51,6 +51,16 @@ struct WrongFingerprint;
 #[error("the certificate is not that of a server of domain {0}")]
 struct WrongServer(DomainId);
 
+/// A chain that does not verify was issued by somebody else under the same name; the peer shall hear "unknown CA".
+fn unknown_if_forged(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer)
+        }
+        other => other,
+    }
+}
+
 fn check_revoked(
     store: &TrustStore,
     domain: DomainId,
@@ -86,7 +96,10 @@ impl ClientCertVerifier for Dialling {
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let principal = Principal::of(end_entity).map_err(|_| unknown())?;
         let trust = self.store.trust_of(principal.domain()).ok_or_else(unknown)?;
-        let verified = trust.as_clients.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = trust
+            .as_clients
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(unknown_if_forged)?;
         check_revoked(&self.store, principal.domain(), end_entity)?;
         Ok(verified)
     }
@@ -143,8 +156,10 @@ impl ServerCertVerifier for Dialled {
         let trust = self.store.trust_of(self.domain).ok_or_else(unknown)?;
         // Which address was dialled does not matter: the domain's name has to be in the certificate.
         let name = name_of(self.domain)?;
-        let verified =
-            trust.as_servers.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)?;
+        let verified = trust
+            .as_servers
+            .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
+            .map_err(unknown_if_forged)?;
         check_server(end_entity, self.domain)?;
         check_revoked(&self.store, self.domain, end_entity)?;
         Ok(verified)
@@ -191,8 +206,10 @@ impl ServerCertVerifier for FirstContact {
             .domain_trust(vec![ca.clone().into_owned()])
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let name = name_of(domain)?;
-        let verified =
-            trust.as_servers.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)?;
+        let verified = trust
+            .as_servers
+            .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
+            .map_err(unknown_if_forged)?;
         check_server(end_entity, domain)?;
         Ok(verified)
     }

@@ -1,0 +1,205 @@
+//! Goal: a restore brings what the sink wants and nothing else, refuses who may not have it, and each reference is
+//! delivered as often as it was asked for. Method: a sink with an oracle, in simulation.
+
+mod model;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
+
+use futures_util::future::{Either, join, select};
+use model::{
+    Pool, image_id,
+    tree::{self, ORIGIN, Source},
+};
+use narrows_exchange::{
+    Asker, DataFrame, ExchangeError, Found, HelloFacts, NodeFrame, Pull, Purpose, Refusal, Sealed, Session,
+    Store, StoreError, Stored, TreeChild, greet,
+    hello::Side,
+    incoming::Received,
+    outgoing::Sent,
+    restore::{self, Librarian, Volume},
+};
+use narrows_format::{
+    DomainId, Fingerprint, PoolId,
+    node::{Child, ChildKind},
+};
+use narrows_ring::{
+    sim::{Host, Sim},
+    world::Local,
+};
+use narrows_transport::{Link, Security};
+
+struct Shelf {
+    pool: Rc<Pool>,
+    root: TreeChild,
+    allowed: bool,
+}
+
+impl Librarian for Shelf {
+    fn open<'a>(&'a self, _session: &'a Session, _pull: &'a Pull) -> Local<'a, Result<Volume, Refusal>> {
+        Box::pin(async move {
+            if !self.allowed {
+                return Err(Refusal::new("AIR-008", "not to a client of the originating domain"));
+            }
+            let tree = Rc::new(Source::new(&self.pool, None));
+            Ok(Volume { tree, root: self.root, lineage: [3; 32] })
+        })
+    }
+}
+
+/// Keeps what comes; wants every reference on its own, and nothing of what it was told to skip.
+#[derive(Default)]
+struct Sink {
+    skip: BTreeSet<Fingerprint>,
+    asked: RefCell<BTreeMap<Fingerprint, u32>>,
+    came: RefCell<BTreeMap<Fingerprint, u32>>,
+    synced: Cell<bool>,
+}
+
+impl Sink {
+    fn take(&self, name: Fingerprint) {
+        *self.came.borrow_mut().entry(name).or_default() += 1;
+    }
+}
+
+impl Store for Sink {
+    fn look_up<'a>(
+        &'a self,
+        _asker: Asker<'a>,
+        children: &'a [Child],
+    ) -> Local<'a, Result<Vec<Found>, StoreError>> {
+        Box::pin(async move {
+            Ok(children
+                .iter()
+                .map(|child| {
+                    if self.skip.contains(&child.fingerprint) {
+                        return Found::Skip;
+                    }
+                    *self.asked.borrow_mut().entry(child.fingerprint).or_default() += 1;
+                    Found::Lack
+                })
+                .collect())
+        })
+    }
+
+    fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
+        nodes.nodes.iter().for_each(|node| self.take(node.fingerprint));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn put_data(&self, data: DataFrame) -> Local<'_, Result<(), StoreError>> {
+        data.segments.iter().for_each(|segment| self.take(segment.fingerprint));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sync(&self) -> Local<'_, Result<(), StoreError>> {
+        self.synced.set(true);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn settled(&self) -> Local<'_, Result<Vec<(Fingerprint, Found)>, StoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn staged_node(&self, _node: Fingerprint) -> Local<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn commit(&self, _sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
+        panic!("a restore commits nothing")
+    }
+
+    fn wants_repeats(&self) -> bool {
+        true
+    }
+}
+
+type Both = (Result<Received, ExchangeError>, Result<Sent, ExchangeError>);
+
+fn run(seed: u64, shelf: Shelf, sink: &Rc<Sink>) -> Both {
+    let sim = Sim::new(seed);
+    let (from, to, sink) = (sim.world(Host(1)), sim.world(Host(2)), Rc::clone(sink));
+    let facts = HelloFacts::new(Purpose::Restore, DomainId([7; 16]), PoolId([0; 16]));
+    sim.run(async move {
+        let listener = to.net.listen(([10, 0, 0, 2], 0).into()).await.expect("listens");
+        let address = listener.local_addr();
+        let pulling = async {
+            let link = Link::dial(&from, address, Security::Plaintext).await?;
+            let session = greet(link, Side::Dialled, &facts).await?;
+            restore::pull(&session, &Pull { image: image_id(1), origin: ORIGIN }, sink).await
+        };
+        let serving = async {
+            let (stream, _) = listener.accept().await.expect("accepts");
+            let link = Link::accept(&to, stream, Security::Plaintext).await?;
+            let session = greet(link, Side::Accepted, &facts).await?;
+            assert_eq!(session.purpose, Purpose::Restore);
+            restore::serve(session, &shelf).await
+        };
+        let both = join(Box::pin(pulling), Box::pin(serving));
+        match select(Box::pin(both), from.clock.sleep(Duration::from_hours(1))).await {
+            Either::Left((both, _)) => both,
+            Either::Right(_) => panic!("the restore hangs"),
+        }
+    })
+    .expect("no crash was asked for")
+}
+
+fn image() -> (Rc<Pool>, TreeChild) {
+    let pool = Pool::new();
+    let mut files = tree::files(1, 500, 20_000);
+    for at in 0..40 {
+        files.insert(format!("same{at:02}").into_bytes(), tree::noise(4, 30_000));
+    }
+    for at in 0..3 {
+        files.insert(format!("big{at}").into_bytes(), tree::noise(99, 1 << 20));
+    }
+    let root = tree::build(&pool, &files);
+    (pool, root)
+}
+
+#[test]
+fn everything_once_for_each_reference() {
+    for seed in 0..10 {
+        let (pool, root) = image();
+        let sink = Rc::new(Sink::default());
+        let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true };
+        let (received, sent) = run(seed, shelf, &sink);
+        let (received, sent) = (received.expect("pulled"), sent.expect("served"));
+        assert_eq!(received.data_bytes, sent.data_bytes);
+        assert_eq!(*sink.asked.borrow(), *sink.came.borrow(), "seed {seed}");
+        assert!(sink.synced.get());
+        let tree = pool.tree(root.child.fingerprint);
+        assert!(tree.keys().all(|name| sink.came.borrow().contains_key(name)));
+    }
+}
+
+/// Goal: what is skipped does not cross, nor anything below it.
+#[test]
+fn skipped_subtrees_cost_nothing() {
+    let (pool, root) = image();
+    let top = model::children(&pool.closed.borrow()[&root.child.fingerprint].bytes);
+    let mut sink = Sink::default();
+    sink.skip.extend(top.iter().skip(1).map(|child| child.fingerprint));
+    let sink = Rc::new(sink);
+    let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true };
+    let (received, _) = run(1, shelf, &sink);
+    received.expect("pulled");
+    let kept = pool.tree(top[0].fingerprint);
+    let came = sink.came.borrow();
+    assert!(came.keys().all(|name| *name == root.child.fingerprint || kept.contains_key(name)));
+    assert!(kept.iter().all(|(name, item)| item.kind == ChildKind::Node || came.contains_key(name)));
+}
+
+#[test]
+fn refused_to_whom_it_may_not_go() {
+    let (pool, root) = image();
+    let sink = Rc::new(Sink::default());
+    let (received, sent) = run(1, Shelf { pool, root, allowed: false }, &sink);
+    assert_eq!(received.expect_err("refused").code(), Some("AIR-008"));
+    assert_eq!(sent.expect_err("refused").code(), Some("AIR-008"));
+    assert!(sink.came.borrow().is_empty());
+}
