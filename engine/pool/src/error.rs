@@ -4,7 +4,7 @@
 
 use std::{fmt, io};
 
-use narrows_format::{ContainerId, Fingerprint, ImageId, Sequence, Slot};
+use narrows_format::{ContainerId, Fingerprint, ImageId, Location, Sequence, Slot};
 
 /// What a damaged container is damaged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +155,25 @@ impl Error {
             Self::Limit { .. } => "WIRE-003",
             Self::Exists { .. } | Self::NoImage { .. } | Self::Malformed { .. } => "WIRE-002",
         }
+    }
+
+    /// The same damage, with the slot that was asked for.
+    pub(crate) fn at_slot(self, slot: Slot) -> Self {
+        match self {
+            Self::Corrupt { container, slot: None, region } => {
+                Self::Corrupt { container, slot: Some(slot), region }
+            }
+            other => other,
+        }
+    }
+
+    /// What a failed read of a sealed container means: an early end is damage, all else the device.
+    pub(crate) fn reading(error: &io::Error, location: Location) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            let (container, slot) = (location.container(), Some(location.slot()));
+            return Self::Corrupt { container, slot, region: Region::Frame };
+        }
+        Self::device("reading a container", error)
     }
 
     /// For operations that leave nothing written in doubt.

@@ -1,19 +1,21 @@
 //! The pool as one core sees it.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use narrows_format::{Fingerprint, ImageId, Location, PoolId, Sequence, Tag, record::CopyState};
 use narrows_ring::world::World;
 
 use crate::{
+    control::Control,
     error::Error,
-    images::{Event, ImageEntry},
+    images::{self, Event, ImageEntry, ImageLog},
+    journal::Journal,
+    manifest::Manifest,
     open::Seed,
-    restore::{Lost, ReadFrame, Wanted},
+    restore::{self, Frames, Verified, Wanted},
+    shard::{Core, Order},
     stream::{Ingest, StoredNode},
 };
-
-const UNFINISHED: Error = Error::Unsupported { what: "the pool is under construction" };
 
 /// Bytes and counts of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,132 +24,162 @@ pub struct PoolSpace {
     pub disk_total: u64,
     /// What may still be written there.
     pub disk_available: u64,
-    /// Bytes of all containers, tables and padding included.
+    /// Bytes of all sealed containers, tables and padding included.
     pub container_bytes: u64,
-    /// Containers.
+    /// Sealed containers.
     pub containers: u64,
-    /// Bytes of containers that no committed image has closed yet.
+    /// Bytes of those that no committed image has closed.
     pub staged_bytes: u64,
     /// Fingerprints in the index.
     pub index_entries: u64,
-    /// Memory that the index takes, and may take.
+    /// Memory that the index takes.
     pub index_bytes: u64,
     /// What it may take.
     pub index_bytes_max: u64,
+    /// Segments that streams have promised and not brought.
+    pub claims: u64,
     /// Images.
     pub images: u64,
-}
-
-/// What a verification read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Distinct nodes.
-    pub nodes: u64,
-    /// Distinct data segments.
-    pub segments: u64,
-    /// Plain bytes of both.
-    pub bytes: u64,
-    /// Everything that is damaged or gone, at most [`crate::limits::DAMAGE_LISTED_MAX`].
-    pub damage: Vec<Error>,
 }
 
 /// One core's handle; cheap to clone, never sent.
 #[derive(Clone)]
 pub struct Pool {
-    core: usize,
+    core: Rc<Core>,
 }
 
-#[expect(clippy::unused_async, reason = "under construction")]
 impl Pool {
     /// Starts this core's part on its own core. All seeds of a pool must be started for any to work.
-    pub fn start(seed: Seed, _world: World) -> Self {
-        Self { core: seed.core }
+    pub fn start(seed: Seed, world: World) -> Self {
+        let Seed { core, facts, map, poison, owned, peers, mailbox, control } = seed;
+        let control = control.map(|seed| {
+            let (pool, epoch, directory) = (facts.pool, facts.epoch, &facts.directory);
+            let manifest = Manifest::new(&world, &poison, pool, epoch, directory, seed.manifest);
+            let setup = images::Setup {
+                directory: directory.clone(),
+                pool,
+                epoch,
+                segment_bytes: seed.log_segment_bytes,
+                tail: seed.tail,
+            };
+            let images = ImageLog::new(&world, &poison, &manifest, setup, seed.images);
+            let journal = Journal::new(&world, pool, epoch, directory, seed.journal);
+            Control::new(&world, &poison, manifest, images, journal, seed.containers, seed.next_id)
+        });
+        let core = Core::new(core, world, facts, map, poison, owned, peers, control);
+        core.world.spawn(core.clone().serve(mailbox)).detach();
+        Self { core }
     }
 
     /// This core.
     pub fn core(&self) -> usize {
-        self.core
+        self.core.number
     }
 
     /// Identity and incarnation.
     pub fn identity(&self) -> (PoolId, u64) {
-        (PoolId([0; 16]), 0)
+        (self.core.facts.pool, self.core.facts.incarnation)
     }
 
     /// Mean segment length that clients are to cut with.
     pub fn segment_mean(&self) -> u32 {
-        0
+        self.core.facts.segment_mean
+    }
+
+    /// Whether a failed write has stopped the pool (POOL-004).
+    pub fn is_poisoned(&self) -> bool {
+        self.core.poison.check().is_err()
     }
 
     /// Begins, or goes on with, bringing an image.
-    pub async fn ingest(&self, _image: ImageId) -> Result<Ingest, Error> {
-        Err(UNFINISHED)
+    pub async fn ingest(&self, image: ImageId) -> Result<Ingest, Error> {
+        Ingest::begin(&self.core, image).await
     }
 
     /// A verified node; a wrong hint costs a look-up.
-    pub async fn node(&self, _fingerprint: Fingerprint, _hint: Location) -> Result<StoredNode, Error> {
-        Err(UNFINISHED)
-    }
-
-    /// The possession tags of segments or nodes, in order, for a source that has to show them; `None` for
-    /// what is not in the pool. Reads container tables, no frames.
-    pub async fn tags(&self, _wanted: Vec<Wanted>) -> Result<Vec<Option<Tag>>, Error> {
-        Err(UNFINISHED)
+    pub async fn node(&self, fingerprint: Fingerprint, hint: Location) -> Result<StoredNode, Error> {
+        self.core.node(fingerprint, hint).await
     }
 
     /// Reads segments in the order that suits the disk. The stream of frames ends after the last one.
-    pub fn frames(&self, _wanted: Vec<Wanted>) -> Frames {
-        Frames {}
+    pub fn frames(&self, wanted: Vec<Wanted>) -> Frames {
+        restore::read(&self.core, wanted)
+    }
+
+    /// Possession tags of segments or nodes, in the order asked, for a source that has to show them; `None` for
+    /// what is not in the pool. Costs one look-up.
+    pub async fn tags(&self, wanted: Vec<Wanted>) -> Result<Vec<Option<Tag>>, Error> {
+        let names: Vec<Fingerprint> = wanted.iter().map(|wanted| wanted.fingerprint).collect();
+        let places = self.core.locate(&names).await?;
+        Ok(places.into_iter().map(|place| place.map(|place| place.tag)).collect())
     }
 
     /// All images, in the order they came.
     pub async fn images(&self) -> Result<Vec<Arc<ImageEntry>>, Error> {
-        Err(UNFINISHED)
+        self.core.order(|reply| Order::Images { reply }).await
     }
 
     /// One image.
-    pub async fn image(&self, _image: ImageId) -> Result<Option<Arc<ImageEntry>>, Error> {
-        Err(UNFINISHED)
+    pub async fn image(&self, image: ImageId) -> Result<Option<Arc<ImageEntry>>, Error> {
+        self.core.order(|reply| Order::Image { image, reply }).await
     }
 
-    /// Image log records after a sequence number, at most `max`.
-    pub async fn events(&self, _after: Sequence, _max: usize) -> Result<Vec<Event>, Error> {
-        Err(UNFINISHED)
+    /// Image log records after a sequence number, at most `max` and [`crate::limits::EVENTS_MAX`].
+    pub async fn events(&self, after: Sequence, max: usize) -> Result<Vec<Event>, Error> {
+        self.core.order(|reply| Order::Events { after, max, reply }).await
     }
 
-    /// Waits until the log holds a record after `after`; gives the newest.
-    pub async fn event_after(&self, _after: Sequence) -> Result<Sequence, Error> {
-        Err(UNFINISHED)
+    /// Waits until the log holds a record after `after`; gives the newest. [`Error::Closed`] when the pool
+    /// is closed meanwhile.
+    pub async fn event_after(&self, after: Sequence) -> Result<Sequence, Error> {
+        self.core.order(|reply| Order::EventAfter { after, reply }).await
     }
 
-    /// Changes expiry, lock or hold of a copy; durable on return.
-    pub async fn amend(&self, _image: ImageId, _copy: CopyState) -> Result<Sequence, Error> {
-        Err(UNFINISHED)
+    /// Changes expiry, lock or hold of a copy; durable on return. A lock can only be extended.
+    pub async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
+        self.core.order(|reply| Order::Amend { image, copy, reply }).await?
     }
 
     /// Reads everything under an image's root and hashes every byte.
-    pub async fn verify(&self, _image: ImageId) -> Result<Verified, Error> {
-        Err(UNFINISHED)
+    pub async fn verify(&self, image: ImageId) -> Result<Verified, Error> {
+        let entry = self.image(image).await?.ok_or(Error::NoImage { image })?;
+        let _lease = self.core.leases.begin(self.core.world.clock.monotonic());
+        restore::verify(&self.core, entry.record.record.root).await
     }
 
     /// Where the room goes.
     pub async fn space(&self) -> Result<PoolSpace, Error> {
-        Err(UNFINISHED)
+        let disk = self.core.world.disk.space(&self.core.facts.directory).await;
+        let disk = disk.map_err(|error| Error::device("free space", &error))?;
+        let control = self.core.order(|reply| Order::Space { reply }).await?;
+        let index = self.core.index_space().await?;
+        Ok(PoolSpace {
+            disk_total: disk.total,
+            disk_available: disk.available,
+            container_bytes: control.container_bytes,
+            containers: control.containers,
+            staged_bytes: control.staged_bytes,
+            index_entries: index.entries,
+            index_bytes: index.bytes,
+            index_bytes_max: index.bytes_max,
+            claims: index.claims,
+            images: control.images,
+        })
     }
 
-    /// Stops taking work, writes what follows lazily, and waits for it. To be called once on every core.
+    /// Sessions of this core that rely on what they were told, and when the oldest began (monotonic clock).
+    pub fn leases(&self) -> (usize, Option<Duration>) {
+        self.core.leases.living()
+    }
+
+    /// Takes no new streams, waits for what goes on in the background, and writes what is written lazily. To
+    /// be called once on every core, on core 0 after the others; streams should have ended.
     pub async fn close(&self) -> Result<(), Error> {
-        Err(UNFINISHED)
-    }
-}
-
-/// Frames as they are read, in container order.
-pub struct Frames {}
-
-impl Frames {
-    /// The next frame, or what could not be read; `None` at the end.
-    #[expect(clippy::unused_async, reason = "under construction")]
-    pub async fn next(&mut self) -> Option<Result<ReadFrame, Lost>> {
-        Some(Err(Lost { error: UNFINISHED, requests: Vec::new() }))
+        self.core.closing.set(true);
+        self.core.idle().await;
+        if self.core.control.is_some() {
+            self.core.flush().await?;
+        }
+        Ok(())
     }
 }

@@ -9,17 +9,33 @@
 //! pool knows no network and no thread.
 #![forbid(unsafe_code)]
 
-pub mod error;
-pub mod handle;
-pub mod images;
 pub mod ingest;
-pub mod limits;
-pub mod open;
-pub mod recipe;
-pub mod restore;
 pub mod stream;
 
+mod index;
+mod shard;
+
+mod container;
+mod journal;
+mod log;
+mod manifest;
+
+pub mod images;
+pub mod recipe;
+pub mod restore;
+
+mod control;
+pub mod handle;
+mod lease;
+pub mod open;
+
+pub mod error;
+pub mod limits;
+mod poison;
+mod signal;
+
 pub use error::Error;
-pub use handle::{Frames, Pool, PoolSpace, Verified};
+pub use handle::{Pool, PoolSpace};
 pub use open::{Create, Open, Recovery, Seed, create, open};
+pub use restore::{Frames, Verified};
 pub use stream::{Committed, Ingest};

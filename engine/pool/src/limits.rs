@@ -1,16 +1,94 @@
 //! Every bound of the pool, by name, and what must hold between them.
 
-/// Frame bytes after which a container is sealed.
-pub const CONTAINER_BYTES_MAX: u64 = 32 << 20;
+use narrows_format::limits as format;
+use narrows_ring::buffer::BUFFER_BYTES_MAX;
+
+/// Header and frame bytes after which a container takes no further frame.
+pub const CONTAINER_BYTES_MAX: u64 = format::CONTAINER_BYTES_MAX;
+
+/// Bytes gathered before a container is written to.
+pub const WRITE_BYTES: usize = 1 << 20;
+
+/// Writes under way per open container.
+pub const WRITES_IN_FLIGHT_MAX: usize = 4;
+
+/// Index journal records in one batch.
+pub const JOURNAL_BATCH_RECORDS: usize = 8 << 10;
+
+/// Index journal records that wait to be written; containers beyond are left out of it.
+pub const JOURNAL_WAITING_RECORDS_MAX: usize = 1 << 19;
+
+/// Container tables read at once when a pool is opened.
+pub const OPEN_TABLES_IN_FLIGHT: usize = 8;
+
+/// Bytes of a manifest beyond which opening the pool writes a new one.
+pub const MANIFEST_REWRITE_BYTES: u64 = 4 << 20;
+
+/// Container ids that a core sets aside at once: one durable manifest record for so many containers.
+pub const RESERVED_IDS: u32 = 32;
+
+/// Bytes of the file system that a pool leaves free: new containers are refused beyond.
+pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 
 /// Children of one look-up.
 pub const LOOK_UP_CHILDREN_MAX: usize = 64 << 10;
 
+/// Segments that one stream may have claimed and not brought, or wait for.
+pub const CLAIMS_PER_STREAM_MAX: usize = 256 << 10;
+
+/// Children of nodes of one stream that have not arrived yet.
+pub const OPEN_CHILDREN_MAX: usize = 1 << 20;
+
+/// Requests queued at one core.
+pub const MAILBOX_MAX: usize = 1024;
+
 /// Bytes of one image log segment file, unless a test asks for less.
 pub const LOG_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// Smallest image log segment that can be asked for.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 16 << 10;
+
+/// Image log records that wait for the log's core.
+pub const LOG_WAITING_MAX: usize = 1024;
+
+/// Image log records given at once.
+pub const EVENTS_MAX: usize = 4096;
+
+/// Bytes of container tables that a core keeps.
+pub const TABLE_CACHE_BYTES: usize = 8 << 20;
+
+/// Open container files that a core keeps for reading.
+pub const OPEN_FILES_MAX: usize = 128;
+
+/// Bytes of unpacked node frames that a core keeps.
+pub const NODE_CACHE_BYTES: usize = 4 << 20;
+
+/// Neighbouring frames are read at once up to so many bytes.
+pub const READ_BYTES_MAX: usize = 512 << 10;
+
+/// A hole between two wanted frames that is read rather than skipped.
+pub const READ_GAP_BYTES_MAX: u64 = 64 << 10;
+
+/// Reads under way per reader.
+pub const READS_IN_FLIGHT_MAX: usize = 16;
 
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
 
 /// Partitions of a new pool.
 pub const PARTITIONS: u16 = 256;
+
+/// Cores that can run one pool.
+pub const CORES_MAX: usize = 1024;
+
+const _: () = {
+    assert!(READ_BYTES_MAX <= BUFFER_BYTES_MAX, "a read fits a buffer");
+    assert!(
+        JOURNAL_BATCH_RECORDS <= narrows_format::index_journal::RECORDS_MAX,
+        "a journal batch is a batch"
+    );
+    assert!(JOURNAL_WAITING_RECORDS_MAX >= format::CONTAINER_SEGMENTS_MAX, "any container can be journaled");
+    assert!(WRITE_BYTES <= BUFFER_BYTES_MAX, "a write fits a buffer");
+    assert!(LOG_SEGMENT_BYTES_MIN <= LOG_SEGMENT_BYTES, "the default segment can be asked for");
+    assert!(LOG_SEGMENT_BYTES >= format::LOG_BATCH_BYTES_MAX as u64, "a batch fits a segment");
+};

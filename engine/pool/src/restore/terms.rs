@@ -26,6 +26,8 @@ pub struct ReadFrame {
     pub segments: u32,
     /// Which of them were asked for.
     pub wanted: Vec<WantedHere>,
+    /// Where each of those lies.
+    pub places: Vec<Location>,
 }
 
 /// A wanted segment inside a frame.

@@ -1,70 +1,374 @@
-//! The stream itself.
+//! The stream itself: batches to the owners, frames to its containers, closure, commit.
 
-use narrows_format::{Fingerprint, ImageId, node::Child};
-
-use crate::{
-    error::Error,
-    stream::terms::{Claim, CommitRequest, Committed, Durable, Found, StagedNode, StagedSegment, StoredNode},
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    rc::Rc,
+    sync::Arc,
 };
 
-const UNFINISHED: Error = Error::Unsupported { what: "ingest is under construction" };
+use futures_channel::mpsc::{UnboundedReceiver, unbounded};
+use futures_util::{StreamExt, future::join_all};
+use narrows_format::{
+    ContainerId, Fingerprint, ImageId,
+    node::{Child, ChildKind},
+    record::SignedRecord,
+};
+
+use super::{
+    appending::Lane,
+    terms::{Claim, CommitRequest, Committed, Durable, Found, StagedNode, StagedSegment, StoredNode},
+};
+use crate::{
+    error::Error,
+    index::{Answer, Asker, Settled, StreamId},
+    lease::Lease,
+    limits::{CLAIMS_PER_STREAM_MAX, LOOK_UP_CHILDREN_MAX, OPEN_CHILDREN_MAX},
+    shard::{CommitOrder, Core, Order},
+};
 
 /// One incoming image. All methods take `&self`: they may be under way at once.
 pub struct Ingest {
-    image: ImageId,
+    pub(super) inner: Rc<Inner>,
 }
 
-#[expect(clippy::unused_async, reason = "under construction")]
+/// What the stream and its tasks share.
+pub(super) struct Inner {
+    pub(super) core: Rc<Core>,
+    pub(super) image: ImageId,
+    pub(super) stream: StreamId,
+    asker: Asker,
+    settles: RefCell<UnboundedReceiver<Settled>>,
+    pub(super) data: Lane,
+    pub(super) nodes: Lane,
+    pub(super) state: RefCell<State>,
+    staged_bytes: u64,
+    ended: Cell<bool>,
+    _lease: Lease,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Containers of this session.
+    pub(super) own: BTreeSet<ContainerId>,
+    /// Containers of others, or of earlier sessions, that this image relies on, and where they are written.
+    depends: BTreeMap<ContainerId, usize>,
+    /// Children of this session's nodes that have not arrived.
+    open: BTreeSet<Fingerprint>,
+    /// Children that another stream has claimed.
+    pending: BTreeSet<Fingerprint>,
+    put: Durable,
+    failed: Option<Error>,
+}
+
 impl Ingest {
+    pub(crate) async fn begin(core: &Rc<Core>, image: ImageId) -> Result<Self, Error> {
+        core.poison.check()?;
+        if core.closing.get() {
+            return Err(Error::Closed);
+        }
+        let lease = core.leases.begin(core.world.clock.monotonic());
+        let staged_bytes = core.order(|reply| Order::Staged { image, reply }).await?;
+        let stream = core.next_stream();
+        let (settle, settles) = unbounded();
+        let inner = Inner {
+            core: core.clone(),
+            image,
+            stream,
+            asker: Asker { stream, image, settle },
+            settles: RefCell::new(settles),
+            data: Lane::new(),
+            nodes: Lane::new(),
+            state: RefCell::default(),
+            staged_bytes,
+            ended: Cell::new(false),
+            _lease: lease,
+        };
+        Ok(Self { inner: Rc::new(inner) })
+    }
+
     /// The image that it is for.
     pub fn image(&self) -> ImageId {
-        self.image
+        self.inner.image
     }
 
     /// Frame bytes that earlier sessions of this image left durable here.
     pub fn staged_bytes(&self) -> u64 {
-        0
+        self.inner.staged_bytes
     }
 
     /// Asks the owners, in one batch per core; the answers are in the order of `children`.
     /// At most [`crate::limits::LOOK_UP_CHILDREN_MAX`] at once.
-    pub async fn look_up(&self, _children: &[Child], _claim: Claim) -> Result<Vec<Found>, Error> {
-        Err(UNFINISHED)
+    pub async fn look_up(&self, children: &[Child], claim: Claim) -> Result<Vec<Found>, Error> {
+        let inner = &self.inner;
+        inner.check()?;
+        if children.len() > LOOK_UP_CHILDREN_MAX {
+            return Err(Error::Limit { what: "children of one look-up" });
+        }
+        if inner.state.borrow().pending.len() + children.len() > CLAIMS_PER_STREAM_MAX {
+            return Err(Error::Limit { what: "pending children of one stream" });
+        }
+        let answers = inner.ask(children, claim).await?;
+        let mut state = inner.state.borrow_mut();
+        Ok(children.iter().zip(answers).map(|(child, answer)| state.note(child, answer, claim)).collect())
     }
 
     /// Takes a data frame, encoded and verified; every segment of it listed, in order.
-    pub async fn put_data(&self, _frame: Vec<u8>, _segments: Vec<StagedSegment>) -> Result<(), Error> {
-        Err(UNFINISHED)
+    pub async fn put_data(&self, frame: Vec<u8>, segments: Vec<StagedSegment>) -> Result<(), Error> {
+        self.inner.check()?;
+        let outcome = self.inner.put_data(&frame, &segments).await;
+        self.inner.remember(outcome)
     }
 
     /// Takes a node frame, encoded and verified; every node of it listed, in order. Writes the annex itself.
-    pub async fn put_nodes(&self, _frame: Vec<u8>, _nodes: Vec<StagedNode>) -> Result<(), Error> {
-        Err(UNFINISHED)
+    pub async fn put_nodes(&self, frame: Vec<u8>, nodes: Vec<StagedNode>) -> Result<(), Error> {
+        self.inner.check()?;
+        let outcome = self.inner.put_nodes(&frame, &nodes).await;
+        self.inner.remember(outcome)
     }
 
     /// Makes a node that was answered `Mine` part of this session, as if it had just been put. The caller
     /// asks for its children again.
-    pub async fn reopen(&self, _fingerprint: Fingerprint) -> Result<StoredNode, Error> {
-        Err(UNFINISHED)
+    pub async fn reopen(&self, fingerprint: Fingerprint) -> Result<StoredNode, Error> {
+        self.inner.check()?;
+        self.inner.reopen(fingerprint).await
     }
 
     /// Makes everything put so far survive power loss. To be called at least every second or 64 MiB.
     pub async fn sync(&self) -> Result<Durable, Error> {
-        Err(UNFINISHED)
+        let inner = &self.inner;
+        inner.check()?;
+        let put = inner.state.borrow().put;
+        let (data, nodes) = futures_util::future::join(inner.data.sync(), inner.nodes.sync()).await;
+        inner.remember(data.and(nodes))?;
+        Ok(put)
     }
 
     /// Waits until pending children have been settled and gives them all; empty when none is pending.
     /// `Lack`: this stream has taken over the claim. `Closed`: see there.
     pub async fn settled(&self) -> Result<Vec<(Fingerprint, Found)>, Error> {
-        Err(UNFINISHED)
+        let inner = &self.inner;
+        inner.check()?;
+        if inner.state.borrow().pending.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = poll_fn(|context| inner.settles.borrow_mut().poll_next_unpin(context)).await;
+        let mut came: Vec<Settled> = first.into_iter().collect();
+        while let Ok(next) = inner.settles.borrow_mut().try_recv() {
+            came.push(next);
+        }
+        let mut state = inner.state.borrow_mut();
+        let settled = came.into_iter().map(|(fingerprint, answer)| {
+            state.pending.remove(&fingerprint);
+            let child = Child { fingerprint, kind: ChildKind::Segment, length: 0 };
+            (fingerprint, state.note(&child, answer, Claim::Take))
+        });
+        Ok(settled.collect())
     }
 
     /// Checks closure, makes everything durable and appends to the image log: the image exists from then on.
     /// The caller has made sure that nothing it answered `lack` is outstanding.
-    pub async fn commit(&self, _request: CommitRequest) -> Result<Committed, Error> {
-        Err(UNFINISHED)
+    pub async fn commit(&self, request: CommitRequest) -> Result<Committed, Error> {
+        self.inner.check()?;
+        self.inner.commit(request).await
     }
 
     /// Ends the session without an image; waits until what was written can be found by the next one.
-    pub async fn abandon(self) {}
+    pub async fn abandon(self) {
+        let inner = self.inner.clone();
+        if !inner.ended.replace(true) {
+            inner.end().await;
+        }
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let inner = self.inner.clone();
+        if !inner.ended.replace(true) {
+            self.inner.core.in_background(async move { inner.end().await });
+        }
+    }
+}
+
+impl State {
+    /// Turns an owner's word into the caller's and remembers what the image relies on.
+    fn note(&mut self, child: &Child, answer: Answer, claim: Claim) -> Found {
+        match answer {
+            Answer::Lack => Found::Lack,
+            Answer::Expected => Found::Expected,
+            Answer::Pending => {
+                if claim == Claim::Take {
+                    self.pending.insert(child.fingerprint);
+                }
+                Found::Pending
+            }
+            Answer::Closed(place) => Found::Closed(place.tag, place.location),
+            Answer::Mine { place, home } => {
+                if child.kind == ChildKind::Segment {
+                    self.rely(place.location.container(), home);
+                }
+                Found::Mine(place.tag, place.location)
+            }
+            Answer::Shared { place, home } => {
+                self.rely(place.location.container(), home);
+                Found::Closed(place.tag, place.location)
+            }
+        }
+    }
+
+    fn rely(&mut self, container: ContainerId, home: usize) {
+        if !self.own.contains(&container) {
+            self.depends.insert(container, home);
+        }
+    }
+
+    /// Whether a child with this answer needs nothing more at commit.
+    fn satisfies(&mut self, kind: ChildKind, answer: Answer) -> bool {
+        match (kind, answer) {
+            (_, Answer::Closed(_)) => true,
+            (ChildKind::Segment, Answer::Mine { place, home } | Answer::Shared { place, home }) => {
+                self.rely(place.location.container(), home);
+                true
+            }
+            (ChildKind::Node, Answer::Mine { place, .. }) => self.own.contains(&place.location.container()),
+            _ => false,
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.core.poison.check()?;
+        if self.ended.get() {
+            return Err(Error::Closed);
+        }
+        self.state.borrow().failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// A stream whose container or entries failed takes nothing more; what a caller did wrong changes nothing.
+    fn remember<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error @ (Error::Full { .. } | Error::Poisoned | Error::Device { .. } | Error::Closed)) =
+            &outcome
+        {
+            self.state.borrow_mut().failed.get_or_insert(error.clone());
+        }
+        outcome
+    }
+
+    pub(super) async fn ask(&self, children: &[Child], claim: Claim) -> Result<Vec<Answer>, Error> {
+        let questions: Vec<_> = children.iter().map(|child| (child.fingerprint, child.kind)).collect();
+        self.core.look_up(&self.asker, &questions, claim).await
+    }
+
+    /// Notes children of new nodes; gives the answers, for the annex.
+    pub(super) fn expect_children(&self, children: &[Child], answers: &[Answer]) -> Result<(), Error> {
+        let mut state = self.state.borrow_mut();
+        for (child, answer) in children.iter().zip(answers) {
+            if !state.satisfies(child.kind, *answer) {
+                state.open.insert(child.fingerprint);
+            }
+        }
+        if state.open.len() > OPEN_CHILDREN_MAX {
+            return Err(Error::Limit { what: "children of one stream that have not arrived" });
+        }
+        Ok(())
+    }
+
+    /// These have arrived.
+    pub(super) fn arrived(&self, frame_bytes: usize, fingerprints: impl Iterator<Item = Fingerprint>) {
+        let mut state = self.state.borrow_mut();
+        state.put.bytes += frame_bytes as u64;
+        state.put.frames += 1;
+        for fingerprint in fingerprints {
+            state.open.remove(&fingerprint);
+        }
+    }
+
+    async fn commit(self: &Rc<Self>, request: CommitRequest) -> Result<Committed, Error> {
+        let record = SignedRecord::decode(&request.record)
+            .map_err(|_| Error::Malformed { what: "the image record" })?;
+        if record.record.image != self.image {
+            return Err(Error::Malformed { what: "the image record is another image's" });
+        }
+        self.check_closure(&record).await?;
+        let sealed = self.seal_all().await;
+        let closes: Arc<[ContainerId]> = self.remember(sealed)?.into();
+        let order = CommitOrder { request, record, closes: closes.clone() };
+        let outcome = self.core.order(|reply| Order::Commit { order, reply }).await?;
+        let (sequence, stored_bytes) = self.remember(outcome)?;
+        self.ended.set(true);
+        self.core.close_containers(&closes).await?;
+        self.core.release(self.stream).await;
+        Ok(Committed { image: self.image, sequence, stored_bytes })
+    }
+
+    /// Every child of every node of this session, and the root, is closed or closes with this image.
+    async fn check_closure(&self, record: &SignedRecord) -> Result<(), Error> {
+        let root = record.record.root;
+        let mut missing: Vec<Fingerprint> = Vec::new();
+        let open: Vec<Fingerprint> = self.state.borrow().open.iter().copied().collect();
+        for batch in open.chunks(LOOK_UP_CHILDREN_MAX) {
+            missing.extend(self.still_missing(batch, ChildKind::Segment).await?);
+        }
+        // What is no data segment may be a node.
+        let nodes = std::mem::take(&mut missing);
+        for batch in nodes.chunks(LOOK_UP_CHILDREN_MAX) {
+            missing.extend(self.still_missing(batch, ChildKind::Node).await?);
+        }
+        missing.extend(self.still_missing(&[root], ChildKind::Node).await?);
+        match missing.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::NotClosed { count: missing.len() as u64, first: *first }),
+        }
+    }
+
+    async fn still_missing(&self, of: &[Fingerprint], kind: ChildKind) -> Result<Vec<Fingerprint>, Error> {
+        let child = |fingerprint: &Fingerprint| Child { fingerprint: *fingerprint, kind, length: 0 };
+        let children: Vec<Child> = of.iter().map(child).collect();
+        let answers = self.ask(&children, Claim::Peek).await?;
+        let mut state = self.state.borrow_mut();
+        let mut missing = Vec::new();
+        for (fingerprint, answer) in of.iter().zip(answers) {
+            if state.satisfies(kind, answer) {
+                state.open.remove(fingerprint);
+            } else {
+                missing.push(*fingerprint);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Seals what this image needs, wherever it is written, and lists it.
+    async fn seal_all(self: &Rc<Self>) -> Result<Vec<ContainerId>, Error> {
+        self.data.end();
+        self.nodes.end();
+        let (own, depends) = {
+            let state = self.state.borrow();
+            (state.own.clone(), state.depends.clone())
+        };
+        let number = self.core.number;
+        let all = own.iter().map(|container| (*container, number)).chain(depends);
+        let containers: BTreeMap<ContainerId, usize> = all.collect();
+        let seals = containers.iter().map(|(container, home)| self.core.seal(*home, *container));
+        for outcome in join_all(seals).await {
+            outcome?;
+        }
+        Ok(containers.into_keys().collect())
+    }
+
+    /// Releases claims; seals what was written, so that a later session finds it.
+    async fn end(&self) {
+        self.core.release(self.stream).await;
+        self.data.end();
+        self.nodes.end();
+        let own: Vec<ContainerId> = self.state.borrow().own.iter().copied().collect();
+        let seals = own.iter().map(|container| self.core.seal_here(*container));
+        for outcome in join_all(seals).await {
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "what an abandoned stream has written is lost");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! Dropping it releases what it had claimed (streams that wait for it take over) and seals what it had
 //! written in the background, so that a later session of the same image finds it.
 
+mod appending;
 mod ingest;
 mod terms;
 

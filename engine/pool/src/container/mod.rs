@@ -1,0 +1,27 @@
+//! Containers: append-only files of frames with a table at the tail.
+//!
+//! Guarantees: a sealed container never changes. Its table was decoded and compared before it was written,
+//! and everything in it survives power loss before anybody is told that it is sealed. A container that a crash left
+//! open is told apart by its missing footer; its frames are found by scanning.
+
+mod reader;
+mod scan;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use narrows_format::ContainerId;
+
+pub(crate) use reader::{OpenContainer, Opened, open, read_span, read_table};
+pub(crate) use scan::{Scanned, entries, scan};
+pub(crate) use writer::{Appended, Sealed, Writer};
+
+/// Where a container's file is, below the pool's directory.
+pub(crate) fn path(pool: &Path, container: ContainerId) -> PathBuf {
+    directory(pool).join(format!("{:010x}.nrwc", container.0))
+}
+
+/// The directory of all containers.
+pub(crate) fn directory(pool: &Path) -> PathBuf {
+    pool.join("containers")
+}

@@ -1,0 +1,234 @@
+//! What core 0 does for all cores: hands out container ids, lists containers, commits images.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    rc::Rc,
+};
+
+use futures_util::future::{Either, select};
+use narrows_format::{
+    ContainerId, DomainId, ImageId, Sequence, Timestamp,
+    container::ContainerKind,
+    image_log::{Change, Commit, LogRecord},
+    limits::COMMIT_CONTAINERS_MAX,
+    manifest::Edit,
+    record::CopyState,
+};
+use narrows_ring::world::World;
+
+use crate::{
+    container::Sealed,
+    error::Error,
+    images::ImageLog,
+    journal::Journal,
+    limits::{EVENTS_MAX, RESERVED_IDS},
+    manifest::Manifest,
+    poison::Poison,
+    shard::{CommitOrder, ControlSpace, Order},
+};
+
+/// A sealed container, as core 0 keeps it in mind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) image: ImageId,
+    pub(crate) kind: ContainerKind,
+    pub(crate) file_bytes: u64,
+    /// Frame bytes; known for containers that no image has closed.
+    pub(crate) frame_bytes: u64,
+}
+
+/// Core 0's own state.
+pub(crate) struct Control {
+    world: World,
+    poison: Poison,
+    manifest: Rc<Manifest>,
+    images: Rc<ImageLog>,
+    journal: Rc<Journal>,
+    containers: RefCell<BTreeMap<ContainerId, Listed>>,
+    next_id: Cell<u64>,
+    committing: RefCell<BTreeSet<ImageId>>,
+    closed: Cell<bool>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        world: &World,
+        poison: &Poison,
+        manifest: Rc<Manifest>,
+        images: Rc<ImageLog>,
+        journal: Rc<Journal>,
+        containers: BTreeMap<ContainerId, Listed>,
+        next_id: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            world: world.clone(),
+            poison: poison.clone(),
+            manifest,
+            images,
+            journal,
+            containers: RefCell::new(containers),
+            next_id: Cell::new(next_id),
+            committing: RefCell::default(),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// Answers one order. Nobody waiting for the answer any more is no error.
+    pub(crate) async fn handle(&self, order: Order) {
+        match order {
+            Order::Reserve { reply } => drop(reply.send(self.reserve().await)),
+            Order::Sealed { image, sealed, reply } => {
+                self.sealed(image, &sealed);
+                let _ = reply.send(());
+            }
+            Order::Commit { order, reply } => drop(reply.send(self.commit(order).await)),
+            Order::Amend { image, copy, reply } => drop(reply.send(self.amend(image, copy).await)),
+            Order::Images { reply } => {
+                let mut all: Vec<_> = self.images.with(|log| log.images.values().cloned().collect());
+                all.sort_by_key(|entry: &std::sync::Arc<crate::images::ImageEntry>| entry.sequence);
+                drop(reply.send(all));
+            }
+            Order::Image { image, reply } => {
+                drop(reply.send(self.images.with(|log| log.images.get(&image).cloned())));
+            }
+            Order::Events { after, max, reply } => {
+                drop(reply.send(self.images.with(|log| log.after(after, max.min(EVENTS_MAX)))));
+            }
+            Order::EventAfter { .. } => debug_assert!(false, "waits in a task that nobody counts"),
+            Order::Staged { image, reply } => drop(reply.send(self.staged(image))),
+            Order::Space { reply } => drop(reply.send(self.space())),
+        }
+    }
+
+    /// Waits for a record after `after`, as long as the asker does.
+    pub(crate) async fn event_after(
+        &self,
+        after: Sequence,
+        mut reply: futures_channel::oneshot::Sender<Sequence>,
+    ) {
+        let news = || {
+            let last = self.images.with(crate::images::Replayed::last);
+            (last > after || self.closed.get()).then_some(last)
+        };
+        let waiting = Box::pin(self.images.changed.until(news));
+        let last = match select(waiting, reply.cancellation()).await {
+            Either::Left((last, _)) => last,
+            Either::Right(_) => return,
+        };
+        if last > after {
+            let _ = reply.send(last);
+        }
+    }
+
+    async fn reserve(&self) -> Result<Range<u64>, Error> {
+        self.poison.check()?;
+        let first = self.next_id.get();
+        let end = first + u64::from(RESERVED_IDS);
+        self.next_id.set(end);
+        self.manifest
+            .durable(Some(Edit::ReserveIds { first: ContainerId(first), count: RESERVED_IDS }))
+            .await?;
+        Ok(first..end)
+    }
+
+    fn sealed(&self, image: ImageId, sealed: &Sealed) {
+        let listed = Listed {
+            image,
+            kind: sealed.kind,
+            file_bytes: sealed.file_bytes,
+            frame_bytes: sealed.frame_bytes,
+        };
+        self.containers.borrow_mut().insert(sealed.container, listed);
+        self.manifest.note(Edit::AddContainer {
+            container: sealed.container,
+            kind: sealed.kind,
+            image,
+            bytes: sealed.file_bytes,
+            segments: u32::try_from(sealed.entries.len()).unwrap_or(u32::MAX),
+        });
+        self.journal.note(sealed);
+    }
+
+    async fn commit(&self, order: CommitOrder) -> Result<(Sequence, u64), Error> {
+        let image = order.record.record.image;
+        if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
+            return Err(Error::Exists { image, sequence: entry.sequence });
+        }
+        if order.closes.len() > COMMIT_CONTAINERS_MAX {
+            return Err(Error::Limit { what: "containers of one image" });
+        }
+        if !self.committing.borrow_mut().insert(image) {
+            return Err(Error::Exists { image, sequence: Sequence(0) });
+        }
+        let stored_bytes = self.stored_bytes(image, &order);
+        let commit = Commit {
+            signed: order.request.record,
+            copy: order.request.copy,
+            sender: order.request.sender.unwrap_or(DomainId([0; 16])),
+            import_slp: order.request.target_slp,
+            asked_expiry: order.request.asked_expiry,
+            stored_bytes,
+            containers: order.closes.to_vec(),
+        };
+        let outcome = self.images.append(LogRecord { at: self.now(), change: Change::Commit(commit) }).await;
+        self.committing.borrow_mut().remove(&image);
+        Ok((outcome?, stored_bytes))
+    }
+
+    /// What this image added: what it borrowed from others counts for them.
+    fn stored_bytes(&self, image: ImageId, order: &CommitOrder) -> u64 {
+        let containers = self.containers.borrow();
+        let own =
+            order.closes.iter().filter_map(|id| containers.get(id)).filter(|listed| listed.image == image);
+        own.map(|listed| listed.frame_bytes).sum::<u64>() + order.request.record.len() as u64
+    }
+
+    async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
+        let known = self.images.with(|log| log.images.get(&image).cloned());
+        let before = known.ok_or(Error::NoImage { image })?.copy;
+        if before.locked_until > copy.locked_until {
+            return Err(Error::Malformed { what: "a lock can only be extended" });
+        }
+        self.images.append(LogRecord { at: self.now(), change: Change::Amend { image, copy } }).await
+    }
+
+    fn staged(&self, image: ImageId) -> u64 {
+        let containers = self.containers.borrow();
+        let staged = |(id, listed): &(&ContainerId, &Listed)| {
+            listed.image == image && self.images.with(|log| !log.closed.contains(*id))
+        };
+        containers.iter().filter(staged).map(|(_, listed)| listed.frame_bytes).sum()
+    }
+
+    fn space(&self) -> ControlSpace {
+        let containers = self.containers.borrow();
+        self.images.with(|log| ControlSpace {
+            containers: containers.len() as u64,
+            container_bytes: containers.values().map(|listed| listed.file_bytes).sum(),
+            staged_bytes: containers
+                .iter()
+                .filter(|(id, _)| !log.closed.contains(id))
+                .map(|(_, listed)| listed.file_bytes)
+                .sum(),
+            images: log.images.len() as u64,
+        })
+    }
+
+    /// Ends those who wait for events; writes what is written lazily, and waits for it.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        self.closed.set(true);
+        self.images.changed.notify();
+        self.images.idle().await;
+        self.manifest.idle().await;
+        self.poison.check()?;
+        self.journal.close().await;
+        self.manifest.durable(None).await
+    }
+
+    fn now(&self) -> Timestamp {
+        let wall = self.world.clock.wall();
+        Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
+    }
+}

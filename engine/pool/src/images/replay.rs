@@ -1,0 +1,85 @@
+//! What the records of the image log add up to.
+//!
+//! The same function takes a record when it is read back and when it has just become durable, so a pool that
+//! was opened anew knows what it knew before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use narrows_format::{
+    ContainerId, DomainId, ImageId, Sequence,
+    image_log::{Change, Commit, LogRecord},
+};
+
+use super::terms::{Event, EventKind, ImageEntry};
+
+/// Images and events, as far as the log was read.
+#[derive(Default)]
+pub(crate) struct Replayed {
+    pub(crate) images: BTreeMap<ImageId, Arc<ImageEntry>>,
+    /// One per sequence number, from 1 on.
+    pub(crate) events: Vec<Event>,
+    /// Containers that some image has closed.
+    pub(crate) closed: BTreeSet<ContainerId>,
+}
+
+impl Replayed {
+    /// The last sequence number.
+    pub(crate) fn last(&self) -> Sequence {
+        Sequence(self.events.len() as u64)
+    }
+
+    /// Takes the next record.
+    pub(crate) fn apply(&mut self, record: &LogRecord) -> Sequence {
+        let sequence = Sequence(self.last().0 + 1);
+        let kind = match &record.change {
+            Change::Commit(commit) => self.commit(sequence, commit),
+            Change::Amend { image, copy } => {
+                if let Some(entry) = self.images.get_mut(image) {
+                    Arc::make_mut(entry).copy = *copy;
+                }
+                EventKind::Amended(*image, *copy)
+            }
+            Change::Remove { image, .. } => {
+                self.images.remove(image);
+                EventKind::Removed(*image)
+            }
+        };
+        self.events.push(Event { sequence, kind });
+        sequence
+    }
+
+    fn commit(&mut self, sequence: Sequence, commit: &Commit) -> EventKind {
+        self.closed.extend(commit.containers.iter().copied());
+        let Ok(record) = commit.record() else { return EventKind::Damaged };
+        let entry = Arc::new(ImageEntry {
+            sequence,
+            record,
+            record_bytes: commit.signed.clone(),
+            copy: commit.copy,
+            sender: (commit.sender != DomainId([0; 16])).then_some(commit.sender),
+            target_slp: commit.import_slp.clone(),
+            asked_expiry: commit.asked_expiry,
+            stored_bytes: commit.stored_bytes,
+        });
+        self.images.insert(entry.image(), entry.clone());
+        EventKind::Committed(entry)
+    }
+
+    /// Records up to `last` are lost; gives how many.
+    pub(crate) fn lose_up_to(&mut self, last: Sequence) -> u64 {
+        let before = self.last();
+        for sequence in before.0 + 1..=last.0 {
+            self.events.push(Event { sequence: Sequence(sequence), kind: EventKind::Damaged });
+        }
+        self.last().0 - before.0
+    }
+
+    /// Records after a sequence number, at most `max`.
+    pub(crate) fn after(&self, after: Sequence, max: usize) -> Vec<Event> {
+        let from = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.events.len());
+        self.events[from..].iter().take(max).cloned().collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! The index journal: tables of sealed containers one behind the other, so that the index is rebuilt with
+//! long reads instead of one per container.
+//!
+//! Only a shortcut: a container counts as journaled when as many entries of it are found as the manifest says it has;
+//! for any other its own table is read. So nothing here is synced before it is closed, a failure only
+//! ends it, and what does not fit its queue is left out.
+
+use std::{
+    cell::{Cell, RefCell},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use narrows_format::{
+    ContainerId, Location, PoolId, Slot,
+    batch::Head,
+    container::TableEntry,
+    index_journal::{self, EntryChange, JournalRecord},
+};
+use narrows_ring::world::World;
+
+use crate::{
+    container::Sealed,
+    limits::{JOURNAL_BATCH_RECORDS, JOURNAL_WAITING_RECORDS_MAX},
+    log::{LogFile, Place},
+    signal::Signal,
+};
+
+/// Where a journal is, below the pool's directory.
+pub(crate) fn path(pool: &Path, number: u64) -> PathBuf {
+    pool.join(format!("index-{number:08x}"))
+}
+
+/// A container's table as journal records.
+pub(crate) fn records(container: ContainerId, table: &[TableEntry]) -> impl Iterator<Item = JournalRecord> {
+    (0_u32..).zip(table).filter_map(move |(slot, entry)| {
+        let location = Location::new(container, Slot(slot))?;
+        let (fingerprint, tag) = (entry.fingerprint, entry.tag);
+        Some(JournalRecord { fingerprint, tag, location, change: EntryChange::Closed })
+    })
+}
+
+/// The journal of an open pool.
+pub(crate) struct Journal {
+    world: World,
+    pool: PoolId,
+    epoch: u64,
+    directory: PathBuf,
+    place: Cell<Option<Place>>,
+    file: RefCell<Option<LogFile>>,
+    next: Cell<u64>,
+    waiting: RefCell<Vec<JournalRecord>>,
+    writing: Cell<bool>,
+    changed: Signal,
+}
+
+impl Journal {
+    /// Goes on at `place`; without one nothing is journaled.
+    pub(crate) fn new(
+        world: &World,
+        pool: PoolId,
+        epoch: u64,
+        directory: &Path,
+        place: Option<Place>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            world: world.clone(),
+            pool,
+            epoch,
+            directory: directory.to_path_buf(),
+            place: Cell::new(place),
+            file: RefCell::new(None),
+            next: Cell::new(place.map_or(0, |place| place.next)),
+            waiting: RefCell::default(),
+            writing: Cell::new(false),
+            changed: Signal::default(),
+        })
+    }
+
+    /// Notes a sealed container.
+    pub(crate) fn note(self: &Rc<Self>, sealed: &Sealed) {
+        let (container, table) = (sealed.container, &sealed.entries);
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() + table.len() > JOURNAL_WAITING_RECORDS_MAX {
+            return;
+        }
+        waiting.extend(records(container, table));
+        let enough = waiting.len() >= JOURNAL_BATCH_RECORDS;
+        drop(waiting);
+        if enough {
+            self.kick();
+        }
+    }
+
+    fn kick(self: &Rc<Self>) {
+        if self.writing.replace(true) {
+            return;
+        }
+        let journal = self.clone();
+        let write = async move {
+            journal.write_all().await;
+            journal.writing.set(false);
+            journal.changed.notify();
+        };
+        self.world.spawn(write).detach();
+    }
+
+    async fn open(&self) -> Option<LogFile> {
+        if let Some(file) = self.file.borrow_mut().take() {
+            return Some(file);
+        }
+        let place = self.place.take()?;
+        let path = path(&self.directory, place.number);
+        match LogFile::go_on(&self.world, &path, place.number, place.end).await {
+            Ok(file) => Some(file),
+            Err(error) => {
+                tracing::warn!(%error, "no index journal; the next start takes longer");
+                None
+            }
+        }
+    }
+
+    async fn write_all(&self) {
+        let Some(mut file) = self.open().await else {
+            self.waiting.borrow_mut().clear();
+            return;
+        };
+        loop {
+            let records: Vec<JournalRecord> = {
+                let mut waiting = self.waiting.borrow_mut();
+                let count = waiting.len().min(JOURNAL_BATCH_RECORDS);
+                waiting.drain(..count).collect()
+            };
+            if records.is_empty() {
+                break;
+            }
+            let (pool, log, epoch, first) = (self.pool, file.number(), self.epoch, self.next.get());
+            let batch = index_journal::encode(&Head { pool, log, epoch, first }, &records);
+            if let Err(error) = file.append(&batch).await {
+                tracing::warn!(%error, "the index journal ends here; the next start takes longer");
+                return;
+            }
+            self.next.set(first + records.len() as u64);
+        }
+        *self.file.borrow_mut() = Some(file);
+    }
+
+    /// Writes what waits, and makes it durable.
+    pub(crate) async fn close(self: &Rc<Self>) {
+        self.changed.until(|| (!self.writing.get()).then_some(())).await;
+        self.kick();
+        self.changed.until(|| (!self.writing.get()).then_some(())).await;
+        let file = self.file.borrow_mut().take();
+        if let Some(file) = file
+            && let Err(error) = file.sync().await
+        {
+            tracing::warn!(%error, "the index journal was not synced; the next start may take longer");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Reads the image log back: which images are there, and what of the log is damaged.
+//!
+//! A torn end is what a crash leaves: nothing in it was acknowledged. Damage is told from it by what follows: a
+//! good batch behind it, a jump of the sequence numbers, or the manifest's word that the log had reached further.
+
+use std::{io, path::Path};
+
+use narrows_format::{
+    PoolId, Sequence,
+    image_log::{self, LogRecord},
+    manifest::Edit,
+};
+use narrows_ring::world::World;
+
+use super::{Recovery, manifest::Listing};
+use crate::{
+    error::{Error, LogKind},
+    images::{self, Replayed, Tail},
+    log::{Good, ScannedLog, Which, scan},
+};
+
+struct Reading<'a> {
+    replayed: Replayed,
+    recovery: &'a mut Recovery,
+    number: u64,
+    read_to: u64,
+}
+
+pub(super) async fn read(
+    world: &World,
+    dir: &Path,
+    pool: PoolId,
+    listing: &mut Listing,
+    recovery: &mut Recovery,
+) -> Result<(Replayed, Tail), Error> {
+    let mut reading = Reading { replayed: Replayed::default(), recovery, number: 0, read_to: 0 };
+    let last_listed = listing.segments.last().copied().unwrap_or(0);
+    let mut tail = Tail::New { number: last_listed + 1 };
+    // One further: it may have been made and not listed any more.
+    let first = listing.segments.first().copied().unwrap_or(1);
+    for number in first..=last_listed + 1 {
+        let listed = listing.segments.contains(&number);
+        let scanned = reading.segment(world, dir, Which { pool, number }).await?;
+        match scanned {
+            Some(scanned) if listed || scanned.end > 0 => {
+                tail = Tail::GoOn { number, end: scanned.end };
+                if !listed {
+                    listing.segments.insert(number);
+                    let first = Sequence(reading.replayed.last().0);
+                    listing.edits.push(Edit::AddLogSegment { log: number, first });
+                }
+            }
+            Some(_) => {
+                let removed = world.disk.remove(&images::path(dir, number)).await;
+                removed.map_err(|error| Error::device("removing an empty log segment", &error))?;
+            }
+            None if listed => {
+                reading.recovery.damaged(damaged(number, 0));
+                tail = Tail::New { number: number + 1 };
+            }
+            None => {}
+        }
+    }
+    if reading.replayed.lose_up_to(listing.images_up_to) > 0 {
+        let (number, offset) = (reading.number, reading.read_to);
+        reading.recovery.damaged(damaged(number, offset));
+        // The damaged end stays as it is, for whoever wants to look at it.
+        tail = Tail::New { number: listing.segments.last().copied().unwrap_or(0) + 1 };
+    }
+    Ok((reading.replayed, tail))
+}
+
+fn damaged(file: u64, offset: u64) -> Error {
+    Error::LogCorrupt { log: LogKind::Images, file, offset }
+}
+
+impl Reading<'_> {
+    async fn segment(
+        &mut self,
+        world: &World,
+        dir: &Path,
+        which: Which,
+    ) -> Result<Option<ScannedLog>, Error> {
+        let path = images::path(dir, which.number);
+        let mut before = 0;
+        let each = |good: Good<LogRecord>| {
+            let end = before;
+            before += good.batch.bytes as u64 + good.gap.map_or(0, |_| 0);
+            self.batch(which.number, good, end);
+        };
+        let scanned = match scan(world, &path, which, image_log::decode, each).await {
+            Err(Error::Device { kind: io::ErrorKind::UnexpectedEof, .. }) => None,
+            other => other?,
+        };
+        if let Some(scanned) = &scanned {
+            (self.number, self.read_to) = (which.number, scanned.end);
+        }
+        Ok(scanned)
+    }
+
+    fn batch(&mut self, number: u64, good: Good<LogRecord>, offset: u64) {
+        let first = good.batch.head.first;
+        let expected = self.replayed.last().0 + 1;
+        if first < expected {
+            // Written before what was read already: nothing that this log would do.
+            self.recovery.damaged(damaged(number, offset));
+            return;
+        }
+        if self.replayed.lose_up_to(Sequence(first - 1)) > 0 {
+            self.recovery.damaged(damaged(number, good.gap.unwrap_or(offset)));
+        }
+        for record in &good.batch.records {
+            self.replayed.apply(record);
+        }
+    }
+}

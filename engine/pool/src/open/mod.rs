@@ -1,0 +1,202 @@
+//! Making a pool and opening one.
+//!
+//! Opening reads the superblock, the manifest, the image log, the index journal, and the tables of containers that
+//! the journal lacks. Of containers it scans only those that were open when the pool went down.
+
+mod images;
+mod index;
+mod manifest;
+mod superblock;
+
+use std::{collections::BTreeMap, path::Path};
+
+use narrows_format::{
+    ContainerId, PoolId,
+    batch::Head,
+    manifest::{EDITS_MAX, Edit},
+};
+use narrows_ring::{mailbox, world::World};
+
+use crate::{
+    control::Listed,
+    error::Error,
+    images::{Replayed, Tail},
+    index::{Owned, PartitionMap},
+    limits,
+    log::{LogFile, Place},
+    poison::Poison,
+    shard::{Facts, Request},
+};
+pub use superblock::create;
+
+/// What is fixed when a pool is made.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// Its identity.
+    pub pool: PoolId,
+    /// Rises when the pool is rebuilt; 1 at first.
+    pub incarnation: u64,
+    /// Units of the index, mapped to cores at start.
+    pub partitions: u16,
+    /// Mean segment length in bytes.
+    pub segment_mean: u32,
+}
+
+impl Create {
+    /// The defaults.
+    pub fn new(pool: PoolId) -> Self {
+        Self { pool, incarnation: 1, partitions: limits::PARTITIONS, segment_mean: 32 << 10 }
+    }
+}
+
+/// How a pool is opened.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Cores that will run it.
+    pub cores: usize,
+    /// The index's share of memory, all cores together, in bytes.
+    pub index_bytes: u64,
+    /// Image log segment size; the default is [`limits::LOG_SEGMENT_BYTES`].
+    pub log_segment_bytes: u64,
+}
+
+impl Open {
+    /// The defaults for so many cores.
+    pub fn new(cores: usize, index_bytes: u64) -> Self {
+        Self { cores, index_bytes, log_segment_bytes: limits::LOG_SEGMENT_BYTES }
+    }
+}
+
+/// What recovery found when the pool was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Containers that were open at the crash and are sealed now.
+    pub sealed: u64,
+    /// Containers that held nothing usable and were dropped.
+    pub dropped: u64,
+    /// Containers whose entries came from the index journal.
+    pub journaled: u64,
+    /// Containers whose tables were read.
+    pub tables: u64,
+    /// Damage found on the way; what it concerns is left out, everything else is there.
+    pub damage: Vec<Error>,
+}
+
+impl Recovery {
+    /// Said and kept: nothing is lost silently.
+    fn damaged(&mut self, error: Error) {
+        tracing::error!(code = error.code(), %error, "damage found while the pool was opened");
+        if self.damage.len() < limits::DAMAGE_LISTED_MAX {
+            self.damage.push(error);
+        }
+    }
+}
+
+/// One core's share of an opened pool, to be sent there and started with [`crate::Pool::start`].
+pub struct Seed {
+    /// Which core.
+    pub core: usize,
+    pub(crate) facts: Facts,
+    pub(crate) map: PartitionMap,
+    pub(crate) poison: Poison,
+    pub(crate) owned: Owned,
+    pub(crate) peers: Vec<mailbox::Sender<Request>>,
+    pub(crate) mailbox: mailbox::Receiver<Request>,
+    pub(crate) control: Option<ControlSeed>,
+}
+
+/// What core 0 gets on top.
+pub(crate) struct ControlSeed {
+    pub(crate) manifest: Place,
+    pub(crate) journal: Option<Place>,
+    pub(crate) images: Replayed,
+    pub(crate) tail: Tail,
+    pub(crate) log_segment_bytes: u64,
+    pub(crate) containers: BTreeMap<ContainerId, Listed>,
+    pub(crate) next_id: u64,
+}
+
+/// Opens the pool in `dir`, recovers what a crash left, and gives one seed per core.
+pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>, Recovery), Error> {
+    if options.cores == 0 || options.cores > limits::CORES_MAX {
+        return Err(Error::Limit { what: "cores of a pool" });
+    }
+    if options.log_segment_bytes < limits::LOG_SEGMENT_BYTES_MIN {
+        return Err(Error::Limit { what: "bytes of an image log segment" });
+    }
+    let mut recovery = Recovery::default();
+    let poison = Poison::default();
+    let superblock = superblock::read(world, dir).await?;
+    let pool = superblock.pool;
+    let mut listing = manifest::read(world, dir, pool, superblock.manifest, &mut recovery).await?;
+    let (replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
+    let epoch = listing.epoch + 1;
+    let facts = Facts {
+        directory: dir.to_path_buf(),
+        pool,
+        incarnation: superblock.incarnation,
+        epoch,
+        segment_mean: superblock.segment_mean,
+    };
+    listing.edits.push(Edit::WriterEpoch { epoch });
+    let map = PartitionMap::new(superblock.partitions, options.cores);
+    let loaded =
+        index::load(world, &facts, map, options.index_bytes, &mut listing, &replayed, &poison, &mut recovery);
+    let loaded = loaded.await?;
+    let manifest = write_edits(world, dir, &facts, &listing).await?;
+    let control = ControlSeed {
+        manifest,
+        journal: loaded.journal,
+        images: replayed,
+        tail,
+        log_segment_bytes: options.log_segment_bytes,
+        containers: loaded.containers,
+        next_id: listing.next_id,
+    };
+    Ok((seeds(&facts, map, &poison, loaded.owned, control), recovery))
+}
+
+fn seeds(
+    facts: &Facts,
+    map: PartitionMap,
+    poison: &Poison,
+    owned: Vec<Owned>,
+    control: ControlSeed,
+) -> Vec<Seed> {
+    let (peers, mailboxes): (Vec<_>, Vec<_>) =
+        (0..map.cores()).map(|_| mailbox::channel(limits::MAILBOX_MAX)).unzip();
+    let mut control = Some(control);
+    let each = owned.into_iter().zip(mailboxes).enumerate().map(|(core, (owned, mailbox))| Seed {
+        core,
+        facts: facts.clone(),
+        map,
+        poison: poison.clone(),
+        owned,
+        // Its own mailbox is not among its peers: it closes when all others have gone.
+        peers: peers.clone(),
+        mailbox,
+        control: control.take(),
+    });
+    each.collect()
+}
+
+/// What recovery decided is durable before anything is built on it.
+async fn write_edits(
+    world: &World,
+    dir: &Path,
+    facts: &Facts,
+    listing: &manifest::Listing,
+) -> Result<Place, Error> {
+    let mut place = listing.place;
+    let path = crate::manifest::path(dir, place.number);
+    let failed = |error: std::io::Error| Error::device("writing the manifest", &error);
+    let mut file = LogFile::go_on(world, &path, place.number, place.end).await.map_err(failed)?;
+    for edits in listing.edits.chunks(EDITS_MAX) {
+        let head = Head { pool: facts.pool, log: place.number, epoch: facts.epoch, first: place.next };
+        file.append(&narrows_format::manifest::encode(&head, edits)).await.map_err(failed)?;
+        place.next += edits.len() as u64;
+    }
+    file.sync().await.map_err(failed)?;
+    place.end = file.bytes();
+    Ok(place)
+}

@@ -1,0 +1,257 @@
+//! The state of one core, and what it does with a request.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ops::Range,
+    path::PathBuf,
+    rc::Rc,
+};
+
+use narrows_format::{
+    ContainerId, ImageId, PoolId, Timestamp,
+    container::{ContainerKind, Header},
+};
+use narrows_ring::{mailbox, world::World};
+
+use super::request::{Order, Request};
+use crate::{
+    container::Writer,
+    control::Control,
+    error::Error,
+    index::{Owned, PartitionMap, StreamId},
+    lease::Leases,
+    poison::Poison,
+    restore::Library,
+    signal::Signal,
+};
+
+/// What never changes while a pool is open.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) directory: PathBuf,
+    pub(crate) pool: PoolId,
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) segment_mean: u32,
+}
+
+/// One core of a pool.
+pub(crate) struct Core {
+    pub(crate) number: usize,
+    pub(crate) world: World,
+    pub(crate) facts: Facts,
+    pub(crate) map: PartitionMap,
+    pub(crate) poison: Poison,
+    pub(crate) owned: RefCell<Owned>,
+    pub(crate) peers: Vec<mailbox::Sender<Request>>,
+    /// Manifest and image log: core 0 only.
+    pub(crate) control: Option<Rc<Control>>,
+    pub(crate) library: Library,
+    pub(crate) leases: Leases,
+    /// Containers that streams of this core are writing, or have failed to write.
+    pub(crate) writers: RefCell<BTreeMap<ContainerId, (ImageId, Rc<Writer>)>>,
+    ids: RefCell<Range<u64>>,
+    ids_asked: Cell<bool>,
+    streams: Cell<u64>,
+    /// Tasks that outlive who started them.
+    background: Cell<usize>,
+    pub(crate) closing: Cell<bool>,
+    pub(crate) changed: Signal,
+}
+
+impl Core {
+    #[expect(clippy::too_many_arguments, reason = "called once, from the seed's fields")]
+    pub(crate) fn new(
+        number: usize,
+        world: World,
+        facts: Facts,
+        map: PartitionMap,
+        poison: Poison,
+        owned: Owned,
+        peers: Vec<mailbox::Sender<Request>>,
+        control: Option<Rc<Control>>,
+    ) -> Rc<Self> {
+        let library = Library::new(&world, &facts);
+        Rc::new(Self {
+            number,
+            world,
+            facts,
+            map,
+            poison,
+            owned: RefCell::new(owned),
+            peers,
+            control,
+            library,
+            leases: Leases::default(),
+            writers: RefCell::default(),
+            ids: RefCell::new(0..0),
+            ids_asked: Cell::new(false),
+            streams: Cell::new(0),
+            background: Cell::new(0),
+            closing: Cell::new(false),
+            changed: Signal::default(),
+        })
+    }
+
+    /// Answers requests of other cores until all of them have gone.
+    pub(crate) async fn serve(self: Rc<Self>, mailbox: mailbox::Receiver<Request>) {
+        while let Some(request) = mailbox.receive().await {
+            self.handle(request);
+        }
+    }
+
+    /// Answers, or starts a task that will. Nobody waiting for an answer any more is no error.
+    pub(crate) fn handle(self: &Rc<Self>, request: Request) {
+        let mut owned = self.owned.borrow_mut();
+        match request {
+            Request::LookUp { asker, children, claim, reply } => {
+                drop(reply.send(owned.look_up(&asker, &children, claim)));
+            }
+            Request::Register { home, batch, reply } => drop(reply.send(owned.register(home, &batch))),
+            Request::Locate { fingerprints, reply } => {
+                drop(reply.send(fingerprints.iter().map(|of| owned.locate(of)).collect()));
+            }
+            Request::Close { containers, reply } => {
+                owned.close(&containers);
+                let _ = reply.send(());
+            }
+            Request::Break { container } => owned.break_container(container),
+            Request::Release { stream } => owned.release(stream),
+            Request::Space { reply } => drop(reply.send(owned.space())),
+            Request::Seal { container, reply } => {
+                drop(owned);
+                let core = self.clone();
+                self.in_background(async move { drop(reply.send(core.seal_here(container).await)) });
+            }
+            Request::Order(order) => {
+                drop(owned);
+                self.handle_order(order);
+            }
+        }
+    }
+
+    fn handle_order(self: &Rc<Self>, order: Order) {
+        let Some(control) = &self.control else {
+            debug_assert!(false, "orders go to core 0");
+            return;
+        };
+        let control = control.clone();
+        match order {
+            // Nobody counts this one: it waits for as long as nothing happens.
+            Order::EventAfter { after, reply } => {
+                self.world.spawn(async move { control.event_after(after, reply).await }).detach();
+            }
+            order => self.in_background(async move { control.handle(order).await }),
+        }
+    }
+
+    /// Runs a task to its end whoever goes away; [`Core::idle`] waits for it.
+    pub(crate) fn in_background(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        self.background.set(self.background.get() + 1);
+        let core = self.clone();
+        let counted = async move {
+            task.await;
+            core.background.set(core.background.get() - 1);
+            core.changed.notify();
+        };
+        self.world.spawn(counted).detach();
+    }
+
+    /// Waits until no background task is left.
+    pub(crate) async fn idle(&self) {
+        self.changed.until(|| (self.background.get() == 0).then_some(())).await;
+    }
+
+    /// Writes what is written lazily: core 0 only.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        match &self.control {
+            Some(control) => control.flush().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn next_stream(&self) -> StreamId {
+        let number = self.streams.get() + 1;
+        self.streams.set(number);
+        StreamId { core: self.number, number }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let wall = self.world.clock.wall();
+        Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
+    }
+
+    /// Makes a container for an image.
+    pub(crate) async fn new_container(
+        self: &Rc<Self>,
+        kind: ContainerKind,
+        image: ImageId,
+    ) -> Result<Rc<Writer>, Error> {
+        let container = self.next_id().await?;
+        let header = Header {
+            pool: self.facts.pool,
+            container,
+            epoch: self.facts.epoch,
+            kind,
+            image,
+            created: self.now(),
+        };
+        let writer = Writer::create(&self.world, &self.facts.directory, header, &self.poison).await?;
+        self.writers.borrow_mut().insert(container, (image, writer.clone()));
+        Ok(writer)
+    }
+
+    /// A container id that was never used; the reservation it comes from is durable.
+    async fn next_id(self: &Rc<Self>) -> Result<ContainerId, Error> {
+        loop {
+            if let Some(id) = self.ids.borrow_mut().next() {
+                return Ok(ContainerId(id));
+            }
+            if self.ids_asked.replace(true) {
+                self.changed.until(|| (!self.ids_asked.get()).then_some(())).await;
+                continue;
+            }
+            // In a task: whoever waits here may be dropped, and others wait for the same.
+            let core = self.clone();
+            let asking = self.world.spawn(async move {
+                let outcome = core.order(|reply| Order::Reserve { reply }).await;
+                core.ids_asked.set(false);
+                core.changed.notify();
+                let range = outcome??;
+                *core.ids.borrow_mut() = range;
+                Ok(())
+            });
+            asking.join().await.unwrap_or(Err(Error::Closed))?;
+        }
+    }
+
+    /// Seals a container of this core if it is open; waits if somebody else does.
+    pub(crate) async fn seal_here(self: &Rc<Self>, container: ContainerId) -> Result<(), Error> {
+        let found = self.writers.borrow().get(&container).cloned();
+        let Some((image, writer)) = found else { return Ok(()) };
+        match writer.seal().await {
+            // Somebody else has sealed it; he also tells core 0.
+            Ok(None) => self.changed.until(|| self.is_done(container).then_some(Ok(()))).await,
+            Ok(Some(sealed)) => {
+                let told = self.order(|reply| Order::Sealed { image, sealed, reply }).await;
+                self.writers.borrow_mut().remove(&container);
+                self.changed.notify();
+                told
+            }
+            Err(error) => {
+                self.break_container(container).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn is_done(&self, container: ContainerId) -> bool {
+        self.writers.borrow().get(&container).is_none_or(|(_, writer)| writer.is_broken())
+    }
+
+    /// Seals a container wherever it is written.
+    pub(crate) async fn seal(self: &Rc<Self>, home: usize, container: ContainerId) -> Result<(), Error> {
+        self.ask(home, |reply| Request::Seal { container, reply }).await?
+    }
+}

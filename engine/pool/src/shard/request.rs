@@ -1,0 +1,83 @@
+//! What cores ask of each other.
+
+use std::{ops::Range, sync::Arc};
+
+use futures_channel::oneshot;
+use narrows_format::{
+    ContainerId, Fingerprint, ImageId, Sequence,
+    node::ChildKind,
+    record::{CopyState, SignedRecord},
+};
+
+use crate::{
+    container::Sealed,
+    error::Error,
+    images::{Event, ImageEntry},
+    index::{Answer, Asker, Batch, OwnedSpace, Place, StreamId},
+    stream::{Claim, CommitRequest},
+};
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// A message to a core.
+pub(crate) enum Request {
+    /// To an owner: what it knows of these, in order.
+    LookUp { asker: Asker, children: Vec<(Fingerprint, ChildKind)>, claim: Claim, reply: Reply<Vec<Answer>> },
+    /// To an owner: a stream of core `home` has appended these.
+    Register { home: usize, batch: Batch, reply: Reply<Result<(), Error>> },
+    /// To an owner: where these can be read.
+    Locate { fingerprints: Vec<Fingerprint>, reply: Reply<Vec<Option<Place>>> },
+    /// To all: these containers are closed now.
+    Close { containers: Arc<[ContainerId]>, reply: Reply<()> },
+    /// To all: a write to this container has failed.
+    Break { container: ContainerId },
+    /// To all: this stream has gone.
+    Release { stream: StreamId },
+    /// To all: counts.
+    Space { reply: Reply<OwnedSpace> },
+    /// To a container's home: seal it if it is still open.
+    Seal { container: ContainerId, reply: Reply<Result<(), Error>> },
+    /// To core 0.
+    Order(Order),
+}
+
+/// What goes into the image log.
+pub(crate) struct CommitOrder {
+    pub(crate) request: CommitRequest,
+    pub(crate) record: SignedRecord,
+    pub(crate) closes: Arc<[ContainerId]>,
+}
+
+/// A message to the core that owns manifest and image log.
+pub(crate) enum Order {
+    /// Container ids for a core; durable before the answer.
+    Reserve { reply: Reply<Result<Range<u64>, Error>> },
+    /// A container has been sealed. Written down lazily: recovery would find it too.
+    Sealed { image: ImageId, sealed: Sealed, reply: Reply<()> },
+    /// Durable before the answer.
+    Commit { order: CommitOrder, reply: Reply<Result<(Sequence, u64), Error>> },
+    /// Durable before the answer.
+    Amend { image: ImageId, copy: CopyState, reply: Reply<Result<Sequence, Error>> },
+    /// All images.
+    Images { reply: Reply<Vec<Arc<ImageEntry>>> },
+    /// One image.
+    Image { image: ImageId, reply: Reply<Option<Arc<ImageEntry>>> },
+    /// Records after a sequence number.
+    Events { after: Sequence, max: usize, reply: Reply<Vec<Event>> },
+    /// Answers once there is a record after `after`.
+    EventAfter { after: Sequence, reply: Reply<Sequence> },
+    /// Frame bytes that are staged for an image.
+    Staged { image: ImageId, reply: Reply<u64> },
+    /// Counts of containers and images.
+    Space { reply: Reply<ControlSpace> },
+}
+
+/// Core 0's part of [`crate::PoolSpace`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ControlSpace {
+    pub(crate) containers: u64,
+    pub(crate) container_bytes: u64,
+    pub(crate) staged_bytes: u64,
+    pub(crate) images: u64,
+}

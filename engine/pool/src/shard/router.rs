@@ -1,0 +1,156 @@
+//! Asking owners: one batch per core, all cores at once, answers in the order of the question.
+
+use std::{rc::Rc, sync::Arc};
+
+use futures_channel::oneshot;
+use futures_util::future::join_all;
+use narrows_format::{ContainerId, Fingerprint, node::ChildKind};
+
+use super::{
+    core::Core,
+    request::{Order, Reply, Request},
+};
+use crate::{
+    error::Error,
+    index::{Answer, Asker, Batch, OwnedSpace, Place, StreamId},
+    stream::Claim,
+};
+
+impl Core {
+    /// Sends a request to another core and waits for the answer.
+    pub(crate) async fn ask<T>(
+        self: &Rc<Self>,
+        core: usize,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(core, request(reply)).await?;
+        answer.await.map_err(|_| Error::Closed)
+    }
+
+    /// The same for the core that owns the logs.
+    pub(crate) async fn order<T>(self: &Rc<Self>, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, Error> {
+        self.ask(0, |reply| Request::Order(order(reply))).await
+    }
+
+    /// Hands a request over; to this very core without the mailbox.
+    pub(crate) async fn send(self: &Rc<Self>, core: usize, request: Request) -> Result<(), Error> {
+        if core == self.number {
+            self.handle(request);
+            return Ok(());
+        }
+        self.peers[core].send(request).await.map_err(|_| Error::Closed)
+    }
+
+    /// What the owners know of these children, in order.
+    pub(crate) async fn look_up(
+        self: &Rc<Self>,
+        asker: &Asker,
+        children: &[(Fingerprint, ChildKind)],
+        claim: Claim,
+    ) -> Result<Vec<Answer>, Error> {
+        let answers = self
+            .by_owner(
+                children,
+                |(fingerprint, _)| fingerprint,
+                |children, reply| Request::LookUp { asker: asker.clone(), children, claim, reply },
+            )
+            .await?;
+        Ok(answers)
+    }
+
+    /// Where these can be read.
+    pub(crate) async fn locate(
+        self: &Rc<Self>,
+        fingerprints: &[Fingerprint],
+    ) -> Result<Vec<Option<Place>>, Error> {
+        let request = |fingerprints, reply| Request::Locate { fingerprints, reply };
+        self.by_owner(fingerprints, |fingerprint| fingerprint, request).await
+    }
+
+    async fn by_owner<Q: Copy, A>(
+        self: &Rc<Self>,
+        questions: &[Q],
+        of: impl Fn(&Q) -> &Fingerprint,
+        request: impl Fn(Vec<Q>, Reply<Vec<A>>) -> Request,
+    ) -> Result<Vec<A>, Error> {
+        let cores = self.map.cores();
+        if cores == 1 {
+            return self.ask(0, |reply| request(questions.to_vec(), reply)).await;
+        }
+        let owners: Vec<usize> = questions.iter().map(|question| self.map.core(of(question))).collect();
+        let mut batches: Vec<Vec<Q>> = vec![Vec::new(); cores];
+        for (question, owner) in questions.iter().zip(&owners) {
+            batches[*owner].push(*question);
+        }
+        let asked = batches.into_iter().enumerate().map(|(core, batch)| {
+            let request = &request;
+            async move {
+                if batch.is_empty() {
+                    return Ok(Vec::new());
+                }
+                self.ask(core, |reply| request(batch, reply)).await
+            }
+        });
+        let answers: Result<Vec<Vec<A>>, Error> = join_all(asked).await.into_iter().collect();
+        let mut answers: Vec<_> = answers?.into_iter().map(Vec::into_iter).collect();
+        let ordered: Option<Vec<A>> = owners.iter().map(|owner| answers[*owner].next()).collect();
+        ordered.ok_or(Error::Closed)
+    }
+
+    /// Tells the owners what a stream of this core has appended.
+    pub(crate) async fn register(self: &Rc<Self>, batch: Batch) -> Result<(), Error> {
+        let mut batches: Vec<Vec<_>> = vec![Vec::new(); self.map.cores()];
+        for entry in &batch.entries {
+            batches[self.map.core(&entry.0)].push(*entry);
+        }
+        let told = batches.into_iter().enumerate().filter(|(_, entries)| !entries.is_empty());
+        let told = told.map(|(core, entries)| {
+            let batch = Batch { entries, ..batch.head() };
+            self.ask(core, |reply| Request::Register { home: self.number, batch, reply })
+        });
+        for outcome in join_all(told).await {
+            outcome??;
+        }
+        Ok(())
+    }
+
+    /// All cores take these containers for closed.
+    pub(crate) async fn close_containers(
+        self: &Rc<Self>,
+        containers: &Arc<[ContainerId]>,
+    ) -> Result<(), Error> {
+        let told = (0..self.map.cores())
+            .map(|core| self.ask(core, |reply| Request::Close { containers: containers.clone(), reply }));
+        join_all(told).await.into_iter().collect()
+    }
+
+    /// All cores drop what the stream has claimed.
+    pub(crate) async fn release(self: &Rc<Self>, stream: StreamId) {
+        for core in 0..self.map.cores() {
+            // A core that has gone holds no claims any more.
+            drop(self.send(core, Request::Release { stream }).await);
+        }
+    }
+
+    /// No core counts on this container any more.
+    pub(crate) async fn break_container(self: &Rc<Self>, container: ContainerId) {
+        for core in 0..self.map.cores() {
+            drop(self.send(core, Request::Break { container }).await);
+        }
+    }
+
+    /// Counts of all shards together.
+    pub(crate) async fn index_space(self: &Rc<Self>) -> Result<OwnedSpace, Error> {
+        let asked = (0..self.map.cores()).map(|core| self.ask(core, |reply| Request::Space { reply }));
+        let mut total = OwnedSpace::default();
+        for space in join_all(asked).await {
+            let space = space?;
+            total.entries += space.entries;
+            total.bytes += space.bytes;
+            total.bytes_max += space.bytes_max;
+            total.claims += space.claims;
+        }
+        Ok(total)
+    }
+}

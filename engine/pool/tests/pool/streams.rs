@@ -1,0 +1,355 @@
+//! Streams: what they are told, what they share, how they end.
+
+use narrows_format::{Location, Sequence, Timestamp, node::Child, record::CopyState};
+use narrows_pool::{
+    Error,
+    images::EventKind,
+    stream::{Claim, Found},
+};
+
+use crate::bed::{
+    COPY, Dice, Leaf, Source, Tree, backup, check, child_of_node, child_of_segment, close, image_id,
+    make_pool, open_pool, options, pool_path, request, simulate,
+};
+
+/// Goal: what went in comes out, on any number of cores, before and after opening the pool anew.
+#[test]
+fn a_tree_comes_back_as_it_went_in() {
+    for cores in [1, 2, 5] {
+        simulate(cores as u64, move |_, world| async move {
+            let pools = make_pool(&world, &pool_path(), options(cores)).await.unwrap();
+            let tree = Tree::random(image_id(1), &mut Dice(cores as u64), 20, 10, 20_000);
+            let done = backup(&pools[cores - 1], &tree).await.unwrap();
+            assert_eq!(done.sequence, Sequence(1));
+            assert!(
+                done.stored_bytes > tree.plain_bytes() && done.stored_bytes < tree.plain_bytes() * 11 / 10
+            );
+            check(&pools[0], &tree).await.unwrap();
+            close(&pools).await.unwrap();
+            // With other cores than before.
+            let (pools, recovery) = open_pool(&world, &pool_path(), options(3)).await.unwrap();
+            assert_eq!(recovery.damage, Vec::new());
+            assert_eq!((recovery.sealed, recovery.tables), (0, 0), "{recovery:?}");
+            assert!(recovery.journaled >= 2);
+            for pool in &pools {
+                check(pool, &tree).await.unwrap();
+            }
+            assert_eq!(pools[1].images().await.unwrap().len(), 1);
+        });
+    }
+}
+
+/// Goal: an unchanged image stores its record and nothing else; a changed one what is new.
+#[test]
+fn only_what_is_new_is_stored() {
+    simulate(3, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let mut dice = Dice(3);
+        let first = Tree::random(image_id(1), &mut dice, 30, 8, 9_000);
+        backup(&pools[0], &first).await.unwrap();
+        let same = Tree { image: image_id(2), ..first.clone() };
+        let done = backup(&pools[1], &same).await.unwrap();
+        assert_eq!(done.stored_bytes, same.record().len() as u64);
+        let more = dice.bytes(5000);
+        let changed = first.with(image_id(3), vec![vec![more]]);
+        let done = backup(&pools[1], &changed).await.unwrap();
+        assert!(done.stored_bytes < 5000 + 3000, "{}", done.stored_bytes);
+        for tree in [&first, &same, &changed] {
+            check(&pools[0], tree).await.unwrap();
+        }
+        assert_eq!(
+            backup(&pools[0], &same).await,
+            Err(Error::Exists { image: image_id(2), sequence: Sequence(2) })
+        );
+    });
+}
+
+/// Goal: of two streams that bring the same new segments at once each sends its share, and both images are whole.
+#[test]
+fn two_streams_share_new_segments() {
+    for seed in 0..30 {
+        simulate(seed, move |_, world| async move {
+            let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+            let tree = Tree::random(image_id(1), &mut Dice(seed), 12, 8, 30_000);
+            let twin = Tree { image: image_id(2), ..tree.clone() };
+            let (one, two) =
+                (pools[0].ingest(tree.image).await.unwrap(), pools[1].ingest(twin.image).await.unwrap());
+            let (mut first, mut second) = (Source::new(&one), Source::new(&two));
+            let (a, b) = futures_util::future::join(
+                async {
+                    first.bring(&tree).await?;
+                    first.commit(&tree).await
+                },
+                async {
+                    second.bring(&twin).await?;
+                    second.commit(&twin).await
+                },
+            )
+            .await;
+            let (a, b) = (a.unwrap(), b.unwrap());
+            let distinct: u64 = tree.leaves.iter().map(|leaf| leaf.segments.len() as u64).sum();
+            assert_eq!(first.segments_sent + second.segments_sent, distinct, "each segment is sent once");
+            assert!(a.stored_bytes + b.stored_bytes < tree.plain_bytes() + 40_000);
+            check(&pools[0], &twin).await.unwrap();
+            close(&pools).await.unwrap();
+            let (pools, _) = open_pool(&world, &pool_path(), options(1)).await.unwrap();
+            check(&pools[0], &tree).await.unwrap();
+            check(&pools[0], &twin).await.unwrap();
+        });
+    }
+}
+
+/// Goal: when the first of two streams goes away, the second takes over what it had promised.
+#[test]
+fn a_waiting_stream_takes_over() {
+    simulate(9, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(9), 1, 8, 9_000);
+        let twin = Tree { image: image_id(2), ..tree.clone() };
+        let children: Vec<Child> = tree.leaves[0].segments.iter().map(|s| child_of_segment(s)).collect();
+        let one = pools[0].ingest(tree.image).await.unwrap();
+        let two = pools[1].ingest(twin.image).await.unwrap();
+        let lack = one.look_up(&children, Claim::Take).await.unwrap();
+        assert!(lack.iter().all(|found| *found == Found::Lack));
+        let again = one.look_up(&children, Claim::Take).await.unwrap();
+        assert!(again.iter().all(|found| *found == Found::Expected));
+        let pending = two.look_up(&children, Claim::Take).await.unwrap();
+        assert!(pending.iter().all(|found| *found == Found::Pending));
+        // One segment arrives, then the first stream goes.
+        Source::new(&one).put_segments(&tree.leaves[0].segments[..1]).await.unwrap();
+        drop(one);
+        let mut source = Source::new(&two);
+        source.settle(&twin).await.unwrap();
+        assert_eq!(source.segments_sent, children.len() as u64 - 1);
+        source.bring(&twin).await.unwrap();
+        source.commit(&twin).await.unwrap();
+        check(&pools[0], &twin).await.unwrap();
+        assert_eq!(pools[0].space().await.unwrap().claims, 0);
+    });
+}
+
+/// Goal: what an earlier session of the same image left is found again and not sent again, whether the pool was
+/// opened anew in between or not.
+#[test]
+fn a_broken_backup_is_resumed() {
+    for reopened in [false, true] {
+        simulate(4, move |_, world| async move {
+            let mut pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+            let tree = Tree::random(image_id(1), &mut Dice(4), 10, 8, 9_000);
+            let ingest = pools[0].ingest(tree.image).await.unwrap();
+            let mut source = Source::new(&ingest);
+            for leaf in &tree.leaves[..5] {
+                source.bring_leaf(leaf).await.unwrap();
+            }
+            // The sixth leaf's node comes without its segments.
+            source.put_node(&tree.leaves[5].bytes).await.unwrap();
+            let durable = ingest.sync().await.unwrap();
+            assert!(durable.frames >= 6);
+            let sent = source.segments_sent;
+            if reopened {
+                drop(ingest);
+                close(&pools).await.unwrap();
+                pools = open_pool(&world, &pool_path(), options(2)).await.unwrap().0;
+            } else {
+                ingest.abandon().await;
+            }
+            let ingest = pools[1].ingest(tree.image).await.unwrap();
+            assert_eq!(ingest.staged_bytes(), durable.bytes);
+            // A node of an earlier session is not closed by this one unless it is reopened.
+            let early = ingest.commit(request(tree.record())).await;
+            assert!(matches!(early, Err(Error::NotClosed { .. })), "{early:?}");
+            let mut source = Source::new(&ingest);
+            let sixth = child_of_node(&tree.leaves[5].bytes);
+            assert!(matches!(ingest.look_up(&[sixth], Claim::Take).await.unwrap()[0], Found::Mine(..)));
+            source.bring(&tree).await.unwrap();
+            source.commit(&tree).await.unwrap();
+            let all: u64 = tree.leaves.iter().map(|leaf| leaf.segments.len() as u64).sum();
+            assert_eq!(source.segments_sent, all - sent, "nothing durable is sent again");
+            check(&pools[0], &tree).await.unwrap();
+        });
+    }
+}
+
+/// Goal: no image refers to what is not there, and a refused commit can be mended.
+#[test]
+fn a_commit_with_a_hole_is_refused() {
+    simulate(5, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(5), 3, 8, 9_000);
+        let ingest = pools[0].ingest(tree.image).await.unwrap();
+        let mut source = Source::new(&ingest);
+        for leaf in &tree.leaves[1..] {
+            source.bring_leaf(leaf).await.unwrap();
+        }
+        source.put_node(&tree.leaves[0].bytes).await.unwrap();
+        source.put_node(&tree.root).await.unwrap();
+        let refused = source.commit(&tree).await.unwrap_err();
+        let count = tree.leaves[0].segments.len() as u64;
+        assert!(matches!(refused, Error::NotClosed { count: found, .. } if found == count), "{refused}");
+        assert_eq!(refused.code(), "WIRE-006");
+        assert!(pools[0].images().await.unwrap().is_empty());
+        source.bring_segments(&tree.leaves[0]).await.unwrap();
+        source.commit(&tree).await.unwrap();
+        check(&pools[1], &tree).await.unwrap();
+    });
+}
+
+/// Goal: a node that another image's unfinished session staged is of no use to this one.
+#[test]
+fn staged_nodes_of_others_are_lacking() {
+    simulate(6, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(6), 2, 4, 9_000);
+        let ingest = pools[0].ingest(tree.image).await.unwrap();
+        Source::new(&ingest).bring(&tree).await.unwrap();
+        let other = pools[1].ingest(image_id(2)).await.unwrap();
+        let node = child_of_node(&tree.leaves[0].bytes);
+        assert_eq!(other.look_up(&[node], Claim::Take).await.unwrap(), [Found::Lack]);
+        assert!(other.reopen(node.fingerprint).await.is_err());
+        let root = tree.root_child().fingerprint;
+        let record = crate::bed::record_of(image_id(2), root);
+        assert!(matches!(other.commit(request(record)).await, Err(Error::NotClosed { .. })));
+        drop(ingest);
+        let twin = Tree { image: image_id(2), ..tree.clone() };
+        let mut source = Source::new(&other);
+        source.bring(&twin).await.unwrap();
+        assert_eq!(source.segments_sent, 0, "its segments are adopted");
+        source.commit(&twin).await.unwrap();
+        check(&pools[0], &twin).await.unwrap();
+        // The first one goes on and ends well, too.
+        backup(&pools[0], &tree).await.unwrap();
+        check(&pools[0], &tree).await.unwrap();
+    });
+}
+
+/// Goal: wrong lists of segments, records of other images and broken frames are refused; the stream lives on.
+#[test]
+fn malformed_input_is_refused() {
+    simulate(7, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(1)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(7), 2, 4, 9_000);
+        let ingest = pools[0].ingest(tree.image).await.unwrap();
+        let segments: Vec<&[u8]> = tree.leaves[0].segments.iter().map(Vec::as_slice).collect();
+        let frame = narrows_format::frame::build(
+            narrows_format::frame::FrameKind::Data,
+            narrows_format::frame::Codec::None,
+            0,
+            &segments,
+        );
+        let good = crate::bed::staged(&segments, narrows_simd::fingerprint::data);
+        assert!(ingest.put_data(frame.clone(), Vec::new()).await.is_err());
+        let mut wrong = good.clone();
+        wrong[0].length += 1;
+        assert!(ingest.put_data(frame.clone(), wrong).await.is_err());
+        let mut broken = frame.clone();
+        *broken.last_mut().unwrap() ^= 1;
+        assert!(ingest.put_data(broken, good.clone()).await.is_err());
+        assert!(ingest.put_nodes(frame.clone(), Vec::new()).await.is_err());
+        let other = crate::bed::record_of(image_id(8), tree.root_child().fingerprint);
+        assert!(matches!(ingest.commit(request(other)).await, Err(Error::Malformed { .. })));
+        assert!(matches!(ingest.commit(request(vec![1, 2, 3])).await, Err(Error::Malformed { .. })));
+        ingest.put_data(frame, good).await.unwrap();
+        let mut source = Source::new(&ingest);
+        source.bring(&tree).await.unwrap();
+        source.commit(&tree).await.unwrap();
+        check(&pools[0], &tree).await.unwrap();
+    });
+}
+
+/// Goal: events come in order, to whoever waits, on any core; amending is an event; locks only grow.
+#[test]
+fn events_and_amendments() {
+    simulate(8, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(8), 2, 4, 9_000);
+        let waiting = {
+            let pool = pools[1].clone();
+            world.spawn(async move { pool.event_after(Sequence(0)).await })
+        };
+        backup(&pools[0], &tree).await.unwrap();
+        assert_eq!(waiting.join().await.unwrap(), Ok(Sequence(1)));
+        let lock = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let locked = CopyState { expires: lock(90), locked_until: lock(50), held: true };
+        assert_eq!(pools[1].amend(tree.image, locked).await, Ok(Sequence(2)));
+        assert_eq!(pools[0].image(tree.image).await.unwrap().unwrap().copy, locked);
+        let shorter = CopyState { locked_until: lock(49), ..locked };
+        assert!(pools[1].amend(tree.image, shorter).await.is_err());
+        assert!(pools[1].amend(tree.image, COPY).await.is_err());
+        assert_eq!(pools[0].amend(image_id(5), COPY).await, Err(Error::NoImage { image: image_id(5) }));
+        let waiting = {
+            let pool = pools[1].clone();
+            world.spawn(async move { pool.event_after(Sequence(2)).await })
+        };
+        close(&pools).await.unwrap();
+        assert_eq!(waiting.join().await.unwrap(), Err(Error::Closed));
+        let (pools, _) = open_pool(&world, &pool_path(), options(1)).await.unwrap();
+        assert_eq!(pools[0].image(tree.image).await.unwrap().unwrap().copy, locked);
+        let events = pools[0].events(Sequence(0), 10).await.unwrap();
+        assert!(matches!(&events[0].kind, EventKind::Committed(entry) if entry.image() == tree.image));
+        assert!(
+            matches!(&events[1].kind, EventKind::Amended(image, copy) if *image == tree.image && *copy == locked)
+        );
+        assert_eq!(pools[0].events(Sequence(1), 10).await.unwrap().len(), 1);
+    });
+}
+
+/// Goal: beyond its share the index refuses new work with POOL-002; what is there stays readable, also after
+/// opening with a smaller share.
+#[test]
+fn the_index_keeps_to_its_share() {
+    simulate(10, |_, world| async move {
+        let small = narrows_pool::Open { index_bytes: 256 << 10, ..options(2) };
+        let pools = make_pool(&world, &pool_path(), small.clone()).await.unwrap();
+        let mut dice = Dice(10);
+        let first = Tree::random(image_id(1), &mut dice, 10, 10, 300);
+        backup(&pools[0], &first).await.unwrap();
+        let mut number = 1;
+        let refused = loop {
+            number += 1;
+            let tree = Tree::random(image_id(number), &mut dice, 20, 20, 300);
+            if let Err(error) = backup(&pools[1], &tree).await {
+                break error;
+            }
+        };
+        assert_eq!(refused.code(), "POOL-002");
+        let space = pools[0].space().await.unwrap();
+        assert!(space.index_bytes <= space.index_bytes_max, "{space:?}");
+        check(&pools[0], &first).await.unwrap();
+        close(&pools).await.unwrap();
+        let smaller = narrows_pool::Open { index_bytes: 16 << 10, ..small };
+        let (pools, _) = open_pool(&world, &pool_path(), smaller).await.unwrap();
+        check(&pools[0], &first).await.unwrap();
+        let tree = Tree::random(image_id(9_999), &mut dice, 20, 20, 300);
+        assert_eq!(backup(&pools[0], &tree).await.unwrap_err().code(), "POOL-002");
+    });
+}
+
+/// Goal: a wrong, stale or absurd hint costs a look-up and nothing else.
+#[test]
+fn hints_may_be_wrong() {
+    simulate(11, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(11), 3, 6, 9_000);
+        backup(&pools[0], &tree).await.unwrap();
+        let segments: Vec<&Vec<u8>> = tree.leaves.iter().flat_map(|leaf: &Leaf| &leaf.segments).collect();
+        let mut dice = Dice(12);
+        for _ in 0..20 {
+            let wanted = segments.iter().map(|segment| {
+                let child = child_of_segment(segment);
+                let hint = match dice.below(3) {
+                    0 => Location::UNKNOWN,
+                    1 => Location::from_raw(dice.next()),
+                    _ => Location::from_raw((1 + dice.next() % 3) << 24 | dice.next() % 20),
+                };
+                narrows_pool::restore::Wanted { fingerprint: child.fingerprint, length: child.length, hint }
+            });
+            let wanted: Vec<_> = wanted.collect();
+            let mut frames = pools[1].frames(wanted.clone());
+            let mut count = 0;
+            while let Some(read) = frames.next().await {
+                count += read.unwrap().wanted.len();
+            }
+            assert_eq!(count, wanted.len());
+        }
+    });
+}
