@@ -116,7 +116,7 @@ CREATE TABLE imports (
     told          INTEGER NOT NULL,
     failures      INTEGER NOT NULL,
     next_report   INTEGER,
-    PRIMARY KEY (pool, sequence)
+    PRIMARY KEY (pool, sequence, sender)
 ) STRICT;
 CREATE INDEX imports_of_image ON imports (image);
 CREATE INDEX imports_newest ON imports (arrived DESC);

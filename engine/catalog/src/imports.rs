@@ -14,13 +14,12 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     let arrival = &import.arrival;
     sqlx::query(upsert!(
         "imports",
-        ["pool", "sequence"],
+        ["pool", "sequence", "sender"],
         [
             "incarnation",
             "image",
             "signed",
             "proved",
-            "sender",
             "import_slp",
             "slp",
             "asked_expiry",
@@ -42,11 +41,11 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     ))
     .bind(&import.key.pool.0[..])
     .bind(number(import.key.sequence.0))
+    .bind(&import.key.sender.0[..])
     .bind(number(import.incarnation))
     .bind(&arrival.record.image.0[..])
     .bind(&arrival.signed[..])
     .bind(arrival.proof == Proof::Good)
-    .bind(&arrival.sender.0[..])
     .bind(arrival.import_slp.as_ref())
     .bind(arrival.slp())
     .bind(arrival.asked_expiry.map(nanos))
@@ -78,6 +77,7 @@ pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
         key: ImportKey {
             pool: PoolId(columns.bytes("pool")?),
             sequence: Sequence(columns.count("sequence")?),
+            sender: DomainId(columns.bytes("sender")?),
         },
         incarnation: columns.count("incarnation")?,
         arrival: Arrival {

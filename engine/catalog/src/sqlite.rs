@@ -301,33 +301,36 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {
-        let query = sqlx::query("SELECT * FROM imports WHERE pool = ? AND sequence = ?");
-        self.one(query.bind(key.pool.0.to_vec()).bind(number(key.sequence.0)), imports::import).await
+        let query = sqlx::query("SELECT * FROM imports WHERE pool = ? AND sequence = ? AND sender = ?");
+        let query = query.bind(key.pool.0.to_vec()).bind(number(key.sequence.0)).bind(key.sender.0.to_vec());
+        self.one(query, imports::import).await
     }
 
     async fn imports(&self, limit: u32) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports ORDER BY arrived DESC, pool DESC, sequence DESC LIMIT ?";
+        let query =
+            "SELECT * FROM imports ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC LIMIT ?";
         self.all(sqlx::query(query).bind(limit), imports::import).await
     }
 
     async fn imports_of(&self, image: ImageId) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports WHERE image = ? ORDER BY arrived DESC, pool DESC, sequence DESC";
+        let query = "SELECT * FROM imports WHERE image = ? ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC";
         self.all(sqlx::query(query).bind(image.0.to_vec()), imports::import).await
     }
 
     async fn failed_imports(&self, slp: &str) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports WHERE state = 'failed' AND slp = ? ORDER BY pool, sequence";
+        let query =
+            "SELECT * FROM imports WHERE state = 'failed' AND slp = ? ORDER BY pool, sequence, sender";
         self.all(sqlx::query(query).bind(slp), imports::import).await
     }
 
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports WHERE next_step <= ? ORDER BY next_step, pool, sequence LIMIT ?";
+        let query =
+            "SELECT * FROM imports WHERE next_step <= ? ORDER BY next_step, pool, sequence, sender LIMIT ?";
         self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
     }
 
     async fn due_reports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
-        let query =
-            "SELECT * FROM imports WHERE next_report <= ? ORDER BY next_report, pool, sequence LIMIT ?";
+        let query = "SELECT * FROM imports WHERE next_report <= ? ORDER BY next_report, pool, sequence, sender LIMIT ?";
         self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
     }
 

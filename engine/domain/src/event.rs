@@ -67,13 +67,10 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
-    /// A partner sent again what its pool here has; it seems to have missed our word.
-    ArrivedAgain {
-        /// The image.
-        image: ImageId,
-        /// The partner.
-        sender: DomainId,
-    },
+    /// A partner sent an image that the pool has already, and the pool did not log it again: an
+    /// [`Logged::Arrival`] with the place of the commit that it has, and its expiry, lock and hold as they
+    /// stand. The partner may have missed our word, or want a longer life.
+    ArrivedAgain(PoolEvent),
     /// A partner answered.
     PartnerUp {
         /// Which.
@@ -90,7 +87,7 @@ pub enum Event {
         /// What was met.
         sentence: String,
     },
-    /// A partner's row was stored anew: trust, pause, grants or limits may differ.
+    /// A partner's row may differ in trust, pause or limits; [`crate::Primary::put_partner`] does this itself.
     PartnerChanged {
         /// Which.
         partner: DomainId,

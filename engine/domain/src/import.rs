@@ -1,6 +1,6 @@
 //! An image that arrived from a partner: what became of it, and what the sender is told.
 //!
-//! Guarantee: each arrival has one row, keyed by its place in the pool's image log, from before it is
+//! Guarantee: each arrival has one row, keyed by its place in the pool's image log and its sender, from before it is
 //! decided until the sender has been told the last word.
 
 use narrows_format::record::{CopyState, ImageRecord};
@@ -8,13 +8,16 @@ use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::operation::Note;
 
-/// Place of the replication event: which pool, which position in its image log.
+/// A replication event: which pool, which position in its image log, whose. Two partners may send the
+/// same image, and the pool commits it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImportKey {
     /// The receiving pool.
     pub pool: PoolId,
     /// Position in its image log.
     pub sequence: Sequence,
+    /// The partner that sent it.
+    pub sender: DomainId,
 }
 
 /// What became of an arrival.

@@ -2,8 +2,9 @@
 //!
 //! Jobs are for people: no decision depends on them.
 
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::{DomainId, ImageId, Timestamp};
 
+use crate::import::ImportKey;
 use crate::named::named;
 use crate::operation::{Note, OperationKey};
 
@@ -48,8 +49,8 @@ impl JobKey {
     }
 
     /// An import found at this place of a pool's log.
-    pub fn import(pool: PoolId, sequence: Sequence) -> Self {
-        Self(format!("import:{pool}:{}", sequence.0))
+    pub fn import(key: ImportKey) -> Self {
+        Self(format!("import:{}:{}:{}", key.pool, key.sequence.0, key.sender))
     }
 
     /// A restore, named by random bytes.

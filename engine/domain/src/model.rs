@@ -30,6 +30,23 @@ pub struct MemoryCatalog {
     rows: Mutex<Rows>,
     /// Applications until one fails; `None` never fails.
     fuse: Mutex<Option<u32>>,
+    bug: Option<Bug>,
+}
+
+/// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
+/// that the check bites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// What was under way before a restart is not taken up again.
+    ForgetsRestart,
+    /// What was held back is never let go.
+    ForgetsLetGo,
+    /// A transaction cut off by a crash leaves its cursor behind.
+    TearsTransactions,
+    /// Images are not found by their UUID.
+    LosesImages,
+    /// A replication counts as complete before its import was confirmed.
+    CompletesEarly,
 }
 
 /// The fuse that [`MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
@@ -41,6 +58,11 @@ impl MemoryCatalog {
     /// An empty catalog.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty catalog that makes this mistake.
+    pub fn with_bug(bug: Option<Bug>) -> Self {
+        Self { bug, ..Self::default() }
     }
 
     /// The application after `count` successful ones fails and stores nothing; so do all after it, until
@@ -93,10 +115,27 @@ impl Catalog for MemoryCatalog {
     type Error = Burnt;
 
     async fn apply(&self, changes: &[Change]) -> Result<(), Burnt> {
-        self.burn()?;
+        if let Err(burnt) = self.burn() {
+            if self.bug == Some(Bug::TearsTransactions) {
+                let cursors = changes.iter().filter(|change| matches!(change, Change::Cursor(..)));
+                cursors.for_each(|change| self.rows().apply(change));
+            }
+            return Err(burnt);
+        }
         let mut rows = self.rows();
         for change in changes {
-            rows.apply(change);
+            match (self.bug, change) {
+                (Some(Bug::ForgetsRestart), Change::Restarted(_))
+                | (Some(Bug::ForgetsLetGo), Change::LetGo(..)) => {}
+                (Some(Bug::CompletesEarly), Change::Operation(operation))
+                    if operation.state == OperationState::PendingImport =>
+                {
+                    let mut complete = operation.clone();
+                    complete.enter(OperationState::Complete, operation.since);
+                    rows.apply(&Change::Operation(complete));
+                }
+                _ => rows.apply(change),
+            }
         }
         Ok(())
     }
@@ -124,6 +163,9 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn image(&self, id: ImageId) -> Result<Option<Image>, Burnt> {
+        if self.bug == Some(Bug::LosesImages) {
+            return Ok(None);
+        }
         self.read(|rows| rows.images.get(&id).cloned())
     }
 

@@ -64,6 +64,11 @@ impl<C: Catalog> Primary<C> {
         &self.catalog
     }
 
+    /// The catalog, for whoever comes after.
+    pub fn into_catalog(self) -> C {
+        self.catalog
+    }
+
     /// This domain.
     pub const fn identity(&self) -> &Identity {
         &self.own
@@ -72,7 +77,12 @@ impl<C: Catalog> Primary<C> {
     /// After a start: nothing runs any more, and everything unfinished is taken up again.
     pub async fn recover(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
         self.store(&[Change::Restarted(moment.now)]).await?;
-        self.tick(moment).await
+        let mut commands = self.tick(moment).await?;
+        // A policy may have been stored without what follows from it.
+        for version in self.ask(self.catalog.slps()).await? {
+            commands.extend(self.slp_applied(&version.slp.name, moment).await?);
+        }
+        Ok(commands)
     }
 
     /// When [`Event::Tick`] is due next, if nothing else happens.
@@ -122,7 +132,7 @@ impl<C: Catalog> Primary<C> {
                 let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
                 Ok(report::failed(&import, sender.as_ref(), &failure, moment))
             }
-            Event::ArrivedAgain { image, sender } => self.arrived_again(image, sender, moment).await,
+            Event::ArrivedAgain(event) => self.arrived(&event, moment).await,
             Event::PartnerUp { partner, receive_pool, skew_ms } => {
                 let partner = self.ask(self.catalog.partner(partner)).await?;
                 Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, receive_pool, skew_ms, moment)))
@@ -178,11 +188,7 @@ impl<C: Catalog> Primary<C> {
                 let view = loaded.committed_view(slp.as_ref(), &partners);
                 backup::committed(&view, event, (record, signed), (*copy, *stored_bytes), moment)
             }
-            Logged::Arrival { arrival, copy, stored_bytes } => {
-                let import = arrival::seen(event, arrival, *copy, *stored_bytes, moment);
-                let around = self.load_arrival(arrival).await?;
-                arrival::decide(&around.view(&self.own), &import, moment)
-            }
+            Logged::Arrival { .. } => self.arrived(event, moment).await?,
             Logged::Amend { image, copy } => self.amended(event, *image, *copy).await?,
             Logged::Remove { image } => self.removed(event, *image).await?,
         };
@@ -218,13 +224,18 @@ impl<C: Catalog> Primary<C> {
         Ok(decision)
     }
 
-    async fn arrived_again(&self, image: ImageId, sender: DomainId, moment: Moment) -> Done<Decision, C> {
-        let imports = self.ask(self.catalog.imports_of(image)).await?;
-        let Some(import) = imports.into_iter().find(|it| it.arrival.sender == sender) else {
+    /// For the first time or again: the partner may send again before the log was read.
+    async fn arrived(&self, event: &PoolEvent, moment: Moment) -> Done<Decision, C> {
+        let Logged::Arrival { arrival, copy, stored_bytes } = &event.logged else {
             return Ok(Decision::nothing());
         };
-        let around = self.load_arrival(&import.arrival).await?;
-        Ok(arrival::again(&around.view(&self.own), &import, moment))
+        let seen = arrival::seen(event, arrival, *copy, *stored_bytes, moment);
+        let known = self.ask(self.catalog.import(seen.key)).await?;
+        let around = self.load_arrival(arrival).await?;
+        Ok(match known {
+            Some(known) => arrival::again(&around.view(&self.own), &known, seen, moment),
+            None => arrival::decide(&around.view(&self.own), &seen, moment),
+        })
     }
 
     /// Stores a decision, then gives every partner that it concerns its turn.

@@ -73,7 +73,7 @@ pub fn seen(
     moment: Moment,
 ) -> Import {
     Import {
-        key: ImportKey { pool: event.pool, sequence: event.sequence },
+        key: ImportKey { pool: event.pool, sequence: event.sequence, sender: arrival.sender },
         incarnation: event.incarnation,
         arrival: arrival.clone(),
         arrived: moment.now,
@@ -136,21 +136,19 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
     decision
 }
 
-/// The sender seems not to know: what stands is said again, and what failed is tried again.
-pub fn again(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decision {
-    if matches!(import.state, ImportState::Imported | ImportState::Refused) {
-        let mut import = import.clone();
-        let (state, note) = (import.state.clone(), import.note.clone());
-        import.enter(state, note, moment.now);
-        let mut decision = Decision::nothing();
-        let sender = view.sender(import.arrival.sender);
-        decision.commands.extend(report::send(&mut import, sender, moment));
-        decision.changes.push(Change::Import(import));
-        return decision;
-    }
-    // What was given up is kept for another period from now on.
-    let renewed = Import { arrived: moment.now, revision: import.revision + 1, ..import.clone() };
-    decide(view, &Import { next_report: Some(moment.now), ..renewed }, moment)
+/// The sender sent again what the pool has: it is decided anew, on the terms that it names now, and the
+/// sender is told in any case. What was given up is kept for another period from now on.
+pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Moment) -> Decision {
+    let renewed = Import {
+        arrival: seen.arrival,
+        copy: seen.copy,
+        stored_bytes: 0,
+        arrived: moment.now,
+        revision: import.revision.saturating_add(1),
+        next_report: Some(moment.now),
+        ..import.clone()
+    };
+    decide(view, &renewed, moment)
 }
 
 fn change_state(import: &mut Import, state: ImportState, note: crate::operation::Note, moment: Moment) {
@@ -287,7 +285,7 @@ fn import_operation(
 
 fn job_of(import: &Import, moment: Moment) -> Job {
     let record = &import.arrival.record;
-    let key = JobKey::import(import.key.pool, import.key.sequence);
+    let key = JobKey::import(import.key);
     let mut job = Job::begin(key, JobKind::Import, record.image, import.arrived);
     job.partner = Some(import.arrival.sender);
     job.counters.logical_bytes = record.logical_bytes;

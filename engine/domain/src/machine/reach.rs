@@ -3,6 +3,7 @@
 
 use crate::event::{Change, Command, Decision};
 use crate::limits::ANSWER_WAIT_MAX;
+use crate::machine::report;
 use crate::machine::turn::blocked;
 use crate::moment::{Moment, after, since};
 use crate::operation::WaitReason;
@@ -83,7 +84,11 @@ pub fn changed(partner: &Partner, moment: Moment) -> Decision {
         Some(reason) => Change::HoldBack(partner.domain, reason, moment.now),
         None => Change::LetGo(partner.domain, moment.now),
     };
-    Decision { changes: vec![change], commands: Vec::new() }
+    let mut decision = Decision { changes: vec![change], commands: Vec::new() };
+    if report::can_hear(partner) {
+        decision.changes.push(Change::ReportsDue(partner.domain, moment.now));
+    }
+    decision
 }
 
 /// Asks a silent partner whether it is there, if it is time to.

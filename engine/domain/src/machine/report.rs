@@ -12,13 +12,17 @@ pub fn send(import: &mut Import, sender: Option<&Partner>, moment: Moment) -> Op
     if import.told >= import.revision || import.next_report.is_none_or(|due| due > moment.now) {
         return None;
     }
-    let reachable = sender.is_some_and(|it| it.trust == Trust::Complete && it.reach == Reach::Up);
-    if !reachable {
+    if !sender.is_some_and(can_hear) {
         import.next_report = None;
         return None;
     }
     import.next_report = Some(after(moment.now, ANSWER_WAIT_MAX));
     Some(Command::Report { partner: import.arrival.sender, import: import.key, report: import.report() })
+}
+
+/// Whether a partner can be told anything. A pause is for work, not for words.
+pub fn can_hear(partner: &Partner) -> bool {
+    partner.trust == Trust::Complete && partner.reach == Reach::Up
 }
 
 /// The sender acknowledged a revision.

@@ -9,7 +9,7 @@ use crate::air;
 use crate::catalog::{Catalog, ImageFilter};
 use crate::event::{Change, Command, Event};
 use crate::image::{Image, ImageState};
-use crate::machine::Refusal;
+use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
 use crate::operation::OperationState;
 use crate::partner::{Partner, Trust};
@@ -138,12 +138,12 @@ impl<C: Catalog> Primary<C> {
     pub async fn put_partner(&mut self, partner: Partner, moment: Moment) -> Done<Vec<Command>, C> {
         let known = self.ask(self.catalog.partners()).await?;
         crate::partner::check_meeting(&self.own, &known, &partner)?;
-        let domain = partner.domain;
-        self.store(&[Change::Partner(partner)]).await?;
-        self.handle(Event::PartnerChanged { partner: domain }, moment).await
+        let mut decision = reach::changed(&partner, moment);
+        decision.changes.insert(0, Change::Partner(partner));
+        self.settle(decision, moment).await
     }
 
-    /// Stores rows that only people change: pools, units, clients, windows, tokens, jobs.
+    /// Stores rows that nothing follows from: pools, units, clients, windows, tokens, jobs.
     pub async fn put(&mut self, changes: &[Change]) -> Done<(), C> {
         self.store(changes).await
     }

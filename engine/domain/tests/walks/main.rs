@@ -1,0 +1,57 @@
+//! Random walks of two or three whole domains over the pure machine.
+//!
+//! Each walk has a seed and is the same every time. Domains back up, replicate along random edges,
+//! import, pass on; links break, servers crash at any transaction, clocks differ, policies are missing
+//! and mended, trust expires. At the end everything is mended and must come to rest, and then an independent
+//! calculation says which domain has to hold which image.
+
+mod check;
+mod world;
+
+use narrows_domain::model::Bug;
+use world::World;
+
+/// Steps of one walk before everything is mended.
+const STEPS: u32 = 80;
+/// Walks of one test run.
+const WALKS: u64 = 1500;
+
+fn walk(seed: u64, bug: Option<Bug>) -> Result<(), String> {
+    let mut world = World::new(seed, bug);
+    for _ in 0..STEPS {
+        world.step();
+        check::always(&world)?;
+    }
+    world.mend_everything();
+    world.come_to_rest()?;
+    check::always(&world)?;
+    check::in_the_end(&world)
+}
+
+/// Goal: no image is lost or imported twice, every wait has a reason and an end, and all that can complete does.
+/// Method: random walks; the checks of `check.rs` after each step and at the end.
+#[test]
+fn walks_end_where_the_policies_say() {
+    for seed in 0..WALKS {
+        if let Err(wrong) = walk(seed, None) {
+            panic!("seed {seed}: {wrong}");
+        }
+    }
+}
+
+/// Goal: the walks would notice.
+/// Method: each mistake that the model catalog can make has to be caught within a tenth of the walks.
+#[test]
+fn planted_bugs_are_caught() {
+    let bugs = [
+        Bug::ForgetsRestart,
+        Bug::ForgetsLetGo,
+        Bug::TearsTransactions,
+        Bug::LosesImages,
+        Bug::CompletesEarly,
+    ];
+    for bug in bugs {
+        let caught = (0..WALKS / 10).find(|seed| walk(*seed, Some(bug)).is_err());
+        assert!(caught.is_some(), "{bug:?} was not caught");
+    }
+}
