@@ -27,6 +27,7 @@ use axum::{
     routing::{get, post},
 };
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
+use narrows_domain::storage;
 use narrows_format::Timestamp;
 use narrows_transport::{Identity, TrustStore};
 
@@ -86,6 +87,12 @@ impl Deref for App {
 }
 
 impl Shared {
+    /// This domain, in the domain's words.
+    pub fn own(&self) -> storage::Identity {
+        let DomainIdentity { domain, incarnation, ref name, .. } = self.who;
+        storage::Identity { domain, incarnation, name: name.clone() }
+    }
+
     /// The pool that receives from partners.
     pub fn receive_pool(&self) -> ReceivePool {
         ReceivePool { pool: self.who.pool, incarnation: self.pool_incarnation }

@@ -16,8 +16,6 @@ pub const CONTROL_MAILBOX: usize = 256;
 pub const PLANE_MAILBOX: usize = 256;
 /// Commands of the domain that wait to be carried out.
 pub const COMMANDS_MAX: usize = 4096;
-/// Partners that a domain may have.
-pub const PARTNERS_MAX: usize = 32;
 /// Life of the CA certificate.
 pub const CA_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// Life of server, client and administrator certificates.

@@ -35,7 +35,7 @@ use crate::{
         App,
         answer::{Failure, internal},
     },
-    limits::{INVITATION_LIFE, PARTNERS_MAX},
+    limits::INVITATION_LIFE,
     pki::authority::{certificate_of_pem, fingerprint},
     random, time,
 };
@@ -212,28 +212,21 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
     if !is_url || !is_authority(&theirs.data_addr) {
         return Err(malformed("url", "the address is malformed").into());
     }
-    let known = app.catalog.partner(theirs.domain).await.map_err(|error| internal(&error))?;
-    if let Some(known) = &known {
-        let same_ca = certificate_of_pem(&known.ca_pem).is_some_and(|known| known == der);
-        if known.incarnation > theirs.incarnation || (known.trust == Trust::Complete && !same_ca) {
-            return Err(ApiError::new(
-                "TRUST-003",
-                format!("domain {} is known here already", theirs.domain),
-            )
-            .because("the same UUID with a lower incarnation or another CA: one of the two is a copy")
-            .help("unpair the one that is gone, then pair again")
-            .into());
-        }
-    }
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    if known.is_none() && partners.len() >= PARTNERS_MAX {
-        return Err(
-            ApiError::new(codes::CONFLICT, format!("there are {PARTNERS_MAX} partners already")).into()
-        );
+    let known = partners.iter().find(|partner| partner.domain == theirs.domain).cloned();
+    if let Some(known) = known.as_ref().filter(|known| known.trust == Trust::Complete) {
+        let is_same = certificate_of_pem(&known.ca_pem).is_some_and(|known| known == der);
+        if !is_same {
+            let sentence = format!("domain {} is known here with another CA", theirs.domain);
+            let error = ApiError::new("TRUST-003", sentence)
+                .because("one of the two is a copy of the other")
+                .help("unpair the one that is gone, then pair again");
+            return Err(error.into());
+        }
     }
     let base = Partner::half(theirs.domain, theirs.incarnation, name, time::now());
     let kept = known.map_or_else(|| base.clone(), |known| Partner { paired: base.paired, ..known });
-    Ok(Partner {
+    let partner = Partner {
         incarnation: theirs.incarnation,
         name: name.to_owned(),
         url: theirs.url.clone(),
@@ -244,7 +237,10 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
         receive_pool: Some(pool_in(theirs.receive_pool)),
         reach: Reach::Up,
         ..kept
-    })
+    };
+    partner::check_meeting(&app.own(), &partners, &partner)
+        .map_err(|refusal| ApiError::new(refusal.code, refusal.sentence).help(refusal.help))?;
+    Ok(partner)
 }
 
 /// Both directions are proved: the pairing is complete on this side.

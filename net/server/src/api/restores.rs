@@ -15,7 +15,6 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Change, air,
     job::{Job, JobKey, JobKind, JobState},
-    storage::Identity,
 };
 
 use super::{
@@ -74,9 +73,7 @@ pub async fn begin(
 }
 
 fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(), Failure> {
-    let own =
-        Identity { domain: app.who.domain, incarnation: app.who.incarnation, name: app.who.name.clone() };
-    air::may_restore(&own, caller.domain, restorable).map_err(|note| {
+    air::may_restore(&app.own(), caller.domain, restorable).map_err(|note| {
         let help = match note.code.as_str() {
             "AIR-008" => "enrol the destination here: `narrowsctl client enroll`",
             _ => "restore it with a newer server",

@@ -1,0 +1,6 @@
+//! Real servers in this process: real keys, TLS, catalogs and pools, on loopback.
+#![cfg(test)]
+
+mod access;
+mod house;
+mod pairing;
