@@ -6,6 +6,7 @@
 
 use narrows_domain::{
     Catalog as _, Event, Image,
+    event::{Logged, PoolEvent},
     import::Arrival,
     retry::{Failure as Met, Side},
 };
@@ -22,7 +23,7 @@ use narrows_wire::{Begin, Draft, Purpose};
 use crate::{
     api::{App, answer::Failure},
     importer::prove,
-    plane::gate::{Admission, Loan, Question},
+    plane::gate::{Admission, Again, Loan, Question},
     tickets::Ticket,
     time,
 };
@@ -49,7 +50,7 @@ async fn answer(app: &App, question: Question) {
             drop(reply.send(lend(app, &principal, &ticket, image).await));
         }
         Question::Ended { admission, code, sentence } => ended(app, admission, &code, sentence).await,
-        Question::Again { image, sender } => tell(app, Event::ArrivedAgain { image, sender }).await,
+        Question::Again(again) => arrived_again(app, *again).await,
     }
 }
 
@@ -183,6 +184,23 @@ async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageI
         known.ok_or_else(|| Refusal::new("API-002", format!("image {image} is not here")))?;
     let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
     Ok(Loan { root, lineage })
+}
+
+/// The pool logs nothing anew: what is known of the commit is told with what the sender asks now.
+async fn arrived_again(app: &App, again: Again) {
+    let entry = &again.entry;
+    let (record, signed) = (entry.record.record.clone(), entry.record_bytes.clone());
+    let proof = match prove(app, record.origin, &signed).await {
+        Ok(proof) => proof,
+        // The sender asks again if it has to.
+        Err(Failure(error)) => return tracing::warn!(%error, "a repeated arrival could not be looked at"),
+    };
+    let import_slp = Some(again.import_slp).filter(|slp| !slp.is_empty());
+    let (sender, asked_expiry) = (again.sender, again.asked_expiry);
+    let arrival = Arrival { record, signed, proof, sender, import_slp, asked_expiry };
+    let logged = Logged::Arrival { arrival, copy: entry.copy, stored_bytes: entry.stored_bytes };
+    let (pool, incarnation, sequence) = (app.who.pool, app.pool_incarnation, entry.sequence);
+    tell(app, Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged })).await;
 }
 
 /// A session ended without a commit. A replication's source knows; a backup waits for its client.

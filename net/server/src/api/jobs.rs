@@ -194,7 +194,7 @@ pub async fn imports(State(app): State<App>, _admin: Admin) -> Answer<Vec<Import
     let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
     let mut infos = Vec::new();
     for import in imports {
-        let key = JobKey::import(import.key.pool, import.key.sequence);
+        let key = JobKey::import(import.key);
         let job = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
         let finished = job.and_then(|numbered| numbered.job.ended);
         infos.push(import_info(&app, &partners, &import, finished));

@@ -1,9 +1,10 @@
 //! Who may bring what: asks the control plane on behalf of a session.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use narrows_exchange::{Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store};
-use narrows_format::{DomainId, Fingerprint, ImageId, node::Child, record::CopyState};
+use narrows_format::{DomainId, Fingerprint, ImageId, Timestamp, node::Child, record::CopyState};
+use narrows_pool::images::ImageEntry;
 use narrows_ring::world::Local;
 use narrows_transport::Principal;
 use narrows_wire::{Begin, Purpose};
@@ -84,13 +85,8 @@ pub enum Question {
         /// Why.
         sentence: String,
     },
-    /// A partner was told again that its image is here.
-    Again {
-        /// The image.
-        image: ImageId,
-        /// The partner.
-        sender: DomainId,
-    },
+    /// A partner sent an image that was here already, and was told so.
+    Again(Box<Again>),
 }
 
 /// An image that may be taken.
@@ -102,14 +98,17 @@ pub struct Loan {
     pub lineage: [u8; 32],
 }
 
-impl Question {
-    /// The word to be said when an admitted image turned out to be here already.
-    pub(super) fn again(admission: &Admission) -> Option<Self> {
-        match admission {
-            Admission::Backup { .. } => None,
-            Admission::Replica { image, sender } => Some(Self::Again { image: *image, sender: *sender }),
-        }
-    }
+/// An image that was sent though it was here.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The partner that sent it now.
+    pub sender: DomainId,
+    /// The image as the log has it.
+    pub entry: Arc<ImageEntry>,
+    /// The SLP that is to import it, or empty.
+    pub import_slp: String,
+    /// The expiry that is asked for now.
+    pub asked_expiry: Option<Timestamp>,
 }
 
 /// The authority of one session.
@@ -117,12 +116,13 @@ pub struct Gate {
     core: Rc<Core>,
     admission: RefCell<Option<Admission>>,
     present: RefCell<Option<Rc<PresentStore>>>,
+    asked: RefCell<(String, Option<Timestamp>)>,
 }
 
 impl Gate {
     /// For a session of this core.
     pub fn new(core: Rc<Core>) -> Self {
-        Self { core, admission: RefCell::default(), present: RefCell::default() }
+        Self { core, admission: RefCell::default(), present: RefCell::default(), asked: RefCell::default() }
     }
 
     /// What was allowed, if anything was.
@@ -130,9 +130,13 @@ impl Gate {
         self.admission.borrow().clone()
     }
 
-    /// The image had been here before the session, and its sender was told so.
-    pub fn was_present(&self) -> bool {
-        self.present.borrow().as_ref().is_some_and(|store| store.committed.get())
+    /// What the control plane has to hear when the image had been here before the session.
+    pub fn again(&self) -> Option<Again> {
+        let Some(Admission::Replica { sender, .. }) = self.admission() else { return None };
+        let present = self.present.borrow();
+        let store = present.as_ref().filter(|store| store.committed.get())?;
+        let (import_slp, asked_expiry) = self.asked.borrow().clone();
+        Some(Again { sender, entry: Arc::clone(store.entry()), import_slp, asked_expiry })
     }
 
     async fn ask<T>(
@@ -222,6 +226,7 @@ impl Authority for Gate {
                 self.admission().ok_or_else(|| Refusal::new("WIRE-002", "commit before begin"))?;
             let root = root_of(&draft.facts)?;
             let (facts, copy, import_slp) = (draft.facts, draft.copy, draft.import_slp);
+            *self.asked.borrow_mut() = (import_slp.clone(), copy.expires);
             let named = import_slp.clone();
             let (record, copy) =
                 self.ask(|reply| Question::Seal { admission, facts, copy, import_slp: named, reply }).await?;

@@ -30,6 +30,13 @@ fn unasked() -> StoreError {
     StoreError::new("WIRE-004", "the image is here already: nothing was asked for")
 }
 
+impl PresentStore {
+    /// The image as the log has it.
+    pub fn entry(&self) -> &Arc<ImageEntry> {
+        &self.entry
+    }
+}
+
 impl Store for PresentStore {
     fn look_up<'a>(
         &'a self,

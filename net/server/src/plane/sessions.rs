@@ -82,7 +82,7 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
     let gate = Gate::new(Rc::clone(core));
     let outcome = incoming::serve(session, &gate).await;
     let word = match (&outcome, gate.admission()) {
-        (Ok(taken), Some(admission)) => {
+        (Ok(taken), Some(_)) => {
             let received = taken.received;
             tracing::info!(
                 image = %taken.begin.image,
@@ -92,7 +92,7 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
                 stored_bytes = taken.stored.stored_bytes,
                 "an image was committed"
             );
-            gate.was_present().then(|| Question::again(&admission)).flatten()
+            gate.again().map(|again| Question::Again(Box::new(again)))
         }
         (Err(error), Some(admission)) => Some(Question::Ended {
             admission,
