@@ -109,7 +109,10 @@ async fn send_node(outgoing: &Outgoing, pool: &Pool, node: &Item) -> Result<(), 
     let asked = outgoing.nodes(&frame, vec![NodeToSend { fingerprint, children, proof }]).await?;
     for asked in asked {
         let answer = asked.answer().await?;
-        assert!(answer.iter().all(|presence| matches!(presence, Presence::Have | Presence::Mine)), "{answer:?}");
+        assert!(
+            answer.iter().all(|presence| matches!(presence, Presence::Have | Presence::Mine)),
+            "{answer:?}"
+        );
     }
     Ok(())
 }

@@ -146,9 +146,7 @@ fn broken_anywhere() {
         let (from, to) = worlds(&sim);
         sim.run(async move {
             let (here, there) = pair(&from, &to).await;
-            let send = async {
-                while here.send(message(9, &[7; 100])).await.is_ok() {}
-            };
+            let send = async { while here.send(message(9, &[7; 100])).await.is_ok() {} };
             let receive = async {
                 while let Ok(arrived) = there.receive().await {
                     assert_eq!(arrived, message(9, &[7; 100]));

@@ -96,10 +96,8 @@ impl ClientCertVerifier for Dialling {
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let principal = Principal::of(end_entity).map_err(|_| unknown())?;
         let trust = self.store.trust_of(principal.domain()).ok_or_else(unknown)?;
-        let verified = trust
-            .as_clients
-            .verify_client_cert(end_entity, intermediates, now)
-            .map_err(unknown_if_forged)?;
+        let verified =
+            trust.as_clients.verify_client_cert(end_entity, intermediates, now).map_err(unknown_if_forged)?;
         check_revoked(&self.store, principal.domain(), end_entity)?;
         Ok(verified)
     }
