@@ -129,7 +129,7 @@ impl Manifest {
             if edits.is_empty() && durable.is_empty() {
                 return;
             }
-            let outcome = self.write(&edits, !durable.is_empty()).await;
+            let outcome = self.write(&edits).await;
             for waiter in durable {
                 drop(waiter.send(outcome.clone()));
             }
@@ -143,7 +143,7 @@ impl Manifest {
         }
     }
 
-    async fn write(&self, edits: &[Edit], sync: bool) -> Result<(), Error> {
+    async fn write(&self, edits: &[Edit]) -> Result<(), Error> {
         self.poison.check()?;
         let failed = |error: std::io::Error| {
             // A manifest that could not be written stays behind its pool: no new containers, so all stops.
@@ -164,9 +164,9 @@ impl Manifest {
             file.append(&batch).await.map_err(failed)?;
             self.next.set(first + edits.len() as u64);
         }
-        if sync {
-            file.sync().await.map_err(failed)?;
-        }
+        // Always, also when nobody waits: were two batches unsynced at once, a crash could keep the later one
+        // alone, and that would look like damage.
+        file.sync().await.map_err(failed)?;
         self.file.replace(State::Open(file));
         Ok(())
     }

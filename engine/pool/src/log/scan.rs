@@ -26,6 +26,8 @@ pub(crate) struct Good<T> {
     pub(crate) batch: Batch<T>,
     /// Where bytes in front of it start that are no batch.
     pub(crate) gap: Option<u64>,
+    /// Where it ends.
+    pub(crate) end: u64,
 }
 
 /// Which log is read.
@@ -67,7 +69,7 @@ pub(crate) async fn scan<T>(
                 log.torn = false;
                 log.end = window.at;
                 log.next = batch.head.first + batch.records.len() as u64;
-                each(Good { batch, gap });
+                each(Good { batch, gap, end: log.end });
             }
             Err(BadBytes::Unsupported { what, .. }) => return Err(Error::Unsupported { what }),
             Ok(_) | Err(_) => {

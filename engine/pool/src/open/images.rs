@@ -82,11 +82,11 @@ impl Reading<'_> {
         which: Which,
     ) -> Result<Option<ScannedLog>, Error> {
         let path = images::path(dir, which.number);
-        let mut before = 0;
+        let mut offset = 0;
         let each = |good: Good<LogRecord>| {
-            let end = before;
-            before += good.batch.bytes as u64 + good.gap.map_or(0, |_| 0);
-            self.batch(which.number, good, end);
+            let start = good.gap.unwrap_or(offset);
+            offset = good.end;
+            self.batch(which.number, &good, start);
         };
         let scanned = match scan(world, &path, which, image_log::decode, each).await {
             Err(Error::Device { kind: io::ErrorKind::UnexpectedEof, .. }) => None,
@@ -98,7 +98,7 @@ impl Reading<'_> {
         Ok(scanned)
     }
 
-    fn batch(&mut self, number: u64, good: Good<LogRecord>, offset: u64) {
+    fn batch(&mut self, number: u64, good: &Good<LogRecord>, offset: u64) {
         let first = good.batch.head.first;
         let expected = self.replayed.last().0 + 1;
         if first < expected {
@@ -107,7 +107,10 @@ impl Reading<'_> {
             return;
         }
         if self.replayed.lose_up_to(Sequence(first - 1)) > 0 {
-            self.recovery.damaged(damaged(number, good.gap.unwrap_or(offset)));
+            // What lacks in front of a segment lacks at the end of the one before it.
+            let at_front = offset == 0 && good.gap.is_none() && self.number > 0;
+            let (number, offset) = if at_front { (self.number, self.read_to) } else { (number, offset) };
+            self.recovery.damaged(damaged(number, offset));
         }
         for record in &good.batch.records {
             self.replayed.apply(record);

@@ -25,6 +25,9 @@ fn a_tree_comes_back_as_it_went_in() {
                 done.stored_bytes > tree.plain_bytes() && done.stored_bytes < tree.plain_bytes() * 11 / 10
             );
             check(&pools[0], &tree).await.unwrap();
+            let root = pools[0].node(tree.root_child().fingerprint, Location::UNKNOWN).await.unwrap();
+            assert_eq!(root.annex.len(), tree.leaves.len(), "an annex has a place for each child");
+            assert!(root.annex.iter().all(|place| *place != Location::UNKNOWN));
             close(&pools).await.unwrap();
             // With other cores than before.
             let (pools, recovery) = open_pool(&world, &pool_path(), options(3)).await.unwrap();
