@@ -126,7 +126,8 @@ CREATE INDEX imports_to_report ON imports (next_report) WHERE next_report IS NOT
 CREATE INDEX imports_untold ON imports (sender) WHERE told < revision;
 
 CREATE TABLE jobs (
-    number         INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- Without AUTOINCREMENT, which would skip a number whenever a job is stored again.
+    number         INTEGER PRIMARY KEY,
     key            TEXT NOT NULL UNIQUE,
     kind           TEXT NOT NULL,
     image          BLOB NOT NULL,

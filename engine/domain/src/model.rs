@@ -301,7 +301,10 @@ impl Catalog for MemoryCatalog {
 
     async fn slps(&self) -> Result<Vec<SlpVersion>, Burnt> {
         self.read(|rows| {
-            let newest = |it: &&SlpVersion| !rows.slps.contains_key(&(it.slp.name.clone(), it.version + 1));
+            let older = |it: &SlpVersion, other: &SlpVersion| {
+                it.slp.name == other.slp.name && it.version < other.version
+            };
+            let newest = |it: &&SlpVersion| !rows.slps.values().any(|other| older(it, other));
             rows.slps.values().filter(newest).cloned().collect()
         })
     }

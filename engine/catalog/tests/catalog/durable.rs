@@ -1,0 +1,187 @@
+//! What a file adds: it stays, it is whole or not changed at all, and it says when it is damaged.
+
+use narrows_catalog::{Error, SqliteCatalog};
+use narrows_domain::catalog::{ImageFilter, RedeemError};
+use narrows_domain::partner::Trust;
+use narrows_domain::token::{Token, TokenHash, TokenPurpose};
+use narrows_domain::{Catalog as _, Change, Partner};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+use sqlx::{Connection as _, Row as _};
+
+use crate::made::Maker;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+async fn raw(path: &std::path::Path) -> sqlx::SqliteConnection {
+    sqlx::SqliteConnection::connect_with(&sqlx::sqlite::SqliteConnectOptions::new().filename(path))
+        .await
+        .unwrap()
+}
+
+/// Goal: what was acknowledged is there after a crash, what was not is absent, at every point between transactions.
+/// Method: after each of many transactions the files are copied as they are, without closing, and the
+/// copy is opened.
+#[tokio::test]
+async fn a_copy_of_the_files_at_any_time_holds_all_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.sqlite");
+    let catalog = SqliteCatalog::open(&path).await.unwrap();
+    let mut maker = Maker(11);
+    let pool = PoolId([1; 16]);
+    for step in 1..=20_u8 {
+        let id = ImageId([step; 16]);
+        let image = Change::Image(maker.image(id));
+        catalog.apply(&[image, Change::Cursor(pool, 1, Sequence(step.into()))]).await.unwrap();
+        let crashed = folder.path().join(format!("crashed-{step}.sqlite"));
+        for suffix in ["", "-wal"] {
+            let from = folder.path().join(format!("catalog.sqlite{suffix}"));
+            std::fs::copy(from, folder.path().join(format!("crashed-{step}.sqlite{suffix}"))).unwrap();
+        }
+        let copy = SqliteCatalog::open(&crashed).await.unwrap();
+        assert_eq!(copy.cursor(pool, 1).await.unwrap(), Sequence(step.into()));
+        assert!(copy.image(id).await.unwrap().is_some());
+        assert_eq!(copy.images(&ImageFilter::default()).await.unwrap().len(), usize::from(step));
+    }
+}
+
+/// Goal: one bad change leaves nothing of its transaction, the cursor included.
+#[tokio::test]
+async fn a_transaction_is_whole_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let mut maker = Maker(12);
+    let pool = PoolId([1; 16]);
+    let first = maker.image(ImageId([1; 16]));
+    catalog.apply(&[Change::Image(first.clone()), Change::Cursor(pool, 1, Sequence(1))]).await.unwrap();
+    let mut namesake = first.clone();
+    namesake.id = ImageId([200; 16]);
+    let changes = [
+        Change::Cursor(pool, 1, Sequence(2)),
+        Change::Image(maker.image(ImageId([2; 16]))),
+        Change::Image(namesake),
+    ];
+    let error = catalog.apply(&changes).await.unwrap_err();
+    assert!(error.is_conflict(), "{error:?}: two images of one name for people");
+    assert_eq!(catalog.cursor(pool, 1).await.unwrap(), Sequence(1));
+    assert_eq!(catalog.images(&ImageFilter::default()).await.unwrap(), [first]);
+}
+
+#[tokio::test]
+async fn names_and_places_are_unique() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let mut maker = Maker(13);
+    let ground = maker.ground();
+    catalog.apply(&ground).await.unwrap();
+    let mut one = Partner::half(DomainId([1; 16]), 1, "dr", at(0));
+    one.trust = Trust::Complete;
+    let mut other = one.clone();
+    other.domain = DomainId([2; 16]);
+    catalog.apply(&[Change::Partner(one.clone())]).await.unwrap();
+    assert!(catalog.apply(&[Change::Partner(other)]).await.unwrap_err().is_conflict());
+    assert_eq!(catalog.partners().await.unwrap(), [one]);
+    let mut copy = maker.copy();
+    copy.number = 1;
+    catalog.apply(&[Change::Copy(copy.clone())]).await.unwrap();
+    let second = narrows_domain::image::ImageCopy { number: 2, ..copy.clone() };
+    assert!(catalog.apply(&[Change::Copy(second)]).await.unwrap_err().is_conflict(), "one copy in a pool");
+    let mut orphan = maker.operation();
+    orphan.key.image = ImageId([99; 16]);
+    assert!(catalog.apply(&[Change::Operation(orphan)]).await.is_err(), "an operation has an image");
+}
+
+#[tokio::test]
+async fn a_token_works_once_even_when_asked_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let hash = TokenHash::of(b"secret");
+    let token = Token {
+        hash,
+        purpose: TokenPurpose::Enroll,
+        subject: "web01".into(),
+        made: at(0),
+        expires: at(100),
+        used: None,
+    };
+    catalog.apply(&[Change::Token(token.clone())]).await.unwrap();
+    let early = catalog.redeem(hash, TokenPurpose::Pair, at(1), &[]).await;
+    assert!(matches!(early, Err(RedeemError::Refused(_))), "not for this");
+    let mut tries = Vec::new();
+    for _ in 0..8 {
+        let catalog = catalog.clone();
+        tries.push(tokio::spawn(async move {
+            catalog.redeem(hash, TokenPurpose::Enroll, at(2), &[]).await.is_ok()
+        }));
+    }
+    let mut won = 0;
+    for redeemed in tries {
+        won += u32::from(redeemed.await.unwrap());
+    }
+    assert_eq!(won, 1);
+    assert_eq!(catalog.token(hash).await.unwrap(), Some(Token { used: Some(at(2)), ..token }));
+    let bad = [
+        Change::Token(Token { hash: TokenHash([1; 32]), ..maker_token() }),
+        Change::Operation(Maker(1).operation()),
+    ];
+    let fresh = Token { hash: TokenHash::of(b"other"), ..maker_token() };
+    catalog.apply(&[Change::Token(fresh.clone())]).await.unwrap();
+    let failed = catalog.redeem(fresh.hash, TokenPurpose::Enroll, at(1), &bad).await;
+    assert!(matches!(failed, Err(RedeemError::Catalog(_))));
+    assert_eq!(catalog.token(fresh.hash).await.unwrap(), Some(fresh), "not used up by what failed");
+}
+
+fn maker_token() -> Token {
+    Token {
+        hash: TokenHash([0; 32]),
+        purpose: TokenPurpose::Enroll,
+        subject: String::new(),
+        made: at(0),
+        expires: at(100),
+        used: None,
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_is_migrated_and_synced_at_every_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.sqlite");
+    SqliteCatalog::open(&path).await.unwrap().close().await;
+    SqliteCatalog::open(&path).await.expect("migrations run once").close().await;
+    let mut connection = raw(&path).await;
+    let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap().get(0);
+    assert_eq!(mode, "wal");
+    let unknown = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', TRUE, x'00', 0)";
+    sqlx::query(unknown).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let refused = SqliteCatalog::open(&path).await.unwrap_err();
+    assert!(matches!(refused, Error::Open(_)), "a newer schema is refused: {refused:?}");
+}
+
+#[tokio::test]
+async fn damage_is_said_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.sqlite");
+    let catalog = SqliteCatalog::open(&path).await.unwrap();
+    let id = ImageId([1; 16]);
+    let ground = Maker(14).ground();
+    catalog.apply(&ground).await.unwrap();
+    let mut connection = raw(&path).await;
+    for (damage, column) in [
+        ("UPDATE images SET lineage = x'0102'", "lineage"),
+        ("UPDATE images SET state = 'sideways'", "state"),
+        ("UPDATE images SET signed = x'00'", "signed"),
+        ("UPDATE images SET slp_version = -1", "slp_version"),
+        ("UPDATE images SET restorable = 7", "restorable"),
+        ("UPDATE images SET roots = '{'", "roots"),
+    ] {
+        catalog.apply(&ground).await.unwrap();
+        sqlx::query(damage).execute(&mut connection).await.unwrap();
+        match catalog.image(id).await {
+            Err(Error::Corrupt { table: "images", column: found }) => assert_eq!(found, column),
+            other => panic!("{damage}: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The SQLite catalog answers as the model does.
+
+use std::fmt::Debug;
+
+use narrows_catalog::SqliteCatalog;
+use narrows_domain::Catalog;
+use narrows_domain::catalog::ImageFilter;
+use narrows_domain::image::ImageState;
+use narrows_domain::job::JobKind;
+use narrows_domain::model::MemoryCatalog;
+use narrows_domain::operation::OperationKey;
+use narrows_domain::partner::ReceivePool;
+use narrows_domain::token::{TokenHash, TokenPurpose};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId};
+
+use crate::made::{IMAGES, Maker, PARTNERS};
+
+/// Answers of a catalog to a fixed list of questions, as text.
+struct Answers(Vec<String>);
+
+impl Answers {
+    fn add<T: Debug, E: Debug>(&mut self, question: &str, answer: Result<T, E>) {
+        self.0.push(format!("{question}: {:?}", answer.expect("no question fails")));
+    }
+}
+
+/// Asks everything that the trait can be asked.
+async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
+    let mut answers = Answers(Vec::new());
+    let now = maker.time();
+    for byte in 0..IMAGES {
+        let image = ImageId([byte; 16]);
+        answers.add("image", catalog.image(image).await);
+        answers.add("copies", catalog.copies(image).await);
+        answers.add("replicas", catalog.replicas(image).await);
+        answers.add("operations", catalog.operations(image).await);
+        answers.add("operation", catalog.operation(OperationKey { image, ordinal: 2 }).await);
+        answers.add("imports_of", catalog.imports_of(image).await);
+        answers.add("unfinished", catalog.unfinished([byte; 32]).await);
+        answers.add("latest_whole", catalog.latest_whole([byte; 32]).await);
+        let origin = DomainId([byte % 2; 16]);
+        let label = catalog.image_labelled(origin, "c1", 1_800_000_000 + i64::from(byte)).await;
+        answers.add("image_labelled", label);
+    }
+    for byte in 0..PARTNERS {
+        let partner = DomainId([byte; 16]);
+        answers.add("partner", catalog.partner(partner).await);
+        answers.add("candidates", catalog.candidates(partner, now, 3).await);
+        answers.add("running", catalog.running(partner).await);
+        let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
+        for lineage in 0..3 {
+            answers.add("base", catalog.base([lineage; 32], maker.image_id(), partner, pool).await);
+        }
+        answers.add("client", catalog.client(ClientId([byte; 16])).await);
+        answers.add("token", catalog.token(TokenHash([byte; 32])).await);
+    }
+    for filter in filters() {
+        answers.add("images", catalog.images(&filter).await);
+    }
+    for (name, version) in [("gold", None), ("gold", Some(2)), ("silver", Some(1)), ("none", None)] {
+        answers.add("slp", catalog.slp(name, version).await);
+        answers.add("unverified", catalog.unverified(name).await);
+        answers.add("failed_imports", catalog.failed_imports(name).await);
+    }
+    lists(catalog, now, &mut answers).await;
+    answers.0
+}
+
+async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
+    answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
+    answers.add("slps", catalog.slps().await);
+    answers.add("partners", catalog.partners().await);
+    answers.add("pools", catalog.pools().await);
+    answers.add("storage_units", catalog.storage_units().await);
+    answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
+    answers.add("windows", catalog.windows().await);
+    answers.add("clients", catalog.clients().await);
+    answers.add("imports", catalog.imports(7).await);
+    answers.add("due_imports", catalog.due_imports(now, 5).await);
+    answers.add("due_reports", catalog.due_reports(now, 5).await);
+    answers.add("due_amendments", catalog.due_amendments(now, 5).await);
+    answers.add("due_partners", catalog.due_partners(now).await);
+    answers.add("next_due", catalog.next_due().await);
+    for pool in 0..2 {
+        for incarnation in 0..2 {
+            answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
+        }
+    }
+    answers.add("jobs", catalog.jobs(None, 4).await);
+    answers.add("jobs of a kind", catalog.jobs(Some(JobKind::Import), 4).await);
+    answers.add("job", catalog.job(2).await);
+    let jobs = catalog.jobs(None, 100).await.expect("no question fails");
+    for job in jobs {
+        answers.add("job_keyed", catalog.job_keyed(&job.job.key).await);
+    }
+}
+
+fn filters() -> Vec<ImageFilter> {
+    let all = ImageFilter::default;
+    vec![
+        all(),
+        ImageFilter { limit: Some(2), ..all() },
+        ImageFilter { client_name: Some("c1".into()), ..all() },
+        ImageFilter { origin: Some(DomainId([1; 16])), state: Some(ImageState::Whole), ..all() },
+        ImageFilter { slp: Some("gold".into()), limit: Some(3), ..all() },
+        ImageFilter { slp: Some("none".into()), ..all() },
+    ]
+}
+
+/// Goal: every change and every question means in SQL what it means in the model.
+/// Method: random changes in random transactions to both; after each, all questions; now and then the
+/// file is closed and opened again.
+#[tokio::test]
+async fn answers_as_the_model_does() {
+    for seed in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.sqlite");
+        let mut real = SqliteCatalog::open(&path).await.unwrap();
+        let model = MemoryCatalog::new();
+        let mut maker = Maker(seed << 32);
+        let ground = maker.ground();
+        model.apply(&ground).await.unwrap();
+        real.apply(&ground).await.unwrap();
+        for round in 0..45 {
+            let count = maker.below(12) + 1;
+            let changes: Vec<_> = (0..count).map(|_| maker.change()).collect();
+            model.apply(&changes).await.unwrap();
+            real.apply(&changes).await.unwrap();
+            redeem_both(&model, &real, &mut maker).await;
+            if round % 20 == 7 {
+                real.close().await;
+                real = SqliteCatalog::open(&path).await.unwrap();
+            }
+            let asked = maker.0;
+            let expected = interrogate(&model, &mut Maker(asked)).await;
+            let answered = interrogate(&real, &mut Maker(asked)).await;
+            for (answer, expected) in answered.iter().zip(&expected) {
+                assert_eq!(answer, expected, "seed {seed}, round {round}, after {changes:#?}");
+            }
+        }
+    }
+}
+
+async fn redeem_both(model: &MemoryCatalog, real: &SqliteCatalog, maker: &mut Maker) {
+    let (hash, now) = (TokenHash([maker.below(3); 32]), maker.time());
+    let changes = [maker.change()];
+    let one = model.redeem(hash, TokenPurpose::Pair, now, &changes).await;
+    let other = real.redeem(hash, TokenPurpose::Pair, now, &changes).await;
+    assert_eq!(one.is_ok(), other.is_ok());
+    assert_eq!(one.ok(), other.ok());
+}

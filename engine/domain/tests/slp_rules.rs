@@ -1,0 +1,319 @@
+//! One case for each rule of policies, by its code.
+//!
+//! Method: a policy that is right, and for each rule one edit of its text, or of what surrounds it, that
+//! breaks just that rule.
+
+use narrows_domain::partner::{Partner, Trust};
+use narrows_domain::slp::check::{self, LocalCopy, PartnerSlp, Surroundings};
+use narrows_domain::slp::version::{Plan, Unverified, check_removal, plan};
+use narrows_domain::slp::{Checked, Format, Slp, SlpVersion, parse};
+use narrows_domain::storage::{Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::window::{OpenSpan, Window};
+use narrows_format::record::ScheduleKind;
+use narrows_format::{DomainId, PoolId, Timestamp};
+
+const GOLD: &str = r#"
+name = "gold"
+data_classification = "gold"
+
+[[operation]]
+id = "backup"
+kind = "backup"
+storage = "stu-a"
+retention = { fixed = "30d" }
+
+[[operation]]
+id = "to-dr"
+kind = "replication"
+source = "backup"
+target = { domain = "dr", import_slp = "gold-import" }
+retention = { fixed = "90d" }
+"#;
+
+const IMPORT: &str = r#"
+name = "gold-import"
+
+[[operation]]
+id = "import"
+kind = "import"
+storage = "stu-a"
+retention = { target = {} }
+
+[[operation]]
+id = "on"
+kind = "replication"
+source = "import"
+target = "all"
+retention = { target = {} }
+"#;
+
+const NOW: Timestamp = Timestamp { seconds: 1_800_000_000, nanos: 0 };
+
+fn slp(text: &str) -> Slp {
+    parse(text, Format::Toml).unwrap()
+}
+
+fn around() -> Surroundings {
+    let unit = |name: &str, pool| StorageUnit { name: name.into(), pool: PoolId([pool; 16]), jobs_max: None };
+    let pool = |id, spanning| Pool { id: PoolId([id; 16]), incarnation: 1, name: format!("p{id}"), spanning };
+    let mut dr = Partner::half(DomainId([9; 16]), 1, "dr", NOW);
+    dr.trust = Trust::Complete;
+    let present = PartnerSlp::Present { classification: "gold".into(), receives: true };
+    let nights = vec![OpenSpan { from_minute: 0, minutes: 60 }];
+    Surroundings {
+        units: vec![unit("stu-a", 1), unit("stu-b", 2), unit("wide", 3)],
+        groups: vec![StorageUnitGroup { name: "any-a".into(), units: vec!["stu-a".into()] }],
+        pools: vec![pool(1, false), pool(2, false), pool(3, true)],
+        partners: vec![dr],
+        windows: vec![Window {
+            name: "nights".into(),
+            offset_minutes: 0,
+            open: nights,
+            excluded_days: vec![],
+        }],
+        partner_slps: [((DomainId([9; 16]), "gold-import".to_owned()), present)].into(),
+        local_copy: LocalCopy::Needed,
+    }
+}
+
+fn codes(text: &str, around: &Surroundings) -> Vec<&'static str> {
+    let checked = check::check(&slp(text), around);
+    for finding in &checked.findings {
+        let text = finding.to_string();
+        assert!(!finding.what.is_empty() && !finding.why.is_empty() && !finding.help.is_empty(), "{text}");
+        assert!(text.starts_with(&format!("error[{}]: ", finding.code)), "{text}");
+    }
+    let mut codes: Vec<_> = checked.findings.iter().map(|finding| finding.code).collect();
+    codes.dedup();
+    codes
+}
+
+fn edited(text: &str, edits: &[(&str, &str)]) -> String {
+    edits.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    })
+}
+
+#[track_caller]
+fn breaks(text: &str, edits: &[(&str, &str)], code: &str) {
+    assert_eq!(codes(&edited(text, edits), &around()), [code], "{edits:?}");
+}
+
+#[test]
+fn what_is_right_is_accepted() {
+    assert_eq!(codes(GOLD, &around()), [""; 0]);
+    assert_eq!(codes(IMPORT, &around()), [""; 0]);
+    let windowed = edited(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"nights\"")]);
+    assert_eq!(codes(&windowed, &around()), [""; 0]);
+}
+
+const FIRST: &str = "[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"stu-a\"\nretention = { fixed = \"30d\" }\n";
+
+#[test]
+fn slp_001_begins_with_backup_or_import() {
+    assert_eq!(codes("name = \"empty\"", &around()), ["SLP-001"]);
+    let found = codes(&edited(GOLD, &[(FIRST, "")]), &around());
+    assert!(found.contains(&"SLP-001"), "{found:?}");
+}
+
+#[test]
+fn slp_002_one_import_first_and_without_source() {
+    breaks(IMPORT, &[("kind = \"import\"", "kind = \"import\"\nsource = \"x\"")], "SLP-002");
+    let second = "\n[[operation]]\nid = \"again\"\nkind = \"import\"\nstorage = \"stu-a\"\nretention = { target = {} }\n";
+    assert_eq!(codes(&format!("{IMPORT}{second}"), &around()), ["SLP-002"]);
+}
+
+#[test]
+fn slp_003_backups_alone_and_at_most_four() {
+    let one = |id: &str| FIRST.replace("id = \"backup\"", &format!("id = \"{id}\""));
+    let found = codes(&format!("{IMPORT}\n{}", one("b")), &around());
+    assert_eq!(found, ["SLP-003"]);
+    let five: String = ["b1", "b2", "b3", "b4"].map(one).concat();
+    assert_eq!(codes(&format!("{GOLD}\n{five}"), &around()), ["SLP-003"]);
+}
+
+#[test]
+fn slp_004_sources_exist_feed_and_end() {
+    breaks(GOLD, &[("source = \"backup\"\n", "")], "SLP-004");
+    breaks(GOLD, &[("source = \"backup\"", "source = \"nobody\"")], "SLP-004");
+    breaks(GOLD, &[("source = \"backup\"", "source = \"to-dr\"")], "SLP-004");
+    breaks(GOLD, &[("kind = \"backup\"", "kind = \"backup\"\nsource = \"to-dr\"")], "SLP-004");
+    let twins = "
+[[operation]]
+id = \"one\"
+kind = \"duplication\"
+source = \"two\"
+storage = \"stu-a\"
+retention = { fixed = \"9d\" }
+[[operation]]
+id = \"two\"
+kind = \"duplication\"
+source = \"one\"
+storage = \"stu-b\"
+retention = { fixed = \"9d\" }
+";
+    assert_eq!(codes(&format!("{GOLD}{twins}"), &around()), ["SLP-004"]);
+}
+
+#[test]
+fn slp_005_a_replication_source_is_one_exact_unit() {
+    breaks(GOLD, &[("stu-a", "any-a")], "SLP-005");
+    breaks(GOLD, &[("stu-a", "any")], "SLP-005");
+    let checked = check::check(&slp(&edited(GOLD, &[("stu-a", "any-a")])), &around());
+    let shown = checked.findings[0].to_string();
+    let expected = "error[SLP-005]: operation `to-dr` replicates from storage unit group `any-a`
+  --> operation 2, field `source`
+  why: a replication source must be one exact storage unit
+  help: give operation `backup` a `storage` of kind storage unit, e.g. \"stu-a\"";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn slp_007_not_from_a_spanning_pool() {
+    breaks(GOLD, &[("stu-a", "wide")], "SLP-007");
+}
+
+#[test]
+fn slp_008_the_target_is_paired_and_imports() {
+    breaks(GOLD, &[("domain = \"dr\"", "domain = \"mars\"")], "SLP-008");
+    breaks(GOLD, &[("target = { domain = \"dr\", import_slp = \"gold-import\" }\n", "")], "SLP-008");
+    breaks(GOLD, &[("{ domain = \"dr\", import_slp = \"gold-import\" }", "\"some\"")], "SLP-008");
+    let long = format!("name = \"{}\"", "x".repeat(113));
+    breaks(GOLD, &[("name = \"gold\"", &long)], "SLP-008");
+    let fits = format!("name = \"{}\"", "x".repeat(112));
+    assert_eq!(codes(&edited(GOLD, &[("name = \"gold\"", &fits)]), &around()), [""; 0]);
+    for said in [PartnerSlp::Absent, PartnerSlp::Present { classification: "gold".into(), receives: false }] {
+        let mut around = around();
+        around.partner_slps.values_mut().for_each(|slp| *slp = said.clone());
+        assert_eq!(codes(GOLD, &around), ["SLP-008"]);
+    }
+}
+
+#[test]
+fn slp_009_classifications_are_equal_or_the_import_takes_any() {
+    let said = |classification: &str| {
+        let mut around = around();
+        let present = PartnerSlp::Present { classification: classification.into(), receives: true };
+        around.partner_slps.values_mut().for_each(|slp| *slp = present.clone());
+        around
+    };
+    assert_eq!(codes(GOLD, &said("silver")), ["SLP-009"]);
+    assert_eq!(codes(GOLD, &said("any")), [""; 0]);
+    let source_any = edited(GOLD, &[("data_classification = \"gold\"", "data_classification = \"any\"")]);
+    assert_eq!(codes(&source_any, &said("gold")), ["SLP-009"], "source any into import gold");
+    assert_eq!(codes(&source_any, &said("any")), [""; 0]);
+}
+
+#[test]
+fn slp_010_target_retention_belongs_to_imports() {
+    breaks(GOLD, &[("{ fixed = \"90d\" }", "{ target = {} }")], "SLP-010");
+    let fixed = IMPORT.replace("{ target = {} }", "{ fixed = \"9d\" }");
+    assert_eq!(codes(&fixed, &around()), ["SLP-010"]);
+}
+
+#[test]
+fn slp_011_expire_after_copy_has_children_and_leaves_a_copy() {
+    let after_copy = [("{ fixed = \"30d\" }", "\"expire-after-copy\"")];
+    breaks(GOLD, &after_copy, "SLP-011");
+    let mut accepted = around();
+    accepted.local_copy = LocalCopy::NotNeeded;
+    assert_eq!(codes(&edited(GOLD, &after_copy), &accepted), [""; 0]);
+    breaks(GOLD, &[("{ fixed = \"90d\" }", "\"expire-after-copy\"")], "SLP-011");
+}
+
+#[test]
+fn slp_012_every_copy_has_a_life_and_one_here() {
+    breaks(GOLD, &[("retention = { fixed = \"90d\" }\n", "")], "SLP-012");
+    breaks(GOLD, &[("{ fixed = \"30d\" }", "\"capacity-managed\"")], "SLP-012");
+    let alone = edited(GOLD, &[("{ fixed = \"30d\" }", "\"capacity-managed\"")]);
+    let alone = alone.split("[[operation]]\nid = \"to-dr\"").next().unwrap();
+    assert_eq!(codes(alone, &around()), ["SLP-012"]);
+}
+
+#[test]
+fn slp_013_what_is_named_exists_once() {
+    breaks(GOLD, &[("stu-a", "stu-z")], "SLP-013");
+    breaks(GOLD, &[("storage = \"stu-a\"\n", "")], "SLP-013");
+    breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"days\"")], "SLP-013");
+    breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nstorage = \"stu-b\"")], "SLP-013");
+    let twin = "\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"stu-b\"\nretention = { fixed = \"1d\" }\n";
+    assert_eq!(codes(&format!("{GOLD}{twin}"), &around()), ["SLP-013"]);
+    let same_pool = "\n[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"backup\"\nstorage = \"stu-a\"\nretention = { fixed = \"1d\" }\n";
+    assert_eq!(codes(&format!("{GOLD}{same_pool}"), &around()), ["SLP-013"]);
+    let other_pool = same_pool.replace("stu-a", "stu-b");
+    assert_eq!(codes(&format!("{GOLD}{other_pool}"), &around()), [""; 0]);
+}
+
+fn version(slp: Slp) -> SlpVersion {
+    match plan(&slp, check::check(&slp, &around()), None, &Vec::new(), Unverified::Refuse, NOW) {
+        Plan::Store(version) => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn slp_014_what_is_referred_to_is_neither_reclassified_nor_removed() {
+    let first = version(slp(GOLD));
+    assert_eq!((first.version, first.verified), (1, true));
+    let changed =
+        slp(&edited(GOLD, &[("data_classification = \"gold\"", "data_classification = \"silver\"")]));
+    let references = vec!["image web01_17".to_owned()];
+    let planned =
+        |references| plan(&changed, Checked::default(), Some(&first), references, Unverified::Refuse, NOW);
+    let Plan::Refused(findings) = planned(&references) else { panic!("{references:?}") };
+    assert_eq!(findings[0].code, "SLP-014");
+    assert!(findings[0].what.contains("web01_17"));
+    assert!(matches!(planned(&Vec::new()), Plan::Store(stored) if stored.version == 2));
+    assert_eq!(check_removal("gold", &references).unwrap_err().code, "SLP-014");
+    assert_eq!(check_removal("gold", &Vec::new()), Ok(()));
+}
+
+#[test]
+fn slp_015_and_016_bind_policies_and_schedules() {
+    let gold = slp(GOLD);
+    assert_eq!(check::check_policy_classification("nightly", "silver", &gold).unwrap_err().code, "SLP-015");
+    assert_eq!(check::check_policy_classification("nightly", "gold", &gold), Ok(()));
+    assert_eq!(check::check_schedule(ScheduleKind::Synthetic, &gold).unwrap_err().code, "SLP-016");
+    assert_eq!(check::check_schedule(ScheduleKind::Full, &gold), Ok(()));
+}
+
+#[test]
+fn slp_017_no_domain_twice() {
+    let all = "\n[[operation]]\nid = \"to-all\"\nkind = \"replication\"\nsource = \"backup\"\ntarget = \"all\"\nretention = { fixed = \"1d\" }\n";
+    assert_eq!(codes(&format!("{GOLD}{all}"), &around()), ["SLP-017"]);
+    let by_uuid = all.replace(
+        "\"all\"",
+        "{ domain = \"09090909-0909-0909-0909-090909090909\", import_slp = \"gold-import\" }",
+    );
+    assert_eq!(codes(&format!("{GOLD}{by_uuid}"), &around()), ["SLP-017"]);
+}
+
+#[test]
+fn trust_001_half_paired_is_not_paired() {
+    for trust in [Trust::Half, Trust::Frozen, Trust::Unpaired] {
+        let mut around = around();
+        around.partners[0].trust = trust;
+        assert_eq!(codes(GOLD, &around), ["TRUST-001"]);
+    }
+}
+
+/// An unreachable target: refused, or saved unverified and waiting, and verified by applying it again.
+#[test]
+fn unreachable_targets_are_refused_or_saved_unverified() {
+    let mut silent = around();
+    silent.partner_slps.clear();
+    let gold = slp(GOLD);
+    let planned = |around: &Surroundings, newest: Option<&SlpVersion>, how| {
+        plan(&gold, check::check(&gold, around), newest, &Vec::new(), how, NOW)
+    };
+    assert!(matches!(planned(&silent, None, Unverified::Refuse), Plan::Refused(_)));
+    let Plan::Store(saved) = planned(&silent, None, Unverified::Accept) else { panic!("it was accepted") };
+    assert!(!saved.verified);
+    let Plan::Store(verified) = planned(&around(), Some(&saved), Unverified::Refuse) else {
+        panic!("it is new")
+    };
+    assert_eq!((verified.version, verified.verified), (1, true), "the same version, now verified");
+    assert!(matches!(planned(&around(), Some(&verified), Unverified::Refuse), Plan::Unchanged(_)));
+    assert!(matches!(planned(&silent, Some(&verified), Unverified::Accept), Plan::Unchanged(_)));
+}
