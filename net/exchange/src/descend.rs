@@ -10,6 +10,7 @@
 mod driver;
 mod fetch;
 mod places;
+mod visit;
 
 use std::rc::Rc;
 

@@ -14,6 +14,7 @@ mod data;
 mod flow;
 mod nodes;
 mod open;
+mod stage;
 
 use std::{
     cell::{Cell, RefCell},
@@ -216,8 +217,8 @@ impl<'a> Incoming<'a> {
             Some((child, prefix)) => Some(self.ask_root(*child, *prefix).await?),
             None => None,
         };
-        let begun = Begun { base_accepted: grant.base_accepted, root, staged_bytes: grant.staged_bytes };
-        send(&self.session.link, &Message::Begun(begun)).await
+        let reply = Begun { base_accepted: grant.base_accepted, root, staged_bytes: grant.staged_bytes };
+        send(&self.session.link, &Message::Begun(reply)).await
     }
 
     /// Takes in everything until the source ends; then nothing is under way any more.
@@ -257,7 +258,7 @@ impl<'a> Incoming<'a> {
         loop {
             self.gate.until(|| self.state.borrow().intake.has_room().then_some(())).await;
             let bytes = self.session.link.receive().await?;
-            if let Some(ending) = self.take(bytes).await? {
+            if let Some(ending) = self.take(&bytes)? {
                 self.ending.set(true);
                 self.gate.until(|| self.is_idle().then_some(())).await;
                 return Ok(ending);
@@ -266,8 +267,8 @@ impl<'a> Incoming<'a> {
     }
 
     /// Takes one message. What it makes us do goes into the queues of the other loops.
-    async fn take(&self, bytes: Vec<u8>) -> Result<Option<Ending>, ExchangeError> {
-        match decode(&bytes)? {
+    fn take(&self, bytes: &[u8]) -> Result<Option<Ending>, ExchangeError> {
+        match decode(bytes)? {
             Message::Data(frame) => self.take_data(frame, bytes.len())?,
             Message::Nodes(nodes) => self.take_nodes(&nodes, bytes.len())?,
             Message::Offer(offer) => self.take_offer(offer, bytes.len())?,
@@ -298,6 +299,3 @@ fn ending(commit: &Commit<'_>) -> Ending {
     };
     Ending::Commit { facts, copy: commit.copy, import_slp: commit.import_slp.to_owned() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -84,25 +84,25 @@ impl Outgoing {
         history: Option<Rc<History>>,
     ) -> Result<Self, ExchangeError> {
         let outcome = Self::hear_begun(&session, begin).await;
-        let begun = match outcome {
-            Ok(begun) => begun,
+        let reply = match outcome {
+            Ok(reply) => reply,
             Err(error) => {
                 say_why(&session.link, &error).await;
                 return Err(error);
             }
         };
         let world = session.link.world().clone();
-        let root = begin.root.map(|(child, _)| child).zip(begun.root);
+        let root = begin.root.map(|(child, _)| child).zip(reply.root);
         let shared = Shared::new(session, history, root);
         let reader = world.spawn(reader::run(Rc::clone(&shared)));
-        Ok(Self { shared, begun, _reader: reader })
+        Ok(Self { shared, begun: reply, _reader: reader })
     }
 
     async fn hear_begun(session: &Session, begin: &Begin) -> Result<Begun, ExchangeError> {
         send(&session.link, &Message::Begin(*begin)).await?;
         let bytes = session.link.receive().await?;
         match decode(&bytes)? {
-            Message::Begun(begun) if begun.root.is_some() == begin.root.is_some() => Ok(begun),
+            Message::Begun(reply) if reply.root.is_some() == begin.root.is_some() => Ok(reply),
             Message::Error { code, sentence } => Err(reader::refused(code, sentence)),
             _ => Err(ExchangeError::malformed("the answer to begin is no fitting begun")),
         }

@@ -190,6 +190,7 @@ pub struct Sealed {
 }
 
 /// What a commit made.
+#[expect(clippy::struct_field_names, reason = "the quantity is called stored bytes everywhere")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Position in the pool's image log.

@@ -20,15 +20,15 @@ impl Gate {
 
     /// Waits until `ready` gives something; it is asked now and after each [`Gate::open`].
     pub async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
-        poll_fn(|context| match ready() {
-            Some(value) => Poll::Ready(value),
-            None => {
-                let mut waiting = self.waiting.borrow_mut();
-                if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                    waiting.push(context.waker().clone());
-                }
-                Poll::Pending
+        poll_fn(|context| {
+            if let Some(value) = ready() {
+                return Poll::Ready(value);
             }
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
+            Poll::Pending
         })
         .await
     }

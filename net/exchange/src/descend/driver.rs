@@ -10,20 +10,23 @@ use std::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use narrows_format::{
     Fingerprint,
-    frame::{self, Codec, FrameKind},
-    node::{ChildKind, Node, envelope::CHILD_BYTES},
+    node::{ChildKind, envelope::CHILD_BYTES},
 };
 use narrows_ring::world::Local;
-use narrows_wire::{Presence, Proof};
+use narrows_wire::Presence;
 
-use super::{Place, PoolTree, TreeChild, fetch::fetch, places};
+use super::{
+    Place, PoolTree, TreeChild,
+    fetch::fetch,
+    visit::{Branch, Fate, Item, Visit, send, visit},
+};
 use crate::{
     ExchangeError, Outgoing,
     limits::{
         DESCEND_CHILDREN_MAX, FETCH_SEGMENTS_MAX, FETCHES_MAX, FRAME_BYTES_MAX, NODE_READS_MAX,
-        NODES_FRAME_BYTES, NODES_PER_FRAME_MAX, REPACK_LEVEL,
+        NODES_FRAME_BYTES, NODES_PER_FRAME_MAX,
     },
-    outgoing::{Asked, NodeToSend},
+    outgoing::Asked,
 };
 
 /// Whether possession is shown.
@@ -33,41 +36,6 @@ pub(crate) enum Showing {
     Tags,
     /// Nothing: a restore.
     Nothing,
-}
-
-/// What is known of a node's presence over there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Unknown,
-    Lacking,
-    There,
-    Staged,
-    Pending,
-}
-
-/// A node to be visited, perhaps.
-struct Item {
-    node: TreeChild,
-    place: Option<Place>,
-    fate: Cell<Fate>,
-    /// On the stack, or further on.
-    queued: Cell<bool>,
-}
-
-/// A node that was read, ready to be sent or reopened.
-struct Visit {
-    item: Rc<Item>,
-    bytes: Vec<u8>,
-    proof: Proof,
-    branch: Branch,
-}
-
-/// What hangs below a visited node: its children, with an item for each that is a node.
-struct Branch {
-    children: Vec<TreeChild>,
-    items: Vec<Option<Rc<Item>>>,
-    /// Under the base, as far as we know.
-    known: Vec<bool>,
 }
 
 enum Event {
@@ -164,7 +132,7 @@ impl Driver<'_> {
                     }
                 }
                 Event::Reopened(asked, branch) => self.await_answer(asked, branch),
-                Event::Answered(asked, branch, presences) => self.take_answer(asked, branch, &presences),
+                Event::Answered(asked, branch, presences) => self.take_answer(asked, &branch, &presences),
                 Event::Settled(child, item, presence) => self.take_settled(child, item, presence),
                 Event::Fetched => self.fetching -= 1,
             }
@@ -189,7 +157,11 @@ impl Driver<'_> {
             }
             self.visiting += 1;
             self.foreseen += children_max(&item);
-            self.work.push(Box::pin(visit(self.tree, self.showing, self.base, item)));
+            let (tree, showing, base) = (self.tree, self.showing, self.base);
+            self.work.push(Box::pin(async move {
+                let visited = visit(tree, showing, base, item).await?;
+                Ok(Event::Visited(Box::new(visited)))
+            }));
         }
     }
 
@@ -237,7 +209,8 @@ impl Driver<'_> {
         }
         if !batch.is_empty() {
             self.sending = true;
-            self.work.push(Box::pin(send(self.outgoing, batch)));
+            let outgoing = self.outgoing;
+            self.work.push(Box::pin(async move { Ok(Event::Sent(send(outgoing, batch).await?)) }));
         }
     }
 
@@ -287,7 +260,7 @@ impl Driver<'_> {
         }));
     }
 
-    fn take_answer(&mut self, asked: Asked, branch: Branch, presences: &[Presence]) {
+    fn take_answer(&mut self, asked: Asked, branch: &Branch, presences: &[Presence]) {
         let asked = Rc::new(asked);
         let children = branch.children.iter().zip(branch.items.iter()).zip(presences);
         for (at, ((child, item), presence)) in children.enumerate().rev() {
@@ -344,66 +317,4 @@ fn queue(stack: &mut Vec<Rc<Item>>, item: &Rc<Item>) {
     if !item.queued.replace(true) {
         stack.push(Rc::clone(item));
     }
-}
-
-impl Visit {
-    fn split(self) -> (NodeToSend, Branch, Vec<u8>) {
-        let children = self.branch.children.iter().map(|child| child.child).collect();
-        let fingerprint = self.item.node.child.fingerprint;
-        (NodeToSend { fingerprint, children, proof: self.proof }, self.branch, self.bytes)
-    }
-}
-
-/// Reads a node and finds out what is known of its children.
-async fn visit(
-    tree: &dyn PoolTree,
-    showing: Showing,
-    base: bool,
-    item: Rc<Item>,
-) -> Result<Event, ExchangeError> {
-    let node = tree.node(&item.node).await.map_err(ExchangeError::Store)?;
-    let mut known = vec![false; node.children.len()];
-    let mut child_places = vec![None; node.children.len()];
-    // A body of a later version cannot be read here; its children are then simply new.
-    if let (true, Some(place), Ok(decoded)) = (base, &item.place, Node::decode(&node.bytes)) {
-        let (level, places) = places::of_children(&decoded, place);
-        known = tree.known(place, level, &node.children).await.map_err(ExchangeError::Store)?;
-        child_places = places;
-    }
-    let proof = match showing {
-        Showing::Tags => {
-            let tags = tree.tags(&node.children).await.map_err(ExchangeError::Store)?;
-            Proof::of(known.iter().copied().zip(tags))
-        }
-        Showing::Nothing => Proof::NONE,
-    };
-    let item_of = |(child, place): (&TreeChild, Option<Place>)| {
-        (child.child.kind == ChildKind::Node).then(|| {
-            let (fate, queued) = (Cell::new(Fate::Unknown), Cell::new(false));
-            Rc::new(Item { node: *child, place, fate, queued })
-        })
-    };
-    let items = node.children.iter().zip(child_places).map(item_of).collect();
-    let branch = Branch { children: node.children, items, known };
-    Ok(Event::Visited(Box::new(Visit { item, bytes: node.bytes, proof, branch })))
-}
-
-async fn send(outgoing: &Outgoing, batch: Vec<Visit>) -> Result<Event, ExchangeError> {
-    let (mut nodes, mut branches, mut encodings) = (Vec::new(), Vec::new(), Vec::new());
-    for visit in batch {
-        let (node, branch, bytes) = visit.split();
-        nodes.push(node);
-        branches.push(branch);
-        encodings.push(bytes);
-    }
-    let segments: Vec<&[u8]> = encodings.iter().map(Vec::as_slice).collect();
-    let codec = codec_for(outgoing.session().peer.codecs, Codec::Zstd);
-    let frame = frame::build(FrameKind::Nodes, codec, REPACK_LEVEL, &segments);
-    let asked = outgoing.nodes(&frame, nodes).await?;
-    Ok(Event::Sent(asked.into_iter().zip(branches).collect()))
-}
-
-/// The codec, if the peer reads it.
-pub(super) fn codec_for(peer: u32, codec: Codec) -> Codec {
-    if peer & 1 << codec.number() == 0 { Codec::None } else { codec }
 }

@@ -8,7 +8,7 @@ use narrows_format::{
     frame::{self, Codec, Frame, FrameKind},
 };
 
-use super::{PoolTree, StoredFrame, TreeChild, driver::codec_for};
+use super::{PoolTree, StoredFrame, TreeChild, visit::codec_for};
 use crate::{
     ExchangeError, Outgoing, StoreError,
     limits::{FRAME_BYTES_MAX, REPACK_LEVEL, SEGMENTS_PER_FRAME_MAX},

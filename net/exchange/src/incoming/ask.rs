@@ -126,7 +126,7 @@ impl Incoming<'_> {
         }
         let wanted = question.children.iter().zip(&question.look_up);
         let mut asked: Vec<Child> = wanted.filter(|(_, asked)| **asked).map(|(child, _)| *child).collect();
-        let asker = match (&question.subject, &staged) {
+        let who = match (&question.subject, &staged) {
             (Subject::Node { frame, place }, _) => {
                 let node = frame.node(*place);
                 if frame.is_unnamed(*place) {
@@ -137,7 +137,7 @@ impl Incoming<'_> {
             (_, Some((node, bytes))) => Asker::Node { fingerprint: *node, bytes },
             _ => Asker::Offer,
         };
-        let mut results = self.look_up(asker, &asked).await?.into_iter();
+        let mut results = self.look_up(who, &asked).await?.into_iter();
         let mut found: Vec<Option<Found>> =
             question.look_up.iter().map(|asked| if *asked { results.next() } else { None }).collect();
         found.extend(results.map(Some));

@@ -5,7 +5,7 @@ use narrows_format::frame::{self, FrameKind};
 use super::{
     Incoming,
     flow::{Put, PutKind},
-    open::Keep,
+    stage::Keep,
 };
 use crate::{DataFrame, ExchangeError, ReceivedSegment};
 

@@ -12,7 +12,8 @@ use super::{
     Incoming, Naming, State,
     ask::{Question, Subject, check_proof, node_child},
     flow::{Put, PutKind, Receipt},
-    open::{Keep, NodeCame},
+    open::NodeCame,
+    stage::Keep,
 };
 use crate::{ExchangeError, NodeFrame, ReceivedNode};
 

@@ -11,53 +11,8 @@ use narrows_format::{
 };
 use narrows_wire::{Class, Presence, Proof, TagPrefix, combine};
 
+use super::stage::{Asker, Keep, Proven, Stage};
 use crate::{ExchangeError, Found, Refusal, limits::OPEN_CHILDREN_MAX};
-
-/// How far a child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The store is being asked.
-    Asked,
-    /// Answered `Lack`: to be sent.
-    Lacking,
-    /// There, but possession was not shown: answered `Lack`, to be sent for proof.
-    Unproven,
-    /// Another session is bringing it.
-    Pending { asker: Asker, prefix: TagPrefix },
-    /// A node staged by an earlier session: to be reopened.
-    Staged,
-    /// It came and is being put. Whether to keep it is not known yet for a node that came while the store was
-    /// still being asked for it.
-    Arriving { tag: Tag, keep: Option<Keep> },
-}
-
-/// The question and the child in it that a settlement names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asker {
-    pub(super) ordinal: u32,
-    pub(super) child: u32,
-}
-
-/// Whether the store needs what came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// It has nothing of it.
-    Wanted,
-    /// It has it; only possession had to be shown.
-    Shown,
-    /// It has it durably of an earlier session: the source sent it for nothing.
-    Again,
-}
-
-impl Keep {
-    fn of(found: Found) -> Self {
-        match found {
-            Found::Lack | Found::Pending => Self::Wanted,
-            Found::Mine(_) => Self::Again,
-            Found::Closed(_) | Found::Skip => Self::Shown,
-        }
-    }
-}
 
 struct Open {
     stage: Stage,
@@ -398,46 +353,6 @@ impl OpenChildren {
                 let sentence = format!("{missing} children that were asked for did not come");
                 Err(ExchangeError::Refused(Refusal::new("WIRE-006", sentence)))
             }
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
-    }
-}
-
-/// What a source showed of one child.
-#[derive(Clone, Copy)]
-struct Proven {
-    class: Option<Class>,
-    combined: bool,
-}
-
-impl Proven {
-    fn shows(self, tag: Tag) -> bool {
-        match self.class {
-            Some(Class::Known) => self.combined,
-            Some(Class::Fresh(prefix)) => prefix == TagPrefix::from(tag),
-            None => false,
-        }
-    }
-
-    /// The answer, and what stays open because of it.
-    fn judge(self, asker: Asker, child: &Child, found: Found, shown: bool) -> (Presence, Option<Stage>) {
-        match found {
-            Found::Skip => (Presence::Have, None),
-            Found::Lack => (Presence::Lack, Some(Stage::Lacking)),
-            Found::Closed(tag) if self.shows(tag) => (Presence::Have, None),
-            Found::Closed(_) => (Presence::Lack, Some(Stage::Unproven)),
-            Found::Mine(_) if child.kind == ChildKind::Segment => (Presence::Mine, None),
-            Found::Mine(_) if shown => (Presence::Have, None),
-            Found::Mine(_) => (Presence::Mine, Some(Stage::Staged)),
-            Found::Pending => match self.class {
-                Some(Class::Fresh(prefix)) => (Presence::Pending, Some(Stage::Pending { asker, prefix })),
-                // Known children are closed; who says so of this one has to bring it.
-                _ => (Presence::Lack, Some(Stage::Lacking)),
-            },
         }
     }
 }

@@ -170,12 +170,15 @@ pub(super) async fn linger(world: &World, stream: &Rc<dyn Stream>) {
     select(reading, world.clock.sleep(LINGER)).await;
 }
 
+/// Takes plain bytes.
+type Plain<'a> = &'a mut dyn FnMut(&[u8]);
+
 /// Feeds bytes from the socket to rustls. Plain bytes go to `plain`, or stay in rustls (that of one socket
 /// buffer at most) when there is none: the handshake leaves them for the first receive.
 fn process(
     connection: &mut Connection,
     mut bytes: &[u8],
-    mut plain: Option<&mut dyn FnMut(&[u8])>,
+    mut plain: Option<Plain<'_>>,
 ) -> Result<bool, LinkError> {
     let mut chunk = [0; 16 << 10];
     let mut ended = false;

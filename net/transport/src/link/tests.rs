@@ -74,7 +74,7 @@ fn the_queue_is_bounded() {
         let (here, _there) = pair(&from, &to).await;
         let flood = async {
             loop {
-                here.send(message(9, &[0; 100_000])).await.unwrap();
+                here.send(message(9, &vec![0; 100_000])).await.unwrap();
             }
         };
         let ten_seconds = from.clock.sleep(Duration::from_secs(10));
@@ -131,7 +131,7 @@ fn heartbeats_and_silence() {
         let (link, mute) = join(Link::dial(&from, address, Security::Plaintext), listener.accept()).await;
         let before = quiet.now();
         assert_eq!(link.unwrap().receive().await.unwrap_err(), LinkError::Silent);
-        assert!(quiet.now() - before < Duration::from_mins(2));
+        assert!(quiet.now() < before + Duration::from_mins(2));
         drop(mute);
     })
     .unwrap();

@@ -9,6 +9,7 @@ use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use narrows_exchange::{Place, PoolTree, StoreError, StoredFrame, TreeChild, TreeNode};
 use narrows_format::{
     ClientId, DomainId, Fingerprint, ImageId, Tag, Timestamp,
+    frame::{self, Codec, FrameKind},
     node::{Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs},
     path,
     record::{ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
@@ -17,14 +18,14 @@ use narrows_ring::world::Local;
 
 use super::{NOWHERE, Pool, children};
 
-pub const SEGMENT_BYTES: usize = 8 << 10;
-pub const ORIGIN: DomainId = DomainId([1; 16]);
+pub(crate) const SEGMENT_BYTES: usize = 8 << 10;
+pub(crate) const ORIGIN: DomainId = DomainId([1; 16]);
 
 /// Files by path.
-pub type Files = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type Files = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Bytes that do not compress, from a seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
@@ -33,7 +34,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// `count` files of about `length` bytes.
-pub fn files(seed: u64, count: u64, length: usize) -> Files {
+pub(crate) fn files(seed: u64, count: u64, length: usize) -> Files {
     (0..count)
         .map(|at| {
             let path = format!("dir{:03}/file{at:05}", at / 50).into_bytes();
@@ -48,7 +49,7 @@ struct Built {
 }
 
 /// Puts an image into the pool and gives its root. Boundaries of nodes depend on content alone.
-pub fn build(pool: &Pool, files: &Files) -> TreeChild {
+pub(crate) fn build(pool: &Pool, files: &Files) -> TreeChild {
     let mut sorted: Vec<_> = files.iter().collect();
     sorted.sort_by(|(left, _), (right, _)| path::order(left, right));
     let mut level: Vec<Built> = Vec::new();
@@ -165,7 +166,7 @@ fn big_file(pool: &Pool, bytes: &[u8]) -> Child {
 }
 
 /// A signed record for a root (the signature is not looked at here).
-pub fn record(image: ImageId, root: Child) -> Vec<u8> {
+pub(crate) fn record(image: ImageId, root: Child) -> Vec<u8> {
     let record = ImageRecord {
         image,
         origin: ORIGIN,
@@ -190,18 +191,18 @@ pub fn record(image: ImageId, root: Child) -> Vec<u8> {
 }
 
 /// The model pool as a source.
-pub struct Source {
-    pub pool: Rc<Pool>,
+pub(crate) struct Source {
+    pub(crate) pool: Rc<Pool>,
     /// Everything under the base.
-    pub base: BTreeSet<Fingerprint>,
+    pub(crate) base: BTreeSet<Fingerprint>,
     /// Where a tag is asked of this, it is wrong.
-    pub liar: Option<Fingerprint>,
+    pub(crate) liar: Option<Fingerprint>,
     /// Sent in place of this segment's bytes.
-    pub forged: Option<Fingerprint>,
+    pub(crate) forged: Option<Fingerprint>,
 }
 
 impl Source {
-    pub fn new(pool: &Rc<Pool>, base: Option<Fingerprint>) -> Self {
+    pub(crate) fn new(pool: &Rc<Pool>, base: Option<Fingerprint>) -> Self {
         let base = base.map(|root| pool.tree(root).into_keys().collect()).unwrap_or_default();
         Self { pool: Rc::clone(pool), base, liar: None, forged: None }
     }
@@ -210,7 +211,6 @@ impl Source {
         let Some(at) = self.forged.and_then(|forged| names.iter().position(|name| *name == forged)) else {
             return bytes.to_vec();
         };
-        use narrows_format::frame::{self, Codec, FrameKind};
         let old = frame::parse(bytes).expect("ours");
         let mut plain = Vec::new();
         let ranges = old.open(&mut plain).expect("ours");

@@ -1,8 +1,6 @@
 //! Goal: a restore brings what the sink wants and nothing else, refuses who may not have it, and each reference is
 //! delivered as often as it was asked for. Method: a sink with an oracle, in simulation.
 
-mod model;
-
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{Either, join, select};
-use model::{
+use crate::model::{
     Pool, image_id,
     tree::{self, ORIGIN, Source},
 };
+use futures_util::future::{Either, join, select};
 use narrows_exchange::{
     Asker, DataFrame, ExchangeError, Found, HelloFacts, NodeFrame, Pull, Purpose, Refusal, Sealed, Session,
     Store, StoreError, Stored, TreeChild, greet,
@@ -181,7 +179,7 @@ fn everything_once_for_each_reference() {
 #[test]
 fn skipped_subtrees_cost_nothing() {
     let (pool, root) = image();
-    let top = model::children(&pool.closed.borrow()[&root.child.fingerprint].bytes);
+    let top = crate::model::children(&pool.closed.borrow()[&root.child.fingerprint].bytes);
     let mut sink = Sink::default();
     sink.skip.extend(top.iter().skip(1).map(|child| child.fingerprint));
     let sink = Rc::new(sink);

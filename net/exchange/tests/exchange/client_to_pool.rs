@@ -1,16 +1,14 @@
 //! Goal: the bottom-up order of a backup client works, and each rule of the target has its code. Method: drive
 //! `Outgoing` by hand, honestly and not, against a live target in simulation.
 
-mod model;
-
 use std::{future::Future, rc::Rc, time::Duration};
 
-use futures_util::future::{Either, join, select};
-use model::{
+use crate::model::{
     Item, Pool, children, image_id,
     store::Open,
     tree::{self, ORIGIN},
 };
+use futures_util::future::{Either, join, select};
 use narrows_exchange::{
     Begin, CommitFacts, Draft, ExchangeError, HelloFacts, Outgoing, Presence, Proof, Purpose, greet,
     hello::Side,
@@ -173,6 +171,9 @@ fn check_refused<T>(
     assert!(!target.images.borrow().contains_key(&image_id(9)));
 }
 
+/// A way to show nothing, or something wrong.
+type Forge = fn(&[Child], &Pool) -> Proof;
+
 /// Goal: knowing fingerprints is not having: a commit that refers to a present segment without its tag is
 /// WIRE-005, whichever way the tag is left out.
 #[test]
@@ -181,7 +182,6 @@ fn possession() {
     let root = tree::build(&pool, &tree::files(1, 20, 20_000)).child;
     let here = Rc::clone(&pool);
     against(1, &target, begin(1), move |outgoing| backup(outgoing, here, root)).0.expect("backed up");
-    type Forge = fn(&[Child], &Pool) -> Proof;
     let ways: [Forge; 3] = [
         |_, _| Proof::NONE,
         |children, _| Proof::of(children.iter().map(|_| (false, narrows_format::Tag([0; 16])))),

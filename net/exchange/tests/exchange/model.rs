@@ -2,8 +2,8 @@
 //!
 //! It knows what was made durable, and counts what is put again all the same. A crash forgets what was not.
 
-pub mod store;
-pub mod tree;
+pub(crate) mod store;
+pub(crate) mod tree;
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,42 +20,45 @@ use narrows_transport::flow::Gate;
 
 /// A segment or a node.
 #[derive(Clone)]
-pub struct Item {
-    pub kind: ChildKind,
-    pub bytes: Rc<[u8]>,
-    pub tag: Tag,
+pub(crate) struct Item {
+    pub(crate) kind: ChildKind,
+    pub(crate) bytes: Rc<[u8]>,
+    pub(crate) tag: Tag,
 }
 
 impl Item {
-    pub fn child(&self, fingerprint: Fingerprint) -> Child {
+    pub(crate) fn child(&self, fingerprint: Fingerprint) -> Child {
         Child { fingerprint, kind: self.kind, length: u32::try_from(self.bytes.len()).expect("small") }
     }
 }
+
+/// What is staged for one image, and whether it is durable.
+pub(crate) type Staged = BTreeMap<Fingerprint, (Item, bool)>;
 
 /// A stored frame and the names in it.
 type Frame = (Vec<u8>, Vec<Fingerprint>);
 
 #[derive(Default)]
-pub struct Pool {
-    pub closed: RefCell<BTreeMap<Fingerprint, Item>>,
-    pub staged: RefCell<BTreeMap<ImageId, BTreeMap<Fingerprint, (Item, bool)>>>,
+pub(crate) struct Pool {
+    pub(crate) closed: RefCell<BTreeMap<Fingerprint, Item>>,
+    pub(crate) staged: RefCell<BTreeMap<ImageId, Staged>>,
     /// Who brings what.
-    pub claims: RefCell<BTreeMap<Fingerprint, ImageId>>,
-    pub images: RefCell<BTreeMap<ImageId, Child>>,
-    pub frames: RefCell<Vec<Frame>>,
-    pub gate: Gate,
+    pub(crate) claims: RefCell<BTreeMap<Fingerprint, ImageId>>,
+    pub(crate) images: RefCell<BTreeMap<ImageId, Child>>,
+    pub(crate) frames: RefCell<Vec<Frame>>,
+    pub(crate) gate: Gate,
     /// Bytes put that were durable already.
-    pub twice: Cell<u64>,
-    pub nodes_read: Cell<u64>,
+    pub(crate) twice: Cell<u64>,
+    pub(crate) nodes_read: Cell<u64>,
 }
 
 impl Pool {
-    pub fn new() -> Rc<Self> {
+    pub(crate) fn new() -> Rc<Self> {
         Rc::default()
     }
 
     /// Power loss: what was staged and not synced is gone.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         for items in self.staged.borrow_mut().values_mut() {
             items.retain(|_, (_, durable)| *durable);
         }
@@ -64,7 +67,7 @@ impl Pool {
     }
 
     /// Adds a segment or node of an image that is simply there.
-    pub fn add(&self, kind: ChildKind, bytes: &[u8]) -> Child {
+    pub(crate) fn add(&self, kind: ChildKind, bytes: &[u8]) -> Child {
         let (fingerprint, tag) = name(kind, bytes);
         let item = Item { kind, bytes: bytes.into(), tag };
         let child = item.child(fingerprint);
@@ -94,7 +97,7 @@ impl Pool {
     }
 
     /// Everything under a root, root included. Panics when something is missing.
-    pub fn tree(&self, root: Fingerprint) -> BTreeMap<Fingerprint, Item> {
+    pub(crate) fn tree(&self, root: Fingerprint) -> BTreeMap<Fingerprint, Item> {
         let mut found = BTreeMap::new();
         let mut todo = vec![root];
         while let Some(name) = todo.pop() {
@@ -111,7 +114,7 @@ impl Pool {
     }
 
     /// Bytes of the frames and nodes that hold exactly this tree.
-    pub fn stored_bytes(&self, root: Fingerprint) -> u64 {
+    pub(crate) fn stored_bytes(&self, root: Fingerprint) -> u64 {
         let tree = self.tree(root);
         let nodes: usize =
             tree.values().filter(|item| item.kind == ChildKind::Node).map(|item| item.bytes.len()).sum();
@@ -124,24 +127,24 @@ impl Pool {
         (nodes + data) as u64
     }
 
-    pub fn tag(&self, name: &Fingerprint) -> Tag {
+    pub(crate) fn tag(&self, name: &Fingerprint) -> Tag {
         self.closed.borrow()[name].tag
     }
 }
 
-pub fn children(node: &[u8]) -> Vec<Child> {
+pub(crate) fn children(node: &[u8]) -> Vec<Child> {
     envelope::children(node).expect("a node")
 }
 
-pub fn name(kind: ChildKind, bytes: &[u8]) -> (Fingerprint, Tag) {
+pub(crate) fn name(kind: ChildKind, bytes: &[u8]) -> (Fingerprint, Tag) {
     match kind {
         ChildKind::Segment => narrows_simd::fingerprint::data(bytes),
         ChildKind::Node => narrows_simd::fingerprint::node(bytes),
     }
 }
 
-pub fn image_id(number: u8) -> ImageId {
+pub(crate) fn image_id(number: u8) -> ImageId {
     ImageId([number; 16])
 }
 
-pub const NOWHERE: Location = Location::UNKNOWN;
+pub(crate) const NOWHERE: Location = Location::UNKNOWN;

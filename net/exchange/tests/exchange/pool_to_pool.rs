@@ -1,16 +1,14 @@
 //! Goal: a pool's image arrives whole, costs what the table of the specification says, and whatever is wrong
 //! is refused with its code. Method: a model pool with an oracle at both ends, a simulated network between.
 
-mod model;
-
 use std::{rc::Rc, time::Duration};
 
-use futures_util::future::{Either, join, select};
-use model::{
+use crate::model::{
     Pool, image_id,
     store::Open,
     tree::{self, Files, ORIGIN, Source},
 };
+use futures_util::future::{Either, join, select};
 use narrows_exchange::{
     Base, ExchangeError, HelloFacts, Purpose, TreeChild,
     descend::{Push, Pushed, push},
@@ -52,17 +50,28 @@ fn order(number: u8, root: TreeChild, base: Option<Base>, history: Option<Rc<His
 
 /// One session over the simulated network; both ends' outcomes.
 async fn session(from: World, to: World, source: Source, target: Rc<Pool>, order: Push) -> Both {
+    session_with(from, to, source, target, order, facts()).await
+}
+
+async fn session_with(
+    from: World,
+    to: World,
+    source: Source,
+    target: Rc<Pool>,
+    order: Push,
+    facts: HelloFacts,
+) -> Both {
     let listener = to.net.listen(([10, 0, 0, 2], 0).into()).await.expect("listens");
     let address = listener.local_addr();
     let pushing = async {
         let link = Link::dial(&from, address, Security::Plaintext).await?;
-        let session = greet(link, Side::Dialled, &facts()).await?;
+        let session = greet(link, Side::Dialled, &facts).await?;
         push(session, &source, &order).await
     };
     let taking = async {
         let (stream, _) = listener.accept().await.expect("accepts");
         let link = Link::accept(&to, stream, Security::Plaintext).await?;
-        let session = greet(link, Side::Accepted, &facts()).await?;
+        let session = greet(link, Side::Accepted, &facts).await?;
         incoming::serve(&session, &Open::new(&target)).await
     };
     let both = join(Box::pin(pushing), Box::pin(taking));
@@ -342,7 +351,27 @@ fn long_distance() {
     sim.links(LinkFaults { latency: Duration::from_millis(75), bandwidth, break_after: 0 });
     let (pushed, _) = copy(&sim, &pool, &target, 1, root, None);
     let sent = pushed.sent;
-    let ideal = Duration::from_secs_f64(sent.wire_bytes as f64 / bandwidth as f64);
+    let ideal = Duration::from_micros(sent.wire_bytes * 1_000_000 / bandwidth);
     println!("{} bytes in {:?}, the wire alone needs {ideal:?}", sent.wire_bytes, sim.now());
     assert!(sim.now() < ideal.mul_f64(1.1) + Duration::from_millis(5 * 150));
+}
+
+/// Goal: the smallest window that is allowed is slow and not a deadlock, with nodes and data in every order.
+#[test]
+fn smallest_window() {
+    for seed in 0..20 {
+        let (pool, target) = (Pool::new(), Pool::new());
+        let root = tree::build(&pool, &some_files(seed));
+        let sim = Sim::new(seed);
+        let (from, to, source) = (sim.world(SOURCE), sim.world(TARGET), Source::new(&pool, None));
+        let window = u32::try_from(narrows_wire::MESSAGE_BYTES_MAX).expect("small");
+        let facts = HelloFacts { window, ..facts() };
+        let (there, order) = (Rc::clone(&target), order(1, root, None, None));
+        let (pushed, taken) = sim
+            .run(async move { session_with(from, to, source, there, order, facts).await })
+            .expect("no crash was asked for");
+        pushed.expect("pushed");
+        taken.expect("taken");
+        check(&pool, &target, root);
+    }
 }

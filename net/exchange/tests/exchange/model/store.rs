@@ -18,16 +18,16 @@ use narrows_ring::world::Local;
 
 use super::{Item, Pool, children};
 
-pub const TARGET_POOL: PoolId = PoolId([9; 16]);
+pub(crate) const TARGET_POOL: PoolId = PoolId([9; 16]);
 
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     pool: Rc<Pool>,
     image: ImageId,
     pending: RefCell<Vec<Fingerprint>>,
 }
 
 impl MemoryStore {
-    pub fn new(pool: &Rc<Pool>, image: ImageId) -> Rc<Self> {
+    pub(crate) fn new(pool: &Rc<Pool>, image: ImageId) -> Rc<Self> {
         Rc::new(Self { pool: Rc::clone(pool), image, pending: RefCell::default() })
     }
 
@@ -169,13 +169,13 @@ impl Store for MemoryStore {
 }
 
 /// Lets everybody in.
-pub struct Open {
-    pub pool: Rc<Pool>,
-    pub begun: Cell<u32>,
+pub(crate) struct Open {
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) begun: Cell<u32>,
 }
 
 impl Open {
-    pub fn new(pool: &Rc<Pool>) -> Self {
+    pub(crate) fn new(pool: &Rc<Pool>) -> Self {
         Self { pool: Rc::clone(pool), begun: Cell::new(0) }
     }
 }
