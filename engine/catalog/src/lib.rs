@@ -1,4 +1,4 @@
-//! The domain's [`Catalog`](narrows_domain::Catalog) over SQLite.
+//! The domain's [`Catalog`](narrows_domain::Catalog) over `SQLite`.
 //!
 //! Guarantees: each [`apply`](narrows_domain::Catalog::apply) is one transaction, durable when it
 //! returns (write-ahead log, `synchronous = FULL`); readers never wait for the writer; the schema is

@@ -32,7 +32,7 @@ const READERS_MAX: u32 = 4;
 /// How long a statement waits for a lock before it fails; only a backup of the file ever holds one.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
-/// The catalog over one SQLite file. Clones share it.
+/// The catalog over one `SQLite` file. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SqliteCatalog {
     writer: SqlitePool,

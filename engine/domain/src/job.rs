@@ -61,6 +61,7 @@ impl JobKey {
 
 /// How much a job did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last, as in every name of a quantity")]
 pub struct Counters {
     /// Logical bytes dealt with.
     pub logical_bytes: u64,

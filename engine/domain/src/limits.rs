@@ -5,22 +5,22 @@ use std::time::Duration;
 /// An image from the future by more than this waits with reason `clock` (AIR-001).
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(2);
 /// An image from the future by more than this is a failed import: a forged date must not pin space (AIR-011).
-pub const CLOCK_FORGED_MIN: Duration = Duration::from_secs(24 * 3600);
+pub const CLOCK_FORGED_MIN: Duration = Duration::from_hours(24);
 /// First pause before something that failed is tried again.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, jitter included.
-pub const RETRY_MAX: Duration = Duration::from_secs(600);
+pub const RETRY_MAX: Duration = Duration::from_mins(10);
 /// A failed import's data is kept this long; then the source is told to send again once mended.
-pub const FAILED_IMPORT_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const FAILED_IMPORT_KEEP: Duration = Duration::from_hours(168);
 /// What a broken transfer staged is kept this long; an unfinished backup can be resumed within it.
-pub const STAGING_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const STAGING_KEEP: Duration = Duration::from_hours(168);
 /// An import that is pending longer than this is a problem worth a notification.
-pub const PENDING_IMPORT_MAX: Duration = Duration::from_secs(24 * 3600);
+pub const PENDING_IMPORT_MAX: Duration = Duration::from_hours(24);
 /// A report or an amendment that nobody answered is sent again after this.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// A partner that acknowledged an image and then said nothing of its import for so long is sent it
 /// again, which moves no data and makes it say it.
-pub const RESEND_AFTER: Duration = Duration::from_secs(3600);
+pub const RESEND_AFTER: Duration = Duration::from_hours(1);
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
 /// Partners of one domain.
@@ -40,7 +40,7 @@ pub const PRIORITY_MAX: u32 = 99_999;
 /// Priority of an SLP that names none.
 pub const PRIORITY_DEFAULT: u32 = 50_000;
 /// Longest retention that can be written down: 1,000 years of 365 days.
-pub const PERIOD_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+pub const PERIOD_MAX: Duration = Duration::from_hours(1000 * 365 * 24);
 /// Due imports, reports, probes and amendments that one tick takes up; the rest follow with the next.
 pub const DUE_PER_TICK: u32 = 256;
 /// Seconds tried after a taken one before an image's identity is given up.

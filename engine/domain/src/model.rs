@@ -102,6 +102,7 @@ impl MemoryCatalog {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "every question of the trait may fail elsewhere")]
     fn read<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, Burnt> {
         Ok(read(&self.rows()))
     }

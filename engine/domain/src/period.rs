@@ -58,7 +58,7 @@ impl FromStr for Period {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
-        let (name, unit) = UNITS.iter().find(|(_, unit)| seconds % unit == 0).unwrap_or(&('s', 1));
+        let (name, unit) = UNITS.iter().find(|(_, unit)| seconds.is_multiple_of(*unit)).unwrap_or(&('s', 1));
         write!(f, "{}{name}", seconds / unit)
     }
 }

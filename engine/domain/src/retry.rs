@@ -78,15 +78,13 @@ impl Failure {
 pub fn classify(code: &str, side: Side) -> FailureKind {
     match (code, side) {
         ("POOL-002", Side::Target) => FailureKind::TargetFull,
-        ("POOL-001", Side::Source) => FailureKind::Permanent,
+        ("POOL-001", Side::Source) | ("POOL-005", Side::Target) => FailureKind::Permanent,
         (code, Side::Source) if code.starts_with("POOL-") => FailureKind::Source,
-        ("POOL-005", Side::Target) => FailureKind::Permanent,
         (code, Side::Target) if code.starts_with("POOL-") => FailureKind::Interrupted,
         ("AIR-001", _) => FailureKind::Clock,
         ("AIR-002" | "AIR-003" | "AIR-004" | "SLP-008", _) => FailureKind::ImportSlp,
         (code, _) if code.starts_with("AUTH-") || code.starts_with("TRUST-") => FailureKind::Trust,
-        ("WIRE-004", _) => FailureKind::Interrupted,
-        ("", _) => FailureKind::Interrupted,
+        ("WIRE-004" | "", _) => FailureKind::Interrupted,
         _ => FailureKind::Permanent,
     }
 }

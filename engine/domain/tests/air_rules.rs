@@ -80,7 +80,7 @@ struct Here {
 
 impl Here {
     fn new() -> Self {
-        let slp = parse(IMPORT, Format::Toml).unwrap();
+        let slp = parse(IMPORT, Format::Toml).expect("the text above is a policy");
         Self {
             own: Identity { domain: HERE, incarnation: 1, name: "dr".into() },
             partners: [(ORIGIN, "east"), (MIDDLE, "mid")]

@@ -2,6 +2,7 @@
 //!
 //! Method: a policy that is right, and for each rule one edit of its text, or of what surrounds it, that
 //! breaks just that rule.
+#![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
 use narrows_domain::partner::{Partner, Trust};
 use narrows_domain::slp::check::{self, LocalCopy, PartnerSlp, Surroundings};
@@ -245,8 +246,8 @@ fn slp_013_what_is_named_exists_once() {
     assert_eq!(codes(&format!("{GOLD}{other_pool}"), &around()), [""; 0]);
 }
 
-fn version(slp: Slp) -> SlpVersion {
-    match plan(&slp, check::check(&slp, &around()), None, &Vec::new(), Unverified::Refuse, NOW) {
+fn version(slp: &Slp) -> SlpVersion {
+    match plan(slp, check::check(slp, &around()), None, &Vec::new(), Unverified::Refuse, NOW) {
         Plan::Store(version) => version,
         other => panic!("{other:?}"),
     }
@@ -254,7 +255,7 @@ fn version(slp: Slp) -> SlpVersion {
 
 #[test]
 fn slp_014_what_is_referred_to_is_neither_reclassified_nor_removed() {
-    let first = version(slp(GOLD));
+    let first = version(&slp(GOLD));
     assert_eq!((first.version, first.verified), (1, true));
     let changed =
         slp(&edited(GOLD, &[("data_classification = \"gold\"", "data_classification = \"silver\"")]));

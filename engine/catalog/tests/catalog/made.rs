@@ -145,11 +145,13 @@ impl Maker {
             5 => OperationState::PendingImport,
             6 => OperationState::Complete,
             7 => OperationState::Failed("AIR-006".into()),
-            _ => self
-                .one(&[0, 1])
-                .eq(&0)
-                .then_some(OperationState::Paused)
-                .unwrap_or(OperationState::Cancelled),
+            _ => {
+                if self.one(&[0, 1]).eq(&0) {
+                    OperationState::Paused
+                } else {
+                    OperationState::Cancelled
+                }
+            }
         }
     }
 

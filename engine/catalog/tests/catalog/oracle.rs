@@ -1,4 +1,4 @@
-//! The SQLite catalog answers as the model does.
+//! The `SQLite` catalog answers as the model does.
 
 use std::fmt::Debug;
 

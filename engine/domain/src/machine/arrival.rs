@@ -119,7 +119,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
     let mut decision = Decision::nothing();
     match air::judge(&import.arrival, &view.receiver(import.key.pool, &import.arrival), now) {
         Verdict::Import(terms) | Verdict::Merge(terms) => {
-            take_over(view, &mut import, terms, moment, &mut decision)
+            take_over(view, &mut import, terms, moment, &mut decision);
         }
         Verdict::Wait(until, note) => change_state(&mut import, ImportState::Waiting { until }, note, moment),
         Verdict::Fail(note) => {
@@ -197,23 +197,20 @@ fn take_over(
 /// The image as it will stand in the catalog.
 fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
     let Import { arrival, .. } = import;
-    match view.existing {
-        Some(known) => {
-            let mut image = known.clone();
-            image.fill(&arrival.record, arrival.signed.clone());
-            if let Some(version) = view.slp.filter(|_| known.state == ImageState::Gone) {
-                image.slp.clone_from(&version.slp.name);
-                image.slp_version = version.version;
-            }
-            image
+    if let Some(known) = view.existing {
+        let mut image = known.clone();
+        image.fill(&arrival.record, arrival.signed.clone());
+        if let Some(version) = view.slp.filter(|_| known.state == ImageState::Gone) {
+            image.slp.clone_from(&version.slp.name);
+            image.slp_version = version.version;
         }
-        None => {
-            let (name, number) =
-                view.slp.map_or((arrival.slp(), 0), |version| (version.slp.name.as_str(), version.version));
-            let mut image = Image::from_record(&arrival.record, arrival.signed.clone(), name, number);
-            image.sender = Some(arrival.sender);
-            image
-        }
+        image
+    } else {
+        let (name, number) =
+            view.slp.map_or((arrival.slp(), 0), |version| (version.slp.name.as_str(), version.version));
+        let mut image = Image::from_record(&arrival.record, arrival.signed.clone(), name, number);
+        image.sender = Some(arrival.sender);
+        image
     }
 }
 

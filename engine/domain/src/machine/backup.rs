@@ -115,16 +115,13 @@ pub fn begin(
         return Err(Refusal::new("SLP-013", format!("there is no SLP `{}`", ask.slp), help));
     };
     let pool = check_may_begin(view, version, ask.schedule)?;
-    let (image, mut operation) = match resumable {
-        Some((image, operations, _)) => {
-            let backup = operations.iter().find(|it| it.kind == OperationKind::Backup).cloned();
-            (image.clone(), backup.unwrap_or_else(|| backup_operation(image, version)))
-        }
-        None => {
-            let image = new_image(view, ask, version);
-            let operation = backup_operation(&image, version);
-            (image, operation)
-        }
+    let (image, mut operation) = if let Some((image, operations, _)) = resumable {
+        let backup = operations.iter().find(|it| it.kind == OperationKind::Backup).cloned();
+        (image.clone(), backup.unwrap_or_else(|| backup_operation(image, version)))
+    } else {
+        let image = new_image(view, ask, version);
+        let operation = backup_operation(&image, version);
+        (image, operation)
     };
     operation.enter(OperationState::InProcess, moment.now);
     operation.attempt += 1;

@@ -12,7 +12,7 @@ use crate::retry;
 
 /// What is not worth a write of its own: a skew that moved less, a sign of life within this.
 const SKEW_STEP_MS: u64 = 100;
-const HEARD_STEP: std::time::Duration = std::time::Duration::from_secs(60);
+const HEARD_STEP: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The partner answered.
 pub fn up(

@@ -80,7 +80,7 @@ pub fn check(slp: &Slp, around: &Surroundings) -> Checked {
 /// The import SLPs at partners that have to be asked for before [`check`]: (domain, SLP name).
 pub fn partner_slps_named(slp: &Slp, partners: &[Partner]) -> Vec<(DomainId, String)> {
     let mut asked = Vec::new();
-    for operation in slp.operations.iter() {
+    for operation in &slp.operations {
         if let Some(target) = operation.named_target()
             && let Some(partner) = find_partner(target, partners)
         {
@@ -106,11 +106,15 @@ pub(super) fn pool_of<'a>(unit: &str, around: &'a Surroundings) -> Option<&'a Po
 }
 
 /// SLP-015: a policy and its SLP must have the same classification.
-pub fn check_policy_classification(policy: &str, classification: &str, slp: &Slp) -> Result<(), Finding> {
+pub fn check_policy_classification(
+    policy: &str,
+    classification: &str,
+    slp: &Slp,
+) -> Result<(), Box<Finding>> {
     if slp.data_classification == ANY_CLASSIFICATION || slp.data_classification == classification {
         return Ok(());
     }
-    Err(Finding::policy("SLP-015", &slp.name, "data_classification")
+    let finding = Finding::policy("SLP-015", &slp.name, "data_classification")
         .value(classification)
         .what(format!(
             "has classification `{}`, policy `{policy}` has `{classification}`",
@@ -120,17 +124,19 @@ pub fn check_policy_classification(policy: &str, classification: &str, slp: &Slp
         .help(format!(
             "give policy `{policy}` the classification `{}`, or name another SLP",
             slp.data_classification
-        )))
+        ));
+    Err(Box::new(finding))
 }
 
 /// SLP-016: a synthetic schedule with an SLP that replicates.
-pub fn check_schedule(schedule: ScheduleKind, slp: &Slp) -> Result<(), Finding> {
+pub fn check_schedule(schedule: ScheduleKind, slp: &Slp) -> Result<(), Box<Finding>> {
     if schedule != ScheduleKind::Synthetic || !slp.replicates() {
         return Ok(());
     }
-    Err(Finding::policy("SLP-016", &slp.name, "operation")
+    let finding = Finding::policy("SLP-016", &slp.name, "operation")
         .value("synthetic")
         .what("replicates and is used by a synthetic schedule")
         .why("images of synthetic backups are not replicated")
-        .help("use a full or incremental schedule, or an SLP without Replication"))
+        .help("use a full or incremental schedule, or an SLP without Replication");
+    Err(Box::new(finding))
 }

@@ -62,6 +62,9 @@ pub fn parse(text: &str, format: Format) -> Result<Slp, Unreadable> {
 }
 
 /// Writes a policy as JSON.
+///
+/// # Panics
+/// Never: strings, numbers and lists of them always serialise.
 pub fn to_json(slp: &Slp) -> String {
     serde_json::to_string(slp).expect("strings, numbers and lists of them always serialise")
 }

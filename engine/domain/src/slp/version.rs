@@ -28,7 +28,7 @@ pub enum Unverified {
     Accept,
 }
 
-/// What still refers to a policy, in words for a list: "image web01_17", "policy nightly".
+/// What still refers to a policy, in words for a list: `image web01_17`, `policy nightly`.
 pub type References = Vec<String>;
 
 /// Decides what applying `slp` does, given what [`crate::slp::check()`] found and its newest version.
@@ -83,15 +83,16 @@ fn check_reclassification(slp: &Slp, newest: &SlpVersion, references: &Reference
 }
 
 /// SLP-014: whether a policy may be removed.
-pub fn check_removal(name: &str, references: &References) -> Result<(), Finding> {
+pub fn check_removal(name: &str, references: &References) -> Result<(), Box<Finding>> {
     if references.is_empty() {
         return Ok(());
     }
-    Err(Finding::policy("SLP-014", name, "name")
+    let finding = Finding::policy("SLP-014", name, "name")
         .value(name)
         .what(format!("is referred to by {}", list(references)))
         .why("work that is under way would lose its policy")
-        .help("wait until it is complete, or cancel it"))
+        .help("wait until it is complete, or cancel it");
+    Err(Box::new(finding))
 }
 
 fn list(references: &References) -> String {

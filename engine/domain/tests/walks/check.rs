@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use narrows_domain::catalog::ImageFilter;
 use narrows_domain::image::ImageState;
 use narrows_domain::machine::turn::blocked;
 use narrows_domain::operation::{Operation, OperationKind, OperationState, WaitReason};
@@ -80,7 +81,7 @@ fn check_complete(world: &World, operation: &Operation) -> Result<(), String> {
 
 /// One copy of an image in one pool, and one Import.
 fn check_once(domain: &Domain) -> Result<(), String> {
-    for image in now(domain.catalog().images(&Default::default())) {
+    for image in now(domain.catalog().images(&ImageFilter::default())) {
         let copies = now(domain.catalog().copies(image.id));
         let operations = now(domain.catalog().operations(image.id));
         let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
@@ -118,7 +119,7 @@ pub(crate) fn in_the_end(world: &World) -> Result<(), String> {
 }
 
 fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
-    let all = now(domain.catalog().images(&Default::default()));
+    let all = now(domain.catalog().images(&ImageFilter::default()));
     let has_copy = |id| !now(domain.catalog().copies(id)).is_empty();
     all.iter().filter(|it| it.state == ImageState::Whole && has_copy(it.id)).map(|it| it.id).collect()
 }

@@ -89,7 +89,7 @@ impl Domain {
             match logged {
                 Logged::Backup { record, copy, .. } if record.image == id => held = (sequence, *copy),
                 Logged::Arrival { arrival, copy, .. } if arrival.record.image == id => {
-                    held = (sequence, *copy)
+                    held = (sequence, *copy);
                 }
                 Logged::Amend { image, copy } if *image == id => held.1 = *copy,
                 _ => {}
@@ -416,7 +416,7 @@ impl World {
             Command::Replicate(order) => self.replicate(at, &order),
             Command::Report { partner, import, report } => self.report(at, partner, import, report),
             Command::AmendCopy { image, copy, .. } => {
-                self.domains[at].log.push(Logged::Amend { image, copy })
+                self.domains[at].log.push(Logged::Amend { image, copy });
             }
             Command::Probe(partner) => {
                 let to = self.at(partner);
