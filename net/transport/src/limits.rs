@@ -14,8 +14,11 @@ pub const HEARTBEAT_TYPE: u8 = 15;
 /// Messages that wait for the socket: `send` waits while more than this many bytes are queued.
 pub const SEND_QUEUE_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes handed to the socket in one operation, and room for one receive.
+/// Bytes handed to the socket in one operation.
 pub const SOCKET_BYTES: usize = 256 << 10;
+
+/// Room for one receive; each link holds so much of its core's arena, idle or not.
+pub const RECEIVE_BYTES: usize = 128 << 10;
 
 /// A side that has had nothing to send for so long sends a heartbeat.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);

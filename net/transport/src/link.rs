@@ -158,15 +158,13 @@ impl Link {
             peer: made.peer,
             trust: made.trust,
             outbound: RefCell::default(),
-            inbound: RefCell::default(),
+            inbound: RefCell::new(made.inbound),
             gate: Gate::default(),
             failed: RefCell::default(),
             counters: Cell::default(),
             heard: Cell::new(world.clock.monotonic()),
             listening: Cell::new(false),
         });
-        // Messages may have come right behind the handshake.
-        shared.channel.borrow_mut().take_in(&[], &mut shared.inbound.borrow_mut())?;
         let writer = world.spawn(writer::run(Rc::clone(&shared)));
         Ok(Self { shared, _writer: writer })
     }

@@ -5,7 +5,7 @@
 //! so that its memory is that of these sessions.
 
 #[expect(dead_code, reason = "shared with the other tests; only a part is needed here")]
-#[path = "../exchange/model.rs"]
+#[path = "../exchange/model/mod.rs"]
 mod model;
 
 use std::{ops::Range, rc::Rc, time::Duration};

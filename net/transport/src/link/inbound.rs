@@ -3,7 +3,7 @@
 //! A message's memory is taken once its header was checked, and grows with what really arrives.
 
 use super::{LinkError, Shared};
-use crate::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX, SOCKET_BYTES};
+use crate::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX, RECEIVE_BYTES};
 
 /// Type byte of a heartbeat: the link's own message.
 pub(super) const HEARTBEAT: u8 = crate::limits::HEARTBEAT_TYPE;
@@ -81,7 +81,7 @@ impl Shared {
         if self.inbound.borrow().ended {
             return Err(self.end_of_stream());
         }
-        let buffer = self.world.arena.take(SOCKET_BYTES).await;
+        let buffer = self.world.arena.take(RECEIVE_BYTES).await;
         if !self.listening.replace(true) {
             self.heard.set(self.world.clock.monotonic());
         }

@@ -21,7 +21,7 @@ use rustls_pki_types::ServerName;
 use super::{LinkError, inbound::Inbound};
 use crate::{
     TrustStore,
-    limits::{HANDSHAKE_MAX, LINGER, LINGER_BYTES_MAX, SOCKET_BYTES, TLS_OVERHEAD_BYTES},
+    limits::{HANDSHAKE_MAX, LINGER, LINGER_BYTES_MAX, RECEIVE_BYTES, SOCKET_BYTES, TLS_OVERHEAD_BYTES},
     trust::{self, Principal, certificate_serial, server_name},
 };
 
@@ -63,6 +63,8 @@ pub(super) enum Channel {
 /// What a handshake makes.
 pub(super) struct Made {
     pub(super) channel: Channel,
+    /// Messages may have come right behind the handshake.
+    pub(super) inbound: Inbound,
     pub(super) peer: Option<Peer>,
     pub(super) trust: Option<Arc<TrustStore>>,
 }
@@ -74,7 +76,10 @@ pub(super) async fn establish(
     security: Security,
 ) -> Result<Made, LinkError> {
     let (mut connection, trust) = match security {
-        Security::Plaintext => return Ok(Made { channel: Channel::Plain, peer: None, trust: None }),
+        Security::Plaintext => {
+            let inbound = Inbound::default();
+            return Ok(Made { channel: Channel::Plain, inbound, peer: None, trust: None });
+        }
         Security::Dial { config, domain, trust } => {
             let name = ServerName::try_from(server_name(domain))
                 .map_err(|error| LinkError::Broken(error.to_string()))?;
@@ -86,8 +91,9 @@ pub(super) async fn establish(
     };
     // How much is buffered is decided by us, message by message.
     connection.set_buffer_limit(None);
+    let mut inbound = Inbound::default();
     let outcome = {
-        let work = pin!(handshake(world, stream, &mut connection));
+        let work = pin!(handshake(world, stream, &mut connection, &mut inbound));
         match select(work, world.clock.sleep(HANDSHAKE_MAX)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right(_) => Err(LinkError::Silent),
@@ -102,7 +108,8 @@ pub(super) async fn establish(
         return Err(error);
     }
     let peer = peer_of(&connection)?;
-    Ok(Made { channel: Channel::Tls(Box::new(connection)), peer: Some(peer), trust: Some(trust) })
+    let channel = Channel::Tls(Box::new(connection));
+    Ok(Made { channel, inbound, peer: Some(peer), trust: Some(trust) })
 }
 
 fn peer_of(connection: &Connection) -> Result<Peer, LinkError> {
@@ -121,18 +128,19 @@ async fn handshake(
     world: &World,
     stream: &Rc<dyn Stream>,
     connection: &mut Connection,
+    inbound: &mut Inbound,
 ) -> Result<(), LinkError> {
     loop {
         send_pending(world, stream, connection).await?;
         if !connection.is_handshaking() {
             return Ok(());
         }
-        let buffer = world.arena.take(SOCKET_BYTES).await;
+        let buffer = world.arena.take(RECEIVE_BYTES).await;
         let (result, buffer) = stream.receive(buffer).await;
         if result.map_err(|error| LinkError::Broken(error.to_string()))? == 0 {
             return Err(LinkError::Closed);
         }
-        if let Err(error) = process(connection, &buffer, None) {
+        if let Err(error) = process(connection, &buffer, inbound) {
             // Tell the peer why, if that is still possible; our reason stands either way.
             let _ = send_pending(world, stream, connection).await;
             return Err(error);
@@ -160,7 +168,7 @@ pub(super) async fn linger(world: &World, stream: &Rc<dyn Stream>) {
     let reading = pin!(async {
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
-            let buffer = world.arena.take(SOCKET_BYTES.min(LINGER_BYTES_MAX)).await;
+            let buffer = world.arena.take(LINGER_BYTES_MAX).await;
             match stream.receive(buffer).await {
                 (Ok(0) | Err(_), _) => return,
                 (Ok(count), _) => left = left.saturating_sub(count),
@@ -170,36 +178,27 @@ pub(super) async fn linger(world: &World, stream: &Rc<dyn Stream>) {
     select(reading, world.clock.sleep(LINGER)).await;
 }
 
-/// Takes plain bytes.
-type Plain<'a> = &'a mut dyn FnMut(&[u8]);
-
-/// Feeds bytes from the socket to rustls. Plain bytes go to `plain`, or stay in rustls (that of one socket
-/// buffer at most) when there is none: the handshake leaves them for the first receive.
-fn process(
-    connection: &mut Connection,
-    mut bytes: &[u8],
-    mut plain: Option<Plain<'_>>,
-) -> Result<bool, LinkError> {
+/// Feeds bytes from the socket to rustls, and what they hold to `inbound`.
+fn process(connection: &mut Connection, mut bytes: &[u8], inbound: &mut Inbound) -> Result<(), LinkError> {
     let mut chunk = [0; 16 << 10];
-    let mut ended = false;
-    loop {
-        if !bytes.is_empty() {
-            connection.read_tls(&mut bytes).map_err(|error| LinkError::Broken(error.to_string()))?;
-        }
+    while !bytes.is_empty() {
+        let broken = |error: io::Error| LinkError::Broken(error.to_string());
+        connection.read_tls(&mut bytes).map_err(broken)?;
         let state = connection.process_new_packets().map_err(|error| failure(&error))?;
-        ended |= state.peer_has_closed();
-        while let Some(plain) = plain.as_deref_mut() {
+        loop {
             match connection.reader().read(&mut chunk) {
                 Ok(0) => break,
-                Ok(count) => plain(&chunk[..count]),
+                Ok(count) => inbound.push(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(LinkError::Broken(error.to_string())),
+                Err(error) => return Err(broken(error)),
             }
         }
-        if bytes.is_empty() || ended {
-            return Ok(ended);
+        if state.peer_has_closed() {
+            inbound.end();
+            return Ok(());
         }
     }
+    Ok(())
 }
 
 /// A TLS error in our words.
@@ -282,11 +281,7 @@ impl Channel {
     pub(super) fn take_in(&mut self, bytes: &[u8], inbound: &mut Inbound) -> Result<(), LinkError> {
         match self {
             Self::Plain => inbound.push(bytes),
-            Self::Tls(connection) => {
-                if process(connection, bytes, Some(&mut |plain| inbound.push(plain)))? {
-                    inbound.end();
-                }
-            }
+            Self::Tls(connection) => process(connection, bytes, inbound)?,
         }
         Ok(())
     }

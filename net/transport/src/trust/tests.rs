@@ -311,3 +311,36 @@ fn principals_are_parsed_strictly() {
         assert_eq!(Principal::parse(bad), Err(BadPrincipal), "{bad}");
     }
 }
+
+/// Goal: a revocation ends open links within a heartbeat. Method: TLS over the simulated network, for its clock.
+#[test]
+fn revocation_ends_open_links() {
+    use narrows_ring::sim::{Host, Sim};
+    let (east, west) = (Ca::new(), Ca::new());
+    let trust = store(&[(EAST, &east), (WEST, &west)]);
+    let (ours, theirs) = (east.issue(&Wish::server(EAST)), west.issue(&Wish::server(WEST)));
+    let sim = Sim::new(1);
+    let (from, to, clock) = (sim.world(Host(1)), sim.world(Host(2)), sim.clone());
+    sim.run(async move {
+        let accepting = Arc::new(trust.server_config(&ours, ClientAuth::Required).unwrap());
+        let theirs_trust = TrustStore::new();
+        theirs_trust.set_domain(EAST, trust.certificates_of(EAST)).unwrap();
+        let dialling = Arc::new(theirs_trust.client_config(Some(&theirs), EAST).unwrap());
+        let listening = to.net.listen(([10, 0, 0, 2], 0).into()).await.unwrap();
+        let address = listening.local_addr();
+        let security = Security::Dial { config: dialling, domain: EAST, trust: theirs_trust };
+        let accept = async {
+            let (stream, _) = listening.accept().await.unwrap();
+            Link::accept(&to, stream, Security::Accept { config: accepting, trust: trust.clone() }).await
+        };
+        let (dialled, accepted) = join(Link::dial(&from, address, security), accept).await;
+        let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+        trust.revoke(WEST, &[78 - 1]);
+        let began = clock.now();
+        let (here, there) = join(dialled.receive(), accepted.receive()).await;
+        assert_eq!(there.unwrap_err().code(), Some("AUTH-003"));
+        assert!(here.unwrap_err().is_transient(), "it hears the reason when it dials again");
+        assert!(clock.now() < began + 2 * crate::limits::HEARTBEAT_EVERY);
+    })
+    .unwrap();
+}
