@@ -3,6 +3,7 @@
 //! Guarantee: the same answers as the trait asks for, each by the plainest code. It is not durable, and
 //! it is slow on purpose: everything is a scan.
 
+mod bug;
 mod rows;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,9 @@ use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
+pub use bug::{Bug, Burnt};
+
+use bug::Fuse;
 use rows::Rows;
 
 /// A catalog in memory.
@@ -29,30 +33,9 @@ use rows::Rows;
 pub struct MemoryCatalog {
     rows: Mutex<Rows>,
     /// Applications until one fails; `None` never fails.
-    fuse: Mutex<Option<u32>>,
+    fuse: Mutex<Fuse>,
     bug: Option<Bug>,
 }
-
-/// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
-/// that the check bites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// What was under way before a restart is not taken up again.
-    ForgetsRestart,
-    /// What was held back is never let go.
-    ForgetsLetGo,
-    /// A transaction cut off by a crash leaves its cursor behind.
-    TearsTransactions,
-    /// Images are not found by their UUID.
-    LosesImages,
-    /// A replication counts as complete before its import was confirmed.
-    CompletesEarly,
-}
-
-/// The fuse that [`MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the model catalog was told to fail here")]
-pub struct Burnt;
 
 impl MemoryCatalog {
     /// An empty catalog.
@@ -68,7 +51,7 @@ impl MemoryCatalog {
     /// The application after `count` successful ones fails and stores nothing; so do all after it, until
     /// this is called again.
     pub fn fail_after(&self, count: Option<u32>) {
-        *self.fuse.lock().unwrap_or_else(PoisonError::into_inner) = count;
+        *self.fuse() = Fuse(count);
     }
 
     /// Every row, as text: two catalogs that hold the same print the same.
@@ -86,20 +69,12 @@ impl MemoryCatalog {
         self.rows().imports.values().cloned().collect()
     }
 
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fuse(&self) -> MutexGuard<'_, Fuse> {
+        self.fuse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn burn(&self) -> Result<(), Burnt> {
-        let mut fuse = self.fuse.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *fuse {
-            None => Ok(()),
-            Some(0) => Err(Burnt),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-        }
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "every question of the trait may fail elsewhere")]
@@ -116,29 +91,12 @@ impl Catalog for MemoryCatalog {
     type Error = Burnt;
 
     async fn apply(&self, changes: &[Change]) -> Result<(), Burnt> {
-        if let Err(burnt) = self.burn() {
-            if self.bug == Some(Bug::TearsTransactions) {
-                let cursors = changes.iter().filter(|change| matches!(change, Change::Cursor(..)));
-                cursors.for_each(|change| self.rows().apply(change));
-            }
-            return Err(burnt);
-        }
+        let blown = self.fuse().burn();
         let mut rows = self.rows();
-        for change in changes {
-            match (self.bug, change) {
-                (Some(Bug::ForgetsRestart), Change::Restarted(_))
-                | (Some(Bug::ForgetsLetGo), Change::LetGo(..)) => {}
-                (Some(Bug::CompletesEarly), Change::Operation(operation))
-                    if operation.state == OperationState::PendingImport =>
-                {
-                    let mut complete = operation.clone();
-                    complete.enter(OperationState::Complete, operation.since);
-                    rows.apply(&Change::Operation(complete));
-                }
-                _ => rows.apply(change),
-            }
+        for change in changes.iter().filter_map(|change| bug::spoil(self.bug, change, blown.is_err())) {
+            rows.apply(&change);
         }
-        Ok(())
+        blown
     }
 
     async fn redeem(
@@ -148,7 +106,7 @@ impl Catalog for MemoryCatalog {
         now: Timestamp,
         changes: &[Change],
     ) -> Result<Token, RedeemError<Burnt>> {
-        self.burn().map_err(RedeemError::Catalog)?;
+        self.fuse().burn().map_err(RedeemError::Catalog)?;
         let mut rows = self.rows();
         let token = rows.tokens.get(&hash).cloned().ok_or(RedeemError::Refused(TokenRefused))?;
         token.check(purpose, now).map_err(RedeemError::Refused)?;

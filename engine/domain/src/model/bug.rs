@@ -1,0 +1,62 @@
+//! Makes the model catalog fail or err on request, so that whoever checks a machine can prove that the
+//! check bites.
+
+use crate::event::Change;
+use crate::operation::OperationState;
+
+/// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
+/// that the check bites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// What was under way before a restart is not taken up again.
+    ForgetsRestart,
+    /// What was held back is never let go.
+    ForgetsLetGo,
+    /// A transaction cut off by a crash leaves its cursor behind.
+    TearsTransactions,
+    /// Images are not found by their UUID.
+    LosesImages,
+    /// A replication counts as complete before its import was confirmed.
+    CompletesEarly,
+}
+
+/// The fuse that [`MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model catalog was told to fail here")]
+pub struct Burnt;
+
+/// Counts applications down to the one that fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fuse(pub(super) Option<u32>);
+
+impl Fuse {
+    pub(super) fn burn(&mut self) -> Result<(), Burnt> {
+        match &mut self.0 {
+            None => Ok(()),
+            Some(0) => Err(Burnt),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The change that is stored instead; usually itself, and nothing of a transaction that failed.
+pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<Change> {
+    match (bug, change) {
+        (Some(Bug::TearsTransactions), Change::Cursor(..)) => Some(change.clone()),
+        _ if failed => None,
+        (Some(Bug::ForgetsRestart), Change::Restarted(_)) | (Some(Bug::ForgetsLetGo), Change::LetGo(..)) => {
+            None
+        }
+        (Some(Bug::CompletesEarly), Change::Operation(operation))
+            if operation.state == OperationState::PendingImport =>
+        {
+            let mut complete = operation.clone();
+            complete.enter(OperationState::Complete, operation.since);
+            Some(Change::Operation(complete))
+        }
+        _ => Some(change.clone()),
+    }
+}

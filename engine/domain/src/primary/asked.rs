@@ -1,0 +1,98 @@
+//! What clients, partners and people ask for and get an answer to at once.
+
+use narrows_format::record::CopyState;
+use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
+
+use super::{Done, Primary};
+use crate::catalog::Catalog;
+use crate::event::Command;
+use crate::import::Arrival;
+use crate::limits::IDENTITY_SECONDS_MAX;
+use crate::machine::backup::{self, BackupAsk, BackupBegun, BeginView};
+use crate::machine::{Refusal, arrival, replication};
+use crate::moment::Moment;
+use crate::operation::Operation;
+
+impl<C: Catalog> Primary<C> {
+    /// A client begins a backup, or resumes the unfinished one of the same lineage.
+    pub async fn begin_backup(&mut self, ask: &BackupAsk, moment: Moment) -> Done<BackupBegun, C> {
+        let lineage = ask.lineage(self.own.domain);
+        let newest = self.ask(self.catalog.slp(&ask.slp, None)).await?;
+        let base = self.ask(self.catalog.latest_whole(lineage)).await?;
+        let units = self.ask(self.catalog.storage_units()).await?;
+        let pools = self.ask(self.catalog.pools()).await?;
+        let free = self.free_second(&ask.client_name, moment.now).await?;
+        let unfinished = match self.ask(self.catalog.unfinished(lineage)).await? {
+            Some(image) => Some(self.load_image(image.id).await?),
+            None => None,
+        };
+        let unfinished = unfinished.as_ref().and_then(|loaded| {
+            loaded.image.as_ref().map(|image| (image, loaded.operations.as_slice(), loaded.slp.as_ref()))
+        });
+        let view = BeginView {
+            own: &self.own,
+            newest: newest.as_ref(),
+            unfinished,
+            base: base.as_ref(),
+            units: &units,
+            pools: &pools,
+            free,
+        };
+        let (begun, decision) = backup::begin(&view, ask, moment)?;
+        self.store(&decision.changes).await?;
+        Ok(begun)
+    }
+
+    /// A taken second takes the next free one.
+    async fn free_second(&self, client_name: &str, now: Timestamp) -> Done<Timestamp, C> {
+        for seconds in now.seconds..now.seconds.saturating_add(IDENTITY_SECONDS_MAX) {
+            let taken = self.catalog.image_labelled(self.own.domain, client_name, seconds);
+            if self.ask(taken).await?.is_none() {
+                return Ok(Timestamp { seconds, nanos: 0 });
+            }
+        }
+        let sentence = format!("client `{client_name}` has an image for every second of the next day");
+        Err(Refusal::new("SLP-013", sentence, "back up less often").into())
+    }
+
+    /// Expiry, lock and hold to commit an arrival with; refused if it would never be imported.
+    ///
+    /// Asked before the commit is durable, so that usually nothing has to be amended afterwards.
+    pub async fn admit(&self, pool: PoolId, arrival: &Arrival, moment: Moment) -> Done<CopyState, C> {
+        let around = self.load_arrival(arrival).await?;
+        arrival::admit(&around.view(&self.own), pool, arrival, moment).map_err(|note| {
+            Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into()
+        })
+    }
+
+    /// A person asks for an image to be sent to a partner. Returns the operation to watch.
+    pub async fn replicate(
+        &mut self,
+        image: ImageId,
+        (partner, import_slp): (DomainId, Option<String>),
+        moment: Moment,
+    ) -> Done<(Operation, Vec<Command>), C> {
+        let loaded = self.load_image(image).await?;
+        let Some(known) = loaded.image.as_ref().filter(|it| it.state == crate::ImageState::Whole) else {
+            let sentence = format!("image {image} does not exist here or is not complete");
+            return Err(Refusal::new("SLP-013", sentence, "see `narrowsctl image list`").into());
+        };
+        crate::air::may_leave(known)
+            .map_err(|note| Refusal::new(&note.code, note.sentence, "it stays here"))?;
+        if self.ask(self.catalog.partner(partner)).await?.is_none() {
+            let sentence = format!("domain {partner} is not paired with this one");
+            return Err(
+                Refusal::new("TRUST-001", sentence, "pair it first: `narrowsctl domain invite`").into()
+            );
+        }
+        let expires =
+            loaded.copies.iter().map(|copy| copy.wanted.expires).reduce(crate::retention::later).flatten();
+        let import_slp = import_slp.or_else(|| Some(known.slp.clone()));
+        let view = loaded.replication_view();
+        let (operation, decision) =
+            replication::ask(&view, known, (partner, import_slp), expires, moment.now);
+        let commands = self.settle(decision, moment).await?;
+        let operation = self.ask(self.catalog.operation(operation.key)).await?.unwrap_or(operation);
+        Ok((operation, commands))
+    }
+}
