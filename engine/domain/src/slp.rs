@@ -1,6 +1,6 @@
 //! Storage lifecycle policies: a versioned tree of operations.
 //!
-//! [`Slp`] is what somebody wrote, well-formed in itself; [`check`] says whether it makes sense, alone
+//! [`Slp`] is what somebody wrote, well-formed in itself; [`check()`] says whether it makes sense, alone
 //! and among the things that it names; [`version`] decides what applying it does.
 
 pub mod check;

@@ -225,6 +225,9 @@ fn copy_here(
     let held = view.copies.iter().find(|copy| copy.pool == import.key.pool);
     let number = view.copies.iter().map(|copy| copy.number).max().unwrap_or(0) + 1;
     let wanted = CopyState { expires: terms.expires, ..import.copy };
+    // The commit that is known already, told once more, added nothing.
+    let told_again = held.is_some_and(|copy| copy.sequence == import.key.sequence);
+    let added = if told_again { 0 } else { import.stored_bytes };
     match held {
         Some(copy) => ImageCopy {
             in_log: import.copy,
@@ -234,7 +237,7 @@ fn copy_here(
             },
             sequence: import.key.sequence,
             incarnation: import.incarnation,
-            stored_bytes: copy.stored_bytes.saturating_add(import.stored_bytes),
+            stored_bytes: copy.stored_bytes.saturating_add(added),
             ..copy.clone()
         },
         None => ImageCopy {

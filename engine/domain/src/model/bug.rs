@@ -20,7 +20,7 @@ pub enum Bug {
     CompletesEarly,
 }
 
-/// The fuse that [`MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
+/// The fuse that [`super::MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the model catalog was told to fail here")]
 pub struct Burnt;

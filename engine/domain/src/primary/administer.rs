@@ -148,7 +148,8 @@ impl<C: Catalog> Primary<C> {
         self.store(changes).await
     }
 
-    /// Uses a token and stores what it was for, both or neither (AUTH-004).
+    /// Uses a token and stores what it was for, both or neither (AUTH-004). A partner among it is checked as
+    /// [`Self::put_partner`] does (TRUST-002, TRUST-003).
     pub async fn redeem(
         &mut self,
         secret: &[u8],
@@ -156,6 +157,12 @@ impl<C: Catalog> Primary<C> {
         changes: &[Change],
         moment: Moment,
     ) -> Done<Token, C> {
+        for change in changes {
+            if let Change::Partner(met) = change {
+                let known = self.ask(self.catalog.partners()).await?;
+                crate::partner::check_meeting(&self.own, &known, met)?;
+            }
+        }
         let redeemed = self.catalog.redeem(TokenHash::of(secret), purpose, moment.now, changes).await;
         redeemed.map_err(Error::from)
     }

@@ -1,7 +1,7 @@
 //! Reads a policy from TOML or JSON and writes it as JSON.
 //!
 //! Guarantee: what was written by [`to_json`] is read back the same. It does not judge what the text
-//! asks for: that is [`crate::slp::check`]. An unknown field is an error, so that a typing mistake never
+//! asks for: that is [`crate::slp::check()`]. An unknown field is an error, so that a typing mistake never
 //! silently means "default".
 
 use serde::{Deserialize, Serialize};
