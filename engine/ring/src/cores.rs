@@ -76,6 +76,11 @@ pub enum StartError {
     /// The kernel is too old.
     #[error("this kernel's io_uring is too old (Linux 6.1 or newer is needed)")]
     TooOld(#[source] io::Error),
+    /// The limit on locked memory leaves no room for a ring.
+    #[error(
+        "the limit on locked memory is too small for a ring; raise it: ulimit -l, or LimitMEMLOCK= in the unit"
+    )]
+    Locked(#[source] io::Error),
     /// Something else that cores need is missing: threads, memory, descriptors.
     #[error("a data-plane thread cannot start")]
     Resources(#[source] io::Error),
@@ -99,6 +104,7 @@ impl StartError {
         match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Self::Forbidden(error),
             Some(libc::EINVAL) => Self::TooOld(error),
+            Some(libc::ENOMEM) => Self::Locked(error),
             None if error.kind() == io::ErrorKind::Unsupported => Self::TooOld(error),
             _ => Self::Resources(error),
         }
@@ -239,7 +245,9 @@ fn run_core<T, F: Future<Output = T>>(
     };
     match Uring::new(plan, &inbox).map_err(StartError::of_ring) {
         Ok(ring) => Ok(run_on_ring(setup, helpers, inbox, ring, main)),
-        Err(reason @ (StartError::Forbidden(_) | StartError::TooOld(_))) if fallback == Fallback::Allowed => {
+        Err(reason @ (StartError::Forbidden(_) | StartError::TooOld(_) | StartError::Locked(_)))
+            if fallback == Fallback::Allowed =>
+        {
             tracing::info!(%reason, "working with plain threads");
             Ok(run_on_threads(setup, helpers, inbox, main))
         }

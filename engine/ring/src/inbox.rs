@@ -221,7 +221,9 @@ impl Drop for Presence {
         if let Ok(Some(here)) = gone
             && let Bells::ByRing(due) = &here.bells
         {
-            due.iter().for_each(|inbox| inbox.write_bell());
+            for inbox in due {
+                inbox.write_bell();
+            }
         }
     }
 }

@@ -27,7 +27,14 @@ pub(crate) const HELPER_QUEUE_MAX: usize = 256;
 /// Smallest send that pays for zero-copy, in bytes.
 pub(crate) const SEND_ZC_BYTES_MIN: usize = 16 << 10;
 
-/// What part of an arena zero-copy sends may use that nobody waits for: one in so many bytes.
+/// Fewest submission entries of a ring, where the limit on locked memory leaves no room for more.
+pub(crate) const RING_ENTRIES_MIN: u32 = 8;
+
+/// What part of the limit on locked memory one process registers: one in so many bytes. The limit is one per
+/// user, and since Linux 6.14 rings count too: other processes need some.
+pub(crate) const LOCKED_SHARE: usize = 4;
+
+/// What part of an arena zero-copy sends may use whose notification has not come: one in so many bytes.
 pub(crate) const LINGERING_SHARE: usize = 4;
 
 /// Size and alignment of a huge page, in bytes; arenas are multiples of it.

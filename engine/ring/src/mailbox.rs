@@ -7,7 +7,11 @@
 
 use std::{error, fmt};
 
-/// A mailbox for at most `bound` messages (at least 1).
+/// A mailbox for at most `bound` messages.
+///
+/// # Panics
+///
+/// When `bound` is 0.
 pub fn channel<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
     assert!(bound > 0, "a mailbox holds at least one message");
     let (sender, receiver) = async_channel::bounded(bound);

@@ -37,7 +37,9 @@ impl Threads {
 
 impl Kernel for Threads {
     fn ring(&mut self, bells: Vec<Arc<Inbox>>) {
-        bells.iter().for_each(|inbox| inbox.write_bell());
+        for inbox in bells {
+            inbox.write_bell();
+        }
     }
 
     fn turn(&mut self, wait: Wait) {

@@ -24,7 +24,10 @@ use crate::{
     buffer::{Arena, Huge, best_mapping},
     executor::{Kernel, Wait},
     inbox::Inbox,
-    limits::{COMPLETIONS_PER_ENTRY, DRAIN_SECONDS_MAX, HUGE_PAGE_BYTES, REGISTERED_PIECE_BYTES_MAX},
+    limits::{
+        COMPLETIONS_PER_ENTRY, DRAIN_SECONDS_MAX, HUGE_PAGE_BYTES, LOCKED_SHARE, REGISTERED_PIECE_BYTES_MAX,
+        RING_ENTRIES_MIN,
+    },
     switches::{Switch, Switches},
     timers::monotonic,
 };
@@ -34,6 +37,7 @@ mod driver;
 pub(crate) mod net;
 mod operation;
 mod request;
+mod slots;
 mod stream;
 
 pub(crate) use driver::Driver;
@@ -194,22 +198,34 @@ impl Drop for Uring {
     }
 }
 
-/// The ring with the best flags that this kernel takes, and what they are called.
+/// The ring with the best flags and the most entries that this system gives, and what the flags are called.
 fn make_ring(plan: Plan) -> io::Result<(IoUring, &'static str)> {
+    let mut entries = plan.entries.max(RING_ENTRIES_MIN);
+    loop {
+        let outcome = make_ring_of(entries, plan.switches);
+        let too_large = outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOMEM));
+        if !too_large || entries == RING_ENTRIES_MIN {
+            return outcome;
+        }
+        entries = (entries / 2).max(RING_ENTRIES_MIN);
+    }
+}
+
+fn make_ring_of(entries: u32, switches: Switches) -> io::Result<(IoUring, &'static str)> {
     let base = || {
         let mut builder = IoUring::builder();
-        builder.dontfork().setup_cqsize(plan.entries.saturating_mul(COMPLETIONS_PER_ENTRY)).setup_clamp();
+        builder.dontfork().setup_cqsize(entries.saturating_mul(COMPLETIONS_PER_ENTRY)).setup_clamp();
         builder
     };
-    let plain = || check_features(base().build(plan.entries)?).map(|ring| (ring, "plain"));
-    if plan.switches.has(Switch::PlainRingFlags) {
-        return plain();
+    let simple = || check_features(base().build(entries)?).map(|ring| (ring, "plain"));
+    if switches.has(Switch::PlainRingFlags) {
+        return simple();
     }
     let mut builder = base();
     builder.setup_submit_all().setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-    match builder.build(plan.entries) {
+    match builder.build(entries) {
         Ok(ring) => Ok((check_features(ring)?, "single issuer, deferred task work")),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain(),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => simple(),
         Err(error) => Err(error),
     }
 }
@@ -226,7 +242,9 @@ fn check_features(ring: IoUring) -> io::Result<IoUring> {
 /// The arena, and how many of its bytes are registered.
 fn make_arena(ring: &IoUring, plan: Plan) -> io::Result<(Arena, usize)> {
     let huge = if plan.switches.has(Switch::NoHugePages) { Huge::Unwanted } else { Huge::Wanted };
-    let mapping = best_mapping(plan.arena_bytes, huge)?;
+    // Not to be taken for the limit on locked memory, which has the same number.
+    let mapping =
+        best_mapping(plan.arena_bytes, huge).map_err(|error| io::Error::other(error.to_string()))?;
     if plan.switches.has(Switch::NoRegisteredBuffers) {
         return Ok((Arena::over(mapping, &[]), 0));
     }
@@ -258,7 +276,7 @@ fn make_arena(ring: &IoUring, plan: Plan) -> io::Result<(Arena, usize)> {
 /// One core's share of what this process may lock in memory.
 fn lockable(cores: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
-    let share = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX) / cores.max(1);
+    let share = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX) / LOCKED_SHARE / cores.max(1);
     match limit {
         Some(limit) if !may_lock_freely() => share(limit) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES,
         _ => usize::MAX,

@@ -56,7 +56,7 @@ impl Net for ThreadNet {
                 }
                 Err(error) => return Err(error.into()),
             }
-            Ok(ThreadStream::new(&self.readiness, socket))
+            Ok(ThreadStream::over(&self.readiness, socket))
         })
     }
 
@@ -80,7 +80,7 @@ impl Listener for ThreadListener {
             };
             let (socket, peer) = self.readiness.when_ready(&self.socket, PollFlags::IN, accept).await?;
             let peer = SocketAddr::try_from(peer.ok_or(io::ErrorKind::InvalidData)?)?;
-            Ok((ThreadStream::new(&self.readiness, Arc::new(socket)), peer))
+            Ok((ThreadStream::over(&self.readiness, Arc::new(socket)), peer))
         })
     }
 
@@ -106,7 +106,7 @@ impl Drop for Turn<'_> {
 }
 
 impl ThreadStream {
-    fn new(readiness: &Rc<Readiness>, socket: Arc<OwnedFd>) -> Rc<dyn Stream> {
+    fn over(readiness: &Rc<Readiness>, socket: Arc<OwnedFd>) -> Rc<dyn Stream> {
         Rc::new(Self {
             readiness: Rc::clone(readiness),
             socket,

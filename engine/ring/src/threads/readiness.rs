@@ -83,7 +83,9 @@ impl Readiness {
         for (ticket, ready) in tickets.into_iter().zip(&ready[1..]) {
             if *ready {
                 let one = self.waiting.borrow_mut().remove(&ticket);
-                one.into_iter().for_each(|one| one.waker.wake());
+                if let Some(one) = one {
+                    one.waker.wake();
+                }
             }
         }
     }

@@ -1,23 +1,23 @@
-//! Operations under way: what they hold, who waits for them, and what becomes of them when nobody does.
+//! Where operations are handed in and land, and what becomes of them when nobody waits for them.
 //!
-//! Guarantee: a slot, and with it the operation's memory and descriptor, is free only after the kernel's last
-//! completion for it. A descriptor is closed, through the ring, when the last operation on it has landed.
+//! Guarantee: a descriptor is closed, through the ring, when its last holder and the last operation on it have
+//! gone. Nothing is woken, closed or dropped while the table of operations is borrowed.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
     rc::Rc,
     sync::Arc,
     task::Waker,
 };
 
-use io_uring::{cqueue, squeue::Entry};
+use io_uring::squeue::Entry;
 
 use super::{
     operation::{Operation, Unawaited},
-    request::{Held, MESSAGE, Request, Rings, ZeroCopy},
+    request::{Held, MESSAGE, Request, Rings},
+    slots::{Flight, Landing, Lingering, Outcome, Slots, State, Token},
 };
 use crate::{
     inbox::Inbox,
@@ -36,25 +36,6 @@ pub(crate) struct Driver {
     lingering: Rc<Cell<usize>>,
 }
 
-/// Counts the memory of a send that nobody waits for, as long as it exists.
-struct Lingering {
-    count: Rc<Cell<usize>>,
-    bytes: usize,
-}
-
-impl Lingering {
-    fn new(count: &Rc<Cell<usize>>, bytes: usize) -> Self {
-        count.set(count.get() + bytes);
-        Self { count: Rc::clone(count), bytes }
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        self.count.set(self.count.get() - self.bytes);
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Takes operations.
@@ -65,56 +46,11 @@ enum Phase {
     Ended,
 }
 
-#[derive(Default)]
-struct Slots {
-    all: Vec<Slot>,
-    free: Vec<u32>,
-}
-
-struct Slot {
-    /// Counts the uses, so that a number never means two operations.
-    generation: u32,
-    state: State,
-}
-
-enum State {
-    Free,
-    Flying(Flight),
-    Landed(Landing),
-}
-
-struct Flight {
-    held: Held,
-    descriptor: Option<Rc<Descriptor>>,
-    waker: Option<Waker>,
-    unawaited: Unawaited,
-    awaited: bool,
-    first: Option<i32>,
-    lingering: Option<Lingering>,
-}
-
-/// The end of an operation.
-pub(super) struct Landing {
-    /// As the kernel gives it: negative is an error.
-    pub(super) result: i32,
-    /// What it was given.
-    pub(super) held: Held,
-    /// The descriptor that it made.
-    pub(super) made: Option<OwnedFd>,
-}
-
-/// The name of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token(u64);
-
 /// An open file or socket; closed through the ring when the last holder lets go.
 pub(crate) struct Descriptor {
     fd: Option<Arc<OwnedFd>>,
     driver: Rc<Driver>,
 }
-
-/// Set in the notification of a zero-copy send when the kernel copied.
-const NOTIFICATION_COPIED: u32 = 1 << 31;
 
 impl Driver {
     pub(super) fn new(switches: Switches) -> Rc<Self> {
@@ -187,7 +123,9 @@ impl Driver {
         let endless = slots.flying().filter(|(_, flight)| flight.unawaited == Unawaited::Cancelled);
         let tokens: Vec<_> = endless.map(|(token, _)| token).collect();
         drop(slots);
-        tokens.into_iter().for_each(|token| self.cancel(token));
+        for token in tokens {
+            self.cancel(token);
+        }
     }
 
     /// Keeps for good what the kernel still uses.
@@ -223,7 +161,9 @@ impl Driver {
         match outcome {
             Outcome::Wake(waker, descriptor) => {
                 drop(descriptor);
-                waker.into_iter().for_each(Waker::wake);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
             }
             Outcome::Unawaited(landing, descriptor) => {
                 drop(descriptor);
@@ -234,7 +174,9 @@ impl Driver {
 
     /// What an operation brought that nobody waited for.
     fn dispose(&self, landing: Landing) {
-        landing.made.into_iter().for_each(|fd| self.close_descriptor(fd));
+        if let Some(fd) = landing.made {
+            self.close_descriptor(fd);
+        }
         match landing.held {
             Held::Bell(inbox, Rings::Watched) => {
                 if self.phase.get() == Phase::Open {
@@ -242,8 +184,11 @@ impl Driver {
                 }
             }
             Held::Bell(inbox, Rings::ByMessage) if landing.result < 0 => {
-                tracing::info!(error = landing.result, "no messages between rings; using eventfd");
-                self.messages.set(false);
+                // The other core may have ended; only a kernel that cannot do it is not asked again.
+                if matches!(-landing.result, libc::EINVAL | libc::EOPNOTSUPP) && self.messages.replace(false)
+                {
+                    tracing::info!("no messages between rings; using eventfd");
+                }
                 self.start_unawaited(Request::write_bell(inbox));
             }
             Held::Bell(..)
@@ -312,130 +257,6 @@ impl Driver {
                 }
             }
         }
-    }
-}
-
-impl Slots {
-    fn insert(&mut self, state: State) -> Token {
-        if let Some(index) = self.free.pop() {
-            let slot = &mut self.all[index as usize];
-            slot.state = state;
-            return Token::new(index, slot.generation);
-        }
-        let index = u32::try_from(self.all.len()).expect("memory ends before 2^32 operations");
-        self.all.push(Slot { generation: 0, state });
-        Token::new(index, 0)
-    }
-
-    fn get(&mut self, token: Token) -> &mut Slot {
-        let slot = &mut self.all[token.index()];
-        assert_eq!(slot.generation, token.generation(), "a token is used until its operation has landed");
-        slot
-    }
-
-    /// The landing of an operation; its slot becomes free.
-    fn release(&mut self, token: Token) -> Landing {
-        let slot = self.get(token);
-        slot.generation = slot.generation.wrapping_add(1);
-        let State::Landed(landing) = std::mem::replace(&mut slot.state, State::Free) else {
-            unreachable!("only what has landed is released")
-        };
-        self.free.push(u32::try_from(token.index()).expect("made from 32 bits"));
-        landing
-    }
-
-    fn flying(&self) -> impl Iterator<Item = (Token, &Flight)> {
-        (0..).zip(&self.all).filter_map(|(index, slot)| match &slot.state {
-            State::Flying(flight) => Some((Token::new(index, slot.generation), flight)),
-            State::Free | State::Landed(_) => None,
-        })
-    }
-
-    fn poll(&mut self, token: Token, waker: &Waker) -> Option<Landing> {
-        match &mut self.get(token).state {
-            State::Flying(flight) => {
-                match &mut flight.waker {
-                    Some(old) => old.clone_from(waker),
-                    none => *none = Some(waker.clone()),
-                }
-                None
-            }
-            State::Landed(_) => Some(self.release(token)),
-            State::Free => unreachable!("an operation is polled until it has landed"),
-        }
-    }
-
-    fn land(&mut self, token: Token, result: i32, flags: u32) -> Outcome {
-        let slot = self.get(token);
-        let State::Flying(flight) = &mut slot.state else { unreachable!("the kernel completes what flies") };
-        if cqueue::more(flags) {
-            // A zero-copy send was accepted, or our bell has rung and is watched on. The connection may be
-            // closed from now on; the memory stays until the notification.
-            flight.first = Some(result);
-            return Outcome::Wake(flight.waker.take(), flight.descriptor.take());
-        }
-        let State::Flying(flight) = std::mem::replace(&mut slot.state, State::Free) else {
-            unreachable!("it was looked at above")
-        };
-        let (landing, rest) = flight.land(result, flags);
-        slot.state = State::Landed(landing);
-        if rest.awaited {
-            return Outcome::Wake(rest.waker, rest.descriptor);
-        }
-        Outcome::Unawaited(self.release(token), rest.descriptor)
-    }
-}
-
-/// What is left to do after a completion, once no borrow stands in the way.
-enum Outcome {
-    Wake(Option<Waker>, Option<Rc<Descriptor>>),
-    Unawaited(Landing, Option<Rc<Descriptor>>),
-}
-
-struct Rest {
-    waker: Option<Waker>,
-    descriptor: Option<Rc<Descriptor>>,
-    awaited: bool,
-}
-
-impl Flight {
-    fn land(self, result: i32, flags: u32) -> (Landing, Rest) {
-        let rest = Rest { waker: self.waker, descriptor: self.descriptor, awaited: self.awaited };
-        if cqueue::notif(flags) {
-            if let Held::Sent(_, zero_copy) = &self.held {
-                let copied = result.cast_unsigned() & NOTIFICATION_COPIED != 0;
-                zero_copy.set(if copied { ZeroCopy::Useless } else { ZeroCopy::Works });
-            }
-            let result = self.first.unwrap_or(-libc::EIO);
-            return (Landing { result, held: self.held, made: None }, rest);
-        }
-        let made = match &self.held {
-            // SAFETY: the kernel has just made this descriptor for our `accept` and told nobody else.
-            Held::Peer(_) if result >= 0 => Some(unsafe { OwnedFd::from_raw_fd(result) }),
-            _ => None,
-        };
-        (Landing { result, held: self.held, made }, rest)
-    }
-}
-
-impl Landing {
-    /// What came out.
-    pub(super) fn count(&self) -> io::Result<usize> {
-        usize::try_from(self.result).map_err(|_| io::Error::from_raw_os_error(-self.result))
-    }
-}
-
-impl Token {
-    fn new(index: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(index))
-    }
-
-    fn index(self) -> usize {
-        (self.0 & u64::from(u32::MAX)) as usize
-    }
-
-    fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{cell::RefCell, future::poll_fn, io, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use super::{
-    driver::{Descriptor, Driver, Landing},
+    driver::{Descriptor, Driver},
     operation::{Operation, Unawaited},
     request::Request,
+    slots::Landing,
     stream::RingStream,
 };
 use crate::{
@@ -37,7 +38,7 @@ impl Net for RingNet {
             let fd = self.helpers.call(move || files::socket(to, Waits::InKernel)).await?;
             let socket = Descriptor::new(&self.driver, fd);
             self.driver.start(Request::connect(&socket, to), Unawaited::Cancelled).await.count()?;
-            Ok(RingStream::new(&self.driver, &self.arena, socket))
+            Ok(RingStream::over(&self.driver, &self.arena, socket))
         })
     }
 
@@ -77,7 +78,7 @@ impl Listener for RingListener {
                         let peer = landing.held.peer();
                         let fd = landing.made.ok_or(io::ErrorKind::InvalidData)?;
                         let socket = Descriptor::new(&self.driver, fd);
-                        return Ok((RingStream::new(&self.driver, &self.arena, socket), peer?));
+                        return Ok((RingStream::over(&self.driver, &self.arena, socket), peer?));
                     }
                     // The peer went before it was accepted: the next one is meant.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::driver::{Driver, Landing, Token};
+use super::{
+    driver::Driver,
+    slots::{Landing, Token},
+};
 
 /// What happens to an operation that nobody waits for any more, and when its core ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,9 @@ impl Operation {
 
     /// Asks the kernel to end it; it is still to be awaited.
     pub(super) fn cancel(&self) {
-        self.token.into_iter().for_each(|token| self.driver.cancel(token));
+        if let Some(token) = self.token {
+            self.driver.cancel(token);
+        }
     }
 
     /// What the kernel has said of it although it has not landed.
@@ -41,7 +46,9 @@ impl Operation {
 
     /// Lets it land without anybody waiting.
     pub(super) fn let_finish(mut self) {
-        self.token.take().into_iter().for_each(|token| self.driver.let_finish(token));
+        if let Some(token) = self.token.take() {
+            self.driver.let_finish(token);
+        }
     }
 }
 
@@ -62,6 +69,8 @@ impl Future for Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.token.take().into_iter().for_each(|token| self.driver.abandon(token));
+        if let Some(token) = self.token.take() {
+            self.driver.abandon(token);
+        }
     }
 }

@@ -30,9 +30,9 @@ pub(super) enum Held {
     /// The same for a zero-copy send, and where its notification tells how that went.
     Sent(Buffer, Rc<Cell<ZeroCopy>>),
     /// The address to connect to. Never read: the kernel reads it.
-    Address(#[expect(dead_code, reason = "only the kernel reads it")] Box<Address>),
+    Address(#[expect(dead_code, reason = "only the kernel reads it")] Rc<Cell<Address>>),
     /// Where the kernel puts the address of an accepted connection.
-    Peer(Box<Address>),
+    Peer(Rc<Cell<Address>>),
     /// Descriptors of another core.
     Bell(Arc<Inbox>, Rings),
 }
@@ -40,8 +40,10 @@ pub(super) enum Held {
 /// What is known of zero-copy sends on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ZeroCopy {
-    /// None has ended.
+    /// Nothing.
     Untried,
+    /// The first is under way; until its notification everything else is copied.
+    Trying,
     /// The kernel sent from our memory.
     Works,
     /// The kernel copied, as on loopback, or refused; it then always does.
@@ -60,6 +62,7 @@ pub(super) enum Rings {
 }
 
 /// A socket address as the kernel writes it.
+#[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub(super) struct Address {
     bytes: [u8; ADDRESS_BYTES],
@@ -118,17 +121,17 @@ impl Request {
 
     /// Connects a socket.
     pub(super) fn connect(socket: &Rc<Descriptor>, to: SocketAddr) -> Self {
-        let address = Box::new(Address::from(to));
-        let place = ptr::from_ref(&address.bytes).cast();
-        let entry = opcode::Connect::new(types::Fd(socket.number()), place, address.length).build();
+        let address = Address::from(to);
+        let (length, address) = (address.length, Rc::new(Cell::new(address)));
+        let place = address.as_ptr().cast_const().cast();
+        let entry = opcode::Connect::new(types::Fd(socket.number()), place, length).build();
         Self { entry, held: Held::Address(address), descriptor: Some(Rc::clone(socket)) }
     }
 
     /// Takes the next connection.
     pub(super) fn accept(listener: &Rc<Descriptor>) -> Self {
-        let mut address = Box::new(Address::empty());
-        // Both pointers come from one borrow of the box, so that neither ends the other's right.
-        let whole = ptr::from_mut::<Address>(&mut address);
+        let address = Rc::new(Cell::new(Address::empty()));
+        let whole = address.as_ptr();
         let length = whole.wrapping_byte_add(std::mem::offset_of!(Address, length)).cast();
         let fd = types::Fd(listener.number());
         let entry = opcode::Accept::new(fd, whole.cast(), length).flags(libc::SOCK_CLOEXEC).build();
@@ -236,7 +239,7 @@ impl Held {
     /// The address that `accept` found.
     pub(super) fn peer(&self) -> io::Result<SocketAddr> {
         match self {
-            Self::Peer(address) => address.parse().ok_or_else(|| io::ErrorKind::InvalidData.into()),
+            Self::Peer(address) => address.get().parse().ok_or_else(|| io::ErrorKind::InvalidData.into()),
             _ => unreachable!("accepting holds an address until it lands"),
         }
     }
@@ -248,9 +251,7 @@ impl Address {
     }
 
     fn parse(&self) -> Option<SocketAddr> {
-        let family =
-            libc::sa_family_t::try_from(i32::from(u16::from(self.bytes[0]) | u16::from(self.bytes[1]) << 8))
-                .ok()?;
+        let family = u16::from(self.bytes[0]) | u16::from(self.bytes[1]) << 8;
         let port = u16::from(self.bytes[2]) << 8 | u16::from(self.bytes[3]);
         match i32::from(family) {
             libc::AF_INET => {

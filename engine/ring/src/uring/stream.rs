@@ -15,9 +15,10 @@ use std::{
 };
 
 use super::{
-    driver::{Descriptor, Driver, Landing},
+    driver::{Descriptor, Driver},
     operation::{Operation, Unawaited},
     request::{Request, ZeroCopy},
+    slots::Landing,
 };
 use crate::{
     buffer::{Arena, Buffer},
@@ -53,7 +54,8 @@ struct Sending {
     operation: Operation,
     from: usize,
     length: usize,
-    capacity: usize,
+    /// Given back instead of the memory that a zero-copy send still uses.
+    spare: Option<Buffer>,
 }
 
 /// How far a send has come.
@@ -77,7 +79,7 @@ enum Direction {
 }
 
 impl RingStream {
-    pub(super) fn new(driver: &Rc<Driver>, arena: &Arena, socket: Rc<Descriptor>) -> Rc<dyn Stream> {
+    pub(super) fn over(driver: &Rc<Driver>, arena: &Arena, socket: Rc<Descriptor>) -> Rc<dyn Stream> {
         let at_first = if driver.may_send_zc() { ZeroCopy::Untried } else { ZeroCopy::Useless };
         Rc::new(Self {
             driver: Rc::clone(driver),
@@ -175,14 +177,33 @@ impl RingStream {
     }
 
     fn send_from(&self, buffer: Buffer, from: usize) {
-        let (length, capacity) = (buffer.len(), buffer.capacity());
-        let request = if self.zero_copy.get() != ZeroCopy::Useless && length - from >= SEND_ZC_BYTES_MIN {
+        let length = buffer.len();
+        let spare = self.spare_for(&buffer, length - from);
+        let request = if spare.is_some() {
             Request::send_zc(&self.socket, buffer, from, &self.zero_copy)
         } else {
             Request::send(&self.socket, buffer, from)
         };
         let operation = self.driver.start(request, Unawaited::Cancelled);
-        self.writing.borrow_mut().under_way = Some(Sending { operation, from, length, capacity });
+        self.writing.borrow_mut().under_way = Some(Sending { operation, from, length, spare });
+    }
+
+    /// Memory to give back instead of the buffer's, if so many bytes of it are to be sent from where they lie.
+    ///
+    /// The notification comes when the peer has acknowledged. Nobody waits for it: two peers that both send
+    /// before they receive would wait for each other. So without memory to spare the kernel copies, and what
+    /// is unacknowledged never takes the memory that receiving needs.
+    fn spare_for(&self, buffer: &Buffer, bytes: usize) -> Option<Buffer> {
+        let worth_it = matches!(self.zero_copy.get(), ZeroCopy::Untried | ZeroCopy::Works);
+        let most = self.arena.total() / LINGERING_SHARE;
+        if !worth_it || bytes < SEND_ZC_BYTES_MIN || self.driver.lingering() + buffer.capacity() > most {
+            return None;
+        }
+        let spare = self.arena.try_take(buffer.capacity())?;
+        if self.zero_copy.get() == ZeroCopy::Untried {
+            self.zero_copy.set(ZeroCopy::Trying);
+        }
+        Some(spare)
     }
 
     /// Awaits the end of the send under way, going on after short ones.
@@ -219,22 +240,16 @@ impl RingStream {
             writing.under_way = None;
             return Poll::Ready(Sent::Landed(landing, from));
         }
-        // The notification comes when the peer has acknowledged: with memory to spare nobody waits for it.
         let accepted = sending.operation.so_far().and_then(|count| usize::try_from(count).ok());
         if accepted.is_none_or(|count| from + count < sending.length) {
             return Poll::Pending;
         }
-        // Unacknowledged bytes must not take the memory that receiving needs, or two peers that send to each
-        // other would wait for each other. Where the kernel copies, waiting costs nothing.
-        let most = self.arena.total() / LINGERING_SHARE;
-        if self.zero_copy.get() != ZeroCopy::Works || self.driver.lingering() + sending.capacity > most {
-            return Poll::Pending;
-        }
-        let Some(other) = self.arena.try_take(sending.capacity) else { return Poll::Pending };
-        let sending = writing.under_way.take();
+        let Some(Sending { operation, spare: Some(spare), .. }) = writing.under_way.take() else {
+            unreachable!("only zero-copy sends are accepted before they land, and each has a spare")
+        };
         drop(writing);
-        sending.into_iter().for_each(|sending| sending.operation.let_finish());
-        Poll::Ready(Sent::Accepted(other))
+        operation.let_finish();
+        Poll::Ready(Sent::Accepted(spare))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Method: cases are functions over a [`Place`], a world with a directory and an address. Each runs on the
 //! ring as it is, on the ring with each switch, on plain threads, and in the simulation over many seeds.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod disk;
 mod net;
 mod tasks;

@@ -57,14 +57,14 @@ pub(super) async fn sleeps_last_as_long_as_asked(place: Place) {
     let sleeper = |number: u64| async move {
         let (start, time) = (clock.monotonic(), Duration::from_millis(number * 3));
         clock.sleep(time).await;
-        assert!(clock.monotonic() - start >= time);
+        assert!(clock.monotonic() >= start + time);
     };
     let forgotten = clock.sleep(Duration::from_hours(1));
     let mut dropped = clock.sleep(Duration::from_millis(1));
     assert!((&mut dropped).now_or_never().is_none());
     drop(dropped);
     join_all([4, 1, 3, 0, 2].map(sleeper)).await;
-    assert!(clock.monotonic() - before >= Duration::from_millis(12));
+    assert!(clock.monotonic() >= before + Duration::from_millis(12));
     drop(forgotten);
 }
 
