@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     images::ImageLog,
     journal::Journal,
-    limits::{EVENTS_MAX, RESERVED_IDS},
+    limits::{EVENTS_MAX, RESERVED_IDS, UNLISTED_CONTAINERS_MAX},
     manifest::Manifest,
     poison::Poison,
     shard::{CommitOrder, ControlSpace, Order},
@@ -149,9 +149,10 @@ impl Control {
             segments: u32::try_from(sealed.entries.len()).unwrap_or(u32::MAX),
         });
         self.journal.note(sealed);
+        self.manifest.kick_if(UNLISTED_CONTAINERS_MAX);
     }
 
-    async fn commit(&self, order: CommitOrder) -> Result<(Sequence, u64), Error> {
+    async fn commit(&self, order: Box<CommitOrder>) -> Result<(Sequence, u64), Error> {
         let image = order.record.record.image;
         if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
             return Err(Error::Exists { image, sequence: entry.sequence });

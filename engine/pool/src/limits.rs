@@ -6,6 +6,18 @@ use narrows_ring::buffer::BUFFER_BYTES_MAX;
 /// Header and frame bytes after which a container takes no further frame.
 pub const CONTAINER_BYTES_MAX: u64 = format::CONTAINER_BYTES_MAX;
 
+/// Smallest size at which containers can be asked to be full: any frame and its annex fit.
+pub const CONTAINER_BYTES_MIN: u64 = 512 << 10;
+
+/// Sealed containers that the manifest does not list yet: recovery hashes them anew.
+pub const UNLISTED_CONTAINERS_MAX: usize = 8;
+
+/// Image log records that may be missing in one place; a number further on is no number.
+pub const LOST_RECORDS_MAX: u64 = 1 << 16;
+
+/// Container ids that one reservation is believed to hold.
+pub const RESERVED_IDS_MAX: u32 = 1 << 12;
+
 /// Bytes gathered before a container is written to.
 pub const WRITE_BYTES: usize = 1 << 20;
 
@@ -82,6 +94,8 @@ pub const PARTITIONS: u16 = 256;
 pub const CORES_MAX: usize = 1024;
 
 const _: () = {
+    assert!(CONTAINER_BYTES_MIN > 4096 + 3 * format::FRAME_BYTES_MAX as u64, "any frame fits a container");
+    assert!(RESERVED_IDS <= RESERVED_IDS_MAX, "our own reservations are believed");
     assert!(READ_BYTES_MAX <= BUFFER_BYTES_MAX, "a read fits a buffer");
     assert!(
         JOURNAL_BATCH_RECORDS <= narrows_format::index_journal::RECORDS_MAX,

@@ -98,6 +98,13 @@ impl Manifest {
         done.await.map_err(|_| Error::Closed)?
     }
 
+    /// Starts writing once so many edits are noted.
+    pub(crate) fn kick_if(self: &Rc<Self>, edits: usize) {
+        if self.waiting.borrow().edits.len() >= edits {
+            self.kick();
+        }
+    }
+
     /// Starts writing what was noted, without waiting.
     pub(crate) fn kick(self: &Rc<Self>) {
         if self.writing.replace(true) {

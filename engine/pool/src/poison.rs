@@ -28,12 +28,11 @@ impl Poison {
 
     /// What a failed write or sync means: a full disk concerns the object that was written, all else the pool.
     pub(crate) fn by(&self, what: &'static str, error: &std::io::Error) -> Error {
-        match Error::device(what, error) {
-            full @ Error::Full { .. } => full,
-            _ => {
-                self.set(what, error);
-                Error::Poisoned
-            }
+        let full = Error::device(what, error);
+        if matches!(full, Error::Full { .. }) {
+            return full;
         }
+        self.set(what, error);
+        Error::Poisoned
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use narrows_format::ContainerId;
 
 pub(crate) use reader::{OpenContainer, Opened, open, read_span, read_table};
-pub(crate) use scan::{Scanned, entries, scan};
+pub(crate) use scan::{Scanned, Trust, entries, scan};
 pub(crate) use writer::{Appended, Sealed, Writer};
 
 /// Where a container's file is, below the pool's directory.

@@ -35,22 +35,35 @@ pub(crate) struct Found {
     pub(crate) scanned: bool,
 }
 
+/// Whether a table that reads back may be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// A commit rests on it, so it was synced whole.
+    Closed,
+    /// The crash may have kept the table and lost frames before it.
+    Nothing,
+}
+
 /// Looks at a container that was reserved and whose seal is not in the manifest.
 pub(crate) async fn scan(
     world: &World,
     pool: &Path,
     of: PoolId,
     id: ContainerId,
+    trust: Trust,
     poison: &Poison,
 ) -> Result<Scanned, Error> {
-    let header = match reader::open(world, pool, of, id).await? {
-        Opened::Sealed(open) => {
-            let (header, table, file_bytes) = (open.header, open.table, open.file_bytes);
-            return Ok(Scanned::Sealed(Found { header, table, file_bytes, scanned: false }));
-        }
-        Opened::NotSealed(header) => header,
+    let (header, sealed) = match reader::open(world, pool, of, id).await? {
+        Opened::Sealed(open) => (open.header, Some((open.table, open.file_bytes))),
+        Opened::NotSealed(header) => (header, None),
         Opened::NoHeader => return drop_file(world, pool, id).await,
         Opened::Absent => return Ok(Scanned::Dropped),
+    };
+    let sealed = match sealed {
+        Some((table, file_bytes)) if trust == Trust::Closed => {
+            return Ok(Scanned::Sealed(Found { header, table, file_bytes, scanned: false }));
+        }
+        other => other,
     };
     let path = super::path(pool, id);
     let opened = world.disk.open(&path, OpenMode::Write).await;
@@ -58,6 +71,14 @@ pub(crate) async fn scan(
     let size = file.size().await.map_err(|e| Error::device("reading a container", &e))?;
     let mut frames = Frames { world, file: &file, window: Vec::new(), at: FRAMES_START, size };
     let (table, frames_end) = frames.collect(header.kind).await?;
+    match sealed {
+        Some((sealed, file_bytes)) if sealed == table => {
+            // What is read here may still be on its way to the medium: it must not go after this.
+            file.sync_data().await.map_err(|e| poison.by("syncing a recovered container", &e))?;
+            return Ok(Scanned::Sealed(Found { header, table, file_bytes, scanned: false }));
+        }
+        _ => {}
+    }
     if table.is_empty() {
         drop(file);
         return drop_file(world, pool, id).await;

@@ -18,7 +18,7 @@ use narrows_ring::world::{BLOCK, BlockOffset, File, OpenMode, World};
 
 use crate::{
     error::Error,
-    limits::{CONTAINER_BYTES_MAX, SPACE_RESERVE_BYTES, WRITE_BYTES, WRITES_IN_FLIGHT_MAX},
+    limits::{SPACE_RESERVE_BYTES, WRITE_BYTES, WRITES_IN_FLIGHT_MAX},
     poison::Poison,
     signal::Signal,
     stream::{Durable, StagedSegment},
@@ -31,6 +31,7 @@ pub(crate) struct Writer {
     file: Rc<dyn File>,
     directory: PathBuf,
     header: Header,
+    bytes_max: u64,
     state: RefCell<State>,
     changed: Signal,
 }
@@ -90,19 +91,20 @@ impl Writer {
         world: &World,
         pool: &Path,
         header: Header,
+        bytes_max: u64,
         poison: &Poison,
     ) -> Result<Rc<Self>, Error> {
         poison.check()?;
         let directory = super::directory(pool);
         let space = world.disk.space(&directory).await.map_err(|e| Error::device("free space", &e))?;
-        if space.available < SPACE_RESERVE_BYTES + CONTAINER_BYTES_MAX {
+        if space.available < SPACE_RESERVE_BYTES + bytes_max {
             return Err(Error::Full { what: "the disk" });
         }
         let path = super::path(pool, header.container);
         let opened = world.disk.open(&path, OpenMode::Create).await;
         let file = opened.map_err(|e| Error::device("making a container", &e))?;
         if header.kind == ContainerKind::Data {
-            let allocated = file.allocate(BlockOffset::ZERO, CONTAINER_BYTES_MAX).await;
+            let allocated = file.allocate(BlockOffset::ZERO, bytes_max).await;
             allocated.map_err(|e| Error::device("room for a container", &e))?;
         }
         let state = State {
@@ -123,6 +125,7 @@ impl Writer {
             file,
             directory,
             header,
+            bytes_max,
             state: RefCell::new(state),
             changed: Signal::default(),
         }))
@@ -137,7 +140,7 @@ impl Writer {
         let state = self.state.borrow();
         state.phase == Phase::Open
             && state.failed.is_none()
-            && state.end() + bytes as u64 <= CONTAINER_BYTES_MAX
+            && state.end() + bytes as u64 <= self.bytes_max
             && state.entries.len() + segments <= CONTAINER_SEGMENTS_MAX
     }
 
@@ -247,7 +250,8 @@ impl Writer {
 
     /// Makes every frame appended before survive power loss.
     pub(crate) async fn sync(self: &Rc<Self>) -> Result<(), Error> {
-        match self.state.borrow().phase {
+        let phase = self.state.borrow().phase;
+        match phase {
             Phase::Open => {}
             Phase::Sealed => return Ok(()),
             Phase::Sealing => return self.sealed().await,
@@ -284,6 +288,19 @@ impl Writer {
             return self.sealed().await.map(|()| None);
         }
         self.state.borrow_mut().phase = Phase::Sealing;
+        let outcome = self.seal_now().await;
+        match &outcome {
+            Ok(_) => self.state.borrow_mut().phase = Phase::Sealed,
+            // Those who wait for the seal have to hear of it, whatever the reason.
+            Err(error) => {
+                self.state.borrow_mut().failed.get_or_insert(error.clone());
+            }
+        }
+        self.changed.notify();
+        outcome.map(Some)
+    }
+
+    async fn seal_now(self: &Rc<Self>) -> Result<Sealed, Error> {
         self.changed.until(|| (self.state.borrow().registering == 0).then_some(())).await;
         self.check()?;
         let sealed = self.append_table()?;
@@ -292,9 +309,7 @@ impl Writer {
         // Gives back what was allocated beyond; the size is this one already.
         self.file.truncate(length).await.map_err(|e| self.fail("sealing a container", &e))?;
         self.sync_file().await?;
-        self.state.borrow_mut().phase = Phase::Sealed;
-        self.changed.notify();
-        Ok(Some(sealed))
+        Ok(sealed)
     }
 
     fn append_table(&self) -> Result<Sealed, Error> {

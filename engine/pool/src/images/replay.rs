@@ -14,6 +14,7 @@ use narrows_format::{
 };
 
 use super::terms::{Event, EventKind, ImageEntry};
+use crate::limits::LOST_RECORDS_MAX;
 
 /// Images and events, as far as the log was read.
 #[derive(Default)]
@@ -68,13 +69,17 @@ impl Replayed {
         EventKind::Committed(entry)
     }
 
-    /// Records up to `last` are lost; gives how many.
-    pub(crate) fn lose_up_to(&mut self, last: Sequence) -> u64 {
-        let before = self.last();
-        for sequence in before.0 + 1..=last.0 {
-            self.events.push(Event { sequence: Sequence(sequence), kind: EventKind::Damaged });
+    /// Records up to `last` are lost; gives how many. `None`: so many that the number cannot be right.
+    pub(crate) fn lose_up_to(&mut self, last: Sequence) -> Option<u64> {
+        let missing = last.0.saturating_sub(self.last().0);
+        if missing > LOST_RECORDS_MAX {
+            return None;
         }
-        self.last().0 - before.0
+        for _ in 0..missing {
+            let sequence = Sequence(self.last().0 + 1);
+            self.events.push(Event { sequence, kind: EventKind::Damaged });
+        }
+        Some(missing)
     }
 
     /// Records after a sequence number, at most `max`.

@@ -16,7 +16,7 @@ use super::{Recovery, manifest::Listing};
 use crate::{
     error::{Error, LogKind},
     images::{self, Replayed, Tail},
-    log::{Good, ScannedLog, Which, scan},
+    log::{Good, LogFile, ScannedLog, Which, scan},
 };
 
 struct Reading<'a> {
@@ -61,7 +61,13 @@ pub(super) async fn read(
             None => {}
         }
     }
-    if reading.replayed.lose_up_to(listing.images_up_to) > 0 {
+    if let Tail::GoOn { number, end } = tail {
+        // What a killed process wrote may have been read from a cache: it must not go after it was seen.
+        let opened = LogFile::go_on(world, &images::path(dir, number), number, end).await;
+        let file = opened.map_err(|error| Error::device("opening the image log", &error))?;
+        file.sync().await.map_err(|error| Error::device("syncing the image log", &error))?;
+    }
+    if reading.replayed.lose_up_to(listing.images_up_to) != Some(0) {
         let (number, offset) = (reading.number, reading.read_to);
         reading.recovery.damaged(damaged(number, offset));
         // The damaged end stays as it is, for whoever wants to look at it.
@@ -106,11 +112,15 @@ impl Reading<'_> {
             self.recovery.damaged(damaged(number, offset));
             return;
         }
-        if self.replayed.lose_up_to(Sequence(first - 1)) > 0 {
+        let lost = self.replayed.lose_up_to(Sequence(first - 1));
+        if lost != Some(0) {
             // What lacks in front of a segment lacks at the end of the one before it.
             let at_front = offset == 0 && good.gap.is_none() && self.number > 0;
             let (number, offset) = if at_front { (self.number, self.read_to) } else { (number, offset) };
             self.recovery.damaged(damaged(number, offset));
+        }
+        if lost.is_none() {
+            return;
         }
         for record in &good.batch.records {
             self.replayed.apply(record);

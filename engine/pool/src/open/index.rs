@@ -20,7 +20,7 @@ use super::{
     manifest::{Added, Listing},
 };
 use crate::{
-    container::{self, Opened, Scanned},
+    container::{self, Opened, Scanned, Trust},
     control::Listed,
     error::{Error, Region},
     images::Replayed,
@@ -131,7 +131,8 @@ impl Loader<'_> {
                 // Never touched: what is left of it may be all there is.
                 continue;
             }
-            match container::scan(world, dir, pool, id, poison).await? {
+            let trust = if closed { Trust::Closed } else { Trust::Nothing };
+            match container::scan(world, dir, pool, id, trust, poison).await? {
                 Scanned::Dropped => {
                     listing.edits.push(Edit::DropContainer { container: id });
                     self.recovery.dropped += 1;
@@ -145,6 +146,11 @@ impl Loader<'_> {
                     self.recovery.sealed += u64::from(sealed.scanned);
                 }
             }
+        }
+        if !found.is_empty() {
+            // The crash may have left their names where a power loss still takes them.
+            let synced = self.world.disk.sync_dir(&container::directory(&self.facts.directory)).await;
+            synced.map_err(|error| poison.by("syncing the directory of containers", &error))?;
         }
         Ok(found)
     }

@@ -15,6 +15,7 @@ use narrows_ring::world::World;
 use super::Recovery;
 use crate::{
     error::{Error, LogKind},
+    limits::RESERVED_IDS_MAX,
     log::{Good, Place, Which, scan},
 };
 
@@ -101,7 +102,7 @@ impl Listing {
                 self.containers.remove(&container);
             }
             Edit::ReserveIds { first, count } => {
-                let end = first.0 + u64::from(count);
+                let end = first.0 + u64::from(count.min(RESERVED_IDS_MAX));
                 self.unresolved.extend((first.0..end).map(ContainerId));
                 self.next_id = self.next_id.max(end);
             }

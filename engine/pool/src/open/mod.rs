@@ -15,7 +15,10 @@ use narrows_format::{
     batch::Head,
     manifest::{EDITS_MAX, Edit},
 };
-use narrows_ring::{mailbox, world::World};
+use narrows_ring::{
+    mailbox,
+    world::{BLOCK, World},
+};
 
 use crate::{
     control::Listed,
@@ -58,12 +61,15 @@ pub struct Open {
     pub index_bytes: u64,
     /// Image log segment size; the default is [`limits::LOG_SEGMENT_BYTES`].
     pub log_segment_bytes: u64,
+    /// Bytes at which a container is full; the default is [`limits::CONTAINER_BYTES_MAX`].
+    pub container_bytes: u64,
 }
 
 impl Open {
     /// The defaults for so many cores.
     pub fn new(cores: usize, index_bytes: u64) -> Self {
-        Self { cores, index_bytes, log_segment_bytes: limits::LOG_SEGMENT_BYTES }
+        let (log_segment_bytes, container_bytes) = (limits::LOG_SEGMENT_BYTES, limits::CONTAINER_BYTES_MAX);
+        Self { cores, index_bytes, log_segment_bytes, container_bytes }
     }
 }
 
@@ -124,6 +130,9 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     if options.log_segment_bytes < limits::LOG_SEGMENT_BYTES_MIN {
         return Err(Error::Limit { what: "bytes of an image log segment" });
     }
+    if !(limits::CONTAINER_BYTES_MIN..=limits::CONTAINER_BYTES_MAX).contains(&options.container_bytes) {
+        return Err(Error::Limit { what: "bytes of a container" });
+    }
     let mut recovery = Recovery::default();
     let poison = Poison::default();
     let superblock = superblock::read(world, dir).await?;
@@ -137,6 +146,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         incarnation: superblock.incarnation,
         epoch,
         segment_mean: superblock.segment_mean,
+        container_bytes: options.container_bytes.next_multiple_of(BLOCK as u64),
     };
     listing.edits.push(Edit::WriterEpoch { epoch });
     let map = PartitionMap::new(superblock.partitions, options.cores);

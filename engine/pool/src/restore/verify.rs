@@ -143,13 +143,11 @@ impl Walk<'_> {
         for (here, place) in read.wanted.iter().zip(&read.places) {
             let corrupt =
                 |region| Error::Corrupt { container: read.container, slot: Some(place.slot()), region };
-            let range = match &opened {
-                Ok(ranges) => ranges.get(here.ordinal as usize).cloned(),
-                Err(_) => {
-                    self.damage(corrupt(Region::Frame));
-                    continue;
-                }
+            let Ok(ranges) = &opened else {
+                self.damage(corrupt(Region::Frame));
+                continue;
             };
+            let range = ranges.get(here.ordinal as usize).cloned();
             let bytes = range.and_then(|range| plain.get(range)).unwrap_or_default();
             if fingerprint::data(bytes).0 == wanted[here.request].fingerprint {
                 self.found.segments += 1;

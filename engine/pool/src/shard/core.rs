@@ -34,6 +34,7 @@ pub(crate) struct Facts {
     pub(crate) incarnation: u64,
     pub(crate) epoch: u64,
     pub(crate) segment_mean: u32,
+    pub(crate) container_bytes: u64,
 }
 
 /// One core of a pool.
@@ -197,7 +198,8 @@ impl Core {
             image,
             created: self.now(),
         };
-        let writer = Writer::create(&self.world, &self.facts.directory, header, &self.poison).await?;
+        let (directory, bytes_max) = (&self.facts.directory, self.facts.container_bytes);
+        let writer = Writer::create(&self.world, directory, header, bytes_max, &self.poison).await?;
         self.writers.borrow_mut().insert(container, (image, writer.clone()));
         Ok(writer)
     }

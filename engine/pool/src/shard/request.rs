@@ -56,7 +56,7 @@ pub(crate) enum Order {
     /// A container has been sealed. Written down lazily: recovery would find it too.
     Sealed { image: ImageId, sealed: Sealed, reply: Reply<()> },
     /// Durable before the answer.
-    Commit { order: CommitOrder, reply: Reply<Result<(Sequence, u64), Error>> },
+    Commit { order: Box<CommitOrder>, reply: Reply<Result<(Sequence, u64), Error>> },
     /// Durable before the answer.
     Amend { image: ImageId, copy: CopyState, reply: Reply<Result<Sequence, Error>> },
     /// All images.

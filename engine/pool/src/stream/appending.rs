@@ -44,21 +44,6 @@ impl Lane {
         Self { writer: RefCell::new(Making::None), changed: Signal::default() }
     }
 
-    fn ready(&self) -> Option<Rc<Writer>> {
-        match &*self.writer.borrow() {
-            Making::Ready(writer) => Some(writer.clone()),
-            Making::None | Making::UnderWay => None,
-        }
-    }
-
-    /// Makes what was put into the current container durable; earlier ones are sealed, or being sealed.
-    pub(super) async fn sync(&self) -> Result<(), Error> {
-        match self.ready() {
-            Some(writer) => writer.sync().await,
-            None => Ok(()),
-        }
-    }
-
     /// No frame comes any more, until the next one does.
     pub(super) fn end(&self) {
         *self.writer.borrow_mut() = Making::None;

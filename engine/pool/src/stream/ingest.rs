@@ -21,6 +21,7 @@ use super::{
     terms::{Claim, CommitRequest, Committed, Durable, Found, StagedNode, StagedSegment, StoredNode},
 };
 use crate::{
+    container::Writer,
     error::Error,
     index::{Answer, Asker, Settled, StreamId},
     lease::Lease,
@@ -140,8 +141,15 @@ impl Ingest {
         let inner = &self.inner;
         inner.check()?;
         let put = inner.state.borrow().put;
-        let (data, nodes) = futures_util::future::join(inner.data.sync(), inner.nodes.sync()).await;
-        inner.remember(data.and(nodes))?;
+        let open: Vec<Rc<Writer>> = {
+            let (state, writers) = (inner.state.borrow(), inner.core.writers.borrow());
+            let open = state.own.iter().filter_map(|container| writers.get(container));
+            open.map(|(_, writer)| writer.clone()).collect()
+        };
+        // Full ones that are being sealed in the background, too.
+        let synced = join_all(open.iter().map(Writer::sync)).await;
+        let synced: Result<Vec<()>, Error> = synced.into_iter().collect();
+        inner.remember(synced)?;
         Ok(put)
     }
 
@@ -295,7 +303,7 @@ impl Inner {
         self.check_closure(&record).await?;
         let sealed = self.seal_all().await;
         let closes: Arc<[ContainerId]> = self.remember(sealed)?.into();
-        let order = CommitOrder { request, record, closes: closes.clone() };
+        let order = Box::new(CommitOrder { request, record, closes: closes.clone() });
         let outcome = self.core.order(|reply| Order::Commit { order, reply }).await?;
         let (sequence, stored_bytes) = self.remember(outcome)?;
         self.ended.set(true);

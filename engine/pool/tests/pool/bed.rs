@@ -376,9 +376,9 @@ pub(crate) async fn close(pools: &[Pool]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Options with an index of 64 MiB and small log segments.
+/// Options with an index of 64 MiB, small log segments and small containers.
 pub(crate) fn options(cores: usize) -> Open {
-    Open { log_segment_bytes: 16 << 10, ..Open::new(cores, 64 << 20) }
+    Open { log_segment_bytes: 16 << 10, container_bytes: 512 << 10, ..Open::new(cores, 64 << 20) }
 }
 
 /// Runs a test in a simulation whose seed is in every message.

@@ -43,9 +43,9 @@ impl Scenario {
     fn new() -> Self {
         let mut dice = Dice(77);
         let number = crate::bed::image_id;
-        let first = Tree::random(number(1), &mut dice, 6, 4, 20_000);
+        let first = Tree::random(number(1), &mut dice, 8, 6, 60_000);
         let second = Tree { image: number(2), ..first.clone() };
-        let broken = Tree::random(number(3), &mut dice, 4, 4, 20_000);
+        let broken = Tree::random(number(3), &mut dice, 8, 6, 60_000);
         let small = (4..10).map(|n| first.with(number(n), vec![vec![dice.bytes(100)]])).collect();
         Self { twins: [first, second], broken, small }
     }
@@ -81,23 +81,26 @@ impl Scenario {
     async fn half(&self, pool: &Pool, oracle: &Shared) -> Result<(), Error> {
         let ingest = pool.ingest(self.broken.image).await?;
         let mut source = Source::new(&ingest);
-        for leaf in &self.broken.leaves[..2] {
+        for leaf in &self.broken.leaves[..6] {
             source.bring_leaf(leaf).await?;
         }
         ingest.sync().await?;
-        let segments = self.broken.leaves[..2].iter().flat_map(|leaf| &leaf.segments);
+        let segments = self.broken.leaves[..6].iter().flat_map(|leaf| &leaf.segments);
         oracle.borrow_mut().durable = segments.map(|segment| child_of_segment(segment)).collect();
         // More that nobody acknowledges.
-        source.bring_leaf(&self.broken.leaves[2]).await
+        source.bring_leaf(&self.broken.leaves[6]).await
     }
 
     /// Opens what is left and compares it with what was acknowledged; then everything is brought again.
     async fn examine(&self, world: &World, oracle: &Shared) -> Result<(), String> {
-        let oracle = oracle.borrow();
+        let (made, committed, durable) = {
+            let oracle = oracle.borrow();
+            (oracle.made, oracle.committed.clone(), oracle.durable.clone())
+        };
         let opened = open_pool(world, &pool_path(), Open { cores: 3, ..options(3) }).await;
         let (pools, recovery) = match opened {
             Ok(opened) => opened,
-            Err(_) if !oracle.made => return Ok(()),
+            Err(_) if !made => return Ok(()),
             Err(error) => return Err(format!("a pool that was made does not open: {error}")),
         };
         if !recovery.damage.is_empty() {
@@ -105,15 +108,15 @@ impl Scenario {
         }
         for tree in self.all() {
             let there = pools[1].image(tree.image).await.map_err(|e| e.to_string())?.is_some();
-            if !there && oracle.committed.contains(&tree.image) {
+            if !there && committed.contains(&tree.image) {
                 return Err(format!("acknowledged image {} is gone", tree.image));
             }
             if there {
                 whole(&pools[2], tree).await?;
             }
         }
-        if !oracle.durable.is_empty() {
-            self.staged_is_found(&pools[0], &oracle.durable).await?;
+        if !durable.is_empty() {
+            self.staged_is_found(&pools[0], &durable).await?;
         }
         for tree in self.all() {
             match backup(&pools[1], tree).await {
@@ -224,7 +227,7 @@ fn a_full_disk_loses_nothing() {
         let mut dice = Dice(21);
         let first = Tree::random(crate::bed::image_id(1), &mut dice, 5, 5, 20_000);
         backup(&pools[0], &first).await?;
-        inner.limit_space(HOST, 90 << 20);
+        inner.limit_space(HOST, 64 << 20);
         let second = Tree::random(crate::bed::image_id(2), &mut dice, 5, 5, 20_000);
         let refused = backup(&pools[1], &second).await.unwrap_err();
         assert_eq!(refused.code(), "POOL-002", "{refused}");

@@ -231,7 +231,7 @@ fn random_damage() {
     for seed in 0..150 {
         let made = make(37);
         let mut dice = Dice(seed);
-        for _ in 0..1 + dice.below(12) {
+        for _ in 0..=dice.below(12) {
             let files = made.sim.files(HOST);
             let (path, size) = &files[dice.below(files.len())];
             if *size > 0 {
@@ -248,7 +248,7 @@ fn random_damage() {
                     Ok(verified) if verified.damage.is_empty() => check(&pools[1], tree).await.unwrap(),
                     Ok(_) => {}
                     Err(Error::NoImage { .. }) => {
-                        assert!(!recovery.damage.is_empty(), "an image went silently")
+                        assert!(!recovery.damage.is_empty(), "an image went silently");
                     }
                     Err(error) => panic!("seed {seed}: {error}"),
                 }

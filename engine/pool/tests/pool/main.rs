@@ -1,8 +1,10 @@
 //! The pool through its public interface: on a real disk and in simulation, with an oracle that holds what was
 //! acknowledged.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bed;
 mod crash;
 mod damage;
+mod oracle;
 mod real;
 mod streams;

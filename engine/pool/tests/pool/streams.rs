@@ -342,7 +342,7 @@ fn hints_may_be_wrong() {
                 let hint = match dice.below(3) {
                     0 => Location::UNKNOWN,
                     1 => Location::from_raw(dice.next()),
-                    _ => Location::from_raw((1 + dice.next() % 3) << 24 | dice.next() % 20),
+                    _ => Location::from_raw(((1 + dice.next() % 3) << 24) | (dice.next() % 20)),
                 };
                 narrows_pool::restore::Wanted { fingerprint: child.fingerprint, length: child.length, hint }
             });
