@@ -33,9 +33,6 @@ pub const JOURNAL_WAITING_RECORDS_MAX: usize = 1 << 19;
 /// Container tables read at once when a pool is opened.
 pub const OPEN_TABLES_IN_FLIGHT: usize = 8;
 
-/// Bytes of a manifest beyond which opening the pool writes a new one.
-pub const MANIFEST_REWRITE_BYTES: u64 = 4 << 20;
-
 /// Container ids that a core sets aside at once: one durable manifest record for so many containers.
 pub const RESERVED_IDS: u32 = 32;
 
