@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error as _,
+    error::Error,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -147,22 +147,17 @@ fn untrusted(error: &TrustError) -> ApiError {
     ApiError::new("AUTH-001", error.to_string())
 }
 
-/// Looks for a TLS error below what the HTTP client says.
-fn certificate_code(error: &reqwest::Error) -> Option<(&'static str, String)> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = cause
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(tls) = tls
-            && let Some(code) = code_of(tls)
-        {
-            return Some((code, tls.to_string()));
-        }
-        source = cause.source();
+/// The code of what TLS had against a certificate, ours or theirs, somewhere below an HTTP client's error.
+pub fn certificate_code(error: &(dyn Error + 'static)) -> Option<(&'static str, String)> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return code_of(tls).map(|code| (code, tls.to_string()));
     }
-    None
+    // An I/O error does not count what it wraps as its source.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => certificate_code(wrapped),
+        None => certificate_code(error.source()?),
+    }
 }
 
 fn innermost(error: &reqwest::Error) -> String {

@@ -21,6 +21,7 @@ use narrows_server::{
     config::{Cores, Memory, Settings},
     folder::Folder,
     init::{Init, init},
+    partners::certificate_code,
     pki::authority::{certificate_of_pem, identity_of_pem},
     run::Server,
 };
@@ -221,16 +222,8 @@ impl Caller {
 
 /// The code behind a broken connection, as the command line finds it.
 fn connection(error: &reqwest::Error) -> ApiError {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(code) = tls.and_then(narrows_transport::trust::code_of) {
-            return ApiError::new(code, tls.unwrap().to_string());
-        }
-        source = cause.source();
-    }
-    ApiError::new("NET-001", format!("{error:?}"))
+    let (code, why) = certificate_code(error).unwrap_or(("NET-001", format!("{error:?}")));
+    ApiError::new(code, why)
 }
 
 /// A line whose CA fingerprint has one bit changed.

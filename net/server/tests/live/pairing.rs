@@ -151,7 +151,7 @@ async fn an_slp_is_checked_at_both_ends() {
     assert!(["SLP-008", "SLP-013"].contains(&refused.code.as_str()), "{refused}");
     let refused = apply(&east, &slp("west")).await.unwrap_err();
     assert_eq!(refused.code, "SLP-008", "the import SLP is not there yet: {refused}");
-    assert_eq!(refused.place, "gold.toml: operation 2, field `target`");
+    assert_eq!(refused.place, "gold.toml: operation 2, field `target.import_slp`");
 
     assert_eq!(apply(&west, &import_slp()).await.unwrap().change, "created");
     let applied = apply(&east, &slp("west")).await.unwrap();
