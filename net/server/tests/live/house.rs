@@ -116,7 +116,8 @@ impl House {
         self.context.domain.parse().unwrap()
     }
 
-    fn trust(&self) -> Arc<TrustStore> {
+    /// Believes this domain's CA.
+    pub(crate) fn trust(&self) -> Arc<TrustStore> {
         let trust = TrustStore::new();
         let ca = certificate_of_pem(&self.context.ca_pem).unwrap();
         trust.set_domain(self.domain(), vec![ca]).unwrap();

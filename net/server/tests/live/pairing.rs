@@ -12,7 +12,7 @@ use narrows_domain::partner::Trust;
 
 use crate::house::{House, with_wrong_fingerprint};
 
-async fn pair_both() -> (House, House) {
+pub(crate) async fn pair_both() -> (House, House) {
     let (east, west) = (House::build("east").await, House::build("west").await);
     let info = west.pair(&east.invite().await).await.unwrap();
     assert_eq!((info.name.as_str(), info.state.as_str()), ("east", "paired"));
@@ -23,7 +23,7 @@ async fn doctor(house: &House) -> DoctorReport {
     house.admin().post(paths::DOCTOR, &DoctorRequest::default()).await.unwrap()
 }
 
-fn slp(target: &str) -> ApplyRequest {
+pub(crate) fn slp(target: &str) -> ApplyRequest {
     let text = format!(
         "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
          retention = {{ fixed = \"30d\" }}\n[[operation]]\nid = \"copy\"\nkind = \"replication\"\n\
@@ -33,7 +33,7 @@ fn slp(target: &str) -> ApplyRequest {
     request(text)
 }
 
-fn import_slp() -> ApplyRequest {
+pub(crate) fn import_slp() -> ApplyRequest {
     request(
         "name = \"gold-import\"\n[[operation]]\nid = \"import\"\nkind = \"import\"\nstorage = \"default\"\n\
          retention = { target = {}, at_least = \"14d\", at_most = \"1y\" }\n"
@@ -53,7 +53,7 @@ fn request(text: String) -> ApplyRequest {
     }
 }
 
-async fn apply(house: &House, request: &ApplyRequest) -> Result<ApplyReply, ApiError> {
+pub(crate) async fn apply(house: &House, request: &ApplyRequest) -> Result<ApplyReply, ApiError> {
     house.admin().post(paths::SLPS, request).await
 }
 
