@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use narrows_ring::world::{Stream, Task, World};
 
 pub use security::Security;
@@ -33,7 +33,7 @@ use security::{Channel, Peer};
 use crate::{
     TrustStore,
     flow::Gate,
-    limits::{CLOSE_MAX, HEADER_BYTES, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX},
+    limits::{CLOSE_MAX, HEADER_BYTES, LINGER, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX},
     trust::Principal,
 };
 use inbound::Inbound;
@@ -122,6 +122,28 @@ struct Shared {
     heard: Cell<Duration>,
     /// Somebody waits for the peer; only then is its silence a fault.
     listening: Cell<bool>,
+    /// Somebody reads the stream: one task may at a time.
+    reading: Cell<bool>,
+    parting: Cell<Parted>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Parted {
+    #[default]
+    NotYet,
+    /// Somebody is at it.
+    UnderWay,
+    Done,
+}
+
+/// One task's reading of the stream.
+struct Reading<'a>(&'a Shared);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.reading.set(false);
+        self.0.gate.open();
+    }
 }
 
 #[derive(Default)]
@@ -164,6 +186,8 @@ impl Link {
             counters: Cell::default(),
             heard: Cell::new(world.clock.monotonic()),
             listening: Cell::new(false),
+            reading: Cell::new(false),
+            parting: Cell::default(),
         });
         let writer = world.spawn(writer::run(Rc::clone(&shared)));
         Ok(Self { shared, _writer: writer })
@@ -222,6 +246,7 @@ impl Link {
     /// The next message, header included; heartbeats are not shown. Dropping the future loses nothing.
     /// One task receives at a time.
     pub async fn receive(&self) -> Result<Vec<u8>, LinkError> {
+        let _reading = self.shared.read();
         loop {
             if let Some(message) = self.shared.next_message()? {
                 return Ok(message);
@@ -255,19 +280,41 @@ impl Link {
     }
 
     async fn end(&self, parting: Parting) {
-        self.shared.outbound.borrow_mut().closing = true;
-        self.shared.gate.open();
+        let shared = &self.shared;
+        if shared.parting.get() != Parted::NotYet {
+            // Two tasks may come to the same end; the one that is at it is waited for.
+            let done = shared.gate.until(|| (shared.parting.get() == Parted::Done).then_some(()));
+            select(pin!(done), shared.world.clock.sleep(CLOSE_MAX)).await;
+            return;
+        }
+        shared.parting.set(Parted::UnderWay);
+        shared.outbound.borrow_mut().closing = true;
+        shared.gate.open();
         let last_words = pin!(async {
-            let gone = || self.shared.outbound.borrow().done || self.shared.failed.borrow().is_some();
-            self.shared.gate.until(|| gone().then_some(())).await;
+            let gone = || shared.outbound.borrow().done || shared.failed.borrow().is_some();
+            shared.gate.until(|| gone().then_some(())).await;
             if parting == Parting::LastWord {
-                // The peer may still be sending: closing with unread bytes would reset the connection, and our
-                // words could be lost with it.
-                security::linger(&self.shared.world, &self.shared.stream).await;
+                self.hear_out().await;
             }
         });
-        select(last_words, self.shared.world.clock.sleep(CLOSE_MAX)).await;
-        self.shared.stream.shut_down().await;
+        select(last_words, shared.world.clock.sleep(CLOSE_MAX)).await;
+        shared.stream.shut_down().await;
+        shared.parting.set(Parted::Done);
+        shared.gate.open();
+    }
+
+    /// The peer may still be sending: closing with unread bytes would reset the connection, and our words could be
+    /// lost with it. A task that is receiving hears it out; without one it is done here.
+    async fn hear_out(&self) {
+        let shared = &self.shared;
+        let heard = pin!(shared.gate.until(|| (!shared.reading.get()).then_some(())));
+        let patience = shared.world.clock.sleep(LINGER);
+        if let Either::Left(_) = select(heard, patience).await
+            && shared.failed.borrow().is_none()
+        {
+            let _reading = shared.read();
+            security::linger(&shared.world, &shared.stream).await;
+        }
     }
 }
 
@@ -278,6 +325,12 @@ enum Parting {
 }
 
 impl Shared {
+    /// From now on somebody reads the stream.
+    fn read(&self) -> Reading<'_> {
+        self.reading.set(true);
+        Reading(self)
+    }
+
     fn failure(&self) -> Option<LinkError> {
         self.failed.borrow().clone()
     }
