@@ -125,7 +125,7 @@ pub struct CorePanic {
 #[must_use = "nobody learns of a panic otherwise"]
 pub struct Cores {
     threads: Vec<thread::JoinHandle<()>>,
-    ends: mpsc::Receiver<(usize, Result<(), CorePanic>)>,
+    ends: mpsc::Receiver<Result<(), CorePanic>>,
 }
 
 impl Cores {
@@ -133,7 +133,7 @@ impl Cores {
     pub fn join(self) -> Result<(), CorePanic> {
         for _ in 0..self.threads.len() {
             match self.ends.recv() {
-                Ok((_, end)) => end?,
+                Ok(end) => end?,
                 // Every thread reports before it ends.
                 Err(mpsc::RecvError) => break,
             }
@@ -147,52 +147,79 @@ impl Cores {
 
 /// Starts one pinned thread per core. Each runs the future that `main` gives for its number, counted from 0;
 /// when that ends, the core drops its other tasks, awaits the kernel's last word on every operation, and ends.
+/// `main` is called only when every core could be set up.
 ///
 /// There is no fallback to plain threads here: a media server needs `io_uring`.
 pub fn start(
     setup: Setup,
     main: impl Fn(usize, World) -> Local<'static, ()> + Send + Sync + 'static,
 ) -> Result<Cores, StartError> {
-    let setup = setup.with_environment()?;
+    let setup = Arc::new(setup.with_environment()?);
     let helpers = Arc::new(Helpers::start().map_err(StartError::Resources)?);
-    let main = Arc::new(main);
+    let main: Arc<Main> = Arc::new(main);
     let (ready, started) = mpsc::channel();
     let (end, ends) = mpsc::channel();
-    let mut threads = Vec::new();
+    let (mut threads, mut signals) = (Vec::new(), Vec::new());
     for (number, &cpu) in setup.cores.iter().enumerate() {
-        let (setup, main, helpers) = (setup.clone(), Arc::clone(&main), Arc::clone(&helpers));
+        let (signal, go) = mpsc::channel();
+        let (setup, main, helpers) = (Arc::clone(&setup), Arc::clone(&main), Arc::clone(&helpers));
         let (ready, end) = (ready.clone(), end.clone());
         let name = format!("{}-{number}", setup.thread_name);
         let body = move || {
             pin(cpu);
-            let run = || {
-                run_core(&setup, &helpers, Fallback::Refused, |world| {
-                    // The starter waits for exactly one answer of each core.
-                    drop(ready.send(None));
-                    main(number, world)
-                })
-            };
-            let outcome = match catch_unwind(AssertUnwindSafe(run)) {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => {
-                    drop(ready.send(Some(error)));
-                    Ok(())
-                }
-                Err(panic) => Err(CorePanic { core: number, message: message_of(&*panic) }),
-            };
+            let gate = Gate { ready, go };
+            let run = || run_behind(&gate, &setup, &helpers, |world| main(number, world));
+            let outcome = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+                // Heard only while the cores are set up.
+                let error = io::Error::other("a core panicked at its start");
+                drop(gate.ready.send(Some(StartError::Resources(error))));
+                CorePanic { core: number, message: message_of(&*panic) }
+            });
             // Nobody listening is no error: the handle was dropped.
-            drop(end.send((number, outcome)));
+            drop(end.send(outcome));
         };
         threads.push(thread::Builder::new().name(name).spawn(body).map_err(StartError::Resources)?);
+        signals.push(signal);
     }
     drop(ready);
     for _ in 0..threads.len() {
-        // A core that panicked at its start says nothing here; `join` tells.
+        // With an error the signals go, and with them the cores that wait.
         if let Ok(Some(error)) = started.recv() {
             return Err(error);
         }
     }
+    for signal in signals {
+        // Nobody waiting: that core has panicked.
+        let _ = signal.send(());
+    }
     Ok(Cores { threads, ends })
+}
+
+type Main = dyn Fn(usize, World) -> Local<'static, ()> + Send + Sync;
+
+/// Where a core that is set up waits for the others.
+struct Gate {
+    ready: mpsc::Sender<Option<StartError>>,
+    go: mpsc::Receiver<()>,
+}
+
+fn run_behind(
+    gate: &Gate,
+    setup: &Setup,
+    helpers: &Arc<Helpers>,
+    main: impl FnOnce(World) -> Local<'static, ()>,
+) {
+    let outcome = run_core(setup, helpers, Fallback::Refused, |world| {
+        // The starter listens until it has heard every core, or goes and takes the signals with it.
+        drop(gate.ready.send(None));
+        match gate.go.recv() {
+            Ok(()) => main(world),
+            Err(mpsc::RecvError) => Box::pin(std::future::ready(())),
+        }
+    });
+    if let Err(error) = outcome {
+        drop(gate.ready.send(Some(error)));
+    }
 }
 
 fn pin(cpu: usize) {

@@ -148,7 +148,8 @@ impl Inbox {
 
     /// Announces that the executor looks at its queue from now on.
     pub(crate) fn awake(&self) {
-        self.state.store(AWAKE, Ordering::SeqCst);
+        // Not a mere store: whoever called before must have its task seen after.
+        self.state.swap(AWAKE, Ordering::SeqCst);
     }
 }
 

@@ -65,7 +65,7 @@ const CASES: &[Case] = &[
     case!(tasks::random_bytes_differ),
 ];
 
-const SIM_SEEDS: u64 = 32;
+const SIM_SEEDS: u64 = 12;
 
 /// Small, so that waiting for memory happens.
 const ARENA_BYTES: usize = 4 << 20;
