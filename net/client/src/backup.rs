@@ -16,7 +16,7 @@ mod segments;
 mod tags;
 mod units;
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use futures_util::StreamExt as _;
 use narrows_exchange::{
@@ -107,7 +107,7 @@ pub async fn back_up(
     session: Session,
     plan: &BackupPlan,
     history: Rc<History>,
-    progress: &Rc<BackupProgress>,
+    progress: &Arc<BackupProgress>,
 ) -> Result<BackupOutcome, BackupError> {
     let begin = Begin {
         image: plan.image,
@@ -140,7 +140,7 @@ struct Backup<'a> {
     outgoing: &'a Outgoing,
     segments: SegmentSender<'a>,
     nodes: NodeSender<'a>,
-    progress: &'a Rc<BackupProgress>,
+    progress: &'a Arc<BackupProgress>,
 }
 
 impl Backup<'_> {

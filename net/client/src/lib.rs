@@ -20,3 +20,5 @@ pub mod xattr;
 pub use beneath::Beneath;
 pub use dial::DataPort;
 pub use exclude::Excludes;
+pub use narrows_exchange::{ExchangeError, Purpose, outgoing::History};
+pub use narrows_wire::hello::{VERSION_MAX as WIRE_VERSION_MAX, VERSION_MIN as WIRE_VERSION_MIN};

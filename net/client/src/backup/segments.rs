@@ -1,6 +1,6 @@
 //! Asks for a unit's segments and sends what is lacking.
 
-use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use narrows_exchange::outgoing::{Asked, Outgoing};
 use narrows_format::{
@@ -45,7 +45,7 @@ pub(super) struct SegmentSender<'a> {
     world: World,
     outgoing: &'a Outgoing,
     compression: Compression,
-    progress: &'a Rc<BackupProgress>,
+    progress: &'a Arc<BackupProgress>,
     asked: RefCell<Recent>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> SegmentSender<'a> {
         world: &World,
         outgoing: &'a Outgoing,
         compression: Compression,
-        progress: &'a Rc<BackupProgress>,
+        progress: &'a Arc<BackupProgress>,
     ) -> Self {
         Self { world: world.clone(), outgoing, compression, progress, asked: RefCell::default() }
     }

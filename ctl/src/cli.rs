@@ -1,0 +1,385 @@
+//! What can be typed. Help, completions and man pages all come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Talks to domains, and backs up and restores as a client.
+#[derive(Debug, Parser)]
+#[command(
+    name = "narrowsctl",
+    version = crate::version::SHORT,
+    long_version = crate::version::long(),
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = EXAMPLES
+)]
+pub(crate) struct Cli {
+    /// The domain to talk to, by the name that `context add` gave it.
+    #[arg(long, global = true, env = "NARROWS_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+
+    /// Print JSON: one document, on one line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  narrowsctl demo /usr/share/doc
+  narrowsctl context add east --from /srv/east/admin/context.toml
+  narrowsctl --context east client enroll web01
+  narrowsctl --context east backup --slp gold /home
+  narrowsctl --context west restore latest --client web01 --to /tmp/back
+
+Exit codes: 1 failed, 2 usage, 3 refused by a rule, 4 not reachable, 5 not allowed,
+6 done but partial (files were skipped).";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows the whole job on a real directory: two domains on this machine, backup, replication, restore, comparison.
+    Demo(DemoArgs),
+    /// One screen: problems, clients, backlog, space.
+    Status,
+    /// Where to talk to.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Checks both ends of everything and names the side to mend.
+    Doctor {
+        /// Only this partner domain.
+        #[arg(value_name = "DOMAIN")]
+        domain: Option<String>,
+    },
+    /// Backs up files as an image.
+    #[command(after_help = "Example:\n  narrowsctl backup --slp gold --exclude '*.tmp' /home /etc")]
+    Backup(BackupArgs),
+    /// Restores an image, or a part of it.
+    #[command(after_help = "Examples:\n  narrowsctl restore latest --to /tmp/back\n  \
+                            narrowsctl restore east/web01_1700000000 etc/hosts --to /tmp/back --overwrite changed")]
+    Restore(RestoreArgs),
+    /// Images, what is in them and what becomes of them.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Lifecycle policies.
+    #[command(subcommand)]
+    Slp(SlpCommand),
+    /// Machines whose data is protected.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Partner domains.
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Images that came from partners.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Work that was done and is being done.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Prints completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Writes man pages.
+    Man {
+        /// Folder to write them to.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The directory to back up. It is only read.
+    pub(crate) dir: PathBuf,
+    /// Keep everything here; the restored tree is in PATH/restored. PATH must be absent or empty.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// Keeps a domain's context file under a name.
+    Add {
+        /// What to call it here.
+        name: String,
+        /// The file, e.g. admin/context.toml in the server's data folder.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
+    /// Lists contexts; the one in use has a star.
+    List,
+    /// Chooses the context to use when none is named.
+    Use {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Files and directories.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The lifecycle policy of the image.
+    #[arg(long, value_name = "NAME", required_unless_present = "policy")]
+    pub(crate) slp: Option<String>,
+    /// The backup policy.
+    #[arg(long, value_name = "NAME", conflicts_with = "slp")]
+    pub(crate) policy: Option<String>,
+    /// Leave out what fits: names, or paths when there is a slash; `*`, `?`, `[..]`, `**`.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Do not enter other file systems.
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+    /// The client to act as, when several are enrolled here.
+    #[arg(long = "as", value_name = "[CONTEXT/]CLIENT")]
+    pub(crate) client: Option<String>,
+}
+
+/// What to do about things that lie there already and differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverwriteArg {
+    /// They stay and are listed.
+    Never,
+    /// They are replaced unless size and time are the same.
+    Changed,
+    /// Everything is written anew.
+    Always,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// UUID, name, or `latest`.
+    pub(crate) image: String,
+    /// Only these, as paths within the image.
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Where to.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// For `latest`: of this client.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// For `latest`: made by this domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) origin: Option<String>,
+    /// For `latest`: the newest whose backup began then or before (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// What to do about things that lie there already and differ.
+    #[arg(long, value_enum, default_value_t = OverwriteArg::Never)]
+    pub(crate) overwrite: OverwriteArg,
+    /// Only count what would be restored.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The client to act as, when several are enrolled here.
+    #[arg(long = "as", value_name = "[CONTEXT/]CLIENT")]
+    pub(crate) acting: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageFilterArgs {
+    /// Of this client.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// Made by this domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<String>,
+    /// Under this lifecycle policy.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) slp: Option<String>,
+    /// Begun then or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// Begun then or before (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Lists images, newest first.
+    List {
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Shows one image: copies, replicas, operations.
+    Show {
+        /// UUID, name, or `latest`.
+        image: String,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Lists a directory in an image.
+    Browse {
+        /// UUID, name, or `latest`.
+        image: String,
+        /// Directory within the image.
+        #[arg(default_value = "")]
+        path: PathBuf,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Replicates one image to a partner domain.
+    Replicate {
+        /// UUID, name, or `latest`.
+        image: String,
+        /// The partner domain.
+        #[arg(long, value_name = "DOMAIN")]
+        to_domain: String,
+        /// The import SLP there.
+        #[arg(long, value_name = "NAME")]
+        import_slp: Option<String>,
+        /// Wait until the other domain has imported it.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Reads and checks every byte of an image.
+    Verify {
+        /// UUID, name, or `latest`.
+        image: String,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SlpCommand {
+    /// Applies a policy.
+    Apply(SlpFileArgs),
+    /// Says what applying would do.
+    Plan(SlpFileArgs),
+    /// Lists policies.
+    List,
+    /// Shows one.
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, as typed")]
+pub(crate) struct SlpFileArgs {
+    /// TOML or JSON; `-` is standard input.
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Save it though the target cannot be asked.
+    #[arg(long)]
+    pub(crate) unverified: bool,
+    /// No copy stays here, and that is meant.
+    #[arg(long)]
+    pub(crate) accept_no_local_copy: bool,
+    /// Change the present version instead of making a new one.
+    #[arg(long)]
+    pub(crate) in_place: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Enrolls this machine as a client; without a line, by the administrator's token of the context.
+    #[command(after_help = "Examples:\n  narrowsctl --context east client enroll web01\n  \
+                            narrowsctl client enroll web01 --line 'narrows-enroll://...'")]
+    Enroll {
+        /// The client's name.
+        name: String,
+        /// The line that an administrator made elsewhere.
+        #[arg(long)]
+        line: Option<String>,
+        /// Only print the line, to be used on the client's own machine.
+        #[arg(long, conflicts_with = "line")]
+        print_line: bool,
+    },
+    /// Lists clients.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DomainCommand {
+    /// Makes the line that pairs another domain with this one.
+    Invite,
+    /// Pairs with the domain that made the line, in both directions.
+    Pair {
+        /// The line.
+        line: String,
+        /// What to call the other domain here.
+        #[arg(long = "as", value_name = "NAME")]
+        alias: Option<String>,
+    },
+    /// Lists domains.
+    List,
+    /// Shows one.
+    Show {
+        /// Name or UUID.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Lists imports, newest first.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Lists jobs, newest first.
+    List {
+        /// `backup`, `replication`, `restore` or `import`.
+        #[arg(long)]
+        kind: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Shows one.
+    Show {
+        /// Its id.
+        job: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_documents_show_can_be_typed() {
+        for line in [
+            "narrowsctl demo DIR",
+            "narrowsctl demo DIR --json --keep PATH",
+            "narrowsctl --context a backup --slp bench SRC",
+            "narrowsctl --context b restore latest --to DIR",
+            "narrowsctl --context a image replicate latest --to-domain b --wait",
+            "narrowsctl --context west restore IMAGE --to DIR --as east/web01",
+            "narrowsctl restore latest a/b c --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
+            "narrowsctl context add east --from /srv/east/admin/context.toml",
+            "narrowsctl slp apply -f -",
+            "narrowsctl domain pair LINE --as other --json",
+            "narrowsctl client enroll web01",
+            "narrowsctl image browse latest etc",
+            "narrowsctl completions bash",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["narrowsctl backup SRC", "narrowsctl restore latest", "narrowsctl nonsense"] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

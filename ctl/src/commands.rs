@@ -1,0 +1,83 @@
+//! Runs what was typed: each command asks, and prints the answer.
+
+mod clients;
+mod contexts;
+mod domains;
+mod images;
+mod jobs;
+mod local;
+mod reports;
+mod slps;
+mod transfers;
+
+use narrows_api::{ExitCode, context::Context};
+
+pub(crate) use clients::enroll;
+pub(crate) use jobs::wait;
+
+use crate::{
+    api::Api,
+    cli::{Cli, Command},
+    context::Contexts,
+    demo,
+    failure::Outcome,
+    output::Style,
+};
+
+/// What every command has at hand.
+pub(crate) struct Session {
+    pub(crate) style: Style,
+    contexts: Contexts,
+    asked: Option<String>,
+}
+
+impl Session {
+    /// The context in use and its name.
+    fn context(&self) -> Outcome<(String, Context)> {
+        self.contexts.choose(self.asked.as_deref())
+    }
+
+    /// The context's API, as its administrator.
+    fn administrator(&self) -> Outcome<Api> {
+        Api::as_administrator(&self.context()?.1)
+    }
+
+    /// The context's API, as a client enrolled here.
+    fn client(&self, asked: Option<&str>) -> Outcome<Api> {
+        let (name, context) = self.context()?;
+        let credentials = self.contexts.client(&name, asked)?;
+        Api::as_client(&context, &credentials)
+    }
+
+    /// As administrator where the context can, else as the client enrolled here: for reading.
+    fn reader(&self) -> Outcome<Api> {
+        let (name, context) = self.context()?;
+        if context.token.is_some() {
+            return Api::as_administrator(&context);
+        }
+        Api::as_client(&context, &self.contexts.client(&name, None)?)
+    }
+}
+
+/// Runs the command. An exit code other than 0 without a failure: done, but partial.
+pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
+    let style = if cli.json { Style::Json } else { Style::Text };
+    let session = Session { style, contexts: Contexts::of_user()?, asked: cli.context };
+    match cli.command {
+        Command::Backup(args) => return transfers::backup(&session, args).await,
+        Command::Restore(args) => return transfers::restore(&session, args).await,
+        Command::Doctor { domain } => return reports::doctor(&session, domain).await,
+        Command::Demo(args) => demo::run(&args, style).await?,
+        Command::Status => reports::status(&session).await?,
+        Command::Context(command) => contexts::run(&session, &command)?,
+        Command::Image(command) => images::run(&session, command).await?,
+        Command::Slp(command) => slps::run(&session, command).await?,
+        Command::Client(command) => clients::run(&session, command).await?,
+        Command::Domain(command) => domains::run(&session, command).await?,
+        Command::Import(_) => jobs::imports(&session).await?,
+        Command::Job(command) => jobs::run(&session, command).await?,
+        Command::Completions { shell } => local::completions(shell),
+        Command::Man { dir } => local::man(&dir)?,
+    }
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,139 @@
+//! `client enroll|list`: a key made here, a certificate against a one-time token.
+
+use narrows_api::{
+    clients::{ClientInfo, EnrollReply, EnrollRequest, TokenReply, TokenRequest},
+    context::Context,
+    invitation::{Invitation, Purpose},
+    paths,
+};
+use rcgen::{CertificateParams, KeyPair};
+use serde::Serialize;
+
+use super::Session;
+use crate::{
+    api::{self, Api},
+    cli::ClientCommand,
+    failure::{Failure, Outcome, codes},
+    output::{table, time, time_or_dash},
+};
+
+/// What `client enroll` says.
+#[derive(Serialize)]
+struct Enrolled {
+    client: String,
+    name: String,
+    domain: String,
+    domain_name: String,
+}
+
+pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()> {
+    match command {
+        ClientCommand::Enroll { name, line: Some(line), .. } => by_line(session, &name, &line).await,
+        ClientCommand::Enroll { name, print_line: true, .. } => {
+            let reply = token(&session.administrator()?, &name).await?;
+            session.style.show(&reply, |reply| reply.line.clone())
+        }
+        ClientCommand::Enroll { name, .. } => {
+            let (context_name, context) = session.context()?;
+            let api = Api::as_administrator(&context)?;
+            let (credentials, reply) = enroll(&api, &context, &name).await?;
+            session.contexts.add_client(&context_name, &reply.name, &credentials)?;
+            say(session, &reply)
+        }
+        ClientCommand::List => {
+            let clients: Vec<ClientInfo> = session.administrator()?.get(paths::CLIENTS, &()).await?;
+            session.style.show(&clients, |clients| {
+                let row = |info: &ClientInfo| {
+                    let last = time_or_dash(info.last_backup);
+                    vec![info.name.clone(), info.client.to_string(), time(info.enrolled), last]
+                };
+                let rows: Vec<_> = clients.iter().map(row).collect();
+                table(&["NAME", "CLIENT", "ENROLLED", "LAST BACKUP"], &rows)
+            })
+        }
+    }
+}
+
+async fn token(api: &Api, name: &str) -> Outcome<TokenReply> {
+    let request = TokenRequest { name: Some(name.to_owned()), expires_in_seconds: None };
+    api.post(paths::CLIENT_TOKENS, &request).await
+}
+
+/// Enrolls a client of the context's own domain, as its administrator. Gives what to keep, and what the server said.
+pub(crate) async fn enroll(
+    administrator: &Api,
+    context: &Context,
+    name: &str,
+) -> Outcome<(Context, EnrollReply)> {
+    let line = token(administrator, name).await?.line;
+    let invitation = read_line(&line)?;
+    let (request, key) = request(&invitation, name)?;
+    let reply: EnrollReply = administrator.post(paths::CLIENT_ENROLL, &request).await?;
+    Ok((credentials(&context.url, &reply, key), reply))
+}
+
+/// Enrolls with a line that somebody else's administrator made; the domain becomes a context of its own.
+async fn by_line(session: &Session, name: &str, line: &str) -> Outcome<()> {
+    let invitation = read_line(line)?;
+    let (request, key) = request(&invitation, name)?;
+    let url = invitation.url();
+    let reply: EnrollReply =
+        api::first_contact(&url, invitation.ca_fingerprint, paths::CLIENT_ENROLL, &request).await?;
+    if !api::is_ca(&reply.ca_pem, invitation.ca_fingerprint)? {
+        return Err(Failure::new("AUTH-006", "the CA that came is not the one that the line names").at(url));
+    }
+    let credentials = credentials(&url, &reply, key);
+    let bare = Context { certificate_pem: None, key_pem: None, ..credentials.clone() };
+    let known = session.contexts.names()?;
+    let context_name = session.asked.clone().unwrap_or_else(|| reply.domain_name.clone());
+    let kept = if known.contains(&context_name) { Some(session.contexts.load(&context_name)?) } else { None };
+    match kept {
+        Some(kept) if kept.domain != bare.domain => {
+            return Err(Failure::usage(format!("context `{context_name}` is another domain"))
+                .help("choose a name that is free: narrowsctl --context NAME client enroll ..."));
+        }
+        Some(_) => {}
+        None => session.contexts.add(&context_name, &bare)?,
+    }
+    session.contexts.add_client(&context_name, &reply.name, &credentials)?;
+    say(session, &reply)
+}
+
+fn read_line(line: &str) -> Outcome<Invitation> {
+    let invitation: Invitation = line.parse().map_err(|bad| Failure::usage(format!("{bad}")))?;
+    if invitation.purpose == Purpose::Enroll {
+        return Ok(invitation);
+    }
+    Err(Failure::usage("this line pairs domains, it enrolls no client").help("narrowsctl domain pair LINE"))
+}
+
+/// A new key, and what asks for its certificate.
+fn request(invitation: &Invitation, name: &str) -> Outcome<(EnrollRequest, KeyPair)> {
+    let bug = |error: rcgen::Error| Failure::new(codes::BUG, error.to_string());
+    let key = KeyPair::generate().map_err(bug)?;
+    let params = CertificateParams::new(Vec::<String>::new()).map_err(bug)?;
+    let csr_pem = params.serialize_request(&key).and_then(|csr| csr.pem()).map_err(bug)?;
+    Ok((EnrollRequest { token: invitation.token.to_string(), csr_pem, name: name.to_owned() }, key))
+}
+
+fn credentials(url: &str, reply: &EnrollReply, key: KeyPair) -> Context {
+    Context {
+        name: reply.name.clone(),
+        domain: reply.domain.to_string(),
+        url: url.to_owned(),
+        ca_pem: reply.ca_pem.clone(),
+        token: None,
+        certificate_pem: Some(reply.certificate_pem.clone()),
+        key_pem: Some(key.serialize_pem()),
+    }
+}
+
+fn say(session: &Session, reply: &EnrollReply) -> Outcome<()> {
+    let enrolled = Enrolled {
+        client: reply.client.to_string(),
+        name: reply.name.clone(),
+        domain: reply.domain.to_string(),
+        domain_name: reply.domain_name.clone(),
+    };
+    session.style.show(&enrolled, |said| format!("{} is a client of {}", said.name, said.domain_name))
+}

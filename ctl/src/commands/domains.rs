@@ -1,0 +1,66 @@
+//! `domain invite|pair|list|show`.
+
+use narrows_api::{
+    domains::{DomainInfo, InviteReply, InviteRequest, PairRequest},
+    paths,
+};
+
+use super::Session;
+use crate::{
+    api::filled,
+    cli::DomainCommand,
+    failure::Outcome,
+    output::{table, time_or_dash},
+};
+
+pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()> {
+    let api = session.administrator()?;
+    match command {
+        DomainCommand::Invite => {
+            let reply: InviteReply = api.post(paths::DOMAIN_INVITE, &InviteRequest::default()).await?;
+            session.style.show(&reply, |reply| reply.line.clone())
+        }
+        DomainCommand::Pair { line, alias } => {
+            let info: DomainInfo = api.post(paths::DOMAIN_PAIR, &PairRequest { line, alias }).await?;
+            session.style.show(&info, |info| format!("{} is {}", info.name, info.state))
+        }
+        DomainCommand::List => {
+            let domains: Vec<DomainInfo> = api.get(paths::DOMAINS, &()).await?;
+            session.style.show(&domains, |domains| {
+                let row = |info: &DomainInfo| {
+                    let seen = time_or_dash(info.last_seen);
+                    vec![info.name.clone(), info.state.clone(), info.url.clone(), seen, info.why.clone()]
+                };
+                let rows: Vec<_> = domains.iter().map(row).collect();
+                table(&["NAME", "STATE", "URL", "LAST SEEN", "WHY"], &rows)
+            })
+        }
+        DomainCommand::Show { name } => {
+            let info: DomainInfo = api.get(&filled(paths::DOMAIN, &name), &()).await?;
+            session.style.show(&info, describe)
+        }
+    }
+}
+
+fn describe(info: &DomainInfo) -> String {
+    let skew = info.clock_skew_ms.map_or_else(|| "-".to_owned(), |skew| format!("{skew} ms"));
+    let rows = [
+        ("name", info.name.clone()),
+        ("domain", info.domain.to_string()),
+        ("state", info.state.clone()),
+        ("why", info.why.clone()),
+        ("incarnation", info.incarnation.to_string()),
+        ("url", info.url.clone()),
+        ("data", info.data_addr.clone()),
+        ("ca", info.ca_fingerprint.to_string()),
+        ("grants", info.grants.join(", ")),
+        ("since", time_or_dash(info.since)),
+        ("last seen", time_or_dash(info.last_seen)),
+        ("clock", skew),
+        ("backlog", info.backlog_images.to_string()),
+    ];
+    rows.iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name:12} {value}\n"))
+        .collect()
+}

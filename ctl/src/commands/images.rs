@@ -1,0 +1,193 @@
+//! `image list|show|browse|replicate|verify`.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use narrows_api::{
+    PathText,
+    images::{
+        BrowseEntry, BrowsePage, BrowseQuery, ImageFilter, ImageInfo, ReplicateReply, ReplicateRequest,
+        VerifyReport,
+    },
+    jobs::JobInfo,
+    paths,
+};
+use serde::Serialize;
+
+use super::{Session, jobs};
+use crate::{
+    api::{Api, filled},
+    cli::{ImageCommand, ImageFilterArgs},
+    failure::Outcome,
+    output::{bytes, table, time, time_or_dash},
+};
+
+/// What `image replicate` says.
+#[derive(Serialize)]
+struct Replicated {
+    image: String,
+    job: String,
+    already_present: bool,
+    state: String,
+    wire_bytes: u64,
+    data_bytes: u64,
+    resent_bytes: u64,
+    stored_bytes: u64,
+}
+
+pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()> {
+    let api = session.reader()?;
+    match command {
+        ImageCommand::List { filter, limit } => {
+            let filter = ImageFilter { limit: Some(limit), ..of_args(filter) };
+            let images: Vec<ImageInfo> = api.get(paths::IMAGES, &filter).await?;
+            session.style.show(&images, |images| list(images))
+        }
+        ImageCommand::Show { image, filter } => {
+            let info = find(&api, &image, &of_args(filter)).await?;
+            session.style.show(&info, describe)
+        }
+        ImageCommand::Browse { image, path, filter } => {
+            let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
+            let path = PathText::from_bytes(path.as_os_str().as_bytes());
+            let entries = browse(&api, &image, path).await?;
+            session.style.show(&entries, |entries| listing(entries))
+        }
+        ImageCommand::Replicate { image, to_domain, import_slp, wait, filter } => {
+            let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
+            let request = ReplicateRequest { domain: to_domain, import_slp };
+            let path = filled(paths::IMAGE_REPLICATE, &image);
+            let reply: ReplicateReply = api.post(&path, &request).await?;
+            let job = if wait {
+                jobs::wait(&api, &reply.job).await?
+            } else {
+                api.get(&filled(paths::JOB, &reply.job), &()).await?
+            };
+            session.style.show(&replicated(&reply, &job), |_| jobs::describe(&job))
+        }
+        ImageCommand::Verify { image, filter } => {
+            let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
+            let report: VerifyReport = api.post(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
+            session.style.show(&report, |report| {
+                format!("{} segments and nodes, {}: all good", report.segments, bytes(report.bytes))
+            })
+        }
+    }
+}
+
+/// An image by UUID, name, or `latest` within a filter.
+async fn find(api: &Api, image: &str, filter: &ImageFilter) -> Outcome<ImageInfo> {
+    api.get(&filled(paths::IMAGE, image), filter).await
+}
+
+/// All entries of a directory, page by page.
+async fn browse(api: &Api, image: &str, path: PathText) -> Outcome<Vec<BrowseEntry>> {
+    let mut query = BrowseQuery { path, ..BrowseQuery::default() };
+    let mut entries = Vec::new();
+    loop {
+        let page: BrowsePage = api.get(&filled(paths::IMAGE_BROWSE, image), &query).await?;
+        query.after = page.entries.last().map(|entry| entry.name.clone());
+        entries.extend(page.entries);
+        if !page.more || query.after.is_none() {
+            return Ok(entries);
+        }
+    }
+}
+
+fn of_args(args: ImageFilterArgs) -> ImageFilter {
+    let ImageFilterArgs { client, domain, slp, since, until } = args;
+    ImageFilter { client, domain, slp, since, until, limit: None }
+}
+
+fn replicated(reply: &ReplicateReply, job: &JobInfo) -> Replicated {
+    Replicated {
+        image: reply.image.to_string(),
+        job: reply.job.clone(),
+        already_present: reply.already_present,
+        state: job.state.clone(),
+        wire_bytes: job.counters.wire_bytes,
+        data_bytes: job.counters.data_bytes,
+        resent_bytes: job.counters.resent_bytes,
+        stored_bytes: job.counters.stored_bytes,
+    }
+}
+
+fn list(images: &[ImageInfo]) -> String {
+    let row = |info: &ImageInfo| {
+        vec![
+            info.name.clone(),
+            info.client_name.clone(),
+            info.slp.clone(),
+            time(info.started),
+            info.files.to_string(),
+            bytes(info.logical_bytes),
+            info.stored_bytes.map_or_else(|| "-".to_owned(), bytes),
+            info.replicas.iter().map(|replica| replica.domain_name.clone()).collect::<Vec<_>>().join(","),
+            if info.partial { "partial".to_owned() } else { String::new() },
+        ]
+    };
+    let rows: Vec<_> = images.iter().map(row).collect();
+    table(&["NAME", "CLIENT", "SLP", "STARTED", "FILES", "BYTES", "STORED", "REPLICAS", ""], &rows)
+}
+
+fn describe(info: &ImageInfo) -> String {
+    let mut text = format!(
+        "{}\nimage        {}\norigin       {} ({})\nclient       {}\nslp          {} version {}\n\
+         started      {}\nwritten      {}\nfiles        {}\nbytes        {}\nstored       {}\n",
+        info.name,
+        info.image,
+        info.origin_name,
+        info.origin,
+        info.client_name,
+        info.slp,
+        info.slp_version,
+        time(info.started),
+        time_or_dash(info.written),
+        info.files,
+        bytes(info.logical_bytes),
+        info.stored_bytes.map_or_else(|| "-".to_owned(), bytes),
+    );
+    if info.partial {
+        text.push_str("partial      files were skipped or changed while they were read\n");
+    }
+    for copy in &info.copies {
+        let expires = copy.expires.map_or_else(|| "never".to_owned(), time);
+        text.push_str(&format!("copy {}       expires {expires} {}\n", copy.number, copy.kept_because));
+    }
+    for replica in &info.replicas {
+        let expires = replica.expires.map_or_else(|| "-".to_owned(), time);
+        let checked = time_or_dash(replica.checked);
+        text.push_str(&format!(
+            "replica      {} {} until {expires}, checked {checked}\n",
+            replica.domain_name, replica.state
+        ));
+    }
+    for operation in &info.operations {
+        let target =
+            if operation.target.is_empty() { String::new() } else { format!(" to {}", operation.target) };
+        let why = if operation.why.is_empty() { String::new() } else { format!(": {}", operation.why) };
+        text.push_str(&format!(
+            "operation    {} {}{target} {}{why}\n",
+            operation.id, operation.kind, operation.state
+        ));
+    }
+    text
+}
+
+fn listing(entries: &[BrowseEntry]) -> String {
+    let row = |entry: &BrowseEntry| {
+        let name = match &entry.target {
+            Some(target) => format!("{} -> {}", entry.name.0, target.0),
+            None => entry.name.0.clone(),
+        };
+        vec![
+            entry.kind.clone(),
+            format!("{:04o}", entry.mode),
+            format!("{}:{}", entry.uid, entry.gid),
+            entry.size.to_string(),
+            time(entry.modified),
+            name,
+        ]
+    };
+    let rows: Vec<_> = entries.iter().map(row).collect();
+    table(&["KIND", "MODE", "OWNER", "SIZE", "MODIFIED", "NAME"], &rows)
+}

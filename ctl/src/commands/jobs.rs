@@ -1,0 +1,107 @@
+//! `job list|show`, `import list`, and waiting for a job.
+
+use std::time::{Duration, Instant};
+
+use narrows_api::{
+    jobs::{ImportInfo, JobFilter, JobInfo, JobQuery},
+    limits::WAIT_SECONDS_MAX,
+    paths,
+};
+
+use super::Session;
+use crate::{
+    api::{Api, filled},
+    cli::JobCommand,
+    failure::{Failure, Outcome, codes},
+    output::{bytes, table, time, time_or_dash},
+};
+
+/// So long a server may be away while a job is waited for.
+const AWAY_MAX: Duration = Duration::from_mins(15);
+
+pub(super) async fn run(session: &Session, command: JobCommand) -> Outcome<()> {
+    let api = session.administrator()?;
+    match command {
+        JobCommand::List { kind, limit } => {
+            let jobs: Vec<JobInfo> = api.get(paths::JOBS, &JobFilter { kind, limit: Some(limit) }).await?;
+            session.style.show(&jobs, |jobs| {
+                let row = |job: &JobInfo| {
+                    vec![
+                        job.job.clone(),
+                        job.kind.clone(),
+                        job.image_name.clone(),
+                        job.peer.clone(),
+                        job.state.clone(),
+                        time(job.started),
+                        bytes(job.counters.wire_bytes),
+                        job.why.clone(),
+                    ]
+                };
+                let rows: Vec<_> = jobs.iter().map(row).collect();
+                table(&["JOB", "KIND", "IMAGE", "PEER", "STATE", "STARTED", "WIRE", "WHY"], &rows)
+            })
+        }
+        JobCommand::Show { job } => {
+            let info: JobInfo = api.get(&filled(paths::JOB, &job), &JobQuery::default()).await?;
+            session.style.show(&info, describe)
+        }
+    }
+}
+
+/// A job for people.
+pub(super) fn describe(job: &JobInfo) -> String {
+    let why = if job.why.is_empty() { String::new() } else { format!(": {}", job.why) };
+    format!(
+        "{} {} {} with {}: {}{why}\nstarted {}, ended {}\n{} on the wire, {} stored, {} sent again\n",
+        job.job,
+        job.kind,
+        job.image_name,
+        job.peer,
+        job.state,
+        time(job.started),
+        time_or_dash(job.finished),
+        bytes(job.counters.wire_bytes),
+        bytes(job.counters.stored_bytes),
+        bytes(job.counters.resent_bytes),
+    )
+}
+
+pub(super) async fn imports(session: &Session) -> Outcome<()> {
+    let imports: Vec<ImportInfo> = session.administrator()?.get(paths::IMPORTS, &()).await?;
+    session.style.show(&imports, |imports| {
+        let row = |info: &ImportInfo| {
+            vec![
+                info.image_name.clone(),
+                info.sender_name.clone(),
+                info.slp.clone(),
+                info.state.clone(),
+                time(info.arrived),
+                info.why.clone(),
+            ]
+        };
+        let rows: Vec<_> = imports.iter().map(row).collect();
+        table(&["IMAGE", "FROM", "SLP", "STATE", "ARRIVED", "WHY"], &rows)
+    })
+}
+
+/// Waits for a job's end, also while its server is away for a time. A bad end is a failure.
+pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
+    let path = filled(paths::JOB, job);
+    let query = JobQuery { wait_seconds: Some(WAIT_SECONDS_MAX) };
+    let mut heard = Instant::now();
+    loop {
+        match api.get::<JobInfo>(&path, &query).await {
+            Ok(info) if info.ended && info.state == "complete" => return Ok(info),
+            Ok(info) if info.ended => {
+                return Err(Failure::new(codes::JOB, format!("the {} ended as {}", info.kind, info.state))
+                    .at(format!("job {job}, image {}", info.image_name))
+                    .because(info.why));
+            }
+            Ok(_) => heard = Instant::now(),
+            Err(failure) if failure.is_transient() && heard.elapsed() < AWAY_MAX => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `status` and `doctor`.
+
+use narrows_api::{
+    ExitCode, paths,
+    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, PoolInfo, Status},
+};
+
+use super::{Session, slps::sentence};
+use crate::{
+    failure::Outcome,
+    output::{bytes, table, time, time_or_dash},
+};
+
+pub(super) async fn status(session: &Session) -> Outcome<()> {
+    let status: Status = session.administrator()?.get(paths::STATUS, &()).await?;
+    session.style.show(&status, screen)
+}
+
+/// One screen, what is amiss first.
+fn screen(status: &Status) -> String {
+    let mut text = format!(
+        "{} ({}), narrowsd {}, running since {}\n",
+        status.name,
+        status.domain,
+        status.version,
+        time(status.running_since)
+    );
+    if status.problems.is_empty() {
+        text.push_str("no problems\n");
+    }
+    status.problems.iter().for_each(|finding| text.push_str(&format!("{}\n", sentence(finding))));
+    let row = |client: &ClientStatus| {
+        let last = time(client.last_backup);
+        vec![client.domain_name.clone(), client.name.clone(), last, time_or_dash(client.last_replica)]
+    };
+    if !status.clients.is_empty() {
+        let rows: Vec<_> = status.clients.iter().map(row).collect();
+        text.push_str(&format!("\n{}", table(&["DOMAIN", "CLIENT", "LAST BACKUP", "LAST REPLICA"], &rows)));
+    }
+    let row = |backlog: &Backlog| {
+        let oldest = time_or_dash(backlog.oldest);
+        vec![backlog.target.clone(), backlog.state.clone(), backlog.operations.to_string(), oldest]
+    };
+    if !status.backlog.is_empty() {
+        let rows: Vec<_> = status.backlog.iter().map(row).collect();
+        text.push_str(&format!("\n{}", table(&["TARGET", "STATE", "OPERATIONS", "OLDEST"], &rows)));
+    }
+    let row = |pool: &PoolInfo| {
+        vec![
+            pool.storage_unit.clone(),
+            bytes(pool.used_bytes),
+            bytes(pool.free_bytes),
+            pool.segments.to_string(),
+        ]
+    };
+    let rows: Vec<_> = status.pools.iter().map(row).collect();
+    text.push_str(&format!("\n{}", table(&["STORAGE UNIT", "USED", "FREE", "SEGMENTS"], &rows)));
+    text.push_str(&format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
+    text
+}
+
+pub(super) async fn doctor(session: &Session, domain: Option<String>) -> Outcome<ExitCode> {
+    let api = session.administrator()?;
+    let report: DoctorReport = api.post(paths::DOCTOR, &DoctorRequest { domain }).await?;
+    session.style.show(&report, |report| {
+        report.findings.iter().map(|finding| format!("{}\n", sentence(finding))).collect()
+    })?;
+    Ok(if report.healthy { ExitCode::Done } else { ExitCode::Failed })
+}

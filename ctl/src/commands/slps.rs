@@ -1,0 +1,98 @@
+//! `slp apply|plan|list|show`.
+
+use std::io::Read as _;
+
+use narrows_api::{
+    paths,
+    server::Finding,
+    slps::{ApplyReply, ApplyRequest, Format, SlpInfo},
+};
+
+use super::Session;
+use crate::{
+    api::{Api, filled},
+    cli::{SlpCommand, SlpFileArgs},
+    failure::{Failure, Outcome},
+    output::{table, time},
+};
+
+pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<()> {
+    let api = session.administrator()?;
+    match command {
+        SlpCommand::Apply(args) => apply(session, &api, &args, false).await,
+        SlpCommand::Plan(args) => apply(session, &api, &args, true).await,
+        SlpCommand::List => {
+            let slps: Vec<SlpInfo> = api.get(paths::SLPS, &()).await?;
+            session.style.show(&slps, |slps| {
+                let row = |info: &SlpInfo| {
+                    vec![
+                        info.name.clone(),
+                        info.version.to_string(),
+                        info.data_classification.clone(),
+                        info.operations.iter().map(|op| op.id.clone()).collect::<Vec<_>>().join(", "),
+                        info.images_unfinished.to_string(),
+                        time(info.applied),
+                    ]
+                };
+                let rows: Vec<_> = slps.iter().map(row).collect();
+                table(&["NAME", "VERSION", "CLASS", "OPERATIONS", "UNFINISHED", "APPLIED"], &rows)
+            })
+        }
+        SlpCommand::Show { name } => {
+            let info: SlpInfo = api.get(&filled(paths::SLP, &name), &()).await?;
+            session.style.show(&info, |info| {
+                format!(
+                    "# {} version {}, applied {}, {} images unfinished\n{}",
+                    info.name,
+                    info.version,
+                    time(info.applied),
+                    info.images_unfinished,
+                    info.text
+                )
+            })
+        }
+    }
+}
+
+async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> Outcome<()> {
+    let (text, file) = read(args)?;
+    let request = ApplyRequest {
+        format: if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml },
+        text,
+        file,
+        plan,
+        unverified: args.unverified,
+        accept_no_local_copy: args.accept_no_local_copy,
+        in_place: args.in_place,
+    };
+    let reply: ApplyReply = api.post(paths::SLPS, &request).await?;
+    session.style.show(&reply, |reply| {
+        let applied = if reply.applied { "" } else { " (only planned)" };
+        let mut text =
+            format!("{} version {}: {}{applied}\n", reply.slp.name, reply.slp.version, reply.change);
+        reply.errors.iter().for_each(|error| text.push_str(&format!("{error}\n")));
+        reply.findings.iter().for_each(|finding| text.push_str(&format!("{}\n", sentence(finding))));
+        text
+    })
+}
+
+/// A finding on one line.
+pub(super) fn sentence(finding: &Finding) -> String {
+    let level = format!("{:?}", finding.level).to_lowercase();
+    let help = if finding.help.is_empty() { String::new() } else { format!(" ({})", finding.help) };
+    format!("{level:8} {:10} {:16} {}{help}", finding.side, finding.check, finding.message)
+}
+
+/// The policy's text, and what to call its file.
+fn read(args: &SlpFileArgs) -> Outcome<(String, String)> {
+    if args.file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(|error| {
+            Failure::file("the policy cannot be read", std::path::Path::new("standard input"), &error)
+        })?;
+        return Ok((text, "standard input".to_owned()));
+    }
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|error| Failure::file("the policy cannot be read", &args.file, &error))?;
+    Ok((text, args.file.display().to_string()))
+}

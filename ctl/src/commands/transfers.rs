@@ -1,0 +1,88 @@
+//! `backup` and `restore`.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use narrows_api::{ExitCode, backups::RestoreRequest};
+use narrows_client::sink::{Overwrite, Selection, SinkOptions};
+
+use super::Session;
+use crate::{
+    cli::{BackupArgs, OverwriteArg, RestoreArgs},
+    failure::Outcome,
+    output::bytes,
+    work::{self, BackupJob, BackupSummary, RestoreJob, RestoreSummary},
+};
+
+pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitCode> {
+    let api = session.client(args.client.as_deref())?;
+    let job = BackupJob {
+        paths: args.paths,
+        named_as: None,
+        slp: args.slp,
+        policy: args.policy,
+        exclude: args.exclude,
+        one_file_system: args.one_file_system,
+    };
+    let summary = work::back_up(&api, &job, session.style).await?;
+    summary.skipped_files.iter().for_each(|skipped| {
+        session.style.remark(&format!("skipped: {}: {}", skipped.path.0, skipped.why));
+    });
+    session.style.show(&summary, backed_up)?;
+    Ok(if summary.partial { ExitCode::Partial } else { ExitCode::Done })
+}
+
+fn backed_up(summary: &BackupSummary) -> String {
+    let skipped = if summary.partial { format!(", {} skipped", summary.skipped) } else { String::new() };
+    format!(
+        "{}: {} files, {}; {} new, {} stored, in {} s{skipped}",
+        summary.name,
+        summary.files,
+        bytes(summary.logical_bytes),
+        bytes(summary.new_bytes),
+        bytes(summary.stored_bytes),
+        summary.seconds
+    )
+}
+
+pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> {
+    let api = session.client(args.acting.as_deref())?;
+    let overwrite = match args.overwrite {
+        OverwriteArg::Never => Overwrite::Never,
+        OverwriteArg::Changed => Overwrite::Changed,
+        OverwriteArg::Always => Overwrite::Always,
+    };
+    let paths = args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec());
+    let job = RestoreJob {
+        request: RestoreRequest { image: args.image, client: args.client, origin: args.origin, at: args.at },
+        to: args.to,
+        options: SinkOptions { overwrite, selection: Selection::new(paths), dry_run: args.dry_run },
+    };
+    let summary = work::restore(&api, &job, session.style).await?;
+    summary.skipped_files.iter().for_each(|skipped| {
+        session.style.remark(&format!("skipped: {}: {}", skipped.path.0, skipped.why));
+    });
+    if summary.owners_left_out > 0 {
+        let count = summary.owners_left_out;
+        session
+            .style
+            .remark(&format!("{count} objects belong to you instead of their owner: that needs root"));
+    }
+    session.style.show(&summary, |summary| restored(summary, args.dry_run))?;
+    Ok(if summary.skipped > 0 { ExitCode::Partial } else { ExitCode::Done })
+}
+
+fn restored(summary: &RestoreSummary, dry_run: bool) -> String {
+    let (files, size) = (summary.files, bytes(summary.bytes));
+    if dry_run {
+        return format!("{files} files, {size} would be restored");
+    }
+    let skipped = match summary.skipped {
+        0 => ", every byte verified".to_owned(),
+        count => format!(", {count} skipped"),
+    };
+    let unchanged = match summary.unchanged {
+        0 => String::new(),
+        count => format!(", {count} were there already"),
+    };
+    format!("{files} files, {size} in {} s{unchanged}{skipped}", summary.seconds)
+}

@@ -1,0 +1,158 @@
+//! How commands fail: one shape towards people and programs, one table of local codes.
+
+use std::{fmt, io, path::Path};
+
+use narrows_api::{ApiError, ExitCode};
+use narrows_client::{ExchangeError, backup::BackupError, restore::RestoreError};
+
+/// Codes of failures on this side of the wire. Those of servers are in the domain specification.
+pub(crate) mod codes {
+    /// A local file or directory could not be read or written.
+    pub(crate) const FILE: &str = "LOCAL-001";
+    /// There is no context, client or program where one is needed.
+    pub(crate) const MISSING: &str = "LOCAL-002";
+    /// What was typed does not fit together.
+    pub(crate) const USAGE: &str = "LOCAL-003";
+    /// The demo found that what came back is not what went in.
+    pub(crate) const DIFFERENT: &str = "LOCAL-004";
+    /// The server answered something that this program does not understand.
+    pub(crate) const STRANGE: &str = "LOCAL-005";
+    /// What was waited for ended badly.
+    pub(crate) const JOB: &str = "LOCAL-006";
+    /// A bug of this program.
+    pub(crate) const BUG: &str = "LOCAL-007";
+}
+
+/// A command that failed, as it is printed and as it ends the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure(pub(crate) Box<ApiError>);
+
+/// What commands return.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
+        Self(Box::new(ApiError::new(code, message)))
+    }
+
+    /// A local file could not be used.
+    pub(crate) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self::new(codes::FILE, what).at(path.display().to_string()).because(error.to_string())
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(codes::USAGE, message)
+    }
+
+    pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
+        self.0.place = place.into();
+        self
+    }
+
+    pub(crate) fn because(mut self, why: impl Into<String>) -> Self {
+        self.0.why = why.into();
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = help.into();
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        if self.0.code == codes::USAGE { ExitCode::Usage } else { self.0.exit_code() }
+    }
+
+    /// Whether asking again may help without anybody mending anything.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.0.code.starts_with("NET-")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// An exchange that broke off, in the API's words.
+fn of_exchange(error: &ExchangeError) -> Failure {
+    let code = match error.code() {
+        Some(code) => code.to_owned(),
+        None if error.is_transient() => narrows_api::error::codes::UNREACHABLE.to_owned(),
+        None => codes::STRANGE.to_owned(),
+    };
+    let sentence = match error {
+        ExchangeError::Refused(refusal) | ExchangeError::RefusedByPeer(refusal) => refusal.sentence.clone(),
+        ExchangeError::Store(failed) => failed.sentence.clone(),
+        ExchangeError::Link(link) => link.to_string(),
+    };
+    Failure::new(&code, sentence)
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match &error {
+            BackupError::Exchange(exchange) => of_exchange(exchange),
+            BackupError::Source(_) => Self::new(codes::FILE, error.to_string()),
+            BackupError::Mean(_) | BackupError::Forgotten(_) => Self::new(codes::STRANGE, error.to_string()),
+            BackupError::Helper => Self::new(codes::BUG, error.to_string()),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match &error {
+            RestoreError::Exchange(exchange) => of_exchange(exchange),
+            RestoreError::Destination(_) | RestoreError::Sink(_) => Self::new(codes::FILE, error.to_string()),
+            RestoreError::OtherImage => Self::new(codes::STRANGE, error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the exit codes of the specification, by the family of the code.
+    #[test]
+    fn exit_codes_follow_the_code() {
+        for (code, exit) in [
+            ("SLP-005", ExitCode::Refused),
+            ("AIR-003", ExitCode::Refused),
+            ("AIR-008", ExitCode::NotAllowed),
+            ("TRUST-001", ExitCode::Refused),
+            ("AUTH-004", ExitCode::NotAllowed),
+            ("NET-001", ExitCode::NotReachable),
+            ("POOL-001", ExitCode::Failed),
+            ("WIRE-004", ExitCode::Failed),
+            (codes::USAGE, ExitCode::Usage),
+            (codes::FILE, ExitCode::Failed),
+            (codes::DIFFERENT, ExitCode::Failed),
+        ] {
+            assert_eq!(Failure::new(code, "x").exit_code(), exit, "{code}");
+        }
+    }
+
+    #[test]
+    fn failures_look_like_a_compilers() {
+        let failure = Failure::new("SLP-005", "operation `to-dr` replicates from a group")
+            .at("gold.toml: operation 2, field `source`")
+            .because("a replication source must be one exact storage unit")
+            .help("give operation `backup` a storage unit");
+        assert_eq!(
+            failure.to_string(),
+            "error[SLP-005]: operation `to-dr` replicates from a group\n  \
+             --> gold.toml: operation 2, field `source`\n  \
+             why: a replication source must be one exact storage unit\n  \
+             help: give operation `backup` a storage unit"
+        );
+    }
+}

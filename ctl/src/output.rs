@@ -1,0 +1,145 @@
+//! What is printed: tables and sentences for people, one line of JSON for programs, progress on a terminal.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::failure::{Failure, Outcome, codes};
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Style {
+    /// Prints a value for programs, or what `text` makes of it for people.
+    pub(crate) fn show<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Outcome<()> {
+        match self {
+            Self::Json => {
+                let line = serde_json::to_string(value)
+                    .map_err(|error| Failure::new(codes::BUG, error.to_string()))?;
+                print(&format!("{line}\n"))
+            }
+            Self::Text => {
+                let mut text = text(value);
+                if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                print(&text)
+            }
+        }
+    }
+
+    /// A bar on standard error; invisible when that is no terminal, or for programs.
+    pub(crate) fn bar(self, what: &str, total: Option<u64>) -> ProgressBar {
+        if self == Self::Json || !io::stderr().is_terminal() {
+            return ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+        let template = if total.is_some() {
+            "{prefix:>10} {bar:30} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {msg}"
+        } else {
+            "{prefix:>10} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {msg}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// A remark on standard error, for people only.
+    pub(crate) fn remark(self, text: &str) {
+        if self == Self::Text {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone is no failure.
+fn print(text: &str) -> Outcome<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(codes::FILE, "standard output cannot be written").because(error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A plain table; columns as wide as their widest cell.
+pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([headers[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> =
+            cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = line(&mut headers.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut whole = count;
+    let mut unit = 0;
+    while whole >= 1_000_000 && unit + 1 < UNITS.len() {
+        whole /= 1000;
+        unit += 1;
+    }
+    format!("{}.{} {}", whole / 1000, whole % 1000 / 100, UNITS[unit])
+}
+
+/// A point in time for people, in UTC.
+pub(crate) fn time(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// A point in time that may be none.
+pub(crate) fn time_or_dash(at: Option<jiff::Timestamp>) -> String {
+    at.map_or_else(|| "-".to_owned(), time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_readable() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1_349_999, "1.3 MB"),
+            (2_147_483_648, "2.1 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = vec![vec!["a".into(), "bcd".into()], vec!["long".into(), String::new()]];
+        assert_eq!(table(&["N", "VALUE"], &rows), "N     VALUE\na     bcd\nlong\n");
+    }
+}

@@ -1,0 +1,245 @@
+//! One backup, from the ticket to the committed image.
+
+use std::{
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use narrows_api::{
+    PathText,
+    backups::{BackupGrant, BackupRequest},
+    images::ImageInfo,
+    paths,
+};
+use narrows_client::{
+    DataPort, Excludes, History, Purpose,
+    backup::{BackupError, BackupOutcome, BackupPlan, BackupProgress, Missing, back_up as send},
+    walk::{Roots, WalkOptions},
+};
+use serde::Serialize;
+
+use super::{DataThread, Patience, identity_of, seconds};
+use crate::{
+    api::{Api, filled},
+    failure::{Failure, Outcome, codes},
+    output::Style,
+};
+
+/// What is to be backed up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BackupJob {
+    /// Files and directories as typed.
+    pub(crate) paths: Vec<PathBuf>,
+    /// What the paths are called in the lineage, when that is something else (a copy of another tree).
+    pub(crate) named_as: Option<Vec<PathBuf>>,
+    pub(crate) slp: Option<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) one_file_system: bool,
+}
+
+/// What `backup --json` ends with.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BackupSummary {
+    pub(crate) image: String,
+    pub(crate) name: String,
+    pub(crate) files: u64,
+    pub(crate) logical_bytes: u64,
+    /// Plain bytes of segments that the pool lacked.
+    pub(crate) new_bytes: u64,
+    /// What the image added to the pool.
+    pub(crate) stored_bytes: u64,
+    /// Bytes of frames that were sent.
+    pub(crate) sent_bytes: u64,
+    /// Bytes sent again that had been acknowledged durable: 0 by design.
+    pub(crate) resent_bytes: u64,
+    pub(crate) seconds: f64,
+    /// Files were skipped, or changed while they were read.
+    pub(crate) partial: bool,
+    pub(crate) skipped: u64,
+    /// The first of them.
+    pub(crate) skipped_files: Vec<Skipped>,
+}
+
+/// A file that is not in the image, or not as it was.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Skipped {
+    pub(crate) path: PathText,
+    pub(crate) why: String,
+}
+
+/// Skipped files named in the summary.
+const SKIPPED_LISTED_MAX: usize = 100;
+
+type Attempt = (DataPort, BackupPlan);
+
+/// Backs up as the client whose certificate `api` has.
+pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome<BackupSummary> {
+    let begun = Instant::now();
+    let roots = Roots::resolve(&job.paths)
+        .map_err(|bad| Failure::new(codes::FILE, bad.to_string()).because(bad.source.to_string()))?;
+    let request = request(job, &roots);
+    let progress = Arc::new(BackupProgress::default());
+    let counted = Arc::clone(&progress);
+    let data = DataThread::start(move || {
+        let history = Rc::new(History::default());
+        async move |world: narrows_ring::world::World, (port, plan): Attempt| {
+            counted.restart();
+            let session = port.dial(&world, Purpose::Backup).await.map_err(BackupError::from)?;
+            send(&world, session, &plan, Rc::clone(&history), &counted).await
+        }
+    })?;
+    let bar = style.bar("back up", None);
+    let mut patience = Patience::new();
+    let mut grant: BackupGrant = api.post(paths::BACKUPS, &request).await?;
+    loop {
+        let attempt = (port(api, &grant)?, plan(job, &roots, &grant));
+        let outcome = show_while(&bar, &progress, data.run(attempt)).await?;
+        match outcome {
+            Ok(outcome) => {
+                bar.finish_and_clear();
+                return Ok(summary(&grant, outcome, &progress, begun.elapsed()));
+            }
+            Err(error) => {
+                if progress.read_bytes() > 0 {
+                    patience.renew();
+                }
+                patience.wait(error.into(), style).await?;
+            }
+        }
+        let before = grant;
+        grant = ask_again(api, &request, &mut patience, style).await?;
+        if grant.image != before.image
+            && let Some(done) = committed(api, &before, &progress, begun.elapsed()).await
+        {
+            bar.finish_and_clear();
+            return Ok(done);
+        }
+    }
+}
+
+fn request(job: &BackupJob, roots: &Roots) -> BackupRequest {
+    use std::os::unix::ffi::OsStrExt as _;
+    let named = job.named_as.as_ref().unwrap_or(&roots.named);
+    BackupRequest {
+        slp: job.slp.clone(),
+        policy: job.policy.clone(),
+        roots: named.iter().map(|path| PathText::from_bytes(path.as_os_str().as_bytes())).collect(),
+        exclude: job.exclude.clone(),
+        one_file_system: job.one_file_system,
+    }
+}
+
+fn port(api: &Api, grant: &BackupGrant) -> Outcome<DataPort> {
+    Ok(DataPort {
+        address: grant.data_addr.clone(),
+        domain: grant.domain,
+        ticket: grant.ticket.0,
+        identity: identity_of(api)?,
+        trust: Arc::clone(&api.trust),
+    })
+}
+
+fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant) -> BackupPlan {
+    BackupPlan {
+        roots: roots.clone(),
+        options: WalkOptions {
+            excludes: Excludes::new(job.exclude.iter().map(|pattern| pattern.clone().into_bytes())),
+            one_file_system: job.one_file_system,
+        },
+        image: grant.image,
+        origin: grant.domain,
+        lineage: grant.lineage.0,
+        resume: grant.resume,
+        segment_mean: grant.segment_mean,
+    }
+}
+
+/// Asks for the ticket of the next attempt, as long as the server is away.
+async fn ask_again(
+    api: &Api,
+    request: &BackupRequest,
+    patience: &mut Patience,
+    style: Style,
+) -> Outcome<BackupGrant> {
+    loop {
+        match api.post(paths::BACKUPS, request).await {
+            Ok(grant) => return Ok(grant),
+            Err(failure) => patience.wait(failure, style).await?,
+        }
+    }
+}
+
+/// The image of the attempt before, if it was committed though we never heard of it.
+async fn committed(
+    api: &Api,
+    before: &BackupGrant,
+    progress: &BackupProgress,
+    time: Duration,
+) -> Option<BackupSummary> {
+    let path = filled(paths::IMAGE, &before.image.to_string());
+    let info: ImageInfo = api.get(&path, &()).await.ok()?;
+    Some(BackupSummary {
+        image: info.image.to_string(),
+        name: info.name,
+        files: info.files,
+        logical_bytes: info.logical_bytes,
+        new_bytes: progress.new_bytes(),
+        stored_bytes: info.stored_bytes.unwrap_or(0),
+        sent_bytes: 0,
+        resent_bytes: 0,
+        seconds: seconds(time),
+        partial: info.partial,
+        skipped: progress.missed(),
+        skipped_files: Vec::new(),
+    })
+}
+
+fn summary(
+    grant: &BackupGrant,
+    outcome: BackupOutcome,
+    progress: &BackupProgress,
+    time: Duration,
+) -> BackupSummary {
+    let Missing { count, listed } = outcome.missing;
+    let skipped = listed.into_iter().take(SKIPPED_LISTED_MAX);
+    BackupSummary {
+        image: grant.image.to_string(),
+        name: grant.name.clone(),
+        files: outcome.files,
+        logical_bytes: outcome.logical_bytes,
+        new_bytes: progress.new_bytes(),
+        stored_bytes: outcome.confirmed.stored_bytes,
+        sent_bytes: outcome.sent.data_bytes + outcome.sent.node_bytes,
+        resent_bytes: outcome.sent.again_bytes,
+        seconds: seconds(time),
+        partial: count > 0,
+        skipped: count,
+        skipped_files: skipped
+            .map(|missed| Skipped { path: PathText::from_bytes(&missed.path), why: missed.why.to_string() })
+            .collect(),
+    }
+}
+
+/// Moves the bar while the attempt runs.
+async fn show_while<T>(
+    bar: &indicatif::ProgressBar,
+    progress: &BackupProgress,
+    attempt: impl Future<Output = T>,
+) -> T {
+    let mut attempt = std::pin::pin!(attempt);
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            outcome = &mut attempt => return outcome,
+            _ = tick.tick() => {
+                let (read, new) = (progress.read_bytes(), progress.new_bytes());
+                let share = (read.saturating_sub(new) * 100).checked_div(read).unwrap_or(0);
+                bar.set_position(read);
+                bar.set_message(format!("{} files, {share} % known already", progress.entries()));
+            }
+        }
+    }
+}

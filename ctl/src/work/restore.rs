@@ -1,0 +1,194 @@
+//! One restore, from the ticket to the last directory's time.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use narrows_api::{
+    PathText,
+    backups::{RestoreGrant, RestoreRequest},
+    paths,
+};
+use narrows_client::{
+    DataPort, Purpose,
+    restore::{RestoreError, RestorePlan, restore as fetch},
+    sink::{Overwrite, RestoreProgress, SinkOptions},
+};
+use narrows_format::Fingerprint;
+use serde::Serialize;
+
+use super::{DataThread, Patience, identity_of, seconds};
+use crate::{
+    api::Api,
+    failure::{Failure, Outcome},
+    output::Style,
+};
+
+/// What is to be restored.
+#[derive(Clone, Debug)]
+pub(crate) struct RestoreJob {
+    pub(crate) request: RestoreRequest,
+    pub(crate) to: PathBuf,
+    pub(crate) options: SinkOptions,
+}
+
+/// What `restore --json` ends with.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RestoreSummary {
+    pub(crate) image: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+    /// Every byte written was verified against the image's root, and nothing was left out.
+    pub(crate) verified: bool,
+    /// Objects that lay there already with the same size and time, and were left alone.
+    pub(crate) unchanged: u64,
+    /// Objects whose owner could not be set without root.
+    pub(crate) owners_left_out: u64,
+    pub(crate) skipped: u64,
+    /// The first of what was skipped.
+    pub(crate) skipped_files: Vec<Skipped>,
+}
+
+/// Something that was not restored as it is in the image.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Skipped {
+    pub(crate) path: PathText,
+    pub(crate) why: String,
+}
+
+/// Skipped objects named in the summary.
+const SKIPPED_LISTED_MAX: usize = 100;
+
+struct Attempt {
+    port: DataPort,
+    plan: RestorePlan,
+    to: PathBuf,
+    options: SinkOptions,
+    progress: Arc<RestoreProgress>,
+}
+
+/// Restores as the client whose certificate `api` has.
+pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcome<RestoreSummary> {
+    let begun = Instant::now();
+    let mut grant: RestoreGrant = api.post(paths::RESTORES, &job.request).await?;
+    // Only once the domain has agreed: a refused restore leaves no trace.
+    if !job.options.dry_run {
+        std::fs::create_dir_all(&job.to)
+            .map_err(|error| Failure::file("the destination cannot be made", &job.to, &error))?;
+    }
+    let data = DataThread::start(|| {
+        async |world: narrows_ring::world::World, attempt: Attempt| {
+            let Attempt { port, plan, to, options, progress } = attempt;
+            let session = port.dial(&world, Purpose::Restore).await.map_err(RestoreError::from)?;
+            fetch(&world, session, &plan, &to, options, &progress).await
+        }
+    })?;
+    let whole = job.options.selection.paths().is_empty();
+    let bar = style.bar("restore", whole.then_some(grant.image.logical_bytes));
+    let mut patience = Patience::new();
+    let mut options = job.options.clone();
+    loop {
+        let progress = Arc::new(RestoreProgress::default());
+        let attempt = Attempt {
+            port: port(api, &grant)?,
+            plan: plan(&grant),
+            to: destination(job),
+            options: options.clone(),
+            progress: Arc::clone(&progress),
+        };
+        let outcome = show_while(&bar, &progress, data.run(attempt)).await?;
+        match outcome {
+            Ok(_) => {
+                bar.finish_and_clear();
+                return Ok(summary(&grant, &progress, begun.elapsed()));
+            }
+            Err(error) => {
+                if progress.bytes() > 0 {
+                    patience.renew();
+                }
+                patience.wait(error.into(), style).await?;
+            }
+        }
+        // What the broken attempt has finished is there, and looks the same.
+        if options.overwrite == Overwrite::Always {
+            options.overwrite = Overwrite::Changed;
+        }
+        grant = ask_again(api, job, &mut patience, style).await?;
+    }
+}
+
+/// A dry run writes nothing, so it needs no directory of its own.
+fn destination(job: &RestoreJob) -> PathBuf {
+    if job.options.dry_run && !job.to.is_dir() { PathBuf::from("/") } else { job.to.clone() }
+}
+
+fn port(api: &Api, grant: &RestoreGrant) -> Outcome<DataPort> {
+    Ok(DataPort {
+        address: grant.data_addr.clone(),
+        domain: grant.domain,
+        ticket: grant.ticket.0,
+        identity: identity_of(api)?,
+        trust: Arc::clone(&api.trust),
+    })
+}
+
+fn plan(grant: &RestoreGrant) -> RestorePlan {
+    let root = Fingerprint(grant.root.0);
+    RestorePlan { image: grant.image.image, origin: grant.image.origin, root }
+}
+
+async fn ask_again(
+    api: &Api,
+    job: &RestoreJob,
+    patience: &mut Patience,
+    style: Style,
+) -> Outcome<RestoreGrant> {
+    loop {
+        match api.post(paths::RESTORES, &job.request).await {
+            Ok(grant) => return Ok(grant),
+            Err(failure) => patience.wait(failure, style).await?,
+        }
+    }
+}
+
+fn summary(grant: &RestoreGrant, progress: &RestoreProgress, time: Duration) -> RestoreSummary {
+    let listed = progress.listed().into_iter().take(SKIPPED_LISTED_MAX);
+    RestoreSummary {
+        image: grant.image.image.to_string(),
+        files: progress.files(),
+        bytes: progress.bytes(),
+        seconds: seconds(time),
+        verified: progress.troubles() == 0,
+        unchanged: progress.same(),
+        owners_left_out: progress.owners_left_out(),
+        skipped: progress.troubles(),
+        skipped_files: listed
+            .map(|trouble| Skipped {
+                path: PathText::from_bytes(&trouble.path),
+                why: trouble.what.to_string(),
+            })
+            .collect(),
+    }
+}
+
+/// Moves the bar while the attempt runs.
+async fn show_while<T>(
+    bar: &indicatif::ProgressBar,
+    progress: &RestoreProgress,
+    attempt: impl Future<Output = T>,
+) -> T {
+    let mut attempt = std::pin::pin!(attempt);
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            outcome = &mut attempt => return outcome,
+            _ = tick.tick() => {
+                bar.set_position(progress.bytes());
+                bar.set_message(format!("{} files", progress.files()));
+            }
+        }
+    }
+}
