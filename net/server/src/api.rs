@@ -28,14 +28,17 @@ use axum::{
 };
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
 use narrows_domain::storage;
-use narrows_format::Timestamp;
+use narrows_format::{Sequence, Timestamp};
 use narrows_transport::{Identity, TrustStore};
+use tokio::sync::watch;
 
+use self::answer::Failure;
 use crate::{
     Catalog,
     config::Config,
     control::Control,
     folder::DomainIdentity,
+    limits::CATCH_UP_TIME_MAX,
     partners::Partners,
     pki::{Authority, SigningKey},
     plane::Plane,
@@ -72,6 +75,8 @@ pub struct Shared {
     pub segment_mean: u32,
     /// Since when the server runs.
     pub started: Timestamp,
+    /// Up to where the pool's image log is in the catalog; set by the importer.
+    pub reached: watch::Sender<Sequence>,
 }
 
 /// [`Shared`], cheap to clone.
@@ -91,6 +96,21 @@ impl Shared {
     pub fn own(&self) -> storage::Identity {
         let DomainIdentity { domain, incarnation, ref name, .. } = self.who;
         storage::Identity { domain, incarnation, name: name.clone() }
+    }
+
+    /// Waits until the catalog knows what the pool knew when this was called: who was told that an image is
+    /// committed finds it. After a while it gives up: the importer has said why in the log.
+    pub async fn caught_up(&self) -> Result<(), Failure> {
+        let mut reached = self.reached.subscribe();
+        let caught_up = async {
+            loop {
+                let here = *reached.borrow_and_update();
+                if self.plane.events(here, 1).await?.is_empty() || reached.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::timeout(CATCH_UP_TIME_MAX, caught_up).await.unwrap_or(Ok(()))
     }
 
     /// The pool that receives from partners.

@@ -29,9 +29,13 @@ pub async fn run(app: App) {
             Sequence(0)
         }
     };
+    app.reached.send_replace(cursor);
     loop {
         match follow(&app, cursor).await {
-            Ok(Some(reached)) => cursor = reached,
+            Ok(Some(reached)) => {
+                cursor = reached;
+                app.reached.send_replace(reached);
+            }
             Ok(None) => return,
             Err(Failure(error)) => {
                 tracing::error!(%error, "an image log record could not be handled; it is tried again");

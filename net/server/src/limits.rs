@@ -62,3 +62,5 @@ pub const CERTIFICATE_WARNING_SECONDS: i64 = 60 * 86_400;
 pub const FREE_BYTES_WARNING: u64 = 1 << 30;
 /// More clock skew than this is a warning of `doctor`, in milliseconds.
 pub const SKEW_MS_WARNING: i64 = 1000;
+/// A request waits so long for the catalog to know what the pool knows.
+pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);

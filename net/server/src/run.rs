@@ -8,6 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{Catalog as _, Primary, partner::Trust, storage};
+use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
 use narrows_transport::{ClientAuth, TrustError, TrustStore};
 use tokio::{
@@ -175,6 +176,7 @@ impl Server {
             pool_incarnation: plane.opened.incarnation,
             segment_mean: plane.opened.segment_mean,
             started: time::now(),
+            reached: watch::Sender::new(Sequence(0)),
         }));
         let background = vec![
             tokio::spawn(doorman::run(app.clone(), plane.questions)),

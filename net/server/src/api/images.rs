@@ -125,6 +125,7 @@ pub async fn named(
     id: &str,
     filter: &ImageFilter,
 ) -> Result<Image, Failure> {
+    app.caught_up().await?;
     if id == "latest" {
         return latest(app, partners, filter).await;
     }
@@ -180,6 +181,7 @@ async fn latest(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result
 }
 
 async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result<Vec<Image>, Failure> {
+    app.caught_up().await?;
     let limit = filter.limit.unwrap_or(100).min(PAGE_ITEMS_MAX);
     let asked = catalog::ImageFilter {
         client_name: filter.client.clone(),

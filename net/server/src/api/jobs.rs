@@ -84,6 +84,7 @@ fn operation_key(id: &str) -> Option<OperationKey> {
 }
 
 async fn one(app: &App, caller: &Caller, id: &str) -> Result<JobInfo, Failure> {
+    app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = |image| async move { app.catalog.image(image).await.map_err(|error| internal(&error)) };
     if let Some(key) = operation_key(id) {
@@ -190,6 +191,7 @@ pub fn why(note: &Note) -> String {
 
 /// GET the imports, newest first.
 pub async fn imports(State(app): State<App>, _admin: Admin) -> Answer<Vec<ImportInfo>> {
+    app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
     let mut infos = Vec::new();

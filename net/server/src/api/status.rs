@@ -49,6 +49,7 @@ pub async fn whoami(State(app): State<App>, caller: Caller) -> Answer<WhoAmI> {
 
 /// GET one screen.
 pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
+    app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let images = app.catalog.images(&ImageFilter::default()).await.map_err(|error| internal(&error))?;
     let space = app.plane.space().await?;
