@@ -1,7 +1,7 @@
 //! Goal: the main job through the server: back up, replicate, import, restore elsewhere, and what is refused.
 //! Method: two paired domains on loopback, the real client as source and sink.
 
-use std::{path::Path, rc::Rc, time::Duration};
+use std::{path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use narrows_api::{
     ApiError,
@@ -68,7 +68,7 @@ async fn back_up_directory(house: &House, identity: &Identity, root: &Path) -> (
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
             let session = port.dial(&world, Purpose::Backup).await.unwrap();
-            back_up(&world, session, &plan, Rc::new(History::default()), &Default::default()).await.unwrap()
+            back_up(&world, session, &plan, Rc::new(History::default()), &Arc::default()).await.unwrap()
         })
     };
     (grant, tokio::task::spawn_blocking(work).await.unwrap().unwrap())
@@ -84,7 +84,7 @@ async fn restore_image(house: &House, identity: &Identity, image: &str, to: &Pat
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
             let session = port.dial(&world, Purpose::Restore).await.unwrap();
-            restore(&world, session, &plan, &to, SinkOptions::default(), &Default::default()).await.unwrap()
+            restore(&world, session, &plan, &to, SinkOptions::default(), &Arc::default()).await.unwrap()
         })
     };
     tokio::task::spawn_blocking(work).await.unwrap().unwrap();
@@ -280,8 +280,7 @@ async fn code_of_backup(
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
             let session = port.dial(&world, Purpose::Backup).await.unwrap();
-            let outcome =
-                back_up(&world, session, &plan, Rc::new(History::default()), &Default::default()).await;
+            let outcome = back_up(&world, session, &plan, Rc::new(History::default()), &Arc::default()).await;
             match outcome.unwrap_err() {
                 narrows_client::backup::BackupError::Exchange(error) => error.code().unwrap().to_owned(),
                 other => panic!("{other}"),
