@@ -1,22 +1,30 @@
 //! A pool as the target of one session: the exchange's words in the pool's.
 //!
-//! Costs nothing but the translation: frames go through as they came.
+//! Costs nothing but the translation: frames go through as they came, unless nodes in them are there already.
 
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
+    ops::Range,
     task::{Poll, Waker},
 };
 
 use narrows_exchange::{
     Asker, DataFrame, Found, NodeFrame, ReceivedSegment, Sealed, Store, StoreError, Stored,
 };
-use narrows_format::{DomainId, Fingerprint, node::Child};
+use narrows_format::{
+    DomainId, Fingerprint,
+    frame::{self, FrameKind},
+    node::Child,
+};
 use narrows_pool::{
     Error, Ingest, Pool,
     stream::{Claim, CommitRequest, Found as InPool, StagedNode, StagedSegment},
 };
 use narrows_ring::world::Local;
+
+/// Level of frames that are made anew because only a part of what came is kept.
+const NEW_FRAME_LEVEL: i32 = 1;
 
 /// One image on its way into a pool.
 pub struct PoolStore {
@@ -72,6 +80,26 @@ fn malformed(_: std::num::TryFromIntError) -> StoreError {
     StoreError::new("WIRE-003", "a frame is longer than any frame may be")
 }
 
+/// The frame as it came when the pool is to keep all of it; else a new one of the nodes to keep. With it, where
+/// each of them lies in the plain bytes. (The same node may stand in two places of one tree.)
+fn frame_of_kept(nodes: &NodeFrame) -> Result<(Vec<u8>, Vec<Range<usize>>), StoreError> {
+    let bad_frame = |_| StoreError::new("WIRE-002", "a frame of nodes does not hold");
+    let came = frame::parse(&nodes.frame).map_err(bad_frame)?;
+    if came.segments() == nodes.nodes.len() {
+        let places = nodes.nodes.iter().map(|node| node.range.clone()).collect();
+        return Ok((nodes.frame.clone(), places));
+    }
+    let pieces: Vec<&[u8]> = nodes.nodes.iter().map(|node| &*node.bytes).collect();
+    let mut end = 0;
+    let place = |piece: &&[u8]| {
+        let start = end;
+        end += piece.len();
+        start..end
+    };
+    let places = pieces.iter().map(place).collect();
+    Ok((frame::build(FrameKind::Nodes, came.codec(), NEW_FRAME_LEVEL, &pieces), places))
+}
+
 fn staged(segment: &ReceivedSegment) -> Result<StagedSegment, StoreError> {
     Ok(StagedSegment {
         fingerprint: segment.fingerprint,
@@ -99,17 +127,18 @@ impl Store for PoolStore {
 
     fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
         Box::pin(async move {
+            let (frame, places) = frame_of_kept(&nodes)?;
             let mut kept = Vec::with_capacity(nodes.nodes.len());
-            for node in nodes.nodes {
+            for (node, place) in nodes.nodes.into_iter().zip(places) {
                 let segment = StagedSegment {
                     fingerprint: node.fingerprint,
                     tag: node.tag,
-                    offset: u32::try_from(node.range.start).map_err(malformed)?,
-                    length: u32::try_from(node.range.len()).map_err(malformed)?,
+                    offset: u32::try_from(place.start).map_err(malformed)?,
+                    length: u32::try_from(place.len()).map_err(malformed)?,
                 };
                 kept.push(StagedNode { segment, children: node.children });
             }
-            self.ingest.put_nodes(nodes.frame, kept).await.map_err(|error| store_error(&error))
+            self.ingest.put_nodes(frame, kept).await.map_err(|error| store_error(&error))
         })
     }
 
