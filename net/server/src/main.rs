@@ -1,4 +1,5 @@
 //! `narrowsd`: the server. Parses, starts, and says what went wrong.
+#![forbid(unsafe_code)]
 
 use std::{path::PathBuf, process::ExitCode};
 
