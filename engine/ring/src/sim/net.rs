@@ -256,13 +256,30 @@ impl Drop for SimListener {
 struct SimStream {
     shared: Rc<Shared>,
     end: u64,
-    /// A piece that is due is looked for again when this time has come.
     shut: Cell<bool>,
+    receiving: Cell<bool>,
+    sending: Cell<bool>,
+}
+
+/// One future's turn on one direction; another one at the same time is a bug of the caller, here as on the ring.
+struct Turn<'a>(&'a Cell<bool>);
+
+impl<'a> Turn<'a> {
+    fn take(busy: &'a Cell<bool>) -> Self {
+        assert!(!busy.replace(true), "one receive and one send at a time");
+        Self(busy)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 impl SimStream {
     fn new(shared: Rc<Shared>, end: u64) -> Self {
-        Self { shared, end, shut: Cell::new(false) }
+        Self { shared, end, shut: Cell::default(), receiving: Cell::default(), sending: Cell::default() }
     }
 
     /// Waits until somebody wakes the reading side.
@@ -339,6 +356,7 @@ impl SimStream {
 impl Stream for SimStream {
     fn receive(&self, mut buffer: Buffer) -> Local<'_, (io::Result<usize>, Buffer)> {
         Box::pin(async move {
+            let _turn = Turn::take(&self.receiving);
             let outcome = self.receive_into(&mut buffer).await;
             (outcome, buffer)
         })
@@ -346,6 +364,7 @@ impl Stream for SimStream {
 
     fn send(&self, buffer: Buffer) -> Local<'_, (io::Result<()>, Buffer)> {
         Box::pin(async move {
+            let _turn = Turn::take(&self.sending);
             let outcome = if self.shut.get() {
                 Err(io::ErrorKind::BrokenPipe.into())
             } else {
