@@ -21,7 +21,7 @@ use crate::failure::{Failure, Outcome, codes};
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// How long an answer may take; longer than any `wait_seconds`.
-const ANSWER_MAX: Duration = Duration::from_secs(120);
+const ANSWER_MAX: Duration = Duration::from_mins(2);
 
 /// One domain's API, and who asks.
 #[derive(Clone)]
@@ -183,19 +183,17 @@ pub(crate) fn filled(path: &str, parameter: &str) -> String {
 fn with_query(path: &str, query: &impl Serialize) -> Outcome<String> {
     let bug = |error: serde_json::Error| Failure::new(codes::BUG, error.to_string());
     let fields = serde_json::to_value(query).map_err(bug)?;
-    let mut text = path.to_owned();
-    let mut separator = '?';
+    let mut pairs = Vec::new();
     for (key, value) in fields.as_object().into_iter().flatten() {
         let value = match value {
             serde_json::Value::Null => continue,
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        text.push(separator);
-        text.push_str(&format!("{}={}", encoded(key), encoded(&value)));
-        separator = '&';
+        pairs.push(format!("{}={}", encoded(key), encoded(&value)));
     }
-    Ok(text)
+    let question = if pairs.is_empty() { "" } else { "?" };
+    Ok(format!("{path}{question}{}", pairs.join("&")))
 }
 
 fn encoded(text: &str) -> String {

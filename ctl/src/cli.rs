@@ -268,7 +268,6 @@ pub(crate) enum SlpCommand {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches, as typed")]
 pub(crate) struct SlpFileArgs {
     /// TOML or JSON; `-` is standard input.
     #[arg(short = 'f', long = "file", value_name = "FILE")]

@@ -120,18 +120,16 @@ impl Contexts {
 
     /// The certificate to act with: `CLIENT`, `CONTEXT/CLIENT`, or the one enrolled last in `context`.
     pub(crate) fn client(&self, context: &str, asked: Option<&str>) -> Outcome<Context> {
-        let (context, client) = match asked {
-            Some(asked) => match asked.split_once('/') {
-                Some((context, client)) => (context, client.to_owned()),
-                None => (context, asked.to_owned()),
-            },
-            None => {
-                let kept = fs::read_to_string(self.folder(context)?.join("client")).ok();
-                let kept = kept.map(|name| name.trim().to_owned());
-                (context, kept.ok_or_else(|| no_client(context))?)
-            }
-        };
-        let path = self.folder(context)?.join("clients").join(format!("{}.toml", plain(&client)?));
+        let (context, named) = asked.map_or((context, None), |asked| match asked.split_once('/') {
+            Some((context, client)) => (context, Some(client)),
+            None => (context, Some(asked)),
+        });
+        let kept = fs::read_to_string(self.folder(context)?.join("client")).unwrap_or_default();
+        let client = named.unwrap_or(kept.trim());
+        if client.is_empty() {
+            return Err(no_client(context));
+        }
+        let path = self.folder(context)?.join("clients").join(format!("{}.toml", plain(client)?));
         if !path.is_file() {
             return Err(no_client(context).at(path.display().to_string()));
         }

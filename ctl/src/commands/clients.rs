@@ -69,7 +69,7 @@ pub(crate) async fn enroll(
     let invitation = read_line(&line)?;
     let (request, key) = request(&invitation, name)?;
     let reply: EnrollReply = administrator.post(paths::CLIENT_ENROLL, &request).await?;
-    Ok((credentials(&context.url, &reply, key), reply))
+    Ok((credentials(&context.url, &reply, &key), reply))
 }
 
 /// Enrolls with a line that somebody else's administrator made; the domain becomes a context of its own.
@@ -82,7 +82,7 @@ async fn by_line(session: &Session, name: &str, line: &str) -> Outcome<()> {
     if !api::is_ca(&reply.ca_pem, invitation.ca_fingerprint)? {
         return Err(Failure::new("AUTH-006", "the CA that came is not the one that the line names").at(url));
     }
-    let credentials = credentials(&url, &reply, key);
+    let credentials = credentials(&url, &reply, &key);
     let bare = Context { certificate_pem: None, key_pem: None, ..credentials.clone() };
     let known = session.contexts.names()?;
     let context_name = session.asked.clone().unwrap_or_else(|| reply.domain_name.clone());
@@ -116,7 +116,7 @@ fn request(invitation: &Invitation, name: &str) -> Outcome<(EnrollRequest, KeyPa
     Ok((EnrollRequest { token: invitation.token.to_string(), csr_pem, name: name.to_owned() }, key))
 }
 
-fn credentials(url: &str, reply: &EnrollReply, key: KeyPair) -> Context {
+fn credentials(url: &str, reply: &EnrollReply, key: &KeyPair) -> Context {
     Context {
         name: reply.name.clone(),
         domain: reply.domain.to_string(),

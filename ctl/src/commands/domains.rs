@@ -59,8 +59,7 @@ fn describe(info: &DomainInfo) -> String {
         ("clock", skew),
         ("backlog", info.backlog_images.to_string()),
     ];
-    rows.iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name:12} {value}\n"))
-        .collect()
+    let given = rows.iter().filter(|(_, value)| !value.is_empty());
+    let lines: Vec<String> = given.map(|(name, value)| format!("{name:12} {value}")).collect();
+    lines.join("\n")
 }

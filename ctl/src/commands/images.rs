@@ -130,47 +130,37 @@ fn list(images: &[ImageInfo]) -> String {
 }
 
 fn describe(info: &ImageInfo) -> String {
-    let mut text = format!(
-        "{}\nimage        {}\norigin       {} ({})\nclient       {}\nslp          {} version {}\n\
-         started      {}\nwritten      {}\nfiles        {}\nbytes        {}\nstored       {}\n",
-        info.name,
-        info.image,
-        info.origin_name,
-        info.origin,
-        info.client_name,
-        info.slp,
-        info.slp_version,
-        time(info.started),
-        time_or_dash(info.written),
-        info.files,
-        bytes(info.logical_bytes),
-        info.stored_bytes.map_or_else(|| "-".to_owned(), bytes),
-    );
+    let mut lines = vec![
+        info.name.clone(),
+        format!("image        {}", info.image),
+        format!("origin       {} ({})", info.origin_name, info.origin),
+        format!("client       {}", info.client_name),
+        format!("slp          {} version {}", info.slp, info.slp_version),
+        format!("started      {}", time(info.started)),
+        format!("written      {}", time_or_dash(info.written)),
+        format!("files        {}", info.files),
+        format!("bytes        {}", bytes(info.logical_bytes)),
+        format!("stored       {}", info.stored_bytes.map_or_else(|| "-".to_owned(), bytes)),
+    ];
     if info.partial {
-        text.push_str("partial      files were skipped or changed while they were read\n");
+        lines.push("partial      files were skipped or changed while they were read".to_owned());
     }
-    for copy in &info.copies {
+    lines.extend(info.copies.iter().map(|copy| {
         let expires = copy.expires.map_or_else(|| "never".to_owned(), time);
-        text.push_str(&format!("copy {}       expires {expires} {}\n", copy.number, copy.kept_because));
-    }
-    for replica in &info.replicas {
-        let expires = replica.expires.map_or_else(|| "-".to_owned(), time);
-        let checked = time_or_dash(replica.checked);
-        text.push_str(&format!(
-            "replica      {} {} until {expires}, checked {checked}\n",
-            replica.domain_name, replica.state
-        ));
-    }
-    for operation in &info.operations {
+        format!("copy {}       expires {expires} {}", copy.number, copy.kept_because)
+    }));
+    lines.extend(info.replicas.iter().map(|replica| {
+        let (expires, checked) = (time_or_dash(replica.expires), time_or_dash(replica.checked));
+        let (domain, state) = (&replica.domain_name, &replica.state);
+        format!("replica      {domain} {state} until {expires}, checked {checked}")
+    }));
+    lines.extend(info.operations.iter().map(|operation| {
         let target =
             if operation.target.is_empty() { String::new() } else { format!(" to {}", operation.target) };
         let why = if operation.why.is_empty() { String::new() } else { format!(": {}", operation.why) };
-        text.push_str(&format!(
-            "operation    {} {}{target} {}{why}\n",
-            operation.id, operation.kind, operation.state
-        ));
-    }
-    text
+        format!("operation    {} {}{target} {}{why}", operation.id, operation.kind, operation.state)
+    }));
+    lines.join("\n")
 }
 
 fn listing(entries: &[BrowseEntry]) -> String {

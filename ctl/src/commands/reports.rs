@@ -18,33 +18,27 @@ pub(super) async fn status(session: &Session) -> Outcome<()> {
 
 /// One screen, what is amiss first.
 fn screen(status: &Status) -> String {
-    let mut text = format!(
-        "{} ({}), narrowsd {}, running since {}\n",
-        status.name,
-        status.domain,
-        status.version,
-        time(status.running_since)
-    );
+    let since = time(status.running_since);
+    let mut parts = vec![format!(
+        "{} ({}), narrowsd {}, running since {since}\n",
+        status.name, status.domain, status.version
+    )];
     if status.problems.is_empty() {
-        text.push_str("no problems\n");
+        parts.push("no problems\n".to_owned());
     }
-    status.problems.iter().for_each(|finding| text.push_str(&format!("{}\n", sentence(finding))));
+    parts.extend(status.problems.iter().map(|finding| format!("{}\n", sentence(finding))));
     let row = |client: &ClientStatus| {
         let last = time(client.last_backup);
         vec![client.domain_name.clone(), client.name.clone(), last, time_or_dash(client.last_replica)]
     };
-    if !status.clients.is_empty() {
-        let rows: Vec<_> = status.clients.iter().map(row).collect();
-        text.push_str(&format!("\n{}", table(&["DOMAIN", "CLIENT", "LAST BACKUP", "LAST REPLICA"], &rows)));
-    }
+    let rows: Vec<_> = status.clients.iter().map(row).collect();
+    parts.push(section(&["DOMAIN", "CLIENT", "LAST BACKUP", "LAST REPLICA"], &rows));
     let row = |backlog: &Backlog| {
         let oldest = time_or_dash(backlog.oldest);
         vec![backlog.target.clone(), backlog.state.clone(), backlog.operations.to_string(), oldest]
     };
-    if !status.backlog.is_empty() {
-        let rows: Vec<_> = status.backlog.iter().map(row).collect();
-        text.push_str(&format!("\n{}", table(&["TARGET", "STATE", "OPERATIONS", "OLDEST"], &rows)));
-    }
+    let rows: Vec<_> = status.backlog.iter().map(row).collect();
+    parts.push(section(&["TARGET", "STATE", "OPERATIONS", "OLDEST"], &rows));
     let row = |pool: &PoolInfo| {
         vec![
             pool.storage_unit.clone(),
@@ -54,16 +48,21 @@ fn screen(status: &Status) -> String {
         ]
     };
     let rows: Vec<_> = status.pools.iter().map(row).collect();
-    text.push_str(&format!("\n{}", table(&["STORAGE UNIT", "USED", "FREE", "SEGMENTS"], &rows)));
-    text.push_str(&format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
-    text
+    parts.push(section(&["STORAGE UNIT", "USED", "FREE", "SEGMENTS"], &rows));
+    parts.push(format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
+    parts.concat()
+}
+
+/// A table with an empty line before it, or nothing when it has no rows.
+fn section(headers: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() { String::new() } else { format!("\n{}", table(headers, rows)) }
 }
 
 pub(super) async fn doctor(session: &Session, domain: Option<String>) -> Outcome<ExitCode> {
     let api = session.administrator()?;
     let report: DoctorReport = api.post(paths::DOCTOR, &DoctorRequest { domain }).await?;
-    session.style.show(&report, |report| {
-        report.findings.iter().map(|finding| format!("{}\n", sentence(finding))).collect()
-    })?;
+    session
+        .style
+        .show(&report, |report| report.findings.iter().map(sentence).collect::<Vec<_>>().join("\n"))?;
     Ok(if report.healthy { ExitCode::Done } else { ExitCode::Failed })
 }

@@ -68,11 +68,11 @@ async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> 
     let reply: ApplyReply = api.post(paths::SLPS, &request).await?;
     session.style.show(&reply, |reply| {
         let applied = if reply.applied { "" } else { " (only planned)" };
-        let mut text =
-            format!("{} version {}: {}{applied}\n", reply.slp.name, reply.slp.version, reply.change);
-        reply.errors.iter().for_each(|error| text.push_str(&format!("{error}\n")));
-        reply.findings.iter().for_each(|finding| text.push_str(&format!("{}\n", sentence(finding))));
-        text
+        let mut lines =
+            vec![format!("{} version {}: {}{applied}", reply.slp.name, reply.slp.version, reply.change)];
+        lines.extend(reply.errors.iter().map(ToString::to_string));
+        lines.extend(reply.findings.iter().map(sentence));
+        lines.join("\n")
     })
 }
 

@@ -2,12 +2,20 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    thread,
 };
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::failure::{Failure, Outcome};
+
+/// Files removed at once.
+const REMOVALS_AT_ONCE: usize = 16;
+
+/// Longest path that is removed by its whole name.
+const REACHED_BYTES_MAX: usize = 3500;
 
 /// The folder; removed when dropped, unless it is to be kept.
 pub(super) struct Folder {
@@ -56,12 +64,41 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
+        if self.keep {
+            return;
+        }
+        remove_files(&self.path);
+        if let Err(error) = fs::remove_dir_all(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the demo's folder is left behind");
         }
     }
+}
+
+/// Removes the files of a tree, many at once: where each removal waits for the disk (`discard`), one after the other
+/// takes minutes. What it does not reach (very long paths) is left to whoever removes the directories.
+fn remove_files(tree: &Path) {
+    let (mut files, mut directories) = (Vec::new(), vec![tree.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        if !rustix::process::geteuid().is_root() {
+            // Restored directories may be closed to their owner. If it cannot be opened, the end will say so.
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).ok();
+        }
+        for entry in fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok) {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && path.as_os_str().len() < REACHED_BYTES_MAX => {
+                    directories.push(path);
+                }
+                Ok(kind) if !kind.is_dir() => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    thread::scope(|scope| {
+        for share in files.chunks(files.len().div_ceil(REMOVALS_AT_ONCE).max(1)) {
+            scope.spawn(|| share.iter().for_each(|file| drop(fs::remove_file(file))));
+        }
+    });
 }
 
 /// Whether files in a directory can be opened past the page cache.

@@ -71,6 +71,9 @@ impl Comparison {
 
 type Inode = (u32, u32, u64);
 
+/// Names and values, sorted.
+type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 struct Reader<'a> {
     skipped: &'a BTreeSet<Vec<u8>>,
     /// Inodes with several names: what stands for it in the other tree.
@@ -144,7 +147,7 @@ impl Reader<'_> {
         }
         let (one, other) = (attributes(left, name)?, attributes(right, name)?);
         if one != other {
-            let names = |list: &[(Vec<u8>, Vec<u8>)]| -> Vec<String> {
+            let names = |list: &Attributes| -> Vec<String> {
                 list.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
             };
             self.differs(path, &format!("attributes {:?} became {:?}", names(&one), names(&other)));
@@ -222,7 +225,7 @@ fn facts(a: &Statx, b: &Statx) -> Vec<(&'static str, String, String)> {
 
 /// Attributes of an object that is not opened, so links and pipes have theirs too. Without root, only those that
 /// anybody may set.
-fn attributes(directory: &OwnedFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+fn attributes(directory: &OwnedFd, name: &[u8]) -> Result<Attributes, Errno> {
     let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
     path.extend_from_slice(name);
     let path = path.as_slice();

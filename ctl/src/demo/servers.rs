@@ -76,10 +76,7 @@ impl Domain {
     async fn wait_until_it_answers(&mut self, name: &str, log: &Path) -> Outcome<()> {
         let begun = Instant::now();
         loop {
-            let failure = match self.api.get::<WhoAmI>(paths::WHOAMI, &()).await {
-                Ok(_) => return Ok(()),
-                Err(failure) => failure,
-            };
+            let Err(failure) = self.api.get::<WhoAmI>(paths::WHOAMI, &()).await else { return Ok(()) };
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(not_started(name, log, &format!("narrowsd run ended with {status}")));
             }

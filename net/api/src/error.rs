@@ -102,6 +102,8 @@ impl ApiError {
     /// The exit code of a program that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self.code.split('-').next() {
+            // A right that is lacking, whatever its family.
+            _ if self.code == "AIR-008" => ExitCode::NotAllowed,
             Some("SLP" | "AIR" | "TRUST" | "TOPO") => ExitCode::Refused,
             Some("AUTH") => ExitCode::NotAllowed,
             Some("NET") => ExitCode::NotReachable,

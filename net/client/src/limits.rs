@@ -3,7 +3,7 @@
 /// Longest path within an image, in bytes; the recipe format's own limit.
 pub const PATH_BYTES_MAX: usize = 32 << 10;
 
-/// Longest path handed to one system call, in bytes; longer ones are walked in pieces. Below PATH_MAX.
+/// Longest path handed to one system call, in bytes; longer ones are walked in pieces. Below `PATH_MAX`.
 pub const PATH_PIECE_BYTES_MAX: usize = 3 << 10;
 
 /// Longest name of one component, in bytes, that the walk expects; longer ones are left to the kernel to refuse.

@@ -94,7 +94,8 @@ impl Store for SinkStore {
                 }
                 Asker::Offer => Ok(vec![Found::Lack; children.len()]),
                 Asker::Node { fingerprint, bytes } => {
-                    let wanted = self.sink.take_node(fingerprint, bytes).await.map_err(failed)?;
+                    let wanted =
+                        self.sink.take_node(fingerprint, bytes).await.map_err(|error| failed(&error))?;
                     Ok(wanted.into_iter().map(found).collect())
                 }
             }
@@ -105,7 +106,7 @@ impl Store for SinkStore {
         Box::pin(async move {
             // A node with children was planned when they were asked about; one without is planned here.
             for node in nodes.nodes.iter().filter(|node| node.children.is_empty()) {
-                self.sink.take_node(node.fingerprint, &node.bytes).await.map_err(failed)?;
+                self.sink.take_node(node.fingerprint, &node.bytes).await.map_err(|error| failed(&error))?;
             }
             Ok(())
         })
@@ -115,7 +116,7 @@ impl Store for SinkStore {
         Box::pin(async move {
             let segments: Vec<_> =
                 data.segments.into_iter().map(|segment| (segment.fingerprint, segment.range)).collect();
-            self.sink.take_data(data.plain, &segments).await.map_err(failed)
+            self.sink.take_data(data.plain, &segments).await.map_err(|error| failed(&error))
         })
     }
 
@@ -141,7 +142,7 @@ impl Store for SinkStore {
     }
 }
 
-fn failed(error: SinkError) -> StoreError {
+fn failed(error: &SinkError) -> StoreError {
     let code = match error {
         SinkError::Malformed(_) => "WIRE-002",
         SinkError::Destination { .. } | SinkError::Helper => LOCAL_FAILURE,

@@ -214,7 +214,9 @@ impl Sink {
     ) -> Result<(), SinkError> {
         let ended = self.world.offload(work).await.ok_or(SinkError::Helper)??;
         let mut plan = self.plan.borrow_mut();
-        ended.iter().for_each(|file| plan.end(file));
+        for file in &ended {
+            plan.end(file);
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Walks directories in the order of the recipe, batch by batch.
 //!
 //! Guarantees: objects come sorted by path component (`/` below every other byte), each once; links are never
-//! followed; depth is bounded by the format's path length only, not by PATH_MAX or by open descriptors; what could
+//! followed; depth is bounded by the format's path length only, not by `PATH_MAX` or by open descriptors; what could
 //! not be looked at is reported in its place and never silently left out.
 //!
 //! It reads no file's content: regular files come with their status only, and are opened later by `read`.

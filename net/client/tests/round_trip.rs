@@ -2,8 +2,9 @@
 //! Method: trees are built in memory as an image and restored from there, without any server; rsync, find and the
 //! kernel's own hole map judge.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
     fs,
     os::unix::fs::symlink,
@@ -142,19 +143,19 @@ impl Image {
         block_on(Setup::here(1 << 20), async |world| {
             let sink = Rc::new(Sink::new(world, to, options, shared).unwrap());
             let mut nodes = vec![self.root.unwrap().fingerprint];
-            let wanted = RefCell::new(Vec::new());
+            let mut wanted = Vec::new();
             while let Some(name) = nodes.pop() {
                 let node = &self.nodes[&name];
                 let answers = sink.take_node(name, &node.bytes).await.unwrap();
                 for (child, wants) in node.children.iter().zip(answers) {
                     match (wants, self.nodes.contains_key(&child.fingerprint)) {
                         (true, true) => nodes.push(child.fingerprint),
-                        (true, false) => wanted.borrow_mut().push(child.fingerprint),
+                        (true, false) => wanted.push(child.fingerprint),
                         (false, _) => {}
                     }
                 }
             }
-            for some in wanted.borrow().rchunks(5) {
+            for some in wanted.rchunks(5) {
                 let mut plain = Vec::new();
                 let mut segments = Vec::new();
                 for name in some {
@@ -422,7 +423,8 @@ fn a_big_file_that_keeps_changing_is_marked() {
     let dir = folder();
     let path = made(&dir, "before").join("big");
     fs::write(&path, Seeded::new(1).bytes(5 << 20)).unwrap();
-    let mut walk = Walk::new(Roots::resolve(&[path.clone()]).unwrap(), WalkOptions::default()).unwrap();
+    let mut walk =
+        Walk::new(Roots::resolve(std::slice::from_ref(&path)).unwrap(), WalkOptions::default()).unwrap();
     let steps = walk.next_batch(10);
     let [Step::Found(found)] = steps.as_slice() else { panic!("{steps:?}") };
     for changes in [1, 100] {
@@ -458,8 +460,8 @@ fn unreadable_files_are_listed() {
     fs::write(before.join("shut"), b"2").unwrap();
     fs::create_dir(before.join("shut dir")).unwrap();
     fs::write(before.join("shut dir/inside"), b"3").unwrap();
-    fs::set_permissions(before.join("shut"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(before.join("shut dir"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(before.join("shut"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(before.join("shut dir"), fs::Permissions::from_mode(0o000)).unwrap();
     let run = move || {
         if rustix::process::geteuid().is_root() {
             let id = 65_534;

@@ -34,7 +34,7 @@ fn each_kind_of_difference_is_found() {
         ("missing", |root| fs::remove_file(root.join("dir/file")).unwrap()),
         ("too much", |root| fs::write(root.join("new"), "").unwrap()),
         ("bytes", |root| {
-            File::options().write(true).open(root.join("single")).unwrap().write_all_at(b"X", 3).unwrap()
+            File::options().write(true).open(root.join("single")).unwrap().write_all_at(b"X", 3).unwrap();
         }),
         ("hole", |root| {
             File::options()

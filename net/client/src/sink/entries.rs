@@ -25,8 +25,9 @@ impl Sink {
     /// Makes or plans everything that a leaf names.
     pub(super) async fn take_entries(&self, entries: &[Entry], children: &[Child]) -> Result<(), SinkError> {
         let options = &self.context.options;
-        let takes = |entry: &&Entry| options.selection.takes(&entry.path, entry.kind == EntryKind::Directory);
-        let taken = entries.iter().filter(takes);
+        let is_wanted =
+            |entry: &&Entry| options.selection.takes(&entry.path, entry.kind == EntryKind::Directory);
+        let taken = entries.iter().filter(is_wanted);
         if options.dry_run {
             taken.for_each(|entry| self.context.progress.add_counted(entry_bytes(entry)));
             return Ok(());
