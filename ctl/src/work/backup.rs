@@ -47,7 +47,7 @@ pub(crate) struct BackupSummary {
     pub(crate) name: String,
     pub(crate) files: u64,
     pub(crate) logical_bytes: u64,
-    /// Plain bytes of segments that the pool lacked.
+    /// Plain bytes of segments that the pool lacked before this image.
     pub(crate) new_bytes: u64,
     /// What the image added to the pool.
     pub(crate) stored_bytes: u64,
@@ -188,8 +188,8 @@ async fn committed(
         logical_bytes: info.logical_bytes,
         new_bytes: progress.new_bytes(),
         stored_bytes: info.stored_bytes.unwrap_or(0),
-        sent_bytes: 0,
-        resent_bytes: 0,
+        sent_bytes: progress.sent_bytes(),
+        resent_bytes: progress.again_bytes(),
         seconds: seconds(time),
         partial: info.partial,
         skipped: progress.missed(),
@@ -212,8 +212,8 @@ fn summary(
         logical_bytes: outcome.logical_bytes,
         new_bytes: progress.new_bytes(),
         stored_bytes: outcome.confirmed.stored_bytes,
-        sent_bytes: outcome.sent.data_bytes + outcome.sent.node_bytes,
-        resent_bytes: outcome.sent.again_bytes,
+        sent_bytes: progress.sent_bytes(),
+        resent_bytes: progress.again_bytes(),
         seconds: seconds(time),
         partial: count > 0,
         skipped: count,

@@ -21,7 +21,7 @@ use std::{rc::Rc, sync::Arc};
 use futures_util::StreamExt as _;
 use narrows_exchange::{
     CommitFacts, ExchangeError, Session,
-    outgoing::{Confirmed, History, Outgoing, Sent},
+    outgoing::{Confirmed, History, Outgoing},
 };
 use narrows_format::{DomainId, ImageId, node::VERSION, record::CopyState, record::ImageFlags};
 use narrows_ring::world::World;
@@ -68,8 +68,6 @@ pub struct BackupOutcome {
     pub files: u64,
     /// Logical bytes of all files.
     pub logical_bytes: u64,
-    /// What was sent.
-    pub sent: Sent,
     /// What is not in the image, or not as it was.
     pub missing: Missing,
 }
@@ -127,6 +125,7 @@ pub async fn back_up(
         progress,
     };
     let outcome = backup.run(plan).await;
+    progress.add_sent(&outgoing.sent());
     match &outcome {
         Ok(_) => outgoing.close().await,
         Err(BackupError::Exchange(error)) => outgoing.abort(error).await,
@@ -189,8 +188,7 @@ impl Backup<'_> {
         };
         let copy = CopyState { expires: None, locked_until: None, held: false };
         let confirmed = self.outgoing.commit(&CommitFacts::Draft(draft), copy, "").await?;
-        let sent = self.outgoing.sent();
-        Ok(BackupOutcome { confirmed, files: root.entries, logical_bytes: root.bytes, sent, missing })
+        Ok(BackupOutcome { confirmed, files: root.entries, logical_bytes: root.bytes, missing })
     }
 
     /// Reads a further name of a file whose first name was lost.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use narrows_exchange::outgoing::Sent;
+
 /// Counters; may be read from another thread.
 #[derive(Debug, Default)]
 pub struct BackupProgress {
@@ -9,6 +11,8 @@ pub struct BackupProgress {
     missed: AtomicU64,
     read_bytes: AtomicU64,
     new_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    again_bytes: AtomicU64,
 }
 
 impl BackupProgress {
@@ -27,14 +31,24 @@ impl BackupProgress {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// Of these, bytes that the target lacked.
+    /// Of these, bytes that the target lacked, or has from an earlier attempt at this image.
     pub fn new_bytes(&self) -> u64 {
         self.new_bytes.load(Ordering::Relaxed)
     }
 
-    /// A new attempt begins from the start.
+    /// Bytes of frames sent, in all attempts that have ended.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Of these, bytes that an earlier attempt had sent and knew to be durable: 0 by design.
+    pub fn again_bytes(&self) -> u64 {
+        self.again_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A new attempt begins from the start; what was sent was sent.
     pub fn restart(&self) {
-        for counter in [&self.entries, &self.missed, &self.read_bytes] {
+        for counter in [&self.entries, &self.missed, &self.read_bytes, &self.new_bytes] {
             counter.store(0, Ordering::Relaxed);
         }
     }
@@ -46,6 +60,11 @@ impl BackupProgress {
 
     pub(super) fn add_read(&self, bytes: u64) {
         self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_sent(&self, sent: &Sent) {
+        self.sent_bytes.fetch_add(sent.data_bytes + sent.node_bytes, Ordering::Relaxed);
+        self.again_bytes.fetch_add(sent.again_bytes, Ordering::Relaxed);
     }
 
     pub(super) fn add_new(&self, bytes: u64) {

@@ -87,6 +87,9 @@ impl<'a> SegmentSender<'a> {
                 .filter(move |(_, (_, presence))| **presence == wanted)
                 .map(|(at, (segment, _))| (at, *segment))
         };
+        let new = |presence: &Presence| matches!(presence, Presence::Lack | Presence::Mine);
+        let new = segments.iter().zip(&answer).filter(|(_, presence)| new(presence));
+        self.progress.add_new(new.map(|(segment, _)| u64::from(segment.length)).sum());
         self.deliver(unit, of(Presence::Lack).map(|(_, segment)| segment).collect()).await?;
         self.settle(unit, &asked, of(Presence::Pending).collect()).await
     }
@@ -104,6 +107,7 @@ impl<'a> SegmentSender<'a> {
                 broken.push(segment);
             }
         }
+        self.progress.add_new(broken.iter().map(|segment| u64::from(segment.length)).sum());
         self.deliver(unit, broken).await
     }
 
@@ -111,7 +115,6 @@ impl<'a> SegmentSender<'a> {
         if segments.is_empty() {
             return Ok(());
         }
-        self.progress.add_new(segments.iter().map(|segment| u64::from(segment.length)).sum());
         for frame in pack(&self.world, unit, segments, self.compression).await? {
             self.outgoing.data(&frame.bytes, &frame.segments).await?;
         }
