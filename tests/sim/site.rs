@@ -47,6 +47,7 @@ pub(crate) fn keep_for_ever() -> CopyState {
 /// Makes the pool of a host, once.
 pub(crate) async fn create(world: World, host: Host) {
     let pool = Create::new(PoolId([u8::try_from(host.0).unwrap(); 16]));
+    world.disk.create_dir(Path::new(DIR)).await.unwrap();
     narrows_pool::create(&world, Path::new(DIR), pool).await.unwrap();
 }
 

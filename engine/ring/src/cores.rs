@@ -13,13 +13,13 @@ use crate::{
     buffer::Arena,
     executor::{Executor, Kernel},
     files::Cache,
-    helpers::Helpers,
     inbox::{Calls, Inbox},
     limits::RING_ENTRIES_DEFAULT,
     switches::{Switch, Switches, UnknownSwitch},
     threads::{self, Threads},
     timers::{RealClock, RealEntropy},
     uring::{self, Uring},
+    worker_threads::Helpers,
     world::{Disk, Local, Net, World},
 };
 

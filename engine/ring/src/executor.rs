@@ -18,10 +18,10 @@ use std::{
 };
 
 use crate::{
-    helpers::{Helpers, Job},
     inbox::{Calls, Inbox, Presence},
     limits::RUN_BATCH_MAX,
     timers::Timers,
+    worker_threads::{Helpers, Job},
     world::{Local, TaskHandle, Tasks},
 };
 

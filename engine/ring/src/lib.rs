@@ -14,8 +14,8 @@ pub mod world;
 
 mod executor;
 mod files;
-mod helpers;
 mod inbox;
 mod threads;
 mod timers;
 mod uring;
+mod worker_threads;

@@ -9,7 +9,7 @@ use rustix::io::{Errno, pread, pwrite};
 use crate::{
     buffer::Buffer,
     files::{self, Cache},
-    helpers::Helpers,
+    worker_threads::Helpers,
     world::{BLOCK, BlockOffset, Disk, File, Local, OpenMode, Space},
 };
 

@@ -19,7 +19,7 @@ use super::readiness::Readiness;
 use crate::{
     buffer::Buffer,
     files::{self, Waits},
-    helpers::Helpers,
+    worker_threads::Helpers,
     world::{Listener, Local, Net, Stream},
 };
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     buffer::Buffer,
     files::{self, Cache},
-    helpers::Helpers,
+    worker_threads::Helpers,
     world::{BLOCK, BlockOffset, Disk, File, Local, OpenMode, Space},
 };
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     buffer::Arena,
     files::{self, Waits},
-    helpers::Helpers,
+    worker_threads::Helpers,
     world::{Listener, Local, Net, Stream},
 };
 
