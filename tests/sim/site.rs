@@ -24,7 +24,7 @@ use crate::model::Model;
 /// Cores of each site.
 pub(crate) const CORES: u8 = 2;
 /// Small, so that the image log rotates within a test.
-const LOG_SEGMENT_BYTES: u64 = 12 << 10;
+const LOG_SEGMENT_BYTES: u64 = 16 << 10;
 const INDEX_BYTES: u64 = 16 << 20;
 const DIR: &str = "/pool";
 

@@ -23,14 +23,17 @@ use narrows_wire::{Begin, Draft, Purpose};
 use crate::{
     api::{App, answer::Failure},
     importer::prove,
-    plane::gate::{Admission, Again, Loan, Question},
+    plane::{
+        gate::{Admission, Again, Loan, Question},
+        relay::relayed,
+    },
     tickets::Ticket,
     time,
 };
 
 /// Runs until the data plane has gone.
 pub async fn run(app: App, questions: mailbox::Receiver<Question>) {
-    while let Some(question) = questions.receive().await {
+    while let Some(question) = relayed(questions.receive()).await {
         let app = app.clone();
         // Each in its own task: a slow one holds up no other. The cores bound their number.
         tokio::spawn(async move { answer(&app, question).await });

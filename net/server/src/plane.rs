@@ -10,6 +10,7 @@ pub mod gate;
 pub mod pool_store;
 pub mod pool_tree;
 pub mod present_store;
+pub mod relay;
 pub mod replicate;
 pub mod sessions;
 
@@ -31,6 +32,7 @@ use crate::{
     limits::{PLANE_MAILBOX, QUESTIONS_MAX},
 };
 pub use gate::Question;
+use relay::relayed;
 pub use replicate::{Replicated, Replication, ReplicationEnd, ReplicationError};
 
 /// Somebody on the control plane waits for this.
@@ -240,8 +242,8 @@ impl Plane {
         // Always the same core for an image: it remembers what an attempt that broke had sent.
         let core = usize::from(replication.image.0[15]) % self.cores.len().max(1);
         let order = Order::Replicate(Box::new(replication), reply);
-        self.cores.get(core)?.send(order).await.ok()?;
-        end.await.ok()
+        relayed(self.cores.get(core)?.send(order)).await.ok()?;
+        relayed(end).await.ok()
     }
 
     /// Closes the pool on every core; the cores end when the last [`Plane`] goes.
@@ -261,8 +263,8 @@ impl Plane {
     async fn ask<T>(&self, core: usize, make: impl FnOnce(Reply<T>) -> Order) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let mailbox = self.cores.get(core).ok_or(Error::Closed)?;
-        mailbox.send(make(reply)).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Closed)?
+        relayed(mailbox.send(make(reply))).await.map_err(|_| Error::Closed)?;
+        relayed(answer).await.map_err(|_| Error::Closed)?
     }
 
     fn turn(&self) -> usize {

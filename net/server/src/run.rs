@@ -77,7 +77,7 @@ pub enum RunError {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(folder: Folder, flags: Settings) -> Result<(), RunError> {
     let config = settings(&folder, flags)?;
-    logging::start(config.log_format);
+    let _writing = logging::start(config.log_format);
     let mut stop = Signals::new().map_err(RunError::Signals)?;
     let mut server = Server::start(&folder, config).await?;
     notify::tell(State::Ready);
