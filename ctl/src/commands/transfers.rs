@@ -55,7 +55,12 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
     let job = RestoreJob {
         request: RestoreRequest { image: args.image, client: args.client, origin: args.origin, at: args.at },
         to: args.to,
-        options: SinkOptions { overwrite, selection: Selection::new(paths), dry_run: args.dry_run },
+        options: SinkOptions {
+            overwrite,
+            selection: Selection::new(paths),
+            dry_run: args.dry_run,
+            orphans: Vec::new(),
+        },
     };
     let summary = work::restore(&api, &job, session.style).await?;
     summary.skipped_files.iter().for_each(|skipped| {

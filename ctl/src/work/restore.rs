@@ -14,7 +14,7 @@ use narrows_api::{
 use narrows_client::{
     DataPort, Purpose,
     restore::{RestoreError, RestorePlan, restore as fetch},
-    sink::{Overwrite, RestoreProgress, SinkOptions},
+    sink::{Overwrite, RestoreProgress, Selection, SinkOptions},
 };
 use narrows_format::Fingerprint;
 use serde::Serialize;
@@ -90,6 +90,7 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
     let bar = style.bar("restore", whole.then_some(grant.image.logical_bytes));
     let mut patience = Patience::new();
     let mut options = job.options.clone();
+    let mut parts = Vec::new();
     loop {
         let progress = Arc::new(RestoreProgress::default());
         let attempt = Attempt {
@@ -101,9 +102,15 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
         };
         let outcome = show_while(&bar, &progress, data.run(attempt)).await?;
         match outcome {
-            Ok(_) => {
-                bar.finish_and_clear();
-                return Ok(summary(&grant, &progress, begun.elapsed()));
+            Ok(outcome) => {
+                parts.push(progress);
+                if outcome.orphans.is_empty() {
+                    bar.finish_and_clear();
+                    return Ok(summary(&grant, &parts, begun.elapsed()));
+                }
+                let firsts = outcome.orphans.iter().map(|orphan| orphan.first.clone());
+                options.selection = Selection::new(firsts);
+                options.orphans = outcome.orphans;
             }
             Err(error) => {
                 if progress.bytes() > 0 {
@@ -154,17 +161,19 @@ async fn ask_again(
     }
 }
 
-fn summary(grant: &RestoreGrant, progress: &RestoreProgress, time: Duration) -> RestoreSummary {
-    let listed = progress.listed().into_iter().take(SKIPPED_LISTED_MAX);
+fn summary(grant: &RestoreGrant, parts: &[Arc<RestoreProgress>], time: Duration) -> RestoreSummary {
+    let sum = |count: fn(&RestoreProgress) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
+    let listed = parts.iter().flat_map(|part| part.listed()).take(SKIPPED_LISTED_MAX);
+    let skipped = sum(RestoreProgress::troubles);
     RestoreSummary {
         image: grant.image.image.to_string(),
-        files: progress.files(),
-        bytes: progress.bytes(),
+        files: sum(RestoreProgress::files),
+        bytes: sum(RestoreProgress::bytes),
         seconds: seconds(time),
-        verified: progress.troubles() == 0,
-        unchanged: progress.same(),
-        owners_left_out: progress.owners_left_out(),
-        skipped: progress.troubles(),
+        verified: skipped == 0,
+        unchanged: sum(RestoreProgress::same),
+        owners_left_out: sum(RestoreProgress::owners_left_out),
+        skipped,
         skipped_files: listed
             .map(|trouble| Skipped {
                 path: PathText::from_bytes(&trouble.path),

@@ -10,7 +10,7 @@ use narrows_format::{DomainId, Fingerprint, ImageId, node::Child};
 use narrows_ring::world::{Local, World};
 use rustix::io::Errno;
 
-use crate::sink::{RestoreProgress, Sink, SinkError, SinkOptions};
+use crate::sink::{Orphan, RestoreProgress, Sink, SinkError, SinkOptions};
 
 /// What to restore.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,12 @@ pub struct RestorePlan {
 }
 
 /// What came over the wire in a restore.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RestoreOutcome {
     /// Messages both ways, headers included, without the hello.
     pub wire_bytes: u64,
+    /// Hard links that were asked for without the path of their content: to be restored in a session of their own.
+    pub orphans: Vec<Orphan>,
 }
 
 /// Why a restore ended before its time; what was restored stays.
@@ -70,7 +72,7 @@ pub async fn restore(
     let pull = Pull { image: plan.image, origin: plan.origin };
     let received = restore::pull(&session, &pull, Rc::clone(&store) as Rc<dyn Store>).await?;
     store.sink.finish().await?;
-    Ok(RestoreOutcome { wire_bytes: received.wire_bytes })
+    Ok(RestoreOutcome { wire_bytes: received.wire_bytes, orphans: store.sink.orphans() })
 }
 
 /// The sink in the words of an exchange.

@@ -20,7 +20,7 @@ mod selection;
 use std::{cell::RefCell, ops::Range, path::Path, sync::Arc};
 
 use narrows_format::{
-    Fingerprint,
+    Fingerprint, Timestamp,
     node::{Body, Node},
     path as order,
 };
@@ -31,12 +31,15 @@ pub use metadata::{Metadata, SharedMetadata};
 pub use report::{RestoreProgress, Trouble, TroubleKind};
 pub use selection::Selection;
 
-use crate::beneath::Beneath;
+use crate::{
+    beneath::{Beneath, split_name},
+    walk::Status,
+};
 use content::{Ended, Fatal, settle_one, write_blanks, write_segments};
 use file::OpenFiles;
 use links::make_link;
 use plan::{Blank, Contradiction, Place, Plan};
-use prepare::put_on_late;
+use prepare::{put_on_late, put_time_back};
 
 /// What to do about things that lie there already and differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,17 @@ pub struct SinkOptions {
     pub selection: Selection,
     /// Ask for no data and write nothing; count only.
     pub dry_run: bool,
+    /// Not empty: restore these and nothing else. The selection names their first paths.
+    pub orphans: Vec<Orphan>,
+}
+
+/// Hard links that were asked for without the path under which the image holds their content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The path that was not asked for.
+    pub first: Vec<u8>,
+    /// The paths that were.
+    pub links: Vec<Vec<u8>>,
 }
 
 /// What all jobs of one restore share.
@@ -78,6 +92,8 @@ pub struct Sink {
     world: World,
     context: Arc<Context>,
     plan: RefCell<Plan>,
+    /// Directories that are whole already and must look as if nothing had been put into them.
+    settled: Vec<(Vec<u8>, Timestamp)>,
 }
 
 impl Sink {
@@ -89,8 +105,17 @@ impl Sink {
         progress: Arc<RestoreProgress>,
     ) -> Result<Self, Errno> {
         let top = Beneath::open_top(directory)?;
+        let links = options.orphans.iter().flat_map(|orphan| &orphan.links);
+        let above = links.map(|link| split_name(link).0.to_vec());
+        let settled = above.filter_map(|path| Some((Status::new(&top.status(&path).ok()?).mtime, path)));
+        let settled = settled.map(|(mtime, path)| (path, mtime)).collect();
         let context = Context { top, options, progress, open_files: Arc::default() };
-        Ok(Self { world, context: Arc::new(context), plan: RefCell::default() })
+        Ok(Self { world, context: Arc::new(context), plan: RefCell::default(), settled })
+    }
+
+    /// Hard links whose content was not asked for under its own path, once everything has come.
+    pub fn orphans(&self) -> Vec<Orphan> {
+        self.plan.borrow().orphans()
     }
 
     /// Files and bytes so far, and what went wrong.
@@ -190,7 +215,7 @@ impl Sink {
         };
         // Sorted by path, so that the reverse has what lies in a directory before the directory.
         later.sort_by(|a, b| order::order(&a.path, &b.path));
-        let context = Arc::clone(&self.context);
+        let (context, settled) = (Arc::clone(&self.context), self.settled.clone());
         let finish = move || {
             for file in unfinished {
                 if file.give_up(&context.top) {
@@ -202,6 +227,9 @@ impl Sink {
             }
             for entry in later.iter().rev() {
                 put_on_late(&context, entry);
+            }
+            for (directory, mtime) in &settled {
+                put_time_back(&context, directory, *mtime);
             }
         };
         self.world.offload(finish).await.ok_or(SinkError::Helper)

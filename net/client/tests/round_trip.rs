@@ -17,7 +17,7 @@ use narrows_client::{
     Excludes,
     backup::{Assembler, FinishedNode, Missing},
     read::{BigFile, Item, Unit, read_batch},
-    sink::{Overwrite, RestoreProgress, Selection, Sink, SinkOptions, TroubleKind},
+    sink::{Orphan, Overwrite, RestoreProgress, Selection, Sink, SinkOptions, TroubleKind},
     walk::{FoundKind, Missed, Roots, Step, Walk, WalkOptions, Why},
 };
 use narrows_format::{
@@ -138,9 +138,13 @@ impl Image {
 
     /// Feeds a sink as an exchange would: nodes from the root down, data late and backwards.
     fn restore(&self, to: &Path, options: SinkOptions) -> Arc<RestoreProgress> {
+        self.restore_some(to, options).0
+    }
+
+    fn restore_some(&self, to: &Path, options: SinkOptions) -> (Arc<RestoreProgress>, Vec<Orphan>) {
         let progress = Arc::new(RestoreProgress::default());
         let shared = Arc::clone(&progress);
-        block_on(Setup::here(1 << 20), async |world| {
+        let orphans = block_on(Setup::here(1 << 20), async |world| {
             let sink = Rc::new(Sink::new(world, to, options, shared).unwrap());
             let mut nodes = vec![self.root.unwrap().fingerprint];
             let mut wanted = Vec::new();
@@ -166,9 +170,10 @@ impl Image {
                 sink.take_data(plain, &segments).await.unwrap();
             }
             sink.finish().await.unwrap();
+            sink.orphans()
         })
         .unwrap();
-        progress
+        (progress, orphans)
     }
 }
 
@@ -267,6 +272,30 @@ fn a_part_is_restored_without_the_rest() {
     assert_eq!(differences(&before.join("d3/e4"), &after.join("d3/e4")).unwrap(), Vec::<String>::new());
     assert_eq!(fs::read_dir(after.join("d1/e1")).unwrap().count(), 1);
     assert_eq!(fs::read_dir(&after).unwrap().count(), 2);
+}
+
+/// Goal: a hard link that is asked for alone comes with its content, and its directory keeps its time.
+#[test]
+fn links_are_restored_without_their_first_name() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    fs::create_dir_all(before.join("b/c")).unwrap();
+    fs::write(before.join("a"), b"under another name").unwrap();
+    for link in ["b/one", "b/c/two"] {
+        fs::hard_link(before.join("a"), before.join(link)).unwrap();
+    }
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    let selection = Selection::new([b"b".to_vec()]);
+    let options = SinkOptions { selection, ..SinkOptions::default() };
+    let (progress, orphans) = image.restore_some(&after, options);
+    assert_eq!(progress.listed(), vec![]);
+    assert_eq!(orphans.len(), 1, "{orphans:?}");
+    let selection = Selection::new(orphans.iter().map(|orphan| orphan.first.clone()));
+    let (progress, none) =
+        image.restore_some(&after, SinkOptions { selection, orphans, ..SinkOptions::default() });
+    assert_eq!((progress.listed(), none), (vec![], vec![]));
+    assert_eq!(differences(&before.join("b"), &after.join("b")).unwrap(), Vec::<String>::new());
+    assert!(!after.join("a").exists());
 }
 
 #[test]

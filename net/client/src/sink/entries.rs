@@ -25,9 +25,7 @@ impl Sink {
     /// Makes or plans everything that a leaf names.
     pub(super) async fn take_entries(&self, entries: &[Entry], children: &[Child]) -> Result<(), SinkError> {
         let options = &self.context.options;
-        let is_wanted =
-            |entry: &&Entry| options.selection.takes(&entry.path, entry.kind == EntryKind::Directory);
-        let taken = entries.iter().filter(is_wanted);
+        let taken = entries.iter().filter(|entry| self.is_wanted(entry));
         if options.dry_run {
             taken.for_each(|entry| self.context.progress.add_counted(entry_bytes(entry)));
             return Ok(());
@@ -36,9 +34,10 @@ impl Sink {
         let mut sources = Vec::with_capacity(entries.len());
         for entry in taken {
             if let EntryKind::HardLink(first) = &entry.kind {
-                self.plan.borrow_mut().links.push((entry.path.clone(), first.clone()));
+                self.take_link(&entry.path, first);
             } else {
-                planned.push(plan_entry(entry));
+                let path = self.take_orphan(&entry.path).unwrap_or_else(|| entry.path.clone());
+                planned.push(plan_entry(entry, path));
                 sources.push(entry);
             }
         }
@@ -69,6 +68,32 @@ impl Sink {
             self.job(move || settle_one(&context, &empty)).await?;
         }
         self.blanks(blanks).await
+    }
+
+    fn is_wanted(&self, entry: &Entry) -> bool {
+        let options = &self.context.options;
+        if options.orphans.is_empty() {
+            return options.selection.takes(&entry.path, entry.kind == EntryKind::Directory);
+        }
+        options.orphans.iter().any(|orphan| orphan.first == entry.path)
+    }
+
+    fn take_link(&self, link: &[u8], first: &[u8]) {
+        let mut plan = self.plan.borrow_mut();
+        if self.context.options.selection.takes(first, false) {
+            plan.links.push((link.to_vec(), first.to_vec()));
+        } else {
+            plan.orphan(link, first);
+        }
+    }
+
+    /// The path that stands for one that was not asked for; the other links become links of it.
+    fn take_orphan(&self, first: &[u8]) -> Option<Vec<u8>> {
+        let orphan = self.context.options.orphans.iter().find(|orphan| orphan.first == first)?;
+        let (chosen, others) = orphan.links.split_first()?;
+        let others = others.iter().map(|other| (other.clone(), chosen.clone()));
+        self.plan.borrow_mut().links.extend(others);
+        Some(chosen.clone())
     }
 
     fn put_on_later(&self, plan: Planned, entry: &Entry, children: &[Child]) {
@@ -107,7 +132,7 @@ impl Sink {
 }
 
 /// An entry as it goes to a helper thread; hard links are not among them.
-fn plan_entry(entry: &Entry) -> Planned {
+fn plan_entry(entry: &Entry, path: Vec<u8>) -> Planned {
     let xattrs = match &entry.xattrs {
         Xattrs::Inline(list) => list.clone(),
         Xattrs::Stored(_) => Vec::new(),
@@ -123,7 +148,7 @@ fn plan_entry(entry: &Entry) -> Planned {
     };
     let metadata = Metadata { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs };
     Planned {
-        path: entry.path.clone(),
+        path,
         metadata: SharedMetadata::new(metadata),
         late: matches!(entry.xattrs, Xattrs::Stored(_)),
         what,

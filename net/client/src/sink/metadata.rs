@@ -85,7 +85,7 @@ impl Metadata {
         self.put_attributes(fd, &mut left_out);
         let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
         fchmod(fd, Mode::from_raw_mode(mode))?;
-        futimens(fd, &self.times())?;
+        futimens(fd, &times(self.mtime))?;
         Ok(left_out)
     }
 
@@ -104,7 +104,7 @@ impl Metadata {
             // The name is no link: it was just made as something else, in a directory that is ours.
             rustix::fs::chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
         }
-        utimensat(directory, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)?;
+        utimensat(directory, name, &times(self.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(left_out)
     }
 
@@ -123,12 +123,13 @@ impl Metadata {
             }
         }
     }
+}
 
-    fn times(&self) -> Timestamps {
-        Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: self.mtime.seconds, tv_nsec: self.mtime.nanos.into() },
-        }
+/// A time of modification, with the time of access left alone.
+pub(super) fn times(mtime: Timestamp) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() },
     }
 }
 

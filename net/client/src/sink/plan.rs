@@ -3,7 +3,12 @@
 //! Nodes come in any order that begins with parents; each is turned into wishes for its children when it comes. A
 //! child is asked for once by each node that needs it, and everything known to need it is served at once.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+};
 
 use narrows_format::{
     Fingerprint,
@@ -12,7 +17,7 @@ use narrows_format::{
     xattrs,
 };
 
-use super::{file::FileJob, metadata::SharedMetadata, prepare::Planned};
+use super::{Orphan, file::FileJob, metadata::SharedMetadata, prepare::Planned};
 
 /// Everything that is still to come, and what the end needs.
 #[derive(Default)]
@@ -27,6 +32,8 @@ pub(super) struct Plan {
     pub(super) later: Vec<Planned>,
     /// Hard links: further path, first path.
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Hard links whose first path is not restored, by that path.
+    orphans: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
 }
 
 /// Where a segment's bytes go.
@@ -83,6 +90,18 @@ pub(super) struct Contradiction {
 }
 
 impl Plan {
+    /// A further path of something that is not restored itself.
+    pub(super) fn orphan(&mut self, link: &[u8], first: &[u8]) {
+        self.orphans.entry(first.to_vec()).or_default().push(link.to_vec());
+    }
+
+    /// All such paths.
+    pub(super) fn orphans(&self) -> Vec<Orphan> {
+        let orphan =
+            |(first, links): (&Vec<u8>, &Vec<Vec<u8>>)| Orphan { first: first.clone(), links: links.clone() };
+        self.orphans.iter().map(orphan).collect()
+    }
+
     /// A file begins; false when one of that path is under way already.
     pub(super) fn begin(&mut self, file: &Arc<FileJob>) -> bool {
         self.unfinished.insert(file.path().to_vec(), Arc::clone(file)).is_none()

@@ -5,11 +5,11 @@
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use narrows_format::path;
+use narrows_format::{Timestamp, path};
 use rustix::{
     fs::{
-        AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, makedev, mkdirat, mknodat, readlinkat, statx,
-        symlinkat, unlinkat,
+        AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, futimens, makedev, mkdirat, mknodat, readlinkat,
+        statx, symlinkat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -17,7 +17,7 @@ use rustix::{
 
 use super::{
     Context, Overwrite,
-    metadata::{LeftOut, SharedMetadata},
+    metadata::{LeftOut, SharedMetadata, times},
     report::TroubleKind,
 };
 use crate::{beneath::split_name, walk::Status};
@@ -162,6 +162,14 @@ pub(super) fn put_on_late(context: &Context, entry: &Planned) {
     match outcome() {
         Ok(left_out) => context.progress.add_restored(&entry.path, left_out),
         Err(error) => context.progress.trouble(&entry.path, TroubleKind::Failed(error)),
+    }
+}
+
+/// Gives a directory the time that it had before something was put into it.
+pub(super) fn put_time_back(context: &Context, path: &[u8], mtime: Timestamp) {
+    let directory = context.top.open_directory(path, OFlags::RDONLY);
+    if let Err(error) = directory.and_then(|directory| futimens(&directory, &times(mtime))) {
+        context.progress.trouble(path, TroubleKind::Failed(error));
     }
 }
 
