@@ -43,9 +43,10 @@ fn root() -> PathBuf {
 }
 
 fn tracked(pattern: &str) -> Vec<PathBuf> {
-    let output = Command::new("git").args(["ls-files", "-z", pattern]).current_dir(root()).output().unwrap();
+    let output =
+        Command::new("git").args(["ls-files", "-z", pattern]).current_dir(root()).output().expect("git runs");
     assert!(output.status.success(), "git lists the sources");
-    let names = String::from_utf8(output.stdout).unwrap();
+    let names = String::from_utf8(output.stdout).expect("paths are UTF-8");
     let files: Vec<PathBuf> = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     assert!(!files.is_empty(), "no file matches {pattern}: this check would check nothing");
     files
@@ -102,13 +103,13 @@ fn files_stay_short() {
         let lines = source.lines().take_while(|line| *line != "mod tests {").count();
         match longer.get(name.as_str()) {
             Some(limit) if lines > *limit => {
-                faults.push(format!("{name}: {lines} lines, its number is {limit}"))
+                faults.push(format!("{name}: {lines} lines, its number is {limit}"));
             }
             Some(limit) if lines < *limit => {
-                faults.push(format!("{name}: {lines} lines, lower its number {limit}"))
+                faults.push(format!("{name}: {lines} lines, lower its number {limit}"));
             }
             None if lines > FILE_LINES_MAX => {
-                faults.push(format!("{name}: {lines} lines, at most {FILE_LINES_MAX}"))
+                faults.push(format!("{name}: {lines} lines, at most {FILE_LINES_MAX}"));
             }
             _ => {}
         }

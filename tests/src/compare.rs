@@ -64,10 +64,8 @@ fn listing_differences(left: &Path, right: &Path) -> io::Result<Vec<String>> {
     };
     let (left, right) = (listing(left)?, listing(right)?);
     let only = |of: &[String], other: &[String], side: &str| -> Vec<String> {
-        let mut lines: Vec<String> =
-            of.iter().filter(|line| other.binary_search(line).is_err()).cloned().collect();
-        lines.iter_mut().for_each(|line| *line = format!("only {side}: {line}"));
-        lines
+        let lines = of.iter().filter(|line| other.binary_search(line).is_err());
+        lines.map(|line| format!("only {side}: {line}")).collect()
     };
     let mut lines = only(&left, &right, "before");
     lines.extend(only(&right, &left, "after"));

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
-/// A seeded stream of bytes: SplitMix64.
+/// A seeded stream of bytes: `SplitMix64`.
 pub struct Seeded(u64);
 
 impl Seeded {
