@@ -1,4 +1,4 @@
-//! Goal: the server keeps to the machine's rules: io_uring on its data threads, its memory, no privileges.
+//! Goal: the server keeps to the machine's rules: `io_uring` on its data threads, its memory, no privileges.
 
 use std::{fs, process::Command};
 

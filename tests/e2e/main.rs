@@ -1,5 +1,7 @@
 //! Whole-system tests: real servers, real sockets, real files, driven by `narrowsctl`.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
+
 mod demo;
 mod kill;
 mod machine;

@@ -62,8 +62,10 @@ impl World {
         self.sim.run(async move {
             let east = Site::open(sim.clone(), EAST).await.map_err(|error| format!("east: {error}"))?;
             let west = Site::open(sim.clone(), WEST).await.map_err(|error| format!("west: {error}"))?;
-            judge(&east, &acknowledged.borrow().east).await?;
-            judge(&west, &acknowledged.borrow().west).await?;
+            let known = acknowledged.borrow().east.clone();
+            judge(&east, &known).await?;
+            let known = acknowledged.borrow().west.clone();
+            judge(&west, &known).await?;
             for pair in models.chunks(2) {
                 let streams = pair.iter().zip(0..).map(|(model, core)| {
                     let (world, model) = (sim.world(CLIENT), model.clone());
@@ -96,8 +98,10 @@ impl World {
         let outcome = self.sim.run(async move {
             let east = Site::open(sim.clone(), EAST).await.map_err(|error| format!("east: {error}"))?;
             let west = Site::open(sim.clone(), WEST).await.map_err(|error| format!("west: {error}"))?;
-            judge(&east, &acknowledged.borrow().east).await?;
-            judge(&west, &acknowledged.borrow().west).await?;
+            let known = acknowledged.borrow().east.clone();
+            judge(&east, &known).await?;
+            let known = acknowledged.borrow().west.clone();
+            judge(&west, &known).await?;
             Ok(())
         });
         outcome.expect("no crash was asked for")

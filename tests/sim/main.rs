@@ -1,5 +1,7 @@
 //! Power loss and broken links in a seeded world: the real pool and the real exchange below TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
+
 mod crash;
 mod model;
 mod site;

@@ -162,7 +162,7 @@ impl PoolTree for Model {
         Box::pin(async move {
             let tag = |child: &TreeChild| {
                 let name = &child.child.fingerprint;
-                self.nodes.get(name).map(|node| node.1).unwrap_or_else(|| self.segments[name].1)
+                self.nodes.get(name).map_or_else(|| self.segments[name].1, |node| node.1)
             };
             Ok(children.iter().map(tag).collect())
         })
