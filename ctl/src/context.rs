@@ -1,9 +1,11 @@
 //! Where to talk to and as whom: contexts and client certificates in `$XDG_CONFIG_HOME/narrows`.
 //!
+//! ```text
 //!     current                      the name of the context in use
 //!     NAME/context.toml            URL, CA, and the administrator's token if there is one
 //!     NAME/client                  the name of the client to back up and restore as
 //!     NAME/clients/CLIENT.toml     an enrolled client's certificate and key
+//! ```
 //!
 //! Files are readable by their owner only and written whole (a new file renamed over the old one).
 

@@ -119,6 +119,8 @@ mod tests {
     use super::*;
     use crate::trees;
 
+    type Spoil = fn(&Path);
+
     /// A comparison that finds nothing is worth something only if it can find each kind of difference.
     #[test]
     fn each_kind_of_difference_is_found() {
@@ -135,11 +137,10 @@ mod tests {
         copy();
         assert_eq!(differences(&left, &right).unwrap(), Vec::<String>::new());
 
-        type Spoil = fn(&Path);
         let spoils: [(&str, Spoil); 8] = [
             ("content", |root| fs::write(root.join("sparse/one byte"), b"2").unwrap()),
             ("mode", |root| {
-                fs::set_permissions(root.join("modes/644"), fs::Permissions::from_mode(0o600)).unwrap()
+                fs::set_permissions(root.join("modes/644"), fs::Permissions::from_mode(0o600)).unwrap();
             }),
             ("missing", |root| fs::remove_file(root.join("names/a")).unwrap()),
             ("too much", |root| fs::write(root.join("new"), b"").unwrap()),

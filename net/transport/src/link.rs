@@ -1,7 +1,7 @@
 //! Framed messages over one connection, both ways at once.
 //!
 //! Guarantees: messages arrive whole and in order or not at all; at most
-//! [`SEND_QUEUE_BYTES_MAX`](crate::limits::SEND_QUEUE_BYTES_MAX) plus one message are queued; a receive holds at
+//! [`SEND_QUEUE_BYTES_MAX`] plus one message are queued; a receive holds at
 //! most one message and one socket buffer; heartbeats keep a quiet link alive and a silent peer ends it with
 //! [`LinkError::Silent`]; a peer whose certificate is revoked meanwhile is cut off.
 //!
