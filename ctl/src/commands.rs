@@ -76,7 +76,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Domain(command) => domains::run(&session, command).await?,
         Command::Import(_) => jobs::imports(&session).await?,
         Command::Job(command) => jobs::run(&session, command).await?,
-        Command::Completions { shell } => local::completions(shell),
+        Command::Completions { shell } => local::completions(shell)?,
         Command::Man { dir } => local::man(&dir)?,
     }
     Ok(ExitCode::Done)

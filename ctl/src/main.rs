@@ -50,7 +50,8 @@ fn main() -> process::ExitCode {
 fn complain(failure: &Failure, json: bool) {
     eprintln!("{failure}");
     if json && let Ok(line) = serde_json::to_string(&serde_json::json!({ "error": *failure.0 })) {
-        println!("{line}");
+        // A reader that has gone hears nothing, and the exit code still tells.
+        output::print(&format!("{line}\n")).ok();
     }
 }
 

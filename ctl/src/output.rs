@@ -66,7 +66,7 @@ impl Style {
 }
 
 /// Writes to standard output; a reader that has gone is no failure.
-fn print(text: &str) -> Outcome<()> {
+pub(crate) fn print(text: &str) -> Outcome<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(codes::FILE, "standard output cannot be written").because(error.to_string()))

@@ -7,10 +7,13 @@ use clap::CommandFactory as _;
 use crate::{
     cli::Cli,
     failure::{Failure, Outcome},
+    output::print,
 };
 
-pub(super) fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "narrowsctl", &mut std::io::stdout());
+pub(super) fn completions(shell: clap_complete::Shell) -> Outcome<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "narrowsctl", &mut script);
+    print(&String::from_utf8_lossy(&script))
 }
 
 pub(super) fn man(dir: &Path) -> Outcome<()> {

@@ -55,7 +55,7 @@ pub const WRITE_BYTES: usize = 1 << 20;
 pub const BIG_FILE_BYTES: u64 = 1 << 20;
 
 /// Names of segments (and of nodes) that a backup remembers having asked about: 40 bytes each.
-pub const ASKED_NAMES_MAX: usize = 1 << 19;
+pub const ASKED_NAMES_MAX: usize = 1 << 18;
 
 /// Nodes offered by one question.
 pub const NODE_BATCH_MAX: usize = 256;
