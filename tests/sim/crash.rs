@@ -33,9 +33,9 @@ struct World {
 /// Six images: two that share new segments, a later version of the first, one with data of its own, and enough
 /// small ones for the image log to rotate.
 fn models() -> Vec<Rc<Model>> {
-    let first = files(1, 60, 12_000);
-    let mut second: Files = files(2, 30, 12_000);
-    second.extend(first.iter().take(40).map(|(path, bytes)| (format!("shared/{path}"), bytes.clone())));
+    let first = files(1, 45, 6_000);
+    let mut second: Files = files(2, 20, 6_000);
+    second.extend(first.iter().take(30).map(|(path, bytes)| (format!("shared/{path}"), bytes.clone())));
     let mut later = first.clone();
     for bytes in later.values_mut().take(3) {
         bytes.extend_from_slice(b"changed");

@@ -38,7 +38,7 @@ pub(crate) fn files(seed: u64, count: u64, mean: u64) -> Files {
         let bytes = if file % 2 == 0 { seeded.bytes(length) } else { seeded.text(length) };
         files.insert(format!("dir{}/file{file:05}", file % 5), bytes);
     }
-    files.insert("large".into(), seeded.bytes(4 << 20));
+    files.insert("large".into(), seeded.bytes(600 << 10));
     files
 }
 
