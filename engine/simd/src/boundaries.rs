@@ -4,18 +4,22 @@
 //! longer, are cut out whole before anything else. Every other segment is at most [`Boundaries::max`]
 //! long; one shorter than [`Boundaries::min`] ends at such a run or at the end of the stream.
 //!
-//! The rule: from `min` on, the first position whose last 57 bytes hash below a threshold is the
-//! boundary. If none is found up to `max`, it is the position with the smallest hash between them, the
-//! first of equals. A position that passes the threshold does so wherever the stream was cut before it,
+//! The rule: from `min` on, the first position whose last 57 bytes are a candidate (see `search.rs`) and hash below a
+//! threshold is the boundary. If none is found up to `max`, it is the candidate with the smallest hash between
+//! them, the first of equals. A position that passes the threshold does so wherever the stream was cut before it,
 //! so two streams that share content meet again at the next such position; and where the data offers
 //! none, the minimum still is a property of content. Lengths are exponential above `min`, which at an
-//! equal mean saves more than normalised or uniform lengths do (dbaarda's study, research/published.md 2.2).
+//! equal mean saves more than normalised or uniform lengths do when `min` is half of the mean (dbaarda's study,
+//! research/published.md 2.2; ours is a table in ARCHITECTURE.md, Decisions).
 //!
-//! Cost: `min` bytes after each cut are not hashed, the rest once; one eight-byte probe per 2 KiB looks for runs.
+//! Cost: `min` bytes after each cut are not looked at, the rest once; one eight-byte probe per 2 KiB looks for runs.
 
 use std::ops::Range;
 
-use crate::kernel::{Kernel, WINDOW};
+use crate::{
+    kernel::{Kernel, WINDOW},
+    search::CANDIDATE_GAP,
+};
 
 /// A run of one byte is cut out from this length on.
 pub const RUN_BYTES_MIN: usize = 4096;
@@ -83,23 +87,22 @@ pub struct Boundaries {
 
 impl Boundaries {
     /// A search for segments of `mean` bytes on random data.
-    pub const fn new(mean: u32) -> Result<Self, BadMean> {
-        // The third number is how many bytes a hit is away on average, fitted so that lengths average to
-        // `mean` in spite of `max`. (A cut at the smallest hash leaves bytes behind it that are known to
-        // hold no hit, which is why the last row is no multiple of the others.)
+    pub fn new(mean: u32) -> Result<Self, BadMean> {
+        // The third number is how many bytes a hit is away on average, so that lengths average to `mean`. (Fitted in the
+        // last row, where `max` is near: a cut at the smallest hash leaves bytes behind it that hold no hit.)
         let (min, max, gap) = match mean {
-            0x2000 => (0x800, 0x8000, 6_310),
-            0x4000 => (0x1000, 0x1_0000, 12_620),
-            0x8000 => (0x2000, 0x2_0000, 25_241),
-            0x1_0000 => (0x4000, 0x2_0000, 67_000),
+            0x2000 => (0x1000, 0x8000, 0x1000),
+            0x4000 => (0x2000, 0x1_0000, 0x2000),
+            0x8000 => (0x4000, 0x2_0000, 0x4000),
+            0x1_0000 => (0x8000, 0x2_0000, 38_600),
             _ => return Err(BadMean(mean)),
         };
-        Ok(Self { min, max, threshold: u32::MAX / gap, kernel: Kernel::detect(), run: None })
+        Ok(Self { min, max, threshold: u32::MAX / gap * CANDIDATE_GAP, kernel: Kernel::detect(), run: None })
     }
 
     /// The same search on a chosen kernel, for tests and benches.
     #[must_use]
-    pub const fn with_kernel(mut self, kernel: Kernel) -> Self {
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
         self.kernel = kernel;
         self
     }

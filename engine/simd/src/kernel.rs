@@ -1,41 +1,80 @@
-//! The seam for instruction sets: which code runs the two loops of the boundary search.
+//! The seam for instruction sets: which code marks the candidates of the boundary search.
 //!
-//! Guarantee: every kernel returns exactly what the scalar reference returns, so the choice is never
-//! visible in a pool. A vector path is a file beside `scalar.rs`, a variant here, and a detection in
-//! [`Kernel::detect`]; the tests run over [`Kernel::ALL`].
+//! Guarantee: every kernel marks exactly what the scalar reference marks, and everything else is shared, so the
+//! choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a line in [`Path`];
+//! the tests run over [`Kernel::all`].
 
-use crate::scalar;
+use std::sync::LazyLock;
 
-/// Bytes that decide whether a position is a boundary: the ones just before it.
-pub const WINDOW: usize = 57;
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2, avx512};
+use crate::{scalar, search};
 
-/// An implementation of the hot loops.
+pub use crate::search::WINDOW;
+
+/// An implementation of the hot loop that this machine can run: there is no other way to get one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// Plain Rust; the reference for all others.
+pub struct Kernel(Path);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// Plain Rust, the reference for all others; on `AArch64` the compiler makes NEON of it.
     Scalar,
+    /// 32 windows at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 64 windows at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
-impl Kernel {
-    /// Every kernel that is built for this architecture, the reference first.
-    pub const ALL: &[Self] = &[Self::Scalar];
+static ALL: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    let vector = [
+        std::is_x86_feature_detected!("avx2").then_some(Path::Avx2),
+        (std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw"))
+            .then_some(Path::Avx512),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let vector = [None];
+    [Some(Path::Scalar)].into_iter().chain(vector).flatten().map(Kernel).collect()
+});
 
-    /// The fastest kernel that this machine can run.
-    pub const fn detect() -> Self {
-        Self::Scalar
+impl Kernel {
+    /// Every kernel that this machine can run, the reference first, the fastest last.
+    pub fn all() -> &'static [Self] {
+        &ALL
     }
 
-    /// The first `i` for which the hash of `bytes[i..i + WINDOW]` is below `threshold`.
+    /// The fastest kernel that this machine can run.
+    pub fn detect() -> Self {
+        ALL.last().copied().unwrap_or(Self(Path::Scalar))
+    }
+
+    /// The first `i` for which `bytes[i..i + WINDOW]` is a candidate that hashes below `threshold`.
     pub fn first_below(self, bytes: &[u8], threshold: u32) -> Option<usize> {
-        match self {
-            Self::Scalar => scalar::first_below(bytes, threshold),
+        match self.0 {
+            Path::Scalar => search::first_below(bytes, threshold, scalar::marks),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `ALL` is the only source of this variant and has asked the processor for the instructions.
+            Path::Avx2 => unsafe { avx2::first_below(bytes, threshold) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Path::Avx512 => unsafe { avx512::first_below(bytes, threshold) },
         }
     }
 
-    /// The first `i` for which the hash of `bytes[i..i + WINDOW]` is smallest; `None` for less than a window.
+    /// The `i` of the candidate that hashes smallest, the first of equals; where there is no candidate, of the
+    /// window that does. `None` for less than a window.
     pub fn smallest(self, bytes: &[u8]) -> Option<usize> {
-        match self {
-            Self::Scalar => scalar::smallest(bytes),
+        match self.0 {
+            Path::Scalar => search::smallest(bytes, scalar::marks),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Path::Avx2 => unsafe { avx2::smallest(bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Path::Avx512 => unsafe { avx512::smallest(bytes) },
         }
     }
 }
