@@ -32,8 +32,8 @@ pub use progress::BackupProgress;
 
 use crate::{
     limits::{ASKS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX},
-    read::{Unit, read_batch},
-    walk::{Found, FoundKind, Roots, Step, Walk, WalkOptions},
+    read::BigFile,
+    walk::{Roots, Walk, WalkOptions},
 };
 use frames::Compression;
 use nodes::NodeSender;
@@ -146,8 +146,7 @@ impl Backup<'_> {
     async fn run(&self, plan: &BackupPlan) -> Result<BackupOutcome, BackupError> {
         let walk = Walk::new(plan.roots.clone(), plan.options.clone()).map_err(BackupError::Source)?;
         let beneath = walk.beneath().clone();
-        let units =
-            Units::new(&self.world, walk, plan.segment_mean).map_err(|bad| BackupError::Mean(bad.0))?;
+        let units = Units::new(&self.world, walk, plan.segment_mean)?;
         let mut sent = Box::pin(
             units
                 .stream()
@@ -161,11 +160,8 @@ impl Backup<'_> {
             let mut unit = unit?;
             let mut items = std::mem::take(&mut unit.items);
             while let Some((found, rest)) = assembler.take(&unit, items, &mut nodes) {
-                let again = self.read_again(&beneath, plan.segment_mean, found).await?;
-                let mut again = self.segments.send(again).await?;
-                let read = std::mem::take(&mut again.items);
-                // A file that was read by itself is no hard link any more: nothing is given back.
-                assembler.take(&again, read, &mut nodes);
+                let file = units::big_file(&beneath, found, plan.segment_mean)?;
+                self.read_by_itself(file, &mut assembler, &mut nodes).await?;
                 items = rest;
             }
             self.progress.set_entries(assembler.entries(), assembler.missing().count);
@@ -191,17 +187,25 @@ impl Backup<'_> {
         Ok(BackupOutcome { confirmed, files: root.entries, logical_bytes: root.bytes, missing })
     }
 
-    /// Reads a further name of a file whose first name was lost.
-    async fn read_again(
+    /// Reads a file out of the stream of units, piece by piece, and takes it into the tree.
+    async fn read_by_itself(
         &self,
-        beneath: &crate::Beneath,
-        mean: u32,
-        mut found: Found,
-    ) -> Result<Unit, BackupError> {
-        found.kind = FoundKind::File;
-        let beneath = beneath.clone();
-        let mut splitter = units::splitter(mean).map_err(|bad| BackupError::Mean(bad.0))?;
-        let read = move || read_batch(&beneath, &mut splitter, vec![Step::Found(found)]);
-        self.world.offload(read).await.ok_or(BackupError::Helper)
+        mut file: BigFile,
+        assembler: &mut Assembler,
+        nodes: &mut Vec<FinishedNode>,
+    ) -> Result<(), BackupError> {
+        loop {
+            let job = move || (file.next_piece(), file);
+            let ((piece, last), rest) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
+            file = rest;
+            let mut piece = self.segments.send(piece).await?;
+            let items = std::mem::take(&mut piece.items);
+            // Pieces are no hard links and cannot outgrow themselves: nothing is given back.
+            assembler.take(&piece, items, nodes);
+            self.nodes.send(nodes).await?;
+            if last {
+                return Ok(());
+            }
+        }
     }
 }

@@ -4,10 +4,12 @@
 //! again and, if it goes on changing, marked; what cannot be read is reported in its place. One job holds about
 //! [`UNIT_BYTES_MAX`] bytes. No I/O but on the files themselves; asks nobody, sends nothing.
 //!
-//! Per byte: one copy out of the page cache into a buffer that stays in the core's cache, one pass of boundary search
-//! and one of BLAKE3 there, one copy into the unit.
+//! Per byte of a file without holes, below [`BIG_FILE_BYTES`]: one copy out of the page cache to where it stays until it
+//! is sent, one pass of boundary search and one of BLAKE3 there. Other files take one copy more. Per such file:
+//! open, status, attributes, read, status, close.
 
 mod big;
+mod small;
 
 use std::os::fd::OwnedFd;
 
@@ -15,15 +17,17 @@ use narrows_format::{Fingerprint, Tag, limits::XATTRS_INLINE_BYTES_MAX, xattrs};
 use narrows_pool::ingest::{Piece, Splitter};
 use narrows_simd::fingerprint;
 use rustix::{
-    fs::{Mode, OFlags, SeekFrom, seek},
+    fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, openat, seek, statx},
     io::{Errno, pread},
+    process::{Uid, geteuid},
 };
 
 pub use big::BigFile;
+use small::read_whole;
 
 use crate::{
-    beneath::Beneath,
-    limits::{CHANGED_RETRIES_MAX, FRAME_BYTES_MAX, READ_BYTES, UNIT_BYTES_MAX},
+    beneath::{Beneath, split_name},
+    limits::{BIG_FILE_BYTES, CHANGED_RETRIES_MAX, FRAME_BYTES_MAX, READ_BYTES, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Missed, Status, Step, Why},
     xattr,
 };
@@ -59,6 +63,8 @@ pub enum Item {
     Object(Found, Vec<usize>),
     /// A regular file, whole.
     File(FileRead),
+    /// A regular file that has become too big for a batch since the walk saw it: to be read by itself.
+    Grown(Found),
     /// The next runs of a big file.
     Part(Vec<Run>),
     /// The big file changed: its parts so far do not count.
@@ -102,16 +108,14 @@ pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>) 
     let bytes: u64 = steps.iter().map(step_bytes).sum();
     let bytes = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).min(2 * UNIT_BYTES_MAX));
     let mut unit = Unit { bytes, ..Unit::default() };
-    let mut buffer = vec![0; READ_BYTES];
+    let mut parent = Parent::new(beneath);
     for step in steps {
         let item = match step {
             Step::Missed(missed) => Item::Missed(missed),
             Step::Found(found) if found.kind == FoundKind::File => {
                 let path = found.path.clone();
-                match read_file(beneath, splitter, &mut buffer, found, &mut unit) {
-                    Ok(read) => Item::File(read),
-                    Err(why) => Item::Missed(Missed { path, why }),
-                }
+                read_file(&mut parent, splitter, found, &mut unit)
+                    .unwrap_or_else(|why| Item::Missed(Missed { path, why }))
             }
             Step::Found(found) => {
                 let attributes = unit.take_attributes(&found.xattrs);
@@ -181,25 +185,50 @@ pub(crate) struct Opened {
     pub(crate) xattrs: xattr::List,
 }
 
-/// Opens a regular file without touching its access time where that is allowed.
-pub(crate) fn open_file(beneath: &Beneath, path: &[u8]) -> Result<Opened, Why> {
-    // Not blocking: the name may have become a pipe since the walk saw it.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let fd = match beneath.open(path, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => beneath.open(path, flags, Mode::empty()),
-        outcome => outcome,
-    };
-    let fd = match fd {
-        // It is no regular file any more.
-        Err(Errno::LOOP | Errno::NXIO) => return Err(Why::Vanished),
-        outcome => outcome?,
-    };
-    let seen = rustix::fs::fstat(&fd)?;
-    if rustix::fs::FileType::from_raw_mode(seen.st_mode) != rustix::fs::FileType::RegularFile {
-        return Err(Why::Vanished);
+/// The directory of the file that was read last: in path order most files share it with the one before.
+pub(crate) struct Parent<'a> {
+    beneath: &'a Beneath,
+    euid: Uid,
+    held: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl<'a> Parent<'a> {
+    /// No directory yet.
+    pub(crate) fn new(beneath: &'a Beneath) -> Self {
+        Self { beneath, euid: geteuid(), held: None }
     }
-    let xattrs = xattr::read(&fd)?;
-    Ok(Opened { status: Status::of_file(&fd)?, fd, xattrs })
+
+    /// Opens a regular file without touching its access time where that is allowed.
+    pub(crate) fn open_file(&mut self, found: &Found) -> Result<Opened, Why> {
+        let (above, name) = split_name(&found.path);
+        // Not blocking: the name may have become a pipe since the walk saw it.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let may = self.euid.is_root() || self.euid.as_raw() == found.status.uid;
+        let directory = self.directory(above)?;
+        let open = |flags| openat(directory, name, flags, Mode::empty());
+        let fd = match if may { open(flags | OFlags::NOATIME) } else { Err(Errno::PERM) } {
+            Err(Errno::PERM) => open(flags),
+            outcome => outcome,
+        };
+        let fd = match fd {
+            // It is no regular file any more.
+            Err(Errno::LOOP | Errno::NXIO) => return Err(Why::Vanished),
+            outcome => outcome?,
+        };
+        let seen = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        if FileType::from_raw_mode(u32::from(seen.stx_mode)) != FileType::RegularFile {
+            return Err(Why::Vanished);
+        }
+        Ok(Opened { xattrs: xattr::read(&fd)?, status: Status::new(&seen), fd })
+    }
+
+    fn directory(&mut self, path: &[u8]) -> Result<&OwnedFd, Errno> {
+        let held = match self.held.take() {
+            Some(held) if held.0 == path => held,
+            _ => (path.to_vec(), self.beneath.open_directory(path, OFlags::PATH)?),
+        };
+        Ok(&self.held.insert(held).1)
+    }
 }
 
 /// Whether the file is still what it was when it was opened.
@@ -209,26 +238,29 @@ pub(crate) fn unchanged(opened: &Opened) -> Result<bool, Why> {
 }
 
 fn read_file(
-    beneath: &Beneath,
+    parent: &mut Parent<'_>,
     splitter: &mut Splitter,
-    buffer: &mut [u8],
     found: Found,
     unit: &mut Unit,
-) -> Result<FileRead, Why> {
+) -> Result<Item, Why> {
     let mark = (unit.bytes.len(), unit.segments.len());
     for attempt in 0.. {
-        let opened = open_file(beneath, &found.path)?;
-        let mut runs = Vec::new();
-        let outcome = read_content(&opened, splitter, buffer, |piece| unit.take(piece, &mut runs));
-        // Always ended, so that the splitter is ready for the next file.
-        let size = splitter.finish(&mut |piece| unit.take(piece, &mut runs));
-        let settled = outcome.and_then(|()| Ok(size == opened.status.size && unchanged(&opened)?));
+        let opened = parent.open_file(&found)?;
+        if opened.status.size >= BIG_FILE_BYTES {
+            return Ok(Item::Grown(found));
+        }
+        let outcome = read_content(&opened, splitter, unit);
+        let settled = outcome.and_then(|(size, runs)| {
+            let settled = size == opened.status.size && unchanged(&opened)?;
+            Ok((settled, size, runs))
+        });
         match settled {
-            Ok(settled) if settled || attempt >= CHANGED_RETRIES_MAX => {
+            Ok((settled, size, runs)) if settled || attempt >= CHANGED_RETRIES_MAX => {
                 let replaced = opened.status.inode != found.status.inode;
                 let found = Found { status: opened.status, xattrs: opened.xattrs, ..found };
                 let attributes = unit.take_attributes(&found.xattrs);
-                return Ok(FileRead { found, runs, attributes, size, changed: !settled, replaced });
+                let changed = !settled;
+                return Ok(Item::File(FileRead { found, runs, attributes, size, changed, replaced }));
             }
             Ok(_) => unit.roll_back(mark.0, mark.1),
             Err(why) => {
@@ -240,16 +272,24 @@ fn read_file(
     Err(Why::Changed)
 }
 
-/// Reads a whole file through the splitter.
-fn read_content(
-    opened: &Opened,
-    splitter: &mut Splitter,
-    buffer: &mut [u8],
-    mut take: impl FnMut(Piece<'_>),
-) -> Result<(), Why> {
-    let mut cursor = Cursor::default();
-    while cursor.advance(opened, splitter, buffer, &mut take)? {}
-    Ok(())
+/// Reads a file to its end, at most to what its size was when it was opened.
+fn read_content(opened: &Opened, splitter: &mut Splitter, unit: &mut Unit) -> Result<(u64, Vec<Run>), Why> {
+    if let Some(whole) = read_whole(opened, splitter, unit)? {
+        return Ok(whole);
+    }
+    let (mut cursor, mut buffer, mut runs) = (Cursor::default(), vec![0; READ_BYTES], Vec::new());
+    let mut advance =
+        || cursor.advance(opened, splitter, &mut buffer, &mut |piece| unit.take(piece, &mut runs));
+    let outcome = loop {
+        match advance() {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(why) => break Err(why),
+        }
+    };
+    // Always ended, so that the splitter is ready for the next file.
+    let size = splitter.finish(&mut |piece| unit.take(piece, &mut runs));
+    outcome.map(|()| (size, runs))
 }
 
 /// How far a file has been read.

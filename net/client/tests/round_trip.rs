@@ -18,7 +18,7 @@ use narrows_client::{
     backup::{Assembler, FinishedNode, Missing},
     read::{BigFile, Item, Unit, read_batch},
     sink::{Orphan, Overwrite, RestoreProgress, Selection, Sink, SinkOptions, TroubleKind},
-    walk::{FoundKind, Missed, Roots, Step, Walk, WalkOptions, Why},
+    walk::{Found, FoundKind, Missed, Roots, Step, Walk, WalkOptions, Why},
 };
 use narrows_format::{
     Fingerprint, Timestamp,
@@ -71,14 +71,7 @@ fn back_up_disturbed(roots: &[PathBuf], options: WalkOptions, mut disturb: impl 
                 Step::Found(found) if found.kind == FoundKind::File && found.status.size >= BIG => {
                     let unit = read_batch(walk.beneath(), &mut splitter(), std::mem::take(&mut small));
                     image.take(&mut assembler, &walk, unit);
-                    let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
-                    loop {
-                        let (unit, last) = big.next_piece();
-                        image.take(&mut assembler, &walk, unit);
-                        if last {
-                            break;
-                        }
-                    }
+                    image.take_big(&mut assembler, &walk, found);
                 }
                 step => small.push(step),
             }
@@ -106,9 +99,20 @@ impl Image {
             self.keep_nodes(nodes);
             let Some((mut found, rest)) = lost else { return };
             found.kind = FoundKind::File;
-            let again = read_batch(walk.beneath(), &mut splitter(), vec![Step::Found(found)]);
-            self.take(assembler, walk, again);
+            self.take_big(assembler, walk, found);
             items = rest;
+        }
+    }
+
+    fn take_big(&mut self, assembler: &mut Assembler, walk: &Walk, found: Found) {
+        let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
+        loop {
+            let (unit, last) = big.next_piece();
+            assert!(unit.bytes.len() <= 4 << 20, "a piece is bounded, whatever the file");
+            self.take(assembler, walk, unit);
+            if last {
+                break;
+            }
         }
     }
 
@@ -444,6 +448,27 @@ fn vanishing_and_changing_files_make_a_partial_image() {
     for name in ["g still there", "h too"] {
         assert_eq!(fs::read(after.join(name)).unwrap(), b"e link target gone");
     }
+}
+
+/// Goal: a file that was small when it was walked and is big when it is read does not come into memory whole.
+#[test]
+fn a_file_that_has_grown_is_read_piece_by_piece() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    for name in ["a", "b grows", "c"] {
+        fs::write(before.join(name), name).unwrap();
+    }
+    let content = Seeded::new(3).bytes(20 << 20);
+    let image = back_up_disturbed(std::slice::from_ref(&before), WalkOptions::default(), |steps| {
+        let grows = |step: &Step| matches!(step, Step::Found(found) if found.path == b"b grows");
+        if steps.iter().any(grows) {
+            fs::write(before.join("b grows"), &content).unwrap();
+        }
+    });
+    assert_eq!(image.missing.count, 0);
+    assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+    assert!(fs::read(after.join("b grows")).unwrap() == content);
+    assert_eq!(fs::read(after.join("c")).unwrap(), b"c");
 }
 
 /// Goal: a file that grows between two pieces is read again, and marked when it never holds still.

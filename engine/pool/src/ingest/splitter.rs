@@ -109,6 +109,12 @@ impl Splitter {
         self.carry.extend_from_slice(&rest[eaten..]);
     }
 
+    /// A whole file that is at hand and has no hole: nothing is copied. Gives its size.
+    pub fn whole(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> u64 {
+        self.cut_all(bytes, End::Here, sink);
+        self.finish(sink)
+    }
+
     /// A hole of `length` bytes follows.
     pub fn hole(&mut self, length: u64, sink: &mut dyn FnMut(Piece<'_>)) {
         self.flush(sink);

@@ -76,8 +76,8 @@ impl Assembler {
         Self::default()
     }
 
-    /// Takes what a unit brought. Gives hard links whose first name is lost and everything behind them: the
-    /// caller reads the link by itself, offers what comes of it, and then goes on with the rest.
+    /// Takes what a unit brought. Gives what must be read by itself (a hard link whose first name is lost, a file that
+    /// has grown) and everything behind it: the caller reads it, offers what comes of it, and then goes on with the rest.
     pub fn take(
         &mut self,
         unit: &Unit,
@@ -98,6 +98,7 @@ impl Assembler {
                     content.add(unit, &read.runs, nodes);
                     self.file(read, content, unit, nodes);
                 }
+                Item::Grown(found) => return Some((found, items.collect())),
                 Item::Part(runs) => self.part.add(unit, &runs, nodes),
                 Item::PartRestart => self.part = Content::default(),
                 Item::PartEnd(read) => {

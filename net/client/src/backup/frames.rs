@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use narrows_format::{
     Fingerprint,
-    frame::{Codec, FrameKind, build},
+    frame::{Codec, FrameKind, build, build_joined},
     limits::FRAME_SEGMENTS_MAX,
 };
 use narrows_ring::world::World;
@@ -34,6 +34,20 @@ impl Compression {
     pub(super) fn frame(self, kind: FrameKind, segments: &[&[u8]]) -> Vec<u8> {
         build(kind, self.codec, self.level, segments)
     }
+
+    /// A frame of segments of one unit: those of whole files lie side by side there.
+    fn data(self, unit: &Unit, group: &[Segment]) -> Vec<u8> {
+        let end = |segment: &Segment| segment.start + usize::try_from(segment.length).unwrap_or(usize::MAX);
+        if let [first, .., last] = group
+            && group.array_windows().all(|[one, next]| end(one) == next.start)
+        {
+            let lengths: Vec<u32> = group.iter().map(|segment| segment.length).collect();
+            let plain = &unit.bytes[first.start..end(last)];
+            return build_joined(FrameKind::Data, self.codec, self.level, plain, &lengths);
+        }
+        let segments: Vec<&[u8]> = group.iter().map(|segment| unit.segment_bytes(segment)).collect();
+        self.frame(FrameKind::Data, &segments)
+    }
 }
 
 /// A frame and what is in it.
@@ -52,12 +66,9 @@ pub(super) async fn pack(
     let groups = group(segments);
     let jobs = groups.into_iter().map(|group| {
         let unit = Arc::clone(unit);
-        world.offload(move || {
-            let bytes: Vec<&[u8]> = group.iter().map(|segment| unit.segment_bytes(segment)).collect();
-            BuiltFrame {
-                bytes: compression.frame(FrameKind::Data, &bytes),
-                segments: group.iter().map(|segment| segment.fingerprint).collect(),
-            }
+        world.offload(move || BuiltFrame {
+            bytes: compression.data(&unit, &group),
+            segments: group.iter().map(|segment| segment.fingerprint).collect(),
         })
     });
     let built = futures_util::future::join_all(jobs).await;

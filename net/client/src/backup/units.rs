@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use futures_util::{Stream, stream};
-use narrows_pool::ingest::{BadMean, Splitter};
+use narrows_pool::ingest::Splitter;
 use narrows_ring::world::{Local, World};
 
 use super::BackupError;
@@ -13,12 +13,18 @@ use crate::{
     beneath::Beneath,
     limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES},
     read::{BigFile, Unit, read_batch, step_bytes},
-    walk::{Step, Walk},
+    walk::{Found, FoundKind, Step, Walk},
 };
 
 /// A splitter for a pool's segment size.
-pub(super) fn splitter(mean: u32) -> Result<Splitter, BadMean> {
-    Splitter::new(mean)
+fn splitter(mean: u32) -> Result<Splitter, BackupError> {
+    Splitter::new(mean).map_err(|bad| BackupError::Mean(bad.0))
+}
+
+/// A file to be read by itself, whatever the walk took it for.
+pub(super) fn big_file(beneath: &Beneath, mut found: Found, mean: u32) -> Result<BigFile, BackupError> {
+    found.kind = FoundKind::File;
+    Ok(BigFile::new(beneath.clone(), found, splitter(mean)?))
 }
 
 /// A unit being read.
@@ -36,7 +42,7 @@ pub(super) struct Units {
 }
 
 impl Units {
-    pub(super) fn new(world: &World, walk: Walk, mean: u32) -> Result<Self, BadMean> {
+    pub(super) fn new(world: &World, walk: Walk, mean: u32) -> Result<Self, BackupError> {
         splitter(mean)?;
         let beneath = walk.beneath().clone();
         Ok(Self { world: world.clone(), mean, beneath, walk: Some(walk), steps: VecDeque::new(), big: None })
@@ -62,8 +68,7 @@ impl Units {
         if step_bytes(first) >= BIG_FILE_BYTES
             && let Some(Step::Found(found)) = self.steps.pop_front()
         {
-            let splitter = splitter(self.mean).map_err(|bad| BackupError::Mean(bad.0))?;
-            self.big = Some(BigFile::new(self.beneath.clone(), found, splitter));
+            self.big = Some(big_file(&self.beneath, found, self.mean)?);
             return self.next_piece().await.map(Some);
         }
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -77,7 +82,7 @@ impl Units {
             batch.extend(self.steps.pop_front());
         }
         let (world, beneath) = (self.world.clone(), self.beneath.clone());
-        let mut splitter = splitter(self.mean).map_err(|bad| BackupError::Mean(bad.0))?;
+        let mut splitter = splitter(self.mean)?;
         Ok(Some(Box::pin(async move {
             let read = move || read_batch(&beneath, &mut splitter, batch);
             world.offload(read).await.ok_or(BackupError::Helper)

@@ -3,7 +3,7 @@
 use narrows_pool::ingest::Splitter;
 use rustix::fs::{Advice, fadvise};
 
-use super::{Cursor, FileRead, Item, Opened, Unit, open_file, unchanged};
+use super::{Cursor, FileRead, Item, Opened, Parent, Unit, unchanged};
 use crate::{
     beneath::Beneath,
     limits::{CHANGED_RETRIES_MAX, READ_BYTES, UNIT_BYTES_MAX},
@@ -75,7 +75,7 @@ impl BigFile {
     }
 
     fn open(&self) -> Result<Opened, Why> {
-        let opened = open_file(&self.beneath, &self.found.path)?;
+        let opened = Parent::new(&self.beneath).open_file(&self.found)?;
         // Advice only: reading works without.
         fadvise(&opened.fd, 0, None, Advice::Sequential).ok();
         Ok(opened)
