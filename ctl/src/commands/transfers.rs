@@ -59,7 +59,7 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
             overwrite,
             selection: Selection::new(paths),
             dry_run: args.dry_run,
-            orphans: Vec::new(),
+            ..SinkOptions::default()
         },
     };
     let summary = work::restore(&api, &job, session.style).await?;
