@@ -432,7 +432,7 @@ fn paths_that_are_not_in_the_image_are_told() {
     fs::create_dir(before.join("etc")).unwrap();
     fs::write(before.join("etc/hosts"), b"hosts").unwrap();
     let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
-    let selection = Selection::new(["etc/typo", "etc/hosts", "etc/hosts/below"].map(|path| path.into()));
+    let selection = Selection::new(["etc/typo", "etc/hosts", "etc/hosts/below"].map(Into::into));
     let troubles = image.restore(&after, SinkOptions { selection, ..SinkOptions::default() }).listed();
     assert_eq!(troubles.len(), 2, "{troubles:?}");
     assert!(troubles.iter().all(|trouble| trouble.what == TroubleKind::NotInImage));

@@ -26,9 +26,7 @@ impl Sink {
     pub(super) async fn take_entries(&self, entries: &[Entry], children: &[Child]) -> Result<(), SinkError> {
         let options = &self.context.options;
         let taken = entries.iter().filter(|entry| self.is_wanted(entry));
-        let mut found = self.found.borrow_mut();
-        taken.clone().for_each(|entry| options.selection.mark(&entry.path, &mut found));
-        drop(found);
+        taken.clone().for_each(|entry| options.selection.mark(&entry.path, &mut self.found.borrow_mut()));
         if options.dry_run {
             let asked = taken.filter(|entry| options.selection.asks_for(&entry.path));
             asked.for_each(|entry| self.context.progress.add_counted(entry_bytes(entry)));
