@@ -23,6 +23,13 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long an answer may take; longer than any `wait_seconds`.
 const ANSWER_MAX: Duration = Duration::from_mins(2);
 
+/// How long an answer may take that comes only when long work is done. A server that goes away meanwhile closes the
+/// connection, and one whose machine goes is noticed by keep-alive probes.
+const WORK_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// Probes on a silent connection: the first after so long, as many as the system's own bound.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+
 /// One domain's API, and who asks.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -72,6 +79,16 @@ impl Api {
         self.ask(self.http.request(Method::POST, url).json(body)).await
     }
 
+    /// The same for work whose answer may take hours.
+    pub(crate) async fn post_work<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Outcome<T> {
+        let url = format!("{}{path}", self.url);
+        self.ask(self.http.request(Method::POST, url).json(body).timeout(WORK_MAX)).await
+    }
+
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Outcome<T> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -105,6 +122,8 @@ fn client(config: rustls::ClientConfig) -> Outcome<Client> {
         .tls_backend_preconfigured(config)
         .connect_timeout(CONNECT_MAX)
         .timeout(ANSWER_MAX)
+        .tcp_keepalive(PROBE_AFTER)
+        .tcp_keepalive_interval(PROBE_AFTER)
         .no_proxy()
         .build()
         .map_err(|error| Failure::new(codes::BUG, error.to_string()))

@@ -41,13 +41,23 @@ Exit codes: 1 failed, 2 usage, 3 refused by a rule, 4 not reachable, 5 not allow
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows the whole job on a real directory: two domains on this machine, backup, replication, restore, comparison.
+    #[command(
+        after_help = "Examples:\n  narrowsctl demo /usr/share/doc\n  narrowsctl demo /usr/share/doc --keep /tmp/shown --json"
+    )]
     Demo(DemoArgs),
     /// One screen: problems, clients, backlog, space.
+    #[command(after_help = "Example:\n  narrowsctl --context east status")]
     Status,
     /// Where to talk to.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  narrowsctl context add east --from /srv/east/admin/context.toml"
+    )]
     Context(ContextCommand),
     /// Checks both ends of everything and names the side to mend.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east doctor\n  narrowsctl --context east doctor west"
+    )]
     Doctor {
         /// Only this partner domain.
         #[arg(value_name = "DOMAIN")]
@@ -58,32 +68,35 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Restores an image, or a part of it.
     #[command(after_help = "Examples:\n  narrowsctl restore latest --to /tmp/back\n  \
+                            narrowsctl restore --client web01 --at 2026-01-01T00:00:00Z --to /tmp/back\n  \
                             narrowsctl restore east/web01_1700000000 etc/hosts --to /tmp/back --overwrite changed")]
     Restore(RestoreArgs),
     /// Images, what is in them and what becomes of them.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  narrowsctl image list --client web01")]
     Image(ImageCommand),
     /// Lifecycle policies.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  narrowsctl slp apply -f gold.toml")]
     Slp(SlpCommand),
     /// Machines whose data is protected.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east client enroll web01")]
     Client(ClientCommand),
     /// Partner domains.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east domain invite")]
     Domain(DomainCommand),
     /// Images that came from partners.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context west import list")]
     Import(ImportCommand),
     /// Work that was done and is being done.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east job list --kind replication")]
     Job(JobCommand),
     /// Prints completions for a shell.
+    #[command(after_help = "Example:\n  narrowsctl completions bash")]
     Completions {
         /// Which shell.
         shell: Shell,
     },
     /// Writes man pages.
+    #[command(after_help = "Example:\n  narrowsctl man /usr/local/share/man/man1")]
     Man {
         /// Folder to write them to.
         dir: PathBuf,
@@ -102,6 +115,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
     /// Keeps a domain's context file under a name.
+    #[command(after_help = "Example:\n  narrowsctl context add east --from /srv/east/admin/context.toml")]
     Add {
         /// What to call it here.
         name: String,
@@ -110,8 +124,10 @@ pub(crate) enum ContextCommand {
         from: PathBuf,
     },
     /// Lists contexts; the one in use has a star.
+    #[command(after_help = "Example:\n  narrowsctl context list")]
     List,
     /// Chooses the context to use when none is named.
+    #[command(after_help = "Example:\n  narrowsctl context use east")]
     Use {
         /// Its name.
         name: String,
@@ -153,12 +169,13 @@ pub(crate) enum OverwriteArg {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// UUID, name, or `latest`.
-    pub(crate) image: String,
+    /// UUID, name, or `latest`; may be left out when `--client`, `--at` or `--origin` says which and no PATH follows.
+    #[arg(required_unless_present_any = ["client", "at", "origin"])]
+    pub(crate) image: Option<String>,
     /// Only these, as paths within the image.
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Where to.
+    /// Where to. A directory that is made here, or is empty, gets the metadata of the image's root.
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
     /// For `latest`: of this client.
@@ -170,7 +187,8 @@ pub(crate) struct RestoreArgs {
     /// For `latest`: the newest whose backup began then or before (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<jiff::Timestamp>,
-    /// What to do about things that lie there already and differ.
+    /// What to do about things that lie there already and differ. With `never`, directories that lie there keep
+    /// owner, permissions and time. A restore that was killed is completed with `changed`.
     #[arg(long, value_enum, default_value_t = OverwriteArg::Never)]
     pub(crate) overwrite: OverwriteArg,
     /// Only count what would be restored.
@@ -203,6 +221,7 @@ pub(crate) struct ImageFilterArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Lists images, newest first.
+    #[command(after_help = "Example:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z")]
     List {
         #[command(flatten)]
         filter: ImageFilterArgs,
@@ -211,6 +230,7 @@ pub(crate) enum ImageCommand {
         limit: u32,
     },
     /// Shows one image: copies, replicas, operations.
+    #[command(after_help = "Example:\n  narrowsctl image show latest --client web01")]
     Show {
         /// UUID, name, or `latest`.
         image: String,
@@ -218,6 +238,7 @@ pub(crate) enum ImageCommand {
         filter: ImageFilterArgs,
     },
     /// Lists a directory in an image.
+    #[command(after_help = "Example:\n  narrowsctl image browse latest etc --client web01")]
     Browse {
         /// UUID, name, or `latest`.
         image: String,
@@ -228,6 +249,9 @@ pub(crate) enum ImageCommand {
         filter: ImageFilterArgs,
     },
     /// Replicates one image to a partner domain.
+    #[command(
+        after_help = "Example:\n  narrowsctl --context east image replicate latest --to-domain west --wait"
+    )]
     Replicate {
         /// UUID, name, or `latest`.
         image: String,
@@ -244,6 +268,7 @@ pub(crate) enum ImageCommand {
         filter: ImageFilterArgs,
     },
     /// Reads and checks every byte of an image.
+    #[command(after_help = "Example:\n  narrowsctl --context west image verify east/web01_1700000000")]
     Verify {
         /// UUID, name, or `latest`.
         image: String,
@@ -255,12 +280,16 @@ pub(crate) enum ImageCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SlpCommand {
     /// Applies a policy.
+    #[command(after_help = "Examples:\n  narrowsctl slp apply -f gold.toml\n  narrowsctl slp apply -f -")]
     Apply(SlpFileArgs),
     /// Says what applying would do.
+    #[command(after_help = "Example:\n  narrowsctl slp plan -f gold.toml")]
     Plan(SlpFileArgs),
     /// Lists policies.
+    #[command(after_help = "Example:\n  narrowsctl slp list")]
     List,
     /// Shows one.
+    #[command(after_help = "Example:\n  narrowsctl slp show gold")]
     Show {
         /// Its name.
         name: String,
@@ -299,14 +328,23 @@ pub(crate) enum ClientCommand {
         print_line: bool,
     },
     /// Lists clients.
+    #[command(after_help = "Example:\n  narrowsctl --context east client list")]
     List,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DomainCommand {
     /// Makes the line that pairs another domain with this one.
-    Invite,
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east domain invite\n  narrowsctl --context east domain invite --as west2"
+    )]
+    Invite {
+        /// What to call the other domain here.
+        #[arg(long = "as", value_name = "NAME")]
+        alias: Option<String>,
+    },
     /// Pairs with the domain that made the line, in both directions.
+    #[command(after_help = "Example:\n  narrowsctl --context west domain pair 'narrows-pair://...'")]
     Pair {
         /// The line.
         line: String,
@@ -315,8 +353,10 @@ pub(crate) enum DomainCommand {
         alias: Option<String>,
     },
     /// Lists domains.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain list")]
     List,
     /// Shows one.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain show west")]
     Show {
         /// Name or UUID.
         name: String,
@@ -326,12 +366,14 @@ pub(crate) enum DomainCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
     /// Lists imports, newest first.
+    #[command(after_help = "Example:\n  narrowsctl --context west import list")]
     List,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
     /// Lists jobs, newest first.
+    #[command(after_help = "Example:\n  narrowsctl --context east job list --kind replication")]
     List {
         /// `backup`, `replication`, `restore` or `import`.
         #[arg(long)]
@@ -341,6 +383,7 @@ pub(crate) enum JobCommand {
         limit: u32,
     },
     /// Shows one.
+    #[command(after_help = "Example:\n  narrowsctl --context east job show 17")]
     Show {
         /// Its id.
         job: String,
@@ -358,6 +401,25 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Goal: every command's help ends with examples that can be typed.
+    #[test]
+    fn every_help_has_examples_that_can_be_typed() {
+        fn look(command: &clap::Command, name: &str) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<_> =
+                help.lines().map(str::trim).filter(|line| line.starts_with("narrowsctl")).collect();
+            assert!(!lines.is_empty(), "{name} has no example");
+            for line in lines {
+                let words = line.split(' ').map(|word| word.trim_matches('\''));
+                Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            }
+            for below in command.get_subcommands() {
+                look(below, &format!("{name} {}", below.get_name()));
+            }
+        }
+        look(&Cli::command(), "narrowsctl");
+    }
+
     #[test]
     fn what_the_documents_show_can_be_typed() {
         for line in [
@@ -368,6 +430,7 @@ mod tests {
             "narrowsctl --context a image replicate latest --to-domain b --wait",
             "narrowsctl --context west restore IMAGE --to DIR --as east/web01",
             "narrowsctl restore latest a/b c --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
+            "narrowsctl restore --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
             "narrowsctl context add east --from /srv/east/admin/context.toml",
             "narrowsctl slp apply -f -",
             "narrowsctl domain pair LINE --as other --json",

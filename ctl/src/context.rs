@@ -162,7 +162,7 @@ fn no_client(context: &str) -> Failure {
 }
 
 /// A name that is one plain component of a path.
-fn plain(name: &str) -> Outcome<&str> {
+pub(crate) fn plain(name: &str) -> Outcome<&str> {
     let good = !name.is_empty()
         && !name.starts_with('.')
         && name.len() <= 200

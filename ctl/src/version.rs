@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 /// The version alone.
 pub(crate) const SHORT: &str = env!("CARGO_PKG_VERSION");
 
-/// With the commit (when the build was told: `NARROWS_COMMIT`) and the formats.
+/// With the commit and the formats.
 pub(crate) fn long() -> &'static str {
     static LONG: LazyLock<String> = LazyLock::new(text);
     &LONG
@@ -13,10 +13,11 @@ pub(crate) fn long() -> &'static str {
 
 fn text() -> String {
     format!(
-        "{SHORT}\ncommit: {}\nwire: {}..{}\nimage format: {}",
-        option_env!("NARROWS_COMMIT").unwrap_or("unknown"),
+        "{SHORT}\ncommit: {}\nwire format: {}..{}\npool format: {}\nimage format: {}",
+        env!("NARROWS_COMMIT"),
         narrows_client::WIRE_VERSION_MIN,
         narrows_client::WIRE_VERSION_MAX,
+        narrows_format::superblock::VERSION,
         narrows_format::node::VERSION,
     )
 }

@@ -1,6 +1,7 @@
 //! `client enroll|list`: a key made here, a certificate against a one-time token.
 
 use narrows_api::{
+    Hex,
     clients::{ClientInfo, EnrollReply, EnrollRequest, TokenReply, TokenRequest},
     context::Context,
     invitation::{Invitation, Purpose},
@@ -13,6 +14,7 @@ use super::Session;
 use crate::{
     api::{self, Api},
     cli::ClientCommand,
+    context::plain,
     failure::{Failure, Outcome, codes},
     output::{table, time, time_or_dash},
 };
@@ -75,6 +77,10 @@ pub(crate) async fn enroll(
 /// Enrolls with a line that somebody else's administrator made; the domain becomes a context of its own.
 async fn by_line(session: &Session, name: &str, line: &str) -> Outcome<()> {
     let invitation = read_line(line)?;
+    // Before the token is spent and the only certificate for it comes: may it be kept under this name?
+    if let Some(asked) = &session.asked {
+        check_context(session, asked, invitation.ca_fingerprint)?;
+    }
     let (request, key) = request(&invitation, name)?;
     let url = invitation.url();
     let reply: EnrollReply =
@@ -84,19 +90,39 @@ async fn by_line(session: &Session, name: &str, line: &str) -> Outcome<()> {
     }
     let credentials = credentials(&url, &reply, &key);
     let bare = Context { certificate_pem: None, key_pem: None, ..credentials.clone() };
-    let known = session.contexts.names()?;
-    let context_name = session.asked.clone().unwrap_or_else(|| reply.domain_name.clone());
-    let kept = if known.contains(&context_name) { Some(session.contexts.load(&context_name)?) } else { None };
-    match kept {
-        Some(kept) if kept.domain != bare.domain => {
-            return Err(Failure::usage(format!("context `{context_name}` is another domain"))
-                .help("choose a name that is free: narrowsctl --context NAME client enroll ..."));
-        }
-        Some(_) => {}
-        None => session.contexts.add(&context_name, &bare)?,
+    let context_name = match &session.asked {
+        Some(asked) => asked.clone(),
+        None => free_name(session, &reply)?,
+    };
+    if !session.contexts.names()?.contains(&context_name) {
+        session.contexts.add(&context_name, &bare)?;
     }
     session.contexts.add_client(&context_name, &reply.name, &credentials)?;
     say(session, &reply)
+}
+
+/// A context of that name must be of the domain that the line names, or not be there yet.
+fn check_context(session: &Session, name: &str, ca: Hex<32>) -> Outcome<()> {
+    let is_known = session.contexts.names()?.iter().any(|known| known == name);
+    if !is_known || api::is_ca(&session.contexts.load(name)?.ca_pem, ca)? {
+        return plain(name).map(|_| ());
+    }
+    Err(Failure::usage(format!("context `{name}` is another domain"))
+        .help("choose a name that is free: narrowsctl --context NAME client enroll ..."))
+}
+
+/// What the domain calls itself; with its UUID when another domain has that name here. The certificate has come, so
+/// it must be kept in any case.
+fn free_name(session: &Session, reply: &EnrollReply) -> Outcome<String> {
+    let name = &reply.domain_name;
+    let domain = reply.domain.to_string();
+    let is_taken = session.contexts.names()?.contains(name) && session.contexts.load(name)?.domain != domain;
+    if !is_taken {
+        return Ok(name.clone());
+    }
+    let free = format!("{name}-{domain}");
+    session.style.remark(&format!("context `{name}` is another domain; this one is context `{free}`"));
+    Ok(free)
 }
 
 fn read_line(line: &str) -> Outcome<Invitation> {

@@ -3,9 +3,14 @@
 use serde::Serialize;
 
 use super::Session;
-use crate::{cli::ContextCommand, context::read_context, failure::Outcome, output::table};
+use crate::{
+    cli::ContextCommand,
+    context::{Contexts, read_context},
+    failure::Outcome,
+    output::table,
+};
 
-/// One line of the list.
+/// One context, as it is listed and as what was done to it is told.
 #[derive(Serialize)]
 struct Listed {
     name: String,
@@ -19,26 +24,18 @@ pub(super) fn run(session: &Session, command: &ContextCommand) -> Outcome<()> {
     let contexts = &session.contexts;
     match command {
         ContextCommand::Add { name, from } => {
-            let context = read_context(from)?;
-            contexts.add(name, &context)?;
-            let url = context.url;
-            session.style.remark(&format!("context `{name}` talks to {url}"));
-            Ok(())
+            contexts.add(name, &read_context(from)?)?;
+            let kept = listed(contexts, name.clone())?;
+            session.style.show(&kept, |kept| format!("context `{}` talks to {}", kept.name, kept.url))
         }
-        ContextCommand::Use { name } => contexts.set_current(name),
+        ContextCommand::Use { name } => {
+            contexts.set_current(name)?;
+            let used = listed(contexts, name.clone())?;
+            session.style.show(&used, |used| format!("context `{}` is the one in use", used.name))
+        }
         ContextCommand::List => {
-            let current = contexts.current();
-            let mut list = Vec::new();
-            for name in contexts.names()? {
-                let context = contexts.load(&name)?;
-                list.push(Listed {
-                    current: current.as_ref() == Some(&name),
-                    name,
-                    url: context.url,
-                    domain: context.domain,
-                    administrator: context.token.is_some(),
-                });
-            }
+            let names = contexts.names()?.into_iter();
+            let list = names.map(|name| listed(contexts, name)).collect::<Outcome<Vec<_>>>()?;
             session.style.show(&list, |list| {
                 let row = |listed: &Listed| {
                     let star = if listed.current { "*" } else { "" };
@@ -48,4 +45,15 @@ pub(super) fn run(session: &Session, command: &ContextCommand) -> Outcome<()> {
             })
         }
     }
+}
+
+fn listed(contexts: &Contexts, name: String) -> Outcome<Listed> {
+    let context = contexts.load(&name)?;
+    Ok(Listed {
+        current: contexts.current().as_ref() == Some(&name),
+        name,
+        url: context.url,
+        domain: context.domain,
+        administrator: context.token.is_some(),
+    })
 }

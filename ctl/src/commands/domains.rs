@@ -16,8 +16,9 @@ use crate::{
 pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()> {
     let api = session.administrator()?;
     match command {
-        DomainCommand::Invite => {
-            let reply: InviteReply = api.post(paths::DOMAIN_INVITE, &InviteRequest::default()).await?;
+        DomainCommand::Invite { alias } => {
+            let request = InviteRequest { alias, ..InviteRequest::default() };
+            let reply: InviteReply = api.post(paths::DOMAIN_INVITE, &request).await?;
             session.style.show(&reply, |reply| reply.line.clone())
         }
         DomainCommand::Pair { line, alias } => {

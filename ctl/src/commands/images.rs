@@ -66,7 +66,7 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
         }
         ImageCommand::Verify { image, filter } => {
             let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
-            let report: VerifyReport = api.post(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
+            let report: VerifyReport = api.post_work(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
             session.style.show(&report, |report| {
                 format!("{} segments and nodes, {}: all good", report.segments, bytes(report.bytes))
             })

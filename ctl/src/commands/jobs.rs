@@ -84,6 +84,20 @@ pub(super) async fn imports(session: &Session) -> Outcome<()> {
     })
 }
 
+/// The code that a job ended with: its note is "CODE: sentence", and states may carry one, as in "failed(AIR-003)".
+fn code_of(job: &JobInfo) -> &str {
+    let is_code = |text: &&str| {
+        let Some((family, number)) = text.split_once('-') else { return false };
+        !family.is_empty()
+            && family.bytes().all(|byte| byte.is_ascii_uppercase())
+            && number.len() == 3
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let of_note = job.why.split(':').next().map(str::trim);
+    let of_state = job.state.split_once('(').and_then(|(_, code)| code.strip_suffix(')'));
+    [of_note, of_state].into_iter().flatten().find(is_code).unwrap_or(codes::JOB)
+}
+
 /// Waits for a job's end, also while its server is away for a time. A bad end is a failure.
 pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
     let path = filled(paths::JOB, job);
@@ -93,15 +107,49 @@ pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
         match api.get::<JobInfo>(&path, &query).await {
             Ok(info) if info.ended && info.state == "complete" => return Ok(info),
             Ok(info) if info.ended => {
-                return Err(Failure::new(codes::JOB, format!("the {} ended as {}", info.kind, info.state))
+                let message = format!("the {} ended as {}", info.kind, info.state);
+                return Err(Failure::new(code_of(&info), message)
                     .at(format!("job {job}, image {}", info.image_name))
-                    .because(info.why));
+                    .because(info.why.clone()));
             }
             Ok(_) => heard = Instant::now(),
             Err(failure) if failure.is_transient() && heard.elapsed() < AWAY_MAX => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             Err(failure) => return Err(failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what a rule of the other domain refused ends the program as refused, not as failed.
+    #[test]
+    fn jobs_end_with_the_code_of_their_note() {
+        let job = |state: &str, why: &str| JobInfo {
+            job: "1".into(),
+            kind: "replication".into(),
+            image: narrows_format::ImageId([0; 16]),
+            image_name: "east/web01_1".into(),
+            peer: "west".into(),
+            state: state.into(),
+            why: why.into(),
+            ended: true,
+            started: jiff::Timestamp::UNIX_EPOCH,
+            sent: None,
+            finished: None,
+            counters: narrows_api::jobs::Counters::default(),
+        };
+        for (state, why, code) in [
+            ("failed", "AIR-003: the target has no such SLP", "AIR-003"),
+            ("failed", "SLP-008", "SLP-008"),
+            ("failed(AIR-003)", "", "AIR-003"),
+            ("failed", "disk on fire: AIR-003", codes::JOB),
+            ("canceled", "", codes::JOB),
+        ] {
+            assert_eq!(code_of(&job(state, why)), code, "{state}, {why}");
         }
     }
 }

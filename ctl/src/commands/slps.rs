@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use narrows_api::{
-    paths,
+    ApiError, ExitCode, paths,
     server::Finding,
     slps::{ApplyReply, ApplyRequest, Format, SlpInfo},
 };
@@ -16,11 +16,11 @@ use crate::{
     output::{table, time},
 };
 
-pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<()> {
+pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<ExitCode> {
     let api = session.administrator()?;
     match command {
-        SlpCommand::Apply(args) => apply(session, &api, &args, false).await,
-        SlpCommand::Plan(args) => apply(session, &api, &args, true).await,
+        SlpCommand::Apply(args) => return apply(session, &api, &args, false).await,
+        SlpCommand::Plan(args) => return apply(session, &api, &args, true).await,
         SlpCommand::List => {
             let slps: Vec<SlpInfo> = api.get(paths::SLPS, &()).await?;
             session.style.show(&slps, |slps| {
@@ -36,7 +36,7 @@ pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<()> {
                 };
                 let rows: Vec<_> = slps.iter().map(row).collect();
                 table(&["NAME", "VERSION", "CLASS", "OPERATIONS", "UNFINISHED", "APPLIED"], &rows)
-            })
+            })?;
         }
         SlpCommand::Show { name } => {
             let info: SlpInfo = api.get(&filled(paths::SLP, &name), &()).await?;
@@ -49,12 +49,13 @@ pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<()> {
                     info.images_unfinished,
                     info.text
                 )
-            })
+            })?;
         }
     }
+    Ok(ExitCode::Done)
 }
 
-async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> Outcome<()> {
+async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> Outcome<ExitCode> {
     let (text, file) = read(args)?;
     let request = ApplyRequest {
         format: if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml },
@@ -73,7 +74,9 @@ async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> 
         lines.extend(reply.errors.iter().map(ToString::to_string));
         lines.extend(reply.findings.iter().map(sentence));
         lines.join("\n")
-    })
+    })?;
+    // The plan is told whole; that the policy would be refused, the exit code tells.
+    Ok(reply.errors.first().map_or(ExitCode::Done, ApiError::exit_code))
 }
 
 /// A finding on one line.

@@ -51,15 +51,17 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
         OverwriteArg::Changed => Overwrite::Changed,
         OverwriteArg::Always => Overwrite::Always,
     };
+    // By its filters alone, an image is the newest that fits them.
+    let image = args.image.unwrap_or_else(|| "latest".to_owned());
     let paths = args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec());
     let job = RestoreJob {
-        request: RestoreRequest { image: args.image, client: args.client, origin: args.origin, at: args.at },
+        request: RestoreRequest { image, client: args.client, origin: args.origin, at: args.at },
         to: args.to,
         options: SinkOptions {
             overwrite,
             selection: Selection::new(paths),
             dry_run: args.dry_run,
-            orphans: Vec::new(),
+            ..SinkOptions::default()
         },
     };
     let summary = work::restore(&api, &job, session.style).await?;
@@ -82,12 +84,13 @@ fn restored(summary: &RestoreSummary, dry_run: bool) -> String {
         return format!("{files} files, {size} would be restored");
     }
     let skipped = match summary.skipped {
-        0 => ", every byte verified".to_owned(),
+        0 => String::new(),
         count => format!(", {count} skipped"),
     };
-    let unchanged = match summary.unchanged {
+    let same = match summary.same {
         0 => String::new(),
-        count => format!(", {count} were there already"),
+        count => format!(", of which {count} were there already by size and time, their bytes not verified"),
     };
-    format!("{files} files, {size} in {} s{unchanged}{skipped}", summary.seconds)
+    let verified = if summary.verified { ", every byte verified" } else { "" };
+    format!("{files} files, {size} in {} s{same}{skipped}{verified}", summary.seconds)
 }

@@ -1,9 +1,9 @@
 //! The second round's changes: one file in a hundred, chosen and changed by a seed.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -74,9 +74,24 @@ pub(super) fn edit(tree: &Path, mut files: Vec<PathBuf>) -> Outcome<Edited> {
     Ok(edited)
 }
 
-/// Changes one file in place; gives its size.
+/// Changes one file in place; gives its size. A file that its owner may not write is opened to them for that time: the
+/// copy is the demo's own.
 fn change(path: &Path, seeded: &mut Seeded) -> io::Result<u64> {
-    let mut file = File::options().read(true).write(true).open(path)?;
+    let open = || File::options().read(true).write(true).open(path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let before = fs::metadata(path)?.permissions();
+            let writable = Permissions::from_mode(before.mode() | 0o600);
+            fs::set_permissions(path, writable)?;
+            let size = open().and_then(|file| change_open(file, seeded));
+            fs::set_permissions(path, before)?;
+            size
+        }
+        file => change_open(file?, seeded),
+    }
+}
+
+fn change_open(mut file: File, seeded: &mut Seeded) -> io::Result<u64> {
     let size = file.metadata()?.len();
     if size > INSERT_BYTES_MAX {
         for _ in 0..4 {
@@ -110,6 +125,18 @@ mod tests {
         assert_eq!(names.iter().filter(changed).count(), 3);
         make();
         assert_eq!(edit(before.path(), names.clone()).unwrap().files, first.files);
+    }
+
+    /// Goal: the demo works without root on trees like those of git, whose objects nobody may write.
+    #[test]
+    fn files_that_nobody_may_write_are_changed_and_stay_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("object");
+        fs::write(&path, b"content").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        edit(dir.path(), vec!["object".into()]).unwrap();
+        assert_ne!(fs::read(&path).unwrap(), b"content");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o444);
     }
 
     #[test]

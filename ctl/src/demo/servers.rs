@@ -46,7 +46,7 @@ impl Domain {
             .map_err(|error| Failure::file("no log can be written", &log_path, &error))?;
         let copy =
             || log.try_clone().map_err(|error| Failure::file("no log can be written", &log_path, &error));
-        let made = Command::new(program)
+        let made = bare(program)
             .args(["init", "--domain", name, "--listen", &listen, "--memory", MEMORY, "--data"])
             .arg(&data)
             .stdin(Stdio::null())
@@ -59,7 +59,7 @@ impl Domain {
         }
         let context = read_context(&data.join("admin/context.toml"))?;
         let api = Api::as_administrator(&context)?;
-        let child = Command::new(program)
+        let child = bare(program)
             .arg("run")
             .arg("--data")
             .arg(&data)
@@ -109,6 +109,16 @@ impl Drop for Domain {
             self.child.wait().ok();
         }
     }
+}
+
+/// The program without settings from our own environment: an address there would be meant for one server, not two.
+fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    let settings = std::env::vars_os().map(|(name, _)| name);
+    for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"NARROWS_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn not_started(name: &str, log: &Path, why: &str) -> Failure {

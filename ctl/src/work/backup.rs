@@ -10,6 +10,7 @@ use std::{
 use narrows_api::{
     PathText,
     backups::{BackupGrant, BackupRequest},
+    error::codes as api_codes,
     images::ImageInfo,
     paths,
 };
@@ -93,6 +94,8 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
     })?;
     let bar = style.bar("back up", None);
     let mut patience = Patience::new();
+    // What all attempts together have sent: one that sent nothing is no sign of life.
+    let mut sent = 0;
     let mut grant: BackupGrant = api.post(paths::BACKUPS, &request).await?;
     loop {
         let attempt = (port(api, &grant)?, plan(job, &roots, &grant));
@@ -103,20 +106,19 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
                 return Ok(summary(&grant, outcome, &progress, begun.elapsed()));
             }
             Err(error) => {
-                if progress.read_bytes() > 0 {
+                if progress.sent_bytes() > sent {
+                    sent = progress.sent_bytes();
                     patience.renew();
                 }
                 patience.wait(error.into(), style).await?;
             }
         }
-        let before = grant;
-        grant = ask_again(api, &request, &mut patience, style).await?;
-        if grant.image != before.image
-            && let Some(done) = committed(api, &before, &progress, begun.elapsed()).await
-        {
+        // Asked first: a grant for an image that is whole already would be one for another, new image.
+        if let Some(image) = committed(api, &grant, &mut patience, style).await? {
             bar.finish_and_clear();
-            return Ok(done);
+            return Ok(summary_of(image, &progress, begun.elapsed()));
         }
+        grant = ask_again(api, &request, &mut patience, style).await?;
     }
 }
 
@@ -172,16 +174,26 @@ async fn ask_again(
     }
 }
 
-/// The image of the attempt before, if it was committed though we never heard of it.
+/// The image of the attempt before, if it was committed though we never heard of it. Waits while the server is away.
 async fn committed(
     api: &Api,
     before: &BackupGrant,
-    progress: &BackupProgress,
-    time: Duration,
-) -> Option<BackupSummary> {
+    patience: &mut Patience,
+    style: Style,
+) -> Outcome<Option<ImageInfo>> {
     let path = filled(paths::IMAGE, &before.image.to_string());
-    let info: ImageInfo = api.get(&path, &()).await.ok()?;
-    Some(BackupSummary {
+    loop {
+        match api.get::<ImageInfo>(&path, &()).await {
+            Ok(info) => return Ok((info.state == "whole").then_some(info)),
+            // A server that has forgotten it grants a new one.
+            Err(failure) if failure.0.code == api_codes::NOT_FOUND => return Ok(None),
+            Err(failure) => patience.wait(failure, style).await?,
+        }
+    }
+}
+
+fn summary_of(info: ImageInfo, progress: &BackupProgress, time: Duration) -> BackupSummary {
+    BackupSummary {
         image: info.image.to_string(),
         name: info.name,
         files: info.files,
@@ -194,7 +206,7 @@ async fn committed(
         partial: info.partial,
         skipped: progress.missed(),
         skipped_files: Vec::new(),
-    })
+    }
 }
 
 fn summary(

@@ -9,6 +9,7 @@ use std::{
 use narrows_api::{
     PathText,
     backups::{RestoreGrant, RestoreRequest},
+    error::codes as api_codes,
     paths,
 };
 use narrows_client::{
@@ -41,10 +42,10 @@ pub(crate) struct RestoreSummary {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
     pub(crate) seconds: f64,
-    /// Every byte written was verified against the image's root, and nothing was left out.
+    /// Every byte was verified against the image's root: nothing was left out, and nothing was only the same.
     pub(crate) verified: bool,
-    /// Objects that lay there already with the same size and time, and were left alone.
-    pub(crate) unchanged: u64,
+    /// Files among `files` that lay there already with the same size and time. Their bytes were not looked at.
+    pub(crate) same: u64,
     /// Objects whose owner could not be set without root.
     pub(crate) owners_left_out: u64,
     pub(crate) skipped: u64,
@@ -91,6 +92,8 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
     let mut patience = Patience::new();
     let mut options = job.options.clone();
     let mut parts = Vec::new();
+    // Whatever comes next is of the same image, also when `latest` means a newer one by then.
+    let request = pinned(&grant);
     loop {
         let progress = Arc::new(RestoreProgress::default());
         let attempt = Attempt {
@@ -104,6 +107,9 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
         match outcome {
             Ok(outcome) => {
                 parts.push(progress);
+                if !whole && outcome.missing.len() == job.options.selection.paths().len() {
+                    return Err(nothing_found(&grant, &outcome.missing));
+                }
                 if outcome.orphans.is_empty() {
                     bar.finish_and_clear();
                     return Ok(summary(&grant, &parts, begun.elapsed()));
@@ -113,7 +119,7 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
                 options.orphans = outcome.orphans;
             }
             Err(error) => {
-                if progress.bytes() > 0 {
+                if progress.written_bytes() > 0 {
                     patience.renew();
                 }
                 patience.wait(error.into(), style).await?;
@@ -123,7 +129,7 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
         if options.overwrite == Overwrite::Always {
             options.overwrite = Overwrite::Changed;
         }
-        grant = ask_again(api, job, &mut patience, style).await?;
+        grant = ask_again(api, &request, &mut patience, style).await?;
     }
 }
 
@@ -147,14 +153,31 @@ fn plan(grant: &RestoreGrant) -> RestorePlan {
     RestorePlan { image: grant.image.image, origin: grant.image.origin, root }
 }
 
+/// The request for exactly the image that was granted.
+fn pinned(grant: &RestoreGrant) -> RestoreRequest {
+    RestoreRequest { image: grant.image.image.to_string(), client: None, origin: None, at: None }
+}
+
+/// Nothing of what was asked for is in the image: that is no restore.
+fn nothing_found(grant: &RestoreGrant, missing: &[Vec<u8>]) -> Failure {
+    let image = &grant.image.name;
+    let paths: Vec<_> =
+        missing.iter().take(3).map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    let (paths, more) = (paths.join(", "), if missing.len() > 3 { ", ..." } else { "" });
+    Failure::new(api_codes::NOT_FOUND, "the image has nothing under the paths that were asked for")
+        .at(format!("{image}: {paths}{more}"))
+        .because("paths are those within the image: of a single root, without the path of the root itself")
+        .help(format!("narrowsctl image browse {image} lists what is there"))
+}
+
 async fn ask_again(
     api: &Api,
-    job: &RestoreJob,
+    request: &RestoreRequest,
     patience: &mut Patience,
     style: Style,
 ) -> Outcome<RestoreGrant> {
     loop {
-        match api.post(paths::RESTORES, &job.request).await {
+        match api.post(paths::RESTORES, request).await {
             Ok(grant) => return Ok(grant),
             Err(failure) => patience.wait(failure, style).await?,
         }
@@ -165,13 +188,14 @@ fn summary(grant: &RestoreGrant, parts: &[Arc<RestoreProgress>], time: Duration)
     let sum = |count: fn(&RestoreProgress) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
     let listed = parts.iter().flat_map(|part| part.listed()).take(SKIPPED_LISTED_MAX);
     let skipped = sum(RestoreProgress::troubles);
+    let same = sum(RestoreProgress::same);
     RestoreSummary {
         image: grant.image.image.to_string(),
         files: sum(RestoreProgress::files),
         bytes: sum(RestoreProgress::bytes),
         seconds: seconds(time),
-        verified: skipped == 0,
-        unchanged: sum(RestoreProgress::same),
+        verified: skipped == 0 && same == 0,
+        same,
         owners_left_out: sum(RestoreProgress::owners_left_out),
         skipped,
         skipped_files: listed

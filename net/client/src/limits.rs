@@ -48,6 +48,9 @@ pub const BACKUP_BYTES_MAX: usize = 128 << 20;
 /// Files that a restore keeps open between writes.
 pub const SINK_FILES_OPEN_MAX: usize = 256;
 
+/// Directories that a restore keeps open; those of open files come on top.
+pub const SINK_DIRECTORIES_OPEN_MAX: usize = 256;
+
 /// Bytes written by one system call when a run of one byte is restored.
 pub const WRITE_BYTES: usize = 1 << 20;
 

@@ -30,6 +30,8 @@ pub struct RestoreOutcome {
     pub wire_bytes: u64,
     /// Hard links that were asked for without the path of their content: to be restored in a session of their own.
     pub orphans: Vec<Orphan>,
+    /// What was asked for and is not in the image.
+    pub missing: Vec<Vec<u8>>,
 }
 
 /// Why a restore ended before its time; what was restored stays.
@@ -70,9 +72,16 @@ pub async fn restore(
         .map_err(RestoreError::Destination)?;
     let store = Rc::new(SinkStore { sink, root: plan.root });
     let pull = Pull { image: plan.image, origin: plan.origin };
-    let received = restore::pull(&session, &pull, Rc::clone(&store) as Rc<dyn Store>).await?;
+    let received = match restore::pull(&session, &pull, Rc::clone(&store) as Rc<dyn Store>).await {
+        Ok(received) => received,
+        Err(error) => {
+            store.sink.abandon().await;
+            return Err(error.into());
+        }
+    };
     store.sink.finish().await?;
-    Ok(RestoreOutcome { wire_bytes: received.wire_bytes, orphans: store.sink.orphans() })
+    let (orphans, missing) = (store.sink.orphans(), store.sink.missing());
+    Ok(RestoreOutcome { wire_bytes: received.wire_bytes, orphans, missing })
 }
 
 /// The sink in the words of an exchange.

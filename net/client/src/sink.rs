@@ -5,9 +5,14 @@
 //! turned into a plan at once, so memory follows what was asked for and not the image's size (but for names of
 //! directories and hard links, which are needed at the end).
 //!
-//! It does not judge who may restore, and does not sync: a restore that a power loss interrupts is run again.
+//! A directory that was there before keeps its metadata under [`Overwrite::Never`], and under every mode when it only
+//! lies above what was asked for. An empty top directory counts as made by the restore.
+//!
+//! It does not judge who may restore, and does not sync: a restore that a power loss interrupts is run again, with
+//! [`Overwrite::Changed`], for its directories have no metadata yet.
 
 mod content;
+mod directories;
 mod entries;
 mod file;
 mod links;
@@ -17,7 +22,7 @@ mod prepare;
 mod report;
 mod selection;
 
-use std::{cell::RefCell, ops::Range, path::Path, sync::Arc};
+use std::{cell::RefCell, ops::Range, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use narrows_format::{
     Fingerprint, Timestamp,
@@ -25,8 +30,9 @@ use narrows_format::{
     path as order,
 };
 use narrows_ring::world::World;
-use rustix::io::Errno;
+use rustix::{fs::Dir, io::Errno};
 
+pub use directories::MadeDirectories;
 pub use metadata::{Metadata, SharedMetadata};
 pub use report::{RestoreProgress, Trouble, TroubleKind};
 pub use selection::Selection;
@@ -36,8 +42,9 @@ use crate::{
     walk::Status,
 };
 use content::{Ended, Fatal, settle_one, write_blanks, write_segments};
-use file::OpenFiles;
-use links::make_link;
+use directories::{Directories, State};
+use file::Files;
+use links::{Standing, make_link};
 use plan::{Blank, Contradiction, Place, Plan};
 use prepare::{put_on_late, put_time_back};
 
@@ -64,6 +71,8 @@ pub struct SinkOptions {
     pub dry_run: bool,
     /// Not empty: restore these and nothing else. The selection names their first paths.
     pub orphans: Vec<Orphan>,
+    /// The directories made so far; attempts of one restore share them.
+    pub made: MadeDirectories,
 }
 
 /// Hard links that were asked for without the path under which the image holds their content.
@@ -84,7 +93,18 @@ pub struct Context {
     pub options: SinkOptions,
     /// What happened.
     pub progress: Arc<RestoreProgress>,
-    open_files: Arc<OpenFiles>,
+    directories: Directories,
+    files: Files,
+    standing: Standing,
+}
+
+impl Context {
+    /// The image's own object stands at a path.
+    fn note_standing(&self, path: &[u8]) {
+        if self.directories.state(split_name(path).0) == State::Found {
+            self.standing.add(path);
+        }
+    }
 }
 
 /// A restore under way; survives the sessions that feed it.
@@ -92,6 +112,8 @@ pub struct Sink {
     world: World,
     context: Arc<Context>,
     plan: RefCell<Plan>,
+    /// Which of the paths that were asked for have shown up.
+    found: RefCell<Vec<bool>>,
     /// Directories that are whole already and must look as if nothing had been put into them.
     settled: Vec<(Vec<u8>, Timestamp)>,
 }
@@ -109,13 +131,24 @@ impl Sink {
         let above = links.map(|link| split_name(link).0.to_vec());
         let settled = above.filter_map(|path| Some((Status::new(&top.status(&path).ok()?).mtime, path)));
         let settled = settled.map(|(mtime, path)| (path, mtime)).collect();
-        let context = Context { top, options, progress, open_files: Arc::default() };
-        Ok(Self { world, context: Arc::new(context), plan: RefCell::default(), settled })
+        let is_empty = !options.dry_run && is_empty(top.top())?;
+        let directories = Directories::new(top.clone(), options.made.clone(), is_empty)?;
+        let found = RefCell::new(vec![false; options.selection.paths().len()]);
+        let (files, standing) = (Files::new(), Standing::default());
+        let context = Context { top, options, progress, directories, files, standing };
+        Ok(Self { world, context: Arc::new(context), plan: RefCell::default(), found, settled })
     }
 
     /// Hard links whose content was not asked for under its own path, once everything has come.
     pub fn orphans(&self) -> Vec<Orphan> {
         self.plan.borrow().orphans()
+    }
+
+    /// What was asked for and has not shown up, once everything has come.
+    pub fn missing(&self) -> Vec<Vec<u8>> {
+        let found = self.found.borrow();
+        let asked = self.context.options.selection.paths().iter().zip(&*found);
+        asked.filter(|(_, found)| !**found).map(|(path, _)| path.clone()).collect()
     }
 
     /// Files and bytes so far, and what went wrong.
@@ -207,8 +240,22 @@ impl Sink {
         .await
     }
 
+    /// No more will come: removes what is not whole.
+    pub async fn abandon(&self) {
+        let unfinished = self.plan.borrow_mut().take_unfinished();
+        let context = Arc::clone(&self.context);
+        let abandon = move || {
+            for file in unfinished {
+                file.give_up(&context);
+            }
+        };
+        // A helper that fails here leaves files behind, as a killed process does.
+        self.world.offload(abandon).await;
+    }
+
     /// Everything that was asked for has come: links, then what is put on last.
     pub async fn finish(&self) -> Result<(), SinkError> {
+        self.tell_missing();
         let (unfinished, links, mut later) = {
             let mut plan = self.plan.borrow_mut();
             (plan.take_unfinished(), std::mem::take(&mut plan.links), std::mem::take(&mut plan.later))
@@ -218,7 +265,7 @@ impl Sink {
         let (context, settled) = (Arc::clone(&self.context), self.settled.clone());
         let finish = move || {
             for file in unfinished {
-                if file.give_up(&context.top) {
+                if file.give_up(&context) {
                     context.progress.trouble(file.path(), TroubleKind::Incomplete);
                 }
             }
@@ -233,6 +280,19 @@ impl Sink {
             }
         };
         self.world.offload(finish).await.ok_or(SinkError::Helper)
+    }
+
+    fn tell_missing(&self) {
+        let orphans = &self.context.options.orphans;
+        for path in self.missing() {
+            let links: Vec<_> = orphans.iter().filter(|orphan| orphan.first == path).collect();
+            for link in links.iter().flat_map(|orphan| &orphan.links) {
+                self.context.progress.trouble(link, TroubleKind::Unlinked(path.clone()));
+            }
+            if orphans.is_empty() {
+                self.context.progress.trouble(&path, TroubleKind::NotInImage);
+            }
+        }
     }
 
     /// Runs a job on a helper thread and notes the files that ended in it.
@@ -262,11 +322,20 @@ impl Sink {
             Ok(value) => Some(value),
             Err(Contradiction { path, what }) => {
                 let file = self.plan.borrow_mut().unfinished(&path);
-                if file.is_none_or(|file| file.give_up(&self.context.top)) {
+                if file.is_none_or(|file| file.give_up(&self.context)) {
                     self.context.progress.trouble(&path, TroubleKind::Inconsistent(what));
                 }
                 None
             }
         }
     }
+}
+
+fn is_empty(directory: &OwnedFd) -> Result<bool, Errno> {
+    for entry in Dir::read_from(directory)? {
+        if ![b".".as_slice(), b".."].contains(&entry?.file_name().to_bytes()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -31,6 +31,11 @@ pub fn read_at(directory: impl AsFd, name: &[u8]) -> Result<List, Errno> {
     collect(|buffer| llistxattr(path, buffer), |name, buffer| lgetxattr(path, name, buffer))
 }
 
+/// Whether an attribute is one that people put on things, unlike labels that the system keeps by itself.
+pub fn is_put(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
+}
+
 /// Sets one attribute of an open file or directory.
 pub fn write(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<(), Errno> {
     fsetxattr(fd, name, value, XattrFlags::empty())

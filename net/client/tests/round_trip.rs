@@ -311,6 +311,9 @@ fn what_lies_there_is_replaced_only_when_asked() {
     let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
     fs::write(after.join("file"), b"mine").unwrap();
     fs::write(after.join("link"), b"mine").unwrap();
+    // What earlier versions called a file on its way: nobody's but its owner's.
+    let own = after.join(".narrows-aad01178f02a6a23");
+    fs::write(&own, b"mine").unwrap();
 
     let progress = image.restore(&after, SinkOptions::default());
     assert_eq!(progress.troubles(), 2);
@@ -319,8 +322,194 @@ fn what_lies_there_is_replaced_only_when_asked() {
 
     let changed = SinkOptions { overwrite: Overwrite::Changed, ..SinkOptions::default() };
     assert_eq!(image.restore(&after, changed).listed(), vec![]);
+    assert_eq!(fs::read(&own).unwrap(), b"mine");
+    fs::remove_file(&own).unwrap();
+    // Given back what removing took: the directory's time.
+    assert_eq!(image.restore(&after, overwriting(Overwrite::Changed)).listed(), vec![]);
     assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
     assert_eq!(fs::read_dir(&after).unwrap().count(), 2, "no working file is left");
+}
+
+fn overwriting(overwrite: Overwrite) -> SinkOptions {
+    SinkOptions { overwrite, ..SinkOptions::default() }
+}
+
+/// Goal: a file that lay there and stays gets no further names, and that is told.
+#[test]
+fn links_go_only_to_what_is_as_in_the_image() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    for (first, link) in [("a", "b"), ("c", "d"), ("e", "f")] {
+        fs::write(before.join(first), b"from the image").unwrap();
+        fs::hard_link(before.join(first), before.join(link)).unwrap();
+    }
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+    fs::remove_file(after.join("a")).unwrap();
+    fs::write(after.join("a"), b"mine").unwrap();
+    for link in ["b", "d"] {
+        fs::remove_file(after.join(link)).unwrap();
+    }
+
+    let troubles = image.restore(&after, SinkOptions::default()).listed();
+    let expected =
+        [(b"a".to_vec(), TroubleKind::Kept), (b"b".to_vec(), TroubleKind::Unlinked(b"a".to_vec()))];
+    assert_eq!(
+        troubles.into_iter().map(|trouble| (trouble.path, trouble.what)).collect::<Vec<_>>(),
+        expected
+    );
+    assert!(!after.join("b").exists());
+    assert_eq!(fs::read(after.join("d")).unwrap(), b"from the image", "`c` is the same, so it is linked");
+
+    assert_eq!(image.restore(&after, overwriting(Overwrite::Changed)).listed(), vec![]);
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+}
+
+/// Goal: restoring one file to where a system lives changes no directory on the way; in whole restores the rule for
+/// directories is that for everything else.
+#[test]
+fn directories_that_lie_there_keep_their_metadata() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    fs::create_dir_all(before.join("etc/new")).unwrap();
+    fs::write(before.join("etc/hosts"), b"hosts").unwrap();
+    fs::write(before.join("etc/new/file"), b"file").unwrap();
+    for path in ["", "etc", "etc/new"] {
+        fs::set_permissions(before.join(path), fs::Permissions::from_mode(0o750)).unwrap();
+    }
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    fs::create_dir(after.join("etc")).unwrap();
+    for path in ["", "etc"] {
+        fs::set_permissions(after.join(path), fs::Permissions::from_mode(0o711)).unwrap();
+    }
+    for overwrite in [Overwrite::Never, Overwrite::Changed, Overwrite::Always] {
+        let selection = Selection::new([b"etc/hosts".to_vec(), b"etc/new/file".to_vec()]);
+        let progress = image.restore(&after, SinkOptions { selection, ..overwriting(overwrite) });
+        assert_eq!(progress.listed(), vec![], "{overwrite:?}");
+        assert_eq!((mode(&after), mode(&after.join("etc"))), (0o711, 0o711), "{overwrite:?}");
+        assert_eq!(
+            mode(&after.join("etc/new")),
+            0o750,
+            "what the restore makes on the way looks as in the image"
+        );
+    }
+    let troubles = image.restore(&after, SinkOptions::default()).listed();
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert_eq!((troubles[0].path.as_slice(), &troubles[0].what), (&b"etc"[..], &TroubleKind::Kept));
+    assert_eq!(mode(&after.join("etc")), 0o711);
+    assert_eq!(image.restore(&after, overwriting(Overwrite::Changed)).listed(), vec![]);
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+}
+
+/// Goal: an attempt that goes on after a broken one gives directories of the first their metadata, and knows that the
+/// files in them are its own.
+#[test]
+fn a_second_attempt_knows_what_the_first_has_made() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    fs::create_dir(before.join("sub")).unwrap();
+    fs::write(before.join("sub/one"), b"1").unwrap();
+    fs::write(before.join("sub/two"), b"2").unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    let options = SinkOptions::default();
+    image.restore(&after, options.clone());
+    fs::remove_file(after.join("sub/two")).unwrap();
+    for path in ["", "sub"] {
+        fs::set_permissions(after.join(path), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let progress = image.restore(&after, options);
+    assert_eq!((progress.listed(), progress.same(), progress.written_bytes()), (vec![], 0, 1));
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+    // Another restore does not know them.
+    let progress = image.restore(&after, SinkOptions::default());
+    assert_eq!((progress.listed(), progress.same()), (vec![], 2));
+}
+
+/// Goal: what is asked for and is not in the image is told, path by path.
+#[test]
+fn paths_that_are_not_in_the_image_are_told() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    fs::create_dir(before.join("etc")).unwrap();
+    fs::write(before.join("etc/hosts"), b"hosts").unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    let selection = Selection::new(["etc/typo", "etc/hosts", "etc/hosts/below"].map(Into::into));
+    let troubles = image.restore(&after, SinkOptions { selection, ..SinkOptions::default() }).listed();
+    assert_eq!(troubles.len(), 2, "{troubles:?}");
+    assert!(troubles.iter().all(|trouble| trouble.what == TroubleKind::NotInImage));
+    assert!(after.join("etc/hosts").is_file());
+    let selection = Selection::new([b"typo/typo".to_vec()]);
+    let alone = made(&dir, "alone");
+    image.restore(&alone, SinkOptions { selection, ..SinkOptions::default() });
+    assert_eq!(fs::read_dir(&alone).unwrap().count(), 0, "no directory is made for nothing");
+}
+
+/// Goal: directories that hand down a group or an ACL do not change what is restored.
+#[test]
+fn what_a_directory_hands_down_is_not_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    let before = made(&dir, "before");
+    trees::plain(&before, 30, 2000, 11).unwrap();
+    fs::write(before.join("empty"), b"").unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    // Version 2: user, group, mask and others, each with its permissions.
+    let acl: Vec<u8> = [2_u32.to_le_bytes().to_vec()]
+        .into_iter()
+        .chain([(1_u16, 7_u16), (4, 7), (16, 7), (32, 5)].map(|(tag, permissions)| {
+            [tag.to_le_bytes().to_vec(), permissions.to_le_bytes().to_vec(), vec![0xff; 4]].concat()
+        }))
+        .flatten()
+        .collect();
+    for kind in ["acl", "setgid"] {
+        let after = made(&dir, kind);
+        if kind == "acl" {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&after, "system.posix_acl_default", &acl, flags).unwrap();
+        } else {
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(&after, None, Some(12345)).unwrap();
+            }
+            fs::set_permissions(&after, fs::Permissions::from_mode(0o2775)).unwrap();
+        }
+        assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+        assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new(), "{kind}");
+    }
+}
+
+/// Goal: more files under way than may be open at once come back, and none of their working names stays.
+/// Method: the segment that all of them begin with comes last.
+#[test]
+fn more_files_than_may_be_open_come_back() {
+    let dir = folder();
+    let count = narrows_client::limits::SINK_FILES_OPEN_MAX * 2;
+    let shared = b"the same beginning".to_vec();
+    let mut entries = vec![(entry("", EntryKind::Directory), Vec::new())];
+    let mut segments = vec![shared.clone()];
+    for number in 0..count {
+        let rest = format!("end {number}").into_bytes();
+        let parts = [shared.clone(), rest].map(|bytes| file_of("x", &bytes).1[0]);
+        segments.push(format!("end {number}").into_bytes());
+        let extents =
+            (0..2).zip(parts).map(|(child, part)| Extent::Data { child, offset: 0, length: part.length });
+        let content = Content::Inline(extents.collect());
+        let size = parts.iter().map(|part| u64::from(part.length)).sum();
+        entries.push((entry(&format!("f{number:04}"), EntryKind::File { size, content }), parts.to_vec()));
+    }
+    let image = Image::of(entries, segments);
+    for overwrite in [Overwrite::Never, Overwrite::Always] {
+        let after = made(&dir, &format!("{overwrite:?}"));
+        if overwrite == Overwrite::Always {
+            fs::write(after.join("f0007"), b"mine").unwrap();
+        }
+        let progress = image.restore(&after, overwriting(overwrite));
+        assert_eq!(progress.listed(), vec![]);
+        assert_eq!(fs::read_dir(&after).unwrap().count(), count, "no working file is left");
+        assert_eq!(fs::read(after.join("f0007")).unwrap(), b"the same beginningend 7");
+    }
 }
 
 fn entry(path: &str, kind: EntryKind) -> Entry {

@@ -1,19 +1,27 @@
 //! `narrowsd`: the server. Parses, starts, and says what went wrong.
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
+use narrows_format::{node, superblock};
 use narrows_server::{
     config::Settings,
     folder::{Folder, FolderError},
     init::{self, Init, InitError},
     run::{self, RunError},
 };
+use narrows_wire::hello;
 
 /// Deduplicating backup storage that replicates between domains: the server.
 #[derive(Parser)]
-#[command(name = "narrowsd", version, after_help = EXAMPLES)]
+#[command(
+    name = "narrowsd",
+    version,
+    long_version = long_version(),
+    propagate_version = true,
+    after_help = EXAMPLES
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +34,9 @@ const EXAMPLES: &str = "Examples:
 #[derive(Subcommand)]
 enum Command {
     /// Makes a domain: CA, certificates, catalog, pool, administrator. Never overwrites.
+    #[command(
+        after_help = "Example:\n  narrowsd init --domain east --data /srv/east --listen 127.0.0.1:7400"
+    )]
     Init {
         /// The domain's name.
         #[arg(long, env = "NARROWS_DOMAIN", value_name = "NAME")]
@@ -37,6 +48,7 @@ enum Command {
         settings: Settings,
     },
     /// Runs the server. Settings come from flags, then NARROWS_*, then DIR/narrowsd.toml.
+    #[command(after_help = "Example:\n  narrowsd run --data /srv/east")]
     Run {
         /// The data folder.
         #[arg(long, env = "NARROWS_DATA", value_name = "DIR")]
@@ -44,6 +56,22 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+/// With the commit and the formats.
+fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "{}\ncommit: {}\nwire format: {}..{}\npool format: {}\nimage format: {}",
+            env!("CARGO_PKG_VERSION"),
+            env!("NARROWS_COMMIT"),
+            hello::VERSION_MIN,
+            hello::VERSION_MAX,
+            superblock::VERSION,
+            node::VERSION,
+        )
+    });
+    &TEXT
 }
 
 fn main() -> ExitCode {

@@ -36,7 +36,7 @@ pub(super) fn write_segments(
         let bytes = &bytes[start..start + length];
         let total = u64::from(write.length) * write.count;
         let outcome = (0..write.count).try_for_each(|repeat| {
-            write.file.write(&context.top, write.at + repeat * u64::from(write.length), bytes)
+            write.file.write(context, write.at + repeat * u64::from(write.length), bytes)
         });
         step(context, &write.file, (total, total), outcome, &mut ended)?;
     }
@@ -48,7 +48,7 @@ pub(super) fn write_blanks(context: &Context, blanks: &[Blank]) -> Result<Ended,
     let mut ended = Ended::new();
     for blank in blanks {
         let outcome = match blank.byte {
-            Some(byte) => blank.file.fill(&context.top, blank.at, blank.length, byte),
+            Some(byte) => blank.file.fill(context, blank.at, blank.length, byte),
             None => Ok(()),
         };
         step(context, &blank.file, (blank.length, blank.length), outcome, &mut ended)?;
@@ -73,21 +73,27 @@ fn step(
     outcome: Result<(), Errno>,
     ended: &mut Ended,
 ) -> Result<(), Fatal> {
-    match outcome.and_then(|()| file.settle(&context.top, due)) {
-        Ok(Progress::Going) => context.progress.add_bytes(bytes),
+    match outcome.and_then(|()| file.settle(context, due)) {
+        Ok(Progress::Going) => context.progress.add_written(bytes),
         Ok(Progress::Failed) => {}
         Ok(Progress::Whole(left_out)) => {
-            context.progress.add_bytes(bytes);
+            context.progress.add_written(bytes);
+            context.note_standing(file.path());
             context.progress.add_restored(file.path(), left_out);
             ended.push(Arc::clone(file));
         }
         Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => {
-            file.give_up(&context.top);
+            file.give_up(context);
             return Err(Fatal { path: file.path().to_vec(), error });
         }
         Err(error) => {
-            if file.give_up(&context.top) {
-                context.progress.trouble(file.path(), TroubleKind::Failed(error));
+            if file.give_up(context) {
+                let what = match error {
+                    // It has come since the entry was looked at.
+                    Errno::EXIST => TroubleKind::Kept,
+                    error => TroubleKind::Failed(error),
+                };
+                context.progress.trouble(file.path(), what);
             }
             ended.push(Arc::clone(file));
         }

@@ -7,7 +7,7 @@ use rustix::fs::FileType;
 
 use super::{
     Sink, SinkError,
-    content::settle_one,
+    content::{settle_one, write_blanks},
     file::FileJob,
     metadata::{Metadata, SharedMetadata},
     plan::{Blank, Contradiction},
@@ -26,8 +26,10 @@ impl Sink {
     pub(super) async fn take_entries(&self, entries: &[Entry], children: &[Child]) -> Result<(), SinkError> {
         let options = &self.context.options;
         let taken = entries.iter().filter(|entry| self.is_wanted(entry));
+        taken.clone().for_each(|entry| options.selection.mark(&entry.path, &mut self.found.borrow_mut()));
         if options.dry_run {
-            taken.for_each(|entry| self.context.progress.add_counted(entry_bytes(entry)));
+            let asked = taken.filter(|entry| options.selection.asks_for(&entry.path));
+            asked.for_each(|entry| self.context.progress.add_counted(entry_bytes(entry)));
             return Ok(());
         }
         let mut planned = Vec::with_capacity(entries.len());
@@ -37,7 +39,8 @@ impl Sink {
                 self.take_link(&entry.path, first);
             } else {
                 let path = self.take_orphan(&entry.path).unwrap_or_else(|| entry.path.clone());
-                planned.push(plan_entry(entry, path));
+                let on_the_way = !options.selection.asks_for(&entry.path);
+                planned.push(plan_entry(entry, path, on_the_way));
                 sources.push(entry);
             }
         }
@@ -49,12 +52,7 @@ impl Sink {
             match (decision, &entry.kind) {
                 (Decision::PutOnLater, _) => self.put_on_later(plan, entry, children),
                 (Decision::Wanted, EntryKind::File { size, content }) => {
-                    let file = FileJob::new(
-                        plan.path.clone(),
-                        *size,
-                        plan.metadata.clone(),
-                        Arc::clone(&self.context.open_files),
-                    );
+                    let file = FileJob::new(plan.path.clone(), *size, plan.metadata.clone());
                     let outcome =
                         self.begin_file(Arc::new(file), content, &plan, entry, children, &mut first);
                     self.contradicted(outcome);
@@ -63,11 +61,16 @@ impl Sink {
             }
         }
         let First { blanks, empty } = first;
-        if !empty.is_empty() {
-            let context = Arc::clone(&self.context);
-            self.job(move || settle_one(&context, &empty)).await?;
+        if empty.is_empty() && blanks.is_empty() {
+            return Ok(());
         }
-        self.blanks(blanks).await
+        let context = Arc::clone(&self.context);
+        self.job(move || {
+            let mut ended = settle_one(&context, &empty)?;
+            ended.extend(write_blanks(&context, &blanks)?);
+            Ok(ended)
+        })
+        .await
     }
 
     fn is_wanted(&self, entry: &Entry) -> bool {
@@ -132,7 +135,7 @@ impl Sink {
 }
 
 /// An entry as it goes to a helper thread; hard links are not among them.
-fn plan_entry(entry: &Entry, path: Vec<u8>) -> Planned {
+fn plan_entry(entry: &Entry, path: Vec<u8>, on_the_way: bool) -> Planned {
     let xattrs = match &entry.xattrs {
         Xattrs::Inline(list) => list.clone(),
         Xattrs::Stored(_) => Vec::new(),
@@ -150,6 +153,7 @@ fn plan_entry(entry: &Entry, path: Vec<u8>) -> Planned {
     Planned {
         path,
         metadata: SharedMetadata::new(metadata),
+        on_the_way,
         late: matches!(entry.xattrs, Xattrs::Stored(_)),
         what,
     }

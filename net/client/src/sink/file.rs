@@ -1,30 +1,105 @@
-//! One file being restored: made under a name of its own, filled in any order, given its name when it is whole.
+//! One file being restored: made without a name, filled in any order, given its name when it is whole.
 //!
-//! Guarantees: the final name never shows a half-written file; a broken restore leaves only files named
-//! `.narrows-*`, which the next one takes over; holes stay holes because nothing is written there.
+//! Guarantees: the final name never shows a half-written file, and under [`Overwrite::Never`] nothing that lies there
+//! is replaced, also not what has come meanwhile; no file but this restore's own is opened or removed; holes stay
+//! holes because nothing is written there.
+//!
+//! A file has a working name of its own only when it must be closed before it is whole, when it replaces another, or
+//! where the file system knows no nameless files. `.narrows-<random>-<number>` stays behind only when the process is
+//! killed, and is then the operator's to remove.
+//!
+//! Costs per small file in a directory that the restore made: open, write, chmod, times, link, close.
 
 use std::{
-    os::fd::OwnedFd,
+    hash::{BuildHasher as _, RandomState},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, ftruncate, openat, renameat, unlinkat},
+    fs::{
+        AtFlags, CWD, Mode, OFlags, RenameFlags, ftruncate, linkat, openat, renameat, renameat_with, unlinkat,
+    },
     io::{Errno, pwrite},
 };
 
-use super::metadata::{LeftOut, SharedMetadata};
+use super::{
+    Context, Overwrite,
+    directories::{Directory, State},
+    metadata::{LeftOut, SharedMetadata},
+};
 use crate::{
-    beneath::{Beneath, split_name},
+    beneath::split_name,
     limits::{SINK_FILES_OPEN_MAX, WRITE_BYTES},
 };
 
-/// Files that are open now; shared by all files of one restore.
-#[derive(Debug, Default)]
-pub(super) struct OpenFiles(AtomicUsize);
+/// What all files of one attempt share.
+#[derive(Debug)]
+pub(super) struct Files {
+    open: AtomicUsize,
+    /// Nameless files can be made and linked here.
+    nameless: AtomicBool,
+    /// The kernel links an open file by its descriptor alone; else by its path in `/proc`.
+    by_descriptor: AtomicBool,
+    /// Working names begin with it.
+    prefix: String,
+    named: AtomicU64,
+}
+
+impl Files {
+    /// For an attempt that begins.
+    pub(super) fn new() -> Self {
+        // Random, so that no name meets another restore's; whoever has it already, `EXCL` tells.
+        let random = RandomState::new().hash_one(std::process::id());
+        Self {
+            open: AtomicUsize::new(0),
+            nameless: AtomicBool::new(Path::new("/proc/self/fd").is_dir()),
+            by_descriptor: AtomicBool::new(true),
+            prefix: format!(".narrows-{random:016x}"),
+            named: AtomicU64::new(0),
+        }
+    }
+
+    fn working_name(&self) -> Vec<u8> {
+        format!("{}-{:x}", self.prefix, self.named.fetch_add(1, Ordering::Relaxed)).into_bytes()
+    }
+
+    /// A new file, and its working name if it has one.
+    fn make(&self, directory: &Directory) -> Result<(OwnedFd, Option<Vec<u8>>), Errno> {
+        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        if self.nameless.load(Ordering::Relaxed) {
+            match openat(&directory.fd, c".", flags | OFlags::TMPFILE, mode) {
+                Ok(fd) => return Ok((fd, None)),
+                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
+                    self.nameless.store(false, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let name = self.working_name();
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        Ok((openat(&directory.fd, name.as_slice(), flags, mode)?, Some(name)))
+    }
+
+    /// Gives a nameless file a name that is free.
+    fn link(&self, fd: &OwnedFd, directory: &Directory, name: &[u8]) -> Result<(), Errno> {
+        if self.by_descriptor.load(Ordering::Relaxed) {
+            match linkat(fd, c"", &directory.fd, name, AtFlags::EMPTY_PATH) {
+                // The permission for this way is lacking; or the directory is gone, which the other way tells too.
+                Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {}
+                outcome => return outcome,
+            }
+        }
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        linkat(CWD, path.as_str(), &directory.fd, name, AtFlags::SYMLINK_FOLLOW)?;
+        self.by_descriptor.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
 
 /// One file on its way; shared by the jobs that write parts of it.
 #[derive(Debug)]
@@ -34,16 +109,23 @@ pub(super) struct FileJob {
     metadata: SharedMetadata,
     /// Bytes still to be accounted for, holes too; one for an empty file, and one more for late attributes.
     missing: AtomicU64,
+    /// Nothing is written at its end, so its length must be set.
+    ends_in_hole: AtomicBool,
     failed: AtomicBool,
     begun: Mutex<Begun>,
-    open_files: Arc<OpenFiles>,
 }
 
-/// Whether the file exists under its working name, and its descriptor while it is kept open.
+/// The file's descriptor while it is kept open, and its working name if it has one.
 #[derive(Debug, Default)]
 struct Begun {
-    exists: bool,
-    fd: Option<Arc<OwnedFd>>,
+    open: Option<Arc<Open>>,
+    name: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    fd: OwnedFd,
+    directory: Arc<Directory>,
 }
 
 /// What came of a step.
@@ -59,20 +141,15 @@ pub(super) enum Progress {
 
 impl FileJob {
     /// A file of which nothing is written yet.
-    pub(super) fn new(
-        path: Vec<u8>,
-        size: u64,
-        metadata: SharedMetadata,
-        open_files: Arc<OpenFiles>,
-    ) -> Self {
+    pub(super) fn new(path: Vec<u8>, size: u64, metadata: SharedMetadata) -> Self {
         Self {
             path,
             size,
             metadata,
             missing: AtomicU64::new(size.max(1)),
+            ends_in_hole: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            begun: Mutex::new(Begun::default()),
-            open_files,
+            begun: Mutex::default(),
         }
     }
 
@@ -91,130 +168,175 @@ impl FileJob {
         self.missing.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Its last bytes are a hole.
+    pub(super) fn end_in_hole(&self) {
+        self.ends_in_hole.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it was given up.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 
     /// Writes data. Runs on a helper thread; several may work on one file at once.
-    pub(super) fn write(&self, beneath: &Beneath, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    pub(super) fn write(&self, context: &Context, at: u64, bytes: &[u8]) -> Result<(), Errno> {
         if self.has_failed() {
             return Ok(());
         }
-        let fd = self.open(beneath)?;
-        write_all(&fd, at, bytes)
+        write_all(&self.open(context)?.fd, at, bytes)
     }
 
     /// Writes a run of one byte, which no segment holds.
-    pub(super) fn fill(&self, beneath: &Beneath, at: u64, length: u64, byte: u8) -> Result<(), Errno> {
+    pub(super) fn fill(&self, context: &Context, at: u64, length: u64, byte: u8) -> Result<(), Errno> {
         if self.has_failed() {
             return Ok(());
         }
-        let fd = self.open(beneath)?;
+        let open = self.open(context)?;
         let block = vec![byte; usize::try_from(length).unwrap_or(usize::MAX).min(WRITE_BYTES)];
         let mut done = 0;
         while done < length {
             let count = usize::try_from(length - done).unwrap_or(usize::MAX).min(block.len());
-            write_all(&fd, at + done, &block[..count])?;
+            write_all(&open.fd, at + done, &block[..count])?;
             done += count as u64;
         }
         Ok(())
     }
 
-    /// Notes that so many bytes are accounted for (an empty file, and attributes in segments, count one each), and finishes
-    /// the file when nothing is missing any more.
-    pub(super) fn settle(&self, beneath: &Beneath, bytes: u64) -> Result<Progress, Errno> {
+    /// Notes that so many bytes are accounted for (an empty file, and attributes in segments, count one each), and
+    /// finishes the file when nothing is missing any more.
+    pub(super) fn settle(&self, context: &Context, bytes: u64) -> Result<Progress, Errno> {
         let before = self.missing.fetch_sub(bytes, Ordering::AcqRel);
         if self.has_failed() {
             return Ok(Progress::Failed);
         }
         if before > bytes {
-            self.make_room();
+            self.make_room(context)?;
             return Ok(Progress::Going);
         }
-        self.finish(beneath).map(Progress::Whole)
+        self.finish(context).map(Progress::Whole)
     }
 
     /// Gives the file up and removes what there is of it. True for the first who does.
-    pub(super) fn give_up(&self, beneath: &Beneath) -> bool {
+    pub(super) fn give_up(&self, context: &Context) -> bool {
+        let mut begun = self.lock();
         let first = !self.failed.swap(true, Ordering::Relaxed);
         if first {
-            let mut begun = self.lock();
-            self.close(&mut begun);
-            let (parent, name) = split_name(&self.path);
-            if let Ok(directory) = beneath.open_directory(parent, OFlags::PATH) {
-                // It may never have been made.
-                unlinkat(&directory, working_name(name), AtFlags::empty()).ok();
+            close(context, &mut begun);
+            if let Some(name) = begun.name.take() {
+                let directory = context.directories.open(split_name(&self.path).0);
+                // What cannot be removed is left behind, as if the process had been killed.
+                directory.and_then(|directory| unlinkat(&directory.fd, name, AtFlags::empty())).ok();
             }
         }
         first
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Begun> {
+    fn lock(&self) -> MutexGuard<'_, Begun> {
         // A job that panicked left no half-made state behind: the fields are set after the calls.
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, beneath: &Beneath) -> Result<Arc<OwnedFd>, Errno> {
+    fn open(&self, context: &Context) -> Result<Arc<Open>, Errno> {
         let mut begun = self.lock();
-        if let Some(fd) = &begun.fd {
-            return Ok(Arc::clone(fd));
+        if let Some(open) = &begun.open {
+            return Ok(Arc::clone(open));
         }
-        let (parent, name) = split_name(&self.path);
-        let directory = beneath.open_directory(parent, OFlags::PATH)?;
-        let name = working_name(name);
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = if begun.exists {
-            openat(&directory, name.as_slice(), flags, Mode::empty())?
+        if self.has_failed() {
+            // Given up meanwhile: what was made now would stay behind.
+            return Err(Errno::CANCELED);
+        }
+        let directory = context.directories.open(split_name(&self.path).0)?;
+        let fd = if let Some(name) = &begun.name {
+            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(&directory.fd, name.as_slice(), flags, Mode::empty())?
         } else {
-            let flags = flags | OFlags::CREATE | OFlags::EXCL;
-            match openat(&directory, name.as_slice(), flags, Mode::RUSR | Mode::WUSR) {
-                Err(Errno::EXIST) => {
-                    unlinkat(&directory, name.as_slice(), AtFlags::empty())?;
-                    openat(&directory, name.as_slice(), flags, Mode::RUSR | Mode::WUSR)?
+            let (fd, name) = context.files.make(&directory)?;
+            begun.name = name;
+            fd
+        };
+        let open = Arc::new(Open { fd, directory });
+        context.files.open.fetch_add(1, Ordering::Relaxed);
+        begun.open = Some(Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Closes the descriptor when there are too many; it is opened again, by name, when more comes.
+    fn make_room(&self, context: &Context) -> Result<(), Errno> {
+        if context.files.open.load(Ordering::Relaxed) <= SINK_FILES_OPEN_MAX {
+            return Ok(());
+        }
+        let mut begun = self.lock();
+        let Some(open) = begun.open.clone() else { return Ok(()) };
+        if begun.name.is_none() {
+            let name = context.files.working_name();
+            context.files.link(&open.fd, &open.directory, &name)?;
+            begun.name = Some(name);
+        }
+        close(context, &mut begun);
+        Ok(())
+    }
+
+    fn finish(&self, context: &Context) -> Result<LeftOut, Errno> {
+        let open = self.open(context)?;
+        if self.ends_in_hole.load(Ordering::Relaxed) {
+            ftruncate(&open.fd, self.size)?;
+        }
+        let is_plain = open.directory.state == State::Plain;
+        let owner = is_plain.then(|| context.directories.owner());
+        let left_out = self.metadata.get().put_on(&open.fd, owner)?;
+        self.place(context, &open)?;
+        Ok(left_out)
+    }
+
+    /// Gives the file its name. `EXIST`: something lies there, and stays.
+    fn place(&self, context: &Context, Open { fd, directory }: &Open) -> Result<(), Errno> {
+        let name = split_name(&self.path).1;
+        let replaces = context.options.overwrite != Overwrite::Never;
+        let mut begun = self.lock();
+        if begun.name.is_none() {
+            match context.files.link(fd, directory, name) {
+                Err(Errno::EXIST) if replaces => {
+                    let working = context.files.working_name();
+                    context.files.link(fd, directory, &working)?;
+                    begun.name = Some(working);
                 }
                 outcome => outcome?,
             }
-        };
-        let fd = Arc::new(fd);
-        self.open_files.0.fetch_add(1, Ordering::Relaxed);
-        begun.exists = true;
-        begun.fd = Some(Arc::clone(&fd));
-        Ok(fd)
-    }
-
-    /// Closes the descriptor when there are too many; it is opened again when more comes.
-    fn make_room(&self) {
-        if self.open_files.0.load(Ordering::Relaxed) > SINK_FILES_OPEN_MAX {
-            self.close(&mut self.lock());
         }
-    }
-
-    fn close(&self, begun: &mut Begun) {
-        if begun.fd.take().is_some() {
-            self.open_files.0.fetch_sub(1, Ordering::Relaxed);
+        if let Some(working) = &begun.name {
+            let working = working.as_slice();
+            if replaces {
+                renameat(&directory.fd, working, &directory.fd, name)?;
+            } else {
+                rename_to_free(directory, working, name)?;
+            }
+            begun.name = None;
         }
-    }
-
-    fn finish(&self, beneath: &Beneath) -> Result<LeftOut, Errno> {
-        let fd = self.open(beneath)?;
-        ftruncate(&fd, self.size)?;
-        let left_out = self.metadata.get().put_on(&*fd)?;
-        let (parent, name) = split_name(&self.path);
-        let directory = beneath.open_directory(parent, OFlags::PATH)?;
-        renameat(&directory, working_name(name), &directory, name)?;
-        self.close(&mut self.lock());
-        Ok(left_out)
+        close(context, &mut begun);
+        Ok(())
     }
 }
 
-/// The name of a file that is not whole yet: the same in every attempt, so that leftovers are taken over.
-fn working_name(name: &[u8]) -> Vec<u8> {
-    // FNV-1a: told apart from its neighbours is all that is asked; a clash fails the file, not the restore.
-    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!(".narrows-{hash:016x}").into_bytes()
+fn close(context: &Context, begun: &mut Begun) {
+    if begun.open.take().is_some() {
+        context.files.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Renames unless something lies there.
+fn rename_to_free(directory: &Directory, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    let fd = &directory.fd;
+    match renameat_with(fd, from, fd, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        outcome => return outcome,
+    }
+    // A file system that cannot rename so may still link.
+    match linkat(fd, from, fd, to, AtFlags::empty()) {
+        Ok(()) => unlinkat(fd, from, AtFlags::empty()),
+        // Neither: the preparation found nothing there.
+        Err(Errno::PERM | Errno::OPNOTSUPP) => renameat(fd, from, fd, to),
+        Err(error) => Err(error),
+    }
 }
 
 fn write_all(fd: &OwnedFd, mut at: u64, mut bytes: &[u8]) -> Result<(), Errno> {

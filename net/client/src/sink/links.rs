@@ -1,44 +1,82 @@
 //! Further names of files, made when all files have theirs.
+//!
+//! Guarantee: a link is made only to what the image has under the first name: something that lay there before and
+//! differs gets no further names.
 
-use std::os::fd::OwnedFd;
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher as _, RandomState},
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+};
 
 use rustix::{
-    fs::{AtFlags, OFlags, StatxFlags, linkat, statx},
+    fs::{AtFlags, StatxFlags, linkat, statx},
     io::Errno,
 };
 
-use super::{Context, Overwrite, metadata::LeftOut, prepare::remove, report::TroubleKind};
+use super::{
+    Context, Overwrite, directories::State, metadata::LeftOut, prepare::remove, report::TroubleKind,
+};
 use crate::{beneath::split_name, walk::Status};
+
+/// Paths at which the image's own object stands, in directories that were there before: 8 bytes each. In directories
+/// that the restore made, nothing else can stand.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Hashes under a key of this process: two paths meet once in 2^64.
+    hashes: Mutex<HashSet<u64>>,
+    key: RandomState,
+}
+
+impl Standing {
+    pub(super) fn add(&self, path: &[u8]) {
+        let hash = self.key.hash_one(path);
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
+    }
+
+    fn has(&self, path: &[u8]) -> bool {
+        let hash = self.key.hash_one(path);
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).contains(&hash)
+    }
+}
 
 /// Gives the file at `first` the further name `link`.
 pub(super) fn make_link(context: &Context, link: &[u8], first: &[u8]) {
     match try_link(context, link, first) {
-        Ok(true) => context.progress.add_restored(link, LeftOut::default()),
-        Ok(false) => context.progress.trouble(link, TroubleKind::Kept),
+        Ok(None) => context.progress.add_restored(link, LeftOut::default()),
+        Ok(Some(trouble)) => context.progress.trouble(link, trouble),
         Err(error) => context.progress.trouble(link, TroubleKind::Failed(error)),
     }
 }
 
-/// False when something else lies there and stays.
-fn try_link(context: &Context, link: &[u8], first: &[u8]) -> Result<bool, Errno> {
-    let open = |path| context.top.open_directory(path, OFlags::PATH);
+fn try_link(context: &Context, link: &[u8], first: &[u8]) -> Result<Option<TroubleKind>, Errno> {
     let (first_above, first_name) = split_name(first);
     let (link_above, link_name) = split_name(link);
-    let first_above = open(first_above)?;
-    let link_above = open(link_above)?;
-    let attempt = || linkat(&first_above, first_name, &link_above, link_name, AtFlags::empty());
+    let unlinked = || Ok(Some(TroubleKind::Unlinked(first.to_vec())));
+    if context.directories.state(first_above) == State::Found && !context.standing.has(first) {
+        return unlinked();
+    }
+    let first_above = context.directories.open(first_above)?;
+    let link_above = context.directories.open(link_above)?;
+    let (first_above, link_above) = (&first_above.fd, &link_above.fd);
+    let source = match inode(first_above, first_name) {
+        Err(Errno::NOENT) => return unlinked(),
+        outcome => outcome?,
+    };
+    let attempt = || linkat(first_above, first_name, link_above, link_name, AtFlags::empty());
     match attempt() {
         Err(Errno::EXIST) => {}
-        outcome => return outcome.map(|()| true),
+        outcome => return outcome.map(|()| None),
     }
-    if inode(&first_above, first_name)? == inode(&link_above, link_name)? {
-        return Ok(true);
+    if source == inode(link_above, link_name)? {
+        return Ok(None);
     }
     if context.options.overwrite == Overwrite::Never {
-        return Ok(false);
+        return Ok(Some(TroubleKind::Kept));
     }
-    remove(&link_above, link_name)?;
-    attempt().map(|()| true)
+    remove(link_above, link_name)?;
+    attempt().map(|()| None)
 }
 
 fn inode(directory: &OwnedFd, name: &[u8]) -> Result<crate::walk::Inode, Errno> {

@@ -77,11 +77,15 @@ impl LeftOut {
 }
 
 impl Metadata {
-    /// Puts everything on an open file or directory.
-    pub fn put_on(&self, fd: impl AsFd) -> Result<LeftOut, Errno> {
+    /// Puts everything on an open file or directory. `born` is the user and group of one that was just made and that
+    /// is known to have inherited no attributes.
+    pub fn put_on(&self, fd: impl AsFd, born: Option<(u32, u32)>) -> Result<LeftOut, Errno> {
         let fd = fd.as_fd();
-        let mut left_out =
-            LeftOut { owner: !own(self, |uid, gid| fchown(fd, uid, gid))?, xattrs: Vec::new() };
+        let owned = born == Some((self.uid, self.gid)) || own(self, |uid, gid| fchown(fd, uid, gid))?;
+        let mut left_out = LeftOut { owner: !owned, xattrs: Vec::new() };
+        if born.is_none() {
+            self.remove_others(fd);
+        }
         self.put_attributes(fd, &mut left_out);
         let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
         fchmod(fd, Mode::from_raw_mode(mode))?;
@@ -108,15 +112,18 @@ impl Metadata {
         Ok(left_out)
     }
 
-    /// Sets what is asked for, and removes what was there already or inherited from a default ACL.
-    fn put_attributes(&self, fd: BorrowedFd<'_>, left_out: &mut LeftOut) {
+    /// Removes what was there already or inherited from a default ACL, and is not asked for.
+    fn remove_others(&self, fd: BorrowedFd<'_>) {
         for (name, _) in xattr::read(fd).unwrap_or_default() {
-            let ours = name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
-            if ours && !self.xattrs.iter().any(|(wanted, _)| *wanted == name) {
+            if xattr::is_put(&name) && !self.xattrs.iter().any(|(wanted, _)| *wanted == name) {
                 // Refused: then it stays, as it would under any other program.
                 xattr::remove(fd, &name).ok();
             }
         }
+    }
+
+    /// Sets what is asked for.
+    fn put_attributes(&self, fd: BorrowedFd<'_>, left_out: &mut LeftOut) {
         for (name, value) in &self.xattrs {
             if let Err(error) = xattr::write(fd, name, value) {
                 left_out.xattrs.push((name.clone(), error));

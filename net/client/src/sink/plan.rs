@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasherDefault, Hasher},
     rc::Rc,
     sync::Arc,
 };
@@ -23,9 +24,9 @@ use super::{Orphan, file::FileJob, metadata::SharedMetadata, prepare::Planned};
 #[derive(Default)]
 pub(super) struct Plan {
     /// Where the bytes of segments go.
-    segments: HashMap<Fingerprint, Vec<Place>>,
+    segments: ByFingerprint<Vec<Place>>,
     /// Which parts of files the extents nodes describe.
-    parts: HashMap<Fingerprint, Vec<Part>>,
+    parts: ByFingerprint<Vec<Part>>,
     /// Files that are not whole yet.
     unfinished: HashMap<Vec<u8>, Arc<FileJob>>,
     /// Objects whose metadata is put on at the end, parents before children.
@@ -34,6 +35,28 @@ pub(super) struct Plan {
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
     /// Hard links whose first path is not restored, by that path.
     orphans: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+}
+
+/// Fingerprints are hashes already.
+type ByFingerprint<T> = HashMap<Fingerprint, T, BuildHasherDefault<Leading>>;
+
+/// Takes the first eight bytes for the hash.
+#[derive(Default)]
+struct Leading(u64);
+
+impl Hasher for Leading {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(leading) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*leading);
+        }
+    }
+
+    /// The length that comes before an array's bytes tells nothing.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Where a segment's bytes go.
@@ -234,7 +257,12 @@ impl Plan {
             let file = Arc::clone(&part.file);
             let bytes = length(extent);
             match *extent {
-                Extent::Hole(length) => blanks.push(Blank { file, at, length, byte: None }),
+                Extent::Hole(length) => {
+                    if at + length == file.size() {
+                        file.end_in_hole();
+                    }
+                    blanks.push(Blank { file, at, length, byte: None });
+                }
                 Extent::Fill { byte, length } => blanks.push(Blank { file, at, length, byte: Some(byte) }),
                 Extent::Data { child: ordinal, offset, length } => {
                     let child = child(children, ordinal, &part.file)?;

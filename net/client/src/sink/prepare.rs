@@ -3,13 +3,13 @@
 //! Runs on a helper thread. Nothing that lies outside the top directory is touched, whatever the image says, and
 //! nothing that lies there already is replaced unless that was asked for.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::os::fd::OwnedFd;
 
 use narrows_format::{Timestamp, path};
 use rustix::{
     fs::{
-        AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, futimens, makedev, mkdirat, mknodat, readlinkat,
-        statx, symlinkat, unlinkat,
+        AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, futimens, makedev, mknodat, readlinkat, statx,
+        symlinkat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -17,6 +17,7 @@ use rustix::{
 
 use super::{
     Context, Overwrite,
+    directories::{Making, State},
     metadata::{LeftOut, SharedMetadata, times},
     report::TroubleKind,
 };
@@ -29,6 +30,8 @@ pub(super) struct Planned {
     pub(super) path: Vec<u8>,
     /// Owner, mode, times, attributes.
     pub(super) metadata: SharedMetadata,
+    /// A directory that was not asked for, above something that was: made only when it is needed, and else left alone.
+    pub(super) on_the_way: bool,
     /// The attributes are still to come: nothing is put on it yet.
     pub(super) late: bool,
     /// What to make.
@@ -59,105 +62,145 @@ pub(super) enum Decision {
     Wanted,
 }
 
-/// The directory that was used last: entries come sorted, so most share it with the one before.
-#[derive(Default)]
-struct Parent {
-    held: Option<(Vec<u8>, Arc<OwnedFd>)>,
-}
-
 /// Decides about all entries of a leaf, in their order.
 pub(super) fn prepare(context: &Context, entries: &[Planned]) -> Vec<Decision> {
-    let mut parent = Parent::default();
-    entries.iter().map(|entry| decide(context, entry, &mut parent)).collect()
+    entries.iter().map(|entry| decide(context, entry)).collect()
 }
 
-fn decide(context: &Context, entry: &Planned, parent: &mut Parent) -> Decision {
-    if entry.path.is_empty() {
-        // The top itself, which is there.
-        return if entry.what == Make::Directory { Decision::PutOnLater } else { refuse(context, entry) };
+fn decide(context: &Context, entry: &Planned) -> Decision {
+    let is_top = entry.path.is_empty();
+    if is_top && entry.what != Make::Directory || !is_top && !path::is_legal(&entry.path) {
+        context.progress.trouble(&entry.path, TroubleKind::Inconsistent("its path is not a legal one"));
+        return Decision::Done;
     }
-    if !path::is_legal(&entry.path) {
-        return refuse(context, entry);
+    if entry.on_the_way {
+        // Made when something is put into it.
+        return Decision::PutOnLater;
     }
-    match make(context, entry, parent) {
-        Ok(decision) => decision,
-        Err(error) => {
-            context.progress.trouble(&entry.path, TroubleKind::Failed(error));
-            Decision::Done
-        }
-    }
-}
-
-fn refuse(context: &Context, entry: &Planned) -> Decision {
-    context.progress.trouble(&entry.path, TroubleKind::Inconsistent("its path is not a legal one"));
-    Decision::Done
-}
-
-fn make(context: &Context, entry: &Planned, parent: &mut Parent) -> Result<Decision, Errno> {
-    let (above, name) = split_name(&entry.path);
-    let directory = parent.open(context, above)?;
-    let present = match statx(&*directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-        Ok(present) => Some(present),
-        Err(Errno::NOENT) => None,
-        Err(error) => return Err(error),
+    let outcome = match entry.what {
+        Make::Directory if is_top => Ok(decide_top(context)),
+        Make::Directory => make_directory(context, entry),
+        _ => make(context, entry),
     };
-    let is_there = present.is_some();
-    if let Some(present) = present {
-        let same = is_same(&directory, name, &present, entry)?;
-        match (same, &entry.what) {
-            (true, Make::Directory) => return Ok(Decision::PutOnLater),
-            (true, what) if context.options.overwrite != Overwrite::Always => {
-                let bytes = if let Make::File(size) = what { *size } else { 0 };
-                context.progress.add_same(bytes);
-                return Ok(Decision::Done);
-            }
-            (false, _) if context.options.overwrite == Overwrite::Never => {
-                context.progress.trouble(&entry.path, TroubleKind::Kept);
-                return Ok(Decision::Done);
-            }
-            _ => {}
+    outcome.unwrap_or_else(|error| {
+        context.progress.trouble(&entry.path, TroubleKind::Failed(error));
+        Decision::Done
+    })
+}
+
+/// The top is there. It is the operator's own when something lay in it.
+fn decide_top(context: &Context) -> Decision {
+    if context.options.overwrite == Overwrite::Never && !context.directories.is_made(&[]) {
+        context.progress.add_counted(0);
+        return Decision::Done;
+    }
+    Decision::PutOnLater
+}
+
+fn make_directory(context: &Context, entry: &Planned) -> Result<Decision, Errno> {
+    let (above, name) = split_name(&entry.path);
+    let above = context.directories.open_or_make(above)?;
+    if context.directories.make(&entry.path)? == Making::Ours {
+        return Ok(Decision::PutOnLater);
+    }
+    let present = statx(&above.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)?;
+    let is_directory = FileType::from_raw_mode(u32::from(present.stx_mode)) == FileType::Directory;
+    let is_kept = context.options.overwrite == Overwrite::Never;
+    // Left alone, with whatever may differ; permissions that differ are told, for they may matter.
+    let differs = (Status::new(&present).mode ^ entry.metadata.get().mode) & 0o1777 != 0;
+    match (is_directory, is_kept) {
+        (true, true) if !differs => context.progress.add_counted(0),
+        (_, true) => context.progress.trouble(&entry.path, TroubleKind::Kept),
+        (true, false) => return Ok(Decision::PutOnLater),
+        (false, false) => {
+            remove(&above.fd, name)?;
+            return match context.directories.make(&entry.path)? {
+                Making::Ours => Ok(Decision::PutOnLater),
+                Making::Present => Err(Errno::EXIST),
+            };
         }
     }
-    // A file is replaced by rename, once it is whole; all else makes room first. Directories with content stay.
-    if is_there && !matches!(entry.what, Make::File(_)) {
-        remove(&directory, name)?;
+    Ok(Decision::Done)
+}
+
+fn make(context: &Context, entry: &Planned) -> Result<Decision, Errno> {
+    let (above, name) = split_name(&entry.path);
+    let directory = context.directories.open_or_make(above)?;
+    // In one that this attempt has made there is nothing to look for.
+    if !directory.is_ours()
+        && let Some(decision) = look(context, entry, &directory.fd)?
+    {
+        return Ok(decision);
     }
+    let directory = &directory.fd;
     match &entry.what {
-        Make::File(_) => return Ok(Decision::Wanted),
-        Make::Directory => {
-            make_directory(&directory, name)?;
-            return Ok(Decision::PutOnLater);
-        }
-        Make::Symlink(target) => symlinkat(target.as_slice(), &*directory, name)?,
+        Make::File(_) | Make::Directory => return Ok(Decision::Wanted),
+        Make::Symlink(target) => symlinkat(target.as_slice(), directory, name)?,
         Make::Node(kind, major, minor) => {
             let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
             if is_device && !geteuid().is_root() {
                 context.progress.trouble(&entry.path, TroubleKind::NeedsRoot);
                 return Ok(Decision::Done);
             }
-            mknodat(&*directory, name, *kind, Mode::RUSR | Mode::WUSR, makedev(*major, *minor))?;
+            mknodat(directory, name, *kind, Mode::RUSR | Mode::WUSR, makedev(*major, *minor))?;
         }
     }
+    context.note_standing(&entry.path);
     if entry.late {
         return Ok(Decision::PutOnLater);
     }
     let is_link = matches!(entry.what, Make::Symlink(_));
-    let left_out = entry.metadata.get().put_at(&*directory, name, is_link)?;
+    let left_out = entry.metadata.get().put_at(directory, name, is_link)?;
     context.progress.add_restored(&entry.path, left_out);
     Ok(Decision::Done)
 }
 
+/// What is to be done about what may lie there; nothing more to say when there is room.
+fn look(context: &Context, entry: &Planned, directory: &OwnedFd) -> Result<Option<Decision>, Errno> {
+    let (above, name) = split_name(&entry.path);
+    let present = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(present) => present,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let overwrite = context.options.overwrite;
+    if is_same(directory, name, &present, entry)? && overwrite != Overwrite::Always {
+        context.note_standing(&entry.path);
+        match entry.what {
+            // In a directory of ours it is what an earlier attempt has put there.
+            Make::File(size) if !context.directories.is_made(above) => context.progress.add_same(size),
+            Make::File(size) => context.progress.add_counted(size),
+            _ => context.progress.add_counted(0),
+        }
+        return Ok(Some(Decision::Done));
+    }
+    if overwrite == Overwrite::Never {
+        context.progress.trouble(&entry.path, TroubleKind::Kept);
+        return Ok(Some(Decision::Done));
+    }
+    // A file is replaced by rename, once it is whole; all else makes room first. Directories with content stay.
+    if !matches!(entry.what, Make::File(_)) {
+        remove(directory, name)?;
+    }
+    Ok(None)
+}
+
 /// Puts the metadata on what [`Decision::PutOnLater`] left for the end.
 pub(super) fn put_on_late(context: &Context, entry: &Planned) {
+    if entry.on_the_way && (entry.path.is_empty() || !context.directories.is_made(&entry.path)) {
+        // It was there before, or nothing was put into it.
+        return;
+    }
     let outcome = || -> Result<LeftOut, Errno> {
         if entry.what == Make::Directory {
             // Reading needs no permission that the working mode does not give.
             let directory = context.top.open_directory(&entry.path, OFlags::RDONLY)?;
-            return entry.metadata.get().put_on(&directory);
+            let is_plain = context.directories.state(&entry.path) == State::Plain;
+            return entry.metadata.get().put_on(&directory, is_plain.then(|| context.directories.owner()));
         }
         let (above, name) = split_name(&entry.path);
-        let directory = context.top.open_directory(above, OFlags::PATH)?;
-        entry.metadata.get().put_at(&directory, name, matches!(entry.what, Make::Symlink(_)))
+        let directory = context.directories.open(above)?;
+        entry.metadata.get().put_at(&directory.fd, name, matches!(entry.what, Make::Symlink(_)))
     };
     match outcome() {
         Ok(left_out) => context.progress.add_restored(&entry.path, left_out),
@@ -197,46 +240,6 @@ fn is_same(directory: &OwnedFd, name: &[u8], present: &Statx, entry: &Planned) -
 pub(super) fn remove(directory: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     match unlinkat(directory, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => unlinkat(directory, name, AtFlags::REMOVEDIR),
-        outcome => outcome,
-    }
-}
-
-impl Parent {
-    /// The open directory at `path`, made if it is not there (an entry that comes later gives it its metadata).
-    fn open(&mut self, context: &Context, path: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some((held, fd)) = &self.held
-            && held == path
-        {
-            return Ok(Arc::clone(fd));
-        }
-        let fd = match context.top.open_directory(path, OFlags::PATH) {
-            Err(Errno::NOENT) if !path.is_empty() => {
-                make_way(context, path)?;
-                context.top.open_directory(path, OFlags::PATH)?
-            }
-            outcome => outcome?,
-        };
-        let fd = Arc::new(fd);
-        self.held = Some((path.to_vec(), Arc::clone(&fd)));
-        Ok(fd)
-    }
-}
-
-/// Makes the directories of `path` that are missing.
-fn make_way(context: &Context, path: &[u8]) -> Result<(), Errno> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    for end in slashes.chain([path.len()]) {
-        let (above, name) = split_name(&path[..end]);
-        let above = context.top.open_directory(above, OFlags::PATH)?;
-        make_directory(&above, name)?;
-    }
-    Ok(())
-}
-
-/// Makes a directory unless another leaf's job was quicker (or something else lies there: opening it will tell).
-fn make_directory(above: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-    match mkdirat(above, name, Mode::RWXU) {
-        Err(Errno::EXIST) => Ok(()),
         outcome => outcome,
     }
 }

@@ -32,6 +32,10 @@ pub enum TroubleKind {
     Inconsistent(&'static str),
     /// Its data did not come.
     Incomplete,
+    /// A further name of a file that is not there as the image has it.
+    Unlinked(Vec<u8>),
+    /// It was asked for, and the image has no such path.
+    NotInImage,
     /// It is there, but some attributes are not.
     Attribute(Vec<u8>, Errno),
 }
@@ -44,6 +48,11 @@ impl std::fmt::Display for TroubleKind {
             Self::NeedsRoot => f.write_str("not restored: only root can make devices"),
             Self::Inconsistent(what) => write!(f, "refused: {what}"),
             Self::Incomplete => f.write_str("its data did not come"),
+            Self::Unlinked(first) => {
+                let first = String::from_utf8_lossy(first);
+                write!(f, "not linked: {first}, which it shares its content with, was not restored")
+            }
+            Self::NotInImage => f.write_str("is not in the image"),
             Self::Attribute(name, error) => {
                 write!(f, "without attribute {}: {error}", String::from_utf8_lossy(name))
             }
@@ -56,6 +65,7 @@ impl std::fmt::Display for TroubleKind {
 pub struct RestoreProgress {
     files: AtomicU64,
     bytes: AtomicU64,
+    written: AtomicU64,
     same: AtomicU64,
     owners_left_out: AtomicU64,
     troubles: AtomicU64,
@@ -73,7 +83,12 @@ impl RestoreProgress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Objects that were there already and looked the same (size and time).
+    /// Bytes that this attempt put into files.
+    pub fn written_bytes(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Files that were there already and looked the same by size and time: nobody compared their bytes.
     pub fn same(&self) -> u64 {
         self.same.load(Ordering::Relaxed)
     }
@@ -93,20 +108,20 @@ impl RestoreProgress {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn add_bytes(&self, bytes: u64) {
+    pub(super) fn add_written(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn add_same(&self, bytes: u64) {
         self.same.fetch_add(1, Ordering::Relaxed);
-        self.files.fetch_add(1, Ordering::Relaxed);
-        self.add_bytes(bytes);
+        self.add_counted(bytes);
     }
 
-    /// An object would be restored.
+    /// An object is there already, as the image has it; or would be restored.
     pub(super) fn add_counted(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
-        self.add_bytes(bytes);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// An object is there.

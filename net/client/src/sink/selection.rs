@@ -38,6 +38,18 @@ impl Selection {
             })
     }
 
+    /// Whether an entry itself was asked for, or something that it lies in.
+    pub fn asks_for(&self, entry: &[u8]) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|wanted| lies_in(entry, wanted))
+    }
+
+    /// Sets the marks of all paths asked for in which the entry lies.
+    pub(super) fn mark(&self, entry: &[u8], marks: &mut [bool]) {
+        for (wanted, mark) in self.paths.iter().zip(marks) {
+            *mark = *mark || lies_in(entry, wanted);
+        }
+    }
+
     /// Whether entries in `first..next` (no end: `None`) may be among those that are restored.
     pub fn may_take(&self, first: &[u8], next: Option<&[u8]>) -> bool {
         self.paths.is_empty()

@@ -43,6 +43,8 @@ pub async fn begin(
         schedule: ScheduleKind::Manual,
         roots: roots_of(&request)?,
     };
+    // What the log holds already decides whether this goes on with an unfinished image.
+    app.caught_up().await?;
     let begun = app.control.begin_backup(ask).await?;
     good(grant(&app, begun)?)
 }

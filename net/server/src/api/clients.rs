@@ -66,7 +66,7 @@ pub async fn token(
 pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) -> Answer<EnrollReply> {
     let refused = || {
         ApiError::new("AUTH-004", TokenRefused.to_string())
-            .help("an administrator makes a new line: `narrowsctl client enroll --token`")
+            .help("an administrator makes a new line: `narrowsctl client enroll NAME --print-line`")
     };
     let secret: narrows_api::Hex<32> = request.token.parse().map_err(|_| refused())?;
     let hash = TokenHash::of(&secret.0);

@@ -23,7 +23,7 @@ use narrows_format::{
 use super::{
     App,
     answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
-    caller::Admin,
+    caller::{Admin, Caller, not_allowed},
     domains::{find, name_of},
     jobs::{operation_id, why},
 };
@@ -43,15 +43,20 @@ pub async fn list(
     good(infos)
 }
 
-/// GET one.
+/// GET one. A client sees its own, by UUID only: it asks after a backup whose confirmation it never heard.
 pub async fn show(
     State(app): State<App>,
-    _admin: Admin,
+    caller: Caller,
     Path(id): Path<String>,
     Params(filter): Params<ImageFilter>,
 ) -> Answer<ImageInfo> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    if !caller.is_admin(&app) && id.parse::<ImageId>().is_err() {
+        // Names and `latest` would tell of other clients.
+        return Err(not_allowed("an administrator of this domain"));
+    }
     let image = named(&app, &partners, &id, &filter).await?;
+    caller.may_see(&app, &image)?;
     good(info(&app, &partners, image).await?)
 }
 

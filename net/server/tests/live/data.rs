@@ -152,6 +152,16 @@ async fn an_image_is_backed_up_replicated_imported_and_restored_elsewhere() {
     let (grant, outcome) = back_up_directory(&east, &web, &source).await;
     assert_eq!(outcome.files, 206);
     let id = grant.image.to_string();
+    // A client that never heard of the commit asks; what is another's stays hidden.
+    let path = paths::IMAGE.replace("{id}", &id);
+    let own: ImageInfo = east.caller(Some(&web), None).get(&path).await.unwrap();
+    assert_eq!((own.state.as_str(), own.files), ("whole", 206));
+    let (other, _) = east.enroll("web02").await;
+    let refused = east.caller(Some(&other), None).get::<ImageInfo>(&path).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005");
+    let latest = paths::IMAGE.replace("{id}", "latest");
+    let refused = east.caller(Some(&web), None).get::<ImageInfo>(&latest).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005");
     let job = job_end(&east, &format!("{id}.2")).await;
     assert_eq!((job.kind.as_str(), job.state.as_str()), ("replication", "complete"), "{job:?}");
     assert_eq!(job.counters.resent_bytes, 0);

@@ -1,0 +1,197 @@
+//! Directories that a restore writes into: kept open while they are in use, and known by who made them.
+//!
+//! Most of a restore goes into directories that it made itself. Nothing can lie there but what it put there, and what
+//! it puts there has its own owner and no attributes: that saves the questions. Costs a name for each directory made.
+
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, StatxFlags, mkdirat, statx},
+    io::Errno,
+    process::{getegid, geteuid},
+};
+
+use crate::{
+    beneath::{Beneath, split_name},
+    limits::SINK_DIRECTORIES_OPEN_MAX,
+    walk::Status,
+    xattr,
+};
+
+/// The directories that one restore made, over all its attempts. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct MadeDirectories(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    attempts: AtomicU64,
+    by_path: Mutex<HashMap<Vec<u8>, Made>>,
+}
+
+/// A directory that is ours.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    attempt: u64,
+    state: State,
+}
+
+/// What is known of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Anything may lie in it.
+    Found,
+    /// Made by this attempt: only what it put there lies in it.
+    Made,
+    /// The same, and what is made in it belongs to us and inherits no attributes.
+    Plain,
+}
+
+/// What [`Directories::make`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Making {
+    /// It is this restore's own, made now or before.
+    Ours,
+    /// Something lies there that the restore did not make.
+    Present,
+}
+
+/// An open directory, as the base of `*at` calls.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) fd: OwnedFd,
+    pub(super) state: State,
+}
+
+impl Directory {
+    /// Whether nothing but this attempt's own work can lie in it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.state != State::Found
+    }
+}
+
+/// All directories of one attempt.
+#[derive(Debug)]
+pub(super) struct Directories {
+    top: Beneath,
+    made: MadeDirectories,
+    attempt: u64,
+    open: Mutex<HashMap<Vec<u8>, Arc<Directory>>>,
+    owner: (u32, u32),
+}
+
+impl Directories {
+    /// Of an attempt that begins; an empty top directory counts as made by it.
+    pub(super) fn new(top: Beneath, made: MadeDirectories, top_is_empty: bool) -> Result<Self, Errno> {
+        let attempt = made.0.attempts.fetch_add(1, Ordering::Relaxed);
+        let owner = (geteuid().as_raw(), getegid().as_raw());
+        let directories = Self { top, made, attempt, open: Mutex::default(), owner };
+        if top_is_empty {
+            let state = directories.state_of_new(&[])?;
+            directories.made.lock().insert(Vec::new(), Made { attempt, state });
+        }
+        Ok(directories)
+    }
+
+    /// The user and group that we act as.
+    pub(super) fn owner(&self) -> (u32, u32) {
+        self.owner
+    }
+
+    /// Whether this restore made the directory, in this attempt or one before.
+    pub(super) fn is_made(&self, path: &[u8]) -> bool {
+        self.made.lock().contains_key(path)
+    }
+
+    /// What is known of a directory.
+    pub(super) fn state(&self, path: &[u8]) -> State {
+        match self.made.lock().get(path) {
+            Some(made) if made.attempt == self.attempt => made.state,
+            _ => State::Found,
+        }
+    }
+
+    /// The open directory at `path`.
+    pub(super) fn open(&self, path: &[u8]) -> Result<Arc<Directory>, Errno> {
+        if let Some(held) = lock(&self.open).get(path) {
+            return Ok(Arc::clone(held));
+        }
+        // The state first: a directory that is made in between is only taken for an unknown one.
+        let state = self.state(path);
+        let fd = self.top.open_directory(path, OFlags::PATH)?;
+        let directory = Arc::new(Directory { fd, state });
+        let mut open = lock(&self.open);
+        if open.len() >= SINK_DIRECTORIES_OPEN_MAX {
+            // Those in use stay open by their users; the rest is opened again when it is wanted.
+            open.clear();
+        }
+        open.insert(path.to_vec(), Arc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// The same; makes what is missing on the way (an entry that comes later gives it its metadata).
+    pub(super) fn open_or_make(&self, path: &[u8]) -> Result<Arc<Directory>, Errno> {
+        match self.open(path) {
+            Err(Errno::NOENT) if !path.is_empty() => {}
+            outcome => return outcome,
+        }
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in slashes.chain([path.len()]) {
+            // What lies there and is no directory shows when it is opened.
+            self.make(&path[..end])?;
+        }
+        self.open(path)
+    }
+
+    /// Makes a directory in one that is there, unless something lies there.
+    pub(super) fn make(&self, path: &[u8]) -> Result<Making, Errno> {
+        let (above, name) = split_name(path);
+        let above = self.open(above)?;
+        // Held over the call: whoever finds the directory there must also find whose it is.
+        let mut made = self.made.lock();
+        if made.contains_key(path) {
+            return Ok(Making::Ours);
+        }
+        match mkdirat(&above.fd, name, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(Making::Present),
+            Err(error) => return Err(error),
+        }
+        let state = if above.state == State::Plain { State::Plain } else { self.state_of_new(path)? };
+        made.insert(path.to_vec(), Made { attempt: self.attempt, state });
+        Ok(Making::Ours)
+    }
+
+    /// What a directory that has just been made hands down to what is made in it.
+    fn state_of_new(&self, path: &[u8]) -> Result<State, Errno> {
+        let fd = match self.top.open_directory(path, OFlags::RDONLY) {
+            // One that we may not read hands down we know not what.
+            Err(Errno::ACCESS) => return Ok(State::Made),
+            outcome => outcome?,
+        };
+        let seen = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        let status = Status::new(&seen);
+        // A group of its own is handed down with setgid, or by the file system's mount options.
+        let hands_down = status.mode & 0o2000 != 0
+            || (status.uid, status.gid) != self.owner
+            || xattr::read(&fd)?.iter().any(|(name, _)| xattr::is_put(name));
+        Ok(if hands_down { State::Made } else { State::Plain })
+    }
+}
+
+impl MadeDirectories {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Made>> {
+        lock(&self.0.by_path)
+    }
+}
+
+/// A job that panicked left no half-made state behind: everything is set in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
