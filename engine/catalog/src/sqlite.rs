@@ -230,6 +230,12 @@ impl Catalog for SqliteCatalog {
         Ok(row.try_get("running")?)
     }
 
+    async fn in_process(&self, partner: DomainId) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE partner = ? AND state = 'in-process'
+             ORDER BY image, ordinal";
+        self.all(sqlx::query(query).bind(partner.0.to_vec()), operations::operation).await
+    }
+
     async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {
         let query = "SELECT o.* FROM operations o JOIN images i ON i.id = o.image
              WHERE i.slp = ? AND o.state = 'waiting' AND o.detail = 'target-unverified'

@@ -126,6 +126,9 @@ pub trait Catalog: Send + Sync {
     /// How many operations for a partner are in process.
     fn running(&self, partner: DomainId) -> impl Reading<Result<u32, Self::Error>>;
 
+    /// The operations for a partner that are in process.
+    fn in_process(&self, partner: DomainId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
     /// Replications of images under this SLP that wait until their target has been verified.
     fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 

@@ -214,6 +214,13 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn in_process(&self, partner: DomainId) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            running.cloned().collect()
+        })
+    }
+
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| {
             let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);

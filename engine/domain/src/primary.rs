@@ -2,11 +2,15 @@
 //!
 //! Guarantees: each event is one transaction, stored before its commands are handed out. Commands may be
 //! lost or repeated; what they were for is asked for again until an event says that it is done. There is
-//! one `Primary` to a catalog, and it makes all changes: `&mut self` says so.
+//! one `Primary` to a catalog, and it makes all changes: `&mut self` says so. What follows from a stored
+//! decision and fails (the turn of a partner, a report) does not undo it: its commands are handed out, the
+//! failure is a [`Primary::take_setback`], and the next tick does the rest.
 
 mod administer;
 mod asked;
 mod load;
+
+use std::collections::BTreeSet;
 
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
@@ -18,7 +22,7 @@ use crate::limits::DUE_PER_TICK;
 use crate::machine::backup;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::OperationState;
+use crate::operation::{OperationKey, OperationState};
 use crate::retry;
 use crate::storage::Identity;
 
@@ -43,9 +47,12 @@ pub enum Error<E> {
 
 /// The mind of one domain.
 #[derive(Debug)]
-pub struct Primary<C> {
+pub struct Primary<C: Catalog> {
     catalog: C,
     own: Identity,
+    setback: Option<Error<C::Error>>,
+    /// Policies that were stored, but not all that follows from them.
+    owed: BTreeSet<String>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -56,7 +63,7 @@ const LOOK_AHEAD: u32 = 16;
 impl<C: Catalog> Primary<C> {
     /// Over this catalog. After a start, [`Self::recover`] comes first.
     pub const fn new(catalog: C, own: Identity) -> Self {
-        Self { catalog, own }
+        Self { catalog, own, setback: None, owed: BTreeSet::new() }
     }
 
     /// For reading; all changes go through this type.
@@ -74,15 +81,35 @@ impl<C: Catalog> Primary<C> {
         &self.own
     }
 
-    /// After a start: nothing runs any more, and everything unfinished is taken up again.
+    /// After a start: nothing runs any more, and everything unfinished is taken up again. If it fails,
+    /// nothing was handed out, and it is to be called again.
     pub async fn recover(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
-        self.store(&[Change::Restarted(moment.now)]).await?;
-        let mut commands = self.tick(moment).await?;
         // A policy may have been stored without what follows from it.
-        for version in self.ask(self.catalog.slps()).await? {
-            commands.extend(self.slp_applied(&version.slp.name, moment).await?);
+        let policies = self.ask(self.catalog.slps()).await?;
+        self.store(&[Change::Restarted(moment.now)]).await?;
+        self.owed.extend(policies.into_iter().map(|version| version.slp.name));
+        Ok(self.tick(moment).await)
+    }
+
+    /// What failed after its decision had been stored, if anything did since this was asked last. The
+    /// decision stands; an [`Event::Tick`] soon does what is left.
+    pub fn take_setback(&mut self) -> Option<Error<C::Error>> {
+        self.setback.take()
+    }
+
+    /// Replications that stand in process though nobody works on this attempt are due again.
+    pub async fn take_back(
+        &mut self,
+        is_under_way: impl Fn(OperationKey, u32) -> bool + Send + Sync,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut decision = Decision::nothing();
+        for partner in self.ask(self.catalog.partners()).await? {
+            let operations = self.ask(self.catalog.in_process(partner.domain)).await?;
+            let orphans = operations.into_iter().filter(|it| !is_under_way(it.key, it.attempt));
+            decision.changes.extend(orphans.flat_map(|orphan| replication::orphaned(orphan, moment.now)));
         }
-        Ok(commands)
+        self.settle(decision, moment).await
     }
 
     /// When [`Event::Tick`] is due next, if nothing else happens.
@@ -93,12 +120,12 @@ impl<C: Catalog> Primary<C> {
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
         let decision = match event {
-            Event::Tick => return self.tick(moment).await,
+            Event::Tick => return Ok(self.tick(moment).await),
             Event::Pool(event) => match self.pool_event(&event, moment).await? {
                 Some(decision) => decision,
                 None => return Ok(Vec::new()),
             },
-            Event::SlpApplied { name } => return self.slp_applied(&name, moment).await,
+            Event::SlpApplied { name } => return Ok(self.slp_applied(&name, moment).await),
             other => self.decide(other, moment).await?,
         };
         self.settle(decision, moment).await
@@ -244,22 +271,39 @@ impl<C: Catalog> Primary<C> {
             self.store(&decision.changes).await?;
         }
         let mut commands = decision.commands;
-        for partner in partners_concerned(&decision.changes) {
-            commands.extend(self.take_turn(partner, moment).await?);
-        }
-        let freed = decision.changes.iter().filter_map(|change| match change {
-            Change::ReportsDue(partner, _) => Some(*partner),
-            _ => None,
-        });
-        if freed.count() > 0 {
-            commands.extend(self.send_reports(moment).await?);
-        }
+        let followed = self.follow(&decision.changes, &mut commands, moment).await;
+        self.note(followed);
         Ok(commands)
     }
 
+    async fn follow(
+        &mut self,
+        changes: &[Change],
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
+        for partner in partners_concerned(changes) {
+            self.take_turn(partner, commands, moment).await?;
+        }
+        if changes.iter().any(|change| matches!(change, Change::ReportsDue(..))) {
+            commands.extend(self.send_reports(moment).await?);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, outcome: Done<(), C>) {
+        if let Err(error) = outcome {
+            self.setback = Some(error);
+        }
+    }
+
     /// Starts what may start for a partner, in batches until nothing more may.
-    async fn take_turn(&mut self, partner: DomainId, moment: Moment) -> Done<Vec<Command>, C> {
-        let mut commands = Vec::new();
+    async fn take_turn(
+        &mut self,
+        partner: DomainId,
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
         loop {
             let Some(view) = self.load_turn(partner, moment.now).await? else { break };
             let decision = turn::take(&view, moment);
@@ -275,31 +319,61 @@ impl<C: Catalog> Primary<C> {
                 break;
             }
         }
-        Ok(commands)
+        Ok(())
     }
 
-    async fn tick(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+    /// Each part by itself: what can't be done in one holds up no other.
+    async fn tick(&mut self, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        let probed = self.probe(&mut commands, moment).await;
+        self.note(probed);
+        let decided = self.decide_due(&mut commands, moment).await;
+        self.note(decided);
+        let sent = self.send_reports(moment).await;
+        let sent = sent.map(|sent| commands.extend(sent));
+        self.note(sent);
+        let amended = self.amend_due(&mut commands, moment).await;
+        self.note(amended);
+        for name in std::mem::take(&mut self.owed) {
+            commands.extend(self.slp_applied(&name, moment).await);
+        }
+        let begun = self.begin_due(&mut commands, moment).await;
+        self.note(begun);
+        commands
+    }
+
+    async fn probe(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for partner in self.ask(self.catalog.partners()).await? {
             let decision = reach::probe(&partner, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
+        Ok(())
+    }
+
+    async fn decide_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
             let around = self.load_arrival(&import.arrival).await?;
             let decision = arrival::decide(&around.view(&self.own), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
-        commands.extend(self.send_reports(moment).await?);
+        Ok(())
+    }
+
+    async fn amend_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
             let mut decision = Decision::nothing();
             replication::amend(&mut copy, moment.now, &mut decision);
             decision.changes.push(Change::Copy(copy));
             commands.extend(self.settle(decision, moment).await?);
         }
+        Ok(())
+    }
+
+    async fn begin_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for partner in self.ask(self.catalog.due_partners(moment.now)).await? {
-            commands.extend(self.take_turn(partner, moment).await?);
+            self.take_turn(partner, commands, moment).await?;
         }
-        Ok(commands)
+        Ok(())
     }
 
     async fn send_reports(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
@@ -315,8 +389,18 @@ impl<C: Catalog> Primary<C> {
         Ok(decision.commands)
     }
 
-    async fn slp_applied(&mut self, name: &str, moment: Moment) -> Done<Vec<Command>, C> {
+    /// What can't be done now is owed until a tick does it.
+    async fn slp_applied(&mut self, name: &str, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        let applied = self.follow_slp(name, &mut commands, moment).await;
+        if applied.is_err() {
+            self.owed.insert(name.to_owned());
+        }
+        self.note(applied);
+        commands
+    }
+
+    async fn follow_slp(&mut self, name: &str, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.failed_imports(name)).await? {
             let around = self.load_arrival(&import.arrival).await?;
             let decision = arrival::decide(&around.view(&self.own), &import, moment);
@@ -331,7 +415,7 @@ impl<C: Catalog> Primary<C> {
             }
         }
         commands.extend(self.settle(decision, moment).await?);
-        Ok(commands)
+        Ok(())
     }
 
     async fn store(&self, changes: &[Change]) -> Done<(), C> {

@@ -115,6 +115,15 @@ pub fn failed(
     decision
 }
 
+/// Nobody works on this attempt any more, and nobody said how it ended: it is due again.
+pub fn orphaned(mut operation: Operation, now: Timestamp) -> Vec<Change> {
+    let Some(partner) = operation.target.as_ref().map(|target| target.partner) else { return Vec::new() };
+    let mut job = job_of(&operation, partner);
+    job.end(JobState::Interrupted, now);
+    operation.enter(OperationState::NotStarted, now);
+    vec![Change::Operation(operation), Change::Job(job)]
+}
+
 /// The target's word about an image that was sent to it.
 pub fn reported(
     view: &ReplicationView<'_>,
