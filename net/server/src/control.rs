@@ -17,13 +17,15 @@ use narrows_domain::{
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::CopyState};
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::{Duration, sleep},
 };
 
 use crate::{
     Catalog, CatalogError,
     api::answer::{Failure, internal},
-    limits::{COMMANDS_MAX, CONTROL_MAILBOX, TICK_MAX, TICK_RETRY},
+    doing::{Doing, Work},
+    limits::{COMMANDS_MAX, CONTROL_MAILBOX, TELL_PAUSE_MAX, TELL_PAUSE_MIN, TICK_MAX, TICK_RETRY},
     random, time,
 };
 
@@ -59,24 +61,50 @@ pub enum Taken {
     ReadFrom(Sequence),
 }
 
-/// Starts the control task. It first takes up what a stopped server left; it ends when all [`Control`]s have
-/// gone.
-pub fn start(primary: Primary<Catalog>) -> (Control, mpsc::Receiver<Command>) {
+/// A command, and the proof that somebody has it.
+pub struct Ordered {
+    /// What is to be done.
+    pub command: Command,
+    /// To be kept until its end has been told; only for a replication.
+    pub work: Option<Work>,
+}
+
+/// What [`start`] started.
+pub struct Started {
+    /// To send orders.
+    pub control: Control,
+    /// What is to be done outside.
+    pub commands: mpsc::Receiver<Ordered>,
+    /// The task; it ends by itself when all [`Control`]s have gone.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts the control task. It first takes up what a stopped server left.
+pub fn start(primary: Primary<Catalog>) -> Started {
     let (orders, waiting) = mpsc::channel(CONTROL_MAILBOX);
     let (out, commands) = mpsc::channel(COMMANDS_MAX);
-    tokio::spawn(Desk { primary, out }.run(waiting));
-    (Control { orders }, commands)
+    let desk = Desk { primary, out, doing: Doing::default(), is_behind: false };
+    let task = tokio::spawn(desk.run(waiting));
+    Started { control: Control { orders }, commands, task }
 }
 
 struct Desk {
     primary: Primary<Catalog>,
-    out: mpsc::Sender<Command>,
+    out: mpsc::Sender<Ordered>,
+    doing: Doing,
+    /// The catalog failed: what was left undone is done by a tick that comes soon.
+    is_behind: bool,
 }
 
 impl Desk {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let recovered = self.primary.recover(moment()).await;
-        self.hand_out_or_log(recovered).await;
+        // Before it is known what was under way, nothing may be decided.
+        while !self.recover().await {
+            if orders.is_closed() {
+                return;
+            }
+            sleep(TICK_RETRY).await;
+        }
         loop {
             let pause = self.pause().await;
             tokio::select! {
@@ -85,16 +113,32 @@ impl Desk {
                     Some(order) => self.take(order).await,
                     None => return,
                 },
-                () = sleep(pause) => {
-                    let ticked = self.primary.handle(Event::Tick, moment()).await;
-                    self.hand_out_or_log(ticked).await;
-                }
+                () = sleep(pause) => self.tick().await,
             }
         }
     }
 
+    async fn recover(&mut self) -> bool {
+        let recovered = self.primary.recover(moment()).await;
+        self.hand_out_or_log(recovered).await
+    }
+
+    async fn tick(&mut self) {
+        self.is_behind = false;
+        let doing = self.doing.clone();
+        let is_under_way = move |key, attempt| doing.has(key, attempt);
+        let taken_back = self.primary.take_back(is_under_way, moment()).await;
+        self.hand_out_or_log(taken_back).await;
+        let ticked = self.primary.handle(Event::Tick, moment()).await;
+        self.hand_out_or_log(ticked).await;
+    }
+
     /// Until something is due by itself.
     async fn pause(&self) -> Duration {
+        if self.is_behind {
+            // Whatever is wrong with the catalog shall not keep a core busy.
+            return TICK_RETRY;
+        }
         match self.primary.next_due().await {
             Ok(None) => TICK_MAX,
             Ok(Some(due)) => {
@@ -165,21 +209,34 @@ impl Desk {
     }
 
     async fn hand_out(
-        &self,
+        &mut self,
         outcome: Result<Vec<Command>, primary::Error<CatalogError>>,
     ) -> Result<(), primary::Error<CatalogError>> {
+        if let Some(setback) = self.primary.take_setback() {
+            log(&setback);
+            self.is_behind = true;
+        }
+        // Whether it was stored is not known: a tick looks.
+        self.is_behind |= matches!(outcome, Err(primary::Error::Catalog(_)));
         for command in outcome? {
+            let work = match &command {
+                Command::Replicate(order) => Some(self.doing.begin(order.operation, order.attempt)),
+                _ => None,
+            };
             // Nobody there to carry it out: the server is stopping, the next start takes it up.
-            drop(self.out.send(command).await);
+            drop(self.out.send(Ordered { command, work }).await);
         }
         Ok(())
     }
 
-    async fn hand_out_or_log(&self, outcome: Result<Vec<Command>, primary::Error<CatalogError>>) {
-        if let Err(error) = self.hand_out(outcome).await {
-            log(&error);
-            // Whatever is wrong with the catalog shall not keep a core busy.
-            sleep(TICK_RETRY).await;
+    /// Whether it went well.
+    async fn hand_out_or_log(&mut self, outcome: Result<Vec<Command>, primary::Error<CatalogError>>) -> bool {
+        match self.hand_out(outcome).await {
+            Ok(()) => true,
+            Err(error) => {
+                log(&error);
+                false
+            }
         }
     }
 }
@@ -215,6 +272,22 @@ impl Control {
     /// Something happened.
     pub async fn happened(&self, event: Event) -> Result<(), Failure> {
         self.order(|reply| Order::Happened(Box::new(event), reply)).await
+    }
+
+    /// Something happened that nobody will say again: said until it is taken in, whatever the catalog
+    /// does. A rule that refuses it, or the end of the server, ends that.
+    pub async fn tell(&self, event: Event) {
+        let mut pause = TELL_PAUSE_MIN;
+        loop {
+            match self.ask(|reply| Order::Happened(Box::new(event.clone()), reply)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error @ primary::Error::Catalog(_))) => log(&error),
+                Ok(Err(error)) => return log(&error),
+                Err(error) => return tracing::debug!(%error, "an event is left to the next start"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(TELL_PAUSE_MAX);
+        }
     }
 
     /// A record of a pool's image log was read.

@@ -19,6 +19,7 @@ use narrows_format::{
 use narrows_ring::mailbox;
 use narrows_transport::Principal;
 use narrows_wire::{Begin, Draft, Purpose};
+use tokio::task::JoinSet;
 
 use crate::{
     api::{App, answer::Failure},
@@ -31,12 +32,18 @@ use crate::{
     time,
 };
 
-/// Runs until the data plane has gone.
+/// Runs until the data plane has gone; answers under way end with it.
 pub async fn run(app: App, questions: mailbox::Receiver<Question>) {
-    while let Some(question) = relayed(questions.receive()).await {
+    let mut answers = JoinSet::new();
+    loop {
+        let question = tokio::select! {
+            question = relayed(questions.receive()) => question,
+            Some(_) = answers.join_next() => continue,
+        };
+        let Some(question) = question else { return };
         let app = app.clone();
         // Each in its own task: a slow one holds up no other. The cores bound their number.
-        tokio::spawn(async move { answer(&app, question).await });
+        answers.spawn(async move { answer(&app, question).await });
     }
 }
 
@@ -54,12 +61,6 @@ async fn answer(app: &App, question: Question) {
         }
         Question::Ended { admission, code, sentence } => ended(app, admission, &code, sentence).await,
         Question::Again(again) => arrived_again(app, *again).await,
-    }
-}
-
-async fn tell(app: &App, event: Event) {
-    if let Err(Failure(error)) = app.control.happened(event).await {
-        tracing::warn!(%error, "an event could not be handled");
     }
 }
 
@@ -203,7 +204,7 @@ async fn arrived_again(app: &App, again: Again) {
     let arrival = Arrival { record, signed, proof, sender, import_slp, asked_expiry };
     let logged = Logged::Arrival { arrival, copy: entry.copy, stored_bytes: entry.stored_bytes };
     let (pool, incarnation, sequence) = (app.who.pool, app.pool_incarnation, entry.sequence);
-    tell(app, Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged })).await;
+    app.control.tell(Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged })).await;
 }
 
 /// A session ended without a commit. A replication's source knows; a backup waits for its client.
@@ -211,5 +212,5 @@ async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
     let Admission::Backup { image, attempt, .. } = admission else { return };
     let failure =
         if code.is_empty() { Met::interrupted(sentence) } else { Met::coded(code, Side::Target, sentence) };
-    tell(app, Event::BackupInterrupted { image, attempt, failure }).await;
+    app.control.tell(Event::BackupInterrupted { image, attempt, failure }).await;
 }

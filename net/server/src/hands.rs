@@ -3,7 +3,7 @@
 //! Guarantees: each command ends in an event to the control task; a command that is lost is commanded again.
 //! Nothing is decided here but what a failure is: a connection, a code, a side.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use narrows_api::{
     ApiError,
@@ -29,67 +29,108 @@ use narrows_format::{
 };
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinSet},
+    task::{self, AbortHandle, JoinError, JoinSet},
 };
 
 use crate::{
     api::{App, answer},
+    control::Ordered,
     pairing::pool_in,
     plane::{Replicated, Replication, ReplicationError},
     time,
 };
 
 /// Runs until the control task has gone; what is under way then is cut off and taken up at the next start.
-pub async fn run(app: App, mut commands: mpsc::Receiver<Command>) {
-    let mut tasks = JoinSet::new();
-    let mut sending: BTreeMap<OperationKey, AbortHandle> = BTreeMap::new();
+pub async fn run(app: App, mut commands: mpsc::Receiver<Ordered>) {
+    let mut hands = Hands { app, tasks: JoinSet::new(), sending: HashMap::new() };
     loop {
-        let command = tokio::select! {
-            command = commands.recv() => command,
-            Some(_) = tasks.join_next() => continue,
-        };
-        let Some(command) = command else { return };
-        sending.retain(|_, task| !task.is_finished());
-        let app = app.clone();
+        tokio::select! {
+            ordered = commands.recv() => match ordered {
+                Some(ordered) => hands.take(ordered),
+                None => return,
+            },
+            Some(ended) = hands.tasks.join_next_with_id() => hands.ended(ended),
+        }
+    }
+}
+
+struct Hands {
+    app: App,
+    tasks: JoinSet<()>,
+    /// Replications by their task.
+    sending: HashMap<task::Id, Sending>,
+}
+
+struct Sending {
+    operation: OperationKey,
+    attempt: u32,
+    task: AbortHandle,
+}
+
+impl Hands {
+    fn take(&mut self, Ordered { command, work }: Ordered) {
+        let app = self.app.clone();
         match command {
             Command::Replicate(order) => {
-                let key = order.operation;
-                let task = tasks.spawn(async move { replicate(&app, order).await });
-                if let Some(earlier) = sending.insert(key, task) {
-                    earlier.abort();
-                }
+                let (operation, attempt) = (order.operation, order.attempt);
+                self.stop(operation);
+                let task = self.tasks.spawn(async move {
+                    let _work = work;
+                    replicate(&app, order).await;
+                });
+                self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
-            Command::StopReplication(key) => {
-                if let Some(task) = sending.remove(&key) {
-                    task.abort();
-                }
-            }
+            Command::StopReplication(operation) => self.stop(operation),
             Command::Report { partner, import, report } => {
-                tasks.spawn(async move { tell(&app, report_to(&app, partner, import, report).await).await });
+                self.tasks.spawn(async move {
+                    let event = report_to(&app, partner, import, report).await;
+                    app.control.tell(event).await;
+                });
             }
             Command::AmendCopy { image, pool: _, copy } => {
                 // The log's own record of it is the answer; without one it is commanded again.
-                tasks.spawn(async move {
+                self.tasks.spawn(async move {
                     if let Err(answer::Failure(error)) = app.plane.amend(image, copy).await {
                         tracing::warn!(%image, %error, "a copy could not be amended");
                     }
                 });
             }
             Command::Probe(partner) => {
-                tasks.spawn(async move {
-                    let event = probe(&app, partner).await;
-                    if let Some(event) = event {
-                        tell(&app, event).await;
+                self.tasks.spawn(async move {
+                    if let Some(event) = probe(&app, partner).await {
+                        app.control.tell(event).await;
                     }
                 });
             }
         }
     }
-}
 
-async fn tell(app: &App, event: Event) {
-    if let Err(answer::Failure(error)) = app.control.happened(event).await {
-        tracing::warn!(%error, "an event could not be handled");
+    fn stop(&self, operation: OperationKey) {
+        #[expect(clippy::iter_over_hash_type, reason = "each is stopped, in whatever order")]
+        for sending in self.sending.values().filter(|it| it.operation == operation) {
+            sending.task.abort();
+        }
+    }
+
+    /// A panic is a failure like another: tried again, with growing pauses. All other commands are given
+    /// again by their time if they were not answered.
+    fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let (id, panicked) = match ended {
+            Ok((id, ())) => (id, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let sending = self.sending.remove(&id);
+        if !panicked {
+            return;
+        }
+        tracing::error!("a task of the server panicked");
+        if let Some(Sending { operation, attempt, .. }) = sending {
+            let failure = Failure::interrupted("the task that sent it panicked; see the log");
+            let counters = Counters::default();
+            let event = Event::ReplicationFailed { operation, attempt, failure, counters };
+            let control = self.app.control.clone();
+            self.tasks.spawn(async move { control.tell(event).await });
+        }
     }
 }
 
@@ -104,7 +145,7 @@ async fn replicate(app: &App, order: ReplicateOrder) {
             let receive_pool = partner::ReceivePool { pool: done.pool, incarnation: done.incarnation };
             let up =
                 Event::PartnerUp { partner, receive_pool: Some(receive_pool), skew_ms: Some(done.skew_ms) };
-            tell(app, up).await;
+            app.control.tell(up).await;
             Event::ReplicationDone(ReplicationDone {
                 operation,
                 attempt,
@@ -119,7 +160,7 @@ async fn replicate(app: &App, order: ReplicateOrder) {
             Event::ReplicationFailed { operation, attempt, failure, counters: Counters::default() }
         }
     };
-    tell(app, event).await;
+    app.control.tell(event).await;
 }
 
 fn counters(done: &Replicated) -> Counters {

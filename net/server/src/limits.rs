@@ -44,6 +44,10 @@ pub const IMPORTS_LISTED_MAX: u32 = 1000;
 pub const TICK_MAX: Duration = Duration::from_hours(1);
 /// Pause after the catalog failed.
 pub const TICK_RETRY: Duration = Duration::from_secs(1);
+/// First and longest pause before an event that the catalog could not take in is told again.
+pub const TELL_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`TELL_PAUSE_MIN`].
+pub const TELL_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Questions of the data plane that may wait.
