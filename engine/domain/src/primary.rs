@@ -17,12 +17,12 @@ use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
 
 use crate::catalog::{Catalog, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
-use crate::job::Counters;
+use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::limits::DUE_PER_TICK;
 use crate::machine::backup;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::{OperationKey, OperationState};
+use crate::operation::{Note, OperationKey, OperationState};
 use crate::retry;
 use crate::storage::Identity;
 
@@ -159,6 +159,24 @@ impl<C: Catalog> Primary<C> {
                 let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
                 Ok(report::failed(&import, sender.as_ref(), &failure, moment))
             }
+            Event::Received { import, image, counters } => {
+                let key = JobKey::import(import);
+                let known = self.ask(self.catalog.job_keyed(&key)).await?.map(|numbered| numbered.job);
+                let job = known.unwrap_or_else(|| Job::begin(key, JobKind::Import, image, moment.now));
+                let partner = Some(import.sender);
+                let changes = vec![Change::Job(Job { partner, ..job.having_moved(&counters) })];
+                Ok(Decision { changes, commands: Vec::new() })
+            }
+            Event::RestoreEnded { job, counters, failure } => {
+                let known = self.ask(self.catalog.job_keyed(&job)).await?.map(|numbered| numbered.job);
+                let Some(mut job) = known.filter(|job| job.state == JobState::Running) else {
+                    return Ok(Decision::nothing());
+                };
+                job = job.having_moved(&counters);
+                job.end(if failure.is_some() { JobState::Failed } else { JobState::Done }, moment.now);
+                job.note = failure.map(|failure| failure.note());
+                Ok(Decision { changes: vec![Change::Job(job)], commands: Vec::new() })
+            }
             Event::ArrivedAgain(event) => self.arrived(&event, moment).await,
             Event::PartnerUp { partner, receive_pool, skew_ms } => {
                 let partner = self.ask(self.catalog.partner(partner)).await?;
@@ -221,6 +239,31 @@ impl<C: Catalog> Primary<C> {
         };
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         Ok(Some(decision))
+    }
+
+    /// A record that can never be handled: what is known of it is listed as failed with this reason, and
+    /// what follows it is handled.
+    pub async fn pass_over(
+        &mut self,
+        event: &PoolEvent,
+        reason: Note,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let handled = self.ask(self.catalog.cursor(event.pool, event.incarnation)).await?;
+        if event.sequence <= handled {
+            return Ok(Vec::new());
+        }
+        let mut decision = match &event.logged {
+            Logged::Arrival { arrival, copy, stored_bytes } => {
+                let seen = arrival::seen(event, arrival, *copy, *stored_bytes, moment);
+                let sender = self.ask(self.catalog.partner(arrival.sender)).await?;
+                arrival::unfit(seen, sender.as_ref(), reason, moment)
+            }
+            Logged::Backup { record, .. } => backup::unfit(record.image, reason, moment.now),
+            Logged::Amend { .. } | Logged::Remove { .. } => Decision::nothing(),
+        };
+        decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
+        self.settle(decision, moment).await
     }
 
     /// The log is the authority: what it says and nobody here asked for is taken over.

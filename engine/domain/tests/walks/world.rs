@@ -326,9 +326,8 @@ impl World {
         let under_way: BTreeSet<_> = self.domains[at].commands.iter().filter_map(attempt_of).collect();
         let answered = self.answers.iter().filter(|answer| answer.to == at);
         let answered: BTreeSet<_> = answered.filter_map(|answer| attempt_told(&answer.event)).collect();
-        let is_under_way = |key, attempt| {
-            under_way.contains(&(key, attempt)) || answered.contains(&(key, attempt))
-        };
+        let is_under_way =
+            |key, attempt| under_way.contains(&(key, attempt)) || answered.contains(&(key, attempt));
         let moment = self.moment(at);
         let commands = ready(self.domains[at].primary().take_back(is_under_way, moment)).unwrap();
         self.domains[at].commands.extend(commands);
