@@ -8,8 +8,11 @@
 use narrows_api::{ApiError, error::codes};
 use narrows_domain::{
     Change, Command, Event, Moment, Operation, Partner, Primary,
+    event::PoolEvent,
     import::Arrival,
     machine::{BackupAsk, BackupBegun},
+    operation::Note,
+    partner::ReceivePool,
     primary::{self, Applying},
     slp::{PartnerSlp, Slp, version::Plan},
     token::{Token, TokenPurpose},
@@ -33,6 +36,8 @@ type Reply<T> = oneshot::Sender<Result<T, primary::Error<CatalogError>>>;
 
 enum Order {
     Happened(Box<Event>, Reply<()>),
+    PassOver(Box<PoolEvent>, Note, Reply<()>),
+    PairingProved(Box<Partner>, ReceivePool, i64, Reply<Partner>),
     Put(Vec<Change>, Reply<()>),
     PutPartner(Box<Partner>, Reply<()>),
     Redeem { secret: [u8; 32], purpose: TokenPurpose, changes: Vec<Change>, reply: Reply<Token> },
@@ -53,12 +58,14 @@ pub struct Control {
 }
 
 /// What became of a record of a pool's image log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Handled, now or before.
     Done,
     /// Records before it have not been handled: read on from behind this one.
     ReadFrom(Sequence),
+    /// It can't be handled, now or later.
+    Never(String),
 }
 
 /// A command, and the proof that somebody has it.
@@ -159,6 +166,20 @@ impl Desk {
                 let outcome = self.primary.handle(*event, now).await;
                 let outcome = self.hand_out(outcome).await;
                 answer(reply, outcome);
+            }
+            Order::PassOver(event, reason, reply) => {
+                let outcome = self.primary.pass_over(&event, reason, now).await;
+                let outcome = self.hand_out(outcome).await;
+                answer(reply, outcome);
+            }
+            Order::PairingProved(partner, pool, skew_ms, reply) => {
+                match self.primary.pairing_proved(&partner, pool, skew_ms, now).await {
+                    Ok((partner, commands)) => {
+                        let outcome = self.hand_out(Ok(commands)).await;
+                        answer(reply, outcome.map(|()| partner));
+                    }
+                    Err(error) => answer(reply, Err(error)),
+                }
             }
             Order::Put(changes, reply) => answer(reply, self.primary.put(&changes).await),
             Order::PutPartner(partner, reply) => {
@@ -295,8 +316,26 @@ impl Control {
         match self.ask(|reply| Order::Happened(Box::new(event), reply)).await? {
             Ok(()) => Ok(Taken::Done),
             Err(primary::Error::Gap { expected }) => Ok(Taken::ReadFrom(expected)),
+            Err(primary::Error::Catalog(error)) if error.is_permanent() => {
+                Ok(Taken::Never(innermost(&error)))
+            }
             Err(error) => Err(failure(error)),
         }
+    }
+
+    /// A record can never be handled: it is listed with this reason, and passed.
+    pub async fn pass_over(&self, event: PoolEvent, reason: Note) -> Result<(), Failure> {
+        self.order(|reply| Order::PassOver(Box::new(event), reason, reply)).await
+    }
+
+    /// Both directions of a pairing with this partner, as it was then, were proved.
+    pub async fn pairing_proved(
+        &self,
+        partner: Partner,
+        receive_pool: ReceivePool,
+        skew_ms: i64,
+    ) -> Result<Partner, Failure> {
+        self.order(|reply| Order::PairingProved(Box::new(partner), receive_pool, skew_ms, reply)).await
     }
 
     /// Stores rows that only people change.
@@ -363,6 +402,10 @@ impl Control {
     pub async fn admit(&self, pool: PoolId, arrival: Arrival) -> Result<CopyState, Failure> {
         self.order(|reply| Order::Admit { pool, arrival: Box::new(arrival), reply }).await
     }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn failure(error: primary::Error<CatalogError>) -> Failure {

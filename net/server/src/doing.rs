@@ -58,7 +58,8 @@ mod tests {
     async fn an_attempt_ends_with_its_task_however_that_ends() {
         let doing = Doing::default();
         let key = |ordinal| OperationKey { image: ImageId([1; 16]), ordinal };
-        let (panics, stopped, lost) = (doing.begin(key(1), 1), doing.begin(key(2), 1), doing.begin(key(3), 7));
+        let (panics, stopped, lost) =
+            (doing.begin(key(1), 1), doing.begin(key(2), 1), doing.begin(key(3), 7));
         assert!(doing.has(key(1), 1) && doing.has(key(2), 1) && !doing.has(key(3), 1));
         let panicking = tokio::spawn(async move {
             let _work = panics;

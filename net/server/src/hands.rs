@@ -30,13 +30,15 @@ use narrows_format::{
 use tokio::{
     sync::mpsc,
     task::{self, AbortHandle, JoinError, JoinSet},
+    time::timeout,
 };
 
 use crate::{
     api::{App, answer},
     control::Ordered,
+    limits::PARTNER_TIME_MAX,
     pairing::pool_in,
-    plane::{Replicated, Replication, ReplicationError},
+    plane::{Dial, Replicated, Replication, ReplicationError},
     time,
 };
 
@@ -174,7 +176,11 @@ fn counters(done: &Replicated) -> Counters {
 }
 
 async fn send(app: &App, replication: Replication) -> Result<Replicated, Failure> {
-    match app.plane.replicate(replication).await {
+    ended(app.plane.replicate(replication).await)
+}
+
+fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
+    match end {
         Some(Ok(done)) => Ok(done),
         Some(Err(ReplicationError::Unreachable(sentence))) => Err(Failure::unreachable(sentence)),
         Some(Err(ReplicationError::Exchange(error))) => Err(exchange_failure(&error)),
@@ -206,8 +212,6 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
         Some(base) => app.catalog.image(base.image).await.map_err(catalog)?,
         None => None,
     };
-    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
-    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Replication {
         image: image.id,
         origin: image.origin,
@@ -218,10 +222,23 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
         resume: order.attempt > 1,
         copy: CopyState { expires: order.expires, locked_until: None, held: false },
         import_slp: order.import_slp.clone().unwrap_or_default(),
-        partner: partner.domain,
-        addresses: resolve(&partner).await?,
-        tls: Arc::new(tls),
+        to: dial(app, &partner).await?,
     })
+}
+
+async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
+    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
+    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
+    Ok(Dial { partner: partner.domain, addresses: resolve(partner).await?, tls: Arc::new(tls) })
+}
+
+/// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello.
+pub async fn reach(app: &App, partner: &Partner) -> Result<(), Failure> {
+    let dialled = async { ended(app.plane.reach(dial(app, partner).await?).await) };
+    match timeout(PARTNER_TIME_MAX, dialled).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::unreachable(format!("{}: no answer", partner.data_address))),
+    }
 }
 
 fn root_of(content: &Content) -> Child {

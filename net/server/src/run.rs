@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::{FutureExt as _, future::select_all};
 use narrows_catalog::SqliteCatalog;
-use narrows_domain::{Catalog as _, Primary, partner::Trust, storage};
+use narrows_domain::{Catalog as _, Event, Primary, job::Counters, partner::Trust, retry::Failure, storage};
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
 use narrows_transport::{ClientAuth, TrustError, TrustStore};
@@ -31,7 +31,7 @@ use crate::{
     partners::Partners,
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
-    tickets::Tickets,
+    tickets::{Ticket, Tickets},
     time,
 };
 
@@ -223,7 +223,7 @@ impl Server {
             Part::new("doorman", tokio::spawn(doorman::run(app.clone(), plane.questions))),
             Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
             Part::new("importer", tokio::spawn(importer::run(app.clone()))),
-            Part::new("completion of pairings", tokio::spawn(complete_pairings(app.clone()))),
+            Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
             // Last to go: the others tell it what they leave.
             Part::new("control task", desk),
         ];
@@ -325,10 +325,16 @@ fn say_opened(opened: &Opened) {
     }
 }
 
-/// Pairings that were left half-made are completed as soon as both sides reach each other.
-async fn complete_pairings(app: App) {
+/// Pairings that were left half-made are completed as soon as both sides reach each other; restores whose
+/// ticket ran out unused are ended.
+async fn look_after(app: App) {
     loop {
         tokio::time::sleep(PAIRING_RETRY).await;
+        for ticket in app.tickets.sweep() {
+            let Ticket::Restore { job, .. } = ticket else { continue };
+            let failure = Some(Failure::interrupted("the client did not begin"));
+            app.control.tell(Event::RestoreEnded { job, counters: Counters::default(), failure }).await;
+        }
         let Ok(partners) = app.catalog.partners().await else { continue };
         for partner in partners.iter().filter(|partner| partner.trust == Trust::Half) {
             if let Err(api::answer::Failure(error)) = pairing::complete(&app, partner.domain).await {
@@ -348,7 +354,10 @@ mod tests {
         let waits = || Part::new("one that waits", tokio::spawn(std::future::pending()));
         let panics = Part::new("one that panics", tokio::spawn(async { panic!("as a test") }));
         let error = first_to_end(&mut [waits(), panics]).await.to_string();
-        assert!(error.starts_with("the one that panics ended by itself") && error.contains("as a test"), "{error}");
+        assert!(
+            error.starts_with("the one that panics ended by itself") && error.contains("as a test"),
+            "{error}"
+        );
         let returns = Part::new("one that returns", tokio::spawn(async {}));
         let error = first_to_end(&mut [returns, waits()]).await.to_string();
         assert_eq!(error, "the one that returns ended by itself: it returned");
