@@ -20,6 +20,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Asked again, it would fail again: the rows themselves are at fault, not the disk or a lock.
+    pub fn is_permanent(&self) -> bool {
+        const CONSTRAINT: u32 = 19;
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().and_then(|code| code.parse::<u32>().ok());
+                code.is_some_and(|code| code & 0xff == CONSTRAINT)
+            }
+            Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_)) => true,
+            Self::Database(_) | Self::Open(_) => false,
+        }
+    }
+
     /// The change would give two rows the same name or place; nothing was stored.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())

@@ -1,5 +1,6 @@
 //! The tables `images`, `copies` and `replicas`.
 
+use narrows_domain::catalog::ClientSeen;
 use narrows_domain::image::{Content, ImageCopy};
 use narrows_domain::{Image, ReplicaRecord};
 use narrows_format::record::{CopyState, ScheduleKind, SignedRecord};
@@ -54,6 +55,17 @@ pub(crate) async fn put_image(db: &mut SqliteConnection, image: &Image) -> Resul
     .execute(db)
     .await?;
     Ok(())
+}
+
+pub(crate) fn client_seen(row: &SqliteRow) -> Result<ClientSeen, Error> {
+    let columns = Columns { table: "images", row };
+    Ok(ClientSeen {
+        origin: DomainId(columns.bytes("origin")?),
+        client_name: columns.text("client_name")?,
+        images: columns.count("images")?,
+        last_backup: columns.time("last_backup")?,
+        last_replica: columns.time_or_null("last_replica")?,
+    })
 }
 
 pub(crate) fn image(row: &SqliteRow) -> Result<Image, Error> {

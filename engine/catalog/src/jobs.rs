@@ -1,6 +1,6 @@
 //! The table `jobs`.
 
-use narrows_domain::catalog::NumberedJob;
+use narrows_domain::catalog::{JobTotals, NumberedJob};
 use narrows_domain::job::{Counters, Job, JobKey};
 use narrows_format::{DomainId, ImageId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::Error;
 use crate::columns::{Columns, nanos, number};
 
-/// A job that is stored again keeps its number and the time of its beginning.
+/// A job that is stored again keeps its number, the time of its beginning, and what was counted for it.
 const PUT: &str = "
     INSERT INTO jobs (key, kind, image, partner, state, started, ended, logical_bytes, stored_bytes,
         wire_bytes, data_bytes, resent_bytes, note_code, note)
@@ -16,8 +16,8 @@ const PUT: &str = "
     ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, image = excluded.image,
         partner = excluded.partner, state = excluded.state, ended = excluded.ended,
         logical_bytes = excluded.logical_bytes, stored_bytes = excluded.stored_bytes,
-        wire_bytes = excluded.wire_bytes, data_bytes = excluded.data_bytes,
-        resent_bytes = excluded.resent_bytes, note_code = excluded.note_code, note = excluded.note";
+        wire_bytes = max(wire_bytes, excluded.wire_bytes), data_bytes = max(data_bytes, excluded.data_bytes),
+        resent_bytes = max(resent_bytes, excluded.resent_bytes), note_code = excluded.note_code, note = excluded.note";
 
 pub(crate) async fn put(db: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
     sqlx::query(PUT)
@@ -38,6 +38,15 @@ pub(crate) async fn put(db: &mut SqliteConnection, job: &Job) -> Result<(), Erro
         .execute(db)
         .await?;
     Ok(())
+}
+
+pub(crate) fn totals(row: &SqliteRow) -> Result<JobTotals, Error> {
+    let columns = Columns { table: "jobs", row };
+    Ok(JobTotals {
+        wire_bytes: columns.count("wire_bytes")?,
+        data_bytes: columns.count("data_bytes")?,
+        resent_bytes: columns.count("resent_bytes")?,
+    })
 }
 
 pub(crate) fn job(row: &SqliteRow) -> Result<NumberedJob, Error> {

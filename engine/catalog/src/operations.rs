@@ -1,5 +1,6 @@
 //! The table `operations`.
 
+use narrows_domain::catalog::BacklogLine;
 use narrows_domain::operation::{Operation, OperationKey, OperationState, Target};
 use narrows_format::{DomainId, ImageId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -53,6 +54,17 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .execute(db)
     .await?;
     Ok(())
+}
+
+pub(crate) fn backlog_line(row: &SqliteRow) -> Result<BacklogLine, Error> {
+    let columns = Columns { table: "operations", row };
+    let state = OperationState::from_parts(&columns.text("state")?, &columns.text("detail")?);
+    Ok(BacklogLine {
+        partner: DomainId(columns.bytes("partner")?),
+        state: state.ok_or_else(|| columns.corrupt("state"))?,
+        operations: columns.count("operations")?,
+        oldest: columns.time("oldest")?,
+    })
 }
 
 pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use narrows_domain::Catalog;
-use narrows_domain::catalog::{ImageFilter, NumberedJob, RedeemError};
+use narrows_domain::catalog::{BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError};
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Import, ImportKey};
@@ -124,8 +124,30 @@ const LATEST_WHOLE: &str = "
 const IMAGES: &str = "
     SELECT * FROM images
     WHERE (?1 IS NULL OR client_name = ?1) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
-        AND (?4 IS NULL OR slp = ?4)
-    ORDER BY started DESC, id DESC LIMIT ?5";
+        AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
+    ORDER BY started DESC, id DESC LIMIT ?7";
+
+const BACKLOG: &str = "
+    SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations
+    WHERE state NOT IN ('complete', 'failed', 'cancelled') AND partner IS NOT NULL
+    GROUP BY partner, state, detail
+    ORDER BY partner, CASE WHEN detail = '' THEN state ELSE state || '(' || detail || ')' END";
+
+const IMAGES_UNFINISHED: &str = "
+    SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
+    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";
+
+const CLIENTS_SEEN: &str = "
+    SELECT origin, client_name, count(*) AS images, max(started) AS last_backup,
+        max(CASE WHEN EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')
+            THEN started END) AS last_replica
+    FROM images i WHERE state = 'whole' GROUP BY origin, client_name ORDER BY origin, client_name";
+
+/// Keys of one operation's attempts differ behind the prefix only; `;` is what comes after `:`.
+const JOB_TOTALS: &str = "
+    SELECT coalesce(sum(wire_bytes), 0) AS wire_bytes, coalesce(sum(data_bytes), 0) AS data_bytes,
+        coalesce(sum(resent_bytes), 0) AS resent_bytes
+    FROM jobs WHERE key >= ?1 AND key < ?2";
 
 const NEXT_DUE: &str = "
     SELECT min(at) AS at FROM (
@@ -179,6 +201,8 @@ impl Catalog for SqliteCatalog {
             .bind(filter.origin.map(|origin| origin.0.to_vec()))
             .bind(filter.state.map(narrows_domain::ImageState::as_str))
             .bind(filter.slp.as_ref())
+            .bind(filter.since.map(nanos))
+            .bind(filter.until.map(nanos))
             .bind(filter.limit.map_or(-1, i64::from));
         self.all(query, images::image).await
     }
@@ -219,6 +243,25 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query).bind(limit), operations::operation).await
     }
 
+    async fn backlog(&self) -> Asked<Vec<BacklogLine>> {
+        self.all(sqlx::query(BACKLOG), operations::backlog_line).await
+    }
+
+    async fn images_unfinished(&self, slp: &str) -> Asked<u64> {
+        let row = sqlx::query(IMAGES_UNFINISHED).bind(slp).fetch_one(&self.readers).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>("images")?).unwrap_or(0))
+    }
+
+    async fn failed_operations(&self, limit: u32) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE state = 'failed'
+             ORDER BY age DESC, image DESC, ordinal DESC LIMIT ?";
+        self.all(sqlx::query(query).bind(limit), operations::operation).await
+    }
+
+    async fn clients_seen(&self) -> Asked<Vec<ClientSeen>> {
+        self.all(sqlx::query(CLIENTS_SEEN), images::client_seen).await
+    }
+
     async fn candidates(&self, partner: DomainId, now: Timestamp, limit: u32) -> Asked<Vec<Operation>> {
         let query = sqlx::query(CANDIDATES).bind(partner.0.to_vec()).bind(nanos(now)).bind(limit);
         self.all(query, operations::operation).await
@@ -228,6 +271,12 @@ impl Catalog for SqliteCatalog {
         let query = "SELECT count(*) AS running FROM operations WHERE partner = ? AND state = 'in-process'";
         let row = sqlx::query(query).bind(partner.0.to_vec()).fetch_one(&self.readers).await?;
         Ok(row.try_get("running")?)
+    }
+
+    async fn in_process(&self, partner: DomainId) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE partner = ? AND state = 'in-process'
+             ORDER BY image, ordinal";
+        self.all(sqlx::query(query).bind(partner.0.to_vec()), operations::operation).await
     }
 
     async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {
@@ -370,5 +419,12 @@ impl Catalog for SqliteCatalog {
 
     async fn job_keyed(&self, key: &JobKey) -> Asked<Option<NumberedJob>> {
         self.one(sqlx::query("SELECT * FROM jobs WHERE key = ?").bind(&key.0), jobs::job).await
+    }
+
+    async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Asked<JobTotals> {
+        let first = JobKey::attempts(kind, key);
+        let behind = format!("{};", first.trim_end_matches(':'));
+        let query = sqlx::query(JOB_TOTALS).bind(first).bind(behind);
+        Ok(self.one(query, jobs::totals).await?.unwrap_or_default())
     }
 }

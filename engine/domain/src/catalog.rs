@@ -13,7 +13,7 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Job, JobKind};
-use crate::operation::{Operation, OperationKey};
+use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::slp::SlpVersion;
@@ -32,8 +32,52 @@ pub struct ImageFilter {
     pub state: Option<ImageState>,
     /// Made under this SLP (the one that governs here).
     pub slp: Option<String>,
+    /// Begun at this time or later.
+    pub since: Option<Timestamp>,
+    /// Begun at this time or earlier.
+    pub until: Option<Timestamp>,
     /// At most so many.
     pub limit: Option<u32>,
+}
+
+/// What all attempts of an operation moved together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last, as in every name of a quantity")]
+pub struct JobTotals {
+    /// Framed bytes that crossed the wire, both directions.
+    pub wire_bytes: u64,
+    /// Data segments' bytes among them.
+    pub data_bytes: u64,
+    /// Bytes that had been acknowledged durable and crossed again.
+    pub resent_bytes: u64,
+}
+
+/// What is known of a client by its whole images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSeen {
+    /// The domain that made them.
+    pub origin: DomainId,
+    /// The client's name.
+    pub client_name: String,
+    /// How many.
+    pub images: u64,
+    /// Start of the newest.
+    pub last_backup: Timestamp,
+    /// Start of the newest with a confirmed replica.
+    pub last_replica: Option<Timestamp>,
+}
+
+/// Operations to one partner that stand in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BacklogLine {
+    /// The partner.
+    pub partner: DomainId,
+    /// The state; none that is final.
+    pub state: OperationState,
+    /// How many.
+    pub operations: u64,
+    /// Age of the oldest.
+    pub oldest: Timestamp,
 }
 
 /// A job with the number that people call it by.
@@ -115,6 +159,18 @@ pub trait Catalog: Send + Sync {
     /// All operations that are not final, oldest first; for lists.
     fn unfinished_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
+    /// Operations to partners that are not final, summed up by partner and state.
+    fn backlog(&self) -> impl Reading<Result<Vec<BacklogLine>, Self::Error>>;
+
+    /// How many images under this SLP have an operation that is not final.
+    fn images_unfinished(&self, slp: &str) -> impl Reading<Result<u64, Self::Error>>;
+
+    /// Operations that stopped for good, newest first.
+    fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// All clients with whole images here, by origin and name.
+    fn clients_seen(&self) -> impl Reading<Result<Vec<ClientSeen>, Self::Error>>;
+
     /// Operations for a partner that may be started if it lets them, in the order of their turn.
     fn candidates(
         &self,
@@ -125,6 +181,9 @@ pub trait Catalog: Send + Sync {
 
     /// How many operations for a partner are in process.
     fn running(&self, partner: DomainId) -> impl Reading<Result<u32, Self::Error>>;
+
+    /// The operations for a partner that are in process.
+    fn in_process(&self, partner: DomainId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
     /// Replications of images under this SLP that wait until their target has been verified.
     fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
@@ -209,4 +268,7 @@ pub trait Catalog: Send + Sync {
 
     /// One job by its key.
     fn job_keyed(&self, key: &crate::job::JobKey) -> impl Reading<Result<Option<NumberedJob>, Self::Error>>;
+
+    /// What all attempts of an operation moved.
+    fn job_totals(&self, kind: JobKind, key: OperationKey) -> impl Reading<Result<JobTotals, Self::Error>>;
 }

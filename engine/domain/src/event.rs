@@ -9,7 +9,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::image::{Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport};
-use crate::job::{Counters, Job};
+use crate::job::{Counters, Job, JobKey};
 use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
@@ -71,6 +71,24 @@ pub enum Event {
     /// [`Logged::Arrival`] with the place of the commit that it has, and its expiry, lock and hold as they
     /// stand. The partner may have missed our word, or want a longer life.
     ArrivedAgain(PoolEvent),
+    /// The data plane's count of the session that brought an arrival.
+    Received {
+        /// Which arrival.
+        import: ImportKey,
+        /// The image.
+        image: ImageId,
+        /// What crossed, as this side counted it.
+        counters: Counters,
+    },
+    /// The session of a restore ended.
+    RestoreEnded {
+        /// Its job.
+        job: JobKey,
+        /// What crossed.
+        counters: Counters,
+        /// Why, if it broke.
+        failure: Option<Failure>,
+    },
     /// A partner answered.
     PartnerUp {
         /// Which.

@@ -45,7 +45,12 @@ pub struct JobKey(pub String);
 impl JobKey {
     /// The `attempt`-th try of an operation, backups included.
     pub fn operation(kind: JobKind, key: OperationKey, attempt: u32) -> Self {
-        Self(format!("{kind}:{}:{}:{attempt}", key.image, key.ordinal))
+        Self(format!("{}{attempt}", Self::attempts(kind, key)))
+    }
+
+    /// What the keys of all attempts of an operation begin with.
+    pub fn attempts(kind: JobKind, key: OperationKey) -> String {
+        format!("{kind}:{}:{}:", key.image, key.ordinal)
     }
 
     /// An import found at this place of a pool's log.
@@ -69,7 +74,8 @@ pub struct Counters {
     pub stored_bytes: u64,
     /// Framed bytes that crossed the wire, both directions.
     pub wire_bytes: u64,
-    /// Data segments' bytes among them.
+    /// Data segments' bytes among them. An import has this and the two beside it as the target counted them
+    /// in the session that committed.
     pub data_bytes: u64,
     /// Bytes that had been acknowledged durable and crossed again.
     pub resent_bytes: u64,
@@ -112,6 +118,15 @@ impl Job {
             counters: Counters::default(),
             note: None,
         }
+    }
+
+    /// With what crossed the wire for it.
+    #[must_use]
+    pub fn having_moved(mut self, counters: &Counters) -> Self {
+        self.counters.wire_bytes = counters.wire_bytes;
+        self.counters.data_bytes = counters.data_bytes;
+        self.counters.resent_bytes = counters.resent_bytes;
+        self
     }
 
     /// Ends it.

@@ -6,11 +6,12 @@
 mod bug;
 mod rows;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::catalog::{Catalog, ImageFilter, NumberedJob, RedeemError};
+use crate::catalog::{BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
@@ -146,6 +147,8 @@ impl Catalog for MemoryCatalog {
                 && filter.origin.is_none_or(|origin| it.origin == origin)
                 && filter.state.is_none_or(|state| it.state == state)
                 && filter.slp.as_ref().is_none_or(|slp| it.slp == *slp)
+                && filter.since.is_none_or(|since| it.started >= since)
+                && filter.until.is_none_or(|until| it.started <= until)
         };
         self.read(|rows| {
             limited(rows.newest_images().filter(fits).cloned(), filter.limit.unwrap_or(u32::MAX))
@@ -193,6 +196,62 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn backlog(&self) -> Result<Vec<BacklogLine>, Burnt> {
+        self.read(|rows| {
+            let mut lines: BTreeMap<(DomainId, String), BacklogLine> = BTreeMap::new();
+            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
+                let Some(partner) = operation.target.as_ref().map(|target| target.partner) else { continue };
+                let (state, oldest) = (operation.state.clone(), operation.age);
+                let line = lines.entry((partner, state.to_string())).or_insert(BacklogLine {
+                    partner,
+                    state,
+                    operations: 0,
+                    oldest,
+                });
+                line.operations += 1;
+                line.oldest = line.oldest.min(oldest);
+            }
+            lines.into_values().collect()
+        })
+    }
+
+    async fn images_unfinished(&self, slp: &str) -> Result<u64, Burnt> {
+        self.read(|rows| {
+            let open = rows.operations.values().filter(|it| !it.state.is_final()).map(|it| it.key.image);
+            let governed = |id: &ImageId| rows.images.get(id).is_some_and(|image| image.slp == slp);
+            let images: BTreeSet<_> = open.filter(governed).collect();
+            u64::try_from(images.len()).unwrap_or(u64::MAX)
+        })
+    }
+
+    async fn failed_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_));
+            let mut all: Vec<_> = rows.operations.values().filter(failed).cloned().collect();
+            all.sort_by_key(|it| std::cmp::Reverse((it.age, it.key)));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn clients_seen(&self) -> Result<Vec<ClientSeen>, Burnt> {
+        self.read(|rows| {
+            let mut seen: BTreeMap<(DomainId, String), ClientSeen> = BTreeMap::new();
+            for image in rows.newest_images().filter(|it| it.state == ImageState::Whole) {
+                let known = seen.entry((image.origin, image.client_name.clone())).or_insert_with(|| {
+                    let (origin, client_name) = (image.origin, image.client_name.clone());
+                    let (last_backup, last_replica) = (image.started, None);
+                    ClientSeen { origin, client_name, images: 0, last_backup, last_replica }
+                });
+                known.images += 1;
+                let mut replicas = rows.replicas.values().filter(|it| it.image == image.id);
+                if known.last_replica.is_none() && replicas.any(|it| it.state == ReplicaState::Present) {
+                    known.last_replica = Some(image.started);
+                }
+            }
+            seen.into_values().collect()
+        })
+    }
+
     async fn candidates(
         &self,
         partner: DomainId,
@@ -211,6 +270,13 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| {
             let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
             u32::try_from(running.count()).unwrap_or(u32::MAX)
+        })
+    }
+
+    async fn in_process(&self, partner: DomainId) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            running.cloned().collect()
         })
     }
 
@@ -404,5 +470,18 @@ impl Catalog for MemoryCatalog {
 
     async fn job_keyed(&self, key: &JobKey) -> Result<Option<NumberedJob>, Burnt> {
         self.read(|rows| rows.jobs.get(key).cloned())
+    }
+
+    async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Result<JobTotals, Burnt> {
+        self.read(|rows| {
+            let prefix = JobKey::attempts(kind, key);
+            let mut totals = JobTotals::default();
+            for (_, numbered) in rows.jobs.iter().filter(|(key, _)| key.0.starts_with(&prefix)) {
+                totals.wire_bytes += numbered.job.counters.wire_bytes;
+                totals.data_bytes += numbered.job.counters.data_bytes;
+                totals.resent_bytes += numbered.job.counters.resent_bytes;
+            }
+            totals
+        })
     }
 }

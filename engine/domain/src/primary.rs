@@ -2,23 +2,27 @@
 //!
 //! Guarantees: each event is one transaction, stored before its commands are handed out. Commands may be
 //! lost or repeated; what they were for is asked for again until an event says that it is done. There is
-//! one `Primary` to a catalog, and it makes all changes: `&mut self` says so.
+//! one `Primary` to a catalog, and it makes all changes: `&mut self` says so. What follows from a stored
+//! decision and fails (the turn of a partner, a report) does not undo it: its commands are handed out, the
+//! failure is a [`Primary::take_setback`], and the next tick does the rest.
 
 mod administer;
 mod asked;
 mod load;
+
+use std::collections::BTreeSet;
 
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
 
 use crate::catalog::{Catalog, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
-use crate::job::Counters;
+use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::limits::DUE_PER_TICK;
 use crate::machine::backup;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::OperationState;
+use crate::operation::{Note, OperationKey, OperationState};
 use crate::retry;
 use crate::storage::Identity;
 
@@ -43,9 +47,12 @@ pub enum Error<E> {
 
 /// The mind of one domain.
 #[derive(Debug)]
-pub struct Primary<C> {
+pub struct Primary<C: Catalog> {
     catalog: C,
     own: Identity,
+    setback: Option<Error<C::Error>>,
+    /// Policies that were stored, but not all that follows from them.
+    owed: BTreeSet<String>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -56,7 +63,7 @@ const LOOK_AHEAD: u32 = 16;
 impl<C: Catalog> Primary<C> {
     /// Over this catalog. After a start, [`Self::recover`] comes first.
     pub const fn new(catalog: C, own: Identity) -> Self {
-        Self { catalog, own }
+        Self { catalog, own, setback: None, owed: BTreeSet::new() }
     }
 
     /// For reading; all changes go through this type.
@@ -74,15 +81,35 @@ impl<C: Catalog> Primary<C> {
         &self.own
     }
 
-    /// After a start: nothing runs any more, and everything unfinished is taken up again.
+    /// After a start: nothing runs any more, and everything unfinished is taken up again. If it fails,
+    /// nothing was handed out, and it is to be called again.
     pub async fn recover(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
-        self.store(&[Change::Restarted(moment.now)]).await?;
-        let mut commands = self.tick(moment).await?;
         // A policy may have been stored without what follows from it.
-        for version in self.ask(self.catalog.slps()).await? {
-            commands.extend(self.slp_applied(&version.slp.name, moment).await?);
+        let policies = self.ask(self.catalog.slps()).await?;
+        self.store(&[Change::Restarted(moment.now)]).await?;
+        self.owed.extend(policies.into_iter().map(|version| version.slp.name));
+        Ok(self.tick(moment).await)
+    }
+
+    /// What failed after its decision had been stored, if anything did since this was asked last. The
+    /// decision stands; an [`Event::Tick`] soon does what is left.
+    pub fn take_setback(&mut self) -> Option<Error<C::Error>> {
+        self.setback.take()
+    }
+
+    /// Replications that stand in process though nobody works on this attempt are due again.
+    pub async fn take_back(
+        &mut self,
+        is_under_way: impl Fn(OperationKey, u32) -> bool + Send + Sync,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut decision = Decision::nothing();
+        for partner in self.ask(self.catalog.partners()).await? {
+            let operations = self.ask(self.catalog.in_process(partner.domain)).await?;
+            let orphans = operations.into_iter().filter(|it| !is_under_way(it.key, it.attempt));
+            decision.changes.extend(orphans.flat_map(|orphan| replication::orphaned(orphan, moment.now)));
         }
-        Ok(commands)
+        self.settle(decision, moment).await
     }
 
     /// When [`Event::Tick`] is due next, if nothing else happens.
@@ -93,12 +120,12 @@ impl<C: Catalog> Primary<C> {
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
         let decision = match event {
-            Event::Tick => return self.tick(moment).await,
+            Event::Tick => return Ok(self.tick(moment).await),
             Event::Pool(event) => match self.pool_event(&event, moment).await? {
                 Some(decision) => decision,
                 None => return Ok(Vec::new()),
             },
-            Event::SlpApplied { name } => return self.slp_applied(&name, moment).await,
+            Event::SlpApplied { name } => return Ok(self.slp_applied(&name, moment).await),
             other => self.decide(other, moment).await?,
         };
         self.settle(decision, moment).await
@@ -131,6 +158,24 @@ impl<C: Catalog> Primary<C> {
                 };
                 let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
                 Ok(report::failed(&import, sender.as_ref(), &failure, moment))
+            }
+            Event::Received { import, image, counters } => {
+                let key = JobKey::import(import);
+                let known = self.ask(self.catalog.job_keyed(&key)).await?.map(|numbered| numbered.job);
+                let job = known.unwrap_or_else(|| Job::begin(key, JobKind::Import, image, moment.now));
+                let partner = Some(import.sender);
+                let changes = vec![Change::Job(Job { partner, ..job.having_moved(&counters) })];
+                Ok(Decision { changes, commands: Vec::new() })
+            }
+            Event::RestoreEnded { job, counters, failure } => {
+                let known = self.ask(self.catalog.job_keyed(&job)).await?.map(|numbered| numbered.job);
+                let Some(mut job) = known.filter(|job| job.state == JobState::Running) else {
+                    return Ok(Decision::nothing());
+                };
+                job = job.having_moved(&counters);
+                job.end(if failure.is_some() { JobState::Failed } else { JobState::Done }, moment.now);
+                job.note = failure.map(|failure| failure.note());
+                Ok(Decision { changes: vec![Change::Job(job)], commands: Vec::new() })
             }
             Event::ArrivedAgain(event) => self.arrived(&event, moment).await,
             Event::PartnerUp { partner, receive_pool, skew_ms } => {
@@ -196,6 +241,31 @@ impl<C: Catalog> Primary<C> {
         Ok(Some(decision))
     }
 
+    /// A record that can never be handled: what is known of it is listed as failed with this reason, and
+    /// what follows it is handled.
+    pub async fn pass_over(
+        &mut self,
+        event: &PoolEvent,
+        reason: Note,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let handled = self.ask(self.catalog.cursor(event.pool, event.incarnation)).await?;
+        if event.sequence <= handled {
+            return Ok(Vec::new());
+        }
+        let mut decision = match &event.logged {
+            Logged::Arrival { arrival, copy, stored_bytes } => {
+                let seen = arrival::seen(event, arrival, *copy, *stored_bytes, moment);
+                let sender = self.ask(self.catalog.partner(arrival.sender)).await?;
+                arrival::unfit(seen, sender.as_ref(), reason, moment)
+            }
+            Logged::Backup { record, .. } => backup::unfit(record.image, reason, moment.now),
+            Logged::Amend { .. } | Logged::Remove { .. } => Decision::nothing(),
+        };
+        decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
+        self.settle(decision, moment).await
+    }
+
     /// The log is the authority: what it says and nobody here asked for is taken over.
     async fn amended(&self, event: &PoolEvent, image: ImageId, state: CopyState) -> Done<Decision, C> {
         let copies = self.ask(self.catalog.copies(image)).await?;
@@ -244,22 +314,39 @@ impl<C: Catalog> Primary<C> {
             self.store(&decision.changes).await?;
         }
         let mut commands = decision.commands;
-        for partner in partners_concerned(&decision.changes) {
-            commands.extend(self.take_turn(partner, moment).await?);
-        }
-        let freed = decision.changes.iter().filter_map(|change| match change {
-            Change::ReportsDue(partner, _) => Some(*partner),
-            _ => None,
-        });
-        if freed.count() > 0 {
-            commands.extend(self.send_reports(moment).await?);
-        }
+        let followed = self.follow(&decision.changes, &mut commands, moment).await;
+        self.note(followed);
         Ok(commands)
     }
 
+    async fn follow(
+        &mut self,
+        changes: &[Change],
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
+        for partner in partners_concerned(changes) {
+            self.take_turn(partner, commands, moment).await?;
+        }
+        if changes.iter().any(|change| matches!(change, Change::ReportsDue(..))) {
+            commands.extend(self.send_reports(moment).await?);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, outcome: Done<(), C>) {
+        if let Err(error) = outcome {
+            self.setback = Some(error);
+        }
+    }
+
     /// Starts what may start for a partner, in batches until nothing more may.
-    async fn take_turn(&mut self, partner: DomainId, moment: Moment) -> Done<Vec<Command>, C> {
-        let mut commands = Vec::new();
+    async fn take_turn(
+        &mut self,
+        partner: DomainId,
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
         loop {
             let Some(view) = self.load_turn(partner, moment.now).await? else { break };
             let decision = turn::take(&view, moment);
@@ -275,31 +362,61 @@ impl<C: Catalog> Primary<C> {
                 break;
             }
         }
-        Ok(commands)
+        Ok(())
     }
 
-    async fn tick(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+    /// Each part by itself: what can't be done in one holds up no other.
+    async fn tick(&mut self, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        let probed = self.probe(&mut commands, moment).await;
+        self.note(probed);
+        let decided = self.decide_due(&mut commands, moment).await;
+        self.note(decided);
+        let sent = self.send_reports(moment).await;
+        let sent = sent.map(|sent| commands.extend(sent));
+        self.note(sent);
+        let amended = self.amend_due(&mut commands, moment).await;
+        self.note(amended);
+        for name in std::mem::take(&mut self.owed) {
+            commands.extend(self.slp_applied(&name, moment).await);
+        }
+        let begun = self.begin_due(&mut commands, moment).await;
+        self.note(begun);
+        commands
+    }
+
+    async fn probe(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for partner in self.ask(self.catalog.partners()).await? {
             let decision = reach::probe(&partner, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
+        Ok(())
+    }
+
+    async fn decide_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
             let around = self.load_arrival(&import.arrival).await?;
             let decision = arrival::decide(&around.view(&self.own), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
-        commands.extend(self.send_reports(moment).await?);
+        Ok(())
+    }
+
+    async fn amend_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
             let mut decision = Decision::nothing();
             replication::amend(&mut copy, moment.now, &mut decision);
             decision.changes.push(Change::Copy(copy));
             commands.extend(self.settle(decision, moment).await?);
         }
+        Ok(())
+    }
+
+    async fn begin_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for partner in self.ask(self.catalog.due_partners(moment.now)).await? {
-            commands.extend(self.take_turn(partner, moment).await?);
+            self.take_turn(partner, commands, moment).await?;
         }
-        Ok(commands)
+        Ok(())
     }
 
     async fn send_reports(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
@@ -315,8 +432,18 @@ impl<C: Catalog> Primary<C> {
         Ok(decision.commands)
     }
 
-    async fn slp_applied(&mut self, name: &str, moment: Moment) -> Done<Vec<Command>, C> {
+    /// What can't be done now is owed until a tick does it.
+    async fn slp_applied(&mut self, name: &str, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        let applied = self.follow_slp(name, &mut commands, moment).await;
+        if applied.is_err() {
+            self.owed.insert(name.to_owned());
+        }
+        self.note(applied);
+        commands
+    }
+
+    async fn follow_slp(&mut self, name: &str, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.failed_imports(name)).await? {
             let around = self.load_arrival(&import.arrival).await?;
             let decision = arrival::decide(&around.view(&self.own), &import, moment);
@@ -331,7 +458,7 @@ impl<C: Catalog> Primary<C> {
             }
         }
         commands.extend(self.settle(decision, moment).await?);
-        Ok(commands)
+        Ok(())
     }
 
     async fn store(&self, changes: &[Change]) -> Done<(), C> {

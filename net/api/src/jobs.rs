@@ -45,6 +45,10 @@ pub struct JobInfo {
     /// One sentence on the last failure or wait, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// Stable code of the last failure or wait, or empty: whoever waits for the end can tell by it that nothing
+    /// comes before a person has mended something, e.g. `AIR-002` beside `pending-import`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
     /// The state is final: nothing more will come of it.
     pub ended: bool,
     /// When it began.
@@ -70,10 +74,11 @@ pub struct Counters {
     /// Framed bytes above TLS, both directions, without handshake and hello.
     #[serde(default)]
     pub wire_bytes: u64,
-    /// Bytes of data frames among them.
+    /// Bytes of data frames among them; in an import's job as this side, the target, counted them.
     #[serde(default)]
     pub data_bytes: u64,
-    /// Bytes sent again that had been acknowledged durable; 0 by design.
+    /// Bytes that crossed again though they had been acknowledged durable; 0 by design. In a replication's job
+    /// as the source counted them, in an import's as the target did.
     #[serde(default)]
     pub resent_bytes: u64,
     /// Bytes that the image added to the pool that received it (frames, nodes, record).

@@ -68,6 +68,19 @@ pub struct Pong {
     pub paired: bool,
 }
 
+/// Whether the answering side reaches the data port of who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Where it dialled.
+    pub address: String,
+    /// Code of what it met, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// What it met; empty when it was answered.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
 /// What a partner may know about one of our SLPs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PartnerSlp {

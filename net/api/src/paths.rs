@@ -57,6 +57,8 @@ pub const PARTNER_PAIR: &str = "/v1/partner/pair";
 pub const PARTNER_CONFIRM: &str = "/v1/partner/confirm";
 /// GET [`crate::partner::Pong`].
 pub const PARTNER_PING: &str = "/v1/partner/ping";
+/// GET [`crate::partner::Reached`]: whether the answering side reaches the caller's data port.
+pub const PARTNER_REACH: &str = "/v1/partner/reach";
 /// GET [`crate::partner::PartnerSlp`].
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
 /// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.

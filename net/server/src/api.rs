@@ -14,6 +14,7 @@ pub mod images;
 pub mod jobs;
 pub mod listener;
 pub mod partner;
+pub mod places;
 pub mod restores;
 pub mod slps;
 pub mod status;
@@ -148,6 +149,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_PAIR, post(partner::pair))
         .route(paths::PARTNER_CONFIRM, post(partner::confirm))
         .route(paths::PARTNER_PING, get(partner::ping))
+        .route(paths::PARTNER_REACH, get(partner::reach))
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports));
     people

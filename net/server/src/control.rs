@@ -8,8 +8,11 @@
 use narrows_api::{ApiError, error::codes};
 use narrows_domain::{
     Change, Command, Event, Moment, Operation, Partner, Primary,
+    event::PoolEvent,
     import::Arrival,
     machine::{BackupAsk, BackupBegun},
+    operation::Note,
+    partner::ReceivePool,
     primary::{self, Applying},
     slp::{PartnerSlp, Slp, version::Plan},
     token::{Token, TokenPurpose},
@@ -17,13 +20,15 @@ use narrows_domain::{
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::CopyState};
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::{Duration, sleep},
 };
 
 use crate::{
     Catalog, CatalogError,
     api::answer::{Failure, internal},
-    limits::{COMMANDS_MAX, CONTROL_MAILBOX, TICK_MAX, TICK_RETRY},
+    doing::{Doing, Work},
+    limits::{COMMANDS_MAX, CONTROL_MAILBOX, TELL_PAUSE_MAX, TELL_PAUSE_MIN, TICK_MAX, TICK_RETRY},
     random, time,
 };
 
@@ -31,6 +36,8 @@ type Reply<T> = oneshot::Sender<Result<T, primary::Error<CatalogError>>>;
 
 enum Order {
     Happened(Box<Event>, Reply<()>),
+    PassOver(Box<PoolEvent>, Note, Reply<()>),
+    PairingProved(Box<Partner>, ReceivePool, i64, Reply<Partner>),
     Put(Vec<Change>, Reply<()>),
     PutPartner(Box<Partner>, Reply<()>),
     Redeem { secret: [u8; 32], purpose: TokenPurpose, changes: Vec<Change>, reply: Reply<Token> },
@@ -51,32 +58,60 @@ pub struct Control {
 }
 
 /// What became of a record of a pool's image log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Handled, now or before.
     Done,
     /// Records before it have not been handled: read on from behind this one.
     ReadFrom(Sequence),
+    /// It can't be handled, now or later.
+    Never(String),
 }
 
-/// Starts the control task. It first takes up what a stopped server left; it ends when all [`Control`]s have
-/// gone.
-pub fn start(primary: Primary<Catalog>) -> (Control, mpsc::Receiver<Command>) {
+/// A command, and the proof that somebody has it.
+pub struct Ordered {
+    /// What is to be done.
+    pub command: Command,
+    /// To be kept until its end has been told; only for a replication.
+    pub work: Option<Work>,
+}
+
+/// What [`start`] started.
+pub struct Started {
+    /// To send orders.
+    pub control: Control,
+    /// What is to be done outside.
+    pub commands: mpsc::Receiver<Ordered>,
+    /// The task; it ends by itself when all [`Control`]s have gone.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts the control task. It first takes up what a stopped server left.
+pub fn start(primary: Primary<Catalog>) -> Started {
     let (orders, waiting) = mpsc::channel(CONTROL_MAILBOX);
     let (out, commands) = mpsc::channel(COMMANDS_MAX);
-    tokio::spawn(Desk { primary, out }.run(waiting));
-    (Control { orders }, commands)
+    let desk = Desk { primary, out, doing: Doing::default(), is_behind: false };
+    let task = tokio::spawn(desk.run(waiting));
+    Started { control: Control { orders }, commands, task }
 }
 
 struct Desk {
     primary: Primary<Catalog>,
-    out: mpsc::Sender<Command>,
+    out: mpsc::Sender<Ordered>,
+    doing: Doing,
+    /// The catalog failed: what was left undone is done by a tick that comes soon.
+    is_behind: bool,
 }
 
 impl Desk {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let recovered = self.primary.recover(moment()).await;
-        self.hand_out_or_log(recovered).await;
+        // Before it is known what was under way, nothing may be decided.
+        while !self.recover().await {
+            if orders.is_closed() {
+                return;
+            }
+            sleep(TICK_RETRY).await;
+        }
         loop {
             let pause = self.pause().await;
             tokio::select! {
@@ -85,16 +120,32 @@ impl Desk {
                     Some(order) => self.take(order).await,
                     None => return,
                 },
-                () = sleep(pause) => {
-                    let ticked = self.primary.handle(Event::Tick, moment()).await;
-                    self.hand_out_or_log(ticked).await;
-                }
+                () = sleep(pause) => self.tick().await,
             }
         }
     }
 
+    async fn recover(&mut self) -> bool {
+        let recovered = self.primary.recover(moment()).await;
+        self.hand_out_or_log(recovered).await
+    }
+
+    async fn tick(&mut self) {
+        self.is_behind = false;
+        let doing = self.doing.clone();
+        let is_under_way = move |key, attempt| doing.has(key, attempt);
+        let taken_back = self.primary.take_back(is_under_way, moment()).await;
+        self.hand_out_or_log(taken_back).await;
+        let ticked = self.primary.handle(Event::Tick, moment()).await;
+        self.hand_out_or_log(ticked).await;
+    }
+
     /// Until something is due by itself.
     async fn pause(&self) -> Duration {
+        if self.is_behind {
+            // Whatever is wrong with the catalog shall not keep a core busy.
+            return TICK_RETRY;
+        }
         match self.primary.next_due().await {
             Ok(None) => TICK_MAX,
             Ok(Some(due)) => {
@@ -115,6 +166,20 @@ impl Desk {
                 let outcome = self.primary.handle(*event, now).await;
                 let outcome = self.hand_out(outcome).await;
                 answer(reply, outcome);
+            }
+            Order::PassOver(event, reason, reply) => {
+                let outcome = self.primary.pass_over(&event, reason, now).await;
+                let outcome = self.hand_out(outcome).await;
+                answer(reply, outcome);
+            }
+            Order::PairingProved(partner, pool, skew_ms, reply) => {
+                match self.primary.pairing_proved(&partner, pool, skew_ms, now).await {
+                    Ok((partner, commands)) => {
+                        let outcome = self.hand_out(Ok(commands)).await;
+                        answer(reply, outcome.map(|()| partner));
+                    }
+                    Err(error) => answer(reply, Err(error)),
+                }
             }
             Order::Put(changes, reply) => answer(reply, self.primary.put(&changes).await),
             Order::PutPartner(partner, reply) => {
@@ -165,21 +230,34 @@ impl Desk {
     }
 
     async fn hand_out(
-        &self,
+        &mut self,
         outcome: Result<Vec<Command>, primary::Error<CatalogError>>,
     ) -> Result<(), primary::Error<CatalogError>> {
+        if let Some(setback) = self.primary.take_setback() {
+            log(&setback);
+            self.is_behind = true;
+        }
+        // Whether it was stored is not known: a tick looks.
+        self.is_behind |= matches!(outcome, Err(primary::Error::Catalog(_)));
         for command in outcome? {
+            let work = match &command {
+                Command::Replicate(order) => Some(self.doing.begin(order.operation, order.attempt)),
+                _ => None,
+            };
             // Nobody there to carry it out: the server is stopping, the next start takes it up.
-            drop(self.out.send(command).await);
+            drop(self.out.send(Ordered { command, work }).await);
         }
         Ok(())
     }
 
-    async fn hand_out_or_log(&self, outcome: Result<Vec<Command>, primary::Error<CatalogError>>) {
-        if let Err(error) = self.hand_out(outcome).await {
-            log(&error);
-            // Whatever is wrong with the catalog shall not keep a core busy.
-            sleep(TICK_RETRY).await;
+    /// Whether it went well.
+    async fn hand_out_or_log(&mut self, outcome: Result<Vec<Command>, primary::Error<CatalogError>>) -> bool {
+        match self.hand_out(outcome).await {
+            Ok(()) => true,
+            Err(error) => {
+                log(&error);
+                false
+            }
         }
     }
 }
@@ -217,13 +295,47 @@ impl Control {
         self.order(|reply| Order::Happened(Box::new(event), reply)).await
     }
 
+    /// Something happened that nobody will say again: said until it is taken in, whatever the catalog
+    /// does. A rule that refuses it, or the end of the server, ends that.
+    pub async fn tell(&self, event: Event) {
+        let mut pause = TELL_PAUSE_MIN;
+        loop {
+            match self.ask(|reply| Order::Happened(Box::new(event.clone()), reply)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error @ primary::Error::Catalog(_))) => log(&error),
+                Ok(Err(error)) => return log(&error),
+                Err(error) => return tracing::debug!(%error, "an event is left to the next start"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(TELL_PAUSE_MAX);
+        }
+    }
+
     /// A record of a pool's image log was read.
     pub async fn logged(&self, event: Event) -> Result<Taken, Failure> {
         match self.ask(|reply| Order::Happened(Box::new(event), reply)).await? {
             Ok(()) => Ok(Taken::Done),
             Err(primary::Error::Gap { expected }) => Ok(Taken::ReadFrom(expected)),
+            Err(primary::Error::Catalog(error)) if error.is_permanent() => {
+                Ok(Taken::Never(innermost(&error)))
+            }
             Err(error) => Err(failure(error)),
         }
+    }
+
+    /// A record can never be handled: it is listed with this reason, and passed.
+    pub async fn pass_over(&self, event: PoolEvent, reason: Note) -> Result<(), Failure> {
+        self.order(|reply| Order::PassOver(Box::new(event), reason, reply)).await
+    }
+
+    /// Both directions of a pairing with this partner, as it was then, were proved.
+    pub async fn pairing_proved(
+        &self,
+        partner: Partner,
+        receive_pool: ReceivePool,
+        skew_ms: i64,
+    ) -> Result<Partner, Failure> {
+        self.order(|reply| Order::PairingProved(Box::new(partner), receive_pool, skew_ms, reply)).await
     }
 
     /// Stores rows that only people change.
@@ -290,6 +402,10 @@ impl Control {
     pub async fn admit(&self, pool: PoolId, arrival: Arrival) -> Result<CopyState, Failure> {
         self.order(|reply| Order::Admit { pool, arrival: Box::new(arrival), reply }).await
     }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn failure(error: primary::Error<CatalogError>) -> Failure {

@@ -7,7 +7,8 @@
 use narrows_domain::{
     Catalog as _, Event, Image,
     event::{Logged, PoolEvent},
-    import::Arrival,
+    import::{Arrival, ImportKey},
+    job::{Counters, JobKey},
     retry::{Failure as Met, Side},
 };
 use narrows_exchange::{CommitFacts, Refusal};
@@ -19,6 +20,7 @@ use narrows_format::{
 use narrows_ring::mailbox;
 use narrows_transport::Principal;
 use narrows_wire::{Begin, Draft, Purpose};
+use tokio::task::JoinSet;
 
 use crate::{
     api::{App, answer::Failure},
@@ -26,17 +28,24 @@ use crate::{
     plane::{
         gate::{Admission, Again, Loan, Question},
         relay::relayed,
+        sessions::Told,
     },
     tickets::Ticket,
     time,
 };
 
-/// Runs until the data plane has gone.
+/// Runs until the data plane has gone; answers under way end with it.
 pub async fn run(app: App, questions: mailbox::Receiver<Question>) {
-    while let Some(question) = relayed(questions.receive()).await {
+    let mut answers = JoinSet::new();
+    loop {
+        let question = tokio::select! {
+            question = relayed(questions.receive()) => question,
+            Some(_) = answers.join_next() => continue,
+        };
+        let Some(question) = question else { return };
         let app = app.clone();
         // Each in its own task: a slow one holds up no other. The cores bound their number.
-        tokio::spawn(async move { answer(&app, question).await });
+        answers.spawn(async move { answer(&app, question).await });
     }
 }
 
@@ -50,16 +59,14 @@ async fn answer(app: &App, question: Question) {
             drop(reply.send(seal(app, admission, facts, copy, import_slp).await));
         }
         Question::Take { principal, ticket, image, reply } => {
-            drop(reply.send(lend(app, &principal, &ticket, image).await));
+            if let Err(Ok(loan)) = reply.send(lend(app, &principal, &ticket, image).await) {
+                let gone = Met::interrupted("the client went away before it was given anything");
+                restored(app, loan.job, Counters::default(), Some(gone)).await;
+            }
         }
+        Question::Told(told) => for_the_job(app, told).await,
         Question::Ended { admission, code, sentence } => ended(app, admission, &code, sentence).await,
         Question::Again(again) => arrived_again(app, *again).await,
-    }
-}
-
-async fn tell(app: &App, event: Event) {
-    if let Err(Failure(error)) = app.control.happened(event).await {
-        tracing::warn!(%error, "an event could not be handled");
     }
 }
 
@@ -178,15 +185,62 @@ async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageI
         return Err(Refusal::new("AIR-008", format!("{principal} is a client of another domain")));
     }
     let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
-    if given != (Ticket::Restore { client: *client, image }) {
-        return Err(bad_ticket());
-    }
+    let job = match given {
+        Ticket::Restore { client: holder, image: named, job } if holder == *client && named == image => job,
+        Ticket::Restore { job, .. } => {
+            let failure = Met::coded("AUTH-004", Side::Target, "its ticket was shown by somebody else");
+            restored(app, job, Counters::default(), Some(failure)).await;
+            return Err(bad_ticket());
+        }
+        Ticket::Backup { .. } => return Err(bad_ticket()),
+    };
     let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
     let known = known.and_then(|image| image.content.map(|content| (content, image.lineage)));
-    let (content, lineage) =
-        known.ok_or_else(|| Refusal::new("API-002", format!("image {image} is not here")))?;
+    let Some((content, lineage)) = known else {
+        let sentence = format!("image {image} is not here");
+        let failure = Met::coded("API-002", Side::Source, sentence.clone());
+        restored(app, job, Counters::default(), Some(failure)).await;
+        return Err(Refusal::new("API-002", sentence));
+    };
     let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
-    Ok(Loan { root, lineage })
+    Ok(Loan { root, lineage, job })
+}
+
+/// What came of a session, into its job.
+async fn for_the_job(app: &App, told: Told) {
+    match told {
+        Told::Received { image, sender, sequence, received } => {
+            let import = ImportKey { pool: app.who.pool, sequence, sender };
+            let counters = Counters {
+                wire_bytes: received.wire_bytes,
+                data_bytes: received.data_bytes,
+                resent_bytes: received.again_bytes,
+                ..Counters::default()
+            };
+            app.control.tell(Event::Received { import, image, counters }).await;
+        }
+        Told::Restored { job, outcome: Ok(sent) } => {
+            let counters = Counters {
+                wire_bytes: sent.wire_bytes,
+                data_bytes: sent.data_bytes,
+                resent_bytes: sent.again_bytes,
+                ..Counters::default()
+            };
+            restored(app, job, counters, None).await;
+        }
+        Told::Restored { job, outcome: Err((code, sentence)) } => {
+            let failure = match code.as_str() {
+                "" => Met::interrupted(sentence),
+                code => Met::coded(code, Side::Source, sentence),
+            };
+            restored(app, job, Counters::default(), Some(failure)).await;
+        }
+    }
+}
+
+/// The end of a restore's job.
+async fn restored(app: &App, job: JobKey, counters: Counters, failure: Option<Met>) {
+    app.control.tell(Event::RestoreEnded { job, counters, failure }).await;
 }
 
 /// The pool logs nothing anew: what is known of the commit is told with what the sender asks now.
@@ -203,7 +257,7 @@ async fn arrived_again(app: &App, again: Again) {
     let arrival = Arrival { record, signed, proof, sender, import_slp, asked_expiry };
     let logged = Logged::Arrival { arrival, copy: entry.copy, stored_bytes: entry.stored_bytes };
     let (pool, incarnation, sequence) = (app.who.pool, app.pool_incarnation, entry.sequence);
-    tell(app, Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged })).await;
+    app.control.tell(Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged })).await;
 }
 
 /// A session ended without a commit. A replication's source knows; a backup waits for its client.
@@ -211,5 +265,5 @@ async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
     let Admission::Backup { image, attempt, .. } = admission else { return };
     let failure =
         if code.is_empty() { Met::interrupted(sentence) } else { Met::coded(code, Side::Target, sentence) };
-    tell(app, Event::BackupInterrupted { image, attempt, failure }).await;
+    app.control.tell(Event::BackupInterrupted { image, attempt, failure }).await;
 }

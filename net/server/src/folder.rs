@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use narrows_api::text;
 
+/// Name of the file that whoever works in the folder holds.
+pub const LOCK_FILE: &str = "lock";
+
 /// A data folder by its path.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -126,7 +129,7 @@ impl Folder {
 
     /// Takes the lock. It goes with the process, however that ends.
     pub fn lock(&self) -> Result<FolderLock, FolderError> {
-        let path = self.root.join("lock");
+        let path = self.root.join(LOCK_FILE);
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|source| FolderError::Disk { path: path.clone(), source })?;
         match file.try_lock() {

@@ -3,7 +3,7 @@
 //! Guarantees: each command ends in an event to the control task; a command that is lost is commanded again.
 //! Nothing is decided here but what a failure is: a connection, a code, a side.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use narrows_api::{
     ApiError,
@@ -29,67 +29,110 @@ use narrows_format::{
 };
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinSet},
+    task::{self, AbortHandle, JoinError, JoinSet},
+    time::timeout,
 };
 
 use crate::{
     api::{App, answer},
+    control::Ordered,
+    limits::PARTNER_TIME_MAX,
     pairing::pool_in,
-    plane::{Replicated, Replication, ReplicationError},
+    plane::{Dial, Replicated, Replication, ReplicationError},
     time,
 };
 
 /// Runs until the control task has gone; what is under way then is cut off and taken up at the next start.
-pub async fn run(app: App, mut commands: mpsc::Receiver<Command>) {
-    let mut tasks = JoinSet::new();
-    let mut sending: BTreeMap<OperationKey, AbortHandle> = BTreeMap::new();
+pub async fn run(app: App, mut commands: mpsc::Receiver<Ordered>) {
+    let mut hands = Hands { app, tasks: JoinSet::new(), sending: HashMap::new() };
     loop {
-        let command = tokio::select! {
-            command = commands.recv() => command,
-            Some(_) = tasks.join_next() => continue,
-        };
-        let Some(command) = command else { return };
-        sending.retain(|_, task| !task.is_finished());
-        let app = app.clone();
+        tokio::select! {
+            ordered = commands.recv() => match ordered {
+                Some(ordered) => hands.take(ordered),
+                None => return,
+            },
+            Some(ended) = hands.tasks.join_next_with_id() => hands.ended(ended),
+        }
+    }
+}
+
+struct Hands {
+    app: App,
+    tasks: JoinSet<()>,
+    /// Replications by their task.
+    sending: HashMap<task::Id, Sending>,
+}
+
+struct Sending {
+    operation: OperationKey,
+    attempt: u32,
+    task: AbortHandle,
+}
+
+impl Hands {
+    fn take(&mut self, Ordered { command, work }: Ordered) {
+        let app = self.app.clone();
         match command {
             Command::Replicate(order) => {
-                let key = order.operation;
-                let task = tasks.spawn(async move { replicate(&app, order).await });
-                if let Some(earlier) = sending.insert(key, task) {
-                    earlier.abort();
-                }
+                let (operation, attempt) = (order.operation, order.attempt);
+                self.stop(operation);
+                let task = self.tasks.spawn(async move {
+                    let _work = work;
+                    replicate(&app, order).await;
+                });
+                self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
-            Command::StopReplication(key) => {
-                if let Some(task) = sending.remove(&key) {
-                    task.abort();
-                }
-            }
+            Command::StopReplication(operation) => self.stop(operation),
             Command::Report { partner, import, report } => {
-                tasks.spawn(async move { tell(&app, report_to(&app, partner, import, report).await).await });
+                self.tasks.spawn(async move {
+                    let event = report_to(&app, partner, import, report).await;
+                    app.control.tell(event).await;
+                });
             }
             Command::AmendCopy { image, pool: _, copy } => {
                 // The log's own record of it is the answer; without one it is commanded again.
-                tasks.spawn(async move {
+                self.tasks.spawn(async move {
                     if let Err(answer::Failure(error)) = app.plane.amend(image, copy).await {
                         tracing::warn!(%image, %error, "a copy could not be amended");
                     }
                 });
             }
             Command::Probe(partner) => {
-                tasks.spawn(async move {
-                    let event = probe(&app, partner).await;
-                    if let Some(event) = event {
-                        tell(&app, event).await;
+                self.tasks.spawn(async move {
+                    if let Some(event) = probe(&app, partner).await {
+                        app.control.tell(event).await;
                     }
                 });
             }
         }
     }
-}
 
-async fn tell(app: &App, event: Event) {
-    if let Err(answer::Failure(error)) = app.control.happened(event).await {
-        tracing::warn!(%error, "an event could not be handled");
+    fn stop(&self, operation: OperationKey) {
+        #[expect(clippy::iter_over_hash_type, reason = "each is stopped, in whatever order")]
+        for sending in self.sending.values().filter(|it| it.operation == operation) {
+            sending.task.abort();
+        }
+    }
+
+    /// A panic is a failure like another: tried again, with growing pauses. All other commands are given
+    /// again by their time if they were not answered.
+    fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let (id, panicked) = match ended {
+            Ok((id, ())) => (id, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let sending = self.sending.remove(&id);
+        if !panicked {
+            return;
+        }
+        tracing::error!("a task of the server panicked");
+        if let Some(Sending { operation, attempt, .. }) = sending {
+            let failure = Failure::interrupted("the task that sent it panicked; see the log");
+            let counters = Counters::default();
+            let event = Event::ReplicationFailed { operation, attempt, failure, counters };
+            let control = self.app.control.clone();
+            self.tasks.spawn(async move { control.tell(event).await });
+        }
     }
 }
 
@@ -104,7 +147,7 @@ async fn replicate(app: &App, order: ReplicateOrder) {
             let receive_pool = partner::ReceivePool { pool: done.pool, incarnation: done.incarnation };
             let up =
                 Event::PartnerUp { partner, receive_pool: Some(receive_pool), skew_ms: Some(done.skew_ms) };
-            tell(app, up).await;
+            app.control.tell(up).await;
             Event::ReplicationDone(ReplicationDone {
                 operation,
                 attempt,
@@ -119,7 +162,7 @@ async fn replicate(app: &App, order: ReplicateOrder) {
             Event::ReplicationFailed { operation, attempt, failure, counters: Counters::default() }
         }
     };
-    tell(app, event).await;
+    app.control.tell(event).await;
 }
 
 fn counters(done: &Replicated) -> Counters {
@@ -133,7 +176,11 @@ fn counters(done: &Replicated) -> Counters {
 }
 
 async fn send(app: &App, replication: Replication) -> Result<Replicated, Failure> {
-    match app.plane.replicate(replication).await {
+    ended(app.plane.replicate(replication).await)
+}
+
+fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
+    match end {
         Some(Ok(done)) => Ok(done),
         Some(Err(ReplicationError::Unreachable(sentence))) => Err(Failure::unreachable(sentence)),
         Some(Err(ReplicationError::Exchange(error))) => Err(exchange_failure(&error)),
@@ -165,8 +212,6 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
         Some(base) => app.catalog.image(base.image).await.map_err(catalog)?,
         None => None,
     };
-    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
-    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Replication {
         image: image.id,
         origin: image.origin,
@@ -177,10 +222,23 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
         resume: order.attempt > 1,
         copy: CopyState { expires: order.expires, locked_until: None, held: false },
         import_slp: order.import_slp.clone().unwrap_or_default(),
-        partner: partner.domain,
-        addresses: resolve(&partner).await?,
-        tls: Arc::new(tls),
+        to: dial(app, &partner).await?,
     })
+}
+
+async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
+    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
+    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
+    Ok(Dial { partner: partner.domain, addresses: resolve(partner).await?, tls: Arc::new(tls) })
+}
+
+/// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello.
+pub async fn reach(app: &App, partner: &Partner) -> Result<(), Failure> {
+    let dialled = async { ended(app.plane.reach(dial(app, partner).await?).await) };
+    match timeout(PARTNER_TIME_MAX, dialled).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::unreachable(format!("{}: no answer", partner.data_address))),
+    }
 }
 
 fn root_of(content: &Content) -> Child {

@@ -1,14 +1,17 @@
 //! Reads the pool's image log by a durable cursor and brings each record to the control task.
 //!
 //! Guarantee: every record is handled once and in order, whatever crashes: the cursor is stored in the
-//! same transaction as what followed from the record. It waits for the log without asking again and again.
+//! same transaction as what followed from the record. What can never be handled is listed as failed and
+//! passed; what may be handled later is tried again, and what is behind it waits. It waits for the log without asking again and again.
 
 use std::{sync::Arc, time::Duration};
 
+use narrows_api::error::codes;
 use narrows_domain::{
     Catalog as _, Change, Event,
     event::{Logged, PoolEvent},
     import::{Arrival, Proof},
+    operation::Note,
 };
 use narrows_format::{DomainId, Sequence, record::codec::signed_part};
 use narrows_pool::images::{Event as LogEvent, EventKind, ImageEntry};
@@ -60,9 +63,20 @@ async fn follow(app: &App, cursor: Sequence) -> Result<Option<Sequence>, Failure
         let sequence = event.sequence;
         if let Some(logged) = logged(app, event).await? {
             let (pool, incarnation) = (app.who.pool, app.pool_incarnation);
-            let event = Event::Pool(PoolEvent { pool, incarnation, sequence, logged });
-            if let Taken::ReadFrom(expected) = app.control.logged(event).await? {
-                return Ok(Some(Sequence(expected.0.saturating_sub(1))));
+            let event = PoolEvent { pool, incarnation, sequence, logged };
+            match app.control.logged(Event::Pool(event.clone())).await? {
+                Taken::Done => {}
+                Taken::ReadFrom(expected) => return Ok(Some(Sequence(expected.0.saturating_sub(1)))),
+                Taken::Never(why) => {
+                    tracing::error!(
+                        sequence = sequence.0,
+                        why,
+                        "a record can't be handled and is passed over"
+                    );
+                    let sentence = format!("the catalog can't take it: {why}");
+                    let reason = Note { code: codes::INTERNAL.to_owned(), sentence };
+                    app.control.pass_over(event, reason).await?;
+                }
             }
         } else {
             // What it said is not known; what follows it shall not wait for that.

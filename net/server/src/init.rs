@@ -17,7 +17,7 @@ use narrows_ring::cores::{Setup, StartError, block_on};
 use crate::{
     api::caller::admin_token_hash,
     config::{BadSetting, Settings},
-    folder::{DomainIdentity, Folder, FolderError, create_private, write_secret},
+    folder::{DomainIdentity, Folder, FolderError, LOCK_FILE, create_private, write_secret},
     limits::INIT_ARENA_BYTES,
     pki::{Authority, PkiError, SigningKey},
     random,
@@ -88,24 +88,28 @@ pub async fn init(init: Init) -> Result<Made, InitError> {
     }
     init.settings.clone().resolve()?;
     let folder = Folder::new(&init.data);
-    if folder.identity().exists() {
-        return Err(FolderError::Initialised(init.data).into());
-    }
-    let is_taken = std::fs::read_dir(&init.data).is_ok_and(|mut entries| entries.next().is_some());
-    if is_taken {
-        return Err(InitError::NotEmpty(init.data));
-    }
+    // Before the lock, whose file would be left in a folder that is none of ours; and with it, when
+    // nobody else can be making a domain here.
+    check_empty(&folder)?;
     create_private(&init.data)?;
     let lock = folder.lock()?;
+    check_empty(&folder)?;
     let outcome = make(&folder, &init).await;
-    drop(lock);
-    match outcome {
-        Ok(identity) => Ok(Made { next: next_lines(&init), folder, identity }),
-        Err(error) => {
-            take_away(&folder);
-            Err(error)
-        }
+    if outcome.is_err() {
+        take_away(&folder);
     }
+    drop(lock);
+    Ok(Made { identity: outcome?, next: next_lines(&init), folder })
+}
+
+/// Nothing but the lock may be there.
+fn check_empty(folder: &Folder) -> Result<(), InitError> {
+    if folder.identity().exists() {
+        return Err(FolderError::Initialised(folder.root().to_owned()).into());
+    }
+    let Ok(entries) = std::fs::read_dir(folder.root()) else { return Ok(()) };
+    let is_taken = entries.flatten().any(|entry| entry.file_name() != LOCK_FILE);
+    if is_taken { Err(InitError::NotEmpty(folder.root().to_owned())) } else { Ok(()) }
 }
 
 async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError> {

@@ -26,6 +26,7 @@ pub mod partners;
 pub mod tickets;
 
 pub mod control;
+pub mod doing;
 pub mod doorman;
 pub mod hands;
 pub mod importer;

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 /// Most API connections at once; more wait in the kernel.
 pub const API_CONNECTIONS_MAX: usize = 512;
+/// A connection of the API without the head of a request, or a sign of life, is closed after this.
+pub const API_IDLE_MAX: Duration = Duration::from_secs(60);
 /// A TLS handshake of the API ends within this, or is dropped.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Answers of a partner's API come within this.
 pub const PARTNER_TIME_MAX: Duration = Duration::from_secs(15);
+/// A connection to a partner's API that is not used is closed after this.
+pub const PARTNER_IDLE_MAX: Duration = Duration::from_secs(30);
 /// Largest answer of a partner's API in bytes.
 pub const PARTNER_BODY_BYTES_MAX: usize = 1 << 20;
 /// Requests to the control task that may wait.
 pub const CONTROL_MAILBOX: usize = 256;
+const _: () = assert!(PARTNER_IDLE_MAX.as_secs() < API_IDLE_MAX.as_secs());
 /// Orders to the data plane that may wait.
 pub const PLANE_MAILBOX: usize = 256;
 /// Commands of the domain that wait to be carried out.
@@ -40,12 +45,20 @@ pub const INIT_ARENA_BYTES: usize = 4 << 20;
 pub const JOB_POLL: Duration = Duration::from_millis(50);
 /// Most imports in one answer.
 pub const IMPORTS_LISTED_MAX: u32 = 1000;
+/// Most failed operations among the problems of `status`.
+pub const FAILED_LISTED_MAX: u32 = 100;
 /// The control task looks around at least this often.
 pub const TICK_MAX: Duration = Duration::from_hours(1);
 /// Pause after the catalog failed.
 pub const TICK_RETRY: Duration = Duration::from_secs(1);
+/// First and longest pause before an event that the catalog could not take in is told again.
+pub const TELL_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`TELL_PAUSE_MIN`].
+pub const TELL_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
+/// Tasks of the control plane that wait to be woken on behalf of data threads.
+pub const WAKERS_MAX: usize = 4096;
 /// Questions of the data plane that may wait.
 pub const QUESTIONS_MAX: usize = 256;
 /// Incoming sessions of one core at once; more are refused.

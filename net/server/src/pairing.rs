@@ -248,16 +248,9 @@ async fn finish(app: &App, partner: Partner, pong: &Pong) -> Result<Partner, Fai
     if pong.domain != partner.domain {
         return Err(ApiError::new("AUTH-006", format!("{} answers as another domain", partner.name)).into());
     }
-    let now = time::now();
-    let complete = Partner {
-        trust: Trust::Complete,
-        heard: Some(now),
-        skew_ms: Some(time::millis_between(now, narrows_api::text::time_in(pong.clock))),
-        receive_pool: Some(pool_in(pong.receive_pool)),
-        reach: Reach::Up,
-        ..partner
-    };
-    app.control.put_partner(complete.clone()).await?;
+    let skew_ms = time::millis_between(time::now(), narrows_api::text::time_in(pong.clock));
+    // What was read before the call may be old by now: an unpairing meanwhile stays.
+    let complete = app.control.pairing_proved(partner, pool_in(pong.receive_pool), skew_ms).await?;
     tracing::info!(partner = %complete.name, "paired");
     Ok(complete)
 }

@@ -19,7 +19,7 @@ use narrows_transport::{
 use reqwest::{Client, Method, Response};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_TIME_MAX};
+use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX};
 
 /// Connections to the APIs of partners.
 pub struct Partners {
@@ -139,6 +139,8 @@ fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PARTNER_TIME_MAX)
+        // Shorter than theirs: a request shall not meet a connection that is being closed.
+        .pool_idle_timeout(PARTNER_IDLE_MAX)
         .build()
         .map_err(|error| ApiError::new(codes::INTERNAL, format!("no HTTPS client: {error}")))
 }

@@ -33,7 +33,7 @@ use crate::{
 };
 pub use gate::Question;
 use relay::relayed;
-pub use replicate::{Replicated, Replication, ReplicationEnd, ReplicationError};
+pub use replicate::{Dial, Replicated, Replication, ReplicationEnd, ReplicationError};
 
 /// Somebody on the control plane waits for this.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -61,6 +61,8 @@ pub enum Order {
     Browse(Browse, Reply<Option<BrowsePage>>),
     /// Sends an image to a partner. Dropping the receiver of the answer stops it.
     Replicate(Box<Replication>, oneshot::Sender<ReplicationEnd>),
+    /// Dials a partner as a replication does, and hangs up.
+    Reach(Box<Dial>, oneshot::Sender<Result<(), ReplicationError>>),
     /// Closes this core's part of the pool; sessions go on until then.
     Close(Reply<()>),
 }
@@ -179,7 +181,8 @@ pub async fn start(setup: PlaneSetup) -> Result<Started, PlaneError> {
     let shares = Shares::of(setup.memory, count);
     let (ask, questions) = mailbox::channel(QUESTIONS_MAX);
     let (orders, waiting): (Vec<_>, Vec<_>) = (0..count).map(|_| mailbox::channel(PLANE_MAILBOX)).unzip();
-    let (ready, mut is_ready) = tokio::sync::mpsc::unbounded_channel();
+    // Each core reports once.
+    let (ready, mut is_ready) = tokio::sync::mpsc::channel(count.max(1));
     let ring = Setup::new(setup.cores.clone(), shares.arena_bytes_per_core);
     let places = core::places(setup, shares, waiting, &ask, &ready);
     drop((ask, ready));
@@ -243,6 +246,13 @@ impl Plane {
         let core = usize::from(replication.image.0[15]) % self.cores.len().max(1);
         let order = Order::Replicate(Box::new(replication), reply);
         relayed(self.cores.get(core)?.send(order)).await.ok()?;
+        relayed(end).await.ok()
+    }
+
+    /// Dials a partner as a replication does. `None`: the data plane has gone.
+    pub async fn reach(&self, to: Dial) -> Option<Result<(), ReplicationError>> {
+        let (reply, end) = oneshot::channel();
+        relayed(self.cores.get(self.turn())?.send(Order::Reach(Box::new(to), reply))).await.ok()?;
         relayed(end).await.ok()
     }
 

@@ -6,8 +6,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use futures_util::{FutureExt as _, future::select_all};
 use narrows_catalog::SqliteCatalog;
-use narrows_domain::{Catalog as _, Primary, partner::Trust, storage};
+use narrows_domain::{Catalog as _, Event, Primary, job::Counters, partner::Trust, retry::Failure, storage};
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
 use narrows_transport::{ClientAuth, TrustError, TrustStore};
@@ -30,7 +31,7 @@ use crate::{
     partners::Partners,
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
-    tickets::Tickets,
+    tickets::{Ticket, Tickets},
     time,
 };
 
@@ -69,6 +70,14 @@ pub enum RunError {
     /// A data thread panicked: nothing in memory can be relied on any more.
     #[error("the data plane has failed")]
     Failed(#[from] CorePanic),
+    /// A part of the control plane ended by itself: nobody would do its work any more.
+    #[error("the {part} ended by itself: {why}")]
+    Ended {
+        /// Which part.
+        part: &'static str,
+        /// Its panic, or that it returned.
+        why: String,
+    },
     /// Signals can't be had.
     #[error("signals can't be handled")]
     Signals(#[source] std::io::Error),
@@ -83,7 +92,7 @@ pub async fn run(folder: Folder, flags: Settings) -> Result<(), RunError> {
     notify::tell(State::Ready);
     let outcome = tokio::select! {
         () = stop.wait() => Ok(()),
-        panic = server.failed() => Err(RunError::Failed(panic)),
+        error = server.failed() => Err(error),
     };
     notify::tell(State::Stopping);
     match outcome {
@@ -117,12 +126,43 @@ impl Signals {
     }
 }
 
+/// A task that the server can't do without.
+struct Part {
+    name: &'static str,
+    task: JoinHandle<()>,
+}
+
+impl Part {
+    fn new(name: &'static str, task: JoinHandle<()>) -> Self {
+        Self { name, task }
+    }
+
+    async fn end(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+}
+
+/// Waits for the first of them to end, which none does while the server runs.
+async fn first_to_end(parts: &mut [Part]) -> RunError {
+    let ends = parts.iter_mut().map(|part| {
+        let name = part.name;
+        (&mut part.task).map(move |outcome| (name, outcome))
+    });
+    let ((part, outcome), ..) = select_all(ends).await;
+    let why = match outcome {
+        Ok(()) => "it returned".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    RunError::Ended { part, why }
+}
+
 /// A running server.
 pub struct Server {
     app: App,
     stop: watch::Sender<bool>,
-    serving: JoinHandle<()>,
-    background: Vec<JoinHandle<()>>,
+    /// The listener of the API first; in a start's order.
+    parts: Vec<Part>,
     end: oneshot::Receiver<Result<(), CorePanic>>,
     catalog: SqliteCatalog,
     _lock: FolderLock,
@@ -158,7 +198,8 @@ impl Server {
 
         let own =
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
-        let (control, commands) = control::start(Primary::new(catalog.clone(), own));
+        let control::Started { control, commands, task: desk } =
+            control::start(Primary::new(catalog.clone(), own));
         let mut tls = trust.server_config(&identity, ClientAuth::Optional)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let app = App(Arc::new(Shared {
@@ -178,11 +219,13 @@ impl Server {
             started: time::now(),
             reached: watch::Sender::new(Sequence(0)),
         }));
-        let background = vec![
-            tokio::spawn(doorman::run(app.clone(), plane.questions)),
-            tokio::spawn(hands::run(app.clone(), commands)),
-            tokio::spawn(importer::run(app.clone())),
-            tokio::spawn(complete_pairings(app.clone())),
+        let mut parts = vec![
+            Part::new("doorman", tokio::spawn(doorman::run(app.clone(), plane.questions))),
+            Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
+            Part::new("importer", tokio::spawn(importer::run(app.clone()))),
+            Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
+            // Last to go: the others tell it what they leave.
+            Part::new("control task", desk),
         ];
         let (stop, stopped) = watch::channel(false);
         let router = api::router(app.clone());
@@ -196,7 +239,8 @@ impl Server {
             "narrowsd is ready"
         );
         let serving = tokio::spawn(listener::serve(listener, Arc::new(tls), router, stopped));
-        Ok(Self { app, stop, serving, background, end: plane.end, catalog, _lock: lock })
+        parts.insert(0, Part::new("listener of the API", serving));
+        Ok(Self { app, stop, parts, end: plane.end, catalog, _lock: lock })
     }
 
     /// What all parts share, for tests and tools in the same process.
@@ -204,24 +248,32 @@ impl Server {
         &self.app
     }
 
-    /// Ends when the data plane has failed; waits for ever otherwise.
-    pub async fn failed(&mut self) -> CorePanic {
-        match (&mut self.end).await {
-            Ok(Err(panic)) => panic,
-            _ => CorePanic { core: 0, message: "the data threads ended without being told to".to_owned() },
+    /// Ends when a part of the server has failed; waits for ever otherwise.
+    pub async fn failed(&mut self) -> RunError {
+        tokio::select! {
+            end = &mut self.end => match end {
+                Ok(Err(panic)) => panic.into(),
+                _ => RunError::Ended {
+                    part: "data plane",
+                    why: "its threads ended without being told to".to_owned(),
+                },
+            },
+            error = first_to_end(&mut self.parts) => error,
         }
     }
 
     /// Stops in order: no new requests, open ones end, the pool is closed.
     pub async fn stop(self) -> Result<(), RunError> {
-        let Self { app, stop, serving, background, end, catalog, _lock } = self;
-        // The receiver is in the serving task, which ends by it.
+        let Self { app, stop, parts, end, catalog, _lock } = self;
         stop.send_replace(true);
-        drop(serving.await);
+        let mut parts = parts.into_iter();
+        if let Some(serving) = parts.next() {
+            // It ends by the word.
+            drop(serving.task.await);
+        }
         app.plane.close().await;
-        for task in background {
-            task.abort();
-            drop(task.await);
+        for part in parts {
+            part.end().await;
         }
         drop(app);
         let outcome = end.await;
@@ -273,15 +325,41 @@ fn say_opened(opened: &Opened) {
     }
 }
 
-/// Pairings that were left half-made are completed as soon as both sides reach each other.
-async fn complete_pairings(app: App) {
+/// Pairings that were left half-made are completed as soon as both sides reach each other; restores whose
+/// ticket ran out unused are ended.
+async fn look_after(app: App) {
     loop {
         tokio::time::sleep(PAIRING_RETRY).await;
+        for ticket in app.tickets.sweep() {
+            let Ticket::Restore { job, .. } = ticket else { continue };
+            let failure = Some(Failure::interrupted("the client did not begin"));
+            app.control.tell(Event::RestoreEnded { job, counters: Counters::default(), failure }).await;
+        }
         let Ok(partners) = app.catalog.partners().await else { continue };
         for partner in partners.iter().filter(|partner| partner.trust == Trust::Half) {
             if let Err(api::answer::Failure(error)) = pairing::complete(&app, partner.domain).await {
                 tracing::debug!(partner = partner.name, %error, "the pairing is still half-made");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a server that can't work any more does not go on answering that it is not ready.
+    #[tokio::test]
+    async fn a_part_that_panics_or_returns_is_an_end_with_a_reason() {
+        let waits = || Part::new("one that waits", tokio::spawn(std::future::pending()));
+        let panics = Part::new("one that panics", tokio::spawn(async { panic!("as a test") }));
+        let error = first_to_end(&mut [waits(), panics]).await.to_string();
+        assert!(
+            error.starts_with("the one that panics ended by itself") && error.contains("as a test"),
+            "{error}"
+        );
+        let returns = Part::new("one that returns", tokio::spawn(async {}));
+        let error = first_to_end(&mut [returns, waits()]).await.to_string();
+        assert_eq!(error, "the one that returns ended by itself: it returned");
     }
 }

@@ -1,15 +1,17 @@
 //! Data sessions that the API allowed and that have not begun on the data port.
 //!
 //! Guarantees: a ticket works once, for its principal, within its life; their number is bounded. They live
-//! in memory: after a restart whoever holds one asks again.
+//! in memory: after a restart whoever holds one asks again. What ran out unused is kept until [`Tickets::sweep`]
+//! asks for it: somebody's job waits for it.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use narrows_api::{ApiError, Hex, error::codes};
+use narrows_domain::job::JobKey;
 use narrows_format::{ClientId, ImageId, record::CopyState};
 
 use crate::{
@@ -37,39 +39,68 @@ pub enum Ticket {
         client: ClientId,
         /// The image.
         image: ImageId,
+        /// The job that stands for it.
+        job: JobKey,
     },
 }
 
 /// All that are out.
 pub struct Tickets {
-    out: Mutex<BTreeMap<[u8; 32], (Instant, Ticket)>>,
+    known: Mutex<Known>,
     life: Duration,
+}
+
+#[derive(Default)]
+struct Known {
+    out: BTreeMap<[u8; 32], (Instant, Ticket)>,
+    lapsed: Vec<Ticket>,
+}
+
+impl Known {
+    fn lapse(&mut self, life: Duration) {
+        let over = self.out.extract_if(.., |_, (given, _)| given.elapsed() >= life);
+        self.lapsed.extend(over.map(|(_, (_, ticket))| ticket));
+        // Nobody swept for long: what is left out is put right by the next start.
+        self.lapsed.truncate(TICKETS_MAX);
+    }
 }
 
 impl Default for Tickets {
     fn default() -> Self {
-        Self { out: Mutex::default(), life: TICKET_LIFE }
+        Self { known: Mutex::default(), life: TICKET_LIFE }
     }
 }
 
 impl Tickets {
     /// Gives one out.
     pub fn give(&self, ticket: Ticket) -> Result<Hex<32>, ApiError> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.retain(|_, (given, _)| given.elapsed() < self.life);
-        if out.len() >= TICKETS_MAX {
+        let mut known = self.known();
+        known.lapse(self.life);
+        if known.out.len() >= TICKETS_MAX {
             let error = ApiError::new(codes::NOT_READY, "too many sessions were allowed and have not begun");
             return Err(error.help("try again in a few minutes"));
         }
         let name = random::bytes();
-        out.insert(name, (Instant::now(), ticket));
+        known.out.insert(name, (Instant::now(), ticket));
         Ok(Hex(name))
     }
 
     /// Takes one back; it works no more. `None`: unknown, used or too old.
     pub fn take(&self, name: &[u8; 32]) -> Option<Ticket> {
-        let taken = self.out.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        taken.filter(|(given, _)| given.elapsed() < self.life).map(|(_, ticket)| ticket)
+        let mut known = self.known();
+        known.lapse(self.life);
+        known.out.remove(name).map(|(_, ticket)| ticket)
+    }
+
+    /// Those that ran out unused since this was asked last.
+    pub fn sweep(&self) -> Vec<Ticket> {
+        let mut known = self.known();
+        known.lapse(self.life);
+        std::mem::take(&mut known.lapsed)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +109,7 @@ mod tests {
     use super::*;
 
     fn ticket() -> Ticket {
-        Ticket::Restore { client: ClientId([1; 16]), image: ImageId([2; 16]) }
+        Ticket::Restore { client: ClientId([1; 16]), image: ImageId([2; 16]), job: JobKey::restore(3) }
     }
 
     #[test]
@@ -95,6 +126,8 @@ mod tests {
         let dead = Tickets { life: Duration::ZERO, ..Tickets::default() };
         let name = dead.give(ticket()).unwrap();
         assert_eq!(dead.take(&name.0), None);
+        assert_eq!(dead.sweep(), [ticket()]);
+        assert_eq!(dead.sweep(), []);
         let tickets = Tickets::default();
         for _ in 0..TICKETS_MAX {
             tickets.give(ticket()).unwrap();

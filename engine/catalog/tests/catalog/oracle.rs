@@ -35,6 +35,10 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         answers.add("replicas", catalog.replicas(image).await);
         answers.add("operations", catalog.operations(image).await);
         answers.add("operation", catalog.operation(OperationKey { image, ordinal: 2 }).await);
+        for kind in [JobKind::Replication, JobKind::Backup] {
+            let totals = catalog.job_totals(kind, OperationKey { image, ordinal: 2 }).await;
+            answers.add("job_totals", totals);
+        }
         answers.add("imports_of", catalog.imports_of(image).await);
         answers.add("unfinished", catalog.unfinished([byte; 32]).await);
         answers.add("latest_whole", catalog.latest_whole([byte; 32]).await);
@@ -47,6 +51,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         answers.add("partner", catalog.partner(partner).await);
         answers.add("candidates", catalog.candidates(partner, now, 3).await);
         answers.add("running", catalog.running(partner).await);
+        answers.add("in_process", catalog.in_process(partner).await);
         let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
         for lineage in 0..3 {
             answers.add("base", catalog.base([lineage; 32], maker.image_id(), partner, pool).await);
@@ -68,6 +73,12 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
 
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
+    answers.add("failed_operations", catalog.failed_operations(5).await);
+    answers.add("backlog", catalog.backlog().await);
+    for slp in ["gold", "silver"] {
+        answers.add("images_unfinished", catalog.images_unfinished(slp).await);
+    }
+    answers.add("clients_seen", catalog.clients_seen().await);
     answers.add("slps", catalog.slps().await);
     answers.add("partners", catalog.partners().await);
     answers.add("pools", catalog.pools().await);
@@ -96,6 +107,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
 }
 
 fn filters() -> Vec<ImageFilter> {
+    let second = |second| narrows_format::Timestamp { seconds: 1_800_000_000 + second, nanos: 0 };
     let all = ImageFilter::default;
     vec![
         all(),
@@ -104,6 +116,8 @@ fn filters() -> Vec<ImageFilter> {
         ImageFilter { origin: Some(DomainId([1; 16])), state: Some(ImageState::Whole), ..all() },
         ImageFilter { slp: Some("gold".into()), limit: Some(3), ..all() },
         ImageFilter { slp: Some("none".into()), ..all() },
+        ImageFilter { since: Some(second(3)), until: Some(second(5)), ..all() },
+        ImageFilter { until: Some(second(4)), limit: Some(2), ..all() },
     ]
 }
 

@@ -151,6 +151,22 @@ pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Mome
     decide(view, &renewed, moment)
 }
 
+/// The record can't be handled as it is, now or later: refused for good, and the sender told.
+pub fn unfit(
+    seen: Import,
+    sender: Option<&Partner>,
+    note: crate::operation::Note,
+    moment: Moment,
+) -> Decision {
+    let mut import = seen;
+    import.enter(ImportState::Refused, Some(note), moment.now);
+    let mut decision = Decision::nothing();
+    decision.changes.push(Change::Job(job_of(&import, moment)));
+    decision.commands.extend(report::send(&mut import, sender, moment));
+    decision.changes.push(Change::Import(import));
+    decision
+}
+
 fn change_state(import: &mut Import, state: ImportState, note: crate::operation::Note, moment: Moment) {
     // The same answer for the same cause is not news.
     if import.state != state || import.note.as_ref().is_none_or(|before| before.code != note.code) {
@@ -188,7 +204,9 @@ fn take_over(
             replicas: view.replicas,
             partners: view.partners,
         };
-        decision.changes.extend(children::due(&parent, now).into_iter().map(Change::Operation));
+        let due = children::due(&parent, now);
+        replication::release(&mut copy, &version.slp, (&existing, &due), now, decision);
+        decision.changes.extend(due.into_iter().map(Change::Operation));
     }
     decision.changes.push(Change::Copy(copy));
     import.enter(ImportState::Imported, terms.note, now);

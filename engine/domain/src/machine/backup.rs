@@ -7,10 +7,10 @@ use crate::event::{Change, Decision, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::STAGING_KEEP;
-use crate::machine::Refusal;
 use crate::machine::children::{self, Parent};
+use crate::machine::{Refusal, replication};
 use crate::moment::{Moment, since};
-use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
+use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::Partner;
 use crate::replica::ReplicaRecord;
 use crate::retention;
@@ -116,8 +116,7 @@ pub fn begin(
     };
     let pool = check_may_begin(view, version, ask.schedule)?;
     let (image, mut operation) = if let Some((image, operations, _)) = resumable {
-        let backup = operations.iter().find(|it| it.kind == OperationKind::Backup).cloned();
-        (image.clone(), backup.unwrap_or_else(|| backup_operation(image, version)))
+        resumed(view, image, operations, version)
     } else {
         let image = new_image(view, ask, version);
         let operation = backup_operation(&image, version);
@@ -137,6 +136,22 @@ pub fn begin(
     };
     decision.changes.extend([Change::Image(image), Change::Operation(operation), Change::Job(job)]);
     Ok((begun, decision))
+}
+
+/// What is read from now on is of now, whatever was staged before: so are its time and its retention.
+fn resumed(
+    view: &BeginView<'_>,
+    image: &Image,
+    operations: &[Operation],
+    version: &SlpVersion,
+) -> (Image, Operation) {
+    let image = Image { started: view.free, ..image.clone() };
+    let fresh = backup_operation(&image, version);
+    let operation = match operations.iter().find(|it| it.kind == OperationKind::Backup) {
+        Some(known) => Operation { expires: fresh.expires, age: fresh.age, ..known.clone() },
+        None => fresh,
+    };
+    (image, operation)
 }
 
 /// SLP-013, SLP-007, SLP-016: before any data is read. Returns the pool to write to.
@@ -273,12 +288,14 @@ pub fn committed(
         Some(image) => image.clone(),
         None => Image::from_record(record, signed.to_vec(), &record.slp, record.slp_version),
     };
+    // The record has the last word: a later attempt may have begun while this one was sealed.
+    image.started = record.started;
     image.fill(record, signed.to_vec());
     let spec = view.slp.and_then(|version| version.slp.backup());
     let earlier = view.copies.iter().find(|it| it.pool == event.pool);
     let number =
         earlier.map_or_else(|| view.copies.iter().map(|it| it.number).max().unwrap_or(0) + 1, |it| it.number);
-    let image_copy = ImageCopy {
+    let mut image_copy = ImageCopy {
         image: image.id,
         number,
         pool: event.pool,
@@ -303,11 +320,22 @@ pub fn committed(
             replicas: view.replicas,
             partners: view.partners,
         };
-        decision.changes.extend(children::due(&parent, now).into_iter().map(Change::Operation));
+        let due = children::due(&parent, now);
+        replication::release(&mut image_copy, &version.slp, (view.operations, &due), now, &mut decision);
+        decision.changes.extend(due.into_iter().map(Change::Operation));
     }
     decision.changes.insert(0, Change::Image(image));
     decision.changes.insert(1, Change::Copy(image_copy));
     decision
+}
+
+/// The record of a durable backup can't be handled: a failed job says so.
+pub fn unfit(image: ImageId, reason: Note, now: Timestamp) -> Decision {
+    let key = JobKey::operation(JobKind::Backup, OperationKey { image, ordinal: 1 }, 0);
+    let mut job = Job::begin(key, JobKind::Backup, image, now);
+    job.end(JobState::Failed, now);
+    job.note = Some(reason);
+    Decision { changes: vec![Change::Job(job)], commands: Vec::new() }
 }
 
 fn finish_backup(

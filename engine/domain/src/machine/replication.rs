@@ -14,7 +14,7 @@ use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
 use crate::retry::{self, Failure, FailureKind};
-use crate::slp::SlpVersion;
+use crate::slp::{Slp, SlpVersion};
 
 /// Everything known of the image that a replication is about.
 #[derive(Clone, Debug)]
@@ -115,6 +115,15 @@ pub fn failed(
     decision
 }
 
+/// Nobody works on this attempt any more, and nobody said how it ended: it is due again.
+pub fn orphaned(mut operation: Operation, now: Timestamp) -> Vec<Change> {
+    let Some(partner) = operation.target.as_ref().map(|target| target.partner) else { return Vec::new() };
+    let mut job = job_of(&operation, partner);
+    job.end(JobState::Interrupted, now);
+    operation.enter(OperationState::NotStarted, now);
+    vec![Change::Operation(operation), Change::Job(job)]
+}
+
 /// The target's word about an image that was sent to it.
 pub fn reported(
     view: &ReplicationView<'_>,
@@ -198,7 +207,6 @@ fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool 
     true
 }
 
-/// `expire-after-copy`: once all that copy from it are complete, a copy may expire from now on.
 fn release_copied_out(
     view: &ReplicationView<'_>,
     operations: &[Operation],
@@ -206,12 +214,30 @@ fn release_copied_out(
     decision: &mut Decision,
 ) {
     let Some(version) = view.slp else { return };
-    for copy in view.copies.iter().filter(|copy| retention::copied_out(copy, &version.slp, operations)) {
+    for copy in view.copies {
         let mut copy = copy.clone();
-        copy.wanted.expires = Some(now);
-        amend(&mut copy, now, decision);
-        decision.changes.push(Change::Copy(copy));
+        if release(&mut copy, &version.slp, (operations, &[]), now, decision) {
+            decision.changes.push(Change::Copy(copy));
+        }
     }
+}
+
+/// `expire-after-copy`: once all that copy from it are complete, a copy may expire from now on. The
+/// operations are those known and those just made; whether the copy changed.
+pub(super) fn release(
+    copy: &mut ImageCopy,
+    slp: &Slp,
+    (known, made): (&[Operation], &[Operation]),
+    now: Timestamp,
+    decision: &mut Decision,
+) -> bool {
+    let operations = [known, made].concat();
+    let is_free = retention::copied_out(copy, slp, &operations);
+    if is_free {
+        copy.wanted.expires = Some(now);
+        amend(copy, now, decision);
+    }
+    is_free
 }
 
 /// Asks for a copy's wanted expiry, lock and hold to be written to the log, if they are not there yet.
@@ -244,8 +270,8 @@ fn job_of(operation: &Operation, partner: DomainId) -> Job {
 
 /// A person asks for an image to be sent to a partner, whatever its SLP says.
 ///
-/// Work for that partner that is not complete is taken up at once instead of being doubled; a copy that
-/// is there already is the answer.
+/// Work for that partner that is not complete is taken up at once instead of being doubled, with the import
+/// SLP that is named now unless it is being sent; a copy that is there already is the answer.
 pub fn ask(
     view: &ReplicationView<'_>,
     image: &crate::Image,
@@ -262,17 +288,30 @@ pub fn ask(
     let open = |it: &&Operation| !matches!(it.state, OperationState::Complete | OperationState::Cancelled);
     let mut operation = match view.operations.iter().filter(to_partner).find(open) {
         Some(operation) => operation.clone(),
-        None => manual(view, image, (partner, import_slp), expires, now),
+        None => {
+            let named = import_slp.clone().or_else(|| Some(image.slp.clone()));
+            manual(view, image, (partner, named), expires, now)
+        }
     };
+    let renamed = operation.state != OperationState::InProcess && rename(&mut operation, import_slp);
     if matches!(
         operation.state,
         OperationState::Failed(_) | OperationState::Waiting(_) | OperationState::Paused
-    ) {
+    ) || renamed
+    {
         operation.enter(OperationState::NotStarted, now);
         operation.failures = 0;
     }
     let decision = Decision { changes: vec![Change::Operation(operation.clone())], commands: Vec::new() };
     (operation, decision)
+}
+
+/// Names another import SLP; whether it is another.
+fn rename(operation: &mut Operation, import_slp: Option<String>) -> bool {
+    let Some(target) = operation.target.as_mut().filter(|_| import_slp.is_some()) else { return false };
+    let is_other = target.import_slp != import_slp;
+    target.import_slp = import_slp;
+    is_other
 }
 
 /// The name of operations that a person asked for.

@@ -8,7 +8,7 @@ use crate::catalog::NumberedJob;
 use crate::event::Change;
 use crate::image::{Image, ImageCopy};
 use crate::import::{Import, ImportKey};
-use crate::job::{Job, JobKey, JobState};
+use crate::job::{Counters, Job, JobKey, JobState};
 use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
@@ -96,13 +96,20 @@ impl Rows {
         }
     }
 
-    /// A job keeps its number, and the time of its beginning, when it is stored again.
+    /// A job keeps its number, the time of its beginning, and what was counted for it, when it is stored again.
     fn put_job(&mut self, job: Job) {
         let next = self.jobs.values().map(|it| it.number).max().unwrap_or(0) + 1;
         let known = self.jobs.get(&job.key);
         let number = known.map_or(next, |it| it.number);
         let started = known.map_or(job.started, |it| it.job.started);
-        self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, ..job } });
+        let counted = known.map(|it| it.job.counters).unwrap_or_default();
+        let counters = Counters {
+            wire_bytes: job.counters.wire_bytes.max(counted.wire_bytes),
+            data_bytes: job.counters.data_bytes.max(counted.data_bytes),
+            resent_bytes: job.counters.resent_bytes.max(counted.resent_bytes),
+            ..job.counters
+        };
+        self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
     }
 
     fn hold_back(&mut self, partner: DomainId, reason: WaitReason, now: Timestamp) {

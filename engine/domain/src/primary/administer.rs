@@ -12,7 +12,7 @@ use crate::image::{Image, ImageState};
 use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
 use crate::operation::OperationState;
-use crate::partner::{Partner, Trust};
+use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
 use crate::slp::version::{Plan, References, Unverified, plan};
 use crate::slp::{Slp, check::partner_slps_named};
@@ -141,6 +141,39 @@ impl<C: Catalog> Primary<C> {
         let mut decision = reach::changed(&partner, moment);
         decision.changes.insert(0, Change::Partner(partner));
         self.settle(decision, moment).await
+    }
+
+    /// Both directions of a pairing were proved, with the partner as it was `then`: it is complete, unless
+    /// its row has been changed by somebody else since (TRUST-001).
+    pub async fn pairing_proved(
+        &mut self,
+        then: &Partner,
+        receive_pool: ReceivePool,
+        skew_ms: i64,
+        moment: Moment,
+    ) -> Done<(Partner, Vec<Command>), C> {
+        let is_the_same = |it: &Partner| {
+            it.ca_pem == then.ca_pem
+                && it.url == then.url
+                && (it.trust == then.trust || it.trust == Trust::Complete)
+        };
+        let known = self.ask(self.catalog.partner(then.domain)).await?;
+        let Some(known) = known.filter(is_the_same) else {
+            let sentence = format!("`{}` was changed here while the pairing was completed", then.name);
+            return Err(
+                Refusal::new("TRUST-001", sentence, "see `narrowsctl domain show`, pair again").into()
+            );
+        };
+        let complete = Partner {
+            trust: Trust::Complete,
+            heard: Some(moment.now),
+            skew_ms: Some(skew_ms),
+            receive_pool: Some(receive_pool),
+            reach: Reach::Up,
+            ..known
+        };
+        let commands = self.put_partner(complete.clone(), moment).await?;
+        Ok((complete, commands))
     }
 
     /// Stores rows that nothing follows from: pools, units, clients, windows, tokens, jobs.

@@ -87,7 +87,6 @@ impl<C: Catalog> Primary<C> {
         }
         let expires =
             loaded.copies.iter().map(|copy| copy.wanted.expires).reduce(crate::retention::later).flatten();
-        let import_slp = import_slp.or_else(|| Some(known.slp.clone()));
         let view = loaded.replication_view();
         let (operation, decision) =
             replication::ask(&view, known, (partner, import_slp), expires, moment.now);

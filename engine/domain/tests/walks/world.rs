@@ -11,7 +11,7 @@ use narrows_domain::job::Counters;
 use narrows_domain::limits::FAILED_IMPORT_KEEP;
 use narrows_domain::machine::{BackupAsk, BackupBegun};
 use narrows_domain::model::{Bug, Burnt, MemoryCatalog};
-use narrows_domain::operation::OperationState;
+use narrows_domain::operation::{OperationKey, OperationState};
 use narrows_domain::partner::{ReceivePool, Trust};
 use narrows_domain::period::Period;
 use narrows_domain::primary::{Applying, Error};
@@ -128,6 +128,21 @@ pub(crate) struct World {
     logs_again: bool,
     /// Committed backups: image and origin.
     made: BTreeMap<ImageId, usize>,
+}
+
+fn attempt_of(command: &Command) -> Option<(OperationKey, u32)> {
+    match command {
+        Command::Replicate(order) => Some((order.operation, order.attempt)),
+        _ => None,
+    }
+}
+
+fn attempt_told(event: &Event) -> Option<(OperationKey, u32)> {
+    match event {
+        Event::ReplicationDone(done) => Some((done.operation, done.attempt)),
+        Event::ReplicationFailed { operation, attempt, .. } => Some((*operation, *attempt)),
+        _ => None,
+    }
 }
 
 fn domain_id(at: usize) -> DomainId {
@@ -281,10 +296,18 @@ impl World {
 
     fn handle(&mut self, at: usize, event: Event) -> bool {
         let moment = self.moment(at);
-        match ready(self.domains[at].primary().handle(event, moment)) {
+        match ready(self.domains[at].primary().handle(event.clone(), moment)) {
             Ok(commands) => {
                 self.domains[at].commands.extend(commands);
+                if self.domains[at].primary().take_setback().is_some() {
+                    self.live_through_or_crash(at);
+                }
                 true
+            }
+            // The server lives, and says it again until it is taken in.
+            Err(Error::Catalog(Burnt)) if self.dice.one_in(2) => {
+                self.domains[at].catalog().fail_after(None);
+                self.handle(at, event)
             }
             Err(Error::Catalog(Burnt)) => {
                 self.crash(at);
@@ -292,6 +315,23 @@ impl World {
             }
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// The catalog failed for a moment behind a decision that stands: no restart, only the next tick.
+    fn live_through_or_crash(&mut self, at: usize) {
+        if self.dice.one_in(2) {
+            return self.crash(at);
+        }
+        self.domains[at].catalog().fail_after(None);
+        let under_way: BTreeSet<_> = self.domains[at].commands.iter().filter_map(attempt_of).collect();
+        let answered = self.answers.iter().filter(|answer| answer.to == at);
+        let answered: BTreeSet<_> = answered.filter_map(|answer| attempt_told(&answer.event)).collect();
+        let is_under_way =
+            |key, attempt| under_way.contains(&(key, attempt)) || answered.contains(&(key, attempt));
+        let moment = self.moment(at);
+        let commands = ready(self.domains[at].primary().take_back(is_under_way, moment)).unwrap();
+        self.domains[at].commands.extend(commands);
+        self.handle(at, Event::Tick);
     }
 
     /// Power loss: the catalog and the pool's log stay, everything else is gone.

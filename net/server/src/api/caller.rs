@@ -21,6 +21,7 @@ use narrows_transport::Principal;
 use super::{
     App,
     answer::{Failure, internal},
+    places::Standing,
 };
 
 /// Routes that a one-time token in the body opens.
@@ -71,6 +72,9 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
     match prove(&app, peer, &request) {
         Ok(caller) => {
+            if let Some(standing) = request.extensions().get::<Standing>() {
+                standing.prove();
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -179,6 +183,10 @@ impl FromRequestParts<App> for PartnerCaller {
         let Some(Principal::Server { domain }) = caller(parts)?.certificate else { return Err(needed()) };
         let partner = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
         let partner = partner.filter(|partner| partner.trust != Trust::Unpaired).ok_or_else(needed)?;
+        if partner.trust == Trust::Frozen {
+            let sentence = format!("the identity of `{}` is in doubt here", partner.name);
+            return Err(ApiError::new("TRUST-003", sentence).help("decide which is it").into());
+        }
         Ok(Self(partner))
     }
 }

@@ -4,7 +4,8 @@ use axum::extract::State;
 use narrows_api::{
     ApiError,
     error::codes,
-    partner::Pong,
+    partner::{Pong, Reached},
+    paths,
     server::{DoctorReport, DoctorRequest, Finding, Level},
 };
 use narrows_domain::{
@@ -24,7 +25,7 @@ use super::{
     slps::look_up,
 };
 use crate::{
-    hands::ping,
+    hands::{ping, reach},
     limits::{CERTIFICATE_WARNING_SECONDS, FREE_BYTES_WARNING, SKEW_MS_WARNING},
     pki::authority::certificate_of_pem,
     time,
@@ -136,7 +137,7 @@ async fn check_partner(
             return Ok(());
         }
     }
-    check_data_port(partner, sheet).await;
+    check_data_ports(app, partner, sheet).await;
     for version in slps {
         check_slp(app, partner, version, sheet).await?;
     }
@@ -177,20 +178,38 @@ fn half(sheet: &mut Sheet, side: &str, sentence: String) {
     "it completes by itself once both servers reach each other".clone_into(&mut finding.help);
 }
 
-async fn check_data_port(partner: &Partner, sheet: &mut Sheet) {
-    let address = partner.data_address.as_str();
-    let dialled = tokio::net::TcpStream::connect(address);
-    let outcome = tokio::time::timeout(crate::limits::PARTNER_TIME_MAX, dialled).await;
-    let why = match outcome {
-        Ok(Ok(_)) => {
-            sheet.note(Level::Ok, "data port", &partner.name, format!("{address} is open"));
-            return;
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer".to_owned(),
+/// Both ways: what we dial is mended there, unless they do not believe us; what they dial is mended here.
+async fn check_data_ports(app: &App, partner: &Partner, sheet: &mut Sheet) {
+    let (own, name) = (app.who.name.as_str(), partner.name.as_str());
+    let address = &partner.data_address;
+    match reach(app, partner).await {
+        Ok(()) => drop(sheet.note(Level::Ok, "data port", name, format!("answers `{own}` at {address}"))),
+        Err(failure) => unreached(sheet, name, &failure.code, format!("{address}: {}", failure.sentence)),
+    }
+    let asked = app.partners.api(partner.domain, &partner.url, name);
+    let answer: Result<Reached, ApiError> = match asked {
+        Ok(api) => api.get(paths::PARTNER_REACH).await,
+        Err(error) => Err(error),
     };
-    let finding = sheet.note(Level::Error, "data port", &partner.name, format!("{address}: {why}"));
-    "open the port after the API's there".clone_into(&mut finding.help);
+    match answer {
+        Ok(Reached { address, code, why }) if why.is_empty() && code.is_empty() => {
+            sheet.note(Level::Ok, "data port", own, format!("answers `{name}` at {address}"));
+        }
+        Ok(Reached { address, code, why }) => {
+            unreached(sheet, own, &code, format!("`{name}` at {address}: {why}"));
+        }
+        Err(error) => {
+            let sentence = format!("`{name}` can't say whether it reaches us: {}", error.message);
+            sheet.note(Level::Warning, "data port", own, sentence);
+        }
+    }
+}
+
+fn unreached(sheet: &mut Sheet, side: &str, code: &str, sentence: String) {
+    let finding = sheet.note(Level::Error, "data port", side, sentence);
+    code.clone_into(&mut finding.code);
+    let help = if code.is_empty() { "open the port after the API's there" } else { "pair the two again" };
+    help.clone_into(&mut finding.help);
 }
 
 /// The import SLPs that one of ours names at this partner.
@@ -233,4 +252,78 @@ async fn check_slp(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use narrows_api::partner::ReceivePool;
+    use narrows_format::{DomainId, PoolId};
+
+    use super::*;
+
+    fn partner() -> Partner {
+        let mut partner = Partner::half(DomainId([2; 16]), 1, "west", time::now());
+        partner.trust = Trust::Complete;
+        partner
+    }
+
+    fn pong() -> Pong {
+        Pong {
+            domain: DomainId([2; 16]),
+            incarnation: 1,
+            clock: narrows_api::text::time_out(time::now()),
+            version: "0".to_owned(),
+            wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
+            image_format: IMAGE_FORMAT_MAX,
+            receive_pool: ReceivePool { pool: PoolId([3; 16]), incarnation: 1 },
+            segment_mean: 32_768,
+            free_bytes: u64::MAX,
+            paired: true,
+        }
+    }
+
+    fn worst(check: impl FnOnce(&mut Sheet)) -> Finding {
+        let mut sheet = Sheet { findings: Vec::new() };
+        check(&mut sheet);
+        sheet.findings.sort_by_key(|finding| finding.level);
+        sheet.findings.remove(0)
+    }
+
+    /// Goal: clocks that differ by more than a second are a finding, whichever is ahead.
+    #[test]
+    fn skewed_clocks_are_found() {
+        for (skew_ms, level) in
+            [(0, Level::Ok), (900, Level::Ok), (1500, Level::Warning), (-1500, Level::Warning)]
+        {
+            let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &pong(), skew_ms));
+            assert_eq!(finding.level, level, "{finding:?}");
+            assert!(level == Level::Ok || (finding.check == "clock" && !finding.help.is_empty()));
+        }
+    }
+
+    /// Goal: a certificate that ended, or soon does, is found before replication stops over it.
+    #[test]
+    fn ending_certificates_are_found() {
+        let now = time::now().seconds;
+        let found = |until| worst(|sheet| check_certificate(sheet, "CA", "west", until));
+        assert_eq!(found(None).level, Level::Error);
+        let expired = found(Some(now - 1));
+        assert_eq!((expired.level, expired.code.as_str()), (Level::Error, "AUTH-002"));
+        assert_eq!(found(Some(now + CERTIFICATE_WARNING_SECONDS - 10)).level, Level::Warning);
+        assert_eq!(found(Some(now + CERTIFICATE_WARNING_SECONDS + 10)).level, Level::Ok);
+    }
+
+    /// Goal: versions without a common one, half trust and a full disk are each laid at a side's door.
+    #[test]
+    fn what_the_partner_says_of_itself_is_judged() {
+        let no_version = Pong { wire_versions: (900, 901), ..pong() };
+        let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &no_version, 0));
+        assert_eq!((finding.code.as_str(), finding.side.as_str()), ("WIRE-001", "west"));
+        let half = Pong { paired: false, ..pong() };
+        let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &half, 0));
+        assert_eq!((finding.code.as_str(), finding.side.as_str()), ("TRUST-001", "west"));
+        let full = Pong { free_bytes: 0, ..pong() };
+        let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &full, 0));
+        assert_eq!((finding.check.as_str(), finding.side.as_str()), ("free space", "west"));
+    }
 }

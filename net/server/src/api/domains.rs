@@ -94,10 +94,8 @@ fn own_info(app: &App) -> DomainInfo {
 }
 
 async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
-    let unfinished = app.catalog.unfinished_operations(10_000).await.map_err(|error| internal(&error))?;
-    let backlog = unfinished
-        .iter()
-        .filter(|operation| operation.target.as_ref().is_some_and(|to| to.partner == partner.domain));
+    let lines = app.catalog.backlog().await.map_err(|error| internal(&error))?;
+    let backlog = lines.iter().filter(|line| line.partner == partner.domain);
     let (state, why) = match (partner.trust, &partner.reach) {
         (Trust::Half, _) => ("half-paired", "only one side trusts the other as yet".to_owned()),
         (Trust::Complete, Reach::Up) => ("paired", String::new()),
@@ -120,6 +118,6 @@ async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
         since: Some(time_out(partner.paired)),
         last_seen: partner.heard.map(time_out),
         clock_skew_ms: partner.skew_ms,
-        backlog_images: u64::try_from(backlog.count()).unwrap_or(u64::MAX),
+        backlog_images: backlog.map(|line| line.operations).sum(),
     })
 }

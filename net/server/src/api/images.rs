@@ -13,7 +13,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Image, ImageCopy, OperationState, ReplicaRecord, catalog, image::ImageState,
-    operation::Operation, partner::Partner,
+    operation::Operation, partner::Partner, retention::standing,
 };
 use narrows_format::{
     DomainId, ImageId,
@@ -25,9 +25,9 @@ use super::{
     answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
     caller::{Admin, Caller, not_allowed},
     domains::{find, name_of},
-    jobs::{operation_id, why},
+    jobs::{operation_id, reason, why},
 };
-use crate::plane::Browse;
+use crate::{plane::Browse, time};
 
 /// GET the list, newest first.
 pub async fn list(
@@ -196,16 +196,11 @@ async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Resul
         },
         state: None,
         slp: filter.slp.clone(),
-        limit: if filter.since.is_some() || filter.until.is_some() { None } else { Some(limit) },
+        since: filter.since.map(time_in),
+        until: filter.until.map(time_in),
+        limit: Some(limit),
     };
-    let images = app.catalog.images(&asked).await.map_err(|error| internal(&error))?;
-    let since = filter.since.map(time_in);
-    let until = filter.until.map(time_in);
-    let fits = |image: &Image| {
-        since.is_none_or(|since| image.started >= since) && until.is_none_or(|until| image.started <= until)
-    };
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(images.into_iter().filter(fits).take(most).collect())
+    app.catalog.images(&asked).await.map_err(|error| internal(&error).into())
 }
 
 fn domain_called(app: &App, partners: &[Partner], name: &str) -> Result<DomainId, Failure> {
@@ -226,6 +221,12 @@ pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<Image
     let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
     let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
     let operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
+    let slp = app.catalog.slp(&image.slp, Some(image.slp_version)).await.map_err(|error| internal(&error))?;
+    let kept = |copy: &ImageCopy| {
+        let standing = standing(copy, slp.as_ref().map(|version| &version.slp), &operations, time::now());
+        let reasons: Vec<_> = standing.iter().map(ToString::to_string).collect();
+        if reasons.is_empty() { String::new() } else { format!("kept because {}", reasons.join(", ")) }
+    };
     let content = image.content.as_ref();
     let flags = content.map(|content| content.flags).unwrap_or_default();
     Ok(ImageInfo {
@@ -250,18 +251,18 @@ pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<Image
         restorable: image.restorable && content.is_some(),
         root: Hex(content.map_or([0; 32], |content| content.root.0)),
         lineage: Hex(image.lineage),
-        copies: copies.iter().map(copy_info).collect(),
+        copies: copies.iter().map(|copy| copy_info(copy, kept(copy))).collect(),
         replicas: replicas.iter().map(|replica| replica_info(app, partners, replica)).collect(),
         operations: operations.iter().map(|operation| operation_info(app, partners, operation)).collect(),
     })
 }
 
-fn copy_info(copy: &ImageCopy) -> CopyInfo {
+fn copy_info(copy: &ImageCopy, kept_because: String) -> CopyInfo {
     CopyInfo {
         number: copy.number,
         pool: copy.pool,
         expires: copy.in_log.expires.map(time_out),
-        kept_because: String::new(),
+        kept_because,
     }
 }
 
@@ -284,7 +285,7 @@ fn operation_info(app: &App, partners: &[Partner], operation: &Operation) -> Ope
         kind: operation.kind.to_string(),
         target: target.map(|target| name_of(app, partners, target.partner)).unwrap_or_default(),
         state: operation.state.to_string(),
-        why: operation.note.as_ref().map(why).unwrap_or_default(),
+        why: reason(partners, operation).as_ref().map(why).unwrap_or_default(),
         attempts: operation.attempt,
         next_try: operation.next_try.map(time_out),
         wire_bytes: operation.wire_bytes,

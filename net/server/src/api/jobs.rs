@@ -13,8 +13,8 @@ use narrows_domain::{
     catalog::NumberedJob,
     image::label,
     job::{self, JobKey, JobKind, JobState},
-    operation::{Note, Operation, OperationKey},
-    partner::Partner,
+    operation::{Note, Operation, OperationKey, OperationState, WaitReason},
+    partner::{Partner, Reach, Trust},
 };
 use narrows_format::Timestamp;
 use tokio::time::Instant;
@@ -121,6 +121,7 @@ fn job_info(app: &App, partners: &[Partner], image: Option<&Image>, numbered: Nu
         peer,
         state: job.state.to_string(),
         why: job.note.as_ref().map(why).unwrap_or_default(),
+        code: job.note.as_ref().map(|note| note.code.clone()).unwrap_or_default(),
         ended: job.state != JobState::Running,
         started: time_out(job.started),
         sent: None,
@@ -144,6 +145,8 @@ async fn operation_info(
     let run = JobKey::operation(kind, operation.key, operation.attempt);
     let run = app.catalog.job_keyed(&run).await.map_err(|error| internal(&error))?;
     let run = run.map(|numbered| numbered.job);
+    let totals = app.catalog.job_totals(kind, operation.key).await.map_err(|error| internal(&error))?;
+    let note = reason(partners, operation);
     let ended = operation.state.is_final();
     let peer = match &operation.target {
         Some(target) => name_of(app, partners, target.partner),
@@ -156,18 +159,44 @@ async fn operation_info(
         image_name: image_name(app, partners, image),
         peer,
         state: operation.state.to_string(),
-        why: operation.note.as_ref().map(why).unwrap_or_default(),
+        why: note.as_ref().map(why).unwrap_or_default(),
+        code: note.map(|note| note.code).unwrap_or_default(),
         ended,
         started: time_out(run.as_ref().map_or(operation.since, |run| run.started)),
         sent: run.as_ref().and_then(|run| run.ended).map(time_out),
         finished: ended.then(|| time_out(operation.since)),
         counters: Counters {
             logical_bytes: image.content.as_ref().map_or(0, |content| content.logical_bytes),
-            // Over all attempts; what the last one did is in the others.
-            wire_bytes: operation.wire_bytes,
+            // Over all attempts.
+            wire_bytes: totals.wire_bytes,
+            data_bytes: totals.data_bytes,
+            resent_bytes: totals.resent_bytes,
             ..run.as_ref().map(|run| counters(&run.counters)).unwrap_or_default()
         },
     })
+}
+
+/// Why it stands where it stands. What is held back together with all others of its target has its reason
+/// in the target's row.
+pub fn reason(partners: &[Partner], operation: &Operation) -> Option<Note> {
+    let target = operation.target.as_ref().map(|target| target.partner);
+    let partner = partners.iter().find(|partner| Some(partner.domain) == target);
+    let (OperationState::Waiting(held), Some(partner)) = (&operation.state, partner) else {
+        return operation.note.clone();
+    };
+    let said = match (held, partner.trust, &partner.reach) {
+        (WaitReason::TargetDown, _, Reach::Down { sentence, .. }) => ("NET-001", sentence.clone()),
+        (WaitReason::Trust, Trust::Half, _) => ("TRUST-001", "the pairing is half-made".to_owned()),
+        (WaitReason::Trust, Trust::Frozen, _) => {
+            ("TRUST-003", "the partner's identity is in doubt".to_owned())
+        }
+        (WaitReason::Trust, Trust::Expired, _) => {
+            ("AUTH-002", "the partner's certificate expired".to_owned())
+        }
+        (WaitReason::Unpaired, ..) => ("TRUST-001", "the partner was unpaired".to_owned()),
+        _ => return operation.note.clone(),
+    };
+    Some(Note { code: said.0.to_owned(), sentence: said.1 })
 }
 
 fn counters(of: &job::Counters) -> Counters {

@@ -1,28 +1,32 @@
 //! HTTPS: accepts, shakes hands, and hands requests with their peer to the router.
 //!
-//! Guarantees: connections are bounded in number, handshakes in time. A peer's certificate is checked by
+//! Guarantees: connections are bounded in number ([`Places`]), handshakes, heads of requests and silence in
+//! time. A peer's certificate is checked by
 //! the trust store during the handshake; one that is shown has to be good. On stop, open requests end first.
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use narrows_transport::Principal;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
-use super::caller::Peer;
-use crate::limits::{API_CONNECTIONS_MAX, HANDSHAKE_TIME_MAX, STOP_TIME_MAX};
+use super::{
+    caller::Peer,
+    places::{Places, Standing},
+};
+use crate::limits::{API_CONNECTIONS_MAX, API_IDLE_MAX, HANDSHAKE_TIME_MAX, STOP_TIME_MAX};
 
 /// Serves until `stop` says so, then lets open requests end.
 pub async fn serve(
@@ -32,21 +36,25 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(API_CONNECTIONS_MAX));
+    let places = Places::new(API_CONNECTIONS_MAX);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, _)) => {
+                let place = places.take().await;
                 let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, acceptor, router, stop).await;
-                    drop(place);
+                let standing = Standing::default();
+                let theirs = standing.clone();
+                let task = connections.spawn(async move {
+                    let _place = place;
+                    connection(stream, acceptor, router, theirs, stop).await;
                 });
+                places.seat(standing, task);
             }
             Err(error) => {
                 // Out of file descriptors, most likely: a pause lets some go.
@@ -62,19 +70,11 @@ pub async fn serve(
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
-}
-
 async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     router: Router,
+    standing: Standing,
     mut stop: watch::Receiver<bool>,
 ) {
     // Small answers shall not wait for more; failing to say so costs time only.
@@ -98,9 +98,10 @@ async fn connection(
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(standing.clone());
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
     });
-    let server = auto::Builder::new(TokioExecutor::new());
+    let server = server(stream.get_ref().1.alpn_protocol() == Some(b"h2"));
     let serving = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let early = tokio::select! {
@@ -116,6 +117,16 @@ async fn connection(
     if let Err(error) = outcome {
         tracing::debug!(error, "a connection ended badly");
     }
+}
+
+/// Waits neither for the head of a request nor for a sign of life for ever. What is spoken was agreed in the
+/// handshake: nothing has to be read to find out.
+fn server(is_http2: bool) -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(API_IDLE_MAX);
+    let mut http2 = server.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(API_IDLE_MAX).keep_alive_timeout(API_IDLE_MAX);
+    if is_http2 { server.http2_only() } else { server.http1_only() }
 }
 
 fn peer_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Result<Peer, ()> {

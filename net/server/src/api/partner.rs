@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use narrows_api::{
     ApiError,
     error::codes,
-    partner::{Confirmation, Introduction, PartnerSlp, Pong},
+    partner::{Confirmation, Introduction, PartnerSlp, Pong, Reached},
     text::time_in,
 };
 use narrows_domain::{
@@ -17,7 +17,7 @@ use super::{
     answer::{Answer, Body, Failure, good, malformed, not_found},
     caller::PartnerCaller,
 };
-use crate::pairing;
+use crate::{hands, pairing};
 
 /// POST: a domain introduces itself with an invitation's token.
 pub async fn pair(State(app): State<App>, Body(theirs): Body<Introduction>) -> Answer<Introduction> {
@@ -32,6 +32,13 @@ pub async fn confirm(State(app): State<App>, PartnerCaller(partner): PartnerCall
 /// GET: who we are and what our clock says.
 pub async fn ping(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
     good(pairing::pong_for(&app, partner.trust == Trust::Complete).await?)
+}
+
+/// GET: whether we reach the caller's data port, for its `doctor`.
+pub async fn reach(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Reached> {
+    let outcome = hands::reach(&app, &partner).await;
+    let (code, why) = outcome.err().map(|failure| (failure.code, failure.sentence)).unwrap_or_default();
+    good(Reached { address: partner.data_address, code, why })
 }
 
 /// GET: what a partner may know of one of our SLPs (grant `slp-lookup`).

@@ -14,7 +14,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Change, air,
-    job::{Job, JobKey, JobKind, JobState},
+    job::{Job, JobKey, JobKind},
 };
 
 use super::{
@@ -55,8 +55,8 @@ pub async fn begin(
             ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()
         );
     };
-    let job = begin_job(&app, &image).await?;
-    let ticket = app.tickets.give(Ticket::Restore { client: caller.client, image: image.id })?;
+    let (key, job) = begin_job(&app, &image).await?;
+    let ticket = app.tickets.give(Ticket::Restore { client: caller.client, image: image.id, job: key })?;
     tracing::info!(image = %image.id, client = %caller.client, "a restore was allowed");
     good(RestoreGrant {
         ticket,
@@ -82,14 +82,13 @@ fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(),
     })
 }
 
-/// The restore itself runs between client and data plane; the job says that it was allowed.
-async fn begin_job(app: &App, image: &narrows_domain::Image) -> Result<String, Failure> {
+/// The restore itself runs between client and data plane; the end of its session, or of its unused ticket, is
+/// the end of the job.
+async fn begin_job(app: &App, image: &narrows_domain::Image) -> Result<(JobKey, String), Failure> {
     let key = JobKey::restore(u128::from_le_bytes(random::bytes()));
-    let now = time::now();
-    let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, now);
-    job.end(JobState::Done, now);
+    let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, time::now());
     job.counters.logical_bytes = image.content.as_ref().map_or(0, |content| content.logical_bytes);
     app.control.put(vec![Change::Job(job)]).await?;
     let numbered = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
-    Ok(numbered.map(|numbered| numbered.number.to_string()).unwrap_or_default())
+    Ok((key, numbered.map(|numbered| numbered.number.to_string()).unwrap_or_default()))
 }

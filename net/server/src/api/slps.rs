@@ -13,7 +13,6 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _,
-    catalog::ImageFilter,
     primary::Applying,
     slp::{
         self, Finding, PartnerSlp, Slp, SlpVersion, TargetSpec,
@@ -191,17 +190,13 @@ async fn reached(
 }
 
 async fn info(app: &App, version: SlpVersion) -> Result<SlpInfo, Failure> {
-    let filter = ImageFilter { slp: Some(version.slp.name.clone()), ..ImageFilter::default() };
-    let images = app.catalog.images(&filter).await.map_err(|error| internal(&error))?;
-    let unfinished = app.catalog.unfinished_operations(10_000).await.map_err(|error| internal(&error))?;
-    let is_unfinished = |image| unfinished.iter().any(|operation| operation.key.image == image);
-    let count = images.iter().filter(|image| is_unfinished(image.id)).count();
+    let unfinished = app.catalog.images_unfinished(&version.slp.name).await;
     let text = toml::to_string(&version.slp).map_err(|error| internal(&error))?;
     Ok(SlpInfo {
         version: version.version,
         applied: time_out(version.made),
         text,
-        images_unfinished: u64::try_from(count).unwrap_or(u64::MAX),
+        images_unfinished: unfinished.map_err(|error| internal(&error))?,
         operations: version.slp.operations.iter().map(operation).collect(),
         data_classification: version.slp.data_classification,
         priority: version.slp.priority,

@@ -1,16 +1,13 @@
 //! Who am I, and how is the server.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use narrows_api::{
     server::{Backlog, ClientStatus, Finding, Level, PoolInfo, Status, WhoAmI},
     text::time_out,
 };
 use narrows_domain::{
-    Catalog as _, Image, ImportState, ReplicaState,
-    catalog::ImageFilter,
-    image::ImageState,
+    Catalog as _, ImportState,
+    catalog::{BacklogLine, ClientSeen},
     partner::{Partner, Reach, Trust},
 };
 use narrows_transport::Principal;
@@ -22,7 +19,10 @@ use super::{
     domains::name_of,
     jobs,
 };
-use crate::{limits::IMPORTS_LISTED_MAX, time};
+use crate::{
+    limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX},
+    time,
+};
 
 /// GET the principal of the request.
 pub async fn whoami(State(app): State<App>, caller: Caller) -> Answer<WhoAmI> {
@@ -51,7 +51,7 @@ pub async fn whoami(State(app): State<App>, caller: Caller) -> Answer<WhoAmI> {
 pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let images = app.catalog.images(&ImageFilter::default()).await.map_err(|error| internal(&error))?;
+    let seen = app.catalog.clients_seen().await.map_err(|error| internal(&error))?;
     let space = app.plane.space().await?;
     let mut problems = problems(&app, &partners).await?;
     problems.sort_by_key(|problem| problem.level);
@@ -72,8 +72,8 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
             total_bytes: space.disk_total,
             segments: space.index_entries,
         }],
-        images: u64::try_from(images.iter().filter(|it| it.state == ImageState::Whole).count()).unwrap_or(0),
-        clients: clients(&app, &partners, &images).await?,
+        images: seen.iter().map(|client| client.images).sum(),
+        clients: clients(&app, &partners, seen),
         backlog: backlog(&app, &partners).await?,
         jobs: running,
     })
@@ -119,44 +119,52 @@ async fn problems(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failu
             help: "`narrowsctl import list` says more".to_owned(),
         });
     }
+    stopped(app, partners, &mut problems).await?;
     Ok(problems)
 }
 
-/// Newest good backup and newest confirmed replica of each client; images come newest first.
-async fn clients(app: &App, partners: &[Partner], images: &[Image]) -> Result<Vec<ClientStatus>, Failure> {
-    let mut by_client: BTreeMap<(String, String), ClientStatus> = BTreeMap::new();
-    for image in images.iter().filter(|image| image.state == ImageState::Whole) {
-        let key = (name_of(app, partners, image.origin), image.client_name.clone());
-        let status = by_client.entry(key.clone()).or_insert_with(|| ClientStatus {
-            name: key.1,
-            domain_name: key.0,
-            last_backup: time_out(image.started),
-            last_replica: None,
+/// Operations that stopped for good: nothing comes of them before a person has dealt with them.
+async fn stopped(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -> Result<(), Failure> {
+    let failed = app.catalog.failed_operations(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    for operation in failed {
+        let image = app.catalog.image(operation.key.image).await.map_err(|error| internal(&error))?;
+        let image = image.map_or_else(|| operation.key.image.to_string(), |image| image.label());
+        let target = operation.target.as_ref().map(|target| name_of(app, partners, target.partner));
+        let to = target.as_ref().map(|name| format!(" to {name}")).unwrap_or_default();
+        problems.push(Finding {
+            level: Level::Error,
+            code: operation.state.detail().to_owned(),
+            check: format!("{} of {image}{to}", operation.kind),
+            side: app.who.name.clone(),
+            message: operation.note.as_ref().map(jobs::why).unwrap_or_default(),
+            help: "mend the cause, then `narrowsctl image replicate` sends it again".to_owned(),
         });
-        if status.last_replica.is_none() {
-            let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
-            let is_confirmed = replicas.iter().any(|replica| replica.state == ReplicaState::Present);
-            status.last_replica = is_confirmed.then(|| time_out(image.started));
-        }
     }
-    Ok(by_client.into_values().collect())
+    Ok(())
+}
+
+/// Newest good backup and newest confirmed replica of each client.
+fn clients(app: &App, partners: &[Partner], seen: Vec<ClientSeen>) -> Vec<ClientStatus> {
+    let status = |client: ClientSeen| ClientStatus {
+        domain_name: name_of(app, partners, client.origin),
+        name: client.client_name,
+        last_backup: time_out(client.last_backup),
+        last_replica: client.last_replica.map(time_out),
+    };
+    let mut clients: Vec<_> = seen.into_iter().map(status).collect();
+    clients.sort_by(|one, other| (&one.domain_name, &one.name).cmp(&(&other.domain_name, &other.name)));
+    clients
 }
 
 async fn backlog(app: &App, partners: &[Partner]) -> Result<Vec<Backlog>, Failure> {
-    let unfinished = app.catalog.unfinished_operations(10_000).await.map_err(|error| internal(&error))?;
-    let mut lines: BTreeMap<(String, String), Backlog> = BTreeMap::new();
-    for operation in unfinished {
-        let Some(target) = &operation.target else { continue };
-        let key = (name_of(app, partners, target.partner), operation.state.to_string());
-        let line = lines.entry(key.clone()).or_insert_with(|| Backlog {
-            target: key.0,
-            state: key.1,
-            operations: 0,
-            oldest: None,
-        });
-        line.operations += 1;
-        let age = time_out(operation.age);
-        line.oldest = Some(line.oldest.map_or(age, |oldest| oldest.min(age)));
-    }
-    Ok(lines.into_values().collect())
+    let lines = app.catalog.backlog().await.map_err(|error| internal(&error))?;
+    let line = |line: BacklogLine| Backlog {
+        target: name_of(app, partners, line.partner),
+        state: line.state.to_string(),
+        operations: line.operations,
+        oldest: Some(time_out(line.oldest)),
+    };
+    let mut backlog: Vec<_> = lines.into_iter().map(line).collect();
+    backlog.sort_by(|one, other| (&one.target, &one.state).cmp(&(&other.target, &other.state)));
+    Ok(backlog)
 }

@@ -11,7 +11,7 @@ use narrows_ring::{
     world::{Local, World},
 };
 use narrows_transport::TrustStore;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::{Opened, Order, PlaneError, PlaneSetup, Question, Shares, browse, replicate, sessions};
 use crate::folder::DomainIdentity;
@@ -46,7 +46,7 @@ struct Place {
     /// Core 0 opens the pool and gives each core its seed.
     opener: Option<Vec<mailbox::Sender<Seed>>>,
     ask: mailbox::Sender<Question>,
-    ready: UnboundedSender<Ready>,
+    ready: Sender<Ready>,
 }
 
 /// One place per core, taken by its thread.
@@ -62,7 +62,7 @@ pub(super) fn places(
     shares: Shares,
     orders: Vec<mailbox::Receiver<Order>>,
     ask: &mailbox::Sender<Question>,
-    ready: &UnboundedSender<Ready>,
+    ready: &Sender<Ready>,
 ) -> Places {
     let (seeds, mut taking): (Vec<_>, Vec<_>) = orders.iter().map(|_| mailbox::channel(1)).unzip();
     let mut opener = Some(seeds);
@@ -94,7 +94,7 @@ async fn run(place: Place, setup: &PlaneSetup, shares: Shares, world: World) {
     let (core, opened) = match started {
         Ok(started) => started,
         Err(error) => {
-            drop(place.ready.send(Err(error)));
+            drop(place.ready.try_send(Err(error)));
             return;
         }
     };
@@ -105,7 +105,7 @@ async fn run(place: Place, setup: &PlaneSetup, shares: Shares, world: World) {
     match listening {
         Ok(listener) => {
             let accepting = core.world.spawn(sessions::accept(Rc::clone(&core), listener));
-            drop(ready.send(Ok(opened)));
+            drop(ready.try_send(Ok(opened)));
             drop(ready);
             while let Some(order) = orders.receive().await {
                 let core = Rc::clone(&core);
@@ -114,7 +114,7 @@ async fn run(place: Place, setup: &PlaneSetup, shares: Shares, world: World) {
             drop(accepting);
         }
         Err(source) => {
-            drop(ready.send(Err(PlaneError::Listen { address: setup.listen, source })));
+            drop(ready.try_send(Err(PlaneError::Listen { address: setup.listen, source })));
         }
     }
 }
@@ -165,6 +165,7 @@ async fn carry_out(core: Rc<Core>, order: Order) {
         Order::Verify(image, reply) => drop(reply.send(pool.verify(image).await)),
         Order::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
         Order::Close(reply) => drop(reply.send(pool.close().await)),
+        Order::Reach(to, reply) => drop(reply.send(replicate::reach(&core, &to).await)),
         Order::Replicate(replication, reply) => replicate::run(&core, *replication, reply).await,
     }
 }

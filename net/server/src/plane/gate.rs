@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
+use narrows_domain::job::JobKey;
 use narrows_exchange::{Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store};
 use narrows_format::{DomainId, Fingerprint, ImageId, Timestamp, node::Child, record::CopyState};
 use narrows_pool::images::ImageEntry;
@@ -14,6 +15,7 @@ use super::{
     core::Core,
     pool_store::{PoolStore, store_error},
     present_store::PresentStore,
+    sessions::Told,
 };
 
 /// What was allowed to a session, and stands for it when it commits.
@@ -85,17 +87,21 @@ pub enum Question {
         /// Why.
         sentence: String,
     },
+    /// What came of a session, for its job.
+    Told(Told),
     /// A partner sent an image that was here already, and was told so.
     Again(Box<Again>),
 }
 
 /// An image that may be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loan {
     /// Its root node.
     pub root: Child,
     /// Its lineage.
     pub lineage: [u8; 32],
+    /// The job that stands for the restore.
+    pub job: JobKey,
 }
 
 /// An image that was sent though it was here.

@@ -9,18 +9,20 @@ use std::{
     pin::pin,
     sync::{
         Arc, OnceLock,
-        mpsc::{self, Sender},
+        mpsc::{self, SyncSender, TrySendError},
     },
     task::{Context, Wake, Waker},
     thread,
 };
 
-static RELAY: OnceLock<Sender<Waker>> = OnceLock::new();
+use crate::limits::WAKERS_MAX;
+
+static RELAY: OnceLock<SyncSender<Waker>> = OnceLock::new();
 
 /// The queue of the relaying thread, which lives as long as the process.
-fn relay() -> &'static Sender<Waker> {
+fn relay() -> &'static SyncSender<Waker> {
     RELAY.get_or_init(|| {
-        let (send, receive) = mpsc::channel::<Waker>();
+        let (send, receive) = mpsc::sync_channel::<Waker>(WAKERS_MAX);
         let started = thread::Builder::new().name("waker".into()).spawn(move || {
             receive.into_iter().for_each(Waker::wake);
         });
@@ -39,9 +41,11 @@ impl Wake for Relayed {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // The queue is bounded by the tasks that wait: a task is in it once per poll.
-        if let Err(unsent) = relay().send(self.0.clone()) {
-            unsent.0.wake();
+        // A data thread waits for nobody: without room it does the waking itself.
+        if let Err(TrySendError::Full(waker) | TrySendError::Disconnected(waker)) =
+            relay().try_send(self.0.clone())
+        {
+            waker.wake();
         }
     }
 }

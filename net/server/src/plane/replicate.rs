@@ -39,11 +39,7 @@ pub struct Replication {
     /// The SLP that is to import it, or empty.
     pub import_slp: String,
     /// The partner.
-    pub partner: DomainId,
-    /// Its data ports, in the order to try.
-    pub addresses: Vec<SocketAddr>,
-    /// For dialling it.
-    pub tls: Arc<rustls::ClientConfig>,
+    pub to: Dial,
 }
 
 /// What was done.
@@ -112,21 +108,39 @@ pub(super) async fn run(core: &Core, replication: Replication, mut reply: onesho
         }
     };
     if end.is_ok() {
-        core.histories.forget(replication.image, replication.partner);
+        core.histories.forget(replication.image, replication.to.partner);
     }
     // Nobody waiting is no error: the target tells again when it is asked again.
     drop(reply.send(end));
 }
 
+/// Whom to dial, and how.
+pub struct Dial {
+    /// The partner.
+    pub partner: DomainId,
+    /// Its data ports, in the order to try.
+    pub addresses: Vec<SocketAddr>,
+    /// For dialling it.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// Does what a replication begins with, and no more: TLS with both certificates, and hello.
+pub(super) async fn reach(core: &Core, to: &Dial) -> Result<(), ReplicationError> {
+    let link = dial(core, to).await?;
+    let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate)).await?;
+    session.link.close().await;
+    Ok(())
+}
+
 async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
-    let link = dial(core, replication).await?;
+    let link = dial(core, &replication.to).await?;
     let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate)).await?;
     let skew_ms = crate::time::millis_between(session.our_clock, session.peer.clock);
     let pushed = push(core, replication, session).await?;
     let Pushed { confirmed, sent, base_accepted } = pushed;
     tracing::info!(
         image = %replication.image,
-        partner = %replication.partner,
+        partner = %replication.to.partner,
         base_accepted,
         wire_bytes = sent.wire_bytes,
         data_bytes = sent.data_bytes,
@@ -145,12 +159,12 @@ async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
     })
 }
 
-async fn dial(core: &Core, replication: &Replication) -> Result<Link, ReplicationError> {
+async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
     let mut last = ReplicationError::Unreachable("the partner's address resolves to nothing".to_owned());
-    for address in &replication.addresses {
+    for address in &to.addresses {
         let security = Security::Dial {
-            config: Arc::clone(&replication.tls),
-            domain: replication.partner,
+            config: Arc::clone(&to.tls),
+            domain: to.partner,
             trust: Arc::clone(&core.trust),
         };
         last = match Link::dial(&core.world, *address, security).await {
@@ -174,7 +188,7 @@ async fn push(core: &Core, replication: &Replication, session: Session) -> Resul
         record: replication.record.clone(),
         copy: replication.copy,
         import_slp: replication.import_slp.clone(),
-        history: Some(core.histories.of(replication.image, replication.partner)),
+        history: Some(core.histories.of(replication.image, replication.to.partner)),
     };
     descend::push(session, &tree, &order).await
 }

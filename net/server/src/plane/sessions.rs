@@ -3,15 +3,23 @@
 //! Guarantee: their number is bounded; a session without a certificate that is believed does not come to be.
 //! Each core listens on the same port; the kernel spreads connections over them.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
+use narrows_domain::job::JobKey;
 use narrows_exchange::{
     ExchangeError, HelloFacts, Refusal, Session, TreeChild,
     hello::{Side, greet},
-    incoming,
+    incoming::{self, Received},
+    outgoing::Sent,
     restore::{self, Librarian, Volume},
 };
-use narrows_format::Location;
+use narrows_format::{DomainId, ImageId, Location, Sequence};
 use narrows_ring::world::{Listener, Local, Stream};
 use narrows_transport::{Link, Security};
 use narrows_wire::{Pull, Purpose};
@@ -19,10 +27,32 @@ use narrows_wire::{Pull, Purpose};
 use super::{
     Question,
     core::Core,
-    gate::{Gate, ask},
+    gate::{Admission, Gate, ask},
     pool_tree::ImageTree,
 };
 use crate::limits::{ACCEPT_PAUSE, SESSIONS_PER_CORE_MAX};
+
+/// What came of a session, for its job.
+pub enum Told {
+    /// What a partner's session that ended with a commit brought.
+    Received {
+        /// The image.
+        image: ImageId,
+        /// The partner.
+        sender: DomainId,
+        /// Place of the image in the log.
+        sequence: Sequence,
+        /// As counted here.
+        received: Received,
+    },
+    /// The session of a restore ended.
+    Restored {
+        /// Its job.
+        job: JobKey,
+        /// What was sent; or code, perhaps empty, and sentence.
+        outcome: Result<Sent, (String, String)>,
+    },
+}
 
 /// Listens on the data port.
 pub(super) async fn listen(core: &Core, on: SocketAddr) -> io::Result<Rc<dyn Listener>> {
@@ -65,8 +95,13 @@ async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), Exchange
     match session.purpose {
         Purpose::Backup | Purpose::Replicate => bring(core, &session).await,
         Purpose::Restore => {
-            let shelf = Shelf { core: Rc::clone(core) };
-            restore::serve(session, &shelf).await.map(drop)
+            let shelf = Shelf { core: Rc::clone(core), lent: RefCell::default() };
+            let outcome = restore::serve(session, &shelf).await;
+            if let Some(job) = shelf.lent.take() {
+                let outcome = outcome.as_ref().map(|sent| *sent).map_err(failing);
+                drop(core.ask.send(Question::Told(Told::Restored { job, outcome })).await);
+            }
+            outcome.map(drop)
         }
     }
 }
@@ -82,7 +117,7 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
     let gate = Gate::new(Rc::clone(core));
     let outcome = incoming::serve(session, &gate).await;
     let word = match (&outcome, gate.admission()) {
-        (Ok(taken), Some(_)) => {
+        (Ok(taken), Some(admission)) => {
             let received = taken.received;
             tracing::info!(
                 image = %taken.begin.image,
@@ -92,13 +127,17 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
                 stored_bytes = taken.stored.stored_bytes,
                 "an image was committed"
             );
+            if let Admission::Replica { image, sender } = admission {
+                let sequence = taken.stored.sequence;
+                let received = Told::Received { image, sender, sequence, received };
+                drop(core.ask.send(Question::Told(received)).await);
+            }
             gate.again().map(|again| Question::Again(Box::new(again)))
         }
-        (Err(error), Some(admission)) => Some(Question::Ended {
-            admission,
-            code: error.code().unwrap_or_default().to_owned(),
-            sentence: error.to_string(),
-        }),
+        (Err(error), Some(admission)) => {
+            let (code, sentence) = failing(error);
+            Some(Question::Ended { admission, code, sentence })
+        }
         (_, None) => None,
     };
     if let Some(word) = word {
@@ -108,9 +147,14 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
     outcome.map(drop)
 }
 
+fn failing(error: &ExchangeError) -> (String, String) {
+    (error.code().unwrap_or_default().to_owned(), error.to_string())
+}
+
 /// Gives out images to whom the control plane allows it.
 struct Shelf {
     core: Rc<Core>,
+    lent: RefCell<Option<JobKey>>,
 }
 
 impl Librarian for Shelf {
@@ -120,6 +164,7 @@ impl Librarian for Shelf {
             let principal = session.principal().cloned().ok_or_else(nameless)?;
             let (ticket, image) = (session.peer.ticket, pull.image);
             let loan = ask(&self.core, |reply| Question::Take { principal, ticket, image, reply }).await?;
+            *self.lent.borrow_mut() = Some(loan.job.clone());
             let tree = Rc::new(ImageTree::new(self.core.pool.clone(), None));
             let root = TreeChild { child: loan.root, hint: Location::UNKNOWN };
             Ok(Volume { tree, root, lineage: loan.lineage })

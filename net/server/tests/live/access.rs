@@ -23,7 +23,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 27] = [
+const ROUTES: [(&str, Method); 28] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -51,6 +51,7 @@ const ROUTES: [(&str, Method); 27] = [
     (paths::PARTNER_CONFIRM, Method::POST),
     (paths::PARTNER_PING, Method::GET),
     (paths::PARTNER_IMPORTS, Method::POST),
+    (paths::PARTNER_REACH, Method::GET),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,9 +29,9 @@ use crate::{
     pairing::{apply, import_slp, pair_both, slp},
 };
 
-const ARENA_BYTES: usize = 16 << 20;
+pub(crate) const ARENA_BYTES: usize = 16 << 20;
 
-fn port(house: &House, identity: &Identity, address: &str, ticket: [u8; 32]) -> DataPort {
+pub(crate) fn port(house: &House, identity: &Identity, address: &str, ticket: [u8; 32]) -> DataPort {
     DataPort {
         address: address.to_owned(),
         domain: house.domain(),
@@ -41,7 +41,11 @@ fn port(house: &House, identity: &Identity, address: &str, ticket: [u8; 32]) -> 
     }
 }
 
-async fn ask_backup(house: &House, identity: &Identity, root: &Path) -> Result<BackupGrant, ApiError> {
+pub(crate) async fn ask_backup(
+    house: &House,
+    identity: &Identity,
+    root: &Path,
+) -> Result<BackupGrant, ApiError> {
     let request = BackupRequest {
         slp: Some("gold".into()),
         policy: None,
@@ -53,7 +57,11 @@ async fn ask_backup(house: &House, identity: &Identity, root: &Path) -> Result<B
 }
 
 /// Backs up a directory as the client does.
-async fn back_up_directory(house: &House, identity: &Identity, root: &Path) -> (BackupGrant, BackupOutcome) {
+pub(crate) async fn back_up_directory(
+    house: &House,
+    identity: &Identity,
+    root: &Path,
+) -> (BackupGrant, BackupOutcome) {
     let grant = ask_backup(house, identity, root).await.unwrap();
     let plan = BackupPlan {
         roots: Roots::resolve(&[root.to_owned()]).unwrap(),
@@ -74,9 +82,22 @@ async fn back_up_directory(house: &House, identity: &Identity, root: &Path) -> (
     (grant, tokio::task::spawn_blocking(work).await.unwrap().unwrap())
 }
 
-async fn restore_image(house: &House, identity: &Identity, image: &str, to: &Path) -> Result<(), ApiError> {
+pub(crate) async fn ask_restore(
+    house: &House,
+    identity: &Identity,
+    image: &str,
+) -> Result<RestoreGrant, ApiError> {
     let request = RestoreRequest { image: image.to_owned(), client: None, origin: None, at: None };
-    let grant: RestoreGrant = house.caller(Some(identity), None).post(paths::RESTORES, &request).await?;
+    house.caller(Some(identity), None).post(paths::RESTORES, &request).await
+}
+
+pub(crate) async fn restore_image(
+    house: &House,
+    identity: &Identity,
+    image: &str,
+    to: &Path,
+) -> Result<(), ApiError> {
+    let grant = ask_restore(house, identity, image).await?;
     let plan =
         RestorePlan { image: grant.image.image, origin: grant.image.origin, root: Fingerprint(grant.root.0) };
     let port = port(house, identity, &grant.data_addr, grant.ticket.0);
@@ -92,7 +113,7 @@ async fn restore_image(house: &House, identity: &Identity, image: &str, to: &Pat
 }
 
 /// Some files, among them one of several segments, made from `seed`.
-fn make_tree(root: &Path, seed: u64) {
+pub(crate) fn make_tree(root: &Path, seed: u64) {
     let mut state = seed;
     let mut bytes = |count: usize| -> Vec<u8> {
         let step = || {
@@ -115,7 +136,7 @@ fn same_trees(one: &Path, other: &Path) {
     assert!(status.success());
 }
 
-async fn job_end(house: &House, job: &str) -> JobInfo {
+pub(crate) async fn job_end(house: &House, job: &str) -> JobInfo {
     let path = format!("{}?wait_seconds=30", paths::JOB.replace("{id}", job));
     let info: JobInfo = house.admin().get(&path).await.unwrap();
     assert!(info.ended, "{info:?}");
@@ -123,7 +144,7 @@ async fn job_end(house: &House, job: &str) -> JobInfo {
 }
 
 /// The newest image as a domain knows it, once it is whole there and all its operations are done.
-async fn settled_image(house: &House, id: &str) -> ImageInfo {
+pub(crate) async fn settled_image(house: &House, id: &str) -> ImageInfo {
     let path = paths::IMAGE.replace("{id}", id);
     for _ in 0..400 {
         if let Ok(image) = house.admin().get::<ImageInfo>(&path).await

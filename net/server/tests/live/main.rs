@@ -3,5 +3,8 @@
 
 mod access;
 mod data;
+mod failing;
+mod forged;
 mod house;
 mod pairing;
+mod shown;

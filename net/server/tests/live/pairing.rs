@@ -19,7 +19,7 @@ pub(crate) async fn pair_both() -> (House, House) {
     (east, west)
 }
 
-async fn doctor(house: &House) -> DoctorReport {
+pub(crate) async fn doctor(house: &House) -> DoctorReport {
     house.admin().post(paths::DOCTOR, &DoctorRequest::default()).await.unwrap()
 }
 
@@ -37,6 +37,15 @@ pub(crate) fn import_slp() -> ApplyRequest {
     request(
         "name = \"gold-import\"\n[[operation]]\nid = \"import\"\nkind = \"import\"\nstorage = \"default\"\n\
          retention = { target = {}, at_least = \"14d\", at_most = \"1y\" }\n"
+            .to_owned(),
+    )
+}
+
+/// Backups only.
+pub(crate) fn local_slp() -> ApplyRequest {
+    request(
+        "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
+         retention = { fixed = \"30d\" }\n"
             .to_owned(),
     )
 }
