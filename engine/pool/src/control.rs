@@ -154,15 +154,10 @@ impl Control {
 
     async fn commit(&self, order: Box<CommitOrder>) -> Result<(Sequence, u64), Error> {
         let image = order.record.record.image;
-        if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
-            return Err(Error::Exists { image, sequence: entry.sequence });
-        }
         if order.closes.len() > COMMIT_CONTAINERS_MAX {
             return Err(Error::Limit { what: "containers of one image" });
         }
-        if !self.committing.borrow_mut().insert(image) {
-            return Err(Error::Exists { image, sequence: Sequence(0) });
-        }
+        self.alone(image).await?;
         let stored_bytes = self.stored_bytes(image, &order);
         let commit = Commit {
             signed: order.request.record,
@@ -175,7 +170,20 @@ impl Control {
         };
         let outcome = self.images.append(LogRecord { at: self.now(), change: Change::Commit(commit) }).await;
         self.committing.borrow_mut().remove(&image);
+        self.images.changed.notify();
         Ok((outcome?, stored_bytes))
+    }
+
+    /// Waits until no other session commits this image, and notes that this one does; refuses when it is there.
+    async fn alone(&self, image: ImageId) -> Result<(), Error> {
+        let free = || (!self.committing.borrow().contains(&image)).then_some(());
+        self.images.changed.until(free).await;
+        // No one comes between: nothing is waited for from here on.
+        if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
+            return Err(Error::Exists { image, sequence: entry.sequence });
+        }
+        self.committing.borrow_mut().insert(image);
+        Ok(())
     }
 
     /// What this image added: what it borrowed from others counts for them.

@@ -19,6 +19,8 @@ pub(crate) enum ContainerState {
     Staged {
         /// Which.
         image: ImageId,
+        /// The stream that brings it; `None` when that was before the pool was opened.
+        stream: Option<StreamId>,
         /// The core that writes it, or wrote it.
         home: usize,
     },
@@ -94,7 +96,7 @@ impl Owned {
 
     /// When the pool is opened: a container that no commit has closed.
     pub(crate) fn set_staged(&mut self, container: ContainerId, image: ImageId) {
-        self.not_closed.insert(container, ContainerState::Staged { image, home: 0 });
+        self.not_closed.insert(container, ContainerState::Staged { image, stream: None, home: 0 });
     }
 
     /// When the pool is opened: an entry from a table or the journal. Taken even beyond the share, because what
@@ -128,16 +130,20 @@ impl Owned {
         outcome.map_err(|_| Error::Full { what: "the index's share of memory" })
     }
 
-    /// The best copy for a stream of `image`: closed before its own before another's.
-    fn best(&self, fingerprint: &Fingerprint, kind: ChildKind, image: ImageId) -> Option<Answer> {
-        let mut best = None;
+    /// The best copy for a stream: closed before its own, before its image's, before another's.
+    fn best(&self, fingerprint: &Fingerprint, kind: ChildKind, asker: &Asker) -> Option<Answer> {
+        let (mut best, mut own) = (None, false);
         for place in self.partition(fingerprint).places(fingerprint) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
                 Some(ContainerState::Broken) => {}
-                Some(ContainerState::Staged { image: other, home }) if *other == image => {
-                    // The newest one: it may be of this very session.
-                    best = Some(Answer::Mine { place, home: *home });
+                Some(ContainerState::Staged { image, stream, home }) if *image == asker.image => {
+                    // A node counts for a commit only where this very session put it, and others may bring
+                    // the same image at the same time.
+                    if !own {
+                        best = Some(Answer::Mine { place, home: *home });
+                        own = *stream == Some(asker.stream);
+                    }
                 }
                 Some(ContainerState::Staged { home, .. }) => {
                     if best.is_none() && kind == ChildKind::Segment {
@@ -169,7 +175,7 @@ impl Owned {
         kind: ChildKind,
         claim: Claim,
     ) -> Answer {
-        if let Some(answer) = self.best(&fingerprint, kind, asker.image) {
+        if let Some(answer) = self.best(&fingerprint, kind, asker) {
             return answer;
         }
         let standing = match (kind, claim) {
@@ -186,7 +192,7 @@ impl Owned {
 
     /// Notes what a stream has appended to its container, and tells those who wait for it.
     pub(crate) fn register(&mut self, home: usize, batch: &Batch) -> Result<(), Error> {
-        let staged = ContainerState::Staged { image: batch.image, home };
+        let staged = ContainerState::Staged { image: batch.image, stream: Some(batch.stream), home };
         self.not_closed.entry(batch.container).or_insert(staged);
         for (fingerprint, tag, location) in &batch.entries {
             let place = Place { tag: *tag, location: *location };

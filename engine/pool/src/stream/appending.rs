@@ -157,9 +157,11 @@ impl Inner {
 
     pub(super) async fn reopen(&self, fingerprint: Fingerprint) -> Result<StoredNode, Error> {
         let child = Child { fingerprint, kind: ChildKind::Node, length: 0 };
-        let answer = self.ask(&[child], Claim::Peek).await?.pop();
-        let Some(Answer::Mine { place, home }) = answer else {
-            return Err(Error::Malformed { what: "a node that is not staged for this image" });
+        let (place, home) = match self.ask(&[child], Claim::Peek).await?.pop() {
+            Some(Answer::Mine { place, home }) => (place, home),
+            // Another session of this image has committed it meanwhile, and with it all that is below.
+            Some(Answer::Closed(place)) => return self.core.node(fingerprint, place.location).await,
+            _ => return Err(Error::Malformed { what: "a node that is not staged for this image" }),
         };
         let container = place.location.container();
         if self.state.borrow().own.contains(&container) {

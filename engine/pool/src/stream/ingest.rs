@@ -130,7 +130,7 @@ impl Ingest {
     }
 
     /// Makes a node that was answered `Mine` part of this session, as if it had just been put. The caller
-    /// asks for its children again.
+    /// asks for its children again. One that was committed meanwhile is only read.
     pub async fn reopen(&self, fingerprint: Fingerprint) -> Result<StoredNode, Error> {
         self.inner.check()?;
         self.inner.reopen(fingerprint).await

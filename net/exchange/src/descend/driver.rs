@@ -168,7 +168,8 @@ impl Driver<'_> {
     fn take_visit(&mut self, visit: Visit) {
         self.visiting -= 1;
         self.foreseen -= children_max(&visit.item);
-        if self.at_once {
+        // What stands below a staged node is asked about when it is reopened, and may not come before.
+        if self.at_once && visit.item.fate.get() != Fate::Staged {
             // Reversed, so that the leftmost child is on top.
             let branch = &visit.branch;
             for (item, known) in branch.items.iter().zip(&branch.known).rev() {

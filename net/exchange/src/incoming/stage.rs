@@ -40,7 +40,7 @@ pub(super) enum Keep {
     Wanted,
     /// It has it; only possession had to be shown.
     Shown,
-    /// It has it of an earlier session: the source sent it for nothing.
+    /// It has it of another session of this image: the source sent it for nothing, and it is kept anew.
     Again,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use narrows_exchange::{Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store};
+use narrows_exchange::{Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store, StoreError};
 use narrows_format::{DomainId, Fingerprint, ImageId, Timestamp, node::Child, record::CopyState};
 use narrows_pool::images::ImageEntry;
 use narrows_ring::world::Local;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     core::Core,
-    pool_store::{PoolStore, store_error},
+    pool_store::{PoolStore, committed_meanwhile, store_error},
     present_store::PresentStore,
 };
 
@@ -111,18 +111,26 @@ pub struct Again {
     pub asked_expiry: Option<Timestamp>,
 }
 
+/// Where the session's image goes.
+enum Bringing {
+    /// Into the pool.
+    New(Rc<PoolStore>),
+    /// Nowhere: it was there when the session began.
+    Present(Rc<PresentStore>),
+}
+
 /// The authority of one session.
 pub struct Gate {
     core: Rc<Core>,
     admission: RefCell<Option<Admission>>,
-    present: RefCell<Option<Rc<PresentStore>>>,
+    bringing: RefCell<Option<Bringing>>,
     asked: RefCell<(String, Option<Timestamp>)>,
 }
 
 impl Gate {
     /// For a session of this core.
     pub fn new(core: Rc<Core>) -> Self {
-        Self { core, admission: RefCell::default(), present: RefCell::default(), asked: RefCell::default() }
+        Self { core, admission: RefCell::default(), bringing: RefCell::default(), asked: RefCell::default() }
     }
 
     /// What was allowed, if anything was.
@@ -130,13 +138,15 @@ impl Gate {
         self.admission.borrow().clone()
     }
 
-    /// What the control plane has to hear when the image had been here before the session.
+    /// What the control plane has to hear when the image had been here before the session's commit.
     pub fn again(&self) -> Option<Again> {
         let Some(Admission::Replica { sender, .. }) = self.admission() else { return None };
-        let present = self.present.borrow();
-        let store = present.as_ref().filter(|store| store.committed.get())?;
+        let entry = match self.bringing.borrow().as_ref()? {
+            Bringing::New(store) => store.found(),
+            Bringing::Present(store) => store.found(),
+        }?;
         let (import_slp, asked_expiry) = self.asked.borrow().clone();
-        Some(Again { sender, entry: Arc::clone(store.entry()), import_slp, asked_expiry })
+        Some(Again { sender, entry, import_slp, asked_expiry })
     }
 
     async fn ask<T>(
@@ -163,15 +173,17 @@ impl Gate {
         let present = pool.image(image).await.map_err(|error| refused(&error))?;
         if let Some(entry) = present {
             if sender.is_none() {
-                return Err(Refusal::new("WIRE-002", format!("image {image} is committed already")));
+                return Err(refusal(committed_meanwhile(image)));
             }
             let store = Rc::new(PresentStore::new(pool.clone(), entry));
-            *self.present.borrow_mut() = Some(Rc::clone(&store));
+            *self.bringing.borrow_mut() = Some(Bringing::Present(Rc::clone(&store)));
             return Ok((store, 0));
         }
         let ingest = pool.ingest(image).await.map_err(|error| refused(&error))?;
         let staged = ingest.staged_bytes();
-        Ok((Rc::new(PoolStore::new(pool.clone(), ingest, sender)), staged))
+        let store = Rc::new(PoolStore::new(pool.clone(), ingest, sender));
+        *self.bringing.borrow_mut() = Some(Bringing::New(Rc::clone(&store)));
+        Ok((store, staged))
     }
 }
 
@@ -187,7 +199,10 @@ pub(super) async fn ask<T>(
 }
 
 fn refused(error: &narrows_pool::Error) -> Refusal {
-    let error = store_error(error);
+    refusal(store_error(error))
+}
+
+fn refusal(error: StoreError) -> Refusal {
     Refusal::new(error.code, error.sentence)
 }
 
