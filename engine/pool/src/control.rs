@@ -93,6 +93,9 @@ impl Control {
             Order::Image { image, reply } => {
                 drop(reply.send(self.images.with(|log| log.images.get(&image).cloned())));
             }
+            Order::Committed { image, reply } => {
+                drop(reply.send(self.images.with(|log| log.committed(image))));
+            }
             Order::Events { after, max, reply } => {
                 drop(reply.send(self.images.with(|log| log.after(after, max.min(EVENTS_MAX)))));
             }
@@ -195,8 +198,7 @@ impl Control {
     }
 
     async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
-        let known = self.images.with(|log| log.images.get(&image).cloned());
-        let before = known.ok_or(Error::NoImage { image })?.copy;
+        let before = self.images.with(|log| log.committed(image))?.copy;
         if before.locked_until > copy.locked_until {
             return Err(Error::Malformed { what: "a lock can only be extended" });
         }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use narrows_format::{ContainerId, Fingerprint, ImageId, Location, Tag, node::ChildKind};
+use narrows_format::{
+    ContainerId, Fingerprint, ImageId,
+    node::{Child, ChildKind},
+};
 
 use super::{
     claims::{Asker, Claims, Standing, StreamId},
@@ -26,6 +29,28 @@ pub(crate) enum ContainerState {
     },
     /// A write to it failed: what it holds is not counted on.
     Broken,
+}
+
+/// What an owner is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) kind: ChildKind,
+    /// `None`: the asker finds out from what it reads.
+    pub(crate) length: Option<u32>,
+}
+
+impl From<&Child> for Asked {
+    fn from(child: &Child) -> Self {
+        Self { fingerprint: child.fingerprint, kind: child.kind, length: Some(child.length) }
+    }
+}
+
+impl Asked {
+    /// Whether a copy is what is asked about: whoever names it with another length or kind names nothing.
+    fn is(&self, place: &Place) -> bool {
+        place.kind == self.kind && self.length.is_none_or(|length| length == place.length)
+    }
 }
 
 /// What an owner says about one child.
@@ -55,7 +80,7 @@ pub(crate) struct Batch {
     pub(crate) image: ImageId,
     pub(crate) container: ContainerId,
     pub(crate) kind: ChildKind,
-    pub(crate) entries: Vec<(Fingerprint, Tag, Location)>,
+    pub(crate) entries: Vec<(Fingerprint, Place)>,
 }
 
 impl Batch {
@@ -131,9 +156,10 @@ impl Owned {
     }
 
     /// The best copy for a stream: closed before its own, before its image's, before another's.
-    fn best(&self, fingerprint: &Fingerprint, kind: ChildKind, asker: &Asker) -> Option<Answer> {
+    fn best(&self, asked: &Asked, asker: &Asker) -> Option<Answer> {
         let (mut best, mut own) = (None, false);
-        for place in self.partition(fingerprint).places(fingerprint) {
+        let name = &asked.fingerprint;
+        for place in self.partition(name).places(name).filter(|place| asked.is(place)) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
                 Some(ContainerState::Broken) => {}
@@ -146,7 +172,7 @@ impl Owned {
                     }
                 }
                 Some(ContainerState::Staged { home, .. }) => {
-                    if best.is_none() && kind == ChildKind::Segment {
+                    if best.is_none() && asked.kind == ChildKind::Segment {
                         best = Some(Answer::Shared { place, home: *home });
                     }
                 }
@@ -156,29 +182,16 @@ impl Owned {
     }
 
     /// Answers one batch, in order.
-    pub(crate) fn look_up(
-        &mut self,
-        asker: &Asker,
-        children: &[(Fingerprint, ChildKind)],
-        claim: Claim,
-    ) -> Vec<Answer> {
-        children
-            .iter()
-            .map(|(fingerprint, kind)| self.look_up_one(asker, *fingerprint, *kind, claim))
-            .collect()
+    pub(crate) fn look_up(&mut self, asker: &Asker, children: &[Asked], claim: Claim) -> Vec<Answer> {
+        children.iter().map(|asked| self.look_up_one(asker, asked, claim)).collect()
     }
 
-    fn look_up_one(
-        &mut self,
-        asker: &Asker,
-        fingerprint: Fingerprint,
-        kind: ChildKind,
-        claim: Claim,
-    ) -> Answer {
-        if let Some(answer) = self.best(&fingerprint, kind, asker) {
+    fn look_up_one(&mut self, asker: &Asker, asked: &Asked, claim: Claim) -> Answer {
+        if let Some(answer) = self.best(asked, asker) {
             return answer;
         }
-        let standing = match (kind, claim) {
+        let fingerprint = asked.fingerprint;
+        let standing = match (asked.kind, claim) {
             (ChildKind::Node, _) => None,
             (ChildKind::Segment, Claim::Peek) => self.claims.peek(&fingerprint, asker.stream),
             (ChildKind::Segment, Claim::Take) => Some(self.claims.take(fingerprint, asker)),
@@ -194,8 +207,8 @@ impl Owned {
     pub(crate) fn register(&mut self, home: usize, batch: &Batch) -> Result<(), Error> {
         let staged = ContainerState::Staged { image: batch.image, stream: Some(batch.stream), home };
         self.not_closed.entry(batch.container).or_insert(staged);
-        for (fingerprint, tag, location) in &batch.entries {
-            let place = Place { tag: *tag, location: *location };
+        for (fingerprint, place) in &batch.entries {
+            let place = *place;
             self.add(*fingerprint, place)?;
             if batch.kind == ChildKind::Segment {
                 self.claims.brought(fingerprint, batch.stream, Answer::Shared { place, home });
