@@ -1,17 +1,27 @@
 //! Goal: two sessions that bring one image at once both end well, or one of them with what a retry mends; and
 //! the image is there, once and whole.
 //! Method: over many seeds, the same model from two clients to two cores, apart by a seeded pause, on top of what
-//! an earlier session left behind when it was cut off, in some seeds.
+//! an earlier session left behind when it was cut off, in some seeds. And two images of the same content.
 
 use std::{rc::Rc, time::Duration};
 
-use futures_util::future::{join, select};
-use narrows_exchange::{ExchangeError, descend::Pushed};
+use futures_util::{
+    future::{Either, join, select},
+    stream::{self, LocalBoxStream},
+};
+use narrows_exchange::{
+    ExchangeError, HelloFacts, Place, PoolTree, Purpose, StoreError, StoredFrame, TreeChild, TreeNode,
+    descend::{self, Push, Pushed},
+    greet,
+    hello::Side,
+};
+use narrows_format::{DomainId, Location, PoolId, Tag};
 use narrows_ring::{
     sim::{Host, LinkFaults, Sim},
-    world::World,
+    world::{Local, World},
 };
 use narrows_tests::trees::Seeded;
+use narrows_transport::{Link, Security};
 
 use crate::{
     model::{Model, files},
@@ -59,7 +69,10 @@ impl Plan {
         let ends = [one, other];
         for end in ends.iter().flatten() {
             if end.confirmed.sequence != images[0].sequence {
-                return Err(format!("committed as {:?}, is {:?}", end.confirmed.sequence, images[0].sequence));
+                return Err(format!(
+                    "committed as {:?}, is {:?}",
+                    end.confirmed.sequence, images[0].sequence
+                ));
             }
         }
         if images.len() == 1 { Ok(ends) } else { Err(format!("{} images", images.len())) }
@@ -91,4 +104,77 @@ fn two_sessions_bring_one_image() {
         }
     }
     assert!(complaints.is_empty(), "{} of {SEEDS}:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+/// A source that promises everything and brings no data, for as long as it is let.
+struct Stalled(Rc<Model>);
+
+impl PoolTree for Stalled {
+    fn node<'a>(&'a self, node: &'a TreeChild) -> Local<'a, Result<TreeNode, StoreError>> {
+        self.0.node(node)
+    }
+
+    fn known<'a>(
+        &'a self,
+        place: &'a Place,
+        level: u8,
+        children: &'a [TreeChild],
+    ) -> Local<'a, Result<Vec<bool>, StoreError>> {
+        self.0.known(place, level, children)
+    }
+
+    fn tags<'a>(&'a self, children: &'a [TreeChild]) -> Local<'a, Result<Vec<Tag>, StoreError>> {
+        self.0.tags(children)
+    }
+
+    fn frames(&self, _: Vec<TreeChild>) -> LocalBoxStream<'_, Result<StoredFrame, StoreError>> {
+        Box::pin(stream::pending())
+    }
+}
+
+async fn stall(world: World, model: Rc<Model>) -> End {
+    let link = Link::dial(&world, address(EAST, 0), Security::Plaintext).await?;
+    let facts = HelloFacts::new(Purpose::Replicate, DomainId([1; 16]), PoolId([0; 16]));
+    let session = greet(link, Side::Dialled, &facts).await?;
+    let order = Push {
+        image: model.image,
+        origin: model.record.record.origin,
+        lineage: model.record.record.lineage,
+        base: None,
+        resume: false,
+        root: TreeChild { child: model.root, hint: Location::UNKNOWN },
+        record: model.record_bytes(),
+        copy: site::keep_for_ever(),
+        import_slp: String::new(),
+        history: None,
+    };
+    descend::push(session, &Stalled(model), &order).await
+}
+
+/// Goal: a session that was told to bring what another one needs, and stays connected without bringing it, holds up
+/// the other one for a bounded time only.
+#[test]
+fn a_source_that_brings_nothing_holds_up_nobody_for_ever() {
+    let files = files(7, 30, 5_000);
+    let (promised, brought) = (Rc::new(Model::of(1, &files)), Rc::new(Model::of(2, &files)));
+    let sim = Sim::new(7);
+    sim.run(site::create(sim.world(EAST), EAST)).expect("no crash was asked for");
+    let inner = sim.clone();
+    let outcome = sim.run(async move {
+        let east = Site::open(inner.clone(), EAST).await.map_err(|error| error.to_string())?;
+        let [one, other] = CLIENTS.map(|host| inner.world(host));
+        let later = async {
+            other.clock.sleep(Duration::from_secs(1)).await;
+            back_up(other.clone(), brought.clone(), address(EAST, 1)).await
+        };
+        match select(Box::pin(stall(one, promised)), Box::pin(later)).await {
+            Either::Left((end, _)) => Err(format!("the first one has ended: {end:?}")),
+            Either::Right((end, _)) => {
+                end.map_err(|error| error.to_string())?;
+                judge(&east, &[brought.image]).await.map(drop)
+            }
+        }
+    });
+    outcome.expect("no crash was asked for").unwrap();
+    assert!(sim.now() < Duration::from_mins(2), "it took {:?}", sim.now());
 }

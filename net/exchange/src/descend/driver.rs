@@ -120,8 +120,11 @@ impl Driver<'_> {
             self.start_send();
             self.start_fetches();
             let Some(event) = self.work.next().await else {
-                assert!(self.stack.is_empty() && self.visited.is_empty() && self.wanted.is_empty());
-                return Ok(());
+                if self.stack.is_empty() && self.visited.is_empty() && self.wanted.is_empty() {
+                    return Ok(());
+                }
+                // What was visited last turned out to be there; the next round begins with what is left.
+                continue;
             };
             match event? {
                 Event::Visited(visit) => self.take_visit(*visit),

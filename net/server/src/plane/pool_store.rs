@@ -226,7 +226,7 @@ impl Store for PoolStore {
                 copy: sealed.copy,
                 sender: self.sender,
                 target_slp: sealed.import_slp,
-                asked_expiry: sealed.copy.expires,
+                asked_expiry: sealed.asked_expiry,
             };
             let committed = match self.ingest.commit(request).await {
                 Err(Error::Exists { image, .. }) => {

@@ -6,7 +6,7 @@ use std::{cell::Cell, sync::Arc};
 
 use narrows_exchange::{Asker, DataFrame, Found, NodeFrame, Sealed, Store, StoreError, Stored};
 use narrows_format::{Fingerprint, Location, node::Child};
-use narrows_pool::{Pool, images::ImageEntry, restore::Wanted};
+use narrows_pool::{Lease, Pool, images::ImageEntry, restore::Wanted};
 use narrows_ring::world::Local;
 
 use super::pool_store::{other_content, store_error};
@@ -17,12 +17,14 @@ pub struct PresentStore {
     entry: Arc<ImageEntry>,
     /// The commit was answered (again).
     committed: Cell<bool>,
+    _lease: Lease,
 }
 
 impl PresentStore {
     /// Over this image of `pool`.
     pub fn new(pool: Pool, entry: Arc<ImageEntry>) -> Self {
-        Self { pool, entry, committed: Cell::new(false) }
+        let lease = pool.lease();
+        Self { pool, entry, committed: Cell::new(false), _lease: lease }
     }
 }
 

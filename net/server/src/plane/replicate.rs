@@ -15,7 +15,7 @@ use narrows_transport::{Link, LinkError, Security};
 use narrows_wire::{Base, Purpose};
 use tokio::sync::oneshot;
 
-use super::{core::Core, pool_tree::ImageTree, sessions::facts};
+use super::{core::Core, pool_store::store_error, pool_tree::ImageTree, sessions::facts};
 use crate::limits::HISTORIES_MAX;
 
 /// What is to be sent, and to whom.
@@ -120,9 +120,9 @@ pub(super) async fn run(core: &Core, replication: Replication, mut reply: onesho
 
 async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
     let link = dial(core, replication).await?;
-    let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate)).await?;
+    let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate)).await.map_err(ended)?;
     let skew_ms = crate::time::millis_between(session.our_clock, session.peer.clock);
-    let pushed = push(core, replication, session).await?;
+    let pushed = push(core, replication, session).await.map_err(ended)?;
     let Pushed { confirmed, sent, base_accepted } = pushed;
     tracing::info!(
         image = %replication.image,
@@ -145,6 +145,16 @@ async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
     })
 }
 
+/// A partner that says it is not ready is as good as away: it is asked again.
+fn ended(error: ExchangeError) -> ReplicationError {
+    match error {
+        ExchangeError::RefusedByPeer(refusal) if refusal.code.starts_with("NET-") => {
+            ReplicationError::Unreachable(refusal.sentence)
+        }
+        other => other.into(),
+    }
+}
+
 async fn dial(core: &Core, replication: &Replication) -> Result<Link, ReplicationError> {
     let mut last = ReplicationError::Unreachable("the partner's address resolves to nothing".to_owned());
     for address in &replication.addresses {
@@ -164,6 +174,8 @@ async fn dial(core: &Core, replication: &Replication) -> Result<Link, Replicatio
 
 async fn push(core: &Core, replication: &Replication, session: Session) -> Result<Pushed, ExchangeError> {
     let tree = ImageTree::new(core.pool.clone(), replication.base.map(|(_, root)| root));
+    let there = core.pool.committed(replication.image).await;
+    there.map_err(|error| ExchangeError::Store(store_error(&error)))?;
     let order = Push {
         image: replication.image,
         origin: replication.origin,

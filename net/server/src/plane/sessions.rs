@@ -19,7 +19,7 @@ use narrows_wire::{Pull, Purpose};
 use super::{
     Question,
     core::Core,
-    gate::{Gate, ask},
+    gate::{Gate, ask, refused},
     pool_tree::ImageTree,
 };
 use crate::limits::{ACCEPT_PAUSE, SESSIONS_PER_CORE_MAX};
@@ -121,6 +121,8 @@ impl Librarian for Shelf {
             let (ticket, image) = (session.peer.ticket, pull.image);
             let loan = ask(&self.core, |reply| Question::Take { principal, ticket, image, reply }).await?;
             let tree = Rc::new(ImageTree::new(self.core.pool.clone(), None));
+            // An image whose record in the log is damaged is not there, whatever else remembers it.
+            self.core.pool.committed(image).await.map_err(|error| refused(&error))?;
             let root = TreeChild { child: loan.root, hint: Location::UNKNOWN };
             Ok(Volume { tree, root, lineage: loan.lineage })
         })
