@@ -156,10 +156,10 @@ impl Owned {
     }
 
     /// The best copy for a stream: closed before its own, before its image's, before another's.
-    fn best(&self, asked: &Asked, asker: &Asker) -> Option<Answer> {
+    fn best(&self, child: &Asked, asker: &Asker) -> Option<Answer> {
         let (mut best, mut own) = (None, false);
-        let name = &asked.fingerprint;
-        for place in self.partition(name).places(name).filter(|place| asked.is(place)) {
+        let name = &child.fingerprint;
+        for place in self.partition(name).places(name).filter(|place| child.is(place)) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
                 Some(ContainerState::Broken) => {}
@@ -172,7 +172,7 @@ impl Owned {
                     }
                 }
                 Some(ContainerState::Staged { home, .. }) => {
-                    if best.is_none() && asked.kind == ChildKind::Segment {
+                    if best.is_none() && child.kind == ChildKind::Segment {
                         best = Some(Answer::Shared { place, home: *home });
                     }
                 }
@@ -183,15 +183,15 @@ impl Owned {
 
     /// Answers one batch, in order.
     pub(crate) fn look_up(&mut self, asker: &Asker, children: &[Asked], claim: Claim) -> Vec<Answer> {
-        children.iter().map(|asked| self.look_up_one(asker, asked, claim)).collect()
+        children.iter().map(|child| self.look_up_one(asker, child, claim)).collect()
     }
 
-    fn look_up_one(&mut self, asker: &Asker, asked: &Asked, claim: Claim) -> Answer {
-        if let Some(answer) = self.best(asked, asker) {
+    fn look_up_one(&mut self, asker: &Asker, child: &Asked, claim: Claim) -> Answer {
+        if let Some(answer) = self.best(child, asker) {
             return answer;
         }
-        let fingerprint = asked.fingerprint;
-        let standing = match (asked.kind, claim) {
+        let fingerprint = child.fingerprint;
+        let standing = match (child.kind, claim) {
             (ChildKind::Node, _) => None,
             (ChildKind::Segment, Claim::Peek) => self.claims.peek(&fingerprint, asker.stream),
             (ChildKind::Segment, Claim::Take) => Some(self.claims.take(fingerprint, asker)),

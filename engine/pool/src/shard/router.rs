@@ -52,7 +52,7 @@ impl Core {
         let answers = self
             .by_owner(
                 children,
-                |asked| &asked.fingerprint,
+                |child| &child.fingerprint,
                 |children, reply| Request::LookUp { asker: asker.clone(), children, claim, reply },
             )
             .await?;

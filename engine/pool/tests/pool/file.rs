@@ -21,7 +21,8 @@ use crate::bed::{
 /// Files of every shape: empty, short, with a hole and a fill, repetitive, and with a tree of extents.
 fn files(dice: &mut Dice) -> Vec<(&'static str, Vec<u8>)> {
     let block = dice.bytes(64 << 10);
-    let mixed = [&dice.bytes(90_000)[..], &[0; 300_000], &dice.bytes(50_000), &[7; 200_000], b"end"].concat();
+    let (hole, fill) = (vec![0; 300_000], vec![7; 200_000]);
+    let mixed = [&dice.bytes(90_000)[..], &hole, &dice.bytes(50_000), &fill, b"end"].concat();
     vec![
         ("dir/empty", Vec::new()),
         ("dir/mixed", mixed),
