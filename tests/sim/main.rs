@@ -4,4 +4,5 @@
 
 mod crash;
 mod model;
+mod same_image;
 mod site;

@@ -177,7 +177,8 @@ impl Authority for Everybody {
             };
             let root =
                 self.root.borrow().ok_or_else(|| Refusal::new("WIRE-002", "the model names its root"))?;
-            Ok(Sealed { record, copy: draft.copy, root: root.fingerprint, import_slp: draft.import_slp })
+            let (root, copy, asked_expiry) = (root.fingerprint, draft.copy, draft.copy.expires);
+            Ok(Sealed { record, copy, root, import_slp: draft.import_slp, asked_expiry })
         })
     }
 }

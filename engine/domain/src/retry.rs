@@ -74,7 +74,7 @@ impl Failure {
 /// What a code means for a replication.
 ///
 /// Trust and AIR-001..004 mend themselves when a person mends their cause, so they wait; what a retry
-/// cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory.
+/// cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory. NET says "not now".
 pub fn classify(code: &str, side: Side) -> FailureKind {
     match (code, side) {
         ("POOL-002", Side::Target) => FailureKind::TargetFull,
@@ -85,6 +85,7 @@ pub fn classify(code: &str, side: Side) -> FailureKind {
         ("AIR-002" | "AIR-003" | "AIR-004" | "SLP-008", _) => FailureKind::ImportSlp,
         (code, _) if code.starts_with("AUTH-") || code.starts_with("TRUST-") => FailureKind::Trust,
         ("WIRE-004" | "", _) => FailureKind::Interrupted,
+        (code, _) if code.starts_with("NET-") => FailureKind::Interrupted,
         _ => FailureKind::Permanent,
     }
 }
@@ -136,6 +137,7 @@ mod tests {
     #[test]
     fn codes_mean_what_the_specification_says() {
         assert_eq!(classify("AUTH-002", Side::Target), FailureKind::Trust);
+        assert_eq!(classify("NET-003", Side::Target), FailureKind::Interrupted);
         assert_eq!(classify("POOL-002", Side::Target), FailureKind::TargetFull);
         assert_eq!(classify("POOL-002", Side::Source), FailureKind::Source);
         assert_eq!(classify("AIR-002", Side::Target), FailureKind::ImportSlp);

@@ -144,9 +144,6 @@ pub fn open(kind: LogKind, bytes: &[u8]) -> Result<RawBatch<'_>, BadBatch> {
         return Err(BadBytes::Empty);
     }
     rule(raw.magic == kind.magic(), "magic of a batch")?;
-    if raw.version.get() != VERSION {
-        return Err(BadBytes::Unsupported { what: kind.name(), found: u32::from(raw.version.get()) });
-    }
     let length = size(raw.length.get());
     limit(length <= PAYLOAD_BYTES_MAX, "bytes of a batch")?;
     let total = (HEAD_BYTES + length).next_multiple_of(BLOCK_BYTES);
@@ -157,6 +154,10 @@ pub fn open(kind: LogKind, bytes: &[u8]) -> Result<RawBatch<'_>, BadBatch> {
     let without = RawHead { crc: U32::new(0), ..raw.clone() };
     if checksum(&[without.as_bytes(), payload]) != raw.crc.get() {
         return Err(BadBytes::Checksum(kind.name()));
+    }
+    // Only now: a flipped bit is damage, not a later version.
+    if raw.version.get() != VERSION {
+        return Err(BadBytes::Unsupported { what: kind.name(), found: u32::from(raw.version.get()) });
     }
     let padding = cursor.bytes(total - HEAD_BYTES - length)?;
     rule(padding.iter().all(|byte| *byte == 0), "padding of a batch")?;

@@ -5,8 +5,10 @@
 use crate::bad::{malformed, rule};
 use crate::batch::{self, Batch, Head, LogKind};
 use crate::cursor::{Put, length};
+use crate::limits::SEGMENT_BYTES_MAX;
+use crate::node::ChildKind;
 use crate::{Fingerprint, Location, Tag};
-use zerocopy::byteorder::little_endian::U64;
+use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Why bytes are no batch of an index journal.
@@ -19,7 +21,9 @@ struct RawRecord {
     tag: [u8; 16],
     location: U64,
     change: u8,
-    zero: [u8; 7],
+    kind: u8,
+    zero: [u8; 2],
+    length: U32,
 }
 
 const _: () = assert!(size_of::<RawRecord>() == 64);
@@ -48,6 +52,10 @@ pub struct JournalRecord {
     pub tag: Tag,
     /// Where it lies, or lay.
     pub location: Location,
+    /// Segment or node.
+    pub kind: ChildKind,
+    /// Its plain length.
+    pub length: u32,
     /// What became of it.
     pub change: EntryChange,
 }
@@ -67,7 +75,12 @@ pub fn encode(head: &Head, records: &[JournalRecord]) -> Vec<u8> {
                 EntryChange::Closed => 1,
                 EntryChange::Dropped => 2,
             },
-            zero: [0; 7],
+            kind: match record.kind {
+                ChildKind::Segment => 1,
+                ChildKind::Node => 2,
+            },
+            zero: [0; 2],
+            length: U32::new(record.length),
         });
     }
     batch::seal(LogKind::Index, head, length(records.len()), &payload)
@@ -80,15 +93,22 @@ pub fn decode(bytes: &[u8]) -> Result<Batch<JournalRecord>, BadJournal> {
 
 impl RawRecord {
     fn verify(&self) -> Result<JournalRecord, BadJournal> {
-        rule(self.zero == [0; 7], "reserved bytes of a journal record")?;
+        rule(self.zero == [0; 2], "reserved bytes of a journal record")?;
         let change = match self.change {
             1 => EntryChange::Closed,
             2 => EntryChange::Dropped,
             _ => return malformed("change of an index entry"),
         };
+        let kind = match self.kind {
+            1 => ChildKind::Segment,
+            2 => ChildKind::Node,
+            _ => return malformed("kind of an index entry"),
+        };
+        let length = self.length.get();
+        rule(length > 0 && length <= SEGMENT_BYTES_MAX, "length of an index entry")?;
         let location = Location::from_raw(self.location.get());
         rule(location.container().0 > 0, "location of an index entry")?;
         let (fingerprint, tag) = (Fingerprint(self.fingerprint), Tag(self.tag));
-        Ok(JournalRecord { fingerprint, tag, location, change })
+        Ok(JournalRecord { fingerprint, tag, location, kind, length, change })
     }
 }

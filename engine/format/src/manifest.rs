@@ -170,6 +170,10 @@ impl RawEdit {
             rule(id > 0 && id < 1 << 40, "id of a container in a manifest")?;
             Ok::<_, BadBytes>(ContainerId(id))
         };
+        let number_of_file = || {
+            rule(id > 0 && id < 1 << 40, "number of a log file in a manifest")?;
+            Ok::<_, BadBytes>(id)
+        };
         let edit = match self.kind {
             ADD_CONTAINER => {
                 let kind = ContainerKind::from_number(self.container_kind)?;
@@ -180,11 +184,14 @@ impl RawEdit {
                 rule(id.checked_add(u64::from(count)).is_some_and(|end| end <= 1 << 40), "reserved ids")?;
                 Edit::ReserveIds { first: container()?, count }
             }
-            ADD_LOG_SEGMENT => Edit::AddLogSegment { log: id, first: Sequence(number) },
-            DROP_LOG_SEGMENT => Edit::DropLogSegment { log: id },
-            ADD_JOURNAL => Edit::AddJournal { log: id },
-            DROP_JOURNAL => Edit::DropJournal { log: id },
-            WRITER_EPOCH => Edit::WriterEpoch { epoch: id },
+            ADD_LOG_SEGMENT => Edit::AddLogSegment { log: number_of_file()?, first: Sequence(number) },
+            DROP_LOG_SEGMENT => Edit::DropLogSegment { log: number_of_file()? },
+            ADD_JOURNAL => Edit::AddJournal { log: number_of_file()? },
+            DROP_JOURNAL => Edit::DropJournal { log: number_of_file()? },
+            WRITER_EPOCH => {
+                rule(id < 1 << 40, "epoch of a manifest")?;
+                Edit::WriterEpoch { epoch: id }
+            }
             IMAGES_UP_TO => Edit::ImagesUpTo { sequence: Sequence(id) },
             0 => return malformed("kind of an edit"),
             kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),

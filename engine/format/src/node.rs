@@ -13,7 +13,7 @@ pub use crate::BadBytes as BadNode;
 pub const VERSION: u8 = 1;
 
 /// What a child of a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChildKind {
     /// A data segment; `length` is its plain length in bytes.
     Segment,
@@ -22,7 +22,7 @@ pub enum ChildKind {
 }
 
 /// A reference by fingerprint, in the envelope of every node: readable whatever the body's version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Child {
     /// Name of the segment or node.
     pub fingerprint: Fingerprint,

@@ -93,6 +93,9 @@ impl Control {
             Order::Image { image, reply } => {
                 drop(reply.send(self.images.with(|log| log.images.get(&image).cloned())));
             }
+            Order::Committed { image, reply } => {
+                drop(reply.send(self.images.with(|log| log.committed(image))));
+            }
             Order::Events { after, max, reply } => {
                 drop(reply.send(self.images.with(|log| log.after(after, max.min(EVENTS_MAX)))));
             }
@@ -154,15 +157,10 @@ impl Control {
 
     async fn commit(&self, order: Box<CommitOrder>) -> Result<(Sequence, u64), Error> {
         let image = order.record.record.image;
-        if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
-            return Err(Error::Exists { image, sequence: entry.sequence });
-        }
         if order.closes.len() > COMMIT_CONTAINERS_MAX {
             return Err(Error::Limit { what: "containers of one image" });
         }
-        if !self.committing.borrow_mut().insert(image) {
-            return Err(Error::Exists { image, sequence: Sequence(0) });
-        }
+        self.alone(image).await?;
         let stored_bytes = self.stored_bytes(image, &order);
         let commit = Commit {
             signed: order.request.record,
@@ -175,7 +173,20 @@ impl Control {
         };
         let outcome = self.images.append(LogRecord { at: self.now(), change: Change::Commit(commit) }).await;
         self.committing.borrow_mut().remove(&image);
+        self.images.changed.notify();
         Ok((outcome?, stored_bytes))
+    }
+
+    /// Waits until no other session commits this image, and notes that this one does; refuses when it is there.
+    async fn alone(&self, image: ImageId) -> Result<(), Error> {
+        let free = || (!self.committing.borrow().contains(&image)).then_some(());
+        self.images.changed.until(free).await;
+        // No one comes between: nothing is waited for from here on.
+        if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
+            return Err(Error::Exists { image, sequence: entry.sequence });
+        }
+        self.committing.borrow_mut().insert(image);
+        Ok(())
     }
 
     /// What this image added: what it borrowed from others counts for them.
@@ -187,8 +198,7 @@ impl Control {
     }
 
     async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
-        let known = self.images.with(|log| log.images.get(&image).cloned());
-        let before = known.ok_or(Error::NoImage { image })?.copy;
+        let before = self.images.with(|log| log.committed(image))?.copy;
         if before.locked_until > copy.locked_until {
             return Err(Error::Malformed { what: "a lock can only be extended" });
         }

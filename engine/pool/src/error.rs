@@ -65,7 +65,7 @@ pub enum Error {
         region: Region,
     },
     /// A log record is not what it must be.
-    #[error("the {log} is damaged: file {file}, byte {offset}")]
+    #[error("the {log} is damaged: file {file}, byte {offset}{}", RecordText(*record))]
     LogCorrupt {
         /// Which log.
         log: LogKind,
@@ -73,6 +73,8 @@ pub enum Error {
         file: u64,
         /// Where in the file.
         offset: u64,
+        /// The first record that is lost with it, where that is known.
+        record: Option<Sequence>,
     },
     /// Something under a committed root is in no container: damage, not an ordinary absence.
     #[error("segment {fingerprint:?} is in no container of this pool")]
@@ -149,8 +151,10 @@ impl Error {
             Self::Corrupt { .. } | Self::LogCorrupt { .. } | Self::Missing { .. } => "POOL-001",
             Self::Full { .. } => "POOL-002",
             Self::Device { .. } => "POOL-003",
-            Self::Poisoned | Self::Closed => "POOL-004",
+            Self::Poisoned => "POOL-004",
             Self::Unsupported { .. } => "POOL-005",
+            // The server stops, or starts anew: to come back later helps.
+            Self::Closed => "NET-003",
             Self::NotClosed { .. } => "WIRE-006",
             Self::Limit { .. } => "WIRE-003",
             Self::Exists { .. } | Self::NoImage { .. } | Self::Malformed { .. } => "WIRE-002",
@@ -181,6 +185,17 @@ impl Error {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { what },
             kind => Self::Device { what, kind },
+        }
+    }
+}
+
+struct RecordText(Option<Sequence>);
+
+impl fmt::Display for RecordText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(record) => write!(f, ", record {}", record.0),
+            None => Ok(()),
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use narrows_format::{Fingerprint, ImageId, Location, PoolId, Sequence, Tag, record::CopyState};
+use narrows_format::{
+    Fingerprint, ImageId, Location, PoolId, Sequence, Tag,
+    node::{Child, ChildKind},
+    record::CopyState,
+};
 use narrows_ring::world::World;
 
 use crate::{
@@ -10,9 +14,10 @@ use crate::{
     error::Error,
     images::{self, Event, ImageEntry, ImageLog},
     journal::Journal,
+    lease::Lease,
     manifest::Manifest,
     open::Seed,
-    restore::{self, Frames, Verified, Wanted},
+    restore::{self, Frames, ImageFile, Verified, Wanted},
     shard::{Core, Order},
     stream::{Ingest, StoredNode},
 };
@@ -124,6 +129,12 @@ impl Pool {
         self.core.order(|reply| Order::Image { image, reply }).await
     }
 
+    /// One image that ought to be there, for who is going to read it. When it is not, and the image log is damaged,
+    /// its record may be among those lost: then the damage is the error, with its place.
+    pub async fn committed(&self, image: ImageId) -> Result<Arc<ImageEntry>, Error> {
+        self.core.order(|reply| Order::Committed { image, reply }).await?
+    }
+
     /// Image log records after a sequence number, at most `max` and [`crate::limits::EVENTS_MAX`].
     pub async fn events(&self, after: Sequence, max: usize) -> Result<Vec<Event>, Error> {
         self.core.order(|reply| Order::Events { after, max, reply }).await
@@ -142,9 +153,18 @@ impl Pool {
 
     /// Reads everything under an image's root and hashes every byte.
     pub async fn verify(&self, image: ImageId) -> Result<Verified, Error> {
-        let entry = self.image(image).await?.ok_or(Error::NoImage { image })?;
-        let _lease = self.core.leases.begin(self.core.world.clock.monotonic());
+        let _lease = self.lease();
+        let entry = self.committed(image).await?;
         restore::verify(&self.core, entry.record.record.root).await
+    }
+
+    /// One file of an image, for ranges of its bytes; `None` when the image has no file of this path.
+    pub async fn file(&self, image: ImageId, path: &[u8]) -> Result<Option<ImageFile>, Error> {
+        let lease = self.lease();
+        let entry = self.committed(image).await?;
+        let (fingerprint, length) = (entry.record.record.root, entry.record.record.root_length);
+        let root = Child { fingerprint, kind: ChildKind::Node, length };
+        restore::open_file(&self.core, root, path, lease).await
     }
 
     /// Where the room goes.
@@ -165,6 +185,12 @@ impl Pool {
             claims: index.claims,
             images: control.images,
         })
+    }
+
+    /// To be held by whoever reads, or relies on what was said to be there, from before it is asked for. What
+    /// was reachable when the lease began stays readable until it is dropped.
+    pub fn lease(&self) -> Lease {
+        self.core.leases.begin(self.core.world.clock.monotonic())
     }
 
     /// Sessions of this core that rely on what they were told, and when the oldest began (monotonic clock).

@@ -14,13 +14,13 @@ use std::{
 use narrows_format::{
     ContainerId, Location, PoolId, Slot,
     batch::Head,
-    container::TableEntry,
+    container::{ContainerKind, TableEntry},
     index_journal::{self, EntryChange, JournalRecord},
 };
 use narrows_ring::world::World;
 
 use crate::{
-    container::Sealed,
+    container::{Sealed, child_kind},
     limits::{JOURNAL_BATCH_RECORDS, JOURNAL_WAITING_RECORDS_MAX},
     log::{LogFile, Place},
     signal::Signal,
@@ -32,11 +32,16 @@ pub(crate) fn path(pool: &Path, number: u64) -> PathBuf {
 }
 
 /// A container's table as journal records.
-pub(crate) fn records(container: ContainerId, table: &[TableEntry]) -> impl Iterator<Item = JournalRecord> {
+pub(crate) fn records(
+    container: ContainerId,
+    kind: ContainerKind,
+    table: &[TableEntry],
+) -> impl Iterator<Item = JournalRecord> {
+    let kind = child_kind(kind);
     (0_u32..).zip(table).filter_map(move |(slot, entry)| {
         let location = Location::new(container, Slot(slot))?;
-        let (fingerprint, tag) = (entry.fingerprint, entry.tag);
-        Some(JournalRecord { fingerprint, tag, location, change: EntryChange::Closed })
+        let (fingerprint, tag, length) = (entry.fingerprint, entry.tag, entry.length);
+        Some(JournalRecord { fingerprint, tag, location, kind, length, change: EntryChange::Closed })
     })
 }
 
@@ -84,7 +89,7 @@ impl Journal {
         if waiting.len() + table.len() > JOURNAL_WAITING_RECORDS_MAX {
             return;
         }
-        waiting.extend(records(container, table));
+        waiting.extend(records(container, sealed.kind, table));
         let enough = waiting.len() >= JOURNAL_BATCH_RECORDS;
         drop(waiting);
         if enough {

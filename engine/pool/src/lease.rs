@@ -25,7 +25,8 @@ struct Book {
 }
 
 /// A promise that nothing told under it is taken back; ends when dropped.
-pub(crate) struct Lease {
+#[must_use = "it ends when it is dropped"]
+pub struct Lease {
     number: u64,
     book: Rc<Book>,
 }

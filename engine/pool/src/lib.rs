@@ -36,6 +36,7 @@ mod signal;
 
 pub use error::Error;
 pub use handle::{Pool, PoolSpace};
+pub use lease::Lease;
 pub use open::{Create, Open, Recovery, Seed, create, open};
-pub use restore::{Frames, Verified};
+pub use restore::{Frames, ImageFile, Verified};
 pub use stream::{Committed, Ingest};

@@ -81,6 +81,12 @@ pub const READ_GAP_BYTES_MAX: u64 = 64 << 10;
 /// Reads under way per reader.
 pub const READS_IN_FLIGHT_MAX: usize = 16;
 
+/// Bytes of a file that are given at once.
+pub const FILE_READ_BYTES_MAX: usize = 16 << 20;
+
+/// Pieces of segments that one read of a file notes before it fetches them.
+pub const FILE_READ_PIECES_MAX: usize = 16 << 10;
+
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
 

@@ -36,7 +36,9 @@ impl ExchangeError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Link(error) => error.is_transient(),
-            Self::Refused(_) | Self::RefusedByPeer(_) | Self::Store(_) => false,
+            // What `NET-` stands for: the other side, or ours, is not ready just now.
+            Self::Refused(refusal) | Self::RefusedByPeer(refusal) => refusal.code.starts_with("NET-"),
+            Self::Store(error) => error.code.starts_with("NET-"),
         }
     }
 

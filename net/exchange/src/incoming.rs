@@ -132,19 +132,19 @@ pub(crate) async fn hear_begin(session: &Session) -> Result<Begin, ExchangeError
 
 /// The root that the record names; a replica's has to be the one that was begun.
 fn root_of(facts: &CommitFacts, begin: &Begin) -> Result<Fingerprint, ExchangeError> {
-    let root = match facts {
-        CommitFacts::Draft(draft) => draft.root,
+    let (root, length) = match facts {
+        CommitFacts::Draft(draft) => (draft.root, draft.root_length),
         CommitFacts::Signed(bytes) => {
             let signed = SignedRecord::decode(bytes)
                 .map_err(|bad| ExchangeError::malformed(format!("image record: {bad}")))?;
             if signed.record.image != begin.image || signed.record.origin != begin.origin {
                 return Err(ExchangeError::malformed("the record is that of another image than was begun"));
             }
-            signed.record.root
+            (signed.record.root, signed.record.root_length)
         }
     };
     match &begin.root {
-        Some((named, _)) if named.fingerprint != root => {
+        Some((named, _)) if (named.fingerprint, named.length) != (root, length) => {
             Err(ExchangeError::malformed("the record has another root than was begun"))
         }
         _ => Ok(root),

@@ -28,6 +28,13 @@ pub const SYNC_EVERY: Duration = Duration::from_millis(500);
 /// How long a goodbye is waited for once everything is done.
 pub const GOODBYE_MAX: Duration = Duration::from_secs(10);
 
+/// How long a child may be awaited from another session, which may have stopped at any point and still be
+/// connected. Then this session's source has to bring it.
+pub const PENDING_MAX: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether some child was awaited so long.
+pub const PENDING_TICK: Duration = Duration::from_secs(5);
+
 /// Plain bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
 

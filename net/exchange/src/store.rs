@@ -2,7 +2,7 @@
 
 use std::{ops::Range, rc::Rc};
 
-use narrows_format::{Fingerprint, PoolId, Sequence, Tag, node::Child, record::CopyState};
+use narrows_format::{Fingerprint, PoolId, Sequence, Tag, Timestamp, node::Child, record::CopyState};
 use narrows_ring::world::Local;
 
 use narrows_wire::{Begin, Draft};
@@ -187,6 +187,8 @@ pub struct Sealed {
     pub root: Fingerprint,
     /// The SLP that is to import it, or empty.
     pub import_slp: String,
+    /// The expiry that the source asked for, before our bounds.
+    pub asked_expiry: Option<Timestamp>,
 }
 
 /// What a commit made.

@@ -5,12 +5,13 @@ use super::samples::{self, entry, node_child, segment};
 use narrows_format::BadBytes;
 use narrows_format::container::{Footer, Header, table};
 use narrows_format::frame::{self, Codec};
+use narrows_format::manifest::Edit;
 use narrows_format::node::{
     Body, Child, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, envelope,
 };
 use narrows_format::record::{ImageRecord, SignedRecord};
 use narrows_format::superblock::{FILE_BYTES, Superblock};
-use narrows_format::{image_log, index_journal, manifest};
+use narrows_format::{Sequence, image_log, index_journal, manifest};
 
 fn file(extents: Vec<Extent>, size: u64) -> EntryKind {
     EntryKind::File { size, content: Content::Inline(extents) }
@@ -272,4 +273,35 @@ fn superblock_slots() {
     assert_eq!(Superblock::newest(&file), Ok(older));
     file[5000] ^= 1;
     assert_eq!(Superblock::newest(&file), Err(BadBytes::Checksum("superblock")));
+}
+
+/// Goal: a flipped bit in a version is damage; only a batch that holds tells of a later version.
+#[test]
+fn versions_of_batches() {
+    let mut batch = image_log::encode(&samples::head(), &samples::log_records());
+    batch[4] ^= 2;
+    assert_eq!(image_log::decode(&batch), Err(BadBytes::Checksum("image log batch")));
+    let length = 64 + usize::try_from(u32::from_le_bytes(batch[52..56].try_into().unwrap())).unwrap();
+    batch[60..64].fill(0);
+    let crc = crc32c::crc32c(&batch[..length]).to_le_bytes();
+    batch[60..64].copy_from_slice(&crc);
+    assert_eq!(image_log::decode(&batch), Err(BadBytes::Unsupported { what: "image log batch", found: 3 }));
+}
+
+/// Goal: numbers of files and epochs stay where everything that counts on from them can follow.
+#[test]
+fn numbers_of_a_manifest() {
+    let far = 1 << 40;
+    let edits = [
+        Edit::AddLogSegment { log: far, first: Sequence(1) },
+        Edit::AddLogSegment { log: 0, first: Sequence(1) },
+        Edit::DropLogSegment { log: u64::MAX },
+        Edit::AddJournal { log: far },
+        Edit::DropJournal { log: far },
+        Edit::WriterEpoch { epoch: far },
+    ];
+    for edit in edits {
+        let refused = manifest::decode(&manifest::encode(&samples::head(), &[edit]));
+        assert!(matches!(refused, Err(BadBytes::Malformed(_))), "{edit:?}");
+    }
 }

@@ -6,7 +6,7 @@ use narrows_format::container::{Footer, TableEntry, table};
 use narrows_format::frame::{self, Codec, FrameKind};
 use narrows_format::image_log::{self, Change, Commit, LogRecord};
 use narrows_format::index_journal::{self, EntryChange, JournalRecord};
-use narrows_format::limits::FRAME_PLAIN_BYTES_MAX;
+use narrows_format::limits::{FRAME_PLAIN_BYTES_MAX, SEGMENT_BYTES_MAX};
 use narrows_format::node::{
     Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, envelope,
 };
@@ -234,6 +234,8 @@ proptest! {
                 fingerprint: Fingerprint(name),
                 tag: Tag([name[0]; 16]),
                 location: Location::new(ContainerId(container), Slot(slot)).expect("in range"),
+                kind: if slot % 2 == 0 { ChildKind::Segment } else { ChildKind::Node },
+                length: 1 + slot % SEGMENT_BYTES_MAX,
                 change: if closed { EntryChange::Closed } else { EntryChange::Dropped },
             })
             .collect();

@@ -248,6 +248,8 @@ pub(crate) fn journal_records() -> Vec<JournalRecord> {
         fingerprint: fingerprint(seed),
         tag: Tag([seed; 16]),
         location,
+        kind: if seed == 1 { ChildKind::Segment } else { ChildKind::Node },
+        length: 1000 + u32::from(seed),
         change,
     };
     vec![record(1, EntryChange::Closed), record(2, EntryChange::Dropped)]

@@ -10,7 +10,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
-use narrows_format::ContainerId;
+use narrows_format::{ContainerId, container::ContainerKind, node::ChildKind};
 
 pub(crate) use reader::{OpenContainer, Opened, open, read_span, read_table};
 pub(crate) use scan::{Scanned, Trust, entries, scan};
@@ -19,6 +19,14 @@ pub(crate) use writer::{Appended, Sealed, Writer};
 /// Where a container's file is, below the pool's directory.
 pub(crate) fn path(pool: &Path, container: ContainerId) -> PathBuf {
     directory(pool).join(format!("{:010x}.nrwc", container.0))
+}
+
+/// What the segments of a container are to the nodes that name them.
+pub(crate) fn child_kind(kind: ContainerKind) -> ChildKind {
+    match kind {
+        ContainerKind::Data => ChildKind::Segment,
+        ContainerKind::Nodes => ChildKind::Node,
+    }
 }
 
 /// The directory of all containers.

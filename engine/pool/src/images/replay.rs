@@ -11,10 +11,11 @@ use std::{
 use narrows_format::{
     ContainerId, DomainId, ImageId, Sequence,
     image_log::{Change, Commit, LogRecord},
+    record::CopyState,
 };
 
 use super::terms::{Event, EventKind, ImageEntry};
-use crate::limits::LOST_RECORDS_MAX;
+use crate::{error::Error, limits::LOST_RECORDS_MAX};
 
 /// Images and events, as far as the log was read.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Replayed {
     pub(crate) events: Vec<Event>,
     /// Containers that some image has closed.
     pub(crate) closed: BTreeSet<ContainerId>,
+    /// The first place where records were lost, with whatever images they were of.
+    pub(crate) lost: Option<Error>,
 }
 
 impl Replayed {
@@ -37,12 +40,7 @@ impl Replayed {
         let sequence = Sequence(self.last().0 + 1);
         let kind = match &record.change {
             Change::Commit(commit) => self.commit(sequence, commit),
-            Change::Amend { image, copy } => {
-                if let Some(entry) = self.images.get_mut(image) {
-                    Arc::make_mut(entry).copy = *copy;
-                }
-                EventKind::Amended(*image, *copy)
-            }
+            Change::Amend { image, copy } => EventKind::Amended(*image, self.amend(*image, *copy)),
             Change::Remove { image, .. } => {
                 self.images.remove(image);
                 EventKind::Removed(*image)
@@ -50,6 +48,22 @@ impl Replayed {
         };
         self.events.push(Event { sequence, kind });
         sequence
+    }
+
+    /// Gives the copy's new state. A lock never ends earlier than before: of two changes that were asked for at
+    /// once, the second did not know of the first.
+    fn amend(&mut self, image: ImageId, copy: CopyState) -> CopyState {
+        let Some(entry) = self.images.get_mut(&image) else { return copy };
+        let locked_until = copy.locked_until.max(entry.copy.locked_until);
+        let copy = CopyState { locked_until, ..copy };
+        Arc::make_mut(entry).copy = copy;
+        copy
+    }
+
+    /// A committed image; what its absence means is told by whether the log is damaged.
+    pub(crate) fn committed(&self, image: ImageId) -> Result<Arc<ImageEntry>, Error> {
+        let known = self.images.get(&image).cloned();
+        known.ok_or_else(|| self.lost.clone().unwrap_or(Error::NoImage { image }))
     }
 
     fn commit(&mut self, sequence: Sequence, commit: &Commit) -> EventKind {

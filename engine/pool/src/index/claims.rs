@@ -23,8 +23,9 @@ pub(crate) struct StreamId {
 /// A pending child that is pending no more.
 pub(crate) type Settled = (Fingerprint, Answer);
 
-/// A stream that asks, and how it is told later. The queue to it holds at most one item per pending child, of
-/// which it may have [`crate::limits::CLAIMS_PER_STREAM_MAX`].
+/// A stream that asks, and how it is told later. The queue to it needs no bound of its own: each child that it asked
+/// for and was told `Pending` puts at most one item into it, and of those, read or unread, it may have
+/// [`crate::limits::CLAIMS_PER_STREAM_MAX`] ([`crate::stream`] counts them when they are asked for).
 #[derive(Clone)]
 pub(crate) struct Asker {
     pub(crate) stream: StreamId,

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use narrows_format::{ContainerId, Fingerprint, ImageId, Location, Tag, node::ChildKind};
+use narrows_format::{
+    ContainerId, Fingerprint, ImageId,
+    node::{Child, ChildKind},
+};
 
 use super::{
     claims::{Asker, Claims, Standing, StreamId},
@@ -19,11 +22,35 @@ pub(crate) enum ContainerState {
     Staged {
         /// Which.
         image: ImageId,
+        /// The stream that brings it; `None` when that was before the pool was opened.
+        stream: Option<StreamId>,
         /// The core that writes it, or wrote it.
         home: usize,
     },
     /// A write to it failed: what it holds is not counted on.
     Broken,
+}
+
+/// What an owner is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) kind: ChildKind,
+    /// `None`: the asker finds out from what it reads.
+    pub(crate) length: Option<u32>,
+}
+
+impl From<&Child> for Asked {
+    fn from(child: &Child) -> Self {
+        Self { fingerprint: child.fingerprint, kind: child.kind, length: Some(child.length) }
+    }
+}
+
+impl Asked {
+    /// Whether a copy is what is asked about: whoever names it with another length or kind names nothing.
+    fn is(&self, place: &Place) -> bool {
+        place.kind == self.kind && self.length.is_none_or(|length| length == place.length)
+    }
 }
 
 /// What an owner says about one child.
@@ -53,7 +80,7 @@ pub(crate) struct Batch {
     pub(crate) image: ImageId,
     pub(crate) container: ContainerId,
     pub(crate) kind: ChildKind,
-    pub(crate) entries: Vec<(Fingerprint, Tag, Location)>,
+    pub(crate) entries: Vec<(Fingerprint, Place)>,
 }
 
 impl Batch {
@@ -94,7 +121,7 @@ impl Owned {
 
     /// When the pool is opened: a container that no commit has closed.
     pub(crate) fn set_staged(&mut self, container: ContainerId, image: ImageId) {
-        self.not_closed.insert(container, ContainerState::Staged { image, home: 0 });
+        self.not_closed.insert(container, ContainerState::Staged { image, stream: None, home: 0 });
     }
 
     /// When the pool is opened: an entry from a table or the journal. Taken even beyond the share, because what
@@ -128,19 +155,24 @@ impl Owned {
         outcome.map_err(|_| Error::Full { what: "the index's share of memory" })
     }
 
-    /// The best copy for a stream of `image`: closed before its own before another's.
-    fn best(&self, fingerprint: &Fingerprint, kind: ChildKind, image: ImageId) -> Option<Answer> {
-        let mut best = None;
-        for place in self.partition(fingerprint).places(fingerprint) {
+    /// The best copy for a stream: closed before its own, before its image's, before another's.
+    fn best(&self, child: &Asked, asker: &Asker) -> Option<Answer> {
+        let (mut best, mut own) = (None, false);
+        let name = &child.fingerprint;
+        for place in self.partition(name).places(name).filter(|place| child.is(place)) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
                 Some(ContainerState::Broken) => {}
-                Some(ContainerState::Staged { image: other, home }) if *other == image => {
-                    // The newest one: it may be of this very session.
-                    best = Some(Answer::Mine { place, home: *home });
+                Some(ContainerState::Staged { image, stream, home }) if *image == asker.image => {
+                    // A node counts for a commit only where this very session put it, and others may bring
+                    // the same image at the same time.
+                    if !own {
+                        best = Some(Answer::Mine { place, home: *home });
+                        own = *stream == Some(asker.stream);
+                    }
                 }
                 Some(ContainerState::Staged { home, .. }) => {
-                    if best.is_none() && kind == ChildKind::Segment {
+                    if best.is_none() && child.kind == ChildKind::Segment {
                         best = Some(Answer::Shared { place, home: *home });
                     }
                 }
@@ -150,29 +182,16 @@ impl Owned {
     }
 
     /// Answers one batch, in order.
-    pub(crate) fn look_up(
-        &mut self,
-        asker: &Asker,
-        children: &[(Fingerprint, ChildKind)],
-        claim: Claim,
-    ) -> Vec<Answer> {
-        children
-            .iter()
-            .map(|(fingerprint, kind)| self.look_up_one(asker, *fingerprint, *kind, claim))
-            .collect()
+    pub(crate) fn look_up(&mut self, asker: &Asker, children: &[Asked], claim: Claim) -> Vec<Answer> {
+        children.iter().map(|child| self.look_up_one(asker, child, claim)).collect()
     }
 
-    fn look_up_one(
-        &mut self,
-        asker: &Asker,
-        fingerprint: Fingerprint,
-        kind: ChildKind,
-        claim: Claim,
-    ) -> Answer {
-        if let Some(answer) = self.best(&fingerprint, kind, asker.image) {
+    fn look_up_one(&mut self, asker: &Asker, child: &Asked, claim: Claim) -> Answer {
+        if let Some(answer) = self.best(child, asker) {
             return answer;
         }
-        let standing = match (kind, claim) {
+        let fingerprint = child.fingerprint;
+        let standing = match (child.kind, claim) {
             (ChildKind::Node, _) => None,
             (ChildKind::Segment, Claim::Peek) => self.claims.peek(&fingerprint, asker.stream),
             (ChildKind::Segment, Claim::Take) => Some(self.claims.take(fingerprint, asker)),
@@ -186,10 +205,10 @@ impl Owned {
 
     /// Notes what a stream has appended to its container, and tells those who wait for it.
     pub(crate) fn register(&mut self, home: usize, batch: &Batch) -> Result<(), Error> {
-        let staged = ContainerState::Staged { image: batch.image, home };
+        let staged = ContainerState::Staged { image: batch.image, stream: Some(batch.stream), home };
         self.not_closed.entry(batch.container).or_insert(staged);
-        for (fingerprint, tag, location) in &batch.entries {
-            let place = Place { tag: *tag, location: *location };
+        for (fingerprint, place) in &batch.entries {
+            let place = *place;
             self.add(*fingerprint, place)?;
             if batch.kind == ChildKind::Segment {
                 self.claims.brought(fingerprint, batch.stream, Answer::Shared { place, home });

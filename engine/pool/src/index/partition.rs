@@ -1,6 +1,6 @@
 //! One partition: fingerprint -> tag and location, within a counted number of bytes.
 //!
-//! Sketch: one probe of a hash table of 56-byte slots per look-up; fingerprints are uniform already, a secret
+//! Sketch: one probe of a hash table of 64-byte slots per look-up; fingerprints are uniform already, a secret
 //! per start keeps anybody from choosing ones that collide.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     mem::size_of,
 };
 
-use narrows_format::{Fingerprint, Location, Tag};
+use narrows_format::{Fingerprint, Location, Tag, node::ChildKind};
 
 /// One stored copy of a segment or node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(crate) struct Place {
     pub(crate) tag: Tag,
     /// Where.
     pub(crate) location: Location,
+    /// Its plain length.
+    pub(crate) length: u32,
+    /// Segment or node.
+    pub(crate) kind: ChildKind,
 }
 
 /// Which partition a fingerprint belongs to, and which core that partition.
@@ -167,7 +171,8 @@ mod tests {
     use narrows_format::{ContainerId, Slot};
 
     fn place(container: u64) -> Place {
-        Place { tag: Tag([1; 16]), location: Location::new(ContainerId(container), Slot(0)).unwrap() }
+        let location = Location::new(ContainerId(container), Slot(0)).unwrap();
+        Place { tag: Tag([1; 16]), location, length: 1, kind: ChildKind::Segment }
     }
 
     /// Goal: the counted bytes never pass the share, and nothing is lost on refusal.

@@ -55,14 +55,14 @@ pub(crate) async fn scan<T>(
         Err(error) => return Err(Error::device("opening a log", &error)),
     };
     let size = file.size().await.map_err(reading)?;
-    let mut window = Window { world, file: &*file, bytes: Vec::new(), at: 0, size };
+    let mut window = Window { world, file: &*file, bytes: Vec::new(), start: 0, at: 0, size };
     let mut log = ScannedLog { end: 0, next: 0, torn: false };
     loop {
         window.fill().await.map_err(reading)?;
-        if window.bytes.is_empty() {
+        if window.rest().is_empty() {
             return Ok(Some(log));
         }
-        match decode(&window.bytes) {
+        match decode(window.rest()) {
             Ok(batch) if belongs(&batch.head, which) && batch.head.first >= log.next => {
                 let gap = (log.end != window.at).then_some(log.end);
                 window.skip(batch.bytes);
@@ -73,7 +73,7 @@ pub(crate) async fn scan<T>(
             }
             Err(BadBytes::Unsupported { what, .. }) => return Err(Error::Unsupported { what }),
             Ok(_) | Err(_) => {
-                log.torn |= window.bytes.iter().take(BLOCK_BYTES).any(|byte| *byte != 0);
+                log.torn |= window.rest().iter().take(BLOCK_BYTES).any(|byte| *byte != 0);
                 window.skip(BLOCK_BYTES);
             }
         }
@@ -89,22 +89,31 @@ struct Window<'a> {
     world: &'a World,
     file: &'a dyn File,
     bytes: Vec<u8>,
+    /// Bytes of these that are done with; they go when more is read, not with every batch.
+    start: usize,
+    /// Where in the file the rest begins.
     at: u64,
     size: u64,
 }
 
 impl Window<'_> {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     fn skip(&mut self, count: usize) {
-        let count = count.min(self.bytes.len());
-        self.bytes.drain(..count);
+        let count = count.min(self.rest().len());
+        self.start += count;
         self.at += count as u64;
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        let have = self.at + self.bytes.len() as u64;
-        if self.bytes.len() >= LOG_BATCH_BYTES_MAX || have >= self.size {
+        let have = self.at + self.rest().len() as u64;
+        if self.rest().len() >= LOG_BATCH_BYTES_MAX || have >= self.size {
             return Ok(());
         }
+        self.bytes.drain(..self.start);
+        self.start = 0;
         let wanted = (LOG_BATCH_BYTES_MAX + WRITE_BYTES) as u64;
         let count = usize::try_from((self.size - have).min(wanted)).unwrap_or(WRITE_BYTES);
         let more = read_span(self.world, self.file, have, count).await?;

@@ -33,6 +33,8 @@ pub(super) async fn read(
     listing: &mut Listing,
     recovery: &mut Recovery,
 ) -> Result<(Replayed, Tail), Error> {
+    // With a part of the manifest, segments of the log may have gone from the list.
+    let manifest = recovery.damage.iter().find(|damage| matches!(damage, Error::LogCorrupt { .. })).cloned();
     let mut reading = Reading { replayed: Replayed::default(), recovery, number: 0, read_to: 0 };
     let last_listed = listing.segments.last().copied().unwrap_or(0);
     let mut tail = Tail::New { number: last_listed + 1 };
@@ -55,11 +57,20 @@ pub(super) async fn read(
                 removed.map_err(|error| Error::device("removing an empty log segment", &error))?;
             }
             None if listed => {
-                reading.recovery.damaged(damaged(number, 0));
+                let next = reading.next();
+                reading.lost(number, 0, next);
                 tail = Tail::New { number: number + 1 };
             }
             None => {}
         }
+    }
+    // Before anything is cut off: what is torn goes, what is damaged stays.
+    let next = reading.next();
+    if reading.replayed.lose_up_to(listing.images_up_to) != Some(0) {
+        let (number, offset) = (reading.number, reading.read_to);
+        reading.lost(number, offset, next);
+        // The damaged end stays as it is, for whoever wants to look at it.
+        tail = Tail::New { number: listing.segments.last().copied().unwrap_or(0) + 1 };
     }
     if let Tail::GoOn { number, end } = tail {
         // What a killed process wrote may have been read from a cache: it must not go after it was seen.
@@ -67,20 +78,23 @@ pub(super) async fn read(
         let file = opened.map_err(|error| Error::device("opening the image log", &error))?;
         file.sync().await.map_err(|error| Error::device("syncing the image log", &error))?;
     }
-    if reading.replayed.lose_up_to(listing.images_up_to) != Some(0) {
-        let (number, offset) = (reading.number, reading.read_to);
-        reading.recovery.damaged(damaged(number, offset));
-        // The damaged end stays as it is, for whoever wants to look at it.
-        tail = Tail::New { number: listing.segments.last().copied().unwrap_or(0) + 1 };
-    }
+    reading.replayed.lost = reading.replayed.lost.or(manifest);
     Ok((reading.replayed, tail))
 }
 
-fn damaged(file: u64, offset: u64) -> Error {
-    Error::LogCorrupt { log: LogKind::Images, file, offset }
-}
-
 impl Reading<'_> {
+    /// The record that comes next.
+    fn next(&self) -> Sequence {
+        Sequence(self.replayed.last().0 + 1)
+    }
+
+    /// Records from `first` on are lost.
+    fn lost(&mut self, file: u64, offset: u64, first: Sequence) {
+        let damage = Error::LogCorrupt { log: LogKind::Images, file, offset, record: Some(first) };
+        self.replayed.lost.get_or_insert(damage.clone());
+        self.recovery.damaged(damage);
+    }
+
     async fn segment(
         &mut self,
         world: &World,
@@ -106,10 +120,11 @@ impl Reading<'_> {
 
     fn batch(&mut self, number: u64, good: &Good<LogRecord>, offset: u64) {
         let first = good.batch.head.first;
-        let expected = self.replayed.last().0 + 1;
-        if first < expected {
+        let expected = self.next();
+        if first < expected.0 {
             // Written before what was read already: nothing that this log would do.
-            self.recovery.damaged(damaged(number, offset));
+            let (log, file) = (LogKind::Images, number);
+            self.recovery.damaged(Error::LogCorrupt { log, file, offset, record: None });
             return;
         }
         let lost = self.replayed.lose_up_to(Sequence(first - 1));
@@ -117,7 +132,7 @@ impl Reading<'_> {
             // What lacks in front of a segment lacks at the end of the one before it.
             let at_front = offset == 0 && good.gap.is_none() && self.number > 0;
             let (number, offset) = if at_front { (self.number, self.read_to) } else { (number, offset) };
-            self.recovery.damaged(damaged(number, offset));
+            self.lost(number, offset, expected);
         }
         if lost.is_none() {
             return;

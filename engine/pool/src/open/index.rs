@@ -127,12 +127,21 @@ impl Loader<'_> {
         for id in ids {
             let (world, dir, pool) = (self.world, &self.facts.directory, self.facts.pool);
             let closed = replayed.closed.contains(&id);
-            if closed && !matches!(container::open(world, dir, pool, id).await?, Opened::Sealed(_)) {
-                // Never touched: what is left of it may be all there is.
+            if closed && !matches!(container::open(world, dir, pool, id).await, Ok(Opened::Sealed(_))) {
+                // Never touched: what is left of it may be all there is. Reading the tables says what it has.
                 continue;
             }
             let trust = if closed { Trust::Closed } else { Trust::Nothing };
-            match container::scan(world, dir, pool, id, trust, poison).await? {
+            let scanned = match container::scan(world, dir, pool, id, trust, poison).await {
+                Err(Error::Device { .. }) => {
+                    // What cannot be read now stays reserved: the next start looks again.
+                    let (slot, region) = (None, Region::Header);
+                    self.recovery.damaged(Error::Corrupt { container: id, slot, region });
+                    continue;
+                }
+                other => other?,
+            };
+            match scanned {
                 Scanned::Dropped => {
                     listing.edits.push(Edit::DropContainer { container: id });
                     self.recovery.dropped += 1;
@@ -169,8 +178,15 @@ impl Loader<'_> {
             for record in good.batch.records {
                 let container = record.location.container();
                 if record.change == EntryChange::Closed && listing.containers.contains_key(&container) {
-                    *counts.entry(container).or_default() += 1;
-                    let place = EntryPlace { tag: record.tag, location: record.location };
+                    // Slot after slot: a container that was journaled twice, in part, is not whole.
+                    let slot = record.location.slot().0;
+                    let count = counts.entry(container).or_default();
+                    if slot == 0 {
+                        *count = 0;
+                    }
+                    *count += u32::from(slot == *count);
+                    let JournalRecord { tag, location, length, kind, .. } = record;
+                    let place = EntryPlace { tag, location, length, kind };
                     self.owned[self.map.core(&record.fingerprint)].load(record.fingerprint, place);
                 }
             }
@@ -218,7 +234,7 @@ impl Loader<'_> {
             })
             .buffered(OPEN_TABLES_IN_FLIGHT);
         while let Some((id, journaled, read)) = tables.next().await {
-            let (table, damage) = read?;
+            let (kind, table, damage) = read?;
             if let Some(listed) = containers.get_mut(&id) {
                 listed.frame_bytes = frame_bytes(&table);
             }
@@ -231,19 +247,21 @@ impl Loader<'_> {
             self.recovery.tables += 1;
             for (slot, entry) in (0_u32..).zip(&table) {
                 if let Some(location) = Location::new(id, Slot(slot)) {
-                    self.add(entry.fingerprint, EntryPlace { tag: entry.tag, location });
+                    let TableEntry { tag, length, .. } = *entry;
+                    let place = EntryPlace { tag, location, length, kind: container::child_kind(kind) };
+                    self.add(entry.fingerprint, place);
                 }
             }
             if containers.contains_key(&id) {
-                self.journal_table(id, &table).await;
+                self.journal_table(id, kind, &table).await;
             }
         }
         Ok(())
     }
 
-    async fn journal_table(&mut self, id: ContainerId, table: &[TableEntry]) {
+    async fn journal_table(&mut self, id: ContainerId, kind: ContainerKind, table: &[TableEntry]) {
         let Some((mut file, mut next)) = self.fresh.take() else { return };
-        let records: Vec<JournalRecord> = journal::records(id, table).collect();
+        let records: Vec<JournalRecord> = journal::records(id, kind, table).collect();
         for records in records.chunks(JOURNAL_BATCH_RECORDS) {
             let (pool, log, epoch) = (self.facts.pool, file.number(), self.facts.epoch);
             let batch = index_journal::encode(&Head { pool, log, epoch, first: next }, records);
@@ -270,16 +288,20 @@ async fn read_table(
     facts: &Facts,
     id: ContainerId,
     kind: ContainerKind,
-) -> Result<(Vec<TableEntry>, Option<Error>), Error> {
+) -> Result<(ContainerKind, Vec<TableEntry>, Option<Error>), Error> {
     let dir = &facts.directory;
-    let region = match container::open(world, dir, facts.pool, id).await? {
-        Opened::Sealed(open) => return Ok((open.table, None)),
-        Opened::NotSealed(..) => Region::Table,
-        Opened::NoHeader | Opened::Absent => Region::Header,
+    let (region, kind) = match container::open(world, dir, facts.pool, id).await {
+        Ok(Opened::Sealed(open)) => return Ok((open.header.kind, open.table, None)),
+        // The container's own word; of one that is not listed there is no other.
+        Ok(Opened::NotSealed(header)) => (Region::Table, header.kind),
+        Ok(Opened::NoHeader | Opened::Absent) => (Region::Header, kind),
+        // Some of it cannot be read: the others are not concerned.
+        Err(Error::Device { .. }) => (Region::Table, kind),
+        Err(other) => return Err(other),
     };
     let damage = Some(Error::Corrupt { container: id, slot: None, region });
     if let Some(table) = container::read_table(world, dir, id).await {
-        return Ok((table, damage));
+        return Ok((kind, table, damage));
     }
-    Ok((container::entries(world, dir, id, kind).await.unwrap_or_default(), damage))
+    Ok((kind, container::entries(world, dir, id, kind).await.unwrap_or_default(), damage))
 }

@@ -74,7 +74,7 @@ pub(super) async fn read(
         }
     };
     let scanned = scan(world, &path, Which { pool, number }, manifest::decode, each).await?;
-    let damaged = |offset| Error::LogCorrupt { log: LogKind::Manifest, file: number, offset };
+    let damaged = |offset| Error::LogCorrupt { log: LogKind::Manifest, file: number, offset, record: None };
     let scanned = scanned.filter(|scanned| scanned.end > 0).ok_or(damaged(0))?;
     if !gaps.is_empty() {
         listing.next_id += IDS_LOST_MAX;

@@ -30,7 +30,7 @@ pub(super) async fn read(world: &World, dir: &Path) -> Result<Superblock, Error>
     let opened = world.disk.open(&path(dir), OpenMode::Read).await;
     let file = opened.map_err(|error| Error::device("opening the superblock", &error))?;
     let bytes = container::read_span(world, &*file, 0, FILE_BYTES).await;
-    let damaged = Error::LogCorrupt { log: LogKind::Superblock, file: 0, offset: 0 };
+    let damaged = Error::LogCorrupt { log: LogKind::Superblock, file: 0, offset: 0, record: None };
     let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged),

@@ -4,12 +4,15 @@
 //! A frame's checksum is always verified here; fingerprints are verified wherever bytes are used: nodes here,
 //! data by whoever asked for the frame.
 
+mod file;
 mod frames;
 mod library;
 mod node;
 mod terms;
 mod verify;
 
+pub use file::ImageFile;
+pub(crate) use file::open as open_file;
 pub use frames::Frames;
 pub(crate) use frames::read;
 pub(crate) use library::Library;

@@ -5,7 +5,6 @@ use std::{ops::Range, sync::Arc};
 use futures_channel::oneshot;
 use narrows_format::{
     ContainerId, Fingerprint, ImageId, Sequence,
-    node::ChildKind,
     record::{CopyState, SignedRecord},
 };
 
@@ -13,7 +12,7 @@ use crate::{
     container::Sealed,
     error::Error,
     images::{Event, ImageEntry},
-    index::{Answer, Asker, Batch, OwnedSpace, Place, StreamId},
+    index::{Answer, Asked, Asker, Batch, OwnedSpace, Place, StreamId},
     stream::{Claim, CommitRequest},
 };
 
@@ -23,7 +22,7 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// A message to a core.
 pub(crate) enum Request {
     /// To an owner: what it knows of these, in order.
-    LookUp { asker: Asker, children: Vec<(Fingerprint, ChildKind)>, claim: Claim, reply: Reply<Vec<Answer>> },
+    LookUp { asker: Asker, children: Vec<Asked>, claim: Claim, reply: Reply<Vec<Answer>> },
     /// To an owner: a stream of core `home` has appended these.
     Register { home: usize, batch: Batch, reply: Reply<Result<(), Error>> },
     /// To an owner: where these can be read.
@@ -63,6 +62,8 @@ pub(crate) enum Order {
     Images { reply: Reply<Vec<Arc<ImageEntry>>> },
     /// One image.
     Image { image: ImageId, reply: Reply<Option<Arc<ImageEntry>>> },
+    /// One image that has to be there.
+    Committed { image: ImageId, reply: Reply<Result<Arc<ImageEntry>, Error>> },
     /// Records after a sequence number.
     Events { after: Sequence, max: usize, reply: Reply<Vec<Event>> },
     /// Answers once there is a record after `after`.

@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use futures_channel::oneshot;
 use futures_util::future::join_all;
-use narrows_format::{ContainerId, Fingerprint, node::ChildKind};
+use narrows_format::{ContainerId, Fingerprint};
 
 use super::{
     core::Core,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    index::{Answer, Asker, Batch, OwnedSpace, Place, StreamId},
+    index::{Answer, Asked, Asker, Batch, OwnedSpace, Place, StreamId},
     stream::Claim,
 };
 
@@ -46,13 +46,13 @@ impl Core {
     pub(crate) async fn look_up(
         self: &Rc<Self>,
         asker: &Asker,
-        children: &[(Fingerprint, ChildKind)],
+        children: &[Asked],
         claim: Claim,
     ) -> Result<Vec<Answer>, Error> {
         let answers = self
             .by_owner(
                 children,
-                |(fingerprint, _)| fingerprint,
+                |child| &child.fingerprint,
                 |children, reply| Request::LookUp { asker: asker.clone(), children, claim, reply },
             )
             .await?;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     container::{Appended, Writer},
     error::Error,
-    index::{Answer, Batch},
+    index::{Answer, Asked, Batch, Place},
     limits::LOOK_UP_CHILDREN_MAX,
     signal::Signal,
 };
@@ -114,7 +114,7 @@ impl Inner {
         let writer = self.container_for(ContainerKind::Data, frame.len(), segments.len()).await?;
         let appended = writer.append(frame, segments, &[]);
         self.register(&writer, appended, ChildKind::Segment, segments).await?;
-        self.arrived(frame.len(), segments.iter().map(|segment| segment.fingerprint));
+        self.arrived(frame.len(), ChildKind::Segment, segments);
         writer.push().await
     }
 
@@ -132,7 +132,7 @@ impl Inner {
         let writer = self.container_for(ContainerKind::Nodes, bytes, segments.len()).await?;
         let appended = writer.append(frame, &segments, &annex);
         self.register(&writer, appended, ChildKind::Node, &segments).await?;
-        self.arrived(frame.len(), segments.iter().map(|segment| segment.fingerprint));
+        self.arrived(frame.len(), ChildKind::Node, &segments);
         writer.push().await
     }
 
@@ -146,7 +146,8 @@ impl Inner {
         let container = writer.id();
         let entries = (appended.first.0..).zip(segments).map(|(slot, segment)| {
             let location = Location::new(container, narrows_format::Slot(slot)).unwrap_or(Location::UNKNOWN);
-            (segment.fingerprint, segment.tag, location)
+            let StagedSegment { fingerprint, tag, length, .. } = *segment;
+            (fingerprint, Place { tag, location, length, kind })
         });
         let (stream, image) = (self.stream, self.image);
         let batch = Batch { stream, image, container, kind, entries: entries.collect() };
@@ -156,10 +157,12 @@ impl Inner {
     }
 
     pub(super) async fn reopen(&self, fingerprint: Fingerprint) -> Result<StoredNode, Error> {
-        let child = Child { fingerprint, kind: ChildKind::Node, length: 0 };
-        let answer = self.ask(&[child], Claim::Peek).await?.pop();
-        let Some(Answer::Mine { place, home }) = answer else {
-            return Err(Error::Malformed { what: "a node that is not staged for this image" });
+        let asked = Asked { fingerprint, kind: ChildKind::Node, length: None };
+        let (place, home) = match self.core.look_up(&self.asker, &[asked], Claim::Peek).await?.pop() {
+            Some(Answer::Mine { place, home }) => (place, home),
+            // Another session of this image has committed it meanwhile, and with it all that is below.
+            Some(Answer::Closed(place)) => return self.core.node(fingerprint, place.location).await,
+            _ => return Err(Error::Malformed { what: "a node that is not staged for this image" }),
         };
         let container = place.location.container();
         if self.state.borrow().own.contains(&container) {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     container::Writer,
     error::Error,
-    index::{Answer, Asker, Settled, StreamId},
+    index::{Answer, Asked, Asker, Settled, StreamId},
     lease::Lease,
     limits::{CLAIMS_PER_STREAM_MAX, LOOK_UP_CHILDREN_MAX, OPEN_CHILDREN_MAX},
     shard::{CommitOrder, Core, Order},
@@ -39,7 +39,7 @@ pub(super) struct Inner {
     pub(super) core: Rc<Core>,
     pub(super) image: ImageId,
     pub(super) stream: StreamId,
-    asker: Asker,
+    pub(super) asker: Asker,
     settles: RefCell<UnboundedReceiver<Settled>>,
     pub(super) data: Lane,
     pub(super) nodes: Lane,
@@ -55,10 +55,14 @@ pub(super) struct State {
     pub(super) own: BTreeSet<ContainerId>,
     /// Containers of others, or of earlier sessions, that this image relies on, and where they are written.
     depends: BTreeMap<ContainerId, usize>,
-    /// Children of this session's nodes that have not arrived.
-    open: BTreeSet<Fingerprint>,
+    /// Children of this session's nodes that have not arrived, as their nodes name them.
+    open: BTreeSet<Child>,
     /// Children that another stream has claimed.
     pending: BTreeSet<Fingerprint>,
+    /// How those ended that ended before their owner's answer got here with the other owners' answers.
+    early: BTreeMap<Fingerprint, Answer>,
+    /// Children of look-ups that are under way and may become pending.
+    asking: usize,
     put: Durable,
     failed: Option<Error>,
 }
@@ -107,9 +111,7 @@ impl Ingest {
         if children.len() > LOOK_UP_CHILDREN_MAX {
             return Err(Error::Limit { what: "children of one look-up" });
         }
-        if inner.state.borrow().pending.len() + children.len() > CLAIMS_PER_STREAM_MAX {
-            return Err(Error::Limit { what: "pending children of one stream" });
-        }
+        let _asking = Asking::begin(&inner.state, children.len())?;
         let answers = inner.ask(children, claim).await?;
         let mut state = inner.state.borrow_mut();
         Ok(children.iter().zip(answers).map(|(child, answer)| state.note(child, answer, claim)).collect())
@@ -130,7 +132,7 @@ impl Ingest {
     }
 
     /// Makes a node that was answered `Mine` part of this session, as if it had just been put. The caller
-    /// asks for its children again.
+    /// asks for its children again. One that was committed meanwhile is only read.
     pub async fn reopen(&self, fingerprint: Fingerprint) -> Result<StoredNode, Error> {
         self.inner.check()?;
         self.inner.reopen(fingerprint).await
@@ -161,18 +163,17 @@ impl Ingest {
         if inner.state.borrow().pending.is_empty() {
             return Ok(Vec::new());
         }
-        let first = poll_fn(|context| inner.settles.borrow_mut().poll_next_unpin(context)).await;
-        let mut came: Vec<Settled> = first.into_iter().collect();
-        while let Ok(next) = inner.settles.borrow_mut().try_recv() {
-            came.push(next);
+        loop {
+            let first = poll_fn(|context| inner.settles.borrow_mut().poll_next_unpin(context)).await;
+            let mut came: Vec<Settled> = first.into_iter().collect();
+            while let Ok(next) = inner.settles.borrow_mut().try_recv() {
+                came.push(next);
+            }
+            let settled = inner.state.borrow_mut().settle(came);
+            if !settled.is_empty() {
+                return Ok(settled);
+            }
         }
-        let mut state = inner.state.borrow_mut();
-        let settled = came.into_iter().map(|(fingerprint, answer)| {
-            state.pending.remove(&fingerprint);
-            let child = Child { fingerprint, kind: ChildKind::Segment, length: 0 };
-            (fingerprint, state.note(&child, answer, Claim::Take))
-        });
-        Ok(settled.collect())
     }
 
     /// Checks closure, makes everything durable and appends to the image log: the image exists from then on.
@@ -200,10 +201,50 @@ impl Drop for Ingest {
     }
 }
 
+/// Children of one look-up under way, counted until it ends: with those that are pending they bound the queue of
+/// settlements, as each of them puts at most one item into it.
+struct Asking<'a> {
+    state: &'a RefCell<State>,
+    children: usize,
+}
+
+impl<'a> Asking<'a> {
+    fn begin(state: &'a RefCell<State>, children: usize) -> Result<Self, Error> {
+        let mut counted = state.borrow_mut();
+        if counted.pending.len() + counted.asking + children > CLAIMS_PER_STREAM_MAX {
+            return Err(Error::Limit { what: "pending children of one stream" });
+        }
+        counted.asking += children;
+        Ok(Self { state, children })
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.state.borrow_mut().asking -= self.children;
+    }
+}
+
 impl State {
+    /// What came of pending children; of those that the caller does not know to be pending he hears with the
+    /// answer.
+    fn settle(&mut self, came: Vec<Settled>) -> Vec<(Fingerprint, Found)> {
+        let mut settled = Vec::with_capacity(came.len());
+        for (fingerprint, answer) in came {
+            if !self.pending.remove(&fingerprint) {
+                self.early.insert(fingerprint, answer);
+                continue;
+            }
+            let child = Child { fingerprint, kind: ChildKind::Segment, length: 0 };
+            settled.push((fingerprint, self.note(&child, answer, Claim::Take)));
+        }
+        settled
+    }
+
     /// Turns an owner's word into the caller's and remembers what the image relies on.
     fn note(&mut self, child: &Child, answer: Answer, claim: Claim) -> Found {
-        match answer {
+        let early = if answer == Answer::Pending { self.early.remove(&child.fingerprint) } else { None };
+        match early.unwrap_or(answer) {
             Answer::Lack => Found::Lack,
             Answer::Expected => Found::Expected,
             Answer::Pending => {
@@ -266,7 +307,7 @@ impl Inner {
     }
 
     pub(super) async fn ask(&self, children: &[Child], claim: Claim) -> Result<Vec<Answer>, Error> {
-        let questions: Vec<_> = children.iter().map(|child| (child.fingerprint, child.kind)).collect();
+        let questions: Vec<Asked> = children.iter().map(Asked::from).collect();
         self.core.look_up(&self.asker, &questions, claim).await
     }
 
@@ -275,7 +316,7 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         for (child, answer) in children.iter().zip(answers) {
             if !state.satisfies(child.kind, *answer) {
-                state.open.insert(child.fingerprint);
+                state.open.insert(*child);
             }
         }
         if state.open.len() > OPEN_CHILDREN_MAX {
@@ -285,12 +326,13 @@ impl Inner {
     }
 
     /// These have arrived.
-    pub(super) fn arrived(&self, frame_bytes: usize, fingerprints: impl Iterator<Item = Fingerprint>) {
+    pub(super) fn arrived(&self, frame_bytes: usize, kind: ChildKind, segments: &[StagedSegment]) {
         let mut state = self.state.borrow_mut();
         state.put.bytes += frame_bytes as u64;
         state.put.frames += 1;
-        for fingerprint in fingerprints {
-            state.open.remove(&fingerprint);
+        for segment in segments {
+            let StagedSegment { fingerprint, length, .. } = *segment;
+            state.open.remove(&Child { fingerprint, kind, length });
         }
     }
 
@@ -314,35 +356,29 @@ impl Inner {
 
     /// Every child of every node of this session, and the root, is closed or closes with this image.
     async fn check_closure(&self, record: &SignedRecord) -> Result<(), Error> {
-        let root = record.record.root;
+        let (fingerprint, length) = (record.record.root, record.record.root_length);
+        let root = Child { fingerprint, kind: ChildKind::Node, length };
         let mut missing: Vec<Fingerprint> = Vec::new();
-        let open: Vec<Fingerprint> = self.state.borrow().open.iter().copied().collect();
+        let open: Vec<Child> = self.state.borrow().open.iter().copied().collect();
         for batch in open.chunks(LOOK_UP_CHILDREN_MAX) {
-            missing.extend(self.still_missing(batch, ChildKind::Segment).await?);
+            missing.extend(self.still_missing(batch).await?);
         }
-        // What is no data segment may be a node.
-        let nodes = std::mem::take(&mut missing);
-        for batch in nodes.chunks(LOOK_UP_CHILDREN_MAX) {
-            missing.extend(self.still_missing(batch, ChildKind::Node).await?);
-        }
-        missing.extend(self.still_missing(&[root], ChildKind::Node).await?);
+        missing.extend(self.still_missing(&[root]).await?);
         match missing.first() {
             None => Ok(()),
             Some(first) => Err(Error::NotClosed { count: missing.len() as u64, first: *first }),
         }
     }
 
-    async fn still_missing(&self, of: &[Fingerprint], kind: ChildKind) -> Result<Vec<Fingerprint>, Error> {
-        let child = |fingerprint: &Fingerprint| Child { fingerprint: *fingerprint, kind, length: 0 };
-        let children: Vec<Child> = of.iter().map(child).collect();
-        let answers = self.ask(&children, Claim::Peek).await?;
+    async fn still_missing(&self, children: &[Child]) -> Result<Vec<Fingerprint>, Error> {
+        let answers = self.ask(children, Claim::Peek).await?;
         let mut state = self.state.borrow_mut();
         let mut missing = Vec::new();
-        for (fingerprint, answer) in of.iter().zip(answers) {
-            if state.satisfies(kind, answer) {
-                state.open.remove(fingerprint);
+        for (child, answer) in children.iter().zip(answers) {
+            if state.satisfies(child.kind, answer) {
+                state.open.remove(child);
             } else {
-                missing.push(*fingerprint);
+                missing.push(child.fingerprint);
             }
         }
         Ok(missing)

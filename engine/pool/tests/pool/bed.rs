@@ -144,7 +144,7 @@ impl Tree {
     }
 
     pub(crate) fn record(&self) -> Vec<u8> {
-        record_of(self.image, self.root_child().fingerprint)
+        record_of(self.image, self.root_child().fingerprint, self.root_child().length)
     }
 
     pub(crate) fn plain_bytes(&self) -> u64 {
@@ -152,7 +152,7 @@ impl Tree {
     }
 }
 
-pub(crate) fn record_of(image: ImageId, root: Fingerprint) -> Vec<u8> {
+pub(crate) fn record_of(image: ImageId, root: Fingerprint, root_length: u32) -> Vec<u8> {
     let time = Timestamp { seconds: 1_700_000_000, nanos: 5 };
     let record = ImageRecord {
         image,
@@ -168,7 +168,7 @@ pub(crate) fn record_of(image: ImageId, root: Fingerprint) -> Vec<u8> {
         slp_version: 1,
         lineage: [3; 32],
         root,
-        root_length: 64,
+        root_length,
         logical_bytes: 1,
         files: 1,
         flags: ImageFlags::default(),

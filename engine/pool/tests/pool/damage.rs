@@ -1,20 +1,31 @@
 //! Flipped bytes: what needs them fails with POOL-001 and the place, everything else is there.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
-use narrows_format::{ContainerId, Location, node::envelope};
+use narrows_format::{
+    ContainerId, Location, Sequence,
+    batch::Head,
+    index_journal::{self, EntryChange, JournalRecord},
+    node::{ChildKind, envelope},
+};
 use narrows_pool::{
     Error, Pool,
     error::{LogKind, Region},
     restore::Wanted,
 };
 use narrows_ring::{
+    buffer::Buffer,
     sim::{CrashKind, Sim},
-    world::World,
+    world::{BlockOffset, Disk, File, Local, OpenMode, Space, World},
 };
+use narrows_simd::fingerprint;
 
 use crate::bed::{
-    Dice, HOST, Tree, backup, check, close, image_id, make_pool, open_pool, options, pool_path,
+    Dice, HOST, POOL, Tree, backup, check, close, image_id, make_pool, open_pool, options, pool_path,
 };
 
 /// A pool with two images that share nothing, made and closed in a simulation.
@@ -152,7 +163,9 @@ fn a_container_is_gone() {
 fn damaged_image_log() {
     for block in 0..3 {
         let made = make(33);
-        made.flip(Path::new("/images/00000001.log"), block * 4096 + 100);
+        let log = Path::new("/images/00000001.log");
+        made.flip(log, block * 4096 + 100);
+        let size = made.size(log);
         for again in 0..2 {
             made.opened(move |_, pools, recovery, trees| async move {
                 let reported = recovery
@@ -164,7 +177,15 @@ fn damaged_image_log() {
                 for tree in &trees {
                     match check(&pools[0], tree).await {
                         Ok(()) => there += 1,
-                        Err(error) => assert_eq!(error, Error::NoImage { image: tree.image }),
+                        Err(error) => {
+                            assert_eq!(error, Error::NoImage { image: tree.image });
+                            let why = pools[1].verify(tree.image).await.unwrap_err();
+                            let record = Some(Sequence(block as u64 + 1));
+                            let offset = block as u64 * 4096;
+                            let log = LogKind::Images;
+                            assert_eq!(why, Error::LogCorrupt { log, file: 1, offset, record });
+                            assert_eq!(why.code(), "POOL-001");
+                        }
                     }
                 }
                 assert_eq!(there, 2 + again, "block {block}");
@@ -177,7 +198,140 @@ fn damaged_image_log() {
                 }
                 close(&pools).await.unwrap();
             });
+            assert!(made.size(log) >= size, "what is damaged is kept for whoever wants to look at it");
         }
+    }
+}
+
+/// Goal: a container counts as journaled only when each of its slots is, not when as many records name it.
+#[test]
+fn a_container_journaled_in_part_is_read_from_its_table() {
+    let made = make(40);
+    let first = &made.trees[0].leaves[0].segments[0];
+    let (fingerprint, tag) = fingerprint::data(first);
+    let (location, length) = (made.data, u32::try_from(first.len()).unwrap());
+    let record = JournalRecord {
+        fingerprint,
+        tag,
+        location,
+        kind: ChildKind::Segment,
+        length,
+        change: EntryChange::Closed,
+    };
+    let count = made.trees[0].leaves.iter().map(|leaf| leaf.segments.len()).sum();
+    let head = Head { pool: POOL, log: 1, epoch: 1, first: 1 };
+    let batch = index_journal::encode(&head, &vec![record; count]);
+    let world = made.sim.world(HOST);
+    let rewrite = async move {
+        let path = Path::new("/index-00000001");
+        world.disk.remove(path).await?;
+        let file = world.disk.open(path, OpenMode::Create).await?;
+        let mut buffer = world.arena.take(batch.len()).await;
+        assert_eq!(buffer.append(&batch), batch.len());
+        file.write_at(BlockOffset::floor(0), buffer).await.0
+    };
+    made.sim.run(rewrite).expect("no crash was asked for").unwrap();
+    made.opened(|_, pools, recovery, trees| async move {
+        assert_eq!(recovery.journaled, 0, "{recovery:?}");
+        for tree in &trees {
+            check(&pools[0], tree).await.unwrap();
+        }
+    });
+}
+
+/// Goal: a device that cannot read one container costs the images that need it, and no other.
+#[test]
+fn a_container_that_cannot_be_read() {
+    for nodes in [false, true] {
+        for without_journal in [false, true] {
+            let made = make(38);
+            let container = if nodes { made.nodes } else { made.data }.container();
+            if without_journal {
+                made.flip(Path::new("/index-00000001"), 70);
+            }
+            made.sim.crash(HOST, CrashKind::KeepAll);
+            let inner = made.sim.world(HOST);
+            let bad = container_path(container);
+            let world = World { disk: Rc::new(BadDisk { inner: inner.disk.clone(), bad }), ..inner };
+            let trees = made.trees.clone();
+            let run = async move {
+                let (pools, recovery) = open_pool(&world, &pool_path(), options(2)).await.unwrap();
+                let named = |damage: &Error| matches!(damage, Error::Corrupt { container: at, .. } if *at == container);
+                assert_eq!(recovery.damage.iter().any(named), without_journal, "{recovery:?}");
+                let error = check(&pools[0], &trees[0]).await.unwrap_err();
+                assert!(matches!(error.code(), "POOL-001" | "POOL-003"), "{error}");
+                for tree in &trees[1..] {
+                    check(&pools[1], tree).await.unwrap();
+                }
+                let next = Tree::random(image_id(9), &mut Dice(39), 3, 3, 9_000);
+                backup(&pools[1], &next).await.unwrap();
+                check(&pools[0], &next).await.unwrap();
+            };
+            made.sim.run(run).expect("no crash was asked for");
+        }
+    }
+}
+
+/// A disk with one file that opens and gives EIO for every read.
+struct BadDisk {
+    inner: Rc<dyn Disk>,
+    bad: PathBuf,
+}
+
+struct BadFile(Rc<dyn File>);
+
+impl Disk for BadDisk {
+    fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> Local<'a, io::Result<Rc<dyn File>>> {
+        Box::pin(async move {
+            let file = self.inner.open(path, mode).await?;
+            Ok(if path == self.bad { Rc::new(BadFile(file)) } else { file })
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Local<'a, io::Result<()>> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.inner.remove(path)
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.inner.create_dir(path)
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.inner.sync_dir(path)
+    }
+
+    fn space<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<Space>> {
+        self.inner.space(path)
+    }
+}
+
+impl File for BadFile {
+    fn read_at(&self, _: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<usize>, Buffer)> {
+        Box::pin(async { (Err(io::Error::other("the medium does not give it")), buffer) })
+    }
+
+    fn write_at(&self, at: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<()>, Buffer)> {
+        self.0.write_at(at, buffer)
+    }
+
+    fn sync_data(&self) -> Local<'_, io::Result<()>> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, at: BlockOffset, length: u64) -> Local<'_, io::Result<()>> {
+        self.0.allocate(at, length)
+    }
+
+    fn truncate(&self, length: BlockOffset) -> Local<'_, io::Result<()>> {
+        self.0.truncate(length)
+    }
+
+    fn size(&self) -> Local<'_, io::Result<u64>> {
+        self.0.size()
     }
 }
 
@@ -247,7 +401,7 @@ fn random_damage() {
                 match pools[0].verify(tree.image).await {
                     Ok(verified) if verified.damage.is_empty() => check(&pools[1], tree).await.unwrap(),
                     Ok(_) => {}
-                    Err(Error::NoImage { .. }) => {
+                    Err(Error::NoImage { .. } | Error::LogCorrupt { .. }) => {
                         assert!(!recovery.damage.is_empty(), "an image went silently");
                     }
                     Err(error) => panic!("seed {seed}: {error}"),

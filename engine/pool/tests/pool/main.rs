@@ -5,6 +5,7 @@
 mod bed;
 mod crash;
 mod damage;
+mod file;
 mod oracle;
 mod real;
 mod streams;

@@ -1,6 +1,10 @@
 //! Streams: what they are told, what they share, how they end.
 
-use narrows_format::{Location, Sequence, Timestamp, node::Child, record::CopyState};
+use narrows_format::{
+    Location, Sequence, Timestamp,
+    node::{Body, Child, ChildKind, Extent, Node},
+    record::CopyState,
+};
 use narrows_pool::{
     Error,
     images::EventKind,
@@ -9,7 +13,7 @@ use narrows_pool::{
 
 use crate::bed::{
     COPY, Dice, Leaf, Source, Tree, backup, check, child_of_node, child_of_segment, close, image_id,
-    make_pool, open_pool, options, pool_path, request, simulate,
+    make_pool, open_pool, options, pool_path, record_of, request, simulate,
 };
 
 /// Goal: what went in comes out, on any number of cores, before and after opening the pool anew.
@@ -209,8 +213,8 @@ fn staged_nodes_of_others_are_lacking() {
         let node = child_of_node(&tree.leaves[0].bytes);
         assert_eq!(other.look_up(&[node], Claim::Take).await.unwrap(), [Found::Lack]);
         assert!(other.reopen(node.fingerprint).await.is_err());
-        let root = tree.root_child().fingerprint;
-        let record = crate::bed::record_of(image_id(2), root);
+        let root = tree.root_child();
+        let record = record_of(image_id(2), root.fingerprint, root.length);
         assert!(matches!(other.commit(request(record)).await, Err(Error::NotClosed { .. })));
         drop(ingest);
         let twin = Tree { image: image_id(2), ..tree.clone() };
@@ -248,7 +252,7 @@ fn malformed_input_is_refused() {
         *broken.last_mut().unwrap() ^= 1;
         assert!(ingest.put_data(broken, good.clone()).await.is_err());
         assert!(ingest.put_nodes(frame.clone(), Vec::new()).await.is_err());
-        let other = crate::bed::record_of(image_id(8), tree.root_child().fingerprint);
+        let other = record_of(image_id(8), tree.root_child().fingerprint, tree.root_child().length);
         assert!(matches!(ingest.commit(request(other)).await, Err(Error::Malformed { .. })));
         assert!(matches!(ingest.commit(request(vec![1, 2, 3])).await, Err(Error::Malformed { .. })));
         ingest.put_data(frame, good).await.unwrap();
@@ -293,6 +297,76 @@ fn events_and_amendments() {
             matches!(&events[1].kind, EventKind::Amended(image, copy) if *image == tree.image && *copy == locked)
         );
         assert_eq!(pools[0].events(Sequence(1), 10).await.unwrap().len(), 1);
+    });
+}
+
+/// Goal: of two changes of a lock that are asked for at once, the later end stays, in whatever order they come.
+#[test]
+fn a_lock_is_not_shortened_by_a_change_at_the_same_time() {
+    simulate(12, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(12), 1, 4, 9_000);
+        backup(&pools[0], &tree).await.unwrap();
+        let locked = |seconds| CopyState { locked_until: Some(Timestamp { seconds, nanos: 0 }), ..COPY };
+        let (one, other) = futures_util::future::join(
+            pools[0].amend(tree.image, locked(90)),
+            pools[0].amend(tree.image, locked(50)),
+        )
+        .await;
+        assert!(one.is_ok());
+        // The second one may have come before or after the first was known.
+        assert!(matches!(other, Ok(_) | Err(Error::Malformed { .. })));
+        assert_eq!(pools[1].image(tree.image).await.unwrap().unwrap().copy, locked(90));
+        close(&pools).await.unwrap();
+        let (pools, _) = open_pool(&world, &pool_path(), options(1)).await.unwrap();
+        assert_eq!(pools[0].image(tree.image).await.unwrap().unwrap().copy, locked(90));
+    });
+}
+
+/// Goal: what is here is "have" only as what it is: an image that names it with another length, or a segment as a
+/// node, is not committed; nor is one whose record has another length of its root.
+#[test]
+fn a_child_with_another_length_or_kind_is_lacking() {
+    simulate(13, |_, world| async move {
+        let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        let tree = Tree::random(image_id(1), &mut Dice(13), 1, 1, 9_000);
+        backup(&pools[0], &tree).await.unwrap();
+        close(&pools).await.unwrap();
+        for without_journal in [false, true] {
+            if without_journal {
+                world.disk.remove(std::path::Path::new("/index-00000001")).await.unwrap();
+            }
+            let (pools, _) = open_pool(&world, &pool_path(), options(2)).await.unwrap();
+            let right = child_of_segment(&tree.leaves[0].segments[0]);
+            let longer = Child { length: right.length + 1, ..right };
+            let node = Child { kind: ChildKind::Node, ..right };
+            let ingest = pools[0].ingest(image_id(2)).await.unwrap();
+            let found = ingest.look_up(&[right, longer, node], Claim::Take).await.unwrap();
+            assert!(matches!(found[..], [Found::Closed(..), Found::Lack, Found::Lack]), "{found:?}");
+            for wrong in [longer, node] {
+                let length = u64::from(wrong.length);
+                let body = match wrong.kind {
+                    ChildKind::Segment => {
+                        Body::Extents(vec![Extent::Data { child: 0, offset: 0, length: wrong.length }])
+                    }
+                    ChildKind::Node => Body::ExtentTree { level: 1, lengths: vec![length] },
+                };
+                let root = Node { children: vec![wrong], body }.encode();
+                let named = child_of_node(&root);
+                let ingest = pools[0].ingest(image_id(2)).await.unwrap();
+                Source::new(&ingest).put_node(&root).await.unwrap();
+                let record = record_of(image_id(2), named.fingerprint, named.length);
+                let refused = ingest.commit(request(record)).await;
+                assert_eq!(refused, Err(Error::NotClosed { count: 1, first: right.fingerprint }));
+            }
+            let root = tree.root_child();
+            let ingest = pools[0].ingest(image_id(3)).await.unwrap();
+            let record = record_of(image_id(3), root.fingerprint, root.length + 1);
+            let refused = ingest.commit(request(record)).await;
+            assert_eq!(refused, Err(Error::NotClosed { count: 1, first: root.fingerprint }));
+            drop(ingest);
+            close(&pools).await.unwrap();
+        }
     });
 }
 

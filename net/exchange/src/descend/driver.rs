@@ -2,7 +2,6 @@
 //! into segments to fetch.
 
 use std::{
-    cell::Cell,
     collections::{HashSet, VecDeque},
     rc::Rc,
 };
@@ -88,19 +87,14 @@ pub(crate) async fn send_tree(
         Presence::Lack | Presence::Pending => Fate::Lacking,
     };
     let place = Place::Tree { from: Rc::from([]), to: None };
-    let driver = Driver {
+    let mut driver = Driver {
         outgoing,
         tree,
         showing,
         base: begun.base_accepted,
         // What an earlier session staged must not cross again, and a sink may not want it at all.
         at_once: showing == Showing::Tags && begun.staged_bytes == 0,
-        stack: vec![Rc::new(Item {
-            node: root,
-            place: Some(place),
-            fate: Cell::new(fate),
-            queued: Cell::new(true),
-        })],
+        stack: Vec::new(),
         visited: VecDeque::new(),
         wanted: VecDeque::new(),
         sent: HashSet::new(),
@@ -110,6 +104,7 @@ pub(crate) async fn send_tree(
         sending: false,
         fetching: 0,
     };
+    queue(&mut driver.stack, &Item::new(root, Some(place), None, fate));
     driver.run().await
 }
 
@@ -120,8 +115,11 @@ impl Driver<'_> {
             self.start_send();
             self.start_fetches();
             let Some(event) = self.work.next().await else {
-                assert!(self.stack.is_empty() && self.visited.is_empty() && self.wanted.is_empty());
-                return Ok(());
+                if self.stack.is_empty() && self.visited.is_empty() && self.wanted.is_empty() {
+                    return Ok(());
+                }
+                // What was visited last turned out to be there; the next round begins with what is left.
+                continue;
             };
             match event? {
                 Event::Visited(visit) => self.take_visit(*visit),
@@ -168,7 +166,9 @@ impl Driver<'_> {
     fn take_visit(&mut self, visit: Visit) {
         self.visiting -= 1;
         self.foreseen -= children_max(&visit.item);
-        if self.at_once {
+        // What stands below a staged node is asked about when it is reopened, and may not come before.
+        let to_be_sent = matches!(visit.item.fate.get(), Fate::Unknown | Fate::Lacking);
+        if self.at_once && to_be_sent {
             // Reversed, so that the leftmost child is on top.
             let branch = &visit.branch;
             for (item, known) in branch.items.iter().zip(&branch.known).rev() {
@@ -199,10 +199,14 @@ impl Driver<'_> {
             match visit.item.fate.get() {
                 // The answer came while it was being read.
                 Fate::There | Fate::Pending => visit.item.queued.set(false),
+                // An answer came about the node that names it, which therefore was not sent: if this one is
+                // needed, an answer will say so.
+                Fate::Unknown if !visit.item.is_named() => visit.item.queued.set(false),
                 Fate::Staged => self.start_reopen(visit),
                 Fate::Unknown | Fate::Lacking => {
                     bytes += visit.bytes.len();
                     self.remember(visit.item.node.child.fingerprint);
+                    visit.item.sent.set(true);
                     batch.push(visit);
                 }
             }

@@ -28,10 +28,31 @@ pub(super) enum Fate {
 /// A node to be visited, perhaps.
 pub(super) struct Item {
     pub(super) node: TreeChild,
+    /// The node that names it; `None` for the root.
+    pub(super) parent: Option<Rc<Item>>,
+    /// It was sent: over there its children are asked about, and may come.
+    pub(super) sent: Cell<bool>,
     pub(super) place: Option<Place>,
     pub(super) fate: Cell<Fate>,
     /// On the stack, or further on.
     pub(super) queued: Cell<bool>,
+}
+
+impl Item {
+    pub(super) fn new(
+        node: TreeChild,
+        place: Option<Place>,
+        parent: Option<Rc<Item>>,
+        fate: Fate,
+    ) -> Rc<Self> {
+        let (fate, sent, queued) = (Cell::new(fate), Cell::new(false), Cell::new(false));
+        Rc::new(Self { node, parent, sent, place, fate, queued })
+    }
+
+    /// Whether it may come over there before anything was answered about it.
+    pub(super) fn is_named(&self) -> bool {
+        self.parent.as_ref().is_none_or(|parent| parent.sent.get())
+    }
 }
 
 /// A node that was read, ready to be sent or reopened.
@@ -82,10 +103,8 @@ pub(super) async fn visit(
         Showing::Nothing => Proof::NONE,
     };
     let item_of = |(child, place): (&TreeChild, Option<Place>)| {
-        (child.child.kind == ChildKind::Node).then(|| {
-            let (fate, queued) = (Cell::new(Fate::Unknown), Cell::new(false));
-            Rc::new(Item { node: *child, place, fate, queued })
-        })
+        (child.child.kind == ChildKind::Node)
+            .then(|| Item::new(*child, place, Some(Rc::clone(&item)), Fate::Unknown))
     };
     let items = node.children.iter().zip(child_places).map(item_of).collect();
     let branch = Branch { children: node.children, items, known };

@@ -3,20 +3,24 @@
 //! Look-ups of many questions are under way at once; answers go out in the order in which questions came, and
 //! what one answer decides holds for the next.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+    stream,
+};
 use narrows_format::{
     Fingerprint,
     node::{Child, ChildKind, envelope},
 };
 use narrows_wire::{Answer, Class, Message, Offer, Presence, Proof, Reopen, Settle, TagPrefix};
 
-use super::{Incoming, nodes::FrameWork};
+use super::{Incoming, nodes::FrameWork, stage::Asker as Waiting};
 use crate::{
     Asker, ExchangeError, Found, StoreError,
     hello::send,
-    limits::{LOOK_UPS_MAX, OPEN_ASKS_MAX},
+    limits::{LOOK_UPS_MAX, OPEN_ASKS_MAX, PENDING_TICK},
 };
 
 /// One node or offer whose children are asked about.
@@ -93,7 +97,7 @@ impl Incoming<'_> {
         self.state.borrow_mut().open.ask(&[root], &proof, true)?;
         let found = self.look_up(Asker::Offer, &[root]).await?;
         let found: Vec<_> = found.into_iter().map(Some).collect();
-        let presences = self.state.borrow_mut().open.answer(0, &[root], &proof, &found);
+        let presences = self.state.borrow_mut().open.answer(0, &[root], &proof, &found, self.now());
         presences.first().copied().ok_or_else(|| ExchangeError::malformed("one root, one answer"))
     }
 
@@ -164,7 +168,7 @@ impl Incoming<'_> {
         let presences = {
             let mut state = self.state.borrow_mut();
             state.asking -= 1;
-            let presences = state.open.answer(ordinal, &children, &proof, found);
+            let presences = state.open.answer(ordinal, &children, &proof, found, self.now());
             match subject {
                 Subject::Offer { message_bytes } | Subject::Reopen { message_bytes, .. } => {
                     state.intake.leave(message_bytes);
@@ -185,18 +189,40 @@ impl Incoming<'_> {
         self.return_credit().await
     }
 
-    /// Passes on what became of children that other sessions were bringing.
+    fn now(&self) -> Duration {
+        self.session.link.world().clock.monotonic()
+    }
+
+    /// Passes on what became of children that other sessions were bringing; asks for those that take too long.
     pub(super) async fn settle_all(&self) -> Result<(), ExchangeError> {
+        let clock = &self.session.link.world().clock;
+        let mut tick = clock.sleep(PENDING_TICK);
         loop {
             self.gate.until(|| self.state.borrow().open.has_pending().then_some(())).await;
-            for (name, found) in self.store.settled().await.map_err(ExchangeError::Store)? {
-                let settled = self.state.borrow_mut().open.settle(&name, found);
-                if let Some((asker, presence)) = settled {
-                    let settle = Settle { ordinal: asker.ordinal, child: asker.child, presence };
-                    send(&self.session.link, &Message::Settle(settle)).await?;
+            match select(self.store.settled(), tick).await {
+                Either::Left((settled, same)) => {
+                    tick = same;
+                    for (name, found) in settled.map_err(ExchangeError::Store)? {
+                        let settled = self.state.borrow_mut().open.settle(&name, found);
+                        if let Some((asker, presence)) = settled {
+                            self.tell_settled(asker, presence).await?;
+                        }
+                    }
+                }
+                Either::Right(((), _)) => {
+                    tick = clock.sleep(PENDING_TICK);
+                    let overdue = self.state.borrow_mut().open.overdue(self.now());
+                    for asker in overdue {
+                        self.tell_settled(asker, Presence::Lack).await?;
+                    }
                 }
             }
         }
+    }
+
+    async fn tell_settled(&self, asker: Waiting, presence: Presence) -> Result<(), ExchangeError> {
+        let settle = Settle { ordinal: asker.ordinal, child: asker.child, presence };
+        send(&self.session.link, &Message::Settle(settle)).await
     }
 }
 

@@ -118,7 +118,12 @@ impl State {
             match self.open.keep_node(&node.fingerprint) {
                 Keep::Wanted => wanted.push(node),
                 Keep::Shown => {}
-                Keep::Again => self.received.again_bytes += node.bytes.len() as u64,
+                Keep::Again => {
+                    self.received.again_bytes += node.bytes.len() as u64;
+                    // As after a reopening: a node counts for this session's commit only where the session put it,
+                    // and what it has of another session may still be that one's.
+                    wanted.push(node);
+                }
             }
         }
         let kind = if wanted.is_empty() {

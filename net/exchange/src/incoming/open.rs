@@ -3,7 +3,10 @@
 //! Bounded by [`OPEN_CHILDREN_MAX`]; what the source may still send is decided here and nowhere else. The set of
 //! nodes shown grows with the image: 16 bytes for each of its nodes.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    time::Duration,
+};
 
 use narrows_format::{
     Fingerprint, Tag,
@@ -12,7 +15,10 @@ use narrows_format::{
 use narrows_wire::{Class, Presence, Proof, TagPrefix, combine};
 
 use super::stage::{Asker, Keep, Proven, Stage};
-use crate::{ExchangeError, Found, Refusal, limits::OPEN_CHILDREN_MAX};
+use crate::{
+    ExchangeError, Found, Refusal,
+    limits::{OPEN_CHILDREN_MAX, PENDING_MAX},
+};
 
 struct Open {
     stage: Stage,
@@ -106,12 +112,13 @@ impl OpenChildren {
         children: &[Child],
         proof: &Proof,
         found: &[Option<Found>],
+        now: Duration,
     ) -> Vec<Presence> {
         let combined = self.combination_holds(children, proof, found);
         let mut presences = Vec::with_capacity(children.len());
         for (at, (child, found)) in (0..).zip(children.iter().zip(found)) {
             let class = proof.classes.get(presences.len()).copied();
-            let proven = Proven { class, combined };
+            let proven = Proven { class, combined, now };
             presences.push(self.answer_one(Asker { ordinal, child: at }, child, proven, *found));
         }
         presences
@@ -304,7 +311,7 @@ impl OpenChildren {
         if found == Found::Pending {
             return None;
         }
-        let Stage::Pending { asker, prefix } = open.stage else {
+        let Stage::Pending { asker, prefix, .. } = open.stage else {
             open.settled = Some(found);
             return None;
         };
@@ -322,6 +329,21 @@ impl OpenChildren {
             _ => open.stage = Stage::Unproven,
         }
         Some((asker, Presence::Lack))
+    }
+
+    /// Gives up on what other sessions have not brought for so long: now it lacks, and its source is to be told.
+    pub(super) fn overdue(&mut self, now: Duration) -> Vec<Asker> {
+        let give_up = |open: &mut Open| match open.stage {
+            Stage::Pending { asker, since, .. } if now.saturating_sub(since) >= PENDING_MAX => {
+                open.stage = Stage::Lacking;
+                Some(asker)
+            }
+            _ => None,
+        };
+        let mut overdue: Vec<Asker> = self.open.values_mut().filter_map(give_up).collect();
+        overdue.sort_unstable();
+        self.pending -= overdue.len();
+        overdue
     }
 
     /// Whether a commit of this root leaves nothing open.

@@ -1,5 +1,7 @@
 //! How far a child is, and the judgement that takes it there: what the store found against what the source showed.
 
+use std::time::Duration;
+
 use narrows_format::{
     Tag,
     node::{Child, ChildKind},
@@ -18,7 +20,7 @@ pub(super) enum Stage {
     /// There, but possession was not shown: answered `Lack`, to be sent for proof.
     Unproven,
     /// Another session is bringing it.
-    Pending { asker: Asker, prefix: TagPrefix },
+    Pending { asker: Asker, prefix: TagPrefix, since: Duration },
     /// A node staged by an earlier session: to be reopened.
     Staged,
     /// It came and is being put. Whether to keep it is not known yet for a node that came while the store was
@@ -27,7 +29,7 @@ pub(super) enum Stage {
 }
 
 /// The question and the child in it that a settlement names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Asker {
     pub(super) ordinal: u32,
     pub(super) child: u32,
@@ -40,7 +42,7 @@ pub(super) enum Keep {
     Wanted,
     /// It has it; only possession had to be shown.
     Shown,
-    /// It has it of an earlier session: the source sent it for nothing.
+    /// It has it of another session of this image: the source sent it for nothing, and it is kept anew.
     Again,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Proven {
     pub(super) class: Option<Class>,
     /// The combined tag of the question's known children is right.
     pub(super) combined: bool,
+    /// When it is judged, on the monotonic clock.
+    pub(super) now: Duration,
 }
 
 impl Proven {
@@ -88,7 +92,9 @@ impl Proven {
             Found::Mine(_) if shown => (Presence::Have, None),
             Found::Mine(_) => (Presence::Mine, Some(Stage::Staged)),
             Found::Pending => match self.class {
-                Some(Class::Fresh(prefix)) => (Presence::Pending, Some(Stage::Pending { asker, prefix })),
+                Some(Class::Fresh(prefix)) => {
+                    (Presence::Pending, Some(Stage::Pending { asker, prefix, since: self.now }))
+                }
                 // Known children are closed; who says so of this one has to bring it.
                 _ => (Presence::Lack, Some(Stage::Lacking)),
             },

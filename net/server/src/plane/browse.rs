@@ -43,6 +43,7 @@ fn damaged(location: Location) -> Error {
 
 /// One page; `None` when the path is no directory of the image.
 pub(super) async fn browse(pool: &Pool, asked: &Browse) -> Result<Option<BrowsePage>, Error> {
+    let _lease = pool.lease();
     let nodes = Nodes(pool);
     let tree = Tree::new(&nodes, asked.root);
     let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);

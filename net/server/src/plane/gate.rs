@@ -3,9 +3,11 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use narrows_domain::job::JobKey;
-use narrows_exchange::{Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store};
+use narrows_exchange::{
+    Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store, StoreError,
+};
 use narrows_format::{DomainId, Fingerprint, ImageId, Timestamp, node::Child, record::CopyState};
-use narrows_pool::images::ImageEntry;
+use narrows_pool::{Lease, images::ImageEntry};
 use narrows_ring::world::Local;
 use narrows_transport::Principal;
 use narrows_wire::{Begin, Purpose};
@@ -13,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     core::Core,
-    pool_store::{PoolStore, store_error},
+    pool_store::{PoolStore, committed_meanwhile, other_content, store_error},
     present_store::PresentStore,
     sessions::Told,
 };
@@ -117,18 +119,29 @@ pub struct Again {
     pub asked_expiry: Option<Timestamp>,
 }
 
+/// Where the session's image goes.
+enum Bringing {
+    /// Into the pool.
+    New(Rc<PoolStore>),
+    /// Nowhere: it was there when the session began.
+    Present(Rc<PresentStore>),
+}
+
 /// The authority of one session.
 pub struct Gate {
     core: Rc<Core>,
     admission: RefCell<Option<Admission>>,
-    present: RefCell<Option<Rc<PresentStore>>>,
+    bringing: RefCell<Option<Bringing>>,
+    /// From before the base was looked at, as long as the session lives.
+    lease: RefCell<Option<Lease>>,
     asked: RefCell<(String, Option<Timestamp>)>,
 }
 
 impl Gate {
     /// For a session of this core.
     pub fn new(core: Rc<Core>) -> Self {
-        Self { core, admission: RefCell::default(), present: RefCell::default(), asked: RefCell::default() }
+        let (admission, bringing) = (RefCell::default(), RefCell::default());
+        Self { core, admission, bringing, lease: RefCell::default(), asked: RefCell::default() }
     }
 
     /// What was allowed, if anything was.
@@ -136,13 +149,15 @@ impl Gate {
         self.admission.borrow().clone()
     }
 
-    /// What the control plane has to hear when the image had been here before the session.
+    /// What the control plane has to hear when the image had been here before the session's commit.
     pub fn again(&self) -> Option<Again> {
         let Some(Admission::Replica { sender, .. }) = self.admission() else { return None };
-        let present = self.present.borrow();
-        let store = present.as_ref().filter(|store| store.committed.get())?;
+        let entry = match self.bringing.borrow().as_ref()? {
+            Bringing::New(store) => store.found(),
+            Bringing::Present(store) => store.found(),
+        }?;
         let (import_slp, asked_expiry) = self.asked.borrow().clone();
-        Some(Again { sender, entry: Arc::clone(store.entry()), import_slp, asked_expiry })
+        Some(Again { sender, entry, import_slp, asked_expiry })
     }
 
     async fn ask<T>(
@@ -160,8 +175,8 @@ impl Gate {
         }))
     }
 
-    async fn store(&self, admission: &Admission, image: ImageId) -> Result<(Rc<dyn Store>, u64), Refusal> {
-        let pool = &self.core.pool;
+    async fn store(&self, admission: &Admission, begin: &Begin) -> Result<(Rc<dyn Store>, u64), Refusal> {
+        let (pool, image) = (&self.core.pool, begin.image);
         let sender = match admission {
             Admission::Backup { .. } => None,
             Admission::Replica { sender, .. } => Some(*sender),
@@ -169,16 +184,28 @@ impl Gate {
         let present = pool.image(image).await.map_err(|error| refused(&error))?;
         if let Some(entry) = present {
             if sender.is_none() {
-                return Err(Refusal::new("WIRE-002", format!("image {image} is committed already")));
+                return Err(refusal(committed_meanwhile(image)));
+            }
+            if !is_same(&entry, begin) {
+                return Err(refusal(other_content(image)));
             }
             let store = Rc::new(PresentStore::new(pool.clone(), entry));
-            *self.present.borrow_mut() = Some(Rc::clone(&store));
+            *self.bringing.borrow_mut() = Some(Bringing::Present(Rc::clone(&store)));
             return Ok((store, 0));
         }
         let ingest = pool.ingest(image).await.map_err(|error| refused(&error))?;
         let staged = ingest.staged_bytes();
-        Ok((Rc::new(PoolStore::new(pool.clone(), ingest, sender)), staged))
+        let store = Rc::new(PoolStore::new(pool.clone(), ingest, sender));
+        *self.bringing.borrow_mut() = Some(Bringing::New(Rc::clone(&store)));
+        Ok((store, staged))
     }
+}
+
+/// Whether what is brought is, by what was begun with, the image that is here.
+fn is_same(entry: &ImageEntry, begin: &Begin) -> bool {
+    let record = &entry.record.record;
+    let same_root = |root: &Child| (root.fingerprint, root.length) == (record.root, record.root_length);
+    record.origin == begin.origin && begin.root.as_ref().is_none_or(|(root, _)| same_root(root))
 }
 
 /// Asks the control plane and waits.
@@ -192,8 +219,11 @@ pub(super) async fn ask<T>(
     answer.await.map_err(|_| stopping())?
 }
 
-fn refused(error: &narrows_pool::Error) -> Refusal {
-    let error = store_error(error);
+pub(super) fn refused(error: &narrows_pool::Error) -> Refusal {
+    refusal(store_error(error))
+}
+
+fn refusal(error: StoreError) -> Refusal {
     Refusal::new(error.code, error.sentence)
 }
 
@@ -217,11 +247,13 @@ impl Authority for Gate {
                 .ask(|reply| Question::Begin { principal, purpose, ticket, begin: begin_box, reply })
                 .await?;
             *self.admission.borrow_mut() = Some(admission.clone());
+            // Before anything is said to be here.
+            *self.lease.borrow_mut() = Some(self.core.pool.lease());
             let base_accepted = match &begin.base {
                 Some(base) => self.has_base(base, &begin.lineage).await?,
                 None => false,
             };
-            let (store, staged_bytes) = self.store(&admission, begin.image).await?;
+            let (store, staged_bytes) = self.store(&admission, begin).await?;
             Ok(Grant { store, base_accepted, staged_bytes })
         })
     }
@@ -232,11 +264,82 @@ impl Authority for Gate {
                 self.admission().ok_or_else(|| Refusal::new("WIRE-002", "commit before begin"))?;
             let root = root_of(&draft.facts)?;
             let (facts, copy, import_slp) = (draft.facts, draft.copy, draft.import_slp);
-            *self.asked.borrow_mut() = (import_slp.clone(), copy.expires);
+            let asked_expiry = copy.expires;
+            *self.asked.borrow_mut() = (import_slp.clone(), asked_expiry);
             let named = import_slp.clone();
             let (record, copy) =
                 self.ask(|reply| Question::Seal { admission, facts, copy, import_slp: named, reply }).await?;
-            Ok(Sealed { record, copy, root, import_slp })
+            Ok(Sealed { record, copy, root, import_slp, asked_expiry })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use narrows_format::{
+        ClientId, Sequence,
+        node::ChildKind,
+        record::{ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
+    };
+    use narrows_wire::TagPrefix;
+
+    use super::*;
+
+    fn entry(root: Fingerprint, root_length: u32) -> ImageEntry {
+        let time = Timestamp { seconds: 1, nanos: 0 };
+        let record = ImageRecord {
+            image: ImageId([1; 16]),
+            origin: DomainId([2; 16]),
+            client: ClientId([3; 16]),
+            client_name: "client".to_owned(),
+            policy: String::new(),
+            schedule: ScheduleKind::Manual,
+            started: time,
+            written: time,
+            classification: String::new(),
+            slp: String::new(),
+            slp_version: 0,
+            lineage: [4; 32],
+            root,
+            root_length,
+            logical_bytes: 1,
+            files: 1,
+            flags: ImageFlags::default(),
+            image_format: 1,
+        };
+        let record = SignedRecord { record, signature: [0; 64] };
+        ImageEntry {
+            sequence: Sequence(1),
+            record_bytes: record.encode(),
+            record,
+            copy: CopyState { expires: None, locked_until: None, held: false },
+            sender: None,
+            target_slp: String::new(),
+            asked_expiry: None,
+            stored_bytes: 1,
+        }
+    }
+
+    /// Goal: another image under the same identity is told from the same one sent again, before anything is asked for.
+    #[test]
+    fn the_same_identity_with_other_content() {
+        let root = Child { fingerprint: Fingerprint([5; 32]), kind: ChildKind::Node, length: 100 };
+        let entry = entry(root.fingerprint, root.length);
+        let begin = |root: Child, origin| Begin {
+            image: entry.image(),
+            origin: DomainId([origin; 16]),
+            lineage: [4; 32],
+            base: None,
+            root: Some((root, TagPrefix::from(narrows_format::Tag([6; 16])))),
+            resume: true,
+        };
+        assert!(is_same(&entry, &begin(root, 2)));
+        assert!(!is_same(&entry, &begin(root, 7)), "of another domain");
+        let other = Child { fingerprint: Fingerprint([8; 32]), ..root };
+        assert!(!is_same(&entry, &begin(other, 2)), "with another root");
+        assert!(
+            !is_same(&entry, &begin(Child { length: 101, ..root }, 2)),
+            "with another length of its root"
+        );
     }
 }

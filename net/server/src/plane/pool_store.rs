@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     ops::Range,
+    sync::Arc,
     task::{Poll, Waker},
 };
 
@@ -13,12 +14,13 @@ use narrows_exchange::{
     Asker, DataFrame, Found, NodeFrame, ReceivedSegment, Sealed, Store, StoreError, Stored,
 };
 use narrows_format::{
-    DomainId, Fingerprint,
+    DomainId, Fingerprint, ImageId,
     frame::{self, FrameKind},
     node::Child,
 };
 use narrows_pool::{
     Error, Ingest, Pool,
+    images::ImageEntry,
     stream::{Claim, CommitRequest, Found as InPool, StagedNode, StagedSegment},
 };
 use narrows_ring::world::Local;
@@ -34,12 +36,36 @@ pub struct PoolStore {
     /// Something was answered `Pending` and not settled yet.
     pending: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
+    /// The image as another session committed it while this one brought it.
+    found: RefCell<Option<Arc<ImageEntry>>>,
 }
 
 impl PoolStore {
     /// Over a stream of `pool`; `sender` is the domain that replicates, `None` when a client backs up.
     pub fn new(pool: Pool, ingest: Ingest, sender: Option<DomainId>) -> Self {
-        Self { pool, ingest, sender, pending: Cell::new(false), waiting: RefCell::new(None) }
+        let (pending, waiting, found) = (Cell::new(false), RefCell::new(None), RefCell::new(None));
+        Self { pool, ingest, sender, pending, waiting, found }
+    }
+
+    /// The image as the log has it, when the commit was answered with that of another session.
+    pub fn found(&self) -> Option<Arc<ImageEntry>> {
+        self.found.borrow().clone()
+    }
+
+    /// Another session was first. The same record is as good as committed by this one; a backup's is never the
+    /// same, as each is written anew, so its client asks again and hears of the image that is there.
+    async fn committed_elsewhere(&self, image: ImageId, record: &[u8]) -> Result<Stored, StoreError> {
+        let entry = self.pool.image(image).await.map_err(|error| store_error(&error))?;
+        match entry {
+            Some(entry) if entry.record_bytes == record => {
+                let (pool, incarnation) = self.pool.identity();
+                let (sequence, stored_bytes) = (entry.sequence, entry.stored_bytes);
+                *self.found.borrow_mut() = Some(entry);
+                Ok(Stored { sequence, pool, incarnation, stored_bytes })
+            }
+            Some(_) if self.sender.is_some() => Err(other_content(image)),
+            _ => Err(committed_meanwhile(image)),
+        }
     }
 
     fn note_pending(&self) {
@@ -59,6 +85,16 @@ impl PoolStore {
         })
         .await;
     }
+}
+
+/// What a partner hears whose image is here with another record.
+pub(super) fn other_content(image: ImageId) -> StoreError {
+    StoreError::new("AIR-005", format!("image {image} is here with other content"))
+}
+
+/// What a client hears whose image another session has committed: to ask again helps.
+pub(super) fn committed_meanwhile(image: ImageId) -> StoreError {
+    StoreError::new("NET-003", format!("image {image} was committed by another session meanwhile"))
 }
 
 /// A pool's error as the peer and the log hear it.
@@ -186,13 +222,18 @@ impl Store for PoolStore {
     fn commit(&self, sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
         Box::pin(async move {
             let request = CommitRequest {
-                record: sealed.record,
+                record: sealed.record.clone(),
                 copy: sealed.copy,
                 sender: self.sender,
                 target_slp: sealed.import_slp,
-                asked_expiry: sealed.copy.expires,
+                asked_expiry: sealed.asked_expiry,
             };
-            let committed = self.ingest.commit(request).await.map_err(|error| store_error(&error))?;
+            let committed = match self.ingest.commit(request).await {
+                Err(Error::Exists { image, .. }) => {
+                    return self.committed_elsewhere(image, &sealed.record).await;
+                }
+                other => other.map_err(|error| store_error(&error))?,
+            };
             let (pool, incarnation) = self.pool.identity();
             Ok(Stored {
                 sequence: committed.sequence,

@@ -13,7 +13,7 @@ use narrows_format::{
     node::{Child, Node, envelope::children},
 };
 use narrows_pool::{
-    Pool,
+    Lease, Pool,
     recipe::walk::{NodeReader, WalkError, known_children, known_in_file},
     restore::Wanted,
 };
@@ -29,13 +29,16 @@ pub struct ImageTree {
     pool: Pool,
     base: Option<Child>,
     nodes: BaseNodes,
+    _lease: Lease,
 }
 
 impl ImageTree {
-    /// Over `pool`; `base` is the root of the base image.
+    /// Over `pool`; `base` is the root of the base image. From here on both stay readable: whether they are there is to be
+    /// asked afterwards.
     pub fn new(pool: Pool, base: Option<Child>) -> Self {
         let nodes = BaseNodes { pool: pool.clone(), kept: RefCell::default() };
-        Self { pool, base, nodes }
+        let lease = pool.lease();
+        Self { pool, base, nodes, _lease: lease }
     }
 
     async fn in_base(

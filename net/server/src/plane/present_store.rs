@@ -6,23 +6,25 @@ use std::{cell::Cell, sync::Arc};
 
 use narrows_exchange::{Asker, DataFrame, Found, NodeFrame, Sealed, Store, StoreError, Stored};
 use narrows_format::{Fingerprint, Location, node::Child};
-use narrows_pool::{Pool, images::ImageEntry, restore::Wanted};
+use narrows_pool::{Lease, Pool, images::ImageEntry, restore::Wanted};
 use narrows_ring::world::Local;
 
-use super::pool_store::store_error;
+use super::pool_store::{other_content, store_error};
 
 /// Over a committed image.
 pub struct PresentStore {
     pool: Pool,
     entry: Arc<ImageEntry>,
-    /// The sender heard the commit's answer (again).
-    pub committed: Cell<bool>,
+    /// The commit was answered (again).
+    committed: Cell<bool>,
+    _lease: Lease,
 }
 
 impl PresentStore {
     /// Over this image of `pool`.
     pub fn new(pool: Pool, entry: Arc<ImageEntry>) -> Self {
-        Self { pool, entry, committed: Cell::new(false) }
+        let lease = pool.lease();
+        Self { pool, entry, committed: Cell::new(false), _lease: lease }
     }
 }
 
@@ -31,9 +33,9 @@ fn unasked() -> StoreError {
 }
 
 impl PresentStore {
-    /// The image as the log has it.
-    pub fn entry(&self) -> &Arc<ImageEntry> {
-        &self.entry
+    /// The image as the log has it, once the commit was answered with it.
+    pub fn found(&self) -> Option<Arc<ImageEntry>> {
+        self.committed.get().then(|| Arc::clone(&self.entry))
     }
 }
 
@@ -78,8 +80,7 @@ impl Store for PresentStore {
     fn commit(&self, sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
         Box::pin(async move {
             if sealed.record != self.entry.record_bytes {
-                let image = self.entry.image();
-                return Err(StoreError::new("AIR-005", format!("image {image} is here with other content")));
+                return Err(other_content(self.entry.image()));
             }
             self.committed.set(true);
             let (pool, incarnation) = self.pool.identity();

@@ -15,7 +15,7 @@ use narrows_transport::{Link, LinkError, Security};
 use narrows_wire::{Base, Purpose};
 use tokio::sync::oneshot;
 
-use super::{core::Core, pool_tree::ImageTree, sessions::facts};
+use super::{core::Core, pool_store::store_error, pool_tree::ImageTree, sessions::facts};
 use crate::limits::HISTORIES_MAX;
 
 /// What is to be sent, and to whom.
@@ -178,6 +178,8 @@ async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
 
 async fn push(core: &Core, replication: &Replication, session: Session) -> Result<Pushed, ExchangeError> {
     let tree = ImageTree::new(core.pool.clone(), replication.base.map(|(_, root)| root));
+    let there = core.pool.committed(replication.image).await;
+    there.map_err(|error| ExchangeError::Store(store_error(&error)))?;
     let order = Push {
         image: replication.image,
         origin: replication.origin,

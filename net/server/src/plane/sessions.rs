@@ -27,7 +27,7 @@ use narrows_wire::{Pull, Purpose};
 use super::{
     Question,
     core::Core,
-    gate::{Admission, Gate, ask},
+    gate::{Admission, Gate, ask, refused},
     pool_tree::ImageTree,
 };
 use crate::limits::{ACCEPT_PAUSE, SESSIONS_PER_CORE_MAX};
@@ -166,6 +166,8 @@ impl Librarian for Shelf {
             let loan = ask(&self.core, |reply| Question::Take { principal, ticket, image, reply }).await?;
             *self.lent.borrow_mut() = Some(loan.job.clone());
             let tree = Rc::new(ImageTree::new(self.core.pool.clone(), None));
+            // An image whose record in the log is damaged is not there, whatever else remembers it.
+            self.core.pool.committed(image).await.map_err(|error| refused(&error))?;
             let root = TreeChild { child: loan.root, hint: Location::UNKNOWN };
             Ok(Volume { tree, root, lineage: loan.lineage })
         })

@@ -205,7 +205,8 @@ impl Authority for Open {
                 }
                 CommitFacts::Draft(draft) => (vec![0; 100], draft.root),
             };
-            Ok(Sealed { record, copy: draft.copy, root, import_slp: draft.import_slp })
+            let (copy, asked_expiry) = (draft.copy, draft.copy.expires);
+            Ok(Sealed { record, copy, root, import_slp: draft.import_slp, asked_expiry })
         })
     }
 }
