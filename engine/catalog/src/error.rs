@@ -20,16 +20,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// Asked again, it would fail again: the rows themselves are at fault, not the disk or a lock.
+    /// Asked again, it would fail again, and about nothing else: rows of one image are at fault, not the disk,
+    /// a lock, or something that all decisions depend on.
     pub fn is_permanent(&self) -> bool {
         const CONSTRAINT: u32 = 19;
+        const OF_ONE_IMAGE: [&str; 5] = ["images", "copies", "operations", "replicas", "imports"];
         match self {
-            Self::Corrupt { .. } => true,
+            Self::Corrupt { table, .. } => OF_ONE_IMAGE.contains(table),
             Self::Database(sqlx::Error::Database(error)) => {
                 let code = error.code().and_then(|code| code.parse::<u32>().ok());
                 code.is_some_and(|code| code & 0xff == CONSTRAINT)
             }
-            Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_)) => true,
             Self::Database(_) | Self::Open(_) => false,
         }
     }

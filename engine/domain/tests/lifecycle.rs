@@ -1,4 +1,5 @@
 //! Goal: what the machine decides about one image, case by case, through a [`Primary`] over the model catalog.
+#![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -273,14 +274,12 @@ fn totals_are_over_all_attempts() {
     let (_, commands) = backed_up(&mut primary, NOW);
     let [Command::Replicate(order)] = &commands[..] else { panic!("{commands:?}") };
     let counters = Counters { wire_bytes: 10, data_bytes: 5, resent_bytes: 2, ..Counters::default() };
-    let mut attempt = order.attempt;
-    for seconds in [1, 10_000] {
+    for (attempt, seconds) in (order.attempt..).zip([1, 10_000]) {
         let failure = Failure::interrupted("broke");
         let operation = order.operation;
         let failed = Event::ReplicationFailed { operation, attempt, failure, counters };
         ready(primary.handle(failed, moment(NOW + seconds))).unwrap();
         ready(primary.handle(Event::Tick, moment(NOW + seconds + 5_000))).unwrap();
-        attempt += 1;
     }
     let totals = ready(primary.catalog().job_totals(JobKind::Replication, order.operation)).unwrap();
     assert_eq!(totals, JobTotals { wire_bytes: 20, data_bytes: 10, resent_bytes: 4 });

@@ -107,7 +107,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
 }
 
 fn filters() -> Vec<ImageFilter> {
-    let second = |second| narrows_format::Timestamp { seconds: 1_800_000_000 + second, nanos: 0 };
+    let second = |second: i64| narrows_format::Timestamp { seconds: 1_800_000_000 + second, nanos: 0 };
     let all = ImageFilter::default;
     vec![
         all(),

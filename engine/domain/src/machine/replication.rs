@@ -286,12 +286,11 @@ pub fn ask(
         return (operation.clone(), Decision::nothing());
     }
     let open = |it: &&Operation| !matches!(it.state, OperationState::Complete | OperationState::Cancelled);
-    let mut operation = match view.operations.iter().filter(to_partner).find(open) {
-        Some(operation) => operation.clone(),
-        None => {
-            let named = import_slp.clone().or_else(|| Some(image.slp.clone()));
-            manual(view, image, (partner, named), expires, now)
-        }
+    let mut operation = if let Some(operation) = view.operations.iter().filter(to_partner).find(open) {
+        operation.clone()
+    } else {
+        let named = import_slp.clone().or_else(|| Some(image.slp.clone()));
+        manual(view, image, (partner, named), expires, now)
     };
     let renamed = operation.state != OperationState::InProcess && rename(&mut operation, import_slp);
     if matches!(

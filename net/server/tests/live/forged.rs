@@ -124,7 +124,9 @@ async fn attempt(port: DataPort, stolen: &Stolen, it: Attempt) -> Result<Confirm
                     children: vec![stolen.child],
                     proof: (it.show)(stolen.tag),
                 };
-                outgoing.nodes(&frame, vec![node]).await?;
+                for asked in outgoing.nodes(&frame, vec![node]).await? {
+                    asked.answer().await?;
+                }
                 outgoing.commit(&it.facts, NO_END, &it.import_slp).await
             }
             .await;
@@ -186,8 +188,9 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
         assert_eq!(code(&outcome), "WIRE-005");
         assert_eq!(whole_images(&east).await, before, "nothing of it is visible");
     }
-    // Whoever has had the bytes may refer to them.
-    let grant = ask_backup(&east, &thief, elsewhere.path()).await.unwrap();
+    // Whoever has had the bytes may refer to them; in an image of which nothing is staged, for brevity.
+    let another = tempfile::tempdir().unwrap();
+    let grant = ask_backup(&east, &thief, another.path()).await.unwrap();
     let port = port(&east, &thief, &grant.data_addr, grant.ticket.0);
     attempt(port, &stolen, of_grant(&grant, HONEST)).await.unwrap();
     assert_eq!(whole_images(&east).await.len(), 2);
