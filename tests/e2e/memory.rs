@@ -46,7 +46,7 @@ fn most_used(pair: &Pair, backups: [&[&Path]; 2]) -> u64 {
             words.extend(roots.iter().map(|root| root.to_str().expect("a test's path is UTF-8")));
             scope.spawn(move || pair.east.json(&words))
         });
-        let ended: Vec<_> = backups.into_iter().map(|backup| backup.join()).collect();
+        let ended: Vec<_> = backups.into_iter().map(thread::ScopedJoinHandle::join).collect();
         drop(done);
         for backup in ended {
             println!("{}", backup.unwrap());
