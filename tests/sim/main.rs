@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
+mod counting;
 mod crash;
+mod frames;
+mod links;
 mod model;
 mod site;
