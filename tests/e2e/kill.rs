@@ -1,86 +1,171 @@
 //! Goal: a server that is killed at any moment loses nothing that it acknowledged, and everything goes on by itself.
-//! Method: new data for each round; SIGKILL at a seeded share of the time that a clean round takes; start again;
-//! wait; restore everything that was ever acknowledged, in both domains.
+//! Method: one image of more than 1 GiB; SIGKILL of a seeded server each time that the pool under way has written a
+//! seeded number of bytes since the kill before, five times while it is backed up and five while it is replicated, so
+//! that each falls inside work; start again; only watch until all is done; read everything that was ever
+//! acknowledged, in both domains, and look at what both ends counted.
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
 
 use narrows_tests::{
     compare::differences,
-    domains::{Pair, Setup, folder},
+    domains::{Domain, Pair, Setup, folder, last_json},
     trees::{self, Seeded},
 };
+use serde_json::Value;
 
-/// Bytes of new data in each round. Ten rounds make more than 1 GiB.
-const ROUND_FILES: u64 = 600;
-const ROUND_MEAN: u64 = 190_000;
+/// Files of new data: more than 1 GiB, and none of it compresses.
+const FILES: u64 = 90;
+const FILE_BYTES: usize = 12 << 20;
 
-fn new_data(source: &Path, round: u64) {
-    trees::plain(&source.join(format!("round{round}")), ROUND_FILES, ROUND_MEAN, 1_000 + round).unwrap();
-}
+/// Kills in each of the two phases.
+const KILLS: u32 = 5;
+
+/// What the pool under way writes between two kills: what five of them let through is less than there is, even if
+/// each cost all that a source may have under way unacknowledged (64 MiB, or what a second brings).
+const SPAN_BYTES_MIN: u64 = 8 << 20;
+const SPAN_BYTES_MAX: u64 = 128 << 20;
+
+/// So long anything may take to go on by itself.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a test's path is UTF-8")
 }
 
+fn new_data(root: &Path) {
+    let mut seeded = Seeded::new(2026);
+    for file in 0..FILES {
+        // A third of them share a directory, the others have one of their own.
+        let dir = root.join(if file % 3 == 0 { "many".to_owned() } else { format!("dir{file}") });
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(format!("file{file}")), seeded.bytes(FILE_BYTES)).unwrap();
+    }
+}
+
+/// Bytes that a server has had the kernel write to its disk since it started.
+fn written(domain: &Domain) -> u64 {
+    let counters = fs::read_to_string(format!("/proc/{}/io", domain.pid())).unwrap();
+    let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
+    line.parse().unwrap()
+}
+
+/// Asks again until there is an answer; fails when it takes too long.
+fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what} takes too long");
+        // A look at the state of something; its result does not depend on when it is taken.
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Kills and starts again, as often as the constant says, while the writer has something to write.
+fn kill_while(pair: &mut Pair, seeded: &mut Seeded, writer: Writer, mut at_work: impl FnMut(&Pair) -> bool) {
+    let mut from = written(writer.of(pair));
+    for kill in 0..KILLS {
+        let span = SPAN_BYTES_MIN + seeded.below(SPAN_BYTES_MAX - SPAN_BYTES_MIN);
+        poll("a pool that is to be killed", || (written(writer.of(pair)) >= from + span).then_some(()));
+        let victim = if seeded.below(2) == 0 { &mut pair.east } else { &mut pair.west };
+        println!("{writer:?} kill {kill}: {} after {span} bytes", victim.name);
+        victim.kill();
+        victim.run();
+        from = written(writer.of(pair));
+        assert!(at_work(pair), "kill {kill} came when all was done");
+    }
+}
+
+/// Whose pool is written to.
+#[derive(Clone, Copy, Debug)]
+enum Writer {
+    East,
+    West,
+}
+
+impl Writer {
+    fn of(self, pair: &Pair) -> &Domain {
+        match self {
+            Self::East => &pair.east,
+            Self::West => &pair.west,
+        }
+    }
+}
+
+/// What `image show` says once the image is in the west and confirmed; nothing is pushed.
+fn confirmed(pair: &Pair, image: &str) -> Option<Value> {
+    let shown = pair.east.json(&["image", "show", image]);
+    let complete = |operation: &Value| operation["state"] == "complete";
+    let all = shown["operations"].as_array().is_some_and(|operations| operations.iter().all(complete));
+    (all && shown["replicas"][0]["state"] == "present").then_some(shown)
+}
+
+fn start_backup(pair: &Pair, source: &Path) -> Child {
+    let mut command = pair.east.command(&["backup", "--slp", "gold", text(source), "--json"]);
+    command.stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// What the targets of a domain counted as come again though it had been acknowledged.
+fn came_again(domain: &Domain) -> Vec<u64> {
+    let log = fs::read_to_string(domain.log()).unwrap();
+    let counts = log.split("again_bytes=").skip(1);
+    let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+    counts.map(|rest| digits(rest).parse().unwrap()).collect()
+}
+
 #[test]
 fn servers_killed_at_random_lose_nothing() {
     let mut pair = Pair::start(&Setup::default());
+    let (early, source) = (folder(), folder());
+    trees::plain(early.path(), 300, 30_000, 1).unwrap();
+    let first = pair.backup(early.path())["image"].as_str().unwrap().to_owned();
+    poll("the first image", || confirmed(&pair, &first));
+    new_data(source.path());
+
     let mut seeded = Seeded::new(2026);
-    let source = folder();
-    new_data(source.path(), 0);
-    let begun = Instant::now();
-    let clean = pair.backup(source.path());
-    let image = clean["image"].as_str().unwrap().to_owned();
-    pair.replicated(&image);
-    let clean_ms = u64::try_from(begun.elapsed().as_millis()).unwrap();
+    let mut running = start_backup(&pair, source.path());
+    kill_while(&mut pair, &mut seeded, Writer::East, |_| running.try_wait().unwrap().is_none());
+    let finished = running.wait_with_output().unwrap();
+    // The client comes back by itself; one that gave up is run again and resumes.
+    let backup = if finished.status.success() {
+        last_json(&String::from_utf8(finished.stdout).unwrap())
+    } else {
+        pair.backup(source.path())
+    };
+    assert_eq!(backup["resent_bytes"], 0, "{backup}");
+    let image = backup["image"].as_str().unwrap().to_owned();
+    kill_while(&mut pair, &mut seeded, Writer::West, |pair| confirmed(pair, &image).is_none());
+    poll("the replication", || confirmed(&pair, &image));
 
-    let mut images = vec![(image, keep_copy(source.path()))];
-    for round in 1..=10 {
-        fs::remove_dir_all(source.path().join(format!("round{}", round - 1))).unwrap();
-        new_data(source.path(), round);
-        let instant = std::time::Duration::from_millis(seeded.below(clean_ms.max(1)));
-        let kill_west = seeded.below(2) == 0;
-        let running =
-            pair.east.command(&["backup", "--slp", "gold", text(source.path()), "--json"]).spawn().unwrap();
-        wait(instant);
-        let victim = if kill_west { &mut pair.west } else { &mut pair.east };
-        victim.kill();
-        victim.run();
-        let finished = running.wait_with_output().unwrap();
-        // The client reconnects by itself; one that gave up is run again and resumes.
-        if !finished.status.success() {
-            pair.backup(source.path());
-        }
-        let image = pair.east.json(&["image", "show", "latest"])["image"].as_str().unwrap().to_owned();
-        let replica = pair.replicated(&image);
-        assert_eq!(replica["resent_bytes"].as_u64(), Some(0), "round {round}: {replica}");
-        images.push((image, keep_copy(source.path())));
+    let jobs = pair.east.json(&["job", "list", "--kind", "replication"]);
+    for job in jobs.as_array().unwrap() {
+        assert_eq!(job["counters"]["resent_bytes"], 0, "{job}");
     }
-    for (image, kept) in &images {
-        for domain in [&pair.east, &pair.west] {
-            let target = folder();
-            domain.ok(&["restore", image, "--to", text(target.path())]);
-            let lines = differences(kept.path(), target.path()).unwrap();
-            assert!(lines.is_empty(), "{image} in {}:\n{}", domain.name, lines.join("\n"));
+    for domain in [&pair.east, &pair.west] {
+        let counts = came_again(domain);
+        assert!(!counts.is_empty(), "{} counted nothing", domain.name);
+        assert!(counts.iter().all(|count| *count == 0), "{} had come again: {counts:?}", domain.name);
+        let images = domain.json(&["image", "list"]);
+        assert_eq!(
+            images.as_array().unwrap().len(),
+            2,
+            "none is lost or doubled in {}: {images}",
+            domain.name
+        );
+        for image in [&first, &image] {
+            domain.ok(&["image", "verify", image]);
         }
     }
-}
-
-/// The instant of the kill is the point of the test; nothing waits for a result this way.
-fn wait(time: std::time::Duration) {
-    let begun = Instant::now();
-    while begun.elapsed() < time {
-        std::thread::yield_now();
+    for (image, source) in [(&first, &early), (&image, &source)] {
+        let target = folder();
+        pair.west.ok(&["restore", image, "--to", text(target.path())]);
+        let lines = differences(source.path(), target.path()).unwrap();
+        assert!(lines.is_empty(), "{image}:\n{}", lines.join("\n"));
     }
-}
-
-/// What the source looked like, by links: the next round removes and creates, and never writes in place.
-fn keep_copy(source: &Path) -> tempfile::TempDir {
-    let kept = folder();
-    let status = std::process::Command::new("cp")
-        .args(["-al", &format!("{}/.", text(source)), text(kept.path())])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    kept
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
+mod damage;
 mod demo;
 mod kill;
 mod machine;
 mod main_job;
+mod memory;
 mod refusals;

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
+mod counting;
 mod crash;
+mod frames;
+mod links;
 mod model;
 mod same_image;
 mod site;

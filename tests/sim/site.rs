@@ -9,6 +9,7 @@ use narrows_exchange::{
     greet,
     hello::Side,
     incoming,
+    outgoing::History,
 };
 use narrows_format::{DomainId, ImageId, Location, PoolId, node::Child, node::ChildKind, record::CopyState};
 use narrows_pool::{Create, Open, Pool};
@@ -19,7 +20,10 @@ use narrows_ring::{
 use narrows_server::plane::{pool_store::PoolStore, pool_tree::ImageTree};
 use narrows_transport::{Link, Security};
 
-use crate::model::Model;
+use crate::{
+    counting::{Counting, Counts},
+    model::Model,
+};
 
 /// Cores of each site.
 pub(crate) const CORES: u8 = 2;
@@ -33,6 +37,7 @@ pub(crate) struct Site {
     pub(crate) host: Host,
     pub(crate) pools: Vec<Pool>,
     pub(crate) worlds: Vec<World>,
+    pub(crate) counts: Rc<Counts>,
 }
 
 pub(crate) fn address(host: Host, core: u8) -> SocketAddr {
@@ -60,21 +65,23 @@ impl Site {
         let (seeds, _) = narrows_pool::open(&worlds[0], Path::new(DIR), how).await?;
         let pools: Vec<Pool> =
             seeds.into_iter().zip(&worlds).map(|(seed, world)| Pool::start(seed, world.clone())).collect();
+        let counts = Rc::new(Counts::default());
         for ((pool, world), core) in pools.iter().zip(&worlds).zip(0..) {
             let listener = world.net.listen(address(host, core)).await.expect("the address is free");
-            let (pool, inner) = (pool.clone(), world.clone());
+            let (pool, inner, counts) = (pool.clone(), world.clone(), counts.clone());
             world
                 .spawn(async move {
                     while let Ok((stream, _)) = listener.accept().await {
-                        let (pool, inner) = (pool.clone(), inner.clone());
+                        let (pool, inner, counts) = (pool.clone(), inner.clone(), counts.clone());
                         let world = inner.clone();
                         // A session that breaks is the other side's to try again.
-                        world.spawn(async move { drop(take_in(pool, inner, stream).await) }).detach();
+                        let taking = async move { drop(take_in(pool, inner, stream, counts).await) };
+                        world.spawn(taking).detach();
                     }
                 })
                 .detach();
         }
-        Ok(Self { host, pools, worlds })
+        Ok(Self { host, pools, worlds, counts })
     }
 
     /// Replicates one of its images to another site.
@@ -83,6 +90,17 @@ impl Site {
         image: ImageId,
         to: Host,
         base: Option<(ImageId, Child)>,
+    ) -> Result<Pushed, ExchangeError> {
+        self.replicate_with(image, to, base, None).await
+    }
+
+    /// The same, with what broken attempts know to be durable over there.
+    pub(crate) async fn replicate_with(
+        &self,
+        image: ImageId,
+        to: Host,
+        base: Option<(ImageId, Child)>,
+        history: Option<Rc<History>>,
     ) -> Result<Pushed, ExchangeError> {
         let (pool, world) = (&self.pools[1], &self.worlds[1]);
         let entry = pool.image(image).await.unwrap().expect("it was backed up");
@@ -99,7 +117,7 @@ impl Site {
             record: entry.record_bytes.clone(),
             copy: keep_for_ever(),
             import_slp: "import".into(),
-            history: None,
+            history,
         };
         let session = dial(world, address(to, 0), Purpose::Replicate).await?;
         descend::push(session, &tree, &order).await
@@ -113,6 +131,16 @@ async fn dial(world: &World, to: SocketAddr, purpose: Purpose) -> Result<Session
 
 /// Brings an image from memory, as a client would.
 pub(crate) async fn back_up(world: World, model: Rc<Model>, to: SocketAddr) -> Result<Pushed, ExchangeError> {
+    back_up_with(world, model, to, None).await
+}
+
+/// The same, with what broken attempts know to be durable there.
+pub(crate) async fn back_up_with(
+    world: World,
+    model: Rc<Model>,
+    to: SocketAddr,
+    history: Option<Rc<History>>,
+) -> Result<Pushed, ExchangeError> {
     let session = dial(&world, to, Purpose::Replicate).await?;
     let order = Push {
         image: model.image,
@@ -124,7 +152,7 @@ pub(crate) async fn back_up(world: World, model: Rc<Model>, to: SocketAddr) -> R
         record: model.record_bytes(),
         copy: keep_for_ever(),
         import_slp: String::new(),
-        history: None,
+        history,
     };
     descend::push(session, &*model, &order).await
 }
@@ -133,12 +161,15 @@ async fn take_in(
     pool: Pool,
     world: World,
     stream: Rc<dyn narrows_ring::world::Stream>,
+    counts: Rc<Counts>,
 ) -> Result<(), ExchangeError> {
     let link = Link::accept(&world, stream, Security::Plaintext).await?;
     let (id, _) = pool.identity();
     let session =
         greet(link, Side::Accepted, &HelloFacts::new(Purpose::Replicate, DomainId([9; 16]), id)).await?;
-    incoming::serve(&session, &Everybody { pool, root: RefCell::default() }).await?;
+    let everybody = Everybody { pool, root: RefCell::default(), counts: counts.clone() };
+    let taken = incoming::serve(&session, &everybody).await?;
+    counts.again_bytes.set(counts.again_bytes.get() + taken.received.again_bytes);
     Ok(())
 }
 
@@ -146,6 +177,7 @@ async fn take_in(
 struct Everybody {
     pool: Pool,
     root: RefCell<Option<Child>>,
+    counts: Rc<Counts>,
 }
 
 fn refusal(error: &narrows_pool::Error) -> Refusal {
@@ -165,7 +197,8 @@ impl Authority for Everybody {
             };
             let ingest = self.pool.ingest(begin.image).await.map_err(|error| refusal(&error))?;
             let staged_bytes = ingest.staged_bytes();
-            let store = Rc::new(PoolStore::new(self.pool.clone(), ingest, Some(begin.origin)));
+            let store = PoolStore::new(self.pool.clone(), ingest, Some(begin.origin));
+            let store = Rc::new(Counting::new(store, self.counts.clone()));
             Ok(Grant { store, base_accepted, staged_bytes })
         })
     }

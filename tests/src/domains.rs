@@ -19,20 +19,35 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// How a server is started.
+/// How the programs of a domain are started.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Words before `narrowsd`, e.g. `setpriv ...`.
+    /// Words before `narrowsd` and `narrowsctl`, e.g. `setpriv ...`.
     pub wrapper: Vec<String>,
     /// Environment of the server.
     pub environment: Vec<(String, String)>,
-    /// `--memory`.
-    pub memory: String,
+    /// `--memory`, or what is usual without it.
+    pub memory: Option<String>,
+    /// Where the programs lie, if not where they were built.
+    pub programs: Option<PathBuf>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { wrapper: Vec::new(), environment: Vec::new(), memory: "192MiB".into() }
+        let memory = Some("192MiB".into());
+        Self { wrapper: Vec::new(), environment: Vec::new(), memory, programs: None }
+    }
+}
+
+impl Setup {
+    /// `narrowsd` or `narrowsctl`, with what stands before it.
+    fn program(&self, name: &str) -> Command {
+        let program = self.programs.as_ref().map_or_else(|| binary(name), |dir| dir.join(name));
+        let mut words = self.wrapper.iter();
+        let Some(first) = words.next() else { return Command::new(program) };
+        let mut command = Command::new(first);
+        command.args(words).arg(program);
+        command
     }
 }
 
@@ -65,10 +80,11 @@ impl Domain {
         let config = work.join("config");
         let mut domain = Self { name: name.into(), dir, config, setup, server: None };
         let listen = format!("127.0.0.1:{}", free_ports());
-        let memory = domain.setup.memory.clone();
         let mut init = domain.server_command();
-        init.args(["init", "--domain", name, "--listen", &listen, "--memory", &memory, "--data"])
-            .arg(&domain.dir);
+        init.args(["init", "--domain", name, "--listen", &listen, "--data"]).arg(&domain.dir);
+        if let Some(memory) = &domain.setup.memory {
+            init.args(["--memory", memory]);
+        }
         let output = init.output().expect("narrowsd starts");
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
         domain.run();
@@ -78,16 +94,7 @@ impl Domain {
     }
 
     fn server_command(&self) -> Command {
-        let mut words = self.setup.wrapper.iter();
-        let mut command = match words.next() {
-            Some(first) => Command::new(first),
-            None => return self.with_environment(Command::new(binary("narrowsd"))),
-        };
-        command.args(words).arg(binary("narrowsd"));
-        self.with_environment(command)
-    }
-
-    fn with_environment(&self, mut command: Command) -> Command {
+        let mut command = self.setup.program("narrowsd");
         command.envs(self.setup.environment.iter().map(|(key, value)| (key, value)));
         command
     }
@@ -150,7 +157,7 @@ impl Domain {
 
     /// `narrowsctl --context NAME ...`, not started yet.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary("narrowsctl"));
+        let mut command = self.setup.program("narrowsctl");
         command.env("XDG_CONFIG_HOME", &self.config).stdin(Stdio::null());
         command.args(["--context", &self.name]).args(words);
         command
@@ -224,7 +231,11 @@ pub fn folder() -> tempfile::TempDir {
 impl Pair {
     /// Starts and pairs them, enrolls one client in each, and applies the policies `gold` and `gold-import`.
     pub fn start(setup: &Setup) -> Self {
-        let work = folder();
+        Self::start_in(folder(), setup)
+    }
+
+    /// The same in a folder that was made ready.
+    pub fn start_in(work: tempfile::TempDir, setup: &Setup) -> Self {
         let east = Domain::start(work.path(), "east", setup.clone());
         let west = Domain::start(work.path(), "west", setup.clone());
         let pair = Self { east, west, work };

@@ -95,6 +95,21 @@ pub fn plain(root: &Path, files: u64, mean: u64, seed: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// So many files without any pattern that their number is the work: about `mean` bytes each, 50 in a folder.
+pub fn many(root: &Path, files: u64, mean: u64, seed: u64) -> io::Result<()> {
+    let mut seeded = Seeded::new(seed);
+    let mut dir = root.to_owned();
+    for file in 0..files {
+        if file % 50 == 0 {
+            dir = root.join(format!("d{}/e{}", file / 5_000, file / 50));
+            fs::create_dir_all(&dir)?;
+        }
+        let length = usize::try_from(seeded.below(mean * 2 + 1)).expect("a file of a test fits memory");
+        fs::write(dir.join(format!("f{file}")), seeded.bytes(length))?;
+    }
+    Ok(())
+}
+
 /// Everything odd at once. Needs root for owners and devices; without it those are left out.
 pub fn odd(root: &Path) -> io::Result<()> {
     odd_but_reachable(root)?;
@@ -198,17 +213,36 @@ fn deep(root: &Path) -> io::Result<()> {
     fs::write(path.join("bottom"), b"300 levels down")
 }
 
-/// A path above what one system call takes, made and filled step by step.
-fn long_path(root: &Path) -> io::Result<()> {
-    let name = "l".repeat(250);
-    let mut dir = rustix::fs::openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+/// Name of the directories of the path that no system call takes whole.
+pub fn over_long_name() -> String {
+    "l".repeat(250)
+}
+
+/// A path above what one system call takes, made and filled step by step; the same each time, but for the owner.
+pub fn long_path(root: &Path) -> io::Result<()> {
+    let name = over_long_name();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut dirs = Vec::new();
+    let mut dir = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
     for _ in 0..20 {
         rustix::fs::mkdirat(dir.as_fd(), &name, Mode::from_raw_mode(0o755))?;
-        dir = rustix::fs::openat(dir.as_fd(), &name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let below = rustix::fs::openat(dir.as_fd(), &name, flags, Mode::empty())?;
+        dirs.push(std::mem::replace(&mut dir, below));
     }
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir.as_fd(), "far away", flags, Mode::from_raw_mode(0o600))?;
-    File::from(file).write_all(b"5,000 bytes from the root")
+    rustix::fs::fsetxattr(&file, "user.far", b"away", XattrFlags::empty())?;
+    let file = File::from(file);
+    file.write_all_at(b"5,000 bytes from the root", 0)?;
+    file.write_all_at(b"behind a hole", 3 << 20)?;
+    let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 77 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::futimens(&file, &times)?;
+    dirs.push(dir);
+    for dir in dirs.iter().skip(1) {
+        rustix::fs::futimens(dir, &times)?;
+    }
+    Ok(())
 }
 
 fn modes_and_owners(root: &Path) -> io::Result<()> {

@@ -167,6 +167,7 @@ pub fn start(
         let name = format!("{}-{number}", setup.thread_name);
         let body = move || {
             pin(cpu);
+            settle_allocator();
             let gate = Gate { ready, go };
             let run = || run_behind(&gate, &setup, &helpers, |world| main(number, world));
             let outcome = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
@@ -228,6 +229,15 @@ fn pin(cpu: usize) {
     if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
         tracing::warn!(cpu, %error, "a data-plane thread runs unpinned");
     }
+}
+
+/// glibc's allocator reads a file under `/proc` the first time that it gives memory of a thread back to the kernel.
+/// It does so here, in small pieces that lie in the thread's own arena, so that no data thread reads later.
+fn settle_allocator() {
+    const PIECE_BYTES: usize = 64 << 10;
+    const PIECES: usize = 16;
+    let pieces: [Vec<u8>; PIECES] = std::array::from_fn(|_| Vec::with_capacity(PIECE_BYTES));
+    drop(std::hint::black_box(pieces));
 }
 
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {

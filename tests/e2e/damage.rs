@@ -1,0 +1,88 @@
+//! Goal: bytes that rotted on a server's disk are told to who needs them, with their place; nobody else is hurt.
+//! Method: two images that share nothing; stop the server, flip a byte in each container in turn, start it, restore
+//! both with the client, and look whether the server lives on.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use narrows_tests::{
+    compare::differences,
+    domains::{Pair, Setup, folder},
+    trees,
+};
+
+/// A byte of the first frame of a container, behind the header's block and the frame's own head.
+const BYTE: u64 = 4096 + 100;
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a test's path is UTF-8")
+}
+
+fn flip(path: &Path) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, BYTE).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], BYTE).unwrap();
+    file.sync_all().unwrap();
+}
+
+fn containers(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data.join("pool/containers")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// As complaints name a container whose file is called so.
+fn name_of(container: &Path) -> String {
+    let stem = container.file_stem().unwrap().to_str().unwrap();
+    format!("container {}", u64::from_str_radix(stem, 16).unwrap())
+}
+
+#[test]
+fn a_rotten_container_is_named_to_who_needs_it() {
+    let mut pair = Pair::start(&Setup::default());
+    let sources = [folder(), folder()];
+    let mut images = Vec::new();
+    for (source, seed) in sources.iter().zip(31..) {
+        trees::plain(source.path(), 40, 60_000, seed).unwrap();
+        let backup = pair.backup(source.path());
+        images.push(backup["image"].as_str().unwrap().to_owned());
+    }
+    let mut hurt = [0, 0];
+    let containers = containers(&pair.east.dir);
+    for container in &containers {
+        assert_eq!(pair.east.stop(), Some(0));
+        flip(container);
+        pair.east.run();
+        let pid = pair.east.pid();
+        for ((image, source), hurt) in images.iter().zip(&sources).zip(&mut hurt) {
+            let target = folder();
+            let restore = ["restore", image, "--to", text(target.path())];
+            if pair.east.ctl(&restore).status.success() {
+                let lines = differences(source.path(), target.path()).unwrap();
+                assert!(lines.is_empty(), "{}:\n{}", container.display(), lines.join("\n"));
+                pair.east.ok(&["image", "verify", image]);
+            } else {
+                let again = folder();
+                let said = pair.east.refused(&["restore", image, "--to", text(again.path())], 1, "POOL-001");
+                let name = name_of(container);
+                assert!(
+                    said.contains(&name) && said.contains("slot"),
+                    "no place is named, {name} is it: {said}"
+                );
+                let said = pair.east.refused(&["image", "verify", image], 1, "POOL-001");
+                assert!(said.contains(&name), "no place is named, {name} is it: {said}");
+                *hurt += 1;
+            }
+        }
+        pair.east.ok(&["status"]);
+        assert_eq!(pair.east.pid(), pid, "the server lives on");
+        flip(container);
+    }
+    assert_eq!(hurt.iter().sum::<usize>(), containers.len(), "each container is needed by one image");
+    assert!(hurt.iter().all(|hurt| *hurt > 1), "data and nodes of both were hurt: {hurt:?}");
+}
