@@ -123,6 +123,7 @@ async fn bring(
     let sealed = Sealed {
         record: later.record_bytes(),
         copy: keep_for_ever(),
+        asked_expiry: None,
         root: later.root.fingerprint,
         import_slp: String::new(),
     };

@@ -84,21 +84,26 @@ pub(super) async fn imports(session: &Session) -> Outcome<()> {
     })
 }
 
-/// The code that a job ended with: its note is "CODE: sentence", and states may carry one, as in "failed(AIR-003)".
+/// The code that a job ended with, if it is one of the product's.
 fn code_of(job: &JobInfo) -> &str {
-    let is_code = |text: &&str| {
-        let Some((family, number)) = text.split_once('-') else { return false };
+    let is_code = job.code.split_once('-').is_some_and(|(family, number)| {
         !family.is_empty()
             && family.bytes().all(|byte| byte.is_ascii_uppercase())
             && number.len() == 3
             && number.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let of_note = job.why.split(':').next().map(str::trim);
-    let of_state = job.state.split_once('(').and_then(|(_, code)| code.strip_suffix(')'));
-    [of_note, of_state].into_iter().flatten().find(is_code).unwrap_or(codes::JOB)
+    });
+    if is_code { &job.code } else { codes::JOB }
 }
 
-/// Waits for a job's end, also while its server is away for a time. A bad end is a failure.
+/// Whether nothing more comes before a person has mended something.
+fn needs_a_person(job: &JobInfo) -> bool {
+    let waits = job.state == "pending-import" || job.state.starts_with("waiting(");
+    let families = ["AIR-002", "AIR-003", "AIR-004", "SLP-", "TRUST-", "AUTH-"];
+    !job.ended && waits && families.iter().any(|family| job.code.starts_with(family))
+}
+
+/// Waits for a job's end, also while its server is away for a time. A bad end is a failure, and so is a wait that only
+/// a person can end.
 pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
     let path = filled(paths::JOB, job);
     let query = JobQuery { wait_seconds: Some(WAIT_SECONDS_MAX) };
@@ -111,6 +116,13 @@ pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
                 return Err(Failure::new(code_of(&info), message)
                     .at(format!("job {job}, image {}", info.image_name))
                     .because(info.why.clone()));
+            }
+            Ok(info) if needs_a_person(&info) => {
+                let message = format!("the {} stands at {}", info.kind, info.state);
+                return Err(Failure::new(code_of(&info), message)
+                    .at(format!("job {job}, image {}", info.image_name))
+                    .because(info.why.clone())
+                    .help("mend the cause: it then goes on by itself"));
             }
             Ok(_) => heard = Instant::now(),
             Err(failure) if failure.is_transient() && heard.elapsed() < AWAY_MAX => {
@@ -125,31 +137,41 @@ pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
 mod tests {
     use super::*;
 
-    /// Goal: what a rule of the other domain refused ends the program as refused, not as failed.
+    /// Goal: what a rule of the other domain refused ends the program as refused, not as failed; and nobody waits for
+    /// what only a person can mend.
     #[test]
-    fn jobs_end_with_the_code_of_their_note() {
-        let job = |state: &str, why: &str| JobInfo {
+    fn jobs_end_with_their_code() {
+        let job = |state: &str, code: &str, ended: bool| JobInfo {
             job: "1".into(),
             kind: "replication".into(),
             image: narrows_format::ImageId([0; 16]),
             image_name: "east/web01_1".into(),
             peer: "west".into(),
             state: state.into(),
-            why: why.into(),
-            ended: true,
+            why: String::new(),
+            code: code.into(),
+            ended,
             started: jiff::Timestamp::UNIX_EPOCH,
             sent: None,
             finished: None,
             counters: narrows_api::jobs::Counters::default(),
         };
-        for (state, why, code) in [
-            ("failed", "AIR-003: the target has no such SLP", "AIR-003"),
-            ("failed", "SLP-008", "SLP-008"),
-            ("failed(AIR-003)", "", "AIR-003"),
-            ("failed", "disk on fire: AIR-003", codes::JOB),
-            ("canceled", "", codes::JOB),
+        for (state, code, shown) in [
+            ("failed", "AIR-003", "AIR-003"),
+            ("failed(AIR-003)", "AIR-003", "AIR-003"),
+            ("failed", "interrupted", codes::JOB),
+            ("cancelled", "", codes::JOB),
         ] {
-            assert_eq!(code_of(&job(state, why)), code, "{state}, {why}");
+            assert_eq!(code_of(&job(state, code, true)), shown, "{state}, {code}");
+        }
+        for (state, code, expected) in [
+            ("pending-import", "AIR-002", true),
+            ("waiting(trust)", "AUTH-002", true),
+            ("pending-import", "AIR-001", false),
+            ("waiting(target-down)", "NET-001", false),
+            ("in-process", "AIR-002", false),
+        ] {
+            assert_eq!(needs_a_person(&job(state, code, false)), expected, "{state}, {code}");
         }
     }
 }
