@@ -1,6 +1,6 @@
 //! Goal: bytes that rotted on a server's disk are told to who needs them, with their place; nobody else is hurt.
-//! Method: two images that share nothing; stop the server, flip a byte in each container in turn, start it, restore
-//! both with the client, and look whether the server lives on.
+//! Method: two images that share nothing; stop the server, flip a byte in each container in turn, or in each record of the
+//! image log, start it, restore both with the client, and look whether the server lives on.
 
 use std::{
     fs::{self, File},
@@ -21,11 +21,12 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a test's path is UTF-8")
 }
 
-fn flip(path: &Path) {
+/// Flips a bit of the byte at `at`.
+fn flip(path: &Path, at: u64) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
-    file.read_exact_at(&mut byte, BYTE).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], BYTE).unwrap();
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
     file.sync_all().unwrap();
 }
 
@@ -42,24 +43,29 @@ fn name_of(container: &Path) -> String {
     format!("container {}", u64::from_str_radix(stem, 16).unwrap())
 }
 
+/// A pair and two images in its first domain, with what they were made of.
+fn two_images() -> (Pair, [(String, tempfile::TempDir); 2]) {
+    let pair = Pair::start(&Setup::default());
+    let images = [31, 32].map(|seed| {
+        let source = folder();
+        trees::plain(source.path(), 40, 60_000, seed).unwrap();
+        let image = pair.backup(source.path())["image"].as_str().unwrap().to_owned();
+        (image, source)
+    });
+    (pair, images)
+}
+
 #[test]
 fn a_rotten_container_is_named_to_who_needs_it() {
-    let mut pair = Pair::start(&Setup::default());
-    let sources = [folder(), folder()];
-    let mut images = Vec::new();
-    for (source, seed) in sources.iter().zip(31..) {
-        trees::plain(source.path(), 40, 60_000, seed).unwrap();
-        let backup = pair.backup(source.path());
-        images.push(backup["image"].as_str().unwrap().to_owned());
-    }
+    let (mut pair, images) = two_images();
     let mut hurt = [0, 0];
     let containers = containers(&pair.east.dir);
     for container in &containers {
         assert_eq!(pair.east.stop(), Some(0));
-        flip(container);
+        flip(container, BYTE);
         pair.east.run();
         let pid = pair.east.pid();
-        for ((image, source), hurt) in images.iter().zip(&sources).zip(&mut hurt) {
+        for ((image, source), hurt) in images.iter().zip(&mut hurt) {
             let target = folder();
             let restore = ["restore", image, "--to", text(target.path())];
             if pair.east.ctl(&restore).status.success() {
@@ -81,8 +87,40 @@ fn a_rotten_container_is_named_to_who_needs_it() {
         }
         pair.east.ok(&["status"]);
         assert_eq!(pair.east.pid(), pid, "the server lives on");
-        flip(container);
+        flip(container, BYTE);
     }
     assert_eq!(hurt.iter().sum::<usize>(), containers.len(), "each container is needed by one image");
     assert!(hurt.iter().all(|hurt| *hurt > 1), "data and nodes of both were hurt: {hurt:?}");
+}
+
+#[test]
+fn a_rotten_log_record_is_named_to_who_needs_it() {
+    let (mut pair, images) = two_images();
+    let log = pair.east.dir.join("pool/images/00000001.log");
+    for (at, hurt) in [(100, 0), (4096 + 100, 1)] {
+        assert_eq!(pair.east.stop(), Some(0));
+        flip(&log, at);
+        pair.east.run();
+        for (number, (image, source)) in images.iter().enumerate() {
+            let target = folder();
+            let restore = ["restore", image, "--to", text(target.path())];
+            if number == hurt {
+                let said = pair.east.refused(&restore, 1, "POOL-001");
+                assert!(said.contains("image log") && said.contains("byte"), "no place is named: {said}");
+                let said = pair.east.refused(&["image", "verify", image], 1, "POOL-001");
+                assert!(said.contains("image log"), "no place is named: {said}");
+            } else {
+                pair.east.ok(&restore);
+                let lines = differences(source.path(), target.path()).unwrap();
+                assert!(lines.is_empty(), "{}", lines.join("\n"));
+            }
+        }
+        pair.east.ok(&["status"]);
+        assert_eq!(pair.east.stop(), Some(0));
+        flip(&log, at);
+        pair.east.run();
+        for (image, _) in &images {
+            pair.east.ok(&["image", "verify", image]);
+        }
+    }
 }

@@ -108,7 +108,6 @@ impl Hands {
     }
 
     fn stop(&self, operation: OperationKey) {
-        #[expect(clippy::iter_over_hash_type, reason = "each is stopped, in whatever order")]
         for sending in self.sending.values().filter(|it| it.operation == operation) {
             sending.task.abort();
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Most API connections at once; more wait in the kernel.
 pub const API_CONNECTIONS_MAX: usize = 512;
 /// A connection of the API without the head of a request, or a sign of life, is closed after this.
-pub const API_IDLE_MAX: Duration = Duration::from_secs(60);
+pub const API_IDLE_MAX: Duration = Duration::from_mins(1);
 /// A TLS handshake of the API ends within this, or is dropped.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Answers of a partner's API come within this.

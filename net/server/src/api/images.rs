@@ -200,7 +200,7 @@ async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Resul
         until: filter.until.map(time_in),
         limit: Some(limit),
     };
-    app.catalog.images(&asked).await.map_err(|error| internal(&error).into())
+    app.catalog.images(&asked).await.map_err(|error| internal(&error))
 }
 
 fn domain_called(app: &App, partners: &[Partner], name: &str) -> Result<DomainId, Failure> {

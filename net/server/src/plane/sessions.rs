@@ -135,8 +135,8 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
             gate.again().map(|again| Question::Again(Box::new(again)))
         }
         (Err(error), Some(admission)) => {
-            let (code, sentence) = failing(error);
-            Some(Question::Ended { admission, code, sentence })
+            let said = failing(error);
+            Some(Question::Ended { admission, code: said.0, sentence: said.1 })
         }
         (_, None) => None,
     };

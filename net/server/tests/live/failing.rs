@@ -40,7 +40,7 @@ async fn an_event_is_told_until_it_is_taken_in() {
     assert_eq!(reach().await, Reach::Up);
     assert!(!telling.is_finished());
     tamper(&east, "DROP TRIGGER full").await;
-    tokio::time::timeout(Duration::from_secs(60), telling).await.expect("it is told again").unwrap();
+    tokio::time::timeout(Duration::from_mins(1), telling).await.expect("it is told again").unwrap();
     assert!(matches!(reach().await, Reach::Down { .. }));
     drop(app);
     for house in [&mut east, &mut west] {
