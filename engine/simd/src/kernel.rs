@@ -1,7 +1,7 @@
 //! The seam for instruction sets: which code marks the candidates of the boundary search.
 //!
 //! Guarantee: every kernel marks exactly what the scalar reference marks, and everything else is shared, so the
-//! choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a line in [`Path`];
+//! choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a variant of the private `Path`;
 //! the tests run over [`Kernel::all`].
 
 use std::sync::LazyLock;
