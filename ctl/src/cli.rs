@@ -242,9 +242,8 @@ pub(crate) enum ImageCommand {
     Browse {
         /// UUID, name, or `latest`.
         image: String,
-        /// Directory within the image.
-        #[arg(default_value = "")]
-        path: PathBuf,
+        /// Directory within the image; its top when none is named.
+        path: Option<PathBuf>,
         #[command(flatten)]
         filter: ImageFilterArgs,
     },

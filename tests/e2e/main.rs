@@ -9,3 +9,4 @@ mod machine;
 mod main_job;
 mod memory;
 mod refusals;
+mod tour;

@@ -48,7 +48,7 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
         }
         ImageCommand::Browse { image, path, filter } => {
             let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
-            let path = PathText::from_bytes(path.as_os_str().as_bytes());
+            let path = PathText::from_bytes(path.unwrap_or_default().as_os_str().as_bytes());
             let entries = browse(&api, &image, path).await?;
             session.style.show(&entries, |entries| listing(entries))
         }
