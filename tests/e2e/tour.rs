@@ -12,7 +12,7 @@ use narrows_tests::{
 use serde_json::Value;
 
 /// Far more than a replication of a few files takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a list has once it fits; the list is asked for again until then.
 fn once(domain: &Domain, words: &[&str], fits: impl Fn(&Value) -> bool) -> Value {
