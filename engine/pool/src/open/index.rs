@@ -303,5 +303,6 @@ async fn read_table(
     if let Some(table) = container::read_table(world, dir, id).await {
         return Ok((kind, table, damage));
     }
+    // What cannot be read either way has no entries: who needs it is told of the damage.
     Ok((kind, container::entries(world, dir, id, kind).await.unwrap_or_default(), damage))
 }
