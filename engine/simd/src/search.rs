@@ -24,7 +24,7 @@ pub(crate) type Marks = [u64; ROUND / 64];
 /// that records of a fixed length do not line up.
 pub(crate) const SUMMED: [usize; 4] = [0, 19, 37, 56];
 
-/// The sum of a candidate: among sources, prose, hexadecimal digits and machine code one window in 240 to 280 has it. Part of the format of every pool, as all constants here: a change moves all cuts.
+/// The sum of a candidate: among sources, prose, hexadecimal digits and machine code one window in 250 to 281 has it. Part of the format of every pool, as all constants here: a change moves all cuts.
 pub(crate) const MARK: u8 = 0x2b;
 
 /// One window in so many is a candidate.
