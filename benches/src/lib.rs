@@ -1,6 +1,8 @@
 //! Criterion benches, one file per stage, and the data that they share.
 #![forbid(unsafe_code)]
 
+pub mod bed;
+
 /// Bytes without structure, the same each time.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x6e61_7272_6f77_7321_u64;
