@@ -8,12 +8,13 @@
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use fastcdc::v2020::FastCDC;
 use mincdc::{MinCdcHash4, SliceChunker};
+use narrows_benches::corpora;
 use narrows_simd::{
     Boundaries, CutKind,
     boundaries::{MEAN_DEFAULT, MEANS},
@@ -103,7 +104,7 @@ fn read_off(outcomes: &[Outcome], mean: f64) -> Option<f64> {
 }
 
 fn main() {
-    let corpora: Vec<String> = std::env::args().skip(1).filter(|word| word.contains('=')).collect();
+    let corpora = corpora();
     if corpora.is_empty() {
         println!("contest: no corpus named; see the head of benches/contest.rs");
         return;
@@ -111,10 +112,8 @@ fn main() {
     println!(
         "| corpus | asked | mean | saved % | FastCDC there | MinCDC there | GB/s | FastCDC GB/s |\n|---|---|---|---|---|---|---|---|"
     );
-    for corpus in &corpora {
-        let (name, paths) = corpus.split_once('=').expect("filtered above");
-        let files: Vec<PathBuf> = paths.split(',').flat_map(|path| files(Path::new(path))).collect();
-        contest(name, &files);
+    for (name, files) in &corpora {
+        contest(name, files);
     }
 }
 
@@ -146,16 +145,4 @@ fn contest(name: &str, files: &[PathBuf]) {
             fastcdc[OTHERS.iter().position(|other| *other == asked).expect("all of MEANS")].speed(),
         );
     }
-}
-
-/// All regular files below a path, or the file itself, in a fixed order.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let kind = std::fs::symlink_metadata(path).expect("a corpus is readable").file_type();
-    if !kind.is_dir() {
-        return if kind.is_file() { vec![path.to_path_buf()] } else { Vec::new() };
-    }
-    let entries = std::fs::read_dir(path).expect("a corpus is readable");
-    let mut below: Vec<PathBuf> = entries.map(|entry| entry.expect("a corpus is readable").path()).collect();
-    below.sort();
-    below.iter().flat_map(|path| files(path)).collect()
 }
