@@ -34,6 +34,23 @@ fn odd_things_come_back_exactly_in_both_domains() {
 }
 
 #[test]
+fn pools_of_different_segment_means_replicate() {
+    let of = |mean: &str| {
+        let environment = vec![("NARROWS_SEGMENT_MEAN".to_owned(), mean.to_owned())];
+        Setup { environment, ..Setup::default() }
+    };
+    let pair = Pair::of_two(folder(), &of("8KiB"), &of("64KiB"));
+    let source = folder();
+    trees::plain(source.path(), 40, 1_000_000, 5).unwrap();
+    let image = pair.backup(source.path())["image"].as_str().unwrap().to_owned();
+    pair.replicated(&image);
+    let target = folder();
+    pair.west.ok(&["restore", &image, "--to", text(target.path())]);
+    let lines = differences(source.path(), target.path()).unwrap();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+}
+
+#[test]
 fn parts_of_an_image_can_be_restored() {
     let pair = Pair::start(&Setup::default());
     let source = folder();

@@ -236,8 +236,13 @@ impl Pair {
 
     /// The same in a folder that was made ready.
     pub fn start_in(work: tempfile::TempDir, setup: &Setup) -> Self {
-        let east = Domain::start(work.path(), "east", setup.clone());
-        let west = Domain::start(work.path(), "west", setup.clone());
+        Self::of_two(work, setup, setup)
+    }
+
+    /// The same with a setup for each.
+    pub fn of_two(work: tempfile::TempDir, east: &Setup, west: &Setup) -> Self {
+        let east = Domain::start(work.path(), "east", east.clone());
+        let west = Domain::start(work.path(), "west", west.clone());
         let pair = Self { east, west, work };
         let line = pair.east.json(&["domain", "invite"])["line"].as_str().expect("a line").to_owned();
         pair.west.ok(&["domain", "pair", &line]);

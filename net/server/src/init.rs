@@ -32,6 +32,37 @@ pub struct Init {
     pub data: PathBuf,
     /// Settings to write down.
     pub settings: Settings,
+    /// Mean length of the pool's segments.
+    pub segment_mean: SegmentMean,
+}
+
+/// Mean length of segments: fixed for the life of a pool. Pools of different means share little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SegmentMean {
+    /// Saves most where files are large and change in small places; the index is four times as large.
+    #[value(name = "8KiB")]
+    Kib8,
+    /// In between.
+    #[value(name = "16KiB")]
+    Kib16,
+    /// For most.
+    #[default]
+    #[value(name = "32KiB")]
+    Kib32,
+    /// For media files, or little memory.
+    #[value(name = "64KiB")]
+    Kib64,
+}
+
+impl SegmentMean {
+    const fn bytes(self) -> u32 {
+        match self {
+            Self::Kib8 => 8 << 10,
+            Self::Kib16 => 16 << 10,
+            Self::Kib32 => 32 << 10,
+            Self::Kib64 => 64 << 10,
+        }
+    }
 }
 
 /// The domain could not be made.
@@ -130,7 +161,7 @@ async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError>
     authority.create_server(&pki, identity.server.clone(), vec![config.host.clone()])?;
 
     create_private(&folder.pool())?;
-    make_pool(folder.pool(), identity.pool).await?;
+    make_pool(folder.pool(), identity.pool, init.segment_mean).await?;
     make_catalog(folder, &identity).await?;
 
     let settings = Settings { listen: Some(config.listen), ..init.settings.clone() };
@@ -152,10 +183,11 @@ async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError>
 }
 
 /// The pool is made on a thread of its own, in the data plane's world.
-async fn make_pool(path: PathBuf, pool: PoolId) -> Result<(), InitError> {
+async fn make_pool(path: PathBuf, pool: PoolId, mean: SegmentMean) -> Result<(), InitError> {
+    let create = narrows_pool::Create { segment_mean: mean.bytes(), ..narrows_pool::Create::new(pool) };
     let made = tokio::task::spawn_blocking(move || {
         block_on(Setup::here(INIT_ARENA_BYTES), |world| async move {
-            narrows_pool::create(&world, &path, narrows_pool::Create::new(pool)).await
+            narrows_pool::create(&world, &path, create).await
         })
     });
     made.await

@@ -8,7 +8,7 @@ use narrows_format::{node, superblock};
 use narrows_server::{
     config::Settings,
     folder::{Folder, FolderError},
-    init::{self, Init, InitError},
+    init::{self, Init, InitError, SegmentMean},
     run::{self, RunError},
 };
 use narrows_wire::hello;
@@ -44,6 +44,9 @@ enum Command {
         /// Where everything is to lie; empty or not there yet.
         #[arg(long, env = "NARROWS_DATA", value_name = "DIR")]
         data: PathBuf,
+        /// Mean length of segments, fixed for good; smaller ones save more and cost more memory.
+        #[arg(long, env = "NARROWS_SEGMENT_MEAN", value_enum, default_value_t, value_name = "SIZE")]
+        segment_mean: SegmentMean,
         #[command(flatten)]
         settings: Settings,
     },
@@ -86,8 +89,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, "", 1),
     };
     match arguments.command {
-        Command::Init { domain, data, settings } => {
-            match runtime.block_on(init::init(Init { name: domain, data, settings })) {
+        Command::Init { domain, data, segment_mean, settings } => {
+            match runtime.block_on(init::init(Init { name: domain, data, settings, segment_mean })) {
                 Ok(made) => {
                     println!("domain {} ({}) is made. Go on with:", made.identity.name, made.identity.domain);
                     println!();

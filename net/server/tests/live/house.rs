@@ -20,7 +20,7 @@ use narrows_format::DomainId;
 use narrows_server::{
     config::{Cores, Memory, Settings},
     folder::Folder,
-    init::{Init, init},
+    init::{Init, SegmentMean, init},
     partners::certificate_code,
     pki::authority::{certificate_of_pem, identity_of_pem},
     run::Server,
@@ -87,7 +87,14 @@ impl House {
             ..Settings::default()
         };
         let data = folder.path().join("data");
-        let made = init(Init { name: name.to_owned(), data, settings: settings.clone() }).await.unwrap();
+        let made = init(Init {
+            name: name.to_owned(),
+            data,
+            settings: settings.clone(),
+            segment_mean: SegmentMean::default(),
+        })
+        .await
+        .unwrap();
         let text = std::fs::read_to_string(made.folder.admin_context()).unwrap();
         let mut context: Context = toml::from_str(&text).unwrap();
         context.url = format!("https://{}", settings.listen.unwrap());
