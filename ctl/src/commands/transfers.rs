@@ -44,14 +44,14 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 fn backed_up(summary: &BackupSummary) -> String {
-    let skipped = if summary.partial { format!(", {} skipped", summary.skipped) } else { String::new() };
-    let damaged =
-        if summary.damaged > 0 { format!(", {} damaged", summary.damaged) } else { String::new() };
+    let unless_none = |count: u64, text: String| if count > 0 { text } else { String::new() };
+    let unchanged = unless_none(summary.unchanged_files, format!(" ({} unchanged)", summary.unchanged_files));
+    let skipped = unless_none(summary.skipped, format!(", {} skipped", summary.skipped));
+    let damaged = unless_none(summary.damaged, format!(", {} damaged", summary.damaged));
     format!(
-        "{}: {} files ({} unchanged), {}; {} new, {} stored, in {} s{skipped}{damaged}",
+        "{}: {} files{unchanged}, {}; {} new, {} stored, in {} s{skipped}{damaged}",
         summary.name,
         summary.files,
-        summary.unchanged_files,
         bytes(summary.logical_bytes),
         bytes(summary.new_bytes),
         bytes(summary.stored_bytes),

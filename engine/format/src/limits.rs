@@ -82,6 +82,9 @@ const _: () = {
     assert!(8 * COMMIT_CONTAINERS_MAX + 2 * RECORD_BYTES_MAX < LOG_BATCH_BYTES_MAX, "a commit fits a batch");
     // An entry takes 48 bytes of a node and has a stamp of 28, a child has a tag of 16.
     let beside_a_node = NODE_BYTES_MAX / 48 * 28 + NODE_CHILDREN_MAX * 16 + 4;
-    assert!(CACHE_BLOCK_BYTES + NODE_BYTES_MAX + beside_a_node <= CACHE_BLOCK_BYTES_MAX, "a leaf fits a block");
+    assert!(
+        CACHE_BLOCK_BYTES + NODE_BYTES_MAX + beside_a_node <= CACHE_BLOCK_BYTES_MAX,
+        "a leaf fits a block"
+    );
     assert!(NODE_CHILDREN_MAX * 8 <= FRAME_PLAIN_BYTES_MAX, "an annex fits a frame");
 };

@@ -8,6 +8,7 @@
 //! flight ([`crate::limits`]), whatever the tree looks like; nothing waits for another session's promise while it
 //! holds back something that this one promised, so two backups of one tree cannot block each other.
 
+mod ahead;
 mod assemble;
 mod finished;
 mod frames;
@@ -222,6 +223,7 @@ impl Backup<'_> {
     async fn run(&self, plan: &BackupPlan, cached: Option<Matcher>) -> Result<BackupOutcome, BackupError> {
         let walk = Walk::new(plan.roots.clone(), plan.options.clone()).map_err(BackupError::Source)?;
         let beneath = walk.beneath().clone();
+        let last = cached.as_ref().map(Matcher::file);
         let units = Units::new(&self.world, walk, cached, plan.segment_mean)?;
         let mut sent = Box::pin(
             units
@@ -230,7 +232,7 @@ impl Backup<'_> {
                 .map(|unit| async { self.segments.send(unit?).await })
                 .buffered(ASKS_IN_FLIGHT_MAX),
         );
-        let cache = plan.cache.as_ref().map(|cache| Writer::new(&self.world, &cache.path));
+        let cache = plan.cache.as_ref().map(|cache| Writer::new(&self.world, &cache.path, last));
         let (assembler, finished) = (Assembler::new(), Vec::new());
         let mut building = Building { assembler, finished, sender: &self.nodes, cache };
         while let Some(unit) = sent.next().await {
@@ -268,7 +270,11 @@ impl Backup<'_> {
     }
 
     /// Reads a file out of the stream of units, piece by piece, and takes it into the tree.
-    async fn read_by_itself(&self, mut file: BigFile, building: &mut Building<'_>) -> Result<(), BackupError> {
+    async fn read_by_itself(
+        &self,
+        mut file: BigFile,
+        building: &mut Building<'_>,
+    ) -> Result<(), BackupError> {
         loop {
             let job = move || (file.next_piece(), file);
             let ((piece, last), rest) = self.world.offload(job).await.ok_or(BackupError::Helper)?;

@@ -66,6 +66,18 @@ pub struct Leaf {
     pub(crate) stamps: Vec<Option<Stamp>>,
     /// One for each child of the node.
     pub(crate) tags: Vec<Tag>,
+    pub(crate) place: Place,
+}
+
+/// Where a leaf lies in its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// How many come before it.
+    pub(crate) number: u64,
+    /// Where its block begins in the file.
+    pub(crate) block: u64,
+    /// It is the first one there.
+    pub(crate) begins_block: bool,
 }
 
 /// What the last backup made of one file.
@@ -125,7 +137,8 @@ impl Known {
 /// a later change, or lie in the future.
 pub(crate) fn stamp(status: &Status, read_at: Timestamp) -> Option<Stamp> {
     let (major, minor, inode) = status.inode.parts();
-    is_settled(status, read_at).then_some(Stamp { ctime: status.ctime, device: (major, minor), inode })
+    is_settled(status, read_at)
+        .then_some(Stamp { ctime: status.ctime, device: (major, minor), inode })
         .filter(|stamp| stamp.inode > 0)
 }
 

@@ -11,6 +11,9 @@ pub const PATH_PIECE_BYTES_MAX: usize = 3 << 10;
 /// Longest name of one component, in bytes, that the walk expects; longer ones are left to the kernel to refuse.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Bytes of names that are listed by one system call.
+pub const LIST_BYTES: usize = 32 << 10;
+
 /// Directories kept open at once by a walk; those above are opened again on the way back.
 pub const WALK_DIRECTORIES_OPEN_MAX: usize = 64;
 

@@ -13,7 +13,7 @@ use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc};
 
 use narrows_format::Timestamp;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, OFlags, Statx, StatxFlags, readlinkat, statx},
+    fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags, readlinkat, statx},
     io::Errno,
 };
 
@@ -23,7 +23,7 @@ use crate::{
     beneath::Beneath,
     cache::{Known, Leaf},
     exclude::Excludes,
-    limits::{PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX},
+    limits::{LIST_BYTES, PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX},
     xattr,
 };
 
@@ -147,7 +147,9 @@ impl std::fmt::Display for Why {
             Self::PathTooLong => write!(f, "its path is longer than {PATH_BYTES_MAX} bytes"),
             Self::Moved => f.write_str("moved while it was walked"),
             Self::Unfit => f.write_str("cannot be held by the image format"),
-            Self::Damaged => f.write_str("has other content than at the last backup, but the same size and times"),
+            Self::Damaged => {
+                f.write_str("has other content than at the last backup, but the same size and times")
+            }
         }
     }
 }
@@ -417,9 +419,12 @@ fn reopen(beneath: &Beneath, level: &mut Level) -> Result<(), Why> {
     Ok(())
 }
 
+/// Names in a directory that has just been opened.
 fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
+    let mut buffer = Vec::with_capacity(LIST_BYTES);
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {

@@ -137,7 +137,7 @@ impl Assembler {
                     self.unchanged.add(1, found.status.size);
                     self.known(&known, nodes);
                 }
-                Item::Leaf(leaf) => self.known_leaf(&leaf, nodes),
+                Item::Leaf(leaf) => self.known_leaf(leaf, nodes),
                 Item::Missed(missed) => {
                     self.part = Content::default();
                     self.lost.insert(missed.path.clone());
@@ -220,18 +220,18 @@ impl Assembler {
     }
 
     /// A leaf whose entries are all what they were. Where it does not come to the same leaf here, they go one by one.
-    fn known_leaf(&mut self, leaf: &Arc<Leaf>, nodes: &mut Vec<FinishedNode>) {
+    fn known_leaf(&mut self, leaf: Arc<Leaf>, nodes: &mut Vec<FinishedNode>) {
         let (files, bytes) = leaf.files();
         self.unchanged.add(files, bytes);
         let mut above = Vec::new();
         if !self.tree.push_leaf(leaf.node.child(), &leaf.entries, &mut |node| above.push(node)) {
             for at in 0..leaf.entries.len() {
-                self.known(&Known { leaf: Arc::clone(leaf), at }, nodes);
+                self.known(&Known { leaf: Arc::clone(&leaf), at }, nodes);
             }
             return;
         }
         self.entries += leaf.entries.len() as u64;
-        nodes.push(FinishedNode::known(leaf));
+        nodes.push(FinishedNode::of_leaf(leaf));
         nodes.extend(above.into_iter().map(|node| FinishedNode::new(node, |_| None)));
     }
 

@@ -1,6 +1,6 @@
 //! Nodes that can be sent, with what shows possession of their children and what the next backup needs to know.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use narrows_format::{
     Fingerprint, Tag,
@@ -39,6 +39,8 @@ pub struct FinishedNode {
     pub shown: Vec<Shown>,
     /// One per entry of a leaf of the file tree, else empty.
     pub stamps: Vec<Option<Stamp>>,
+    /// The leaf of the last backup's tree that it is.
+    pub known: Option<Arc<Leaf>>,
 }
 
 impl FinishedNode {
@@ -53,13 +55,13 @@ impl FinishedNode {
             shown.unwrap_or(Shown::BY_ITSELF)
         };
         let shown = node.children.iter().map(of_child).collect();
-        Self { node, shown, stamps: Vec::new() }
+        Self { node, shown, stamps: Vec::new(), known: None }
     }
 
     /// A leaf of the last backup's tree.
-    pub(super) fn known(leaf: &Leaf) -> Self {
+    pub(super) fn of_leaf(leaf: Arc<Leaf>) -> Self {
         let shown = leaf.tags.iter().map(|tag| Shown { tag: *tag, under_base: true }).collect();
-        Self { node: leaf.node.clone(), shown, stamps: leaf.stamps.clone() }
+        Self { node: leaf.node.clone(), shown, stamps: leaf.stamps.clone(), known: Some(leaf) }
     }
 }
 

@@ -5,15 +5,14 @@
 use std::collections::VecDeque;
 
 use futures_util::{Stream, stream};
-use narrows_format::Timestamp;
 use narrows_pool::ingest::Splitter;
-use narrows_ring::world::{Local, Task, World};
+use narrows_ring::world::{Local, World};
 
-use super::BackupError;
+use super::{BackupError, ahead::Ahead};
 use crate::{
     beneath::Beneath,
     cache::{self, Matcher},
-    limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES, WALK_STEPS_AHEAD_MAX},
+    limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX},
     read::{BigFile, Unit, read_batch, step_bytes},
     walk::{Found, FoundKind, Step, Walk},
 };
@@ -36,38 +35,14 @@ fn needs_reading(step: &Step) -> bool {
 /// A unit being read.
 type Reading = Local<'static, Result<Unit, BackupError>>;
 
-/// The walk and what it is held against.
-struct Source {
-    walk: Walk,
-    matcher: Option<Matcher>,
-}
-
-/// The walk's next steps, and itself unless it has ended.
-type Steps = (Vec<Step>, Option<Source>);
-
 /// See the module.
 pub(super) struct Units {
     world: World,
     mean: u32,
     beneath: Beneath,
-    /// The job that walks on; `None` once the walk has ended.
-    walking: Option<Task<Option<Steps>>>,
-    /// Not begun, or waiting for room.
-    source: Option<Source>,
+    ahead: Ahead,
     steps: VecDeque<Step>,
     big: Option<BigFile>,
-}
-
-impl Source {
-    fn next(mut self, now: Timestamp) -> Steps {
-        let found = self.walk.next_batch(WALK_BATCH_ENTRIES);
-        let ends = found.is_empty();
-        let steps = match &mut self.matcher {
-            Some(matcher) => matcher.match_batch(found, now),
-            None => found,
-        };
-        (steps, (!ends).then_some(self))
-    }
 }
 
 impl Units {
@@ -80,9 +55,8 @@ impl Units {
     ) -> Result<Self, BackupError> {
         splitter(mean)?;
         let beneath = walk.beneath().clone();
-        let source = Some(Source { walk, matcher });
-        let (world, steps) = (world.clone(), VecDeque::new());
-        Ok(Self { world, mean, beneath, walking: None, source, steps, big: None })
+        let ahead = Ahead::start(world, walk, matcher);
+        Ok(Self { world: world.clone(), mean, beneath, ahead, steps: VecDeque::new(), big: None })
     }
 
     /// Futures of units, in order; many may be awaited at once.
@@ -100,7 +74,7 @@ impl Units {
         if self.big.is_some() {
             return self.next_piece().await.map(Some);
         }
-        self.walk_on().await?;
+        self.ahead.fill(&mut self.steps).await?;
         let Some(first) = self.steps.front() else { return Ok(None) };
         if step_bytes(first) >= BIG_FILE_BYTES
             && let Some(Step::Found(found)) = self.steps.pop_front()
@@ -133,26 +107,6 @@ impl Units {
             batch.extend(self.steps.pop_front());
         }
         batch
-    }
-
-    /// Has enough steps at hand that batches do not end where the walk's do, and the walk going on meanwhile.
-    async fn walk_on(&mut self) -> Result<(), BackupError> {
-        loop {
-            if self.steps.len() < WALK_STEPS_AHEAD_MAX
-                && let Some(source) = self.source.take()
-            {
-                let (world, now) = (self.world.clone(), cache::now(&self.world));
-                let job = move || source.next(now);
-                self.walking = Some(self.world.spawn(async move { world.offload(job).await }));
-            }
-            if self.steps.len() >= UNIT_ENTRIES_MAX {
-                return Ok(());
-            }
-            let Some(walking) = self.walking.take() else { return Ok(()) };
-            let (steps, source) = walking.join().await.flatten().ok_or(BackupError::Helper)?;
-            self.steps.extend(steps);
-            self.source = source;
-        }
     }
 
     /// The next piece of the big file; read before the one after it is asked for.

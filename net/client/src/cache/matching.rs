@@ -1,6 +1,6 @@
 //! Holds the walk against the last backup: both are in the order of the tree, so one pass over each is enough.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, fs::File, sync::Arc};
 
 use narrows_format::{
     Timestamp,
@@ -27,6 +27,11 @@ impl Matcher {
     pub(crate) fn new(mut reader: Reader, trust: Trust) -> Self {
         let leaf = reader.next_leaf();
         Self { reader, trust, leaf, at: 0, held: Some(Vec::new()) }
+    }
+
+    /// The cache that it reads.
+    pub(crate) fn file(&self) -> Arc<File> {
+        self.reader.file()
     }
 
     /// Goes on with the walk's next steps; none at its end. `now` is no later than when they were found. What is held

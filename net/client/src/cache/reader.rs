@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufReader, Read},
+    os::unix::fs::FileExt as _,
     path::Path,
     sync::Arc,
 };
@@ -16,16 +17,22 @@ use narrows_pool::recipe::build::BuiltNode;
 use narrows_simd::fingerprint;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::Leaf;
+use super::{Leaf, Place};
 
 /// An open cache whose head fits.
 #[derive(Debug)]
 pub(crate) struct Reader {
     /// `None` at the end, or behind what does not verify.
-    file: Option<BufReader<File>>,
+    file: Option<BufReader<Arc<File>>>,
+    opened: Arc<File>,
     block: Vec<u8>,
     /// How much of the block was taken.
     taken: usize,
+    /// Where the block and the one behind it begin in the file.
+    place: u64,
+    next_place: u64,
+    /// Leaves read so far.
+    leaves: u64,
 }
 
 /// Why a cache is not read, or not read on.
@@ -53,14 +60,21 @@ impl Reader {
 
     fn try_open(path: &Path, expected: &Head) -> Result<Self, Unusable> {
         let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty());
-        let mut file = File::from(fd.map_err(std::io::Error::from)?);
+        let opened = Arc::new(File::from(fd.map_err(std::io::Error::from)?));
         let mut head = [0; HEAD_BYTES];
-        file.read_exact(&mut head)?;
+        opened.read_exact_at(&mut head, 0)?;
         if Head::decode(&head)? != *expected {
             return Err(Unusable::Other);
         }
-        let file = BufReader::new(file);
-        Ok(Self { file: Some(file), block: Vec::new(), taken: 0 })
+        let mut file = BufReader::new(Arc::clone(&opened));
+        file.seek_relative(HEAD_BYTES as i64)?;
+        let (file, block, place) = (Some(file), Vec::new(), HEAD_BYTES as u64);
+        Ok(Self { file, opened, block, taken: 0, place, next_place: place, leaves: 0 })
+    }
+
+    /// The file itself, to be read at any place.
+    pub(crate) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.opened)
     }
 
     /// The next leaf; `None` at the end, or where the rest cannot be used.
@@ -81,13 +95,16 @@ impl Reader {
         if self.taken == self.block.len() && !self.next_block()? {
             return Ok(None);
         }
+        let begins_block = self.taken == 0;
         let mut cursor = Cursor::new(&self.block[self.taken..]);
         let leaf = file_cache::Leaf::decode(&mut cursor)?;
         self.taken += cursor.taken();
         let file_cache::Leaf { bytes, children, entries, stamps, tags } = leaf;
         let (fingerprint, tag) = fingerprint::node(&bytes);
         let node = BuiltNode { fingerprint, tag, bytes, children, level: 0 };
-        Ok(Some(Leaf { node, entries, stamps, tags }))
+        let place = Place { number: self.leaves, block: self.place, begins_block };
+        self.leaves += 1;
+        Ok(Some(Leaf { node, entries, stamps, tags, place }))
     }
 
     /// False at the end.
@@ -104,6 +121,8 @@ impl Reader {
         file.read_exact(&mut payload)?;
         self.block = head.open(&payload)?;
         self.taken = 0;
+        self.place = self.next_place;
+        self.next_place += (BLOCK_HEAD_BYTES + payload.len()) as u64;
         Ok(true)
     }
 }

@@ -126,10 +126,11 @@ impl Site {
 
     /// The image is committed.
     fn keep(&mut self, backup: &Backup) {
+        let last = Reader::open(&self.cache(), &self.head()).map(|reader| reader.file());
         self.number += 1;
         let (path, head) = (self.cache(), self.head());
         block_on(Setup::here(1 << 20), async |world| {
-            let mut writer = Writer::new(&world, &path);
+            let mut writer = Writer::new(&world, &path, last);
             writer.add(&backup.nodes).await;
             writer.finish(&head).await;
         })
@@ -398,9 +399,12 @@ fn damage_is_found() {
     let statuses: Vec<_> = lying.nodes.iter().map(|finished| finished.stamps.clone()).collect();
     let mut taught = site.back_up_with(None);
     taught.nodes = first.nodes.clone();
-    for (finished, stamps) in taught.nodes.iter_mut().filter(|node| !node.stamps.is_empty()).zip(
-        statuses.into_iter().filter(|stamps| !stamps.is_empty()),
-    ) {
+    for (finished, stamps) in taught
+        .nodes
+        .iter_mut()
+        .filter(|node| !node.stamps.is_empty())
+        .zip(statuses.into_iter().filter(|stamps| !stamps.is_empty()))
+    {
         finished.stamps = stamps;
     }
     site.keep(&taught);
@@ -421,9 +425,9 @@ fn one_cache_is_written_at_a_time() {
     let backup = site.back_up(Trust::Nothing);
     let (path, head) = (site.cache(), site.head());
     block_on(Setup::here(1 << 20), async |world| {
-        let mut first = Writer::new(&world, &path);
+        let mut first = Writer::new(&world, &path, None);
         first.add(&backup.nodes).await;
-        let mut second = Writer::new(&world, &path);
+        let mut second = Writer::new(&world, &path, None);
         second.add(&backup.nodes).await;
         second.finish(&Head { incarnation: 99, ..head }).await;
         first.finish(&head).await;
