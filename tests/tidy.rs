@@ -36,7 +36,7 @@ const FILE_LINES_MAX: usize = 600;
 const LONGER: &[(&str, usize)] = &[];
 
 /// Top-level folders that the layout fixes.
-const TOP: &[&str] = &["engine", "net", "ctl", "benches", "fuzz", "tests", ".ci"];
+const TOP: &[&str] = &["engine", "net", "ctl", "benches", "fuzz", "tests", ".cargo", ".ci"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()

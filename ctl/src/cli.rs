@@ -64,7 +64,10 @@ pub(crate) enum Command {
         domain: Option<String>,
     },
     /// Backs up files as an image.
-    #[command(after_help = "Example:\n  narrowsctl backup --slp gold --exclude '*.tmp' /home /etc")]
+    #[command(after_help = "Examples:\n  narrowsctl backup --slp gold --exclude '*.tmp' /home /etc\n  \
+                            narrowsctl backup --slp gold --verify-unchanged /home\n\n\
+                            Files whose size, times and inode are those of the last backup are not read again. \
+                            What is needed for that lies in $XDG_CACHE_HOME/narrows and may be removed at any time.")]
     Backup(BackupArgs),
     /// Restores an image, or a part of it.
     #[command(after_help = "Examples:\n  narrowsctl restore latest --to /tmp/back\n  \
@@ -151,6 +154,9 @@ pub(crate) struct BackupArgs {
     /// Do not enter other file systems.
     #[arg(long)]
     pub(crate) one_file_system: bool,
+    /// Read unchanged files too, and report those whose content differs though size and times do not: damage.
+    #[arg(long)]
+    pub(crate) verify_unchanged: bool,
     /// The client to act as, when several are enrolled here.
     #[arg(long = "as", value_name = "[CONTEXT/]CLIENT")]
     pub(crate) client: Option<String>,

@@ -11,16 +11,18 @@ pub mod mend;
 pub mod mutate;
 
 use narrows_format::container::{Footer, Header, table};
+use narrows_format::cursor::Cursor;
 use narrows_format::frame::{self, Codec, FrameKind};
 use narrows_format::limits::{
-    FRAME_BYTES_MAX, LOG_BATCH_BYTES_MAX, NODE_BYTES_MAX, NODE_PATHS_BYTES_MAX, RECORD_BYTES_MAX,
-    XATTRS_BYTES_MAX,
+    CACHE_BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LOG_BATCH_BYTES_MAX, NODE_BYTES_MAX, NODE_PATHS_BYTES_MAX,
+    RECORD_BYTES_MAX, XATTRS_BYTES_MAX,
 };
 use narrows_format::node::{Node, envelope};
 use narrows_format::record::{SignedRecord, signed_part};
 use narrows_format::superblock::Superblock;
 use narrows_format::{
-    BadBytes, image_log as log, index_journal as journal, manifest as edits, xattrs as list,
+    BadBytes, file_cache as cache, image_log as log, index_journal as journal, manifest as edits,
+    xattrs as list,
 };
 use narrows_wire::{MESSAGE_BYTES_MAX, Message};
 
@@ -52,6 +54,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "manifest", run: manifest, mend: mend::batch, memory_max: LOG_BATCH_BYTES_MAX },
     Target { name: "image_log", run: image_log, mend: mend::batch, memory_max: LOG_BATCH_BYTES_MAX },
     Target { name: "index_journal", run: index_journal, mend: mend::batch, memory_max: LOG_BATCH_BYTES_MAX },
+    Target {
+        name: "file_cache",
+        run: file_cache,
+        mend: mend::file_cache,
+        memory_max: NODE_PATHS_BYTES_MAX + 4 * NODE_BYTES_MAX + CACHE_BLOCK_BYTES_MAX,
+    },
     Target { name: "record", run: record, mend: mend::record, memory_max: 8 * RECORD_BYTES_MAX },
     Target { name: "wire_message", run: wire_message, mend: mend::message, memory_max: MESSAGE_BYTES_MAX },
 ];
@@ -141,6 +149,28 @@ pub fn index_journal(bytes: &[u8]) -> bool {
     let Ok(batch) = journal::decode(bytes) else { return false };
     assert!(bytes.get(..batch.bytes) == Some(&journal::encode(&batch.head, &batch.records)), "one encoding");
     true
+}
+
+/// A client's file cache, block by block.
+pub fn file_cache(bytes: &[u8]) -> bool {
+    let Some((head, mut rest)) = bytes.split_at_checked(cache::HEAD_BYTES) else { return false };
+    let Ok(decoded) = cache::Head::decode(head) else { return false };
+    assert!(decoded.encode() == head, "a head has one encoding");
+    while let Some((head, behind)) = rest.split_at_checked(cache::BLOCK_HEAD_BYTES) {
+        let Ok(head) = cache::BlockHead::decode(head) else { return false };
+        let Some((payload, behind)) = behind.split_at_checked(head.payload_bytes()) else { return false };
+        let Ok(plain) = head.open(payload) else { return false };
+        let mut cursor = Cursor::new(&plain);
+        while cursor.left() > 0 {
+            let before = cursor.rest();
+            let Ok(leaf) = cache::Leaf::decode(&mut cursor) else { return false };
+            let mut again = Vec::new();
+            leaf.encode(&mut again);
+            assert!(before.starts_with(&again), "a leaf has one encoding");
+        }
+        rest = behind;
+    }
+    rest.is_empty()
 }
 
 /// A signed image record.

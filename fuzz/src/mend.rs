@@ -72,6 +72,18 @@ pub fn batch(bytes: &mut [u8]) {
     }
 }
 
+/// The checksums of the head and of each block.
+pub fn file_cache(bytes: &mut [u8]) {
+    seal(bytes, 12, 136);
+    let mut at = 136;
+    while let Some(block) = bytes.get_mut(at..)
+        && let Some(end) = number(block, 4).and_then(|stored| stored.checked_add(12))
+    {
+        seal(block, 8, end);
+        at += end;
+    }
+}
+
 /// The padding, and the checksums of the entries and of the footer.
 pub fn table(bytes: &mut [u8]) {
     let Some(start) = bytes.len().checked_sub(64) else { return };

@@ -10,3 +10,4 @@ mod main_job;
 mod memory;
 mod refusals;
 mod tour;
+mod unchanged;

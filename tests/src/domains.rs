@@ -155,10 +155,16 @@ impl Domain {
         server.wait().expect("our own child").code()
     }
 
+    /// Where clients keep what they know of unchanged files.
+    pub fn cache(&self) -> PathBuf {
+        self.config.with_extension("cache")
+    }
+
     /// `narrowsctl --context NAME ...`, not started yet.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.setup.program("narrowsctl");
-        command.env("XDG_CONFIG_HOME", &self.config).stdin(Stdio::null());
+        command.env("XDG_CONFIG_HOME", &self.config).env("XDG_CACHE_HOME", self.cache());
+        command.stdin(Stdio::null());
         command.args(["--context", &self.name]).args(words);
         command
     }

@@ -1,6 +1,6 @@
 //! `backup` and `restore`.
 
-use std::os::unix::ffi::OsStrExt as _;
+use std::{os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use narrows_api::{ExitCode, backups::RestoreRequest};
 use narrows_client::sink::{Overwrite, Selection, SinkOptions};
@@ -22,19 +22,34 @@ pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitC
         policy: args.policy,
         exclude: args.exclude,
         one_file_system: args.one_file_system,
+        cache: cache_folder(),
+        verify_unchanged: args.verify_unchanged,
     };
     let summary = work::back_up(&api, &job, session.style).await?;
     summary.skipped_files.iter().for_each(|skipped| {
         session.style.remark(&format!("skipped: {}: {}", skipped.path.0, skipped.why));
     });
+    summary.damaged_files.iter().for_each(|damaged| {
+        session.style.remark(&format!("damaged: {}: {}", damaged.path.0, damaged.why));
+    });
     session.style.show(&summary, backed_up)?;
-    Ok(if summary.partial { ExitCode::Partial } else { ExitCode::Done })
+    Ok(if summary.partial || summary.damaged > 0 { ExitCode::Partial } else { ExitCode::Done })
+}
+
+/// Where clients keep what they know of unchanged files; without such a folder every file is read.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("narrows"))
 }
 
 fn backed_up(summary: &BackupSummary) -> String {
-    let skipped = if summary.partial { format!(", {} skipped", summary.skipped) } else { String::new() };
+    let unless_none = |count: u64, text: String| if count > 0 { text } else { String::new() };
+    let unchanged = unless_none(summary.unchanged_files, format!(" ({} unchanged)", summary.unchanged_files));
+    let skipped = unless_none(summary.skipped, format!(", {} skipped", summary.skipped));
+    let damaged = unless_none(summary.damaged, format!(", {} damaged", summary.damaged));
     format!(
-        "{}: {} files, {}; {} new, {} stored, in {} s{skipped}",
+        "{}: {} files{unchanged}, {}; {} new, {} stored, in {} s{skipped}{damaged}",
         summary.name,
         summary.files,
         bytes(summary.logical_bytes),

@@ -9,16 +9,18 @@ use std::{
 
 use narrows_api::{
     PathText,
-    backups::{BackupGrant, BackupRequest},
+    backups::{BackupGrant, BackupRequest, BaseImage},
     error::codes as api_codes,
     images::ImageInfo,
     paths,
 };
 use narrows_client::{
-    DataPort, Excludes, History, Purpose,
+    Base, DataPort, Excludes, History, Purpose,
     backup::{BackupError, BackupOutcome, BackupPlan, BackupProgress, Missing, back_up as send},
+    cache::{CachePlan, Trust},
     walk::{Roots, WalkOptions},
 };
+use narrows_format::Fingerprint;
 use serde::Serialize;
 
 use super::{DataThread, Patience, identity_of, seconds};
@@ -39,6 +41,10 @@ pub(crate) struct BackupJob {
     pub(crate) policy: Option<String>,
     pub(crate) exclude: Vec<String>,
     pub(crate) one_file_system: bool,
+    /// The folder of what is known of unchanged files; without one every file is read.
+    pub(crate) cache: Option<PathBuf>,
+    /// Unchanged files are read all the same.
+    pub(crate) verify_unchanged: bool,
 }
 
 /// What `backup --json` ends with.
@@ -48,6 +54,10 @@ pub(crate) struct BackupSummary {
     pub(crate) name: String,
     pub(crate) files: u64,
     pub(crate) logical_bytes: u64,
+    /// Regular files that are what they were at the last backup, and were not read.
+    pub(crate) unchanged_files: u64,
+    /// Their logical bytes.
+    pub(crate) unchanged_bytes: u64,
     /// Plain bytes of segments that the pool lacked before this image.
     pub(crate) new_bytes: u64,
     /// What the image added to the pool.
@@ -62,9 +72,14 @@ pub(crate) struct BackupSummary {
     pub(crate) skipped: u64,
     /// The first of them.
     pub(crate) skipped_files: Vec<Skipped>,
+    /// Files with other content than at the last backup though nothing in their status says so: only looked for when
+    /// asked.
+    pub(crate) damaged: u64,
+    /// The first of them.
+    pub(crate) damaged_files: Vec<Skipped>,
 }
 
-/// A file that is not in the image, or not as it was.
+/// A file that is not in the image, or not as it was or should be.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Skipped {
     pub(crate) path: PathText,
@@ -96,14 +111,19 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
     let mut patience = Patience::new();
     // What all attempts together have sent: one that sent nothing is no sign of life.
     let mut sent = 0;
+    let mut trust = if job.verify_unchanged { Trust::Verify } else { Trust::Skip };
     let mut grant: BackupGrant = api.post(paths::BACKUPS, &request).await?;
     loop {
-        let attempt = (port(api, &grant)?, plan(job, &roots, &grant));
+        let attempt = (port(api, &grant)?, plan(job, &roots, &grant, trust));
         let outcome = show_while(&bar, &progress, data.run(attempt)).await?;
         match outcome {
             Ok(outcome) => {
                 bar.finish_and_clear();
                 return Ok(summary(&grant, outcome, &progress, begun.elapsed()));
+            }
+            Err(error) if error.blames_cache() && trust == Trust::Skip => {
+                style.remark(&format!("{error}: now every file is read"));
+                trust = Trust::Nothing;
             }
             Err(error) => {
                 if progress.sent_bytes() > sent {
@@ -144,8 +164,18 @@ fn port(api: &Api, grant: &BackupGrant) -> Outcome<DataPort> {
     })
 }
 
-fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant) -> BackupPlan {
+fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant, trust: Trust) -> BackupPlan {
+    let lineage: String = grant.lineage.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let base = |base: &BaseImage| Base { image: base.image, root: Fingerprint(base.root.0) };
+    let cache = job.cache.as_ref().map(|folder| CachePlan {
+        path: folder.join("files").join(grant.domain.to_string()).join(lineage),
+        pool: grant.pool,
+        incarnation: grant.incarnation,
+        base: grant.base.as_ref().map(base),
+        trust,
+    });
     BackupPlan {
+        cache,
         roots: roots.clone(),
         options: WalkOptions {
             excludes: Excludes::new(job.exclude.iter().map(|pattern| pattern.clone().into_bytes())),
@@ -198,6 +228,8 @@ fn summary_of(info: ImageInfo, progress: &BackupProgress, time: Duration) -> Bac
         name: info.name,
         files: info.files,
         logical_bytes: info.logical_bytes,
+        unchanged_files: progress.unchanged_files(),
+        unchanged_bytes: progress.unchanged_bytes(),
         new_bytes: progress.new_bytes(),
         stored_bytes: info.stored_bytes.unwrap_or(0),
         sent_bytes: progress.sent_bytes(),
@@ -206,6 +238,8 @@ fn summary_of(info: ImageInfo, progress: &BackupProgress, time: Duration) -> Bac
         partial: info.partial,
         skipped: progress.missed(),
         skipped_files: Vec::new(),
+        damaged: 0,
+        damaged_files: Vec::new(),
     }
 }
 
@@ -215,24 +249,32 @@ fn summary(
     progress: &BackupProgress,
     time: Duration,
 ) -> BackupSummary {
-    let Missing { count, listed } = outcome.missing;
-    let skipped = listed.into_iter().take(SKIPPED_LISTED_MAX);
+    let (skipped, damaged) = (outcome.missing.count, outcome.damaged.count);
     BackupSummary {
         image: grant.image.to_string(),
         name: grant.name.clone(),
         files: outcome.files,
         logical_bytes: outcome.logical_bytes,
+        unchanged_files: outcome.unchanged.files,
+        unchanged_bytes: outcome.unchanged.bytes,
         new_bytes: progress.new_bytes(),
         stored_bytes: outcome.confirmed.stored_bytes,
         sent_bytes: progress.sent_bytes(),
         resent_bytes: progress.again_bytes(),
         seconds: seconds(time),
-        partial: count > 0,
-        skipped: count,
-        skipped_files: skipped
-            .map(|missed| Skipped { path: PathText::from_bytes(&missed.path), why: missed.why.to_string() })
-            .collect(),
+        partial: skipped > 0,
+        skipped,
+        skipped_files: listed(outcome.missing),
+        damaged,
+        damaged_files: listed(outcome.damaged),
     }
+}
+
+fn listed(missing: Missing) -> Vec<Skipped> {
+    let first = missing.listed.into_iter().take(SKIPPED_LISTED_MAX);
+    first
+        .map(|missed| Skipped { path: PathText::from_bytes(&missed.path), why: missed.why.to_string() })
+        .collect()
 }
 
 /// Moves the bar while the attempt runs.
@@ -250,7 +292,11 @@ async fn show_while<T>(
                 let (read, new) = (progress.read_bytes(), progress.new_bytes());
                 let share = (read.saturating_sub(new) * 100).checked_div(read).unwrap_or(0);
                 bar.set_position(read);
-                bar.set_message(format!("{} files, {share} % known already", progress.entries()));
+                bar.set_message(format!(
+                    "{} files, {} unchanged, {share} % of the others known already",
+                    progress.entries(),
+                    progress.unchanged_files()
+                ));
             }
         }
     }

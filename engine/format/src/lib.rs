@@ -9,6 +9,7 @@ pub mod bad;
 pub mod batch;
 pub mod container;
 pub mod cursor;
+pub mod file_cache;
 pub mod frame;
 pub mod ids;
 pub mod image_log;

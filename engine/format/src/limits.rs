@@ -63,6 +63,12 @@ pub const IMPORT_SLP_BYTES_MAX: usize = 112;
 /// One batch of a log, padding included.
 pub const LOG_BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Plain bytes after which a block of a client's file cache is full.
+pub const CACHE_BLOCK_BYTES: usize = 256 << 10;
+
+/// Plain bytes of such a block: its last leaf may be as long as a node can be, with all that stands beside it.
+pub const CACHE_BLOCK_BYTES_MAX: usize = 640 << 10;
+
 /// Container ids named by one commit record; more are closed by several records or by the manifest.
 pub const COMMIT_CONTAINERS_MAX: usize = 1 << 16;
 
@@ -74,5 +80,11 @@ const _: () = {
     assert!(CONTAINER_SEGMENTS_MAX <= 1 << 24, "a slot fits three bytes");
     assert!(PATH_BYTES_MAX <= 65_535, "a path's length fits two bytes");
     assert!(8 * COMMIT_CONTAINERS_MAX + 2 * RECORD_BYTES_MAX < LOG_BATCH_BYTES_MAX, "a commit fits a batch");
+    // An entry takes 48 bytes of a node and has a stamp of 28, a child has a tag of 16.
+    let beside_a_node = NODE_BYTES_MAX / 48 * 28 + NODE_CHILDREN_MAX * 16 + 4;
+    assert!(
+        CACHE_BLOCK_BYTES + NODE_BYTES_MAX + beside_a_node <= CACHE_BLOCK_BYTES_MAX,
+        "a leaf fits a block"
+    );
     assert!(NODE_CHILDREN_MAX * 8 <= FRAME_PLAIN_BYTES_MAX, "an annex fits a frame");
 };

@@ -8,7 +8,9 @@
 //! flight ([`crate::limits`]), whatever the tree looks like; nothing waits for another session's promise while it
 //! holds back something that this one promised, so two backups of one tree cannot block each other.
 
+mod ahead;
 mod assemble;
+mod finished;
 mod frames;
 mod nodes;
 mod progress;
@@ -23,17 +25,22 @@ use narrows_exchange::{
     CommitFacts, ExchangeError, Session,
     outgoing::{Confirmed, History, Outgoing},
 };
-use narrows_format::{DomainId, ImageId, node::VERSION, record::CopyState, record::ImageFlags};
+use narrows_format::{
+    DomainId, Fingerprint, ImageId, file_cache::Head, node::VERSION, record::CopyState, record::ImageFlags,
+};
+use narrows_pool::recipe::build::Root;
 use narrows_ring::world::World;
 use narrows_wire::{Begin, Draft};
 
-pub use assemble::{Assembler, FinishedNode, Missing};
+pub use assemble::{Assembled, Assembler, Missing, Unchanged};
+pub use finished::{FinishedNode, Shown};
 pub use progress::BackupProgress;
 
 use crate::{
+    cache::{CachePlan, Matcher, Reader, Trust, Writer},
     limits::{ASKS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX},
-    read::BigFile,
-    walk::{Roots, Walk, WalkOptions},
+    read::{BigFile, Item, Unit},
+    walk::{Found, Roots, Walk, WalkOptions},
 };
 use frames::Compression;
 use nodes::NodeSender;
@@ -57,6 +64,8 @@ pub struct BackupPlan {
     pub resume: bool,
     /// Mean segment size of the pool; from the grant.
     pub segment_mean: u32,
+    /// What is known of the last backup, and where the next one finds what this one knows.
+    pub cache: Option<CachePlan>,
 }
 
 /// A committed backup.
@@ -70,6 +79,10 @@ pub struct BackupOutcome {
     pub logical_bytes: u64,
     /// What is not in the image, or not as it was.
     pub missing: Missing,
+    /// Files that were compared with the last backup and are not what they should be.
+    pub damaged: Missing,
+    /// Files that were not read.
+    pub unchanged: Unchanged,
 }
 
 /// Why a backup ended without an image.
@@ -87,7 +100,7 @@ pub enum BackupError {
     /// A helper thread failed.
     #[error("a helper thread failed")]
     Helper,
-    /// The target answered "have" and later did not.
+    /// The target answered "have" and later did not, or has not what was under the base that it accepted.
     #[error("the target lost {0} segments that it had promised to have")]
     Forgotten(usize),
 }
@@ -96,6 +109,15 @@ impl BackupError {
     /// Whether dialling again may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Exchange(error) if error.is_transient())
+    }
+
+    /// Whether an attempt that trusts no cache may get further: what it refers to without having it was not accepted.
+    pub fn blames_cache(&self) -> bool {
+        match self {
+            Self::Forgotten(_) => true,
+            Self::Exchange(error) => matches!(error.code(), Some("WIRE-005" | "WIRE-006")),
+            _ => false,
+        }
     }
 }
 
@@ -107,16 +129,19 @@ pub async fn back_up(
     history: Rc<History>,
     progress: &Arc<BackupProgress>,
 ) -> Result<BackupOutcome, BackupError> {
+    let cached = last_backup(world, plan).await;
     let begin = Begin {
         image: plan.image,
         origin: plan.origin,
         lineage: plan.lineage,
-        base: None,
+        base: cached.as_ref().and_then(|_| plan.cache.as_ref()?.base),
         root: None,
         resume: plan.resume,
     };
     let compression = Compression::for_peer(session.peer.codecs);
     let outgoing = Outgoing::begin_with(session, &begin, Some(history)).await?;
+    // Without the base nothing that was not read can be referred to.
+    let cached = cached.filter(|_| outgoing.begun().base_accepted);
     let backup = Backup {
         world: world.clone(),
         segments: SegmentSender::new(world, &outgoing, compression, progress),
@@ -124,7 +149,7 @@ pub async fn back_up(
         outgoing: &outgoing,
         progress,
     };
-    let outcome = backup.run(plan).await;
+    let outcome = backup.run(plan, cached).await;
     progress.add_sent(&outgoing.sent());
     match &outcome {
         Ok(_) => outgoing.close().await,
@@ -132,6 +157,29 @@ pub async fn back_up(
         Err(_) => {}
     }
     outcome
+}
+
+/// What is known of the last backup, when it is there and describes the base.
+async fn last_backup(world: &World, plan: &BackupPlan) -> Option<Matcher> {
+    let cache = plan.cache.as_ref().filter(|cache| cache.trust != Trust::Nothing)?;
+    let base = cache.base?;
+    let head = head(plan, cache, base.image, base.root);
+    let (path, trust) = (cache.path.clone(), cache.trust);
+    let open = move || Some(Matcher::new(Reader::open(&path, &head)?, trust));
+    world.offload(open).await.flatten()
+}
+
+/// What the cache of an image says of it.
+fn head(plan: &BackupPlan, cache: &CachePlan, image: ImageId, root: Fingerprint) -> Head {
+    Head {
+        image,
+        root,
+        origin: plan.origin,
+        lineage: plan.lineage,
+        pool: cache.pool,
+        incarnation: cache.incarnation,
+        segment_mean: plan.segment_mean,
+    }
 }
 
 struct Backup<'a> {
@@ -142,11 +190,41 @@ struct Backup<'a> {
     progress: &'a Arc<BackupProgress>,
 }
 
+/// The tree on its way.
+struct Building<'a> {
+    assembler: Assembler,
+    finished: Vec<FinishedNode>,
+    sender: &'a NodeSender<'a>,
+    cache: Option<Writer>,
+}
+
+impl Building<'_> {
+    fn take(&mut self, unit: &Unit, items: Vec<Item>) -> Option<(Found, Vec<Item>)> {
+        self.assembler.take(unit, items, &mut self.finished)
+    }
+
+    /// Sends what is finished.
+    async fn send(&mut self) -> Result<(), BackupError> {
+        if let Some(cache) = &mut self.cache {
+            cache.add(&self.finished).await;
+        }
+        self.sender.send(&mut self.finished).await
+    }
+
+    async fn finish(mut self) -> Result<(Assembled, Option<Writer>), BackupError> {
+        let assembled = std::mem::take(&mut self.assembler).finish(&mut self.finished);
+        self.send().await?;
+        self.sender.finish().await?;
+        Ok((assembled, self.cache))
+    }
+}
+
 impl Backup<'_> {
-    async fn run(&self, plan: &BackupPlan) -> Result<BackupOutcome, BackupError> {
+    async fn run(&self, plan: &BackupPlan, cached: Option<Matcher>) -> Result<BackupOutcome, BackupError> {
         let walk = Walk::new(plan.roots.clone(), plan.options.clone()).map_err(BackupError::Source)?;
         let beneath = walk.beneath().clone();
-        let units = Units::new(&self.world, walk, plan.segment_mean)?;
+        let last = cached.as_ref().map(Matcher::file);
+        let units = Units::new(&self.world, walk, cached, plan.segment_mean)?;
         let mut sent = Box::pin(
             units
                 .stream()
@@ -154,45 +232,48 @@ impl Backup<'_> {
                 .map(|unit| async { self.segments.send(unit?).await })
                 .buffered(ASKS_IN_FLIGHT_MAX),
         );
-        let mut assembler = Assembler::new();
-        let mut nodes = Vec::new();
+        let cache = plan.cache.as_ref().map(|cache| Writer::new(&self.world, &cache.path, last));
+        let (assembler, finished) = (Assembler::new(), Vec::new());
+        let mut building = Building { assembler, finished, sender: &self.nodes, cache };
         while let Some(unit) = sent.next().await {
             let mut unit = unit?;
             let mut items = std::mem::take(&mut unit.items);
-            while let Some((found, rest)) = assembler.take(&unit, items, &mut nodes) {
+            while let Some((found, rest)) = building.take(&unit, items) {
                 let file = units::big_file(&beneath, found, plan.segment_mean)?;
-                self.read_by_itself(file, &mut assembler, &mut nodes).await?;
+                self.read_by_itself(file, &mut building).await?;
                 items = rest;
             }
-            self.progress.set_entries(assembler.entries(), assembler.missing().count);
-            self.nodes.send(&mut nodes).await?;
+            self.progress.set_entries(&building.assembler);
+            building.send().await?;
         }
-        let (root, missing) = assembler.finish(&mut nodes);
-        self.nodes.send(&mut nodes).await?;
-        self.nodes.finish().await?;
+        let (assembled, cache) = building.finish().await?;
+        let Assembled { root, missing, damaged, unchanged } = assembled;
+        let confirmed = self.commit(plan, &root, missing.count > 0).await?;
+        if let Some((writer, cache)) = cache.zip(plan.cache.as_ref()) {
+            writer.finish(&head(plan, cache, plan.image, root.fingerprint)).await;
+        }
+        let (files, logical_bytes) = (root.entries, root.bytes);
+        Ok(BackupOutcome { confirmed, files, logical_bytes, missing, damaged, unchanged })
+    }
+
+    async fn commit(&self, plan: &BackupPlan, root: &Root, partial: bool) -> Result<Confirmed, BackupError> {
         let draft = Draft {
             root: root.fingerprint,
             root_length: root.length,
             logical_bytes: root.bytes,
             files: root.entries,
-            flags: ImageFlags {
-                partial: missing.count > 0,
-                many_roots: plan.roots.many,
-                ..ImageFlags::default()
-            },
+            flags: ImageFlags { partial, many_roots: plan.roots.many, ..ImageFlags::default() },
             image_format: u16::from(VERSION),
         };
         let copy = CopyState { expires: None, locked_until: None, held: false };
-        let confirmed = self.outgoing.commit(&CommitFacts::Draft(draft), copy, "").await?;
-        Ok(BackupOutcome { confirmed, files: root.entries, logical_bytes: root.bytes, missing })
+        Ok(self.outgoing.commit(&CommitFacts::Draft(draft), copy, "").await?)
     }
 
     /// Reads a file out of the stream of units, piece by piece, and takes it into the tree.
     async fn read_by_itself(
         &self,
         mut file: BigFile,
-        assembler: &mut Assembler,
-        nodes: &mut Vec<FinishedNode>,
+        building: &mut Building<'_>,
     ) -> Result<(), BackupError> {
         loop {
             let job = move || (file.next_piece(), file);
@@ -201,8 +282,8 @@ impl Backup<'_> {
             let mut piece = self.segments.send(piece).await?;
             let items = std::mem::take(&mut piece.items);
             // Pieces are no hard links and cannot outgrow themselves: nothing is given back.
-            assembler.take(&piece, items, nodes);
-            self.nodes.send(nodes).await?;
+            building.take(&piece, items);
+            building.send().await?;
             if last {
                 return Ok(());
             }

@@ -1,5 +1,7 @@
 //! Every bound of the client, in one place.
 
+use std::time::Duration;
+
 /// Longest path within an image, in bytes; the recipe format's own limit.
 pub const PATH_BYTES_MAX: usize = 32 << 10;
 
@@ -9,11 +11,21 @@ pub const PATH_PIECE_BYTES_MAX: usize = 3 << 10;
 /// Longest name of one component, in bytes, that the walk expects; longer ones are left to the kernel to refuse.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Bytes of names that are listed by one system call.
+pub const LIST_BYTES: usize = 32 << 10;
+
 /// Directories kept open at once by a walk; those above are opened again on the way back.
 pub const WALK_DIRECTORIES_OPEN_MAX: usize = 64;
 
 /// Objects found by one job of the walk.
 pub const WALK_BATCH_ENTRIES: usize = 512;
+
+/// So long ago a file must have changed last when it is read, for the next backup to rely on its times: longer than the
+/// steps in which any file system or kernel counts time.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(2);
+
+/// Steps of the walk that wait to be read; the walk goes on meanwhile by one job.
+pub const WALK_STEPS_AHEAD_MAX: usize = 2048;
 
 /// Files read by one job.
 pub const UNIT_ENTRIES_MAX: usize = 128;

@@ -11,9 +11,9 @@
 mod big;
 mod small;
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, sync::Arc};
 
-use narrows_format::{Fingerprint, Tag, limits::XATTRS_INLINE_BYTES_MAX, xattrs};
+use narrows_format::{Fingerprint, Tag, Timestamp, limits::XATTRS_INLINE_BYTES_MAX, xattrs};
 use narrows_pool::ingest::{Piece, Splitter};
 use narrows_simd::fingerprint;
 use rustix::{
@@ -27,6 +27,7 @@ use small::read_whole;
 
 use crate::{
     beneath::{Beneath, split_name},
+    cache::{Known, Leaf},
     limits::{BIG_FILE_BYTES, CHANGED_RETRIES_MAX, FRAME_BYTES_MAX, READ_BYTES, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Missed, Status, Step, Why},
     xattr,
@@ -41,6 +42,8 @@ pub struct Unit {
     pub segments: Vec<Segment>,
     /// Objects.
     pub items: Vec<Item>,
+    /// No later than anything in it was read; 1970 if that is not known, and then nothing is remembered of its files.
+    pub read_at: Timestamp,
 }
 
 /// One segment of a unit.
@@ -73,6 +76,10 @@ pub enum Item {
     PartEnd(FileRead),
     /// Not in the image. If parts of it came before, they do not count.
     Missed(Missed),
+    /// A regular file that was not read.
+    Unchanged(Found, Known),
+    /// A leaf of the last backup's tree of which nothing was read.
+    Leaf(Arc<Leaf>),
 }
 
 /// A regular file as it was when it was read.
@@ -112,6 +119,8 @@ pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>) 
     for step in steps {
         let item = match step {
             Step::Missed(missed) => Item::Missed(missed),
+            Step::Unchanged(found, known) => Item::Unchanged(found, known),
+            Step::Leaf(leaf) => Item::Leaf(leaf),
             Step::Found(found) if found.kind == FoundKind::File => {
                 let path = found.path.clone();
                 read_file(&mut parent, splitter, found, &mut unit)

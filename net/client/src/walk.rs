@@ -4,15 +4,16 @@
 //! followed; depth is bounded by the format's path length only, not by `PATH_MAX` or by open descriptors; what could
 //! not be looked at is reported in its place and never silently left out.
 //!
-//! It reads no file's content: regular files come with their status only, and are opened later by `read`.
+//! It reads no file's content: regular files come with their status only, and are opened later by `read`, unless
+//! `cache` knows what they are.
 
 mod roots;
 
-use std::{collections::HashMap, os::fd::OwnedFd};
+use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc};
 
 use narrows_format::Timestamp;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, OFlags, Statx, StatxFlags, readlinkat, statx},
+    fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags, readlinkat, statx},
     io::Errno,
 };
 
@@ -20,8 +21,9 @@ pub use roots::{BadRoots, Roots};
 
 use crate::{
     beneath::Beneath,
+    cache::{Known, Leaf},
     exclude::Excludes,
-    limits::{PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX},
+    limits::{LIST_BYTES, PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX},
     xattr,
 };
 
@@ -41,6 +43,10 @@ pub enum Step {
     Found(Found),
     /// An object that could not be looked at, or a directory that could not be listed.
     Missed(Missed),
+    /// A regular file that is what it was at the last backup. The walk itself does not tell.
+    Unchanged(Found, Known),
+    /// The same of all objects of a leaf of that backup's tree.
+    Leaf(Arc<Leaf>),
 }
 
 /// An object as the walk saw it.
@@ -54,6 +60,8 @@ pub struct Found {
     pub kind: FoundKind,
     /// Extended attributes; those of regular files are read when the file is.
     pub xattrs: xattr::List,
+    /// What a file ought to be, if it is to be compared with the last backup.
+    pub expected: Option<Known>,
 }
 
 /// What an object is.
@@ -126,6 +134,8 @@ pub enum Why {
     Moved,
     /// The recipe format cannot hold it.
     Unfit,
+    /// It is in the image with content that differs from the last backup's, though its status is the same.
+    Damaged,
 }
 
 impl std::fmt::Display for Why {
@@ -137,6 +147,9 @@ impl std::fmt::Display for Why {
             Self::PathTooLong => write!(f, "its path is longer than {PATH_BYTES_MAX} bytes"),
             Self::Moved => f.write_str("moved while it was walked"),
             Self::Unfit => f.write_str("cannot be held by the image format"),
+            Self::Damaged => {
+                f.write_str("has other content than at the last backup, but the same size and times")
+            }
         }
     }
 }
@@ -168,7 +181,29 @@ impl Status {
     }
 }
 
+impl Step {
+    /// Path within the image; of a leaf, that of its first object.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Found(found) | Self::Unchanged(found, _) => &found.path,
+            Self::Missed(missed) => &missed.path,
+            Self::Leaf(leaf) => leaf.first_path(),
+        }
+    }
+}
+
+impl Found {
+    fn new(path: Vec<u8>, status: Status, kind: FoundKind, xattrs: xattr::List) -> Self {
+        Self { path, status, kind, xattrs, expected: None }
+    }
+}
+
 impl Inode {
+    /// Major and minor of the device, and the number.
+    pub(crate) fn parts(self) -> (u32, u32, u64) {
+        (self.0, self.1, self.2)
+    }
+
     fn same_device(self, other: Self) -> bool {
         (self.0, self.1) == (other.0, other.1)
     }
@@ -281,7 +316,7 @@ impl Walk {
         }
         if let Some(first) = earlier_name(&mut self.links, &path, &status) {
             let kind = FoundKind::HardLink(first);
-            return steps.push(Step::Found(Found { path, status, kind, xattrs: Vec::new() }));
+            return steps.push(Step::Found(Found::new(path, status, kind, Vec::new())));
         }
         let special = || -> Result<(FoundKind, xattr::List), Errno> {
             let kind = match kind {
@@ -297,7 +332,7 @@ impl Walk {
             Ok((kind, xattr::read_at(directory, name)?))
         };
         steps.push(match special() {
-            Ok((kind, xattrs)) => Step::Found(Found { path, status, kind, xattrs }),
+            Ok((kind, xattrs)) => Step::Found(Found::new(path, status, kind, xattrs)),
             Err(error) => missed(path, error.into()),
         });
     }
@@ -313,9 +348,8 @@ impl Walk {
             Err(error) => {
                 // The directory itself was seen; what is in it was not.
                 if error == Errno::ACCESS {
-                    let kind = FoundKind::Directory;
-                    let path = path.clone();
-                    steps.push(Step::Found(Found { path, status: seen, kind, xattrs: Vec::new() }));
+                    let found = Found::new(path.clone(), seen, FoundKind::Directory, Vec::new());
+                    steps.push(Step::Found(found));
                 }
                 steps.push(missed(path, error.into()));
             }
@@ -339,8 +373,7 @@ impl Walk {
             None => list(&fd),
         };
         if report {
-            let kind = FoundKind::Directory;
-            steps.push(Step::Found(Found { path: path.clone(), status, kind, xattrs }));
+            steps.push(Step::Found(Found::new(path.clone(), status, FoundKind::Directory, xattrs)));
         }
         match names {
             Ok(mut names) => {
@@ -386,9 +419,12 @@ fn reopen(beneath: &Beneath, level: &mut Level) -> Result<(), Why> {
     Ok(())
 }
 
+/// Names in a directory that has just been opened.
 fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
+    let mut buffer = Vec::with_capacity(LIST_BYTES);
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {

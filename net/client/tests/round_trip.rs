@@ -80,10 +80,10 @@ fn back_up_disturbed(roots: &[PathBuf], options: WalkOptions, mut disturb: impl 
         image.take(&mut assembler, &walk, unit);
     }
     let mut nodes = Vec::new();
-    let (root, missing) = assembler.finish(&mut nodes);
+    let assembled = assembler.finish(&mut nodes);
     image.keep_nodes(nodes);
-    image.root = Some(root);
-    image.missing = missing;
+    image.root = Some(assembled.root);
+    image.missing = assembled.missing;
     image
 }
 
@@ -593,7 +593,7 @@ fn excluded_names_are_left_out_and_nothing_else() {
         .into_iter()
         .map(|step| match step {
             Step::Found(found) => String::from_utf8(found.path).unwrap(),
-            Step::Missed(missed) => panic!("{missed:?}"),
+            step => panic!("{step:?}"),
         })
         .collect();
     assert_eq!(paths, ["", "a", "a/keep", "b", "b/c", "b/c/d", "cache", "cache/y"]);

@@ -5,6 +5,8 @@
 
 use super::samples;
 use narrows_format::container::{Footer, Header, table};
+use narrows_format::cursor::Cursor;
+use narrows_format::file_cache::{self, BLOCK_HEAD_BYTES, BlockHead, Head as CacheHead, Leaf};
 use narrows_format::frame::{self, Codec};
 use narrows_format::node::Node;
 use narrows_format::record::SignedRecord;
@@ -87,4 +89,22 @@ fn logs() {
     let bytes = check("index-journal", &index_journal::encode(&head, &samples::journal_records()));
     let batch = index_journal::decode(&bytes).unwrap();
     assert_eq!((batch.head, batch.records, batch.bytes), (head, samples::journal_records(), bytes.len()));
+}
+
+#[test]
+fn file_cache() {
+    let head = check("file-cache-head", &samples::cache_head().encode());
+    assert_eq!(CacheHead::decode(&head), Ok(samples::cache_head()));
+    let leaves = check("file-cache-leaves", &samples::cache_leaves());
+    let mut cursor = Cursor::new(&leaves);
+    for _ in 0..2 {
+        assert_eq!(Leaf::decode(&mut cursor), Ok(samples::cache_leaf()));
+    }
+    assert_eq!(cursor.left(), 0);
+    // What a compressor makes of the same bytes may change with its version; what was written stays readable.
+    let block = golden("file-cache-block", &file_cache::seal_block(&leaves));
+    let (head, payload) = block.split_at(BLOCK_HEAD_BYTES);
+    let head = BlockHead::decode(head).unwrap();
+    assert!(head.payload_bytes() < leaves.len(), "it is compressed");
+    assert_eq!(head.open(payload), Ok(leaves));
 }

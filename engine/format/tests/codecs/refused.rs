@@ -4,6 +4,8 @@
 use super::samples::{self, entry, node_child, segment};
 use narrows_format::BadBytes;
 use narrows_format::container::{Footer, Header, table};
+use narrows_format::cursor::Cursor;
+use narrows_format::file_cache::{BLOCK_HEAD_BYTES, BlockHead, Head as CacheHead, Leaf, Stamp, seal_block};
 use narrows_format::frame::{self, Codec};
 use narrows_format::manifest::Edit;
 use narrows_format::node::{
@@ -11,7 +13,7 @@ use narrows_format::node::{
 };
 use narrows_format::record::{ImageRecord, SignedRecord};
 use narrows_format::superblock::{FILE_BYTES, Superblock};
-use narrows_format::{Sequence, image_log, index_journal, manifest};
+use narrows_format::{Sequence, Timestamp, image_log, index_journal, manifest};
 
 fn file(extents: Vec<Extent>, size: u64) -> EntryKind {
     EntryKind::File { size, content: Content::Inline(extents) }
@@ -303,5 +305,53 @@ fn numbers_of_a_manifest() {
     for edit in edits {
         let refused = manifest::decode(&manifest::encode(&samples::head(), &[edit]));
         assert!(matches!(refused, Err(BadBytes::Malformed(_))), "{edit:?}");
+    }
+}
+
+/// Goal: a file cache that breaks a rule is refused, leaf by leaf.
+#[test]
+fn file_caches_that_break_a_rule() {
+    let head = samples::cache_head().encode();
+    for at in 0..head.len() {
+        assert!(CacheHead::decode(&head[..at]).is_err(), "cut at {at}");
+        let mut bad = head.clone();
+        bad[at] ^= 1;
+        assert!(CacheHead::decode(&bad).is_err(), "byte {at}");
+    }
+    let good = samples::cache_leaf();
+    let file = good.stamps.iter().position(Option::is_some).unwrap();
+    let stamp = good.stamps[file].unwrap();
+    let with = |change: &dyn Fn(&mut Leaf)| {
+        let (mut leaf, mut bytes) = (good.clone(), Vec::new());
+        change(&mut leaf);
+        leaf.encode(&mut bytes);
+        Leaf::decode(&mut Cursor::new(&bytes))
+    };
+    assert_eq!(with(&|_| ()), Ok(good.clone()));
+    let directory = good.entries.iter().position(|entry| entry.kind == EntryKind::Directory).unwrap();
+    let cases: [(&str, &dyn Fn(&mut Leaf)); 7] = [
+        ("an inode of zero", &|leaf| leaf.stamps[file] = Some(Stamp { inode: 0, ..stamp })),
+        ("nanoseconds of a second", &|leaf| {
+            leaf.stamps[file] =
+                Some(Stamp { ctime: Timestamp { nanos: 1_000_000_000, ..stamp.ctime }, ..stamp });
+        }),
+        ("a stamp of a directory", &|leaf| leaf.stamps[directory] = Some(stamp)),
+        ("a tag too few", &|leaf| leaf.tags.truncate(1)),
+        ("a node that is none", &|leaf| leaf.bytes[0] ^= 1),
+        ("an inner node", &|leaf| leaf.bytes = samples::tree().encode()),
+        ("a leaf without entries", &|leaf| {
+            leaf.bytes = Node { children: vec![], body: Body::Entries(vec![]) }.encode();
+        }),
+    ];
+    for (name, change) in cases {
+        assert!(with(change).is_err(), "{name}");
+    }
+    let block = seal_block(&samples::cache_leaves());
+    for at in 0..block.len() {
+        let mut bad = block.clone();
+        bad[at] ^= 0x10;
+        let opened =
+            BlockHead::decode(&bad[..BLOCK_HEAD_BYTES]).and_then(|head| head.open(&bad[BLOCK_HEAD_BYTES..]));
+        assert!(opened.is_err(), "byte {at} of a block");
     }
 }

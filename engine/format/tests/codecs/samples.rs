@@ -13,6 +13,7 @@ use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, S
 use narrows_format::superblock::Superblock;
 use narrows_format::{
     ClientId, ContainerId, DomainId, Fingerprint, ImageId, Location, PoolId, Sequence, Slot, Tag, Timestamp,
+    file_cache,
 };
 
 pub(crate) const fn fingerprint(seed: u8) -> Fingerprint {
@@ -253,4 +254,34 @@ pub(crate) fn journal_records() -> Vec<JournalRecord> {
         change,
     };
     vec![record(1, EntryChange::Closed), record(2, EntryChange::Dropped)]
+}
+
+pub(crate) const fn cache_head() -> file_cache::Head {
+    file_cache::Head {
+        image: ImageId([0x21; 16]),
+        root: fingerprint(0x22),
+        origin: DomainId([0x23; 16]),
+        lineage: [0x24; 32],
+        pool: PoolId([0x25; 16]),
+        incarnation: 6,
+        segment_mean: 32_768,
+    }
+}
+
+pub(crate) fn cache_leaf() -> file_cache::Leaf {
+    let node = entries();
+    let Node { children, body: Body::Entries(entries) } = node.clone() else { unreachable!("a leaf") };
+    let stamp = file_cache::Stamp { ctime: time(-5, 999_999_999), device: (8, 1), inode: u64::MAX };
+    let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
+    let stamps = entries.iter().map(|entry| is_file(entry).then_some(stamp)).collect();
+    let tags = (0_u8..).zip(&children).map(|(seed, _)| Tag([seed; 16])).collect();
+    file_cache::Leaf { bytes: node.encode(), children, entries, stamps, tags }
+}
+
+/// The plain bytes of a block.
+pub(crate) fn cache_leaves() -> Vec<u8> {
+    let mut plain = Vec::new();
+    cache_leaf().encode(&mut plain);
+    cache_leaf().encode(&mut plain);
+    plain
 }

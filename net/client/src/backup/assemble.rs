@@ -3,16 +3,21 @@
 //! Guarantee: the tree refers only to segments of units that it was given, so whoever sends a unit's segments before
 //! the nodes that come out after it has sent everything that the nodes refer to.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashSet, sync::Arc};
 
 use narrows_format::{
     Fingerprint, Tag,
-    node::{Child, ChildKind, Entry, EntryKind, Xattrs},
+    file_cache::Stamp,
+    node::{Child, ChildKind, Content as NodeContent, Entry, EntryKind, Xattrs},
 };
 use narrows_pool::recipe::build::{BuiltNode, ExtentBuilder, Root, TreeBuilder};
 
-use super::tags::FileTags;
+use super::{
+    finished::{FinishedNode, OpenLeaf, Shown},
+    tags::FileTags,
+};
 use crate::{
+    cache::{self, Known, Leaf},
     limits::TROUBLES_LISTED_MAX,
     read::{FileRead, Item, Run, Unit},
     walk::{Found, FoundKind, Missed, Why},
@@ -27,28 +32,42 @@ pub struct Missing {
     pub listed: Vec<Missed>,
 }
 
-/// A node that can be sent, with the tags of its children: those of nodes are zero, for nodes are shown by
-/// being sent or offered.
-#[derive(Clone, Debug)]
-pub struct FinishedNode {
-    /// The node.
-    pub node: BuiltNode,
-    /// One per child.
-    pub tags: Vec<Tag>,
-}
-
 /// The image being built.
 #[derive(Default)]
 pub struct Assembler {
     tree: TreeBuilder,
     /// Content so far of the big file that is being read.
     part: Content,
-    /// Segments that the open leaf refers to.
-    leaf_tags: HashMap<Fingerprint, Tag>,
+    leaf: OpenLeaf,
     missing: Missing,
+    /// Files that have other content than at the last backup though nothing says so.
+    damaged: Missing,
+    unchanged: Unchanged,
     /// Files that are not in the tree as the walk saw them: a hard link to one must be read by itself.
     lost: HashSet<Vec<u8>>,
     entries: u64,
+}
+
+/// Regular files that were not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unchanged {
+    /// How many.
+    pub files: u64,
+    /// Their logical bytes.
+    pub bytes: u64,
+}
+
+/// What came of all entries.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The top of the tree.
+    pub root: Root,
+    /// What is not in it, or not as it was.
+    pub missing: Missing,
+    /// Files that have other content than at the last backup though nothing says so. They are in the tree as they are now.
+    pub damaged: Missing,
+    /// Files that were not read.
+    pub unchanged: Unchanged,
 }
 
 /// One file's content so far.
@@ -56,10 +75,19 @@ pub struct Assembler {
 struct Content {
     extents: ExtentBuilder,
     tags: FileTags,
+    /// The node that was built last: in the end, the root of the extent tree if there is one.
+    last_node: Option<(Fingerprint, Tag)>,
 }
 
 /// A reference with what shows possession of it.
-type Shown = (Child, Tag);
+type Reference = (Child, Shown);
+
+impl Unchanged {
+    fn add(&mut self, files: u64, bytes: u64) {
+        self.files += files;
+        self.bytes += bytes;
+    }
+}
 
 impl Missing {
     fn add(&mut self, missed: Missed) {
@@ -105,6 +133,11 @@ impl Assembler {
                     let content = std::mem::take(&mut self.part);
                     self.file(read, content, unit, nodes);
                 }
+                Item::Unchanged(found, known) => {
+                    self.unchanged.add(1, found.status.size);
+                    self.known(&known, nodes);
+                }
+                Item::Leaf(leaf) => self.known_leaf(leaf, nodes),
                 Item::Missed(missed) => {
                     self.part = Content::default();
                     self.lost.insert(missed.path.clone());
@@ -125,15 +158,21 @@ impl Assembler {
         self.entries
     }
 
-    /// The end: the last nodes, and the root.
-    pub fn finish(self, nodes: &mut Vec<FinishedNode>) -> (Root, Missing) {
-        let root = self
-            .tree
-            .finish(&mut |node| nodes.push(finished(node, |name| self.leaf_tags.get(name).copied())));
-        (root, self.missing)
+    /// Files that were not read so far.
+    pub fn unchanged(&self) -> Unchanged {
+        self.unchanged
     }
 
-    fn object(&mut self, found: Found, attributes: Vec<Shown>, nodes: &mut Vec<FinishedNode>) {
+    /// The end: the last nodes, and the root.
+    pub fn finish(mut self, nodes: &mut Vec<FinishedNode>) -> Assembled {
+        let mut built = Vec::new();
+        let root = self.tree.finish(&mut |node| built.push(node));
+        self.leaf.close(built, 0, nodes);
+        let Self { missing, damaged, unchanged, .. } = self;
+        Assembled { root, missing, damaged, unchanged }
+    }
+
+    fn object(&mut self, found: Found, attributes: Vec<Reference>, nodes: &mut Vec<FinishedNode>) {
         let kind = match &found.kind {
             FoundKind::Directory => EntryKind::Directory,
             FoundKind::HardLink(first) => EntryKind::HardLink(first.clone()),
@@ -145,12 +184,15 @@ impl Assembler {
             // A file's content is read before it comes here.
             FoundKind::File => return self.missing.add(Missed { path: found.path, why: Why::Vanished }),
         };
-        self.push(found, kind, Vec::new(), attributes, nodes);
+        let (entry, children) = entry_of(found, kind, Vec::new(), attributes);
+        self.push(entry, &children, None, nodes);
     }
 
-    fn file(&mut self, read: FileRead, content: Content, unit: &Unit, nodes: &mut Vec<FinishedNode>) {
-        let Content { extents, tags } = content;
-        let content = extents.finish(&mut |node| nodes.push(finished(node, |name| tags.get(name))));
+    fn file(&mut self, read: FileRead, mut content: Content, unit: &Unit, nodes: &mut Vec<FinishedNode>) {
+        let mut built = Vec::new();
+        let extents = std::mem::take(&mut content.extents);
+        let file = extents.finish(&mut |node| built.push(node));
+        content.finished(built, nodes);
         let path = &read.found.path;
         if read.replaced {
             self.lost.insert(path.clone());
@@ -158,57 +200,61 @@ impl Assembler {
         if read.changed {
             self.missing.add(Missed { path: path.clone(), why: Why::Changed });
         }
+        if is_damaged(&read, &file.content, &file.children) {
+            self.damaged.add(Missed { path: path.clone(), why: Why::Damaged });
+        }
+        let stamp = if read.changed { None } else { cache::stamp(&read.found.status, unit.read_at) };
         let attributes = attributes_of(unit, &read.attributes);
-        let kind = EntryKind::File { size: content.size, content: content.content };
-        let tag = |child: &Child| tags.get(&child.fingerprint).unwrap_or(UNKNOWN);
-        let children = content.children.iter().map(|child| (*child, tag(child))).collect();
-        self.push(read.found, kind, children, attributes, nodes);
+        let references = file.children.iter().map(|child| (*child, content.shown(child))).collect();
+        let kind = EntryKind::File { size: file.size, content: file.content };
+        let (entry, children) = entry_of(read.found, kind, references, attributes);
+        self.push(entry, &children, stamp, nodes);
+    }
+
+    /// A file that is what it was at the last backup.
+    fn known(&mut self, known: &Known, nodes: &mut Vec<FinishedNode>) {
+        let (entry, own) = known.to_entry();
+        let shown = |(child, tag)| (child, Shown { tag, under_base: true });
+        let references: Vec<Reference> = own.into_iter().map(shown).collect();
+        self.push(entry, &references, known.stamp(), nodes);
+    }
+
+    /// A leaf whose entries are all what they were. Where it does not come to the same leaf here, they go one by one.
+    fn known_leaf(&mut self, leaf: Arc<Leaf>, nodes: &mut Vec<FinishedNode>) {
+        let (files, bytes) = leaf.files();
+        self.unchanged.add(files, bytes);
+        let mut above = Vec::new();
+        if !self.tree.push_leaf(leaf.node.child(), &leaf.entries, &mut |node| above.push(node)) {
+            for at in 0..leaf.entries.len() {
+                self.known(&Known { leaf: Arc::clone(&leaf), at }, nodes);
+            }
+            return;
+        }
+        self.entries += leaf.entries.len() as u64;
+        nodes.push(FinishedNode::of_leaf(leaf));
+        nodes.extend(above.into_iter().map(|node| FinishedNode::new(node, |_| None)));
     }
 
     fn push(
         &mut self,
-        found: Found,
-        kind: EntryKind,
-        mut children: Vec<Shown>,
-        attributes: Vec<Shown>,
+        entry: Entry,
+        references: &[Reference],
+        stamp: Option<Stamp>,
         nodes: &mut Vec<FinishedNode>,
     ) {
-        let xattrs = if attributes.is_empty() {
-            Xattrs::Inline(found.xattrs)
-        } else {
-            let first = children.len();
-            children.extend(attributes);
-            Xattrs::Stored((first..children.len()).filter_map(|at| u32::try_from(at).ok()).collect())
-        };
-        let status = found.status;
-        let entry = Entry {
-            path: found.path.clone(),
-            mode: status.mode,
-            uid: status.uid,
-            gid: status.gid,
-            mtime: status.mtime,
-            xattrs,
-            kind,
-        };
-        let own: HashMap<Fingerprint, Tag> =
-            children.iter().map(|(child, tag)| (child.fingerprint, *tag)).collect();
-        self.leaf_tags.extend(&own);
-        let children: Vec<Child> = children.iter().map(|(child, _)| *child).collect();
+        let children: Vec<Child> = references.iter().map(|(child, _)| *child).collect();
+        let path = entry.path.clone();
         let mut built = Vec::new();
         match self.tree.push(entry, &children, &mut |node| built.push(node)) {
             Ok(()) => {
                 self.entries += 1;
-                if !built.is_empty() {
-                    let tag = |name: &Fingerprint| self.leaf_tags.get(name).copied();
-                    nodes.extend(built.into_iter().map(|node| finished(node, tag)));
-                    // Whether this entry was in the leaf that was closed or is the first of the next, is not known.
-                    self.leaf_tags = own;
-                }
+                let own = references.iter().map(|(child, shown)| (child.fingerprint, *shown));
+                self.leaf.entry(own, stamp, built, self.tree.open_entries(), nodes);
             }
             Err(error) => {
                 tracing::debug!(%error, "an entry does not fit the recipe");
-                self.lost.insert(found.path.clone());
-                self.missing.add(Missed { path: found.path, why: Why::Unfit });
+                self.lost.insert(path.clone());
+                self.missing.add(Missed { path, why: Why::Unfit });
             }
         }
     }
@@ -228,33 +274,69 @@ impl Content {
                 Run::Hole(length) => self.extents.hole(length, sink),
                 Run::Fill(byte, length) => self.extents.fill(byte, length, sink),
             }
-            nodes.extend(built.into_iter().map(|node| finished(node, |name| self.tags.get(name))));
+            self.finished(built, nodes);
         }
+    }
+
+    fn finished(&mut self, built: Vec<BuiltNode>, nodes: &mut Vec<FinishedNode>) {
+        for node in built {
+            self.last_node = Some((node.fingerprint, node.tag));
+            nodes.push(FinishedNode::new(node, |name| self.tags.get(name).map(Shown::read)));
+        }
+    }
+
+    /// What shows possession of a child of the file's entry.
+    fn shown(&self, child: &Child) -> Shown {
+        let tag = match child.kind {
+            ChildKind::Segment => self.tags.get(&child.fingerprint),
+            ChildKind::Node => {
+                self.last_node.filter(|(name, _)| *name == child.fingerprint).map(|(_, tag)| tag)
+            }
+        };
+        Shown::read(tag.expect("the last segments' tags are kept, and the root of a tree is built last"))
     }
 }
 
-/// Stands for a tag that is not needed.
-const UNKNOWN: Tag = Tag([0; 16]);
-
-fn finished(node: BuiltNode, tag: impl Fn(&Fingerprint) -> Option<Tag>) -> FinishedNode {
-    let of_child = |child: &Child| match child.kind {
-        ChildKind::Segment => {
-            let tag = tag(&child.fingerprint);
-            debug_assert!(tag.is_some(), "the tags of an open node's segments are kept");
-            tag.unwrap_or(UNKNOWN)
-        }
-        ChildKind::Node => UNKNOWN,
-    };
-    let tags = node.children.iter().map(of_child).collect();
-    FinishedNode { node, tags }
+/// Whether a file that was to be compared is another one now, though nothing in its status says so.
+fn is_damaged(read: &FileRead, content: &NodeContent, children: &[Child]) -> bool {
+    let Some(expected) = &read.found.expected else { return false };
+    // Changed since the walk saw it: then the status does say so.
+    let same_status = expected.stamp().is_some_and(|stamp| stamp.ctime == read.found.status.ctime);
+    !read.changed && !read.replaced && same_status && !expected.has_content(content, children)
 }
 
-fn attributes_of(unit: &Unit, positions: &[usize]) -> Vec<Shown> {
+fn entry_of(
+    found: Found,
+    kind: EntryKind,
+    mut references: Vec<Reference>,
+    attributes: Vec<Reference>,
+) -> (Entry, Vec<Reference>) {
+    let xattrs = if attributes.is_empty() {
+        Xattrs::Inline(found.xattrs)
+    } else {
+        let first = references.len();
+        references.extend(attributes);
+        Xattrs::Stored((first..references.len()).filter_map(|at| u32::try_from(at).ok()).collect())
+    };
+    let status = found.status;
+    let entry = Entry {
+        path: found.path,
+        mode: status.mode,
+        uid: status.uid,
+        gid: status.gid,
+        mtime: status.mtime,
+        xattrs,
+        kind,
+    };
+    (entry, references)
+}
+
+fn attributes_of(unit: &Unit, positions: &[usize]) -> Vec<Reference> {
     let shown = |position: &usize| {
         let segment = &unit.segments[*position];
         let child =
             Child { fingerprint: segment.fingerprint, kind: ChildKind::Segment, length: segment.length };
-        (child, segment.tag)
+        (child, Shown::read(segment.tag))
     };
     positions.iter().map(shown).collect()
 }

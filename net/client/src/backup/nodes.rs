@@ -1,15 +1,23 @@
 //! Offers finished nodes and sends those that are lacking, children before parents.
 //!
 //! What the target has is not sent, so an unchanged tree costs one question per node; what an earlier, broken session
-//! left there is reopened. A few batches are in flight, so that a question's round trip is hidden by the next ones.
+//! left there is reopened. What is known from the base only, and so not at hand, the target has to have. A few batches are in flight, so that a question's round trip is hidden by the next ones.
 
 use std::{cell::RefCell, collections::VecDeque};
 
 use narrows_exchange::outgoing::{Asked, NodeToSend, Outgoing};
-use narrows_format::{frame::FrameKind, node::ChildKind};
+use narrows_format::{
+    frame::FrameKind,
+    node::{Child, ChildKind},
+};
 use narrows_wire::{Presence, Proof};
 
-use super::{BackupError, assemble::FinishedNode, frames::Compression, segments::Recent};
+use super::{
+    BackupError,
+    finished::{FinishedNode, Shown},
+    frames::Compression,
+    segments::Recent,
+};
 use crate::limits::{FRAME_BYTES_MAX, NODE_ANSWERS_OPEN_MAX, NODE_BATCH_MAX, NODE_OFFERS_IN_FLIGHT_MAX};
 
 /// See the module.
@@ -25,7 +33,7 @@ struct State {
     /// Offered, in order.
     offered: VecDeque<(Vec<FinishedNode>, Asked)>,
     /// Sent or reopened; what was said of their children is still to be checked.
-    unchecked: VecDeque<Asked>,
+    unchecked: VecDeque<(FinishedNode, Asked)>,
 }
 
 impl<'a> NodeSender<'a> {
@@ -68,7 +76,7 @@ impl<'a> NodeSender<'a> {
                         // Nodes that it refers to may be among those that lack.
                         self.send_lacking(std::mem::take(&mut lacking)).await?;
                         let asked = self.outgoing.reopen(to_send(&finished)).await?;
-                        self.state.borrow_mut().unchecked.push_back(asked);
+                        self.state.borrow_mut().unchecked.push_back((without_bytes(finished), asked));
                     }
                 }
             }
@@ -78,8 +86,7 @@ impl<'a> NodeSender<'a> {
         Ok(())
     }
 
-    async fn send_lacking(&self, nodes: Vec<FinishedNode>) -> Result<(), BackupError> {
-        let mut rest = nodes.as_slice();
+    async fn send_lacking(&self, mut rest: Vec<FinishedNode>) -> Result<(), BackupError> {
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = |finished: &&FinishedNode| {
@@ -87,12 +94,13 @@ impl<'a> NodeSender<'a> {
                 bytes <= FRAME_BYTES_MAX
             };
             let count = rest.iter().take_while(fits).count().max(1);
-            let (group, later) = rest.split_at(count);
+            let later = rest.split_off(count);
+            let group = std::mem::replace(&mut rest, later);
             let plain: Vec<&[u8]> = group.iter().map(|finished| finished.node.bytes.as_slice()).collect();
             let frame = self.compression.frame(FrameKind::Nodes, &plain);
             let asked = self.outgoing.nodes(&frame, group.iter().map(to_send).collect()).await?;
-            self.state.borrow_mut().unchecked.extend(asked);
-            rest = later;
+            let group = group.into_iter().map(without_bytes);
+            self.state.borrow_mut().unchecked.extend(group.zip(asked));
         }
         Ok(())
     }
@@ -100,9 +108,10 @@ impl<'a> NodeSender<'a> {
     /// A target that had everything below a node when it was asked still has.
     async fn check_down_to(&self, left: usize) -> Result<(), BackupError> {
         while self.state.borrow().unchecked.len() > left {
-            let Some(asked) = self.state.borrow_mut().unchecked.pop_front() else { break };
+            let Some((finished, asked)) = self.state.borrow_mut().unchecked.pop_front() else { break };
             let answer = asked.answer().await?;
-            let lost = answer.iter().filter(|presence| **presence == Presence::Lack).count();
+            let children = finished.node.children.iter().zip(&finished.shown).zip(answer);
+            let lost = children.filter(|((child, shown), presence)| is_lost(child, shown, *presence)).count();
             if lost > 0 {
                 return Err(BackupError::Forgotten(lost));
             }
@@ -111,13 +120,27 @@ impl<'a> NodeSender<'a> {
     }
 }
 
+/// Whether the target has not what a node that was sent refers to. What was not read cannot be sent, nor waited for.
+fn is_lost(child: &Child, shown: &Shown, presence: Presence) -> bool {
+    match presence {
+        Presence::Have => false,
+        Presence::Lack => true,
+        Presence::Mine => shown.under_base && child.kind == ChildKind::Node,
+        Presence::Pending => shown.under_base,
+    }
+}
+
+/// All that is still needed of a node once it was sent.
+fn without_bytes(mut finished: FinishedNode) -> FinishedNode {
+    finished.node.bytes = Vec::new();
+    finished
+}
+
 fn to_send(finished: &FinishedNode) -> NodeToSend {
-    let node = &finished.node;
-    let shown = node.children.iter().zip(&finished.tags);
-    debug_assert!(shown.clone().all(|(child, tag)| child.kind == ChildKind::Node || tag.0 != [0; 16]));
+    let FinishedNode { node, shown, .. } = finished;
     NodeToSend {
         fingerprint: node.fingerprint,
         children: node.children.clone(),
-        proof: Proof::of(shown.map(|(_, tag)| (false, *tag))),
+        proof: Proof::of(shown.iter().map(|shown| (shown.under_base, shown.tag))),
     }
 }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use narrows_exchange::outgoing::Sent;
 
+use super::Assembler;
+
 /// Counters; may be read from another thread.
 #[derive(Debug, Default)]
 pub struct BackupProgress {
@@ -13,6 +15,8 @@ pub struct BackupProgress {
     new_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     again_bytes: AtomicU64,
+    unchanged_files: AtomicU64,
+    unchanged_bytes: AtomicU64,
 }
 
 impl BackupProgress {
@@ -46,16 +50,30 @@ impl BackupProgress {
         self.again_bytes.load(Ordering::Relaxed)
     }
 
+    /// Regular files that are what they were at the last backup, and were not read.
+    pub fn unchanged_files(&self) -> u64 {
+        self.unchanged_files.load(Ordering::Relaxed)
+    }
+
+    /// Their logical bytes.
+    pub fn unchanged_bytes(&self) -> u64 {
+        self.unchanged_bytes.load(Ordering::Relaxed)
+    }
+
     /// A new attempt begins from the start; what was sent was sent.
     pub fn restart(&self) {
-        for counter in [&self.entries, &self.missed, &self.read_bytes, &self.new_bytes] {
+        let read = [&self.entries, &self.missed, &self.read_bytes, &self.new_bytes];
+        for counter in read.into_iter().chain([&self.unchanged_files, &self.unchanged_bytes]) {
             counter.store(0, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn set_entries(&self, entries: u64, missed: u64) {
-        self.entries.store(entries, Ordering::Relaxed);
-        self.missed.store(missed, Ordering::Relaxed);
+    pub(super) fn set_entries(&self, assembler: &Assembler) {
+        let unchanged = assembler.unchanged();
+        self.entries.store(assembler.entries(), Ordering::Relaxed);
+        self.missed.store(assembler.missing().count, Ordering::Relaxed);
+        self.unchanged_files.store(unchanged.files, Ordering::Relaxed);
+        self.unchanged_bytes.store(unchanged.bytes, Ordering::Relaxed);
     }
 
     pub(super) fn add_read(&self, bytes: u64) {

@@ -8,10 +8,11 @@ use futures_util::{Stream, stream};
 use narrows_pool::ingest::Splitter;
 use narrows_ring::world::{Local, World};
 
-use super::BackupError;
+use super::{BackupError, ahead::Ahead};
 use crate::{
     beneath::Beneath,
-    limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES},
+    cache::{self, Matcher},
+    limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX},
     read::{BigFile, Unit, read_batch, step_bytes},
     walk::{Found, FoundKind, Step, Walk},
 };
@@ -27,6 +28,10 @@ pub(super) fn big_file(beneath: &Beneath, mut found: Found, mean: u32) -> Result
     Ok(BigFile::new(beneath.clone(), found, splitter(mean)?))
 }
 
+fn needs_reading(step: &Step) -> bool {
+    matches!(step, Step::Found(found) if found.kind == FoundKind::File)
+}
+
 /// A unit being read.
 type Reading = Local<'static, Result<Unit, BackupError>>;
 
@@ -35,17 +40,23 @@ pub(super) struct Units {
     world: World,
     mean: u32,
     beneath: Beneath,
-    /// `None` once the walk has ended (or while a job has it).
-    walk: Option<Walk>,
+    ahead: Ahead,
     steps: VecDeque<Step>,
     big: Option<BigFile>,
 }
 
 impl Units {
-    pub(super) fn new(world: &World, walk: Walk, mean: u32) -> Result<Self, BackupError> {
+    /// `matcher` knows what need not be read.
+    pub(super) fn new(
+        world: &World,
+        walk: Walk,
+        matcher: Option<Matcher>,
+        mean: u32,
+    ) -> Result<Self, BackupError> {
         splitter(mean)?;
         let beneath = walk.beneath().clone();
-        Ok(Self { world: world.clone(), mean, beneath, walk: Some(walk), steps: VecDeque::new(), big: None })
+        let ahead = Ahead::start(world, walk, matcher);
+        Ok(Self { world: world.clone(), mean, beneath, ahead, steps: VecDeque::new(), big: None })
     }
 
     /// Futures of units, in order; many may be awaited at once.
@@ -63,7 +74,7 @@ impl Units {
         if self.big.is_some() {
             return self.next_piece().await.map(Some);
         }
-        self.walk_on().await?;
+        self.ahead.fill(&mut self.steps).await?;
         let Some(first) = self.steps.front() else { return Ok(None) };
         if step_bytes(first) >= BIG_FILE_BYTES
             && let Some(Step::Found(found)) = self.steps.pop_front()
@@ -71,6 +82,20 @@ impl Units {
             self.big = Some(big_file(&self.beneath, found, self.mean)?);
             return self.next_piece().await.map(Some);
         }
+        let batch = self.next_small();
+        let (world, beneath) = (self.world.clone(), self.beneath.clone());
+        let mut splitter = splitter(self.mean)?;
+        let read_at = cache::now(&world);
+        let reads = batch.iter().any(needs_reading);
+        let read = move || Unit { read_at, ..read_batch(&beneath, &mut splitter, batch) };
+        if !reads {
+            return Ok(Some(Box::pin(std::future::ready(Ok(read())))));
+        }
+        Ok(Some(Box::pin(async move { world.offload(read).await.ok_or(BackupError::Helper) })))
+    }
+
+    /// Steps that make up one unit; a big file ends it, or comes alone.
+    fn next_small(&mut self) -> Vec<Step> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(next) = self.steps.front() {
             let more = step_bytes(next);
@@ -81,37 +106,18 @@ impl Units {
             bytes += more;
             batch.extend(self.steps.pop_front());
         }
-        let (world, beneath) = (self.world.clone(), self.beneath.clone());
-        let mut splitter = splitter(self.mean)?;
-        Ok(Some(Box::pin(async move {
-            let read = move || read_batch(&beneath, &mut splitter, batch);
-            world.offload(read).await.ok_or(BackupError::Helper)
-        })))
-    }
-
-    /// Walks on when few steps are left, so that batches do not end where the walk's do.
-    async fn walk_on(&mut self) -> Result<(), BackupError> {
-        while self.steps.len() < UNIT_ENTRIES_MAX
-            && let Some(mut walk) = self.walk.take()
-        {
-            let job = move || (walk.next_batch(WALK_BATCH_ENTRIES), walk);
-            let (found, walk) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
-            if !found.is_empty() {
-                self.walk = Some(walk);
-                self.steps.extend(found);
-            }
-        }
-        Ok(())
+        batch
     }
 
     /// The next piece of the big file; read before the one after it is asked for.
     async fn next_piece(&mut self) -> Result<Reading, BackupError> {
         let Some(mut big) = self.big.take() else { return Err(BackupError::Helper) };
+        let read_at = cache::now(&self.world);
         let job = move || (big.next_piece(), big);
         let ((unit, last), big) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
         if !last {
             self.big = Some(big);
         }
-        Ok(Box::pin(std::future::ready(Ok(unit))))
+        Ok(Box::pin(std::future::ready(Ok(Unit { read_at, ..unit }))))
     }
 }

@@ -71,6 +71,7 @@ pub(crate) async fn back_up_directory(
         lineage: grant.lineage.0,
         resume: grant.resume,
         segment_mean: grant.segment_mean,
+        cache: None,
     };
     let port = port(house, identity, &grant.data_addr, grant.ticket.0);
     let work = move || {
@@ -306,6 +307,7 @@ async fn code_of_backup(
         lineage: grant.lineage.0,
         resume: false,
         segment_mean: grant.segment_mean,
+        cache: None,
     };
     let port = port(house, identity, &grant.data_addr, ticket);
     let work = move || {

@@ -50,6 +50,12 @@ impl Filling {
     }
 }
 
+/// Whether a node that has been filled by [`Filling::add`] ended by its last item, with that `mark`, and not because
+/// of what came behind it. Heavy nodes are left open: to tell, one would have to weigh them.
+pub(super) fn ended_by_itself(items: usize, mark: u32) -> bool {
+    items >= ITEMS_MAX || (items >= ITEMS_MIN && mark < u32::MAX / ITEMS_GAP)
+}
+
 /// Mark of something that is known by a path: metadata and content may change, the mark stays.
 pub(super) fn path_mark(level: u8, path: &[u8]) -> u32 {
     let hash = blake3::Hasher::new().update(&[level]).update(path).finalize();

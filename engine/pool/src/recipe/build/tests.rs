@@ -107,6 +107,20 @@ fn changes_stay_local() {
     }
 }
 
+/// Goal: nearly all leaves of an unchanged tree are used again, and of a changed one those that are far from the change.
+#[test]
+fn most_leaves_are_used_again() {
+    let mut entries = many(20_000);
+    let (root, old) = build(&entries);
+    let leaves = u64::try_from(old.0.values().filter(|node| node.level == 0).count()).unwrap();
+    // The last one may have ended with the tree.
+    let (again, taken) = rebuild(&entries, &old);
+    assert_eq!(again, root);
+    assert!(taken + 1 >= leaves, "{taken} of {leaves}");
+    entries.remove(7000);
+    assert!(rebuild(&entries, &old).1 + 3 >= leaves);
+}
+
 /// Goal: leaves hold about as many entries as meant.
 #[test]
 fn leaves_have_the_meant_size() {
@@ -308,8 +322,60 @@ fn periodic_files_converge() {
     }
 }
 
+/// Builds a tree out of the leaves of an earlier one wherever they fit, and tells how many were taken.
+fn rebuild(entries: &[(Entry, Vec<Child>)], old: &Nodes) -> (Root, u64) {
+    let leaf = |node: &BuiltNode| match Node::decode(&node.bytes).unwrap().body {
+        Body::Entries(entries) if !entries.is_empty() => {
+            Some((entries[0].path.clone(), (node.child(), entries)))
+        }
+        _ => None,
+    };
+    let leaves: BTreeMap<_, _> = old.0.values().filter_map(leaf).collect();
+    let (mut builder, mut at, mut taken) = (TreeBuilder::new(), 0, 0);
+    while let Some((entry, children)) = entries.get(at) {
+        if let Some((child, held)) = leaves.get(&entry.path)
+            && held.iter().zip(&entries[at..]).filter(|(ours, (theirs, _))| ours.path == theirs.path).count()
+                == held.len()
+            && builder.push_leaf(*child, held, &mut |_| ())
+        {
+            at += held.len();
+            taken += 1;
+            continue;
+        }
+        builder.push(entry.clone(), children, &mut |_| ()).unwrap();
+        at += 1;
+    }
+    (builder.finish(&mut |_| ()), taken)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Goal: leaves of an earlier tree come to the same tree as their entries would, also where they were cut short by
+    /// entries that are gone or stood behind entries that are new. Content is the same, names come and go; some are so
+    /// long that leaves fill up.
+    #[test]
+    fn leaves_are_used_again_only_where_they_fit(
+        names in prop::collection::btree_set((0_u16..2000, any::<bool>()), 1..600),
+        changes in prop::collection::vec((0_u16..2000, any::<bool>(), any::<bool>()), 0..20),
+    ) {
+        let one = |(name, long): &(u16, bool)| {
+            let long = if *long && name % 5 == 0 { "x".repeat(30_000) } else { String::new() };
+            file(format!("{name:05}{long}").as_bytes(), u64::from(*name))
+        };
+        let (_, old) = build(&names.iter().map(one).collect::<Vec<_>>());
+        let mut later = names.clone();
+        for (name, long, comes) in changes {
+            if comes {
+                later.insert((name, long));
+            } else {
+                let after = later.range((name, false)..).next().copied();
+                after.map(|gone| later.remove(&gone));
+            }
+        }
+        let entries: Vec<_> = later.iter().map(one).collect();
+        prop_assert_eq!(rebuild(&entries, &old).0, build(&entries).0);
+    }
 
     /// Goal: far from a change, a tree's leaves are the same, whatever the entries.
     #[test]

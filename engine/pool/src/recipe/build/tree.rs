@@ -17,7 +17,7 @@ use narrows_format::{
 
 use super::{
     BuiltNode, Sink,
-    grouping::{BYTES_MAX, Filling, path_mark},
+    grouping::{BYTES_MAX, Filling, ended_by_itself, path_mark},
     levels::{Levels, Summary},
 };
 
@@ -112,6 +112,33 @@ impl TreeBuilder {
         Ok(())
     }
 
+    /// Entries of the leaf that is being filled.
+    pub fn open_entries(&self) -> usize {
+        self.leaf.entries.len()
+    }
+
+    /// Takes a leaf of an earlier tree as it is; `leaf` is its name, `entries` what it holds. False, and nothing taken,
+    /// when that might not be what its entries would come to here: it has to begin where a leaf begins, to sort behind what
+    /// came before, and to have ended by its own last entry. The leaf itself goes to no sink.
+    pub fn push_leaf(&mut self, leaf: Child, entries: &[Entry], sink: &mut Sink<'_>) -> bool {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return false };
+        let ordered =
+            self.last.as_ref().is_none_or(|before| path::order(before, &first.path) == Ordering::Less);
+        let ends = ended_by_itself(entries.len(), path_mark(0, &last.path));
+        if !self.leaf.entries.is_empty() || !ordered || !ends {
+            return false;
+        }
+        let span = span_of(entries);
+        let Some(bytes) = self.bytes.checked_add(span.bytes).filter(|bytes| *bytes <= FILE_BYTES_MAX) else {
+            return false;
+        };
+        self.bytes = bytes;
+        self.last = Some(last.path.clone());
+        self.leaves += 1;
+        self.levels.push(leaf, span, sink);
+        true
+    }
+
     /// All entries were given. An empty tree has an empty leaf as its root.
     pub fn finish(mut self, sink: &mut Sink<'_>) -> Root {
         if !self.leaf.entries.is_empty() || self.leaves == 0 {
@@ -128,11 +155,7 @@ impl TreeBuilder {
 
     fn close_leaf(&mut self, sink: &mut Sink<'_>) {
         let Leaf { entries, children, .. } = std::mem::take(&mut self.leaf);
-        let span = TreeSpan {
-            first: entries.first().map_or_else(Vec::new, |entry| entry.path.clone()),
-            entries: entries.len() as u64,
-            bytes: entries.iter().map(logical_bytes).sum(),
-        };
+        let span = span_of(&entries);
         let node = BuiltNode::new(Node { children, body: Body::Entries(entries) }, 0);
         let child = node.child();
         sink(node);
@@ -166,6 +189,15 @@ impl Leaf {
             self.children.push(child);
             next
         })
+    }
+}
+
+/// What the node above a leaf says about it.
+fn span_of(entries: &[Entry]) -> TreeSpan {
+    TreeSpan {
+        first: entries.first().map_or_else(Vec::new, |entry| entry.path.clone()),
+        entries: entries.len() as u64,
+        bytes: entries.iter().map(logical_bytes).sum(),
     }
 }
 

@@ -1,0 +1,110 @@
+//! The walk, going on ahead of whoever reads the files.
+//!
+//! One job walks while the next one holds what was found against the last backup; neither waits for files to be read or
+//! sent, until [`WALK_STEPS_AHEAD_MAX`] steps wait.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+};
+
+use narrows_format::Timestamp;
+use narrows_ring::world::{Task, World};
+use narrows_transport::flow::Gate;
+
+use super::BackupError;
+use crate::{
+    cache::{self, Matcher},
+    limits::{UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES, WALK_STEPS_AHEAD_MAX},
+    walk::{Step, Walk},
+};
+
+/// See the module.
+pub(super) struct Ahead {
+    shared: Rc<Shared>,
+    _walking: Task<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    steps: RefCell<VecDeque<Step>>,
+    end: Cell<Option<End>>,
+    gate: Gate,
+}
+
+/// How a walk ends.
+#[derive(Clone, Copy)]
+enum End {
+    Reached,
+    Failed,
+}
+
+/// What one job of the walk brings: no later than `now`.
+struct Batch {
+    found: Vec<Step>,
+    walk: Walk,
+    now: Timestamp,
+}
+
+impl Ahead {
+    /// Begins to walk. `matcher` knows what need not be read.
+    pub(super) fn start(world: &World, walk: Walk, matcher: Option<Matcher>) -> Self {
+        let shared = Rc::new(Shared::default());
+        let (inside, helper) = (Rc::clone(&shared), world.clone());
+        let walking = world.spawn(async move {
+            let outcome = inside.walk(&helper, walk, matcher).await;
+            inside.end.set(Some(outcome.map_or(End::Failed, |()| End::Reached)));
+            inside.gate.open();
+        });
+        Self { shared, _walking: walking }
+    }
+
+    /// Moves steps to `steps`, so many that batches do not end where the walk's do; fewer only at its end.
+    pub(super) async fn fill(&self, steps: &mut VecDeque<Step>) -> Result<(), BackupError> {
+        let Shared { steps: ahead, end, gate } = &*self.shared;
+        let enough = UNIT_ENTRIES_MAX.saturating_sub(steps.len());
+        if enough > 0 {
+            gate.until(|| (ahead.borrow().len() >= enough || end.get().is_some()).then_some(())).await;
+        }
+        if let Some(End::Failed) = end.get() {
+            return Err(BackupError::Helper);
+        }
+        steps.append(&mut ahead.borrow_mut());
+        gate.open();
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// `None` when a job panicked.
+    async fn walk(&self, world: &World, walk: Walk, mut matcher: Option<Matcher>) -> Option<()> {
+        let mut walking = Some(walk_on(world, walk));
+        while let Some(job) = walking.take() {
+            let Batch { found, walk, now } = job.join().await.flatten()?;
+            if !found.is_empty() {
+                walking = Some(walk_on(world, walk));
+            }
+            let steps = match matcher.take() {
+                Some(mut known) => {
+                    let job = move || (known.match_batch(found, now), known);
+                    let (steps, known) = world.offload(job).await?;
+                    matcher = Some(known);
+                    steps
+                }
+                None => found,
+            };
+            self.steps.borrow_mut().extend(steps);
+            self.gate.open();
+            let has_room = || (self.steps.borrow().len() < WALK_STEPS_AHEAD_MAX).then_some(());
+            self.gate.until(has_room).await;
+        }
+        Some(())
+    }
+}
+
+fn walk_on(world: &World, mut walk: Walk) -> Task<Option<Batch>> {
+    let (helper, now) = (world.clone(), cache::now(world));
+    let job = move || Batch { found: walk.next_batch(WALK_BATCH_ENTRIES), walk, now };
+    world.spawn(async move { helper.offload(job).await })
+}
