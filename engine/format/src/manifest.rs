@@ -89,6 +89,35 @@ pub enum Edit {
         /// The last of them.
         sequence: Sequence,
     },
+    /// Index runs with these numbers may have been begun: what is left of them is removed at the next start.
+    ReserveRuns {
+        /// The first of them.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+    /// An index run is part of the index.
+    AddRun {
+        /// Which.
+        run: u64,
+        /// Entries in it.
+        records: u64,
+    },
+    /// An index run is not part of the index any more; its file may still be there.
+    RetireRun {
+        /// Which.
+        run: u64,
+    },
+    /// The file of a run is gone; its number is never used again.
+    DropRun {
+        /// Which.
+        run: u64,
+    },
+    /// Part of a run could not be read: the next start makes the index anew from the tables of containers.
+    DoubtRun {
+        /// Which.
+        run: u64,
+    },
     /// From here on this epoch writes; a writer of an older one must stop.
     WriterEpoch {
         /// The epoch.
@@ -105,6 +134,11 @@ const ADD_JOURNAL: u8 = 6;
 const DROP_JOURNAL: u8 = 7;
 const WRITER_EPOCH: u8 = 8;
 const IMAGES_UP_TO: u8 = 9;
+const RESERVE_RUNS: u8 = 10;
+const ADD_RUN: u8 = 11;
+const RETIRE_RUN: u8 = 12;
+const DROP_RUN: u8 = 13;
+const DOUBT_RUN: u8 = 14;
 
 /// A batch of edits, padded to whole blocks.
 ///
@@ -158,6 +192,13 @@ impl From<&Edit> for RawEdit {
             Edit::DropJournal { log } => plain(DROP_JOURNAL, log),
             Edit::WriterEpoch { epoch } => plain(WRITER_EPOCH, epoch),
             Edit::ImagesUpTo { sequence } => plain(IMAGES_UP_TO, sequence.0),
+            Edit::ReserveRuns { first, count } => {
+                Self { count: U32::new(count), ..plain(RESERVE_RUNS, first) }
+            }
+            Edit::AddRun { run, records } => Self { number: U64::new(records), ..plain(ADD_RUN, run) },
+            Edit::RetireRun { run } => plain(RETIRE_RUN, run),
+            Edit::DropRun { run } => plain(DROP_RUN, run),
+            Edit::DoubtRun { run } => plain(DOUBT_RUN, run),
         }
     }
 }
@@ -171,7 +212,7 @@ impl RawEdit {
             Ok::<_, BadBytes>(ContainerId(id))
         };
         let number_of_file = || {
-            rule(id > 0 && id < 1 << 40, "number of a log file in a manifest")?;
+            rule(id > 0 && id < 1 << 40, "number of a file in a manifest")?;
             Ok::<_, BadBytes>(id)
         };
         let edit = match self.kind {
@@ -193,6 +234,14 @@ impl RawEdit {
                 Edit::WriterEpoch { epoch: id }
             }
             IMAGES_UP_TO => Edit::ImagesUpTo { sequence: Sequence(id) },
+            RESERVE_RUNS => {
+                rule(id.checked_add(u64::from(count)).is_some_and(|end| end <= 1 << 40), "reserved runs")?;
+                Edit::ReserveRuns { first: number_of_file()?, count }
+            }
+            ADD_RUN => Edit::AddRun { run: number_of_file()?, records: number },
+            RETIRE_RUN => Edit::RetireRun { run: number_of_file()? },
+            DROP_RUN => Edit::DropRun { run: number_of_file()? },
+            DOUBT_RUN => Edit::DoubtRun { run: number_of_file()? },
             0 => return malformed("kind of an edit"),
             kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),
         };

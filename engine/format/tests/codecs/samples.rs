@@ -220,6 +220,11 @@ pub(crate) fn edits() -> Vec<Edit> {
         Edit::AddJournal { log: 4 },
         Edit::DropJournal { log: 1 },
         Edit::WriterEpoch { epoch: 3 },
+        Edit::ReserveRuns { first: 7, count: 4 },
+        Edit::AddRun { run: 7, records: 1 << 33 },
+        Edit::RetireRun { run: 6 },
+        Edit::DropRun { run: 5 },
+        Edit::DoubtRun { run: 7 },
     ]
 }
 
