@@ -44,8 +44,10 @@ pub enum Edit {
         kind: ContainerKind,
         /// The image that it was written for.
         image: ImageId,
-        /// Bytes of the file.
+        /// Bytes of the file; below 2^32.
         bytes: u64,
+        /// Bytes of its data or node frames; below 2^32.
+        frame_bytes: u64,
         /// Entries of its table.
         segments: u32,
     },
@@ -118,6 +120,8 @@ pub enum Edit {
         /// Which.
         run: u64,
     },
+    /// The index was made anew: all entries of all containers listed before are in the runs that are listed now.
+    IndexMade,
     /// From here on this epoch writes; a writer of an older one must stop.
     WriterEpoch {
         /// The epoch.
@@ -139,6 +143,10 @@ const ADD_RUN: u8 = 11;
 const RETIRE_RUN: u8 = 12;
 const DROP_RUN: u8 = 13;
 const DOUBT_RUN: u8 = 14;
+const INDEX_MADE: u8 = 15;
+
+/// The half of a number that has a file's bytes.
+const LOW: u64 = 0xffff_ffff;
 
 /// A batch of edits, padded to whole blocks.
 ///
@@ -173,10 +181,10 @@ impl From<&Edit> for RawEdit {
             image: [0; 16],
         };
         match *edit {
-            Edit::AddContainer { container, kind, image, bytes, segments } => Self {
+            Edit::AddContainer { container, kind, image, bytes, frame_bytes, segments } => Self {
                 container_kind: kind.number(),
                 count: U32::new(segments),
-                number: U64::new(bytes),
+                number: U64::new(frame_bytes << 32 | bytes & LOW),
                 image: image.0,
                 ..plain(ADD_CONTAINER, container.0)
             },
@@ -199,6 +207,7 @@ impl From<&Edit> for RawEdit {
             Edit::RetireRun { run } => plain(RETIRE_RUN, run),
             Edit::DropRun { run } => plain(DROP_RUN, run),
             Edit::DoubtRun { run } => plain(DOUBT_RUN, run),
+            Edit::IndexMade => plain(INDEX_MADE, 0),
         }
     }
 }
@@ -218,7 +227,15 @@ impl RawEdit {
         let edit = match self.kind {
             ADD_CONTAINER => {
                 let kind = ContainerKind::from_number(self.container_kind)?;
-                Edit::AddContainer { container: container()?, kind, image, bytes: number, segments: count }
+                let (bytes, frame_bytes) = (number & LOW, number >> 32);
+                Edit::AddContainer {
+                    container: container()?,
+                    kind,
+                    image,
+                    bytes,
+                    frame_bytes,
+                    segments: count,
+                }
             }
             DROP_CONTAINER => Edit::DropContainer { container: container()? },
             RESERVE_IDS => {
@@ -242,6 +259,7 @@ impl RawEdit {
             RETIRE_RUN => Edit::RetireRun { run: number_of_file()? },
             DROP_RUN => Edit::DropRun { run: number_of_file()? },
             DOUBT_RUN => Edit::DoubtRun { run: number_of_file()? },
+            INDEX_MADE => Edit::IndexMade,
             0 => return malformed("kind of an edit"),
             kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),
         };
