@@ -16,8 +16,8 @@ pub use crate::BadBytes as BadJournal;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct RawRecord {
-    fingerprint: [u8; 32],
+pub(crate) struct RawRecord {
+    pub(crate) fingerprint: [u8; 32],
     tag: [u8; 16],
     location: U64,
     change: u8,
@@ -33,6 +33,21 @@ pub const RECORD_BYTES: usize = size_of::<RawRecord>();
 
 /// Records that fit one batch.
 pub const RECORDS_MAX: usize = batch::PAYLOAD_BYTES_MAX / RECORD_BYTES;
+
+/// One stored copy of a segment or node, as the index knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// Which segment or node.
+    pub fingerprint: Fingerprint,
+    /// Its possession tag.
+    pub tag: Tag,
+    /// Where it lies.
+    pub location: Location,
+    /// Segment or node.
+    pub kind: ChildKind,
+    /// Its plain length.
+    pub length: u32,
+}
 
 /// What became of an index entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,21 +82,12 @@ pub struct JournalRecord {
 pub fn encode(head: &Head, records: &[JournalRecord]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(records.len() * RECORD_BYTES);
     for record in records {
-        payload.put(&RawRecord {
-            fingerprint: record.fingerprint.0,
-            tag: record.tag.0,
-            location: U64::new(record.location.to_raw()),
-            change: match record.change {
-                EntryChange::Closed => 1,
-                EntryChange::Dropped => 2,
-            },
-            kind: match record.kind {
-                ChildKind::Segment => 1,
-                ChildKind::Node => 2,
-            },
-            zero: [0; 2],
-            length: U32::new(record.length),
-        });
+        let JournalRecord { fingerprint, tag, location, kind, length, change } = *record;
+        let change = match change {
+            EntryChange::Closed => 1,
+            EntryChange::Dropped => 2,
+        };
+        payload.put(&RawRecord::new(&IndexEntry { fingerprint, tag, location, kind, length }, change));
     }
     batch::seal(LogKind::Index, head, length(records.len()), &payload)
 }
@@ -92,13 +98,34 @@ pub fn decode(bytes: &[u8]) -> Result<Batch<JournalRecord>, BadJournal> {
 }
 
 impl RawRecord {
+    pub(crate) fn new(entry: &IndexEntry, change: u8) -> Self {
+        Self {
+            fingerprint: entry.fingerprint.0,
+            tag: entry.tag.0,
+            location: U64::new(entry.location.to_raw()),
+            change,
+            kind: match entry.kind {
+                ChildKind::Segment => 1,
+                ChildKind::Node => 2,
+            },
+            zero: [0; 2],
+            length: U32::new(entry.length),
+        }
+    }
+
     fn verify(&self) -> Result<JournalRecord, BadJournal> {
-        rule(self.zero == [0; 2], "reserved bytes of a journal record")?;
         let change = match self.change {
             1 => EntryChange::Closed,
             2 => EntryChange::Dropped,
             _ => return malformed("change of an index entry"),
         };
+        let IndexEntry { fingerprint, tag, location, kind, length } = self.entry()?;
+        Ok(JournalRecord { fingerprint, tag, location, kind, length, change })
+    }
+
+    /// What the record says whatever became of it.
+    pub(crate) fn entry(&self) -> Result<IndexEntry, BadJournal> {
+        rule(self.zero == [0; 2], "reserved bytes of a journal record")?;
         let kind = match self.kind {
             1 => ChildKind::Segment,
             2 => ChildKind::Node,
@@ -109,6 +136,11 @@ impl RawRecord {
         let location = Location::from_raw(self.location.get());
         rule(location.container().0 > 0, "location of an index entry")?;
         let (fingerprint, tag) = (Fingerprint(self.fingerprint), Tag(self.tag));
-        Ok(JournalRecord { fingerprint, tag, location, kind, length, change })
+        Ok(IndexEntry { fingerprint, tag, location, kind, length })
+    }
+
+    /// Whether this is the record of an entry that is simply there, and which change it tells is not asked.
+    pub(crate) fn unchanged(&self) -> bool {
+        self.change == 0
     }
 }

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod ids;
 pub mod image_log;
 pub mod index_journal;
+pub mod index_run;
 pub mod limits;
 pub mod manifest;
 pub mod node;

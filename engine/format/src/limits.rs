@@ -72,7 +72,20 @@ pub const CACHE_BLOCK_BYTES_MAX: usize = 640 << 10;
 /// Container ids named by one commit record; more are closed by several records or by the manifest.
 pub const COMMIT_CONTAINERS_MAX: usize = 1 << 16;
 
+/// Records of one page of an index run: what fits a block beside its trailer.
+pub const RUN_PAGE_RECORDS: usize = BLOCK_BYTES / 64 - 1;
+
+/// Pages of one partition in an index run.
+pub const RUN_PAGES_MAX: usize = 1 << 24;
+
+/// Slots of one segment of a filter are so many bits: what a processor's cache holds.
+pub const FILTER_SEGMENT_BITS_MAX: u8 = 18;
+
+/// Seeds that are tried for one filter. One fails about once in a hundred times, and then only for few keys.
+pub const FILTER_SEEDS_MAX: u64 = 100;
+
 const _: () = {
+    assert!(RUN_PAGES_MAX * RUN_PAGE_RECORDS < 1 << 30, "slots of a filter are counted in 32 bits");
     assert!(NODE_BYTES_MAX <= FRAME_PLAIN_BYTES_MAX, "a node fits a frame");
     assert!(NODE_BYTES_MAX < 1 << 24, "a node's length fits three bytes");
     assert!(FRAME_BYTES_MAX < 1 << 24, "a frame's length fits three bytes");

@@ -44,8 +44,10 @@ pub enum Edit {
         kind: ContainerKind,
         /// The image that it was written for.
         image: ImageId,
-        /// Bytes of the file.
+        /// Bytes of the file; below 2^32.
         bytes: u64,
+        /// Bytes of its data or node frames; below 2^32.
+        frame_bytes: u64,
         /// Entries of its table.
         segments: u32,
     },
@@ -89,6 +91,37 @@ pub enum Edit {
         /// The last of them.
         sequence: Sequence,
     },
+    /// Index runs with these numbers may have been begun: what is left of them is removed at the next start.
+    ReserveRuns {
+        /// The first of them.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+    /// An index run is part of the index.
+    AddRun {
+        /// Which.
+        run: u64,
+        /// Entries in it.
+        records: u64,
+    },
+    /// An index run is not part of the index any more; its file may still be there.
+    RetireRun {
+        /// Which.
+        run: u64,
+    },
+    /// The file of a run is gone; its number is never used again.
+    DropRun {
+        /// Which.
+        run: u64,
+    },
+    /// Part of a run could not be read: the next start makes the index anew from the tables of containers.
+    DoubtRun {
+        /// Which.
+        run: u64,
+    },
+    /// The index was made anew: all entries of all containers listed before are in the runs that are listed now.
+    IndexMade,
     /// From here on this epoch writes; a writer of an older one must stop.
     WriterEpoch {
         /// The epoch.
@@ -105,6 +138,15 @@ const ADD_JOURNAL: u8 = 6;
 const DROP_JOURNAL: u8 = 7;
 const WRITER_EPOCH: u8 = 8;
 const IMAGES_UP_TO: u8 = 9;
+const RESERVE_RUNS: u8 = 10;
+const ADD_RUN: u8 = 11;
+const RETIRE_RUN: u8 = 12;
+const DROP_RUN: u8 = 13;
+const DOUBT_RUN: u8 = 14;
+const INDEX_MADE: u8 = 15;
+
+/// The half of a number that has a file's bytes.
+const LOW: u64 = 0xffff_ffff;
 
 /// A batch of edits, padded to whole blocks.
 ///
@@ -139,10 +181,10 @@ impl From<&Edit> for RawEdit {
             image: [0; 16],
         };
         match *edit {
-            Edit::AddContainer { container, kind, image, bytes, segments } => Self {
+            Edit::AddContainer { container, kind, image, bytes, frame_bytes, segments } => Self {
                 container_kind: kind.number(),
                 count: U32::new(segments),
-                number: U64::new(bytes),
+                number: U64::new(frame_bytes << 32 | bytes & LOW),
                 image: image.0,
                 ..plain(ADD_CONTAINER, container.0)
             },
@@ -158,6 +200,14 @@ impl From<&Edit> for RawEdit {
             Edit::DropJournal { log } => plain(DROP_JOURNAL, log),
             Edit::WriterEpoch { epoch } => plain(WRITER_EPOCH, epoch),
             Edit::ImagesUpTo { sequence } => plain(IMAGES_UP_TO, sequence.0),
+            Edit::ReserveRuns { first, count } => {
+                Self { count: U32::new(count), ..plain(RESERVE_RUNS, first) }
+            }
+            Edit::AddRun { run, records } => Self { number: U64::new(records), ..plain(ADD_RUN, run) },
+            Edit::RetireRun { run } => plain(RETIRE_RUN, run),
+            Edit::DropRun { run } => plain(DROP_RUN, run),
+            Edit::DoubtRun { run } => plain(DOUBT_RUN, run),
+            Edit::IndexMade => plain(INDEX_MADE, 0),
         }
     }
 }
@@ -171,13 +221,21 @@ impl RawEdit {
             Ok::<_, BadBytes>(ContainerId(id))
         };
         let number_of_file = || {
-            rule(id > 0 && id < 1 << 40, "number of a log file in a manifest")?;
+            rule(id > 0 && id < 1 << 40, "number of a file in a manifest")?;
             Ok::<_, BadBytes>(id)
         };
         let edit = match self.kind {
             ADD_CONTAINER => {
                 let kind = ContainerKind::from_number(self.container_kind)?;
-                Edit::AddContainer { container: container()?, kind, image, bytes: number, segments: count }
+                let (bytes, frame_bytes) = (number & LOW, number >> 32);
+                Edit::AddContainer {
+                    container: container()?,
+                    kind,
+                    image,
+                    bytes,
+                    frame_bytes,
+                    segments: count,
+                }
             }
             DROP_CONTAINER => Edit::DropContainer { container: container()? },
             RESERVE_IDS => {
@@ -193,6 +251,15 @@ impl RawEdit {
                 Edit::WriterEpoch { epoch: id }
             }
             IMAGES_UP_TO => Edit::ImagesUpTo { sequence: Sequence(id) },
+            RESERVE_RUNS => {
+                rule(id.checked_add(u64::from(count)).is_some_and(|end| end <= 1 << 40), "reserved runs")?;
+                Edit::ReserveRuns { first: number_of_file()?, count }
+            }
+            ADD_RUN => Edit::AddRun { run: number_of_file()?, records: number },
+            RETIRE_RUN => Edit::RetireRun { run: number_of_file()? },
+            DROP_RUN => Edit::DropRun { run: number_of_file()? },
+            DOUBT_RUN => Edit::DoubtRun { run: number_of_file()? },
+            INDEX_MADE => Edit::IndexMade,
             0 => return malformed("kind of an edit"),
             kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),
         };

@@ -27,6 +27,7 @@ use crate::{
     manifest::Manifest,
     poison::Poison,
     shard::{CommitOrder, ControlSpace, Order},
+    upkeep::Upkeep,
 };
 
 /// A sealed container, as core 0 keeps it in mind.
@@ -35,24 +36,26 @@ pub(crate) struct Listed {
     pub(crate) image: ImageId,
     pub(crate) kind: ContainerKind,
     pub(crate) file_bytes: u64,
-    /// Frame bytes; known for containers that no image has closed.
+    /// Bytes of data or node frames.
     pub(crate) frame_bytes: u64,
 }
 
 /// Core 0's own state.
 pub(crate) struct Control {
-    world: World,
-    poison: Poison,
-    manifest: Rc<Manifest>,
+    pub(crate) world: World,
+    pub(crate) poison: Poison,
+    pub(crate) manifest: Rc<Manifest>,
     images: Rc<ImageLog>,
-    journal: Rc<Journal>,
+    pub(crate) journal: Rc<Journal>,
     containers: RefCell<BTreeMap<ContainerId, Listed>>,
     next_id: Cell<u64>,
     committing: RefCell<BTreeSet<ImageId>>,
     closed: Cell<bool>,
+    pub(crate) upkeep: Upkeep,
 }
 
 impl Control {
+    #[expect(clippy::too_many_arguments, reason = "called once, from the seed's fields")]
     pub(crate) fn new(
         world: &World,
         poison: &Poison,
@@ -61,6 +64,7 @@ impl Control {
         journal: Rc<Journal>,
         containers: BTreeMap<ContainerId, Listed>,
         next_id: u64,
+        upkeep: Upkeep,
     ) -> Rc<Self> {
         Rc::new(Self {
             world: world.clone(),
@@ -72,6 +76,7 @@ impl Control {
             next_id: Cell::new(next_id),
             committing: RefCell::default(),
             closed: Cell::new(false),
+            upkeep,
         })
     }
 
@@ -99,7 +104,11 @@ impl Control {
             Order::Events { after, max, reply } => {
                 drop(reply.send(self.images.with(|log| log.after(after, max.min(EVENTS_MAX)))));
             }
-            Order::EventAfter { .. } => debug_assert!(false, "waits in a task that nobody counts"),
+            Order::EventAfter { .. } | Order::FlushIndex => debug_assert!(false, "have tasks of their own"),
+            Order::DoubtRun { run, error, reply } => {
+                self.doubt_run(run, &error);
+                let _ = reply.send(());
+            }
             Order::Staged { image, reply } => drop(reply.send(self.staged(image))),
             Order::Space { reply } => drop(reply.send(self.space())),
         }
@@ -149,6 +158,7 @@ impl Control {
             kind: sealed.kind,
             image,
             bytes: sealed.file_bytes,
+            frame_bytes: sealed.frame_bytes,
             segments: u32::try_from(sealed.entries.len()).unwrap_or(u32::MAX),
         });
         self.journal.note(sealed);
@@ -224,6 +234,7 @@ impl Control {
                 .map(|(_, listed)| listed.file_bytes)
                 .sum(),
             images: log.images.len() as u64,
+            runs: self.runs(),
         })
     }
 

@@ -39,6 +39,8 @@ pub enum LogKind {
     Manifest,
     /// The image log.
     Images,
+    /// A run of the index. Nothing is lost with it: the index is made anew when the pool is opened.
+    Index,
 }
 
 impl fmt::Display for LogKind {
@@ -47,6 +49,7 @@ impl fmt::Display for LogKind {
             Self::Superblock => "superblock",
             Self::Manifest => "manifest",
             Self::Images => "image log",
+            Self::Index => "index run",
         })
     }
 }
@@ -64,7 +67,7 @@ pub enum Error {
         /// In what part.
         region: Region,
     },
-    /// A log record is not what it must be.
+    /// A log record, or a part of an index run, is not what it must be.
     #[error("the {log} is damaged: file {file}, byte {offset}{}", RecordText(*record))]
     LogCorrupt {
         /// Which log.

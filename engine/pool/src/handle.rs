@@ -16,10 +16,11 @@ use crate::{
     journal::Journal,
     lease::Lease,
     manifest::Manifest,
-    open::Seed,
+    open::{Seed, UpkeepSeed},
     restore::{self, Frames, ImageFile, Verified, Wanted},
     shard::{Core, Order},
     stream::{Ingest, StoredNode},
+    upkeep::Upkeep,
 };
 
 /// Bytes and counts of a pool.
@@ -35,12 +36,19 @@ pub struct PoolSpace {
     pub containers: u64,
     /// Bytes of those that no committed image has closed.
     pub staged_bytes: u64,
-    /// Fingerprints in the index.
+    /// Entries of the index: one per stored copy of a segment or node. A copy that stands in several places counts for
+    /// each until they are merged.
     pub index_entries: u64,
-    /// Memory that the index takes.
+    /// Memory that the index takes: tables of new entries, fences, filters.
     pub index_bytes: u64,
     /// What it may take.
     pub index_bytes_max: u64,
+    /// Files of the index.
+    pub index_runs: u64,
+    /// Memory of its filters, a part of `index_bytes`.
+    pub index_filter_bytes: u64,
+    /// Entries whose filter does not fit that memory: a look-up costs a read whether it finds something or not.
+    pub index_unfiltered: u64,
     /// Segments that streams have promised and not brought.
     pub claims: u64,
     /// Images.
@@ -69,10 +77,15 @@ impl Pool {
             };
             let images = ImageLog::new(&world, &poison, &manifest, setup, seed.images);
             let journal = Journal::new(&world, pool, epoch, directory, seed.journal);
-            Control::new(&world, &poison, manifest, images, journal, seed.containers, seed.next_id)
+            let UpkeepSeed { runs, next_run, journals, next_journal } = seed.upkeep;
+            let upkeep = Upkeep::new(runs, next_run, journals, next_journal);
+            Control::new(&world, &poison, manifest, images, journal, seed.containers, seed.next_id, upkeep)
         });
         let core = Core::new(core, world, facts, map, poison, owned, peers, control);
         core.world.spawn(core.clone().serve(mailbox)).detach();
+        if let Some(control) = &core.control {
+            core.merge_index(control);
+        }
         Self { core }
     }
 
@@ -116,7 +129,7 @@ impl Pool {
     pub async fn tags(&self, wanted: Vec<Wanted>) -> Result<Vec<Option<Tag>>, Error> {
         let names: Vec<Fingerprint> = wanted.iter().map(|wanted| wanted.fingerprint).collect();
         let places = self.core.locate(&names).await?;
-        Ok(places.into_iter().map(|place| place.map(|place| place.tag)).collect())
+        places.into_iter().map(|place| Ok(place?.map(|place| place.tag))).collect()
     }
 
     /// All images, in the order they came.
@@ -182,6 +195,9 @@ impl Pool {
             index_entries: index.entries,
             index_bytes: index.bytes,
             index_bytes_max: index.bytes_max,
+            index_runs: control.runs,
+            index_filter_bytes: index.filter_bytes,
+            index_unfiltered: index.unfiltered,
             claims: index.claims,
             images: control.images,
         })

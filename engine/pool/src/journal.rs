@@ -3,10 +3,12 @@
 //!
 //! Only a shortcut: a container counts as journaled when as many entries of it are found as the manifest says it has;
 //! for any other its own table is read. So nothing here is synced before it is closed, a failure only
-//! ends it, and what does not fit its queue is left out.
+//! ends it, and what does not fit its queue is left out. Once the entries of all its containers are in runs a
+//! journal is dropped; the next one has been begun before.
 
 use std::{
     cell::{Cell, RefCell},
+    io,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -21,6 +23,7 @@ use narrows_ring::world::World;
 
 use crate::{
     container::{Sealed, child_kind},
+    error::Error,
     limits::{JOURNAL_BATCH_RECORDS, JOURNAL_WAITING_RECORDS_MAX},
     log::{LogFile, Place},
     signal::Signal,
@@ -45,6 +48,12 @@ pub(crate) fn records(
     })
 }
 
+/// A journal file and the sequence number that comes next.
+pub(crate) struct Writing {
+    file: LogFile,
+    next: u64,
+}
+
 /// The journal of an open pool.
 pub(crate) struct Journal {
     world: World,
@@ -52,8 +61,9 @@ pub(crate) struct Journal {
     epoch: u64,
     directory: PathBuf,
     place: Cell<Option<Place>>,
-    file: RefCell<Option<LogFile>>,
-    next: Cell<u64>,
+    file: RefCell<Option<Writing>>,
+    /// The file that is written to from now on; another one may still be on its way there.
+    number: Cell<u64>,
     waiting: RefCell<Vec<JournalRecord>>,
     writing: Cell<bool>,
     changed: Signal,
@@ -75,7 +85,7 @@ impl Journal {
             directory: directory.to_path_buf(),
             place: Cell::new(place),
             file: RefCell::new(None),
-            next: Cell::new(place.map_or(0, |place| place.next)),
+            number: Cell::new(place.map_or(0, |place| place.number)),
             waiting: RefCell::default(),
             writing: Cell::new(false),
             changed: Signal::default(),
@@ -110,14 +120,40 @@ impl Journal {
         self.world.spawn(write).detach();
     }
 
-    async fn open(&self) -> Option<LogFile> {
+    /// Makes an empty journal, in place of what an earlier attempt left there.
+    pub(crate) async fn create(&self, number: u64) -> Result<Writing, Error> {
+        self.remove(number).await?;
+        let path = path(&self.directory, number);
+        let made = LogFile::create(&self.world, &self.directory, &path, number).await;
+        let file = made.map_err(|error| Error::device("making an index journal", &error))?;
+        Ok(Writing { file, next: 1 })
+    }
+
+    /// From now on this one is written to.
+    pub(crate) fn switch(&self, to: Writing) {
+        self.place.set(None);
+        self.number.set(to.file.number());
+        *self.file.borrow_mut() = Some(to);
+    }
+
+    /// Removes a journal that is not listed; one that is not there is as good.
+    pub(crate) async fn remove(&self, number: u64) -> Result<(), Error> {
+        match self.world.disk.remove(&path(&self.directory, number)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::device("removing an index journal", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(&self) -> Option<Writing> {
         if let Some(file) = self.file.borrow_mut().take() {
             return Some(file);
         }
         let place = self.place.take()?;
         let path = path(&self.directory, place.number);
         match LogFile::go_on(&self.world, &path, place.number, place.end).await {
-            Ok(file) => Some(file),
+            Ok(file) => Some(Writing { file, next: place.next }),
             Err(error) => {
                 tracing::warn!(%error, "no index journal; the next start takes longer");
                 None
@@ -126,11 +162,12 @@ impl Journal {
     }
 
     async fn write_all(&self) {
-        let Some(mut file) = self.open().await else {
+        let Some(mut open) = self.open().await else {
             self.waiting.borrow_mut().clear();
             return;
         };
-        loop {
+        // Another one may be written to from now on: then the rest goes there.
+        while open.file.number() == self.number.get() {
             let records: Vec<JournalRecord> = {
                 let mut waiting = self.waiting.borrow_mut();
                 let count = waiting.len().min(JOURNAL_BATCH_RECORDS);
@@ -139,15 +176,17 @@ impl Journal {
             if records.is_empty() {
                 break;
             }
-            let (pool, log, epoch, first) = (self.pool, file.number(), self.epoch, self.next.get());
+            let (pool, log, epoch, first) = (self.pool, open.file.number(), self.epoch, open.next);
             let batch = index_journal::encode(&Head { pool, log, epoch, first }, &records);
-            if let Err(error) = file.append(&batch).await {
+            if let Err(error) = open.file.append(&batch).await {
                 tracing::warn!(%error, "the index journal ends here; the next start takes longer");
                 return;
             }
-            self.next.set(first + records.len() as u64);
+            open.next += records.len() as u64;
         }
-        *self.file.borrow_mut() = Some(file);
+        if open.file.number() == self.number.get() {
+            *self.file.borrow_mut() = Some(open);
+        }
     }
 
     /// Writes what waits, and makes it durable.
@@ -156,8 +195,8 @@ impl Journal {
         self.kick();
         self.changed.until(|| (!self.writing.get()).then_some(())).await;
         let file = self.file.borrow_mut().take();
-        if let Some(file) = file
-            && let Err(error) = file.sync().await
+        if let Some(open) = file
+            && let Err(error) = open.file.sync().await
         {
             tracing::warn!(%error, "the index journal was not synced; the next start may take longer");
         }

@@ -28,6 +28,7 @@ mod control;
 pub mod handle;
 mod lease;
 pub mod open;
+mod upkeep;
 
 pub mod error;
 pub mod limits;

@@ -90,6 +90,40 @@ pub const FILE_READ_PIECES_MAX: usize = 16 << 10;
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
 
+/// What part of the index's memory its table of new entries may take: one in so many bytes. As much again is
+/// for the table that is being written to disk.
+pub const INDEX_TABLE_SHARE: u64 = 4;
+
+/// What part of the index's memory fences and filters may take: one in so many bytes.
+pub const INDEX_FILTER_SHARE: u64 = 4;
+
+/// What part of the index's memory goes to making filters: one in so many bytes.
+pub const INDEX_WORK_SHARE: u64 = 8;
+
+/// What part of the index's memory tables of containers may take that are kept for look-ups: one in so many bytes.
+pub const INDEX_LOCALITY_SHARE: u64 = 8;
+
+/// Runs that one look-up may have to ask.
+pub const RUNS_PER_PARTITION_MAX: usize = 4;
+
+/// Runs that are merged at once.
+pub const MERGE_INPUTS_MAX: usize = 16;
+
+/// Pages of one input that a merge reads at once.
+pub const MERGE_READ_PAGES: u64 = 32;
+
+/// Runs that one reservation is believed to hold.
+pub const RESERVED_RUNS_MAX: u32 = 1 << 12;
+
+/// Pages of runs that one batch of look-ups reads at once.
+pub const INDEX_READS_IN_FLIGHT_MAX: usize = 64;
+
+/// Memory per key while a filter is made.
+pub const FILTER_KEY_WORK_BYTES: u64 = 40;
+
+/// Keys of a filter that is made between two requests, rather than by a helper thread.
+pub const FILTER_KEYS_AT_ONCE: usize = 4 << 10;
+
 /// Partitions of a new pool.
 pub const PARTITIONS: u16 = 256;
 
@@ -106,6 +140,15 @@ const _: () = {
     );
     assert!(JOURNAL_WAITING_RECORDS_MAX >= format::CONTAINER_SEGMENTS_MAX, "any container can be journaled");
     assert!(WRITE_BYTES <= BUFFER_BYTES_MAX, "a write fits a buffer");
+    assert!(CORES_MAX < RESERVED_RUNS_MAX as usize, "our own reservations of runs are believed");
+    let table = 1000 / INDEX_TABLE_SHARE * 2 + 1000 / INDEX_LOCALITY_SHARE;
+    let runs = 1000 / INDEX_FILTER_SHARE + 1000 / INDEX_WORK_SHARE;
+    assert!(table + runs <= 1000, "shares of the index's memory");
+    assert!(
+        RUNS_PER_PARTITION_MAX >= 2 && MERGE_INPUTS_MAX >= RUNS_PER_PARTITION_MAX,
+        "merges come to an end"
+    );
+    assert!(MERGE_READ_PAGES * 4096 <= BUFFER_BYTES_MAX as u64, "a stretch fits a buffer");
     assert!(LOG_SEGMENT_BYTES_MIN <= LOG_SEGMENT_BYTES, "the default segment can be asked for");
     assert!(LOG_SEGMENT_BYTES >= format::LOG_BATCH_BYTES_MAX as u64, "a batch fits a segment");
 };

@@ -24,7 +24,7 @@ fn golden(name: &str, encoded: &[u8]) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn check(name: &str, encoded: &[u8]) -> Vec<u8> {
+pub(super) fn check(name: &str, encoded: &[u8]) -> Vec<u8> {
     let bytes = golden(name, encoded);
     let differs = bytes.iter().zip(encoded).position(|(a, b)| a != b);
     assert!(bytes == encoded, "{name}: encoded bytes differ from the golden file at {differs:?}");

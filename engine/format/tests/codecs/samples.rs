@@ -213,7 +213,7 @@ pub(crate) fn edits() -> Vec<Edit> {
     let container = ContainerId(5);
     let (kind, image) = (ContainerKind::Data, ImageId([1; 16]));
     vec![
-        Edit::AddContainer { container, kind, image, bytes: 33 << 20, segments: 1000 },
+        Edit::AddContainer { container, kind, image, bytes: 33 << 20, frame_bytes: 31 << 20, segments: 1000 },
         Edit::DropContainer { container },
         Edit::ReserveIds { first: ContainerId(100), count: 64 },
         Edit::AddLogSegment { log: 3, first: Sequence(1001) },
@@ -221,6 +221,12 @@ pub(crate) fn edits() -> Vec<Edit> {
         Edit::AddJournal { log: 4 },
         Edit::DropJournal { log: 1 },
         Edit::WriterEpoch { epoch: 3 },
+        Edit::ReserveRuns { first: 7, count: 4 },
+        Edit::AddRun { run: 7, records: 1 << 33 },
+        Edit::RetireRun { run: 6 },
+        Edit::DropRun { run: 5 },
+        Edit::DoubtRun { run: 7 },
+        Edit::IndexMade,
     ]
 }
 

@@ -1,16 +1,28 @@
 //! The exact index: where each fingerprint lies, who is bringing it, and whether it may be referred to.
 //!
-//! In memory for now, 65 bytes per bucket of a hash table, and never more than the share that was
-//! given: what would go beyond is refused. Rebuilt when the pool is opened, from the journal and the tables
-//! of containers.
+//! New entries go to a table in memory. A full one is frozen and written to disk as a *run*, sorted; a new one takes
+//! its place meanwhile. Of a run only fences and filters are in memory, 1.3 bytes a key: an absent key
+//! costs no read, a present one exactly one page. Runs are merged in the background, so that a look-up asks few.
+//! Everything is counted and stays within the share that was given; what does not fit stays on disk.
 //!
 //! An entry's state is its container's: `closed` unless the container is listed as staged. So closing an
-//! image costs its containers, not its segments.
+//! image costs its containers, not its segments; and an entry of a container that does not exist means nothing.
+//!
+//! Rebuilt when it has to be, from the tables of containers; when the pool is opened only the journal is read, which has
+//! what no run has yet.
 
 mod claims;
+mod existing;
+mod listed;
 mod owned;
 mod partition;
+mod pieces;
+pub(crate) mod run;
+mod table;
 
 pub(crate) use claims::{Asker, Settled, StreamId};
-pub(crate) use owned::{Answer, Asked, Batch, Owned, OwnedSpace};
+pub(crate) use existing::Existing;
+pub(crate) use listed::{ListedRun, ListedRuns};
+pub(crate) use owned::{Answer, Asked, Batch, Owned, OwnedSpace, Registered, Warm};
 pub(crate) use partition::{Keyed, PartitionMap, Place};
+pub(crate) use pieces::PageId;

@@ -1,8 +1,13 @@
-//! What one core owns of the index: its partitions, the containers that are not closed yet, the claims.
+//! What one core owns of the index: its tables and pieces, the containers that are not closed yet, the claims.
 //!
-//! No waiting in here: every request is answered at once.
+//! No waiting in here. What tables and filters tell is answered at once; for the rest the caller reads pages
+//! and comes back with what they have ([`Owned::settle`]). Only then is it decided whether something is lacking, and who
+//! brings it: what came meanwhile counts. If tables or runs were exchanged meanwhile, the question is asked anew.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use narrows_format::{
     ContainerId, Fingerprint, ImageId,
@@ -11,9 +16,16 @@ use narrows_format::{
 
 use super::{
     claims::{Asker, Claims, Standing, StreamId},
-    partition::{Keyed, Partition, PartitionMap, Place},
+    existing::Existing,
+    partition::{Keyed, OutOfShare, PartitionMap, Place},
+    pieces::{PageId, Piece, Pieces},
+    table::Table,
 };
-use crate::{error::Error, stream::Claim};
+use crate::{
+    error::Error,
+    limits::{INDEX_FILTER_SHARE, INDEX_TABLE_SHARE, INDEX_WORK_SHARE},
+    stream::Claim,
+};
 
 /// What a container is for that no committed image has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +103,41 @@ impl Batch {
     }
 }
 
+/// What tables and filters tell of a batch.
+pub(crate) struct Warm<A> {
+    /// In order; those of `pages` are not answered yet.
+    pub(crate) answers: Vec<A>,
+    /// Pages that may have the child of this number.
+    pub(crate) pages: Vec<(PageId, usize)>,
+    /// Of which tables and runs that is true.
+    pub(crate) generation: u64,
+}
+
+/// How far a batch got into the table.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Registered {
+    Whole,
+    /// The table is full. So many entries are in it; the others have to wait until it is frozen.
+    Part(usize),
+}
+
 /// One core's part of the index.
 pub(crate) struct Owned {
+    core: usize,
     map: PartitionMap,
-    /// By partition number; `None` for those of other cores.
-    partitions: Vec<Option<Partition>>,
+    key: Keyed,
+    table: Table,
+    /// The table that is being written to disk.
+    frozen: Option<Arc<Table>>,
+    pieces: Pieces,
+    /// Rises whenever something is in another place than before.
+    generation: u64,
+    existing: Existing,
     not_closed: BTreeMap<ContainerId, ContainerState>,
     claims: Claims,
-    bytes: u64,
+    /// Look-ups that wait for pages, and streams that went meanwhile: those claim nothing any more.
+    cold: usize,
+    gone: BTreeSet<StreamId>,
     bytes_max: u64,
 }
 
@@ -108,15 +147,35 @@ pub(crate) struct OwnedSpace {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
     pub(crate) bytes_max: u64,
+    pub(crate) filter_bytes: u64,
+    pub(crate) unfiltered: u64,
     pub(crate) claims: u64,
 }
 
 impl Owned {
     /// Empty, for one core of `map`.
-    pub(crate) fn new(core: usize, map: PartitionMap, key: Keyed, bytes_max: u64) -> Self {
-        let own = |partition| (map.core_of_partition(partition) == core).then(|| Partition::new(key));
-        let partitions = (0..map.partitions()).map(own).collect();
-        Self { map, partitions, not_closed: BTreeMap::new(), claims: Claims::default(), bytes: 0, bytes_max }
+    pub(crate) fn new(
+        core: usize,
+        map: PartitionMap,
+        key: Keyed,
+        existing: Existing,
+        bytes_max: u64,
+    ) -> Self {
+        Self {
+            core,
+            map,
+            key,
+            table: Table::new(core, map, key),
+            frozen: None,
+            pieces: Pieces::new(map.partitions(), bytes_max / INDEX_FILTER_SHARE),
+            generation: 0,
+            existing,
+            not_closed: BTreeMap::new(),
+            claims: Claims::default(),
+            cold: 0,
+            gone: BTreeSet::new(),
+            bytes_max,
+        }
     }
 
     /// When the pool is opened: a container that no commit has closed.
@@ -124,42 +183,55 @@ impl Owned {
         self.not_closed.insert(container, ContainerState::Staged { image, stream: None, home: 0 });
     }
 
-    /// When the pool is opened: an entry from a table or the journal. Taken even beyond the share, because what
-    /// is stored has to be readable; new work is refused then.
-    pub(crate) fn load(&mut self, fingerprint: Fingerprint, place: Place) {
-        let share = std::mem::replace(&mut self.bytes_max, u64::MAX);
-        let loaded = self.add(fingerprint, place);
-        debug_assert!(loaded.is_ok(), "an endless share is never used up");
-        self.bytes_max = share;
+    /// Which containers exist.
+    pub(crate) fn existing(&self) -> &Existing {
+        &self.existing
     }
 
-    fn partition(&self, fingerprint: &Fingerprint) -> &Partition {
-        let number = usize::from(self.map.partition(fingerprint));
-        self.partitions[number].as_ref().expect("the router asks the owner only")
+    /// Memory for making filters.
+    pub(crate) fn work_bytes(&self) -> u64 {
+        self.bytes_max / INDEX_WORK_SHARE
     }
 
-    fn add(&mut self, fingerprint: Fingerprint, place: Place) -> Result<(), Error> {
-        let number = usize::from(self.map.partition(&fingerprint));
-        let partition = self.partitions[number].as_mut().expect("the router asks the owner only");
-        let known = partition.places(&fingerprint).any(|other| {
+    /// Changes when an entry may have moved: what was found out before has to be asked anew.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn places(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = Place> {
+        let partition = self.map.partition(fingerprint);
+        let frozen = self.frozen.iter().flat_map(move |table| table.places(partition, fingerprint));
+        self.table.places(partition, fingerprint).chain(frozen)
+    }
+
+    fn add(&mut self, fingerprint: Fingerprint, place: Place) -> Result<(), OutOfShare> {
+        let known = self.places(&fingerprint).any(|other| {
             let container = other.location.container();
             container == place.location.container() || !self.not_closed.contains_key(&container)
         });
         if known {
             return Ok(());
         }
-        let before = partition.bytes();
-        let room = self.bytes_max.saturating_sub(self.bytes);
-        let outcome = partition.add(fingerprint, place, room);
-        self.bytes = self.bytes + partition.bytes() - before;
-        outcome.map_err(|_| Error::Full { what: "the index's share of memory" })
+        let partition = self.map.partition(&fingerprint);
+        self.table.add(partition, fingerprint, place, self.bytes_max / INDEX_TABLE_SHARE)
+    }
+
+    /// When the pool is opened: an entry from a table or the journal. Refused when the table is full and has to be
+    /// written first; an empty one takes it whatever the share, because what is stored has to be readable.
+    pub(crate) fn load(&mut self, fingerprint: Fingerprint, place: Place) -> Result<(), OutOfShare> {
+        match self.add(fingerprint, place) {
+            Err(OutOfShare) if self.table.is_empty() => {
+                self.table.add(self.map.partition(&fingerprint), fingerprint, place, u64::MAX)
+            }
+            other => other,
+        }
     }
 
     /// The best copy for a stream: closed before its own, before its image's, before another's.
-    fn best(&self, child: &Asked, asker: &Asker) -> Option<Answer> {
+    fn best(&self, child: &Asked, asker: &Asker, read: &[Place]) -> Option<Answer> {
         let (mut best, mut own) = (None, false);
-        let name = &child.fingerprint;
-        for place in self.partition(name).places(name).filter(|place| child.is(place)) {
+        let read = read.iter().copied().filter(|place| self.existing.has(place.location.container()));
+        for place in self.places(&child.fingerprint).chain(read).filter(|place| child.is(place)) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
                 Some(ContainerState::Broken) => {}
@@ -181,13 +253,40 @@ impl Owned {
         best
     }
 
-    /// Answers one batch, in order.
-    pub(crate) fn look_up(&mut self, asker: &Asker, children: &[Asked], claim: Claim) -> Vec<Answer> {
-        children.iter().map(|child| self.look_up_one(asker, child, claim)).collect()
+    /// Answers of a batch what can be answered without reading, in order.
+    pub(crate) fn look_up(&mut self, asker: &Asker, children: &[Asked], claim: Claim) -> Warm<Answer> {
+        let generation = self.generation;
+        let (mut answers, mut pages) = (Vec::with_capacity(children.len()), Vec::new());
+        for (number, child) in children.iter().enumerate() {
+            let best = self.best(child, asker, &[]);
+            let before = pages.len();
+            // A closed copy is the best there is; any other may be bettered by what is on disk.
+            if !matches!(best, Some(Answer::Closed(_))) {
+                self.pages(&child.fingerprint, number, &mut pages);
+            }
+            answers.push(if pages.len() > before {
+                Answer::Lack
+            } else {
+                self.decide(asker, child, claim, best)
+            });
+        }
+        Warm { answers, pages, generation }
     }
 
-    fn look_up_one(&mut self, asker: &Asker, child: &Asked, claim: Claim) -> Answer {
-        if let Some(answer) = self.best(child, asker) {
+    fn pages(&self, fingerprint: &Fingerprint, number: usize, pages: &mut Vec<(PageId, usize)>) {
+        let partition = self.map.partition(fingerprint);
+        pages.extend(self.pieces.pages(partition, fingerprint).map(|page| (page, number)));
+    }
+
+    /// The answer about a child of whom these copies were found on disk.
+    pub(crate) fn settle(&mut self, asker: &Asker, child: &Asked, claim: Claim, read: &[Place]) -> Answer {
+        let best = self.best(child, asker, read);
+        let claim = if self.gone.contains(&asker.stream) { Claim::Peek } else { claim };
+        self.decide(asker, child, claim, best)
+    }
+
+    fn decide(&mut self, asker: &Asker, child: &Asked, claim: Claim, best: Option<Answer>) -> Answer {
+        if let Some(answer) = best {
             return answer;
         }
         let fingerprint = child.fingerprint;
@@ -203,24 +302,61 @@ impl Owned {
         }
     }
 
-    /// Notes what a stream has appended to its container, and tells those who wait for it.
-    pub(crate) fn register(&mut self, home: usize, batch: &Batch) -> Result<(), Error> {
+    /// A look-up begins to wait for pages.
+    pub(crate) fn cold_begins(&mut self) {
+        self.cold += 1;
+    }
+
+    /// It has them.
+    pub(crate) fn cold_ends(&mut self) {
+        self.cold -= 1;
+        if self.cold == 0 {
+            self.gone.clear();
+        }
+    }
+
+    /// A container that a stream of core `home` has begun: it is staged from now on, until a commit closes it.
+    pub(crate) fn stage(&mut self, home: usize, batch: &Batch) {
         let staged = ContainerState::Staged { image: batch.image, stream: Some(batch.stream), home };
         self.not_closed.entry(batch.container).or_insert(staged);
-        for (fingerprint, place) in &batch.entries {
+    }
+
+    /// Notes what a stream has appended to its container, from an entry on, and tells those who wait for it.
+    pub(crate) fn register(&mut self, home: usize, batch: &Batch, from: usize) -> Result<Registered, Error> {
+        for (number, (fingerprint, place)) in batch.entries.iter().enumerate().skip(from) {
             let place = *place;
-            self.add(*fingerprint, place)?;
+            if self.add(*fingerprint, place).is_err() {
+                if self.table.is_empty() {
+                    return Err(Error::Full { what: "the index's share of memory" });
+                }
+                return Ok(Registered::Part(number));
+            }
             if batch.kind == ChildKind::Segment {
                 self.claims.brought(fingerprint, batch.stream, Answer::Shared { place, home });
             }
         }
-        Ok(())
+        Ok(Registered::Whole)
     }
 
-    /// Any copy that can be read, closed ones first.
-    pub(crate) fn locate(&self, fingerprint: &Fingerprint) -> Option<Place> {
+    /// Where each of these can be read, as far as that is known without reading pages.
+    pub(crate) fn locate(&self, fingerprints: &[Fingerprint]) -> Warm<Option<Place>> {
+        let (mut answers, mut pages) = (Vec::with_capacity(fingerprints.len()), Vec::new());
+        for (number, fingerprint) in fingerprints.iter().enumerate() {
+            let found = self.settle_place(fingerprint, &[]);
+            let closed = |place: &Place| !self.not_closed.contains_key(&place.location.container());
+            if !found.as_ref().is_some_and(closed) {
+                self.pages(fingerprint, number, &mut pages);
+            }
+            answers.push(found);
+        }
+        Warm { answers, pages, generation: self.generation }
+    }
+
+    /// Any copy that can be read, closed ones first; `read` are those that were found on disk.
+    pub(crate) fn settle_place(&self, fingerprint: &Fingerprint, read: &[Place]) -> Option<Place> {
         let mut found = None;
-        for place in self.partition(fingerprint).places(fingerprint) {
+        let read = read.iter().copied().filter(|place| self.existing.has(place.location.container()));
+        for place in self.places(fingerprint).chain(read) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(place),
                 Some(ContainerState::Staged { .. }) => found = found.or(Some(place)),
@@ -245,13 +381,49 @@ impl Owned {
     /// A stream has gone.
     pub(crate) fn release(&mut self, stream: StreamId) {
         self.claims.release(stream);
+        if self.cold > 0 {
+            self.gone.insert(stream);
+        }
+    }
+
+    /// The table to be written to disk: the one that was frozen and could not be written before, or else the one that
+    /// is filling, which an empty one replaces. `None`: there is nothing.
+    pub(crate) fn freeze(&mut self) -> Option<Arc<Table>> {
+        if self.frozen.is_none() && !self.table.is_empty() {
+            let full = std::mem::replace(&mut self.table, Table::new(self.core, self.map, self.key));
+            self.frozen = Some(Arc::new(full));
+        }
+        self.frozen.clone()
+    }
+
+    /// The frozen table is in a run that has been added.
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = None;
+        self.generation += 1;
+    }
+
+    /// Partitions of this core.
+    pub(crate) fn owns(&self, partition: u16) -> bool {
+        self.map.core_of_partition(partition) == self.core
+    }
+
+    /// A partition has other pieces than before: one more, or one in place of several.
+    pub(crate) fn exchange(&mut self, partition: u16, dropped: &[u64], added: Option<Piece>) {
+        self.pieces.remove(partition, dropped);
+        if let Some(piece) = added {
+            self.pieces.add(piece);
+        }
+        self.generation += 1;
     }
 
     pub(crate) fn space(&self) -> OwnedSpace {
+        let frozen = self.frozen.as_ref().map_or((0, 0), |table| (table.len(), table.bytes()));
         OwnedSpace {
-            entries: self.partitions.iter().flatten().map(|partition| partition.len() as u64).sum(),
-            bytes: self.bytes,
+            entries: self.table.len() + frozen.0 + self.pieces.len(),
+            bytes: self.table.bytes() + frozen.1 + self.pieces.bytes(),
             bytes_max: self.bytes_max,
+            filter_bytes: self.pieces.filter_bytes(),
+            unfiltered: self.pieces.unfiltered(),
             claims: self.claims.len() as u64,
         }
     }

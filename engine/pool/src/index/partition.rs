@@ -9,7 +9,7 @@ use std::{
     mem::size_of,
 };
 
-use narrows_format::{Fingerprint, Location, Tag, node::ChildKind};
+use narrows_format::{Fingerprint, Location, Tag, index_journal::IndexEntry, node::ChildKind};
 
 /// One stored copy of a segment or node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,21 @@ pub(crate) struct Place {
     pub(crate) length: u32,
     /// Segment or node.
     pub(crate) kind: ChildKind,
+}
+
+impl From<&IndexEntry> for Place {
+    fn from(entry: &IndexEntry) -> Self {
+        let IndexEntry { tag, location, length, kind, .. } = *entry;
+        Self { tag, location, length, kind }
+    }
+}
+
+impl Place {
+    /// As it is written down.
+    pub(crate) fn entry(self, fingerprint: Fingerprint) -> IndexEntry {
+        let Self { tag, location, length, kind } = self;
+        IndexEntry { fingerprint, tag, location, kind, length }
+    }
 }
 
 /// Which partition a fingerprint belongs to, and which core that partition.
@@ -99,6 +114,7 @@ pub(crate) struct Partition {
     first: HashMap<Fingerprint, Place, Keyed>,
     /// Further copies of what `first` has: few, so they may cost more.
     further: BTreeMap<Fingerprint, Vec<Place>>,
+    copies: u64,
 }
 
 const SLOT_BYTES: u64 = size_of::<(Fingerprint, Place)>() as u64 + 1;
@@ -106,7 +122,7 @@ const FURTHER_BYTES: u64 = 128;
 
 impl Partition {
     pub(crate) fn new(key: Keyed) -> Self {
-        Self { first: HashMap::with_hasher(key), further: BTreeMap::new() }
+        Self { first: HashMap::with_hasher(key), further: BTreeMap::new(), copies: 0 }
     }
 
     /// All copies, in the order they came.
@@ -133,6 +149,7 @@ impl Partition {
                 return Err(OutOfShare);
             }
             self.further.entry(fingerprint).or_default().push(place);
+            self.copies += 1;
             return Ok(());
         }
         if self.first.len() == self.first.capacity() {
@@ -145,13 +162,24 @@ impl Partition {
         Ok(())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.first.len()
+    /// All entries, in the order of a run.
+    pub(crate) fn sorted(&self) -> Vec<IndexEntry> {
+        let further =
+            self.further.iter().flat_map(|(name, places)| places.iter().map(move |place| (name, place)));
+        let all = self.first.iter().chain(further).map(|(name, place)| place.entry(*name));
+        let mut entries: Vec<IndexEntry> = all.collect();
+        entries.sort_unstable_by_key(|entry| (entry.fingerprint, entry.location));
+        entries
+    }
+
+    /// Entries, all copies counted.
+    pub(crate) fn len(&self) -> u64 {
+        self.first.len() as u64 + self.copies
     }
 
     /// Memory in use.
     pub(crate) fn bytes(&self) -> u64 {
-        buckets(self.first.capacity()) * SLOT_BYTES + self.further.len() as u64 * FURTHER_BYTES
+        buckets(self.first.capacity()) * SLOT_BYTES + self.copies * FURTHER_BYTES
     }
 }
 

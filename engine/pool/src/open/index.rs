@@ -1,4 +1,4 @@
-//! Fills the index when a pool is opened: from the journal, then from the tables that it lacks.
+//! Fills the index when a pool is opened: from runs and journals, then from the tables that they lack.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,13 +18,14 @@ use narrows_ring::world::World;
 use super::{
     Recovery,
     manifest::{Added, Listing},
+    runs,
 };
 use crate::{
     container::{self, Opened, Scanned, Trust},
     control::Listed,
     error::{Error, Region},
     images::Replayed,
-    index::{Keyed, Owned, PartitionMap, Place as EntryPlace},
+    index::{Existing, Keyed, ListedRuns, Owned, PartitionMap, Place as EntryPlace},
     journal,
     limits::{JOURNAL_BATCH_RECORDS, OPEN_TABLES_IN_FLIGHT},
     log::{Good, LogFile, Place, Which, scan},
@@ -32,10 +33,11 @@ use crate::{
     shard::Facts,
 };
 
-/// The index, and what core 0 keeps in mind of containers.
+/// The index, and what core 0 keeps in mind of containers and runs.
 pub(super) struct Loaded {
     pub(super) owned: Vec<Owned>,
     pub(super) containers: BTreeMap<ContainerId, Listed>,
+    pub(super) runs: ListedRuns,
     pub(super) journal: Option<Place>,
 }
 
@@ -43,10 +45,18 @@ struct Loader<'a> {
     world: &'a World,
     facts: &'a Facts,
     map: PartitionMap,
+    poison: &'a Poison,
     owned: Vec<Owned>,
+    runs: ListedRuns,
     recovery: &'a mut Recovery,
     /// Tables that the journal lacks and is given.
     fresh: Option<(LogFile, u64)>,
+}
+
+/// A container whose table is to be read.
+struct Unread {
+    id: ContainerId,
+    kind: ContainerKind,
 }
 
 #[expect(clippy::too_many_arguments, reason = "called once, with what the other steps found")]
@@ -60,49 +70,73 @@ pub(super) async fn load(
     poison: &Poison,
     recovery: &mut Recovery,
 ) -> Result<Loaded, Error> {
-    let mut secret = [0; 8];
-    world.entropy.fill(&mut secret);
-    let key = Keyed(u64::from_le_bytes(secret));
-    let share = index_bytes / map.cores() as u64;
-    let owned = (0..map.cores()).map(|core| Owned::new(core, map, key, share)).collect();
-    let mut loader = Loader { world, facts, map, owned, recovery, fresh: None };
-    let scanned = loader.resolve(listing, replayed, poison).await?;
-    for (container, added) in &listing.containers {
-        if !replayed.closed.contains(container) {
-            for owned in &mut loader.owned {
-                owned.set_staged(*container, added.image);
-            }
-        }
-    }
-    let journaled = loader.read_journal(listing).await?;
-    let mut containers = BTreeMap::new();
+    runs::remove_orphans(world, &facts.directory, listing).await?;
+    let (owned, runs) = (Vec::new(), ListedRuns::default());
+    let journal = listing.begin_journal();
+    let mut loader = Loader { world, facts, map, poison, owned, runs, recovery, fresh: None };
+    loader.resolve(listing, replayed).await?;
+    loader.owned = empty(world, map, index_bytes, listing, replayed);
+    let runs = runs::load(world, facts, map, listing, &mut loader.owned, loader.recovery).await?;
+    let rebuild = runs.is_none();
+    loader.runs = runs.unwrap_or_default();
+    loader.recovery.runs = loader.runs.0.len() as u64;
+    loader.recovery.rebuilt = rebuild;
+    let journaled = loader.read_journals(journal, listing).await?;
     let mut todo = Vec::new();
-    for (container, added) in &listing.containers {
-        let staged = !replayed.closed.contains(container);
-        let whole = journaled.get(container) == Some(&added.segments);
-        containers.insert(*container, listed(added, scanned.get(container).copied().unwrap_or(0)));
+    for (id, added) in &listing.containers {
+        let whole = journaled.get(id) == Some(&added.segments);
         loader.recovery.journaled += u64::from(whole);
-        if !whole || staged {
-            todo.push((*container, *added, whole));
+        if !whole && (rebuild || !listing.in_runs(added)) {
+            todo.push(Unread { id: *id, kind: added.kind });
         }
     }
     // Closed by an image and not in the manifest: lost with a damaged part of it, or damaged themselves.
     let lost = replayed.closed.iter().filter(|id| !listing.containers.contains_key(id));
-    let lost = lost.map(|id| (*id, unknown(), false)).collect::<Vec<_>>();
-    todo.extend(lost);
-    loader.read_tables(todo, &mut containers).await?;
+    todo.extend(lost.map(|id| Unread { id: *id, kind: ContainerKind::Data }));
+    loader.read_tables(todo, listing).await?;
+    if rebuild {
+        // Journals that are gone had what is only in these tables now.
+        for core in 0..map.cores() {
+            loader.write_table(core, listing).await?;
+        }
+        listing.edits.extend(listing.runs.iter().map(|run| Edit::RetireRun { run: *run }));
+        listing.edits.push(Edit::IndexMade);
+    }
     let journal = loader.finish_journal().await;
-    Ok(Loaded { owned: loader.owned, containers, journal })
+    let containers = listing.containers.iter().map(|(id, added)| (*id, listed(added))).collect();
+    let Loader { owned, runs, .. } = loader;
+    Ok(Loaded { owned, containers, runs, journal })
 }
 
-/// A container of which the manifest says nothing.
-fn unknown() -> Added {
-    let image = narrows_format::ImageId([0; 16]);
-    Added { kind: ContainerKind::Data, image, bytes: 0, segments: 0 }
+/// An index without entries, which knows what containers there are.
+fn empty(
+    world: &World,
+    map: PartitionMap,
+    index_bytes: u64,
+    listing: &Listing,
+    replayed: &Replayed,
+) -> Vec<Owned> {
+    let mut secret = [0; 8];
+    world.entropy.fill(&mut secret);
+    let key = Keyed(u64::from_le_bytes(secret));
+    let share = index_bytes / map.cores() as u64;
+    let there = listing.containers.keys().chain(&replayed.closed).copied();
+    let existing = Existing::new(there, listing.next_id);
+    let mut owned: Vec<Owned> =
+        (0..map.cores()).map(|core| Owned::new(core, map, key, existing.clone(), share)).collect();
+    for (container, added) in &listing.containers {
+        if !replayed.closed.contains(container) {
+            for owned in &mut owned {
+                owned.set_staged(*container, added.image);
+            }
+        }
+    }
+    owned
 }
 
-fn listed(added: &Added, frame_bytes: u64) -> Listed {
-    Listed { image: added.image, kind: added.kind, file_bytes: added.bytes, frame_bytes }
+fn listed(added: &Added) -> Listed {
+    let Added { kind, image, bytes, frame_bytes, .. } = *added;
+    Listed { image, kind, file_bytes: bytes, frame_bytes }
 }
 
 /// Bytes of the distinct frames of a table.
@@ -114,13 +148,8 @@ fn frame_bytes(table: &[TableEntry]) -> u64 {
 
 impl Loader<'_> {
     /// Looks for every container whose id was reserved and of which the manifest says no more.
-    async fn resolve(
-        &mut self,
-        listing: &mut Listing,
-        replayed: &Replayed,
-        poison: &Poison,
-    ) -> Result<BTreeMap<ContainerId, u64>, Error> {
-        let mut found = BTreeMap::new();
+    async fn resolve(&mut self, listing: &mut Listing, replayed: &Replayed) -> Result<(), Error> {
+        let mut found = false;
         let closed_unlisted: Vec<ContainerId> =
             replayed.closed.iter().filter(|id| !listing.containers.contains_key(id)).copied().collect();
         let ids: BTreeSet<ContainerId> = listing.unresolved.iter().copied().chain(closed_unlisted).collect();
@@ -132,7 +161,7 @@ impl Loader<'_> {
                 continue;
             }
             let trust = if closed { Trust::Closed } else { Trust::Nothing };
-            let scanned = match container::scan(world, dir, pool, id, trust, poison).await {
+            let scanned = match container::scan(world, dir, pool, id, trust, self.poison).await {
                 Err(Error::Device { .. }) => {
                     // What cannot be read now stays reserved: the next start looks again.
                     let (slot, region) = (None, Region::Header);
@@ -149,31 +178,88 @@ impl Loader<'_> {
                 Scanned::Sealed(sealed) => {
                     let segments = u32::try_from(sealed.table.len()).unwrap_or(u32::MAX);
                     let (kind, image, bytes) = (sealed.header.kind, sealed.header.image, sealed.file_bytes);
-                    listing.edits.push(Edit::AddContainer { container: id, kind, image, bytes, segments });
-                    listing.containers.insert(id, Added { kind, image, bytes, segments });
-                    found.insert(id, frame_bytes(&sealed.table));
+                    let (frame_bytes, journal) = (frame_bytes(&sealed.table), Some(listing.last_journal));
+                    listing.edits.push(Edit::AddContainer {
+                        container: id,
+                        kind,
+                        image,
+                        bytes,
+                        frame_bytes,
+                        segments,
+                    });
+                    listing
+                        .containers
+                        .insert(id, Added { kind, image, bytes, frame_bytes, segments, journal });
+                    found = true;
                     self.recovery.sealed += u64::from(sealed.scanned);
                 }
             }
         }
-        if !found.is_empty() {
+        if found {
             // The crash may have left their names where a power loss still takes them.
             let synced = self.world.disk.sync_dir(&container::directory(&self.facts.directory)).await;
-            synced.map_err(|error| poison.by("syncing the directory of containers", &error))?;
+            synced.map_err(|error| self.poison.by("syncing the directory of containers", &error))?;
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn add(&mut self, fingerprint: Fingerprint, place: EntryPlace) {
-        self.owned[self.map.core(&fingerprint)].load(fingerprint, place);
+    /// Takes an entry; a table that is full is written to a run before.
+    async fn add(
+        &mut self,
+        fingerprint: Fingerprint,
+        place: EntryPlace,
+        listing: &mut Listing,
+    ) -> Result<(), Error> {
+        let core = self.map.core(&fingerprint);
+        while self.owned[core].load(fingerprint, place).is_err() {
+            self.write_table(core, listing).await?;
+        }
+        Ok(())
     }
 
-    /// Takes what the journal has of listed containers, and counts.
-    async fn read_journal(&mut self, listing: &mut Listing) -> Result<BTreeMap<ContainerId, u32>, Error> {
+    async fn write_table(&mut self, core: usize, listing: &mut Listing) -> Result<(), Error> {
+        let (world, facts, map, poison) = (self.world, self.facts, self.map, self.poison);
+        let written = runs::write(world, facts, map, poison, &mut self.owned, core, listing).await?;
+        self.runs.0.extend(written);
+        Ok(())
+    }
+
+    /// Takes what the journals have of listed containers, and counts.
+    async fn read_journals(
+        &mut self,
+        number: u64,
+        listing: &mut Listing,
+    ) -> Result<BTreeMap<ContainerId, u32>, Error> {
         let mut counts: BTreeMap<ContainerId, u32> = BTreeMap::new();
-        let pool = self.facts.pool;
-        let number = listing.journal.unwrap_or(1);
+        let mut last = None;
+        for number in listing.journals.clone() {
+            last = self.read_journal(number, listing, &mut counts).await?;
+        }
         let path = journal::path(&self.facts.directory, number);
+        let opened = match last {
+            Some((end, _)) => LogFile::go_on(self.world, &path, number, end).await,
+            None => self.new_journal(&path, number).await,
+        };
+        match opened {
+            Ok(file) => self.fresh = Some((file, last.map_or(1, |(_, next)| next.max(1)))),
+            Err(error) => tracing::warn!(%error, "no index journal; the next start takes longer"),
+        }
+        Ok(counts)
+    }
+
+    /// Where the journal ends and what comes next in it; `None`: it cannot be read. It is only a shortcut: what
+    /// cannot be read of it is read from tables.
+    async fn read_journal(
+        &mut self,
+        number: u64,
+        listing: &mut Listing,
+        counts: &mut BTreeMap<ContainerId, u32>,
+    ) -> Result<Option<(u64, u64)>, Error> {
+        let path = journal::path(&self.facts.directory, number);
+        let which = Which { pool: self.facts.pool, number };
+        // What the table has no room for, before it is written.
+        let mut rest = Vec::new();
+        let (map, owned) = (self.map, &mut self.owned);
         let each = |good: Good<JournalRecord>| {
             for record in good.batch.records {
                 let container = record.location.container();
@@ -185,32 +271,19 @@ impl Loader<'_> {
                         *count = 0;
                     }
                     *count += u32::from(slot == *count);
-                    let JournalRecord { tag, location, length, kind, .. } = record;
+                    let JournalRecord { fingerprint, tag, location, length, kind, .. } = record;
                     let place = EntryPlace { tag, location, length, kind };
-                    self.owned[self.map.core(&record.fingerprint)].load(record.fingerprint, place);
+                    if owned[map.core(&fingerprint)].load(fingerprint, place).is_err() {
+                        rest.push((fingerprint, place));
+                    }
                 }
             }
         };
-        let scanned = if listing.journal.is_some() {
-            // Only a shortcut: what cannot be read of it is read from tables.
-            scan(self.world, &path, Which { pool, number }, index_journal::decode, each).await.unwrap_or(None)
-        } else {
-            None
-        };
-        let opened = match &scanned {
-            Some(scanned) => LogFile::go_on(self.world, &path, number, scanned.end).await,
-            None => self.new_journal(&path, number).await,
-        };
-        match opened {
-            Ok(file) => {
-                self.fresh = Some((file, scanned.map_or(1, |scanned| scanned.next.max(1))));
-                if listing.journal.is_none() {
-                    listing.edits.push(Edit::AddJournal { log: number });
-                }
-            }
-            Err(error) => tracing::warn!(%error, "no index journal; the next start takes longer"),
+        let scanned = scan(self.world, &path, which, index_journal::decode, each).await.unwrap_or(None);
+        for (fingerprint, place) in rest {
+            self.add(fingerprint, place, listing).await?;
         }
-        Ok(counts)
+        Ok(scanned.map(|scanned| (scanned.end, scanned.next)))
     }
 
     /// A file of that name is what an earlier start could not list any more.
@@ -222,37 +295,26 @@ impl Loader<'_> {
         LogFile::create(self.world, &self.facts.directory, path, number).await
     }
 
-    async fn read_tables(
-        &mut self,
-        todo: Vec<(ContainerId, Added, bool)>,
-        containers: &mut BTreeMap<ContainerId, Listed>,
-    ) -> Result<(), Error> {
+    async fn read_tables(&mut self, todo: Vec<Unread>, listing: &mut Listing) -> Result<(), Error> {
         let (world, facts) = (self.world, self.facts);
         let mut tables = stream::iter(todo)
-            .map(|(id, added, journaled)| async move {
-                (id, journaled, read_table(world, facts, id, added.kind).await)
-            })
+            .map(|unread| async move { (unread.id, read_table(world, facts, unread.id, unread.kind).await) })
             .buffered(OPEN_TABLES_IN_FLIGHT);
-        while let Some((id, journaled, read)) = tables.next().await {
+        while let Some((id, read)) = tables.next().await {
             let (kind, table, damage) = read?;
-            if let Some(listed) = containers.get_mut(&id) {
-                listed.frame_bytes = frame_bytes(&table);
-            }
             if let Some(damage) = damage {
                 self.recovery.damaged(damage);
-            }
-            if journaled {
-                continue;
             }
             self.recovery.tables += 1;
             for (slot, entry) in (0_u32..).zip(&table) {
                 if let Some(location) = Location::new(id, Slot(slot)) {
                     let TableEntry { tag, length, .. } = *entry;
                     let place = EntryPlace { tag, location, length, kind: container::child_kind(kind) };
-                    self.add(entry.fingerprint, place);
+                    self.add(entry.fingerprint, place, listing).await?;
                 }
             }
-            if containers.contains_key(&id) {
+            // What is in runs, or will be at once, is in no journal.
+            if listing.containers.get(&id).is_some_and(|added| !listing.in_runs(added)) {
                 self.journal_table(id, kind, &table).await;
             }
         }

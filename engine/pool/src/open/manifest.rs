@@ -15,7 +15,7 @@ use narrows_ring::world::World;
 use super::Recovery;
 use crate::{
     error::{Error, LogKind},
-    limits::RESERVED_IDS_MAX,
+    limits::{RESERVED_IDS_MAX, RESERVED_RUNS_MAX},
     log::{Good, Place, Which, scan},
 };
 
@@ -25,7 +25,10 @@ pub(super) struct Added {
     pub(super) kind: ContainerKind,
     pub(super) image: ImageId,
     pub(super) bytes: u64,
+    pub(super) frame_bytes: u64,
     pub(super) segments: u32,
+    /// The journal that has its entries until they are in runs; `None`: they are.
+    pub(super) journal: Option<u64>,
 }
 
 /// The files of a pool.
@@ -39,13 +42,28 @@ pub(super) struct Listing {
     /// Image log segments.
     pub(super) segments: BTreeSet<u64>,
     pub(super) images_up_to: Sequence,
-    pub(super) journal: Option<u64>,
+    /// Journals whose entries are not all in runs.
+    pub(super) journals: BTreeSet<u64>,
+    pub(super) last_journal: u64,
+    /// Those of the last flush, whose files may still be there.
+    pub(super) dropped_journals: BTreeSet<u64>,
+    dropped_up_to: u64,
+    /// Runs that make up the index.
+    pub(super) runs: BTreeSet<u64>,
+    /// Numbers of runs that are not listed and whose files may be there.
+    pub(super) orphan_runs: BTreeSet<u64>,
+    pub(super) next_run: u64,
+    doubted: BTreeSet<u64>,
+    /// Something was lost that may have been about runs.
+    runs_lost: bool,
     /// What recovery adds; written before the pool goes to work.
     pub(super) edits: Vec<Edit>,
 }
 
 /// Ids that are left out when reservations may have been lost with a damaged part of the manifest.
 const IDS_LOST_MAX: u64 = 1 << 20;
+/// The same for numbers of index runs.
+const RUNS_LOST_MAX: u64 = 1 << 12;
 
 pub(super) async fn read(
     world: &World,
@@ -62,13 +80,22 @@ pub(super) async fn read(
         next_id: 1,
         segments: BTreeSet::new(),
         images_up_to: Sequence(0),
-        journal: None,
+        journals: BTreeSet::new(),
+        last_journal: 0,
+        dropped_journals: BTreeSet::new(),
+        dropped_up_to: 0,
+        runs: BTreeSet::new(),
+        orphan_runs: BTreeSet::new(),
+        next_run: 1,
+        doubted: BTreeSet::new(),
+        runs_lost: false,
         edits: Vec::new(),
     };
     let path = crate::manifest::path(dir, number);
     let mut gaps = Vec::new();
     let each = |good: Good<Edit>| {
         gaps.extend(good.gap);
+        listing.runs_lost |= good.gap.is_some();
         for edit in good.batch.records {
             listing.apply(edit);
         }
@@ -78,8 +105,10 @@ pub(super) async fn read(
     let scanned = scanned.filter(|scanned| scanned.end > 0).ok_or(damaged(0))?;
     if !gaps.is_empty() {
         listing.next_id += IDS_LOST_MAX;
+        listing.next_run += RUNS_LOST_MAX;
         let first = ContainerId(listing.next_id);
         listing.edits.push(Edit::ReserveIds { first, count: 0 });
+        listing.edits.push(Edit::ReserveRuns { first: listing.next_run, count: 0 });
     }
     for offset in gaps {
         recovery.damaged(damaged(offset));
@@ -90,12 +119,35 @@ pub(super) async fn read(
 }
 
 impl Listing {
+    /// Whether all entries of a container are in runs.
+    pub(super) fn in_runs(&self, added: &Added) -> bool {
+        added.journal.is_none_or(|journal| journal > 0 && journal <= self.dropped_up_to)
+    }
+
+    /// Whether the runs cannot be relied on.
+    pub(super) fn runs_in_doubt(&self) -> bool {
+        self.runs_lost || self.doubted.iter().any(|run| self.runs.contains(run))
+    }
+
+    /// Sees to it that there is a journal for what is listed from now on.
+    pub(super) fn begin_journal(&mut self) -> u64 {
+        if let Some(last) = self.journals.last() {
+            return *last;
+        }
+        self.last_journal += 1;
+        self.journals.insert(self.last_journal);
+        self.edits.push(Edit::AddJournal { log: self.last_journal });
+        self.last_journal
+    }
+
     fn apply(&mut self, edit: Edit) {
         match edit {
-            Edit::AddContainer { container, kind, image, bytes, segments } => {
+            Edit::AddContainer { container, kind, image, bytes, frame_bytes, segments } => {
                 self.unresolved.remove(&container);
                 self.next_id = self.next_id.max(container.0 + 1);
-                self.containers.insert(container, Added { kind, image, bytes, segments });
+                let journal = Some(self.last_journal);
+                let added = Added { kind, image, bytes, frame_bytes, segments, journal };
+                self.containers.insert(container, added);
             }
             Edit::DropContainer { container } => {
                 self.unresolved.remove(&container);
@@ -112,8 +164,41 @@ impl Listing {
             Edit::DropLogSegment { log } => {
                 self.segments.remove(&log);
             }
-            Edit::AddJournal { log } => self.journal = Some(log),
-            Edit::DropJournal { .. } => self.journal = None,
+            Edit::AddJournal { log } => {
+                self.journals.insert(log);
+                self.last_journal = self.last_journal.max(log);
+                // Its name was made durable, and with it the removal of those dropped before.
+                self.dropped_journals.clear();
+            }
+            Edit::DropJournal { log } => {
+                self.journals.remove(&log);
+                self.dropped_journals.insert(log);
+                self.dropped_up_to = self.dropped_up_to.max(log);
+            }
+            Edit::ReserveRuns { first, count } => {
+                let end = first + u64::from(count.min(RESERVED_RUNS_MAX));
+                self.orphan_runs.extend(first..end);
+                self.next_run = self.next_run.max(end);
+            }
+            Edit::AddRun { run, .. } => {
+                self.orphan_runs.remove(&run);
+                self.runs.insert(run);
+                self.next_run = self.next_run.max(run + 1);
+            }
+            Edit::RetireRun { run } => {
+                self.runs.remove(&run);
+                self.orphan_runs.insert(run);
+            }
+            Edit::DropRun { run } => {
+                self.runs.remove(&run);
+                self.orphan_runs.remove(&run);
+            }
+            Edit::DoubtRun { run } => drop(self.doubted.insert(run)),
+            Edit::IndexMade => {
+                self.containers.values_mut().for_each(|added| added.journal = None);
+                self.doubted.clear();
+                self.runs_lost = false;
+            }
             Edit::WriterEpoch { epoch } => self.epoch = self.epoch.max(epoch),
             Edit::ImagesUpTo { sequence } => self.images_up_to = self.images_up_to.max(sequence),
         }

@@ -1,11 +1,13 @@
 //! Making a pool and opening one.
 //!
-//! Opening reads the superblock, the manifest, the image log, the index journal, and the tables of containers that
-//! the journal lacks. Of containers it scans only those that were open when the pool went down.
+//! Opening reads the superblock, the manifest, the image log, fences and filters of the index, its journal, and the tables
+//! of containers that were listed since its last flush and that the journal lacks. Of containers it scans only
+//! those that were open when the pool went down. When a part of the index is damaged, it reads all tables.
 
 mod images;
 mod index;
 mod manifest;
+mod runs;
 mod superblock;
 
 use std::{collections::BTreeMap, path::Path};
@@ -24,7 +26,7 @@ use crate::{
     control::Listed,
     error::Error,
     images::{Replayed, Tail},
-    index::{Owned, PartitionMap},
+    index::{ListedRuns, Owned, PartitionMap},
     limits,
     log::{LogFile, Place},
     poison::Poison,
@@ -84,6 +86,10 @@ pub struct Recovery {
     pub journaled: u64,
     /// Containers whose tables were read.
     pub tables: u64,
+    /// Runs of the index that were read, fences and filters only.
+    pub runs: u64,
+    /// The index was damaged, and has been made anew.
+    pub rebuilt: bool,
     /// Damage found on the way; what it concerns is left out, everything else is there.
     pub damage: Vec<Error>,
 }
@@ -120,6 +126,15 @@ pub(crate) struct ControlSeed {
     pub(crate) log_segment_bytes: u64,
     pub(crate) containers: BTreeMap<ContainerId, Listed>,
     pub(crate) next_id: u64,
+    pub(crate) upkeep: UpkeepSeed,
+}
+
+/// What core 0 gets to know of the index.
+pub(crate) struct UpkeepSeed {
+    pub(crate) runs: ListedRuns,
+    pub(crate) next_run: u64,
+    pub(crate) journals: Vec<u64>,
+    pub(crate) next_journal: u64,
 }
 
 /// Opens the pool in `dir`, recovers what a crash left, and gives one seed per core.
@@ -162,6 +177,12 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         log_segment_bytes: options.log_segment_bytes,
         containers: loaded.containers,
         next_id: listing.next_id,
+        upkeep: UpkeepSeed {
+            runs: loaded.runs,
+            next_run: listing.next_run,
+            journals: listing.journals.iter().copied().collect(),
+            next_journal: listing.last_journal + 1,
+        },
     };
     Ok((seeds(&facts, map, &poison, loaded.owned, control), recovery))
 }

@@ -15,6 +15,7 @@ use crate::{
     container,
     error::{Error, LogKind},
     images,
+    index::run,
     log::LogFile,
 };
 
@@ -54,7 +55,7 @@ pub async fn create(world: &World, dir: &Path, create: Create) -> Result<(), Err
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    for directory in [container::directory(dir), images::directory(dir)] {
+    for directory in [container::directory(dir), images::directory(dir), run::directory(dir)] {
         match world.disk.create_dir(&directory).await {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}

@@ -106,12 +106,9 @@ async fn locate(core: &Rc<Core>, wanted: &[Wanted], requests: &[usize]) -> (Vec<
             Err(error) => lost.push(Lost { error, requests: batch.to_vec() }),
             Ok(places) => {
                 for ((request, name), place) in batch.iter().zip(names).zip(places) {
-                    match place {
-                        Some(place) => found.push((*request, place.location)),
-                        None => lost.push(Lost {
-                            error: Error::Missing { fingerprint: name },
-                            requests: vec![*request],
-                        }),
+                    match place.and_then(|place| place.ok_or(Error::Missing { fingerprint: name })) {
+                        Ok(place) => found.push((*request, place.location)),
+                        Err(error) => lost.push(Lost { error, requests: vec![*request] }),
                     }
                 }
             }

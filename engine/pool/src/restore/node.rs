@@ -30,7 +30,7 @@ impl Core {
         {
             return self.node_at(name, hint, &container).await;
         }
-        let place = self.locate(&[name]).await?.pop().flatten();
+        let place = self.locate(&[name]).await?.pop().unwrap_or(Ok(None))?;
         let location = place.ok_or(Error::Missing { fingerprint: name })?.location;
         let container = self.library.container(location.container()).await;
         let container = container.map_err(|error| error.at_slot(location.slot()))?;

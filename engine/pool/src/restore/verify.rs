@@ -95,9 +95,13 @@ impl Walk<'_> {
     async fn enter(&mut self, children: &[Child]) -> Result<(), Error> {
         let names: Vec<Fingerprint> = children.iter().map(|child| child.fingerprint).collect();
         for (child, place) in children.iter().zip(self.core.locate(&names).await?) {
-            let Some(place) = place else {
-                self.damage(Error::Missing { fingerprint: child.fingerprint });
-                continue;
+            let missing = Error::Missing { fingerprint: child.fingerprint };
+            let place = match place.and_then(|place| place.ok_or(missing)) {
+                Ok(place) => place,
+                Err(error) => {
+                    self.damage(error);
+                    continue;
+                }
             };
             if !self.first_visit(place.location) {
                 continue;

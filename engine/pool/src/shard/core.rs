@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     ops::Range,
     path::PathBuf,
     rc::Rc,
@@ -12,9 +12,15 @@ use narrows_format::{
     ContainerId, ImageId, PoolId, Timestamp,
     container::{ContainerKind, Header},
 };
-use narrows_ring::{mailbox, world::World};
+use narrows_ring::{
+    mailbox,
+    world::{File, World},
+};
 
-use super::request::{Order, Request};
+use super::{
+    request::{Order, Request},
+    waiting::WaitingBatch,
+};
 use crate::{
     container::Writer,
     control::Control,
@@ -45,6 +51,11 @@ pub(crate) struct Core {
     pub(crate) map: PartitionMap,
     pub(crate) poison: Poison,
     pub(crate) owned: RefCell<Owned>,
+    /// Runs that are open for reading.
+    pub(super) run_files: RefCell<BTreeMap<u64, Rc<dyn File>>>,
+    /// Batches that wait for room in the table of new entries.
+    pub(super) waiting: RefCell<VecDeque<WaitingBatch>>,
+    pub(super) flush_asked: Cell<bool>,
     pub(crate) peers: Vec<mailbox::Sender<Request>>,
     /// Manifest and image log: core 0 only.
     pub(crate) control: Option<Rc<Control>>,
@@ -81,6 +92,9 @@ impl Core {
             map,
             poison,
             owned: RefCell::new(owned),
+            run_files: RefCell::default(),
+            waiting: RefCell::default(),
+            flush_asked: Cell::new(false),
             peers,
             control,
             library,
@@ -104,31 +118,34 @@ impl Core {
 
     /// Answers, or starts a task that will. Nobody waiting for an answer any more is no error.
     pub(crate) fn handle(self: &Rc<Self>, request: Request) {
-        let mut owned = self.owned.borrow_mut();
         match request {
             Request::LookUp { asker, children, claim, reply } => {
-                drop(reply.send(owned.look_up(&asker, &children, claim)));
+                self.look_up_here(asker, children, claim, reply);
             }
-            Request::Register { home, batch, reply } => drop(reply.send(owned.register(home, &batch))),
-            Request::Locate { fingerprints, reply } => {
-                drop(reply.send(fingerprints.iter().map(|of| owned.locate(of)).collect()));
-            }
+            Request::Register { home, batch, reply } => self.register_here(home, batch, reply),
+            Request::Locate { fingerprints, reply } => self.locate_here(fingerprints, reply),
             Request::Close { containers, reply } => {
-                owned.close(&containers);
+                self.owned.borrow_mut().close(&containers);
                 let _ = reply.send(());
             }
-            Request::Break { container } => owned.break_container(container),
-            Request::Release { stream } => owned.release(stream),
-            Request::Space { reply } => drop(reply.send(owned.space())),
+            Request::Break { container } => self.owned.borrow_mut().break_container(container),
+            Request::Release { stream } => self.owned.borrow_mut().release(stream),
+            Request::Space { reply } => drop(reply.send(self.owned.borrow().space())),
             Request::Seal { container, reply } => {
-                drop(owned);
                 let core = self.clone();
                 self.in_background(async move { drop(reply.send(core.seal_here(container).await)) });
             }
-            Request::Order(order) => {
-                drop(owned);
-                self.handle_order(order);
+            Request::Flush { run, reply } => self.flush_here(run, reply),
+            Request::FlushFailed { error } => self.refuse_waiting(&error),
+            Request::Merge { inputs, run, reply } => {
+                let core = self.clone();
+                self.in_background(async move { drop(reply.send(core.merge_here(&inputs, run).await)) });
             }
+            Request::Exchange { change, reply } => {
+                let core = self.clone();
+                self.in_background(async move { drop(reply.send(core.exchange_here(&change).await)) });
+            }
+            Request::Order(order) => self.handle_order(order),
         }
     }
 
@@ -139,6 +156,7 @@ impl Core {
         };
         let control = control.clone();
         match order {
+            Order::FlushIndex => self.flush_index(&control),
             // Nobody counts this one: it waits for as long as nothing happens.
             Order::EventAfter { after, reply } => {
                 self.world.spawn(async move { control.event_after(after, reply).await }).detach();

@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use futures_channel::oneshot;
 use narrows_format::{
     ContainerId, Fingerprint, ImageId, Sequence,
+    index_run::Directory,
     record::{CopyState, SignedRecord},
 };
 
@@ -26,7 +27,7 @@ pub(crate) enum Request {
     /// To an owner: a stream of core `home` has appended these.
     Register { home: usize, batch: Batch, reply: Reply<Result<(), Error>> },
     /// To an owner: where these can be read.
-    Locate { fingerprints: Vec<Fingerprint>, reply: Reply<Vec<Option<Place>>> },
+    Locate { fingerprints: Vec<Fingerprint>, reply: Reply<Vec<Located>> },
     /// To all: these containers are closed now.
     Close { containers: Arc<[ContainerId]>, reply: Reply<()> },
     /// To all: a write to this container has failed.
@@ -37,8 +38,36 @@ pub(crate) enum Request {
     Space { reply: Reply<OwnedSpace> },
     /// To a container's home: seal it if it is still open.
     Seal { container: ContainerId, reply: Reply<Result<(), Error>> },
+    /// To all: write the table of new entries to this run, durably. `None`: there were none.
+    Flush { run: u64, reply: Reply<Result<Option<Directory>, Error>> },
+    /// To all: the table could not be written; who waits for room in it is refused.
+    FlushFailed { error: Error },
+    /// To one: make one run of several, durably. `None`: no entry is left.
+    Merge { inputs: Arc<[u64]>, run: u64, reply: Reply<Result<Option<Directory>, Error>> },
+    /// To all: the manifest lists other runs than before.
+    Exchange { change: Arc<RunsChange>, reply: Reply<Result<(), Error>> },
     /// To core 0.
     Order(Order),
+}
+
+/// Where something can be read; an error where the index is damaged and cannot tell.
+pub(crate) type Located = Result<Option<Place>, Error>;
+
+/// Another list of runs.
+#[derive(Clone, Debug)]
+pub(crate) struct RunsChange {
+    pub(crate) added: Vec<u64>,
+    pub(crate) dropped: Vec<u64>,
+    pub(crate) cause: Cause,
+}
+
+/// Why there are other runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Frozen tables have been written.
+    Flush,
+    /// One run takes the place of several.
+    Merge,
 }
 
 /// What goes into the image log.
@@ -70,6 +99,10 @@ pub(crate) enum Order {
     EventAfter { after: Sequence, reply: Reply<Sequence> },
     /// Frame bytes that are staged for an image.
     Staged { image: ImageId, reply: Reply<u64> },
+    /// A core's table of new entries is full.
+    FlushIndex,
+    /// Something of a run cannot be read.
+    DoubtRun { run: u64, error: Error, reply: Reply<()> },
     /// Counts of containers and images.
     Space { reply: Reply<ControlSpace> },
 }
@@ -81,4 +114,5 @@ pub(crate) struct ControlSpace {
     pub(crate) container_bytes: u64,
     pub(crate) staged_bytes: u64,
     pub(crate) images: u64,
+    pub(crate) runs: u64,
 }

@@ -8,11 +8,11 @@ use narrows_format::{ContainerId, Fingerprint};
 
 use super::{
     core::Core,
-    request::{Order, Reply, Request},
+    request::{Located, Order, Reply, Request},
 };
 use crate::{
     error::Error,
-    index::{Answer, Asked, Asker, Batch, OwnedSpace, Place, StreamId},
+    index::{Answer, Asked, Asker, Batch, OwnedSpace, StreamId},
     stream::Claim,
 };
 
@@ -60,10 +60,7 @@ impl Core {
     }
 
     /// Where these can be read.
-    pub(crate) async fn locate(
-        self: &Rc<Self>,
-        fingerprints: &[Fingerprint],
-    ) -> Result<Vec<Option<Place>>, Error> {
+    pub(crate) async fn locate(self: &Rc<Self>, fingerprints: &[Fingerprint]) -> Result<Vec<Located>, Error> {
         let request = |fingerprints, reply| Request::Locate { fingerprints, reply };
         self.by_owner(fingerprints, |fingerprint| fingerprint, request).await
     }
@@ -149,6 +146,8 @@ impl Core {
             total.entries += space.entries;
             total.bytes += space.bytes;
             total.bytes_max += space.bytes_max;
+            total.filter_bytes += space.filter_bytes;
+            total.unfiltered += space.unfiltered;
             total.claims += space.claims;
         }
         Ok(total)

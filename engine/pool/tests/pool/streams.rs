@@ -370,37 +370,6 @@ fn a_child_with_another_length_or_kind_is_lacking() {
     });
 }
 
-/// Goal: beyond its share the index refuses new work with POOL-002; what is there stays readable, also after
-/// opening with a smaller share.
-#[test]
-fn the_index_keeps_to_its_share() {
-    simulate(10, |_, world| async move {
-        let small = narrows_pool::Open { index_bytes: 256 << 10, ..options(2) };
-        let pools = make_pool(&world, &pool_path(), small.clone()).await.unwrap();
-        let mut dice = Dice(10);
-        let first = Tree::random(image_id(1), &mut dice, 10, 10, 300);
-        backup(&pools[0], &first).await.unwrap();
-        let mut number = 1;
-        let refused = loop {
-            number += 1;
-            let tree = Tree::random(image_id(number), &mut dice, 20, 20, 300);
-            if let Err(error) = backup(&pools[1], &tree).await {
-                break error;
-            }
-        };
-        assert_eq!(refused.code(), "POOL-002");
-        let space = pools[0].space().await.unwrap();
-        assert!(space.index_bytes <= space.index_bytes_max, "{space:?}");
-        check(&pools[0], &first).await.unwrap();
-        close(&pools).await.unwrap();
-        let smaller = narrows_pool::Open { index_bytes: 16 << 10, ..small };
-        let (pools, _) = open_pool(&world, &pool_path(), smaller).await.unwrap();
-        check(&pools[0], &first).await.unwrap();
-        let tree = Tree::random(image_id(9_999), &mut dice, 20, 20, 300);
-        assert_eq!(backup(&pools[0], &tree).await.unwrap_err().code(), "POOL-002");
-    });
-}
-
 /// Goal: a wrong, stale or absurd hint costs a look-up and nothing else.
 #[test]
 fn hints_may_be_wrong() {

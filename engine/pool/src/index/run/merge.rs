@@ -1,0 +1,116 @@
+//! Makes one run of several, reading each once from front to back.
+//!
+//! Runs are sets of entries: none hides another's, so any may be merged, in any order. Entries that stand in
+//! several are written once, those of containers that do not exist any more not at all. Memory: a stretch of pages per
+//! input and what the writer needs.
+
+use std::{collections::BTreeSet, path::Path};
+
+use narrows_format::{
+    ContainerId,
+    index_journal::IndexEntry,
+    index_run::{Directory, Page, Part},
+    limits::BLOCK_BYTES,
+};
+
+use super::{OpenRun, RunWriter, refused, unreadable};
+use crate::{container::read_span, error::Error, limits::MERGE_READ_PAGES};
+
+/// The part of one input that is being read.
+struct Reader<'a> {
+    input: &'a OpenRun,
+    /// Pages to come.
+    block: u64,
+    end: u64,
+    /// Entries of the stretch that was read last, the next one at the end.
+    entries: Vec<IndexEntry>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(input: &'a OpenRun, part: &Part) -> Self {
+        Self { input, block: part.first, end: part.section(), entries: Vec::new() }
+    }
+
+    /// Reads on when nothing is left of the stretch; whether there is a next entry.
+    async fn fill(&mut self) -> Result<bool, Error> {
+        if self.entries.is_empty() && self.block < self.end {
+            self.read().await?;
+        }
+        Ok(!self.entries.is_empty())
+    }
+
+    async fn read(&mut self) -> Result<(), Error> {
+        let (run, from) = (self.input.run, self.block);
+        let pages = (self.end - from).min(MERGE_READ_PAGES);
+        let count = usize::try_from(pages).unwrap_or(0) * BLOCK_BYTES;
+        let bytes = read_span(&self.input.world, &*self.input.file, from * BLOCK_BYTES as u64, count).await;
+        let bytes = bytes.map_err(|error| unreadable(&error, run, from))?;
+        for (block, bytes) in (from..).zip(bytes.chunks(BLOCK_BYTES)) {
+            let bad = |bad| refused(&bad, run, block);
+            for entry in Page::open(bytes, run, block).map_err(bad)?.entries() {
+                self.entries.push(entry.map_err(bad)?);
+            }
+        }
+        self.block += pages;
+        self.entries.reverse();
+        Ok(())
+    }
+}
+
+/// Writes the entries of all inputs; `None`: none is left. `stop` is asked between pieces.
+pub(crate) async fn merge(
+    inputs: &[OpenRun],
+    mut writer: RunWriter,
+    dir: &Path,
+    alive: impl Fn(ContainerId) -> bool,
+    stop: impl Fn() -> bool,
+) -> Result<Option<Directory>, Error> {
+    let parts = inputs.iter().flat_map(|input| input.directory.parts.iter());
+    let partitions: BTreeSet<u16> = parts.map(|part| part.partition).collect();
+    for partition in partitions {
+        writer.begin(partition);
+        let mut readers = Vec::new();
+        for input in inputs {
+            let here = input.directory.parts.iter().find(|part| part.partition == partition);
+            readers.extend(here.map(|part| Reader::new(input, part)));
+        }
+        merge_partition(&mut readers, &mut writer, &alive, &stop).await?;
+        writer.end().await?;
+    }
+    writer.finish(dir).await
+}
+
+async fn merge_partition(
+    readers: &mut Vec<Reader<'_>>,
+    writer: &mut RunWriter,
+    alive: &impl Fn(ContainerId) -> bool,
+    stop: &impl Fn() -> bool,
+) -> Result<(), Error> {
+    loop {
+        let mut at = 0;
+        while let Some(reader) = readers.get_mut(at) {
+            if reader.fill().await? {
+                at += 1;
+            } else {
+                readers.swap_remove(at);
+            }
+        }
+        if readers.is_empty() {
+            return Ok(());
+        }
+        // As far as each of them has been read.
+        while readers.iter().all(|reader| !reader.entries.is_empty()) && !writer.is_full() {
+            let order = |reader: &&mut Reader<'_>| {
+                reader.entries.last().map(|entry| (entry.fingerprint, entry.location))
+            };
+            let next = readers.iter_mut().min_by_key(order).and_then(|reader| reader.entries.pop());
+            if let Some(entry) = next.filter(|entry| alive(entry.location.container())) {
+                writer.push(entry);
+            }
+        }
+        if stop() {
+            return Err(Error::Closed);
+        }
+        writer.drain().await?;
+    }
+}

@@ -1,0 +1,223 @@
+//! Questions that need pages of runs: each page is read once a batch, many at a time.
+//!
+//! Sketch, per cold hit: one read of 4 KiB, one checksum over it, one binary search. Pages are asked for in the order
+//! of the disk. A page that does not hold is said, once a run, and the index is made anew at the next start; until then
+//! what it had counts as absent to those who bring images (it is stored once more) and as damage to those who read.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use futures_util::{StreamExt, stream};
+use narrows_format::{Fingerprint, index_run::Page, limits::BLOCK_BYTES};
+use narrows_ring::{
+    buffer::Buffer,
+    world::{BlockOffset, File, OpenMode},
+};
+
+use super::{
+    core::Core,
+    request::{Located, Order, Reply},
+};
+use crate::{
+    error::Error,
+    index::{Answer, Asked, Asker, Owned, PageId, Place, Warm, run},
+    limits::INDEX_READS_IN_FLIGHT_MAX,
+    stream::Claim,
+};
+
+/// What pages told about one fingerprint.
+#[derive(Default)]
+struct Read {
+    places: Vec<Place>,
+    damage: Option<Error>,
+}
+
+impl Core {
+    /// Answers a batch of look-ups, at once if no page is needed.
+    pub(super) fn look_up_here(
+        self: &Rc<Self>,
+        asker: Asker,
+        children: Vec<Asked>,
+        claim: Claim,
+        reply: Reply<Vec<Answer>>,
+    ) {
+        let warm = self.owned.borrow_mut().look_up(&asker, &children, claim);
+        if warm.pages.is_empty() {
+            drop(reply.send(warm.answers));
+            return;
+        }
+        self.owned.borrow_mut().cold_begins();
+        let core = self.clone();
+        self.in_background(async move {
+            let name = |number: usize| children[number].fingerprint;
+            let again =
+                |owned: &mut Owned, number: usize| owned.look_up(&asker, &children[number..=number], claim);
+            let settle = |owned: &mut Owned, number: usize, read: Read| {
+                owned.settle(&asker, &children[number], claim, &read.places)
+            };
+            let answers = core.answer(warm, name, again, settle).await;
+            core.owned.borrow_mut().cold_ends();
+            drop(reply.send(answers));
+        });
+    }
+
+    /// The same for who wants to read.
+    pub(super) fn locate_here(self: &Rc<Self>, names: Vec<Fingerprint>, reply: Reply<Vec<Located>>) {
+        let Warm { answers, pages, generation } = self.owned.borrow().locate(&names);
+        let answers: Vec<Located> = answers.into_iter().map(Ok).collect();
+        if pages.is_empty() {
+            drop(reply.send(answers));
+            return;
+        }
+        let core = self.clone();
+        self.in_background(async move {
+            let name = |number: usize| names[number];
+            let again = |owned: &mut Owned, number: usize| {
+                let Warm { answers, pages, generation } = owned.locate(&names[number..=number]);
+                Warm { answers: answers.into_iter().map(Ok).collect(), pages, generation }
+            };
+            let settle = |owned: &mut Owned, number: usize, read: Read| {
+                let place = owned.settle_place(&names[number], &read.places);
+                match (place, read.damage) {
+                    (None, Some(damage)) => Err(damage),
+                    (place, _) => Ok(place),
+                }
+            };
+            let answers = core.answer(Warm { answers, pages, generation }, name, again, settle).await;
+            drop(reply.send(answers));
+        });
+    }
+
+    /// Reads pages and settles what waits for them, until nothing moves meanwhile.
+    async fn answer<A>(
+        self: &Rc<Self>,
+        warm: Warm<A>,
+        name: impl Fn(usize) -> Fingerprint,
+        again: impl Fn(&mut Owned, usize) -> Warm<A>,
+        settle: impl Fn(&mut Owned, usize, Read) -> A,
+    ) -> Vec<A> {
+        let Warm { mut answers, mut pages, mut generation } = warm;
+        while !pages.is_empty() {
+            let read = self.read_pages(pages, &name).await;
+            let mut owned = self.owned.borrow_mut();
+            pages = Vec::new();
+            let moved = owned.generation() != generation;
+            generation = owned.generation();
+            for (number, read) in read {
+                if !moved {
+                    answers[number] = settle(&mut owned, number, read);
+                    continue;
+                }
+                let warm = again(&mut owned, number);
+                pages.extend(warm.pages.into_iter().map(|(page, _)| (page, number)));
+                for answer in warm.answers {
+                    answers[number] = answer;
+                }
+            }
+        }
+        answers
+    }
+
+    /// What the pages say, by the number of who asks.
+    async fn read_pages(
+        self: &Rc<Self>,
+        mut pages: Vec<(PageId, usize)>,
+        name: &impl Fn(usize) -> Fingerprint,
+    ) -> BTreeMap<usize, Read> {
+        pages.sort_unstable();
+        let by_page = pages.chunk_by(|(one, _), (other, _)| one == other);
+        let reads = by_page.map(|group| self.read_page(group, name));
+        let mut reads = stream::iter(reads).buffer_unordered(INDEX_READS_IN_FLIGHT_MAX);
+        let mut all: BTreeMap<usize, Read> = BTreeMap::new();
+        while let Some(found) = reads.next().await {
+            for (number, found) in found {
+                let read = all.entry(number).or_default();
+                match found {
+                    Ok(places) => read.places.extend(places),
+                    Err(error) => read.damage = Some(error),
+                }
+            }
+        }
+        all
+    }
+
+    /// One page, and those before it that a fingerprint reaches back to.
+    async fn read_page(
+        self: &Rc<Self>,
+        group: &[(PageId, usize)],
+        name: &impl Fn(usize) -> Fingerprint,
+    ) -> Vec<(usize, Result<Vec<Place>, Error>)> {
+        let Some((PageId { run, mut block, first }, _)) = group.first().copied() else { return Vec::new() };
+        let mut left: Vec<usize> = group.iter().map(|(_, number)| *number).collect();
+        let mut all = Vec::with_capacity(left.len());
+        while !left.is_empty() {
+            let read = self.page(run, block).await;
+            let page = read.and_then(|bytes| find(&bytes, run, block, &mut left, name));
+            match page {
+                Ok(found) => all.extend(found.into_iter().map(|(number, places)| (number, Ok(places)))),
+                Err(error) => {
+                    self.doubt(run, &error);
+                    all.extend(left.drain(..).map(|number| (number, Err(error.clone()))));
+                }
+            }
+            if block <= first {
+                break;
+            }
+            block -= 1;
+        }
+        all
+    }
+
+    async fn page(&self, run: u64, block: u64) -> Result<Buffer, Error> {
+        let file = self.run_file(run).await?;
+        let mut buffer = self.world.arena.take(BLOCK_BYTES).await;
+        buffer.set_len(BLOCK_BYTES);
+        let at = BlockOffset::floor(block.saturating_mul(BLOCK_BYTES as u64));
+        let (outcome, buffer) = file.read_at(at, buffer).await;
+        match outcome {
+            Ok(BLOCK_BYTES) => Ok(buffer),
+            Ok(_) => Err(run::damaged(run, block)),
+            Err(error) => Err(run::unreadable(&error, run, block)),
+        }
+    }
+
+    async fn run_file(&self, number: u64) -> Result<Rc<dyn File>, Error> {
+        if let Some(file) = self.run_files.borrow().get(&number) {
+            return Ok(file.clone());
+        }
+        let path = run::path(&self.facts.directory, number);
+        let opened = self.world.disk.open(&path, OpenMode::Read).await;
+        let file = opened.map_err(|error| run::unreadable(&error, number, 0))?;
+        self.run_files.borrow_mut().insert(number, file.clone());
+        Ok(file)
+    }
+
+    /// Says that something of a run cannot be read, once, and has it made anew at the next start. A run that
+    /// has been merged away meanwhile is no concern.
+    fn doubt(self: &Rc<Self>, run: u64, error: &Error) {
+        let (core, error) = (self.clone(), error.clone());
+        self.in_background(async move {
+            // Core 0 may be closed already: then the next one to read it says so.
+            drop(core.order(|reply| Order::DoubtRun { run, error, reply }).await);
+        });
+    }
+}
+
+/// The entries that a page has of those who ask; keeps in `left` those whose fingerprint reaches back.
+fn find(
+    bytes: &[u8],
+    run: u64,
+    block: u64,
+    left: &mut Vec<usize>,
+    name: &impl Fn(usize) -> Fingerprint,
+) -> Result<Vec<(usize, Vec<Place>)>, Error> {
+    let bad = |_| run::damaged(run, block);
+    let page = Page::open(bytes, run, block).map_err(bad)?;
+    let mut all = Vec::with_capacity(left.len());
+    for number in left.iter().copied() {
+        let name = name(number);
+        let found = page.find(&name).map(|entry| entry.map(|entry| Place::from(&entry)));
+        all.push((number, found.collect::<Result<Vec<_>, _>>().map_err(bad)?));
+    }
+    left.retain(|number| page.continues(&name(*number)));
+    Ok(all)
+}
