@@ -31,6 +31,10 @@ struct Site {
     source: tempfile::TempDir,
 }
 
+fn unchanged(backup: &Value) -> u64 {
+    backup["unchanged_files"].as_u64().unwrap()
+}
+
 impl Site {
     /// A tree that was backed up, with times old enough to be relied on.
     fn start() -> Self {
@@ -38,7 +42,7 @@ impl Site {
         trees::plain(source.path(), FILES, 9_000, 5).unwrap();
         fs::write(source.path().join("big"), Seeded::new(6).bytes(3 << 20)).unwrap();
         let site = Self { pair, source };
-        assert_eq!(site.unchanged(&site.backup()), 0, "there is nothing to compare with");
+        assert_eq!(unchanged(&site.backup()), 0, "there is nothing to compare with");
         site.settle();
         site
     }
@@ -46,7 +50,7 @@ impl Site {
     /// Backs up until every file has been still for long enough.
     fn settle(&self) {
         for _ in 0..1000 {
-            if self.unchanged(&self.backup()) == ALL {
+            if unchanged(&self.backup()) == ALL {
                 return;
             }
         }
@@ -55,10 +59,6 @@ impl Site {
 
     fn backup(&self) -> Value {
         self.pair.backup(self.source.path())
-    }
-
-    fn unchanged(&self, backup: &Value) -> u64 {
-        backup["unchanged_files"].as_u64().unwrap()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -122,7 +122,7 @@ impl Site {
 fn what_is_unchanged_is_not_read() {
     let site = Site::start();
     let again = site.backup();
-    assert_eq!(site.unchanged(&again), ALL);
+    assert_eq!(unchanged(&again), ALL);
     assert_eq!(again["unchanged_bytes"], again["logical_bytes"]);
     assert_eq!((&again["new_bytes"], &again["sent_bytes"]), (&0.into(), &0.into()));
     site.comes_back(&again);
@@ -131,13 +131,13 @@ fn what_is_unchanged_is_not_read() {
     fs::write(site.file("new"), b"new").unwrap();
     fs::rename(site.file("d1/e1/f1"), site.file("d1/e1/renamed")).unwrap();
     let changed = site.backup();
-    assert_eq!(site.unchanged(&changed), ALL - 2, "renaming moves the ctime too");
+    assert_eq!(unchanged(&changed), ALL - 2, "renaming moves the ctime too");
     site.comes_back(&changed);
 
     // A cache that is lost costs one backup that reads everything, and sends nothing.
     fs::remove_dir_all(site.pair.east.cache()).unwrap();
     let lost = site.backup();
-    assert_eq!((site.unchanged(&lost), &lost["sent_bytes"]), (0, &0.into()));
+    assert_eq!((unchanged(&lost), &lost["sent_bytes"]), (0, &0.into()));
     site.comes_back(&lost);
 }
 
@@ -184,7 +184,7 @@ fn what_the_target_lacks_is_read() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
     let backup = last_json(&String::from_utf8(output.stdout).unwrap());
-    assert_eq!(site.unchanged(&backup), 0, "the second attempt trusts no cache: {text}");
+    assert_eq!(unchanged(&backup), 0, "the second attempt trusts no cache: {text}");
     assert_eq!(backup["resent_bytes"], 0, "what the first one sent was kept");
     site.comes_back(&backup);
     // And the cache it leaves behind is a good one.

@@ -165,10 +165,9 @@ fn port(api: &Api, grant: &BackupGrant) -> Outcome<DataPort> {
 }
 
 fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant, trust: Trust) -> BackupPlan {
-    let lineage: String = grant.lineage.0.iter().map(|byte| format!("{byte:02x}")).collect();
     let base = |base: &BaseImage| Base { image: base.image, root: Fingerprint(base.root.0) };
     let cache = job.cache.as_ref().map(|folder| CachePlan {
-        path: folder.join("files").join(grant.domain.to_string()).join(lineage),
+        path: folder.join("files").join(grant.domain.to_string()).join(grant.lineage.to_string()),
         pool: grant.pool,
         incarnation: grant.incarnation,
         base: grant.base.as_ref().map(base),

@@ -246,10 +246,10 @@ impl Backup<'_> {
             self.progress.set_entries(&building.assembler);
             building.send().await?;
         }
-        let (assembled, cache) = building.finish().await?;
-        let Assembled { root, missing, damaged, unchanged } = assembled;
+        let (all, writer) = building.finish().await?;
+        let Assembled { root, missing, damaged, unchanged } = all;
         let confirmed = self.commit(plan, &root, missing.count > 0).await?;
-        if let Some((writer, cache)) = cache.zip(plan.cache.as_ref()) {
+        if let Some((writer, cache)) = writer.zip(plan.cache.as_ref()) {
             writer.finish(&head(plan, cache, plan.image, root.fingerprint)).await;
         }
         let (files, logical_bytes) = (root.entries, root.bytes);

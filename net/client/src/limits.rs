@@ -27,6 +27,9 @@ pub const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// Steps of the walk that wait to be read; the walk goes on meanwhile by one job.
 pub const WALK_STEPS_AHEAD_MAX: usize = 2048;
 
+/// Encoded bytes of leaves among these steps; decoded they are about three times as long.
+pub const WALK_LEAVES_AHEAD_BYTES_MAX: u64 = 4 << 20;
+
 /// Files read by one job.
 pub const UNIT_ENTRIES_MAX: usize = 128;
 

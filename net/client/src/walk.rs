@@ -190,6 +190,11 @@ impl Step {
             Self::Leaf(leaf) => leaf.first_path(),
         }
     }
+
+    /// Encoded bytes of a leaf: what a step holds beyond one object.
+    pub(crate) fn leaf_bytes(&self) -> u64 {
+        if let Self::Leaf(leaf) = self { leaf.node.bytes.len() as u64 } else { 0 }
+    }
 }
 
 impl Found {

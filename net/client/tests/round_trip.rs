@@ -80,10 +80,10 @@ fn back_up_disturbed(roots: &[PathBuf], options: WalkOptions, mut disturb: impl 
         image.take(&mut assembler, &walk, unit);
     }
     let mut nodes = Vec::new();
-    let assembled = assembler.finish(&mut nodes);
+    let all = assembler.finish(&mut nodes);
     image.keep_nodes(nodes);
-    image.root = Some(assembled.root);
-    image.missing = assembled.missing;
+    image.root = Some(all.root);
+    image.missing = all.missing;
     image
 }
 

@@ -308,6 +308,8 @@ fn numbers_of_a_manifest() {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut Leaf);
+
 /// Goal: a file cache that breaks a rule is refused, leaf by leaf.
 #[test]
 fn file_caches_that_break_a_rule() {
@@ -321,7 +323,7 @@ fn file_caches_that_break_a_rule() {
     let good = samples::cache_leaf();
     let file = good.stamps.iter().position(Option::is_some).unwrap();
     let stamp = good.stamps[file].unwrap();
-    let with = |change: &dyn Fn(&mut Leaf)| {
+    let with = |change: Change<'_>| {
         let (mut leaf, mut bytes) = (good.clone(), Vec::new());
         change(&mut leaf);
         leaf.encode(&mut bytes);
@@ -329,7 +331,7 @@ fn file_caches_that_break_a_rule() {
     };
     assert_eq!(with(&|_| ()), Ok(good.clone()));
     let directory = good.entries.iter().position(|entry| entry.kind == EntryKind::Directory).unwrap();
-    let cases: [(&str, &dyn Fn(&mut Leaf)); 7] = [
+    let cases: [(&str, Change<'_>); 7] = [
         ("an inode of zero", &|leaf| leaf.stamps[file] = Some(Stamp { inode: 0, ..stamp })),
         ("nanoseconds of a second", &|leaf| {
             leaf.stamps[file] =

@@ -1,7 +1,7 @@
 //! The walk, going on ahead of whoever reads the files.
 //!
 //! One job walks while the next one holds what was found against the last backup; neither waits for files to be read or
-//! sent, until [`WALK_STEPS_AHEAD_MAX`] steps wait.
+//! sent, until [`WALK_STEPS_AHEAD_MAX`] steps wait, or steps with [`WALK_LEAVES_AHEAD_BYTES_MAX`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +16,7 @@ use narrows_transport::flow::Gate;
 use super::BackupError;
 use crate::{
     cache::{self, Matcher},
-    limits::{UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES, WALK_STEPS_AHEAD_MAX},
+    limits::{UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES, WALK_LEAVES_AHEAD_BYTES_MAX, WALK_STEPS_AHEAD_MAX},
     walk::{Step, Walk},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Ahead {
 #[derive(Default)]
 struct Shared {
     steps: RefCell<VecDeque<Step>>,
+    /// Encoded bytes of the leaves among them.
+    bytes: Cell<u64>,
     end: Cell<Option<End>>,
     gate: Gate,
 }
@@ -62,21 +64,27 @@ impl Ahead {
 
     /// Moves steps to `steps`, so many that batches do not end where the walk's do; fewer only at its end.
     pub(super) async fn fill(&self, steps: &mut VecDeque<Step>) -> Result<(), BackupError> {
-        let Shared { steps: ahead, end, gate } = &*self.shared;
+        let Shared { steps: ahead, bytes, end, gate } = &*self.shared;
         let enough = UNIT_ENTRIES_MAX.saturating_sub(steps.len());
         if enough > 0 {
-            gate.until(|| (ahead.borrow().len() >= enough || end.get().is_some()).then_some(())).await;
+            let ready = || ahead.borrow().len() >= enough || !self.shared.has_room() || end.get().is_some();
+            gate.until(|| ready().then_some(())).await;
         }
         if let Some(End::Failed) = end.get() {
             return Err(BackupError::Helper);
         }
         steps.append(&mut ahead.borrow_mut());
+        bytes.set(0);
         gate.open();
         Ok(())
     }
 }
 
 impl Shared {
+    fn has_room(&self) -> bool {
+        self.steps.borrow().len() < WALK_STEPS_AHEAD_MAX && self.bytes.get() < WALK_LEAVES_AHEAD_BYTES_MAX
+    }
+
     /// `None` when a job panicked.
     async fn walk(&self, world: &World, walk: Walk, mut matcher: Option<Matcher>) -> Option<()> {
         let mut walking = Some(walk_on(world, walk));
@@ -94,10 +102,11 @@ impl Shared {
                 }
                 None => found,
             };
+            let bytes: u64 = steps.iter().map(Step::leaf_bytes).sum();
+            self.bytes.set(self.bytes.get() + bytes);
             self.steps.borrow_mut().extend(steps);
             self.gate.open();
-            let has_room = || (self.steps.borrow().len() < WALK_STEPS_AHEAD_MAX).then_some(());
-            self.gate.until(has_room).await;
+            self.gate.until(|| self.has_room().then_some(())).await;
         }
         Some(())
     }

@@ -98,7 +98,7 @@ impl Units {
     fn next_small(&mut self) -> Vec<Step> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(next) = self.steps.front() {
-            let more = step_bytes(next);
+            let more = step_bytes(next) + next.leaf_bytes();
             let full = batch.len() >= UNIT_ENTRIES_MAX || bytes + more > UNIT_BYTES_MAX as u64;
             if more >= BIG_FILE_BYTES || full && !batch.is_empty() {
                 break;

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{BufReader, Read},
-    os::unix::fs::FileExt as _,
     path::Path,
     sync::Arc,
 };
@@ -62,13 +61,12 @@ impl Reader {
         let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty());
         let opened = Arc::new(File::from(fd.map_err(std::io::Error::from)?));
         let mut head = [0; HEAD_BYTES];
-        opened.read_exact_at(&mut head, 0)?;
+        (&*opened).read_exact(&mut head)?;
         if Head::decode(&head)? != *expected {
             return Err(Unusable::Other);
         }
-        let mut file = BufReader::new(Arc::clone(&opened));
-        file.seek_relative(HEAD_BYTES as i64)?;
-        let (file, block, place) = (Some(file), Vec::new(), HEAD_BYTES as u64);
+        let (block, place) = (Vec::new(), HEAD_BYTES as u64);
+        let file = Some(BufReader::new(Arc::clone(&opened)));
         Ok(Self { file, opened, block, taken: 0, place, next_place: place, leaves: 0 })
     }
 

@@ -120,8 +120,8 @@ impl Site {
                 break;
             }
         }
-        let assembled = assembler.finish(&mut nodes);
-        Backup { assembled, nodes, tags, read }
+        let all = assembler.finish(&mut nodes);
+        Backup { assembled: all, nodes, tags, read }
     }
 
     /// The image is committed.
@@ -246,8 +246,8 @@ fn change(site: &Site, seeded: &mut Seeded) {
 
 fn populate(site: &Site, seeded: &mut Seeded) {
     for number in 0..400_u64 {
-        let (folder, size) = (number % 9, usize::try_from(seeded.below(9000)).unwrap());
-        site.write(&format!("d{folder}/f{number:03}"), &seeded.bytes(size));
+        let bytes = usize::try_from(seeded.below(9000)).unwrap();
+        site.write(&format!("d{}/f{number:03}", number % 9), &seeded.bytes(bytes));
     }
     site.write("d3/big", &seeded.bytes(5 << 20));
     site.write("d4/sparse", &[vec![0; 100_000], seeded.bytes(5000), vec![7; 50_000]].concat());
@@ -288,7 +288,7 @@ fn the_tree_is_the_same_with_the_cache_and_without() {
             assert_eq!(ours.root, theirs.root, "seed {seed}, round {round}");
             assert_eq!(ours.missing.count, 0, "seed {seed}, round {round}");
             assert!(trusting.read.len() < 50, "seed {seed}, round {round}: {:?}", trusting.read);
-            assert_eq!(ours.unchanged.files as usize + trusting.read.len(), reading.read.len());
+            assert_eq!(ours.unchanged.files + trusting.read.len() as u64, reading.read.len() as u64);
             check_tags(&trusting, &reading);
             let verifying = site.back_up(Trust::Verify);
             assert_eq!(verifying.assembled.root, theirs.root);
@@ -371,7 +371,7 @@ fn caches_that_do_not_fit_are_dropped() {
         fs::write(site.cache(), &bad).unwrap();
         let again = site.back_up(Trust::Skip);
         assert_eq!(again.assembled.root, first.assembled.root);
-        assert_eq!(again.assembled.unchanged.files as usize + again.read.len(), 403);
+        assert_eq!(again.assembled.unchanged.files + again.read.len() as u64, 403);
         if at < HEAD_BYTES {
             assert_eq!(again.assembled.unchanged.files, 0, "byte {at}");
         }

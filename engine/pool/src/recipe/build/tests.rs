@@ -356,21 +356,21 @@ proptest! {
     /// long that leaves fill up.
     #[test]
     fn leaves_are_used_again_only_where_they_fit(
-        names in prop::collection::btree_set((0_u16..2000, any::<bool>()), 1..600),
-        changes in prop::collection::vec((0_u16..2000, any::<bool>(), any::<bool>()), 0..20),
+        names in prop::collection::btree_set(0_u16..2000, 1..600),
+        changes in prop::collection::vec((0_u16..2000, any::<bool>()), 0..20),
+        lengthy in 1_u16..40,
     ) {
-        let one = |(name, long): &(u16, bool)| {
-            let long = if *long && name % 5 == 0 { "x".repeat(30_000) } else { String::new() };
+        let one = |name: &u16| {
+            let long = if name % lengthy == 1 { "x".repeat(30_000) } else { String::new() };
             file(format!("{name:05}{long}").as_bytes(), u64::from(*name))
         };
         let (_, old) = build(&names.iter().map(one).collect::<Vec<_>>());
         let mut later = names.clone();
-        for (name, long, comes) in changes {
+        for (name, comes) in changes {
             if comes {
-                later.insert((name, long));
-            } else {
-                let after = later.range((name, false)..).next().copied();
-                after.map(|gone| later.remove(&gone));
+                later.insert(name);
+            } else if let Some(gone) = later.range(name..).next().copied() {
+                later.remove(&gone);
             }
         }
         let entries: Vec<_> = later.iter().map(one).collect();
