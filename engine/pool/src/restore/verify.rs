@@ -197,7 +197,7 @@ async fn hash_frame(
             core.world.offload(move || hash(&read, &names)).await.ok_or(Error::Closed)
         }
         Err(Lost { error: Error::Closed, .. }) => Err(Error::Closed),
-        Err(lost) => Ok(Hashed { damage: vec![lost.error], ..Hashed::default() }),
+        Err(unread) => Ok(Hashed { damage: vec![unread.error], ..Hashed::default() }),
     }
 }
 
