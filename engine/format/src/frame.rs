@@ -168,9 +168,8 @@ impl<'a> Frame<'a> {
                 plain.truncate(written);
             }
             Codec::Zstd => {
-                plain.resize(self.plain_length, 0);
-                let written = zstd_open(self.payload, plain)?;
-                plain.truncate(written);
+                plain.reserve_exact(self.plain_length);
+                zstd_open(self.payload, plain)?;
             }
         }
         rule(plain.len() == self.plain_length, "plain length of a frame")?;
@@ -348,8 +347,8 @@ fn zstd_pack(plain: &[u8], level: i32) -> Option<Vec<u8>> {
 }
 
 /// One frame of today's format and nothing else: neither what the library reads of older formats, nor
-/// skippable frames, nor several in a row.
-fn zstd_open(payload: &[u8], plain: &mut [u8]) -> Result<usize, BadFrame> {
+/// skippable frames, nor several in a row. Fills `plain` up to its capacity at most, which costs no zeros first.
+fn zstd_open(payload: &[u8], plain: &mut Vec<u8>) -> Result<usize, BadFrame> {
     rule(payload.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]), "magic of a zstd payload")?;
     let whole = zstd::zstd_safe::find_frame_compressed_size(payload).ok();
     rule(whole == Some(payload.len()), "length of a zstd payload")?;

@@ -81,6 +81,15 @@ pub const READ_GAP_BYTES_MAX: u64 = 64 << 10;
 /// Reads under way per reader.
 pub const READS_IN_FLIGHT_MAX: usize = 16;
 
+/// Segments that a verification reads together, in the order of containers.
+pub const VERIFY_LIST_SEGMENTS: usize = 8192;
+
+/// Such lists under way beside the walk that gathers the next one.
+pub const VERIFY_LISTS_MAX: usize = 2;
+
+/// Frames of one list that are opened and hashed at once.
+pub const VERIFY_FRAMES_MAX: usize = 32;
+
 /// Bytes of a file that are given at once.
 pub const FILE_READ_BYTES_MAX: usize = 16 << 20;
 

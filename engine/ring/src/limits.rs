@@ -15,8 +15,9 @@ pub(crate) const RUN_BATCH_MAX: usize = 64;
 /// Threads for file system calls that block (open, rename, mkdir, ..).
 pub(crate) const DISK_THREADS: usize = 2;
 
-/// Threads for the work that tasks hand over.
-pub(crate) const WORK_THREADS_MAX: usize = 4;
+/// Threads for the work that tasks hand over: one per processor up to here, for what arrives on all cores is opened
+/// and hashed by them.
+pub(crate) const WORK_THREADS_MAX: usize = 64;
 
 /// The least number of those, also on one processor: work that waits for a disk needs company.
 pub(crate) const WORK_THREADS_MIN: usize = 2;

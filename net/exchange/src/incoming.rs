@@ -5,26 +5,22 @@
 //! refused while anything is outstanding (WIRE-006); memory is bounded by the credit given and by
 //! [`limits`](crate::limits) (WIRE-003), whatever the source sends.
 //!
-//! Five loops share one state on one core: the reader takes messages in order; the answerer has many look-ups under
-//! way and answers in order; the keeper has many puts under way; the syncer acknowledges; the settler
-//! passes on what other sessions brought. No loop waits for the source, except the reader.
+//! Five loops share one state on one core: the reader has many frames under way to be opened and takes messages in
+//! order; the answerer has many look-ups under way and answers in order; the keeper has many puts under way; the syncer
+//! acknowledges; the settler passes on what other sessions brought. No loop waits for the source, except the reader.
 
 mod ask;
 mod data;
 mod flow;
 mod nodes;
 mod open;
+mod opening;
 mod stage;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    pin::pin,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::VecDeque, pin::pin, rc::Rc};
 
 use futures_util::{
-    FutureExt as _,
+    FutureExt as _, StreamExt as _,
     future::{Either, select, try_join4},
 };
 use narrows_format::{Fingerprint, record::SignedRecord};
@@ -39,6 +35,7 @@ use crate::{
 use ask::Question;
 use flow::{Intake, Put};
 use open::OpenChildren;
+use opening::Arrived;
 
 /// What a target received. Bytes of frames, without message headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,7 +178,6 @@ pub(crate) struct Incoming<'a> {
     naming: Naming,
     state: RefCell<State>,
     gate: Gate,
-    ending: Cell<bool>,
 }
 
 struct State {
@@ -207,8 +203,7 @@ impl<'a> Incoming<'a> {
             intake: Intake::new(session.our_window),
             received: Received::default(),
         };
-        let (state, gate, ending) = (RefCell::new(state), Gate::default(), Cell::new(false));
-        Self { session, store, naming, state, gate, ending }
+        Self { session, store, naming, state: RefCell::new(state), gate: Gate::default() }
     }
 
     /// Says how we stand: base, root, and what is staged already.
@@ -255,21 +250,30 @@ impl<'a> Incoming<'a> {
     }
 
     async fn read_all(&self) -> Result<Ending, ExchangeError> {
-        loop {
-            self.gate.until(|| self.state.borrow().intake.has_room().then_some(())).await;
-            let bytes = self.session.link.receive().await?;
-            if let Some(ending) = self.take(&bytes)? {
-                self.ending.set(true);
+        let mut arrivals = pin!(self.arrivals());
+        while let Some(arrived) = arrivals.next().await {
+            if let Some(ending) = self.take(arrived?)? {
                 self.gate.until(|| self.is_idle().then_some(())).await;
                 return Ok(ending);
             }
         }
+        // Each last word ends the session, one way or the other.
+        Err(narrows_transport::LinkError::Closed.into())
     }
 
     /// Takes one message. What it makes us do goes into the queues of the other loops.
-    fn take(&self, bytes: &[u8]) -> Result<Option<Ending>, ExchangeError> {
+    fn take(&self, arrived: Arrived) -> Result<Option<Ending>, ExchangeError> {
+        self.arrived(&arrived);
+        let ending = match arrived {
+            Arrived::Data(opened) => self.take_data(opened).map(|()| None),
+            Arrived::Other(message) => self.take_other(&message),
+        };
+        self.gate.open();
+        ending
+    }
+
+    fn take_other(&self, bytes: &[u8]) -> Result<Option<Ending>, ExchangeError> {
         match decode(bytes)? {
-            Message::Data(frame) => self.take_data(frame, bytes.len())?,
             Message::Nodes(nodes) => self.take_nodes(&nodes, bytes.len())?,
             Message::Offer(offer) => self.take_offer(offer, bytes.len())?,
             Message::Reopen(reopen) => self.take_reopen(&reopen, bytes.len())?,
@@ -282,7 +286,6 @@ impl<'a> Incoming<'a> {
             }
             _ => return Err(ExchangeError::malformed("a message that a source does not send now")),
         }
-        self.gate.open();
         Ok(None)
     }
 

@@ -56,8 +56,14 @@ pub const LOOK_UPS_MAX: usize = 32;
 /// Puts that a target has under way in its store.
 pub const PUTS_MAX: usize = 32;
 
-/// Plain bytes of frames that wait to be put; a target reads on below it.
+/// Plain bytes of frames that wait to be opened or put; a target reads on below it.
 pub const PLAIN_BYTES_MAX: usize = 32 << 20;
+
+/// Messages that a target has read and not taken yet: so many frames of data are opened at once.
+pub const OPENINGS_MAX: usize = 64;
+
+/// Data messages up to this size are opened by the reader: handing them over costs more.
+pub const OPENED_BY_READER_BYTES: usize = 2 << 10;
 
 const _: () = assert!(DESCEND_CHILDREN_MAX + 8 * NODE_CHILDREN_MAX <= OPEN_CHILDREN_MAX);
 

@@ -22,6 +22,11 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// The same as a stream.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<ReadFrame, Lost>> {
+        self.stream
+    }
+
     /// The next frame, or what could not be read; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<ReadFrame, Lost>> {
         self.stream.next().await

@@ -2,27 +2,33 @@
 //!
 //! What was visited is kept as one bit per slot, so shared nodes and segments are read once however often
 //! they are referred to.
+//!
+//! Sketch: the walk over the nodes runs on the core and gathers segments; lists of them are read in the order of
+//! containers beside it, and helper threads open and hash the frames, many at once. So the disk and all processors
+//! are busy, and what waits is bounded by [`VERIFY_LISTS_MAX`] and [`VERIFY_FRAMES_MAX`].
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
+use futures_util::StreamExt as _;
 use narrows_format::{
     ContainerId, Fingerprint, Location, frame,
     node::{Child, ChildKind, envelope},
 };
+use narrows_ring::world::Task;
 use narrows_simd::fingerprint;
 
 use super::{
     frames,
-    terms::{ReadFrame, Wanted},
+    terms::{Lost, ReadFrame, Wanted},
 };
 use crate::{
     error::{Error, Region},
-    limits::DAMAGE_LISTED_MAX,
+    limits::{DAMAGE_LISTED_MAX, VERIFY_FRAMES_MAX, VERIFY_LIST_SEGMENTS, VERIFY_LISTS_MAX},
     shard::Core,
 };
-
-/// Data segments that are read together.
-const BATCH_SEGMENTS: usize = 4096;
 
 /// What a verification read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +48,22 @@ struct Walk<'a> {
     seen: BTreeMap<ContainerId, Vec<u64>>,
     nodes: Vec<(Fingerprint, Location)>,
     data: Vec<Wanted>,
+    /// Lists of segments being read, oldest first.
+    reading: VecDeque<Task<Result<Hashed, Error>>>,
     found: Verified,
 }
 
+/// What came of some frames.
+#[derive(Default)]
+struct Hashed {
+    segments: u64,
+    bytes: u64,
+    damage: Vec<Error>,
+}
+
 pub(crate) async fn verify(core: &Rc<Core>, root: Fingerprint) -> Result<Verified, Error> {
-    let (seen, nodes, data) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let mut walk = Walk { core, seen, nodes, data, found: Verified::default() };
+    let (seen, nodes, data, reading) = (BTreeMap::new(), Vec::new(), Vec::new(), VecDeque::new());
+    let mut walk = Walk { core, seen, nodes, data, reading, found: Verified::default() };
     walk.enter(&[Child { fingerprint: root, kind: ChildKind::Node, length: 0 }]).await?;
     while let Some((name, location)) = walk.nodes.pop() {
         match core.node(name, location).await {
@@ -65,11 +81,14 @@ pub(crate) async fn verify(core: &Rc<Core>, root: Fingerprint) -> Result<Verifie
             }
             Err(error) => walk.note(error)?,
         }
-        if walk.data.len() >= BATCH_SEGMENTS {
+        if walk.data.len() >= VERIFY_LIST_SEGMENTS {
             walk.read_data().await?;
         }
     }
     walk.read_data().await?;
+    while !walk.reading.is_empty() {
+        walk.end_oldest().await?;
+    }
     Ok(walk.found)
 }
 
@@ -129,36 +148,82 @@ impl Walk<'_> {
         first
     }
 
+    /// Begins to read what was gathered; waits for an earlier list when too many are under way.
     async fn read_data(&mut self) -> Result<(), Error> {
-        let wanted = std::mem::take(&mut self.data);
-        let mut frames = frames::read(self.core, wanted.clone());
-        let mut plain = Vec::new();
-        while let Some(read) = frames.next().await {
-            match read {
-                Ok(read) => self.hash(&read, &wanted, &mut plain),
-                Err(lost) => self.note(lost.error)?,
-            }
+        let list = std::mem::take(&mut self.data);
+        if self.reading.len() >= VERIFY_LISTS_MAX {
+            self.end_oldest().await?;
         }
+        self.reading.push_back(self.core.world.spawn(read_list(Rc::clone(self.core), list)));
         Ok(())
     }
 
-    fn hash(&mut self, read: &ReadFrame, wanted: &[Wanted], plain: &mut Vec<u8>) {
-        let opened = frame::parse(&read.bytes).and_then(|frame| frame.open(plain));
-        for (here, place) in read.wanted.iter().zip(&read.places) {
-            let corrupt =
-                |region| Error::Corrupt { container: read.container, slot: Some(place.slot()), region };
-            let Ok(ranges) = &opened else {
-                self.damage(corrupt(Region::Frame));
-                continue;
-            };
-            let range = ranges.get(here.ordinal as usize).cloned();
-            let bytes = range.and_then(|range| plain.get(range)).unwrap_or_default();
-            if fingerprint::data(bytes).0 == wanted[here.request].fingerprint {
-                self.found.segments += 1;
-                self.found.bytes += bytes.len() as u64;
-            } else {
-                self.damage(corrupt(Region::Segment));
-            }
+    async fn end_oldest(&mut self) -> Result<(), Error> {
+        let Some(oldest) = self.reading.pop_front() else { return Ok(()) };
+        // A core that ends cancels its tasks.
+        let hashed = oldest.join().await.ok_or(Error::Closed)??;
+        self.found.segments += hashed.segments;
+        self.found.bytes += hashed.bytes;
+        for error in hashed.damage {
+            self.damage(error);
+        }
+        Ok(())
+    }
+}
+
+/// Reads and hashes segments, many frames at once.
+async fn read_list(core: Rc<Core>, list: Vec<Wanted>) -> Result<Hashed, Error> {
+    let frames = frames::read(&core, list.clone()).into_stream();
+    let (core, list) = (&core, &list);
+    let mut hashed = frames.map(|read| hash_frame(core, list, read)).buffered(VERIFY_FRAMES_MAX);
+    let mut found = Hashed::default();
+    while let Some(frame) = hashed.next().await {
+        let frame = frame?;
+        found.segments += frame.segments;
+        found.bytes += frame.bytes;
+        // More is not listed anyway.
+        let room = DAMAGE_LISTED_MAX - found.damage.len();
+        found.damage.extend(frame.damage.into_iter().take(room));
+    }
+    Ok(found)
+}
+
+/// Damage is found; what says that nothing can be read is an error.
+async fn hash_frame(
+    core: &Rc<Core>,
+    list: &[Wanted],
+    read: Result<ReadFrame, Lost>,
+) -> Result<Hashed, Error> {
+    match read {
+        Ok(read) => {
+            let names: Vec<_> = read.wanted.iter().map(|here| list[here.request].fingerprint).collect();
+            // A helper that panicked has verified nothing.
+            core.world.offload(move || hash(&read, &names)).await.ok_or(Error::Closed)
+        }
+        Err(Lost { error: Error::Closed, .. }) => Err(Error::Closed),
+        Err(unread) => Ok(Hashed { damage: vec![unread.error], ..Hashed::default() }),
+    }
+}
+
+/// Opens a frame and hashes what was asked for, whose names these are, in the order of `read.wanted`.
+fn hash(read: &ReadFrame, names: &[Fingerprint]) -> Hashed {
+    let mut plain = Vec::new();
+    let mut found = Hashed::default();
+    let opened = frame::parse(&read.bytes).and_then(|frame| frame.open(&mut plain));
+    for ((here, place), name) in read.wanted.iter().zip(&read.places).zip(names) {
+        let corrupt = |region| Error::Corrupt { container: read.container, slot: Some(place.slot()), region };
+        let Ok(ranges) = &opened else {
+            found.damage.push(corrupt(Region::Frame));
+            continue;
+        };
+        let range = ranges.get(here.ordinal as usize).cloned();
+        let bytes = range.and_then(|range| plain.get(range)).unwrap_or_default();
+        if fingerprint::data(bytes).0 == *name {
+            found.segments += 1;
+            found.bytes += bytes.len() as u64;
+        } else {
+            found.damage.push(corrupt(Region::Segment));
         }
     }
+    found
 }

@@ -4,7 +4,6 @@
 //! it puts there has its own owner and no attributes: that saves the questions. Costs a name for each directory made.
 
 use std::{
-    collections::HashMap,
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,6 +11,7 @@ use std::{
     },
 };
 
+use foldhash::HashMap;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, StatxFlags, mkdirat, statx},
     io::Errno,

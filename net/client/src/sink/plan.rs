@@ -5,12 +5,13 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{BuildHasherDefault, Hasher},
     rc::Rc,
     sync::Arc,
 };
 
+use foldhash::HashMap;
 use narrows_format::{
     Fingerprint,
     limits::XATTRS_BYTES_MAX,
@@ -38,7 +39,7 @@ pub(super) struct Plan {
 }
 
 /// Fingerprints are hashes already.
-type ByFingerprint<T> = HashMap<Fingerprint, T, BuildHasherDefault<Leading>>;
+type ByFingerprint<T> = std::collections::HashMap<Fingerprint, T, BuildHasherDefault<Leading>>;
 
 /// Takes the first eight bytes for the hash.
 #[derive(Default)]

@@ -1,11 +1,9 @@
 //! The loop that descends: nodes to visit on a stack, visited ones sent in order, answers turned into more nodes and
 //! into segments to fetch.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    rc::Rc,
-};
+use std::{collections::VecDeque, rc::Rc};
 
+use foldhash::{HashSet, HashSetExt as _};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use narrows_format::{
     Fingerprint,
@@ -236,7 +234,7 @@ impl Driver<'_> {
     fn start_fetches(&mut self) {
         while !self.wanted.is_empty() && self.fetching < FETCHES_MAX {
             // The first list goes at once; further ones when they are worth it.
-            if self.fetching > 0 && self.wanted.len() < FETCH_SEGMENTS_MAX / 8 {
+            if self.fetching > 0 && self.wanted.len() < FETCH_SEGMENTS_MAX / 2 {
                 return;
             }
             let mut batch = Vec::new();

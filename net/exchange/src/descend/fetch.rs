@@ -1,7 +1,6 @@
 //! From lacking segments to data messages: whole frames as they are stored, parts of frames packed together anew.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use futures_util::StreamExt as _;
 use narrows_format::{
     Fingerprint,

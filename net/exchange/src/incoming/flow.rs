@@ -48,6 +48,8 @@ pub(super) struct Intake {
     /// Of it, what may go back.
     returnable: u64,
     plain_bytes: usize,
+    /// Bytes of messages that were read and are not taken yet, and room for what they hold.
+    opening_bytes: usize,
     /// Frames from `kept_frames` on, in order of arrival: bytes, and whether they are put.
     frames: VecDeque<(u64, bool)>,
     /// Frames and bytes up to which everything is put.
@@ -63,6 +65,7 @@ impl Intake {
             used: 0,
             returnable: 0,
             plain_bytes: 0,
+            opening_bytes: 0,
             frames: VecDeque::new(),
             kept: (0, 0),
             synced: (0, 0),
@@ -110,9 +113,19 @@ impl Intake {
         }
     }
 
-    /// Whether the reader may take the next message.
+    /// A message was read that takes so much room until it is taken.
+    pub(super) fn begin_opening(&mut self, bytes: usize) {
+        self.opening_bytes += bytes;
+    }
+
+    /// It is taken.
+    pub(super) fn end_opening(&mut self, bytes: usize) {
+        self.opening_bytes -= bytes;
+    }
+
+    /// Whether the reader may take the next message from the connection.
     pub(super) fn has_room(&self) -> bool {
-        self.plain_bytes < PLAIN_BYTES_MAX
+        self.plain_bytes + self.opening_bytes < PLAIN_BYTES_MAX
     }
 
     pub(super) fn is_idle(&self) -> bool {

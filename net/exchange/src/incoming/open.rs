@@ -3,11 +3,9 @@
 //! Bounded by [`OPEN_CHILDREN_MAX`]; what the source may still send is decided here and nowhere else. The set of
 //! nodes shown grows with the image: 16 bytes for each of its nodes.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    time::Duration,
-};
+use std::{collections::hash_map::Entry, time::Duration};
 
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use narrows_format::{
     Fingerprint, Tag,
     node::{Child, ChildKind},

@@ -24,14 +24,14 @@ use narrows_format::{
 use narrows_ring::sim::{Host, Sim};
 use narrows_transport::{Link, Security};
 
-const COPY: CopyState = CopyState { expires: None, locked_until: None, held: false };
+pub(crate) const COPY: CopyState = CopyState { expires: None, locked_until: None, held: false };
 
-fn begin(number: u8) -> Begin {
+pub(crate) fn begin(number: u8) -> Begin {
     let (image, origin) = (image_id(number), ORIGIN);
     Begin { image, origin, lineage: [3; 32], base: None, root: None, resume: false }
 }
 
-fn draft(root: Child) -> CommitFacts {
+pub(crate) fn draft(root: Child) -> CommitFacts {
     CommitFacts::Draft(Draft {
         root: root.fingerprint,
         root_length: root.length,
@@ -43,7 +43,7 @@ fn draft(root: Child) -> CommitFacts {
 }
 
 /// Runs a source against a live target; both outcomes.
-fn against<T: 'static, F: Future<Output = Result<T, ExchangeError>>>(
+pub(crate) fn against<T: 'static, F: Future<Output = Result<T, ExchangeError>>>(
     seed: u64,
     target: &Rc<Pool>,
     begin: Begin,
@@ -79,7 +79,11 @@ fn against<T: 'static, F: Future<Output = Result<T, ExchangeError>>>(
 }
 
 /// Sends a tree as a client does: segments are offered, lacking ones sent, then their node; the root last.
-async fn send_up(outgoing: &Outgoing, pool: &Pool, root: Fingerprint) -> Result<(), ExchangeError> {
+pub(crate) async fn send_up(
+    outgoing: &Outgoing,
+    pool: &Pool,
+    root: Fingerprint,
+) -> Result<(), ExchangeError> {
     for node in leaves_first(pool, root) {
         let node_children = children(&node.bytes);
         let is_segment = |child: &&Child| child.kind == ChildKind::Segment;
@@ -153,7 +157,7 @@ fn backup_and_again() {
     }
 }
 
-fn code<T>(outcome: &Result<T, ExchangeError>) -> &str {
+pub(crate) fn code<T>(outcome: &Result<T, ExchangeError>) -> &str {
     match outcome {
         Ok(_) => "none",
         Err(error) => error.code().unwrap_or("no code"),
@@ -161,7 +165,7 @@ fn code<T>(outcome: &Result<T, ExchangeError>) -> &str {
 }
 
 /// Both ends say the same code, and no image is there.
-fn check_refused<T>(
+pub(crate) fn check_refused<T>(
     wanted: &str,
     target: &Pool,
     (sent, taken): &(Result<T, ExchangeError>, Result<Taken, ExchangeError>),

@@ -3,5 +3,6 @@
 mod model;
 
 mod client_to_pool;
+mod opening;
 mod pool_to_pool;
 mod restore;
