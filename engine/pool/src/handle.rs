@@ -16,7 +16,7 @@ use crate::{
     journal::Journal,
     lease::Lease,
     manifest::Manifest,
-    open::{Seed, UpkeepSeed},
+    open::Seed,
     restore::{self, Frames, ImageFile, Verified, Wanted},
     shard::{Core, Order},
     stream::{Ingest, StoredNode},
@@ -39,7 +39,7 @@ pub struct PoolSpace {
     /// Entries of the index: one per stored copy of a segment or node. A copy that stands in several places counts for
     /// each until they are merged.
     pub index_entries: u64,
-    /// Memory that the index takes: tables of new entries, fences, filters.
+    /// Memory that the index takes: tables of new entries and of containers, fences, filters.
     pub index_bytes: u64,
     /// What it may take.
     pub index_bytes_max: u64,
@@ -77,8 +77,7 @@ impl Pool {
             };
             let images = ImageLog::new(&world, &poison, &manifest, setup, seed.images);
             let journal = Journal::new(&world, pool, epoch, directory, seed.journal);
-            let UpkeepSeed { runs, next_run, journals, next_journal } = seed.upkeep;
-            let upkeep = Upkeep::new(runs, next_run, journals, next_journal);
+            let upkeep = Upkeep::new(seed.upkeep);
             Control::new(&world, &poison, manifest, images, journal, seed.containers, seed.next_id, upkeep)
         });
         let core = Core::new(core, world, facts, map, poison, owned, peers, control);

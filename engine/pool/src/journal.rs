@@ -129,8 +129,10 @@ impl Journal {
         Ok(Writing { file, next: 1 })
     }
 
-    /// From now on this one is written to.
+    /// From now on this one is written to. What waits is of containers that were listed before, and goes: their entries
+    /// are about to be in runs, and if that fails, in their tables.
     pub(crate) fn switch(&self, to: Writing) {
+        self.waiting.borrow_mut().clear();
         self.place.set(None);
         self.number.set(to.file.number());
         *self.file.borrow_mut() = Some(to);
@@ -166,7 +168,7 @@ impl Journal {
             self.waiting.borrow_mut().clear();
             return;
         };
-        // Another one may be written to from now on: then the rest goes there.
+        // Another one may be written to from now on.
         while open.file.number() == self.number.get() {
             let records: Vec<JournalRecord> = {
                 let mut waiting = self.waiting.borrow_mut();
@@ -189,11 +191,16 @@ impl Journal {
         }
     }
 
-    /// Writes what waits, and makes it durable.
-    pub(crate) async fn close(self: &Rc<Self>) {
+    /// Writes what waits.
+    pub(crate) async fn write_waiting(self: &Rc<Self>) {
         self.changed.until(|| (!self.writing.get()).then_some(())).await;
         self.kick();
         self.changed.until(|| (!self.writing.get()).then_some(())).await;
+    }
+
+    /// Writes what waits, and makes it durable.
+    pub(crate) async fn close(self: &Rc<Self>) {
+        self.write_waiting().await;
         let file = self.file.borrow_mut().take();
         if let Some(open) = file
             && let Err(error) = open.file.sync().await

@@ -112,6 +112,12 @@ pub const INDEX_WORK_SHARE: u64 = 8;
 /// What part of the index's memory tables of containers may take that are kept for look-ups: one in so many bytes.
 pub const INDEX_LOCALITY_SHARE: u64 = 8;
 
+/// Children that are asked for at first, to find out where the others may be.
+pub const LOCALITY_PROBE: usize = 32;
+
+/// Tables of containers that are kept after one such question.
+pub const LOCALITY_TABLES_AT_ONCE: usize = 8;
+
 /// Runs that one look-up may have to ask.
 pub const RUNS_PER_PARTITION_MAX: usize = 4;
 

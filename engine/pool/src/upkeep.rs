@@ -14,6 +14,7 @@ use crate::{
     control::Control,
     error::Error,
     index::{ListedRun, ListedRuns, run},
+    open::UpkeepSeed,
     shard::Cause,
     signal::Signal,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Upkeep {
     /// Journals whose entries are not all in runs; the last one is being written.
     journals: RefCell<Vec<u64>>,
     next_journal: Cell<u64>,
+    /// Containers whose tables could not be read: no flush may take them for being in runs.
+    unread: Vec<Edit>,
     /// Journals up to this one are dropped once frozen tables have been written.
     frozen_up_to: Cell<Option<u64>>,
     pub(crate) flushing: Cell<bool>,
@@ -37,8 +40,10 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(crate) fn new(runs: ListedRuns, next_run: u64, journals: Vec<u64>, next_journal: u64) -> Self {
+    pub(crate) fn new(seed: UpkeepSeed) -> Self {
+        let UpkeepSeed { runs, next_run, journals, next_journal, unread } = seed;
         Self {
+            unread,
             runs: RefCell::new(runs),
             next_run: Cell::new(next_run),
             journals: RefCell::new(journals),
@@ -84,11 +89,14 @@ impl Control {
     pub(crate) async fn begin_flush(&self, count: u32) -> Result<u64, Error> {
         if self.upkeep.frozen_up_to.get().is_none() {
             let number = self.upkeep.next_journal.get();
+            // So that a crash before the runs are listed costs no reading of tables.
+            self.journal.write_waiting().await;
             let file = self.journal.create(number).await?;
             self.upkeep.next_journal.set(number + 1);
             // At one moment: a container is in the journal that was added before it was listed.
             self.manifest.note(Edit::AddJournal { log: number });
             self.journal.switch(file);
+            self.upkeep.unread.iter().for_each(|edit| self.manifest.note(*edit));
             let before = self.upkeep.journals.borrow().last().copied();
             self.upkeep.journals.borrow_mut().push(number);
             self.upkeep.frozen_up_to.set(Some(before.unwrap_or(number - 1)));

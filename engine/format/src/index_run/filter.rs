@@ -74,8 +74,10 @@ fn remainder(hash: u64) -> u8 {
 }
 
 impl Filter {
-    pub(super) fn from_slots(shape: Shape, slots: &[u8]) -> Option<Self> {
-        (shape.segments > 0).then(|| Self { shape, slots: slots.into() })
+    /// A filter of these slots; `None` if the shape has none, or another number of them.
+    pub fn from_slots(shape: Shape, slots: &[u8]) -> Option<Self> {
+        let fits = u64::try_from(slots.len()).is_ok_and(|count| count == shape.slots());
+        (shape.segments > 0 && fits).then(|| Self { shape, slots: slots.into() })
     }
 
     /// What its slots mean.
@@ -111,7 +113,7 @@ impl Filter {
     }
 }
 
-/// Segments as the paper has them for three places.
+/// Segments as the paper has them for so many keys and three places.
 #[expect(
     clippy::as_conversions,
     clippy::cast_possible_truncation,
@@ -119,7 +121,7 @@ impl Filter {
     clippy::cast_precision_loss,
     reason = "keys are below 2^30; what comes out is a size within that, whatever the rounding"
 )]
-fn shape_for(keys: usize) -> Shape {
+pub fn shape_for(keys: usize) -> Shape {
     let count = keys.max(2) as f64;
     let bits = (count.ln() / 3.33_f64.ln() + 2.25).floor() as u8;
     let bits = bits.min(FILTER_SEGMENT_BITS_MAX);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use futures_channel::mpsc::UnboundedSender;
 use narrows_format::{Fingerprint, ImageId};
 
-use super::owned::Answer;
+use super::terms::Answer;
 
 /// One stream, unique while the pool is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

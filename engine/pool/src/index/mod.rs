@@ -2,7 +2,8 @@
 //!
 //! New entries go to a table in memory. A full one is frozen and written to disk as a *run*, sorted; a new one takes
 //! its place meanwhile. Of a run only fences and filters are in memory, 1.3 bytes a key: an absent key
-//! costs no read, a present one exactly one page. Runs are merged in the background, so that a look-up asks few.
+//! costs no read, a present one exactly one page; then the table of the container in which it was found is kept by who
+//! asked, because its neighbours are asked for next. Runs are merged in the background, so that a look-up asks few.
 //! Everything is counted and stays within the share that was given; what does not fit stays on disk.
 //!
 //! An entry's state is its container's: `closed` unless the container is listed as staged. So closing an
@@ -14,15 +15,19 @@
 mod claims;
 mod existing;
 mod listed;
+mod locality;
 mod owned;
 mod partition;
 mod pieces;
 pub(crate) mod run;
 mod table;
+mod terms;
 
 pub(crate) use claims::{Asker, Settled, StreamId};
 pub(crate) use existing::Existing;
 pub(crate) use listed::{ListedRun, ListedRuns};
-pub(crate) use owned::{Answer, Asked, Batch, Owned, OwnedSpace, Registered, Warm};
+pub(crate) use locality::Locality;
+pub(crate) use owned::Owned;
 pub(crate) use partition::{Keyed, PartitionMap, Place};
 pub(crate) use pieces::PageId;
+pub(crate) use terms::{Answer, Asked, Batch, OwnedSpace, Registered, Warm};

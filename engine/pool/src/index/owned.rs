@@ -9,117 +9,22 @@ use std::{
     sync::Arc,
 };
 
-use narrows_format::{
-    ContainerId, Fingerprint, ImageId,
-    node::{Child, ChildKind},
-};
+use narrows_format::{ContainerId, Fingerprint, ImageId, node::ChildKind};
 
 use super::{
     claims::{Asker, Claims, Standing, StreamId},
     existing::Existing,
+    locality::Locality,
     partition::{Keyed, OutOfShare, PartitionMap, Place},
     pieces::{PageId, Piece, Pieces},
     table::Table,
+    terms::{Answer, Asked, Batch, ContainerState, Generation, OwnedSpace, Registered, Warm},
 };
 use crate::{
     error::Error,
-    limits::{INDEX_FILTER_SHARE, INDEX_TABLE_SHARE, INDEX_WORK_SHARE},
+    limits::{INDEX_FILTER_SHARE, INDEX_LOCALITY_SHARE, INDEX_TABLE_SHARE, INDEX_WORK_SHARE},
     stream::Claim,
 };
-
-/// What a container is for that no committed image has closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContainerState {
-    /// Written for an image that is not committed.
-    Staged {
-        /// Which.
-        image: ImageId,
-        /// The stream that brings it; `None` when that was before the pool was opened.
-        stream: Option<StreamId>,
-        /// The core that writes it, or wrote it.
-        home: usize,
-    },
-    /// A write to it failed: what it holds is not counted on.
-    Broken,
-}
-
-/// What an owner is asked about.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    pub(crate) fingerprint: Fingerprint,
-    pub(crate) kind: ChildKind,
-    /// `None`: the asker finds out from what it reads.
-    pub(crate) length: Option<u32>,
-}
-
-impl From<&Child> for Asked {
-    fn from(child: &Child) -> Self {
-        Self { fingerprint: child.fingerprint, kind: child.kind, length: Some(child.length) }
-    }
-}
-
-impl Asked {
-    /// Whether a copy is what is asked about: whoever names it with another length or kind names nothing.
-    fn is(&self, place: &Place) -> bool {
-        place.kind == self.kind && self.length.is_none_or(|length| length == place.length)
-    }
-}
-
-/// What an owner says about one child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Lack,
-    Expected,
-    Pending,
-    /// In a closed container.
-    Closed(Place),
-    /// In a container staged for the asker's image.
-    Mine {
-        place: Place,
-        home: usize,
-    },
-    /// A data segment in a container staged for another image.
-    Shared {
-        place: Place,
-        home: usize,
-    },
-}
-
-/// Entries of one container that its stream has appended.
-#[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) stream: StreamId,
-    pub(crate) image: ImageId,
-    pub(crate) container: ContainerId,
-    pub(crate) kind: ChildKind,
-    pub(crate) entries: Vec<(Fingerprint, Place)>,
-}
-
-impl Batch {
-    /// The same batch without entries.
-    pub(crate) fn head(&self) -> Self {
-        let Self { stream, image, container, kind, .. } = *self;
-        Self { stream, image, container, kind, entries: Vec::new() }
-    }
-}
-
-/// What tables and filters tell of a batch.
-pub(crate) struct Warm<A> {
-    /// In order; those of `pages` are not answered yet.
-    pub(crate) answers: Vec<A>,
-    /// Pages that may have the child of this number.
-    pub(crate) pages: Vec<(PageId, usize)>,
-    /// Of which tables and runs that is true.
-    pub(crate) generation: u64,
-}
-
-/// How far a batch got into the table.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Registered {
-    Whole,
-    /// The table is full. So many entries are in it; the others have to wait until it is frozen.
-    Part(usize),
-}
 
 /// One core's part of the index.
 pub(crate) struct Owned {
@@ -130,8 +35,7 @@ pub(crate) struct Owned {
     /// The table that is being written to disk.
     frozen: Option<Arc<Table>>,
     pieces: Pieces,
-    /// Rises whenever something is in another place than before.
-    generation: u64,
+    generation: Generation,
     existing: Existing,
     not_closed: BTreeMap<ContainerId, ContainerState>,
     claims: Claims,
@@ -139,17 +43,6 @@ pub(crate) struct Owned {
     cold: usize,
     gone: BTreeSet<StreamId>,
     bytes_max: u64,
-}
-
-/// Counts for [`crate::PoolSpace`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct OwnedSpace {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-    pub(crate) bytes_max: u64,
-    pub(crate) filter_bytes: u64,
-    pub(crate) unfiltered: u64,
-    pub(crate) claims: u64,
 }
 
 impl Owned {
@@ -168,7 +61,7 @@ impl Owned {
             table: Table::new(core, map, key),
             frozen: None,
             pieces: Pieces::new(map.partitions(), bytes_max / INDEX_FILTER_SHARE),
-            generation: 0,
+            generation: Generation::default(),
             existing,
             not_closed: BTreeMap::new(),
             claims: Claims::default(),
@@ -193,8 +86,18 @@ impl Owned {
         self.bytes_max / INDEX_WORK_SHARE
     }
 
+    /// Whether anything of this core is on disk.
+    pub(crate) fn has_runs(&self) -> bool {
+        self.pieces.bytes() > 0
+    }
+
+    /// Empty, within this core's share, for the streams of this core.
+    pub(crate) fn locality(&self) -> Locality {
+        Locality::new(self.key, self.bytes_max / INDEX_LOCALITY_SHARE)
+    }
+
     /// Changes when an entry may have moved: what was found out before has to be asked anew.
-    pub(crate) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> Generation {
         self.generation
     }
 
@@ -217,20 +120,28 @@ impl Owned {
     }
 
     /// When the pool is opened: an entry from a table or the journal. Refused when the table is full and has to be
-    /// written first; an empty one takes it whatever the share, because what is stored has to be readable.
+    /// written first; an empty one takes it whatever the share.
     pub(crate) fn load(&mut self, fingerprint: Fingerprint, place: Place) -> Result<(), OutOfShare> {
         match self.add(fingerprint, place) {
             Err(OutOfShare) if self.table.is_empty() => {
-                self.table.add(self.map.partition(&fingerprint), fingerprint, place, u64::MAX)
+                self.load_beyond(fingerprint, place);
+                Ok(())
             }
             other => other,
         }
     }
 
+    /// The same whatever the share.
+    pub(crate) fn load_beyond(&mut self, fingerprint: Fingerprint, place: Place) {
+        let partition = self.map.partition(&fingerprint);
+        let added = self.table.add(partition, fingerprint, place, u64::MAX);
+        debug_assert!(added.is_ok(), "an endless share is never used up");
+    }
+
     /// The best copy for a stream: closed before its own, before its image's, before another's.
     fn best(&self, child: &Asked, asker: &Asker, read: &[Place]) -> Option<Answer> {
         let (mut best, mut own) = (None, false);
-        let read = read.iter().copied().filter(|place| self.existing.has(place.location.container()));
+        let read = read.iter().copied().filter(|place| self.existing.has(place.location));
         for place in self.places(&child.fingerprint).chain(read).filter(|place| child.is(place)) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
@@ -281,7 +192,6 @@ impl Owned {
     /// The answer about a child of whom these copies were found on disk.
     pub(crate) fn settle(&mut self, asker: &Asker, child: &Asked, claim: Claim, read: &[Place]) -> Answer {
         let best = self.best(child, asker, read);
-        let claim = if self.gone.contains(&asker.stream) { Claim::Peek } else { claim };
         self.decide(asker, child, claim, best)
     }
 
@@ -290,6 +200,7 @@ impl Owned {
             return answer;
         }
         let fingerprint = child.fingerprint;
+        let claim = if self.gone.contains(&asker.stream) { Claim::Peek } else { claim };
         let standing = match (child.kind, claim) {
             (ChildKind::Node, _) => None,
             (ChildKind::Segment, Claim::Peek) => self.claims.peek(&fingerprint, asker.stream),
@@ -355,7 +266,7 @@ impl Owned {
     /// Any copy that can be read, closed ones first; `read` are those that were found on disk.
     pub(crate) fn settle_place(&self, fingerprint: &Fingerprint, read: &[Place]) -> Option<Place> {
         let mut found = None;
-        let read = read.iter().copied().filter(|place| self.existing.has(place.location.container()));
+        let read = read.iter().copied().filter(|place| self.existing.has(place.location));
         for place in self.places(fingerprint).chain(read) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(place),
@@ -399,7 +310,7 @@ impl Owned {
     /// The frozen table is in a run that has been added.
     pub(crate) fn thaw(&mut self) {
         self.frozen = None;
-        self.generation += 1;
+        self.generation.thawed += 1;
     }
 
     /// Partitions of this core.
@@ -413,7 +324,7 @@ impl Owned {
         if let Some(piece) = added {
             self.pieces.add(piece);
         }
-        self.generation += 1;
+        self.generation.merged += u64::from(!dropped.is_empty());
     }
 
     pub(crate) fn space(&self) -> OwnedSpace {

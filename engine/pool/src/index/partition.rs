@@ -95,7 +95,11 @@ impl Hasher for KeyedHasher {
         let Some(middle) = bytes.get(8..16).and_then(|middle| <[u8; 8]>::try_from(middle).ok()) else {
             return;
         };
-        let mixed = (u64::from_le_bytes(middle) ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.write_u64(u64::from_le_bytes(middle));
+    }
+
+    fn write_u64(&mut self, middle: u64) {
+        let mixed = (middle ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The table takes the highest bits and the lowest ones: both shall depend on all.
         self.0 = mixed ^ mixed >> 32;
     }

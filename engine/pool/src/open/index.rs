@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) containers: BTreeMap<ContainerId, Listed>,
     pub(super) runs: ListedRuns,
     pub(super) journal: Option<Place>,
+    /// Listed once more behind each new journal, so that every start tries anew to read them.
+    pub(super) unread: Vec<Edit>,
 }
 
 struct Loader<'a> {
@@ -49,6 +51,8 @@ struct Loader<'a> {
     owned: Vec<Owned>,
     runs: ListedRuns,
     recovery: &'a mut Recovery,
+    /// Containers whose tables could not be read as they should be.
+    unread: BTreeSet<ContainerId>,
     /// Tables that the journal lacks and is given.
     fresh: Option<(LogFile, u64)>,
 }
@@ -73,7 +77,8 @@ pub(super) async fn load(
     runs::remove_orphans(world, &facts.directory, listing).await?;
     let (owned, runs) = (Vec::new(), ListedRuns::default());
     let journal = listing.begin_journal();
-    let mut loader = Loader { world, facts, map, poison, owned, runs, recovery, fresh: None };
+    let mut loader =
+        Loader { world, facts, map, poison, owned, runs, recovery, unread: BTreeSet::new(), fresh: None };
     loader.resolve(listing, replayed).await?;
     loader.owned = empty(world, map, index_bytes, listing, replayed);
     let runs = runs::load(world, facts, map, listing, &mut loader.owned, loader.recovery).await?;
@@ -95,17 +100,18 @@ pub(super) async fn load(
     todo.extend(lost.map(|id| Unread { id: *id, kind: ContainerKind::Data }));
     loader.read_tables(todo, listing).await?;
     if rebuild {
-        // Journals that are gone had what is only in these tables now.
-        for core in 0..map.cores() {
-            loader.write_table(core, listing).await?;
+        match loader.write_anew(listing).await {
+            // It stays in memory, and the next start makes it once more.
+            Err(error @ Error::Full { .. }) => tracing::warn!(%error, "the index could not be written anew"),
+            other => other?,
         }
-        listing.edits.extend(listing.runs.iter().map(|run| Edit::RetireRun { run: *run }));
-        listing.edits.push(Edit::IndexMade);
     }
+    let unread = listing.relist(&loader.unread);
+    listing.edits.extend(unread.iter().copied());
     let journal = loader.finish_journal().await;
     let containers = listing.containers.iter().map(|(id, added)| (*id, listed(added))).collect();
     let Loader { owned, runs, .. } = loader;
-    Ok(Loaded { owned, containers, runs, journal })
+    Ok(Loaded { owned, containers, runs, journal, unread })
 }
 
 /// An index without entries, which knows what containers there are.
@@ -120,7 +126,9 @@ fn empty(
     world.entropy.fill(&mut secret);
     let key = Keyed(u64::from_le_bytes(secret));
     let share = index_bytes / map.cores() as u64;
-    let there = listing.containers.keys().chain(&replayed.closed).copied();
+    // Of one that is closed and not listed nothing is known.
+    let mut there: BTreeMap<ContainerId, u32> = replayed.closed.iter().map(|id| (*id, u32::MAX)).collect();
+    there.extend(listing.containers.iter().map(|(id, added)| (*id, added.segments)));
     let existing = Existing::new(there, listing.next_id);
     let mut owned: Vec<Owned> =
         (0..map.cores()).map(|core| Owned::new(core, map, key, existing.clone(), share)).collect();
@@ -212,16 +220,32 @@ impl Loader<'_> {
     ) -> Result<(), Error> {
         let core = self.map.core(&fingerprint);
         while self.owned[core].load(fingerprint, place).is_err() {
-            self.write_table(core, listing).await?;
+            match self.write_table(core, listing).await {
+                // What is stored has to be readable, also on a full disk.
+                Err(Error::Full { .. }) => return Ok(self.owned[core].load_beyond(fingerprint, place)),
+                other => other?,
+            };
         }
         Ok(())
     }
 
-    async fn write_table(&mut self, core: usize, listing: &mut Listing) -> Result<(), Error> {
+    /// Writes everything to runs. Journals that are gone had what is only in tables now.
+    async fn write_anew(&mut self, listing: &mut Listing) -> Result<(), Error> {
+        for core in 0..self.map.cores() {
+            while self.write_table(core, listing).await? {}
+        }
+        listing.edits.extend(listing.runs.iter().map(|run| Edit::RetireRun { run: *run }));
+        listing.edits.push(Edit::IndexMade);
+        Ok(())
+    }
+
+    /// Whether there was anything to write.
+    async fn write_table(&mut self, core: usize, listing: &mut Listing) -> Result<bool, Error> {
         let (world, facts, map, poison) = (self.world, self.facts, self.map, self.poison);
         let written = runs::write(world, facts, map, poison, &mut self.owned, core, listing).await?;
+        let some = written.is_some();
         self.runs.0.extend(written);
-        Ok(())
+        Ok(some)
     }
 
     /// Takes what the journals have of listed containers, and counts.
@@ -304,6 +328,7 @@ impl Loader<'_> {
             let (kind, table, damage) = read?;
             if let Some(damage) = damage {
                 self.recovery.damaged(damage);
+                self.unread.insert(id);
             }
             self.recovery.tables += 1;
             for (slot, entry) in (0_u32..).zip(&table) {

@@ -124,6 +124,16 @@ impl Listing {
         added.journal.is_none_or(|journal| journal > 0 && journal <= self.dropped_up_to)
     }
 
+    /// Edits that list some containers once more: from then on they belong to the newest journal.
+    pub(super) fn relist(&self, containers: &BTreeSet<ContainerId>) -> Vec<Edit> {
+        let known = containers.iter().filter_map(|id| Some((*id, self.containers.get(id)?)));
+        let list = known.map(|(container, added)| {
+            let Added { kind, image, bytes, frame_bytes, segments, .. } = *added;
+            Edit::AddContainer { container, kind, image, bytes, frame_bytes, segments }
+        });
+        list.collect()
+    }
+
     /// Whether the runs cannot be relied on.
     pub(super) fn runs_in_doubt(&self) -> bool {
         self.runs_lost || self.doubted.iter().any(|run| self.runs.contains(run))

@@ -135,6 +135,7 @@ pub(crate) struct UpkeepSeed {
     pub(crate) next_run: u64,
     pub(crate) journals: Vec<u64>,
     pub(crate) next_journal: u64,
+    pub(crate) unread: Vec<Edit>,
 }
 
 /// Opens the pool in `dir`, recovers what a crash left, and gives one seed per core.
@@ -182,6 +183,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
             next_run: listing.next_run,
             journals: listing.journals.iter().copied().collect(),
             next_journal: listing.last_journal + 1,
+            unread: loaded.unread,
         },
     };
     Ok((seeds(&facts, map, &poison, loaded.owned, control), recovery))

@@ -83,7 +83,7 @@ pub(super) async fn write(
     listing.next_run += 1;
     let header = Header { pool: facts.pool, run: number, epoch: facts.epoch, partitions: map.partitions() };
     let (dir, work_bytes) = (&facts.directory, owned[core].work_bytes());
-    let writer = RunWriter::create(world, dir, header, poison, work_bytes).await?;
+    let writer = RunWriter::create(world, dir, header, poison, table.len(), work_bytes).await?;
     run::write_table(writer, dir, &table).await?;
     let listed = load_one(world, facts, map, number, owned).await?;
     owned[core].thaw();

@@ -15,7 +15,7 @@ use narrows_ring::{
 
 use super::{
     core::Core,
-    request::{Located, Order, Reply},
+    request::{Located, Order, Reply, Told},
 };
 use crate::{
     error::Error,
@@ -23,6 +23,11 @@ use crate::{
     limits::INDEX_READS_IN_FLIGHT_MAX,
     stream::Claim,
 };
+
+/// An answer that costs no page.
+fn known(answer: Answer) -> Told {
+    Told { answer, read: false }
+}
 
 /// What pages told about one fingerprint.
 #[derive(Default)]
@@ -38,9 +43,9 @@ impl Core {
         asker: Asker,
         children: Vec<Asked>,
         claim: Claim,
-        reply: Reply<Vec<Answer>>,
+        reply: Reply<Vec<Told>>,
     ) {
-        let warm = self.owned.borrow_mut().look_up(&asker, &children, claim);
+        let warm = self.owned.borrow_mut().look_up(&asker, &children, claim).map(known);
         if warm.pages.is_empty() {
             drop(reply.send(warm.answers));
             return;
@@ -49,10 +54,12 @@ impl Core {
         let core = self.clone();
         self.in_background(async move {
             let name = |number: usize| children[number].fingerprint;
-            let again =
-                |owned: &mut Owned, number: usize| owned.look_up(&asker, &children[number..=number], claim);
+            let again = |owned: &mut Owned, number: usize| {
+                owned.look_up(&asker, &children[number..=number], claim).map(known)
+            };
             let settle = |owned: &mut Owned, number: usize, read: Read| {
-                owned.settle(&asker, &children[number], claim, &read.places)
+                let answer = owned.settle(&asker, &children[number], claim, &read.places);
+                Told { answer, read: true }
             };
             let answers = core.answer(warm, name, again, settle).await;
             core.owned.borrow_mut().cold_ends();
@@ -62,19 +69,16 @@ impl Core {
 
     /// The same for who wants to read.
     pub(super) fn locate_here(self: &Rc<Self>, names: Vec<Fingerprint>, reply: Reply<Vec<Located>>) {
-        let Warm { answers, pages, generation } = self.owned.borrow().locate(&names);
-        let answers: Vec<Located> = answers.into_iter().map(Ok).collect();
-        if pages.is_empty() {
-            drop(reply.send(answers));
+        let warm = self.owned.borrow().locate(&names).map(Located::Ok);
+        if warm.pages.is_empty() {
+            drop(reply.send(warm.answers));
             return;
         }
         let core = self.clone();
         self.in_background(async move {
             let name = |number: usize| names[number];
-            let again = |owned: &mut Owned, number: usize| {
-                let Warm { answers, pages, generation } = owned.locate(&names[number..=number]);
-                Warm { answers: answers.into_iter().map(Ok).collect(), pages, generation }
-            };
+            let again =
+                |owned: &mut Owned, number: usize| owned.locate(&names[number..=number]).map(Located::Ok);
             let settle = |owned: &mut Owned, number: usize, read: Read| {
                 let place = owned.settle_place(&names[number], &read.places);
                 match (place, read.damage) {
@@ -82,7 +86,7 @@ impl Core {
                     (place, _) => Ok(place),
                 }
             };
-            let answers = core.answer(Warm { answers, pages, generation }, name, again, settle).await;
+            let answers = core.answer(warm, name, again, settle).await;
             drop(reply.send(answers));
         });
     }
@@ -100,10 +104,11 @@ impl Core {
             let read = self.read_pages(pages, &name).await;
             let mut owned = self.owned.borrow_mut();
             pages = Vec::new();
-            let moved = owned.generation() != generation;
-            generation = owned.generation();
+            let (before, now) = (std::mem::replace(&mut generation, owned.generation()), owned.generation());
             for (number, read) in read {
-                if !moved {
+                // A file that is gone because its run was merged is no damage.
+                let gone = read.damage.is_some() && before.merged != now.merged;
+                if before.thawed == now.thawed && !gone {
                     answers[number] = settle(&mut owned, number, read);
                     continue;
                 }
@@ -184,10 +189,14 @@ impl Core {
         if let Some(file) = self.run_files.borrow().get(&number) {
             return Ok(file.clone());
         }
+        let before = self.owned.borrow().generation();
         let path = run::path(&self.facts.directory, number);
         let opened = self.world.disk.open(&path, OpenMode::Read).await;
         let file = opened.map_err(|error| run::unreadable(&error, number, 0))?;
-        self.run_files.borrow_mut().insert(number, file.clone());
+        // One that was merged away meanwhile is not kept.
+        if self.owned.borrow().generation() == before {
+            self.run_files.borrow_mut().insert(number, file.clone());
+        }
         Ok(file)
     }
 

@@ -25,7 +25,7 @@ use crate::{
     container::Writer,
     control::Control,
     error::Error,
-    index::{Owned, PartitionMap, StreamId},
+    index::{Locality, Owned, OwnedSpace, PartitionMap, StreamId},
     lease::Leases,
     poison::Poison,
     restore::Library,
@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) map: PartitionMap,
     pub(crate) poison: Poison,
     pub(crate) owned: RefCell<Owned>,
+    /// Tables of containers that streams of this core met on disk.
+    pub(super) locality: RefCell<Locality>,
     /// Runs that are open for reading.
     pub(super) run_files: RefCell<BTreeMap<u64, Rc<dyn File>>>,
     /// Batches that wait for room in the table of new entries.
@@ -91,6 +93,7 @@ impl Core {
             facts,
             map,
             poison,
+            locality: RefCell::new(owned.locality()),
             owned: RefCell::new(owned),
             run_files: RefCell::default(),
             waiting: RefCell::default(),
@@ -130,7 +133,7 @@ impl Core {
             }
             Request::Break { container } => self.owned.borrow_mut().break_container(container),
             Request::Release { stream } => self.owned.borrow_mut().release(stream),
-            Request::Space { reply } => drop(reply.send(self.owned.borrow().space())),
+            Request::Space { reply } => drop(reply.send(self.index_space_here())),
             Request::Seal { container, reply } => {
                 let core = self.clone();
                 self.in_background(async move { drop(reply.send(core.seal_here(container).await)) });
@@ -147,6 +150,11 @@ impl Core {
             }
             Request::Order(order) => self.handle_order(order),
         }
+    }
+
+    fn index_space_here(&self) -> OwnedSpace {
+        let space = self.owned.borrow().space();
+        OwnedSpace { bytes: space.bytes + self.locality.borrow().bytes(), ..space }
     }
 
     fn handle_order(self: &Rc<Self>, order: Order) {

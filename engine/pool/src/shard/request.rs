@@ -23,7 +23,7 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// A message to a core.
 pub(crate) enum Request {
     /// To an owner: what it knows of these, in order.
-    LookUp { asker: Asker, children: Vec<Asked>, claim: Claim, reply: Reply<Vec<Answer>> },
+    LookUp { asker: Asker, children: Vec<Asked>, claim: Claim, reply: Reply<Vec<Told>> },
     /// To an owner: a stream of core `home` has appended these.
     Register { home: usize, batch: Batch, reply: Reply<Result<(), Error>> },
     /// To an owner: where these can be read.
@@ -50,13 +50,21 @@ pub(crate) enum Request {
     Order(Order),
 }
 
+/// An owner's answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) answer: Answer,
+    /// Whether a page was read for it.
+    pub(crate) read: bool,
+}
+
 /// Where something can be read; an error where the index is damaged and cannot tell.
 pub(crate) type Located = Result<Option<Place>, Error>;
 
 /// Another list of runs.
 #[derive(Clone, Debug)]
 pub(crate) struct RunsChange {
-    pub(crate) added: Vec<u64>,
+    pub(crate) added: Vec<Directory>,
     pub(crate) dropped: Vec<u64>,
     pub(crate) cause: Cause,
 }

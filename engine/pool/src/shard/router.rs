@@ -1,18 +1,22 @@
 //! Asking owners: one batch per core, all cores at once, answers in the order of the question.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use futures_channel::oneshot;
 use futures_util::future::join_all;
-use narrows_format::{ContainerId, Fingerprint};
+use narrows_format::{
+    ContainerId, Fingerprint, Location, Slot, container::TableEntry, index_journal::IndexEntry,
+};
 
 use super::{
     core::Core,
-    request::{Located, Order, Reply, Request},
+    request::{Located, Order, Reply, Request, Told},
 };
 use crate::{
+    container::child_kind,
     error::Error,
     index::{Answer, Asked, Asker, Batch, OwnedSpace, StreamId},
+    limits::{LOCALITY_PROBE, LOCALITY_TABLES_AT_ONCE, LOOK_UP_CHILDREN_MAX},
     stream::Claim,
 };
 
@@ -49,14 +53,82 @@ impl Core {
         children: &[Asked],
         claim: Claim,
     ) -> Result<Vec<Answer>, Error> {
-        let answers = self
-            .by_owner(
-                children,
-                |child| &child.fingerprint,
-                |children, reply| Request::LookUp { asker: asker.clone(), children, claim, reply },
-            )
-            .await?;
+        if self.owned.borrow().has_runs() {
+            return self.look_up_near(asker, children, claim).await;
+        }
+        let told = self.ask_owners(asker, children, claim).await?;
+        Ok(told.into_iter().map(|told| told.answer).collect())
+    }
+
+    async fn ask_owners(
+        self: &Rc<Self>,
+        asker: &Asker,
+        children: &[Asked],
+        claim: Claim,
+    ) -> Result<Vec<Told>, Error> {
+        let request = |children, reply| Request::LookUp { asker: asker.clone(), children, claim, reply };
+        self.by_owner(children, |child| &child.fingerprint, request).await
+    }
+
+    /// The same where owners have to read: asks for a few, keeps the tables of the containers in which they were found, and
+    /// looks there first for the rest. As long as that does not help, more are asked for at once.
+    async fn look_up_near(
+        self: &Rc<Self>,
+        asker: &Asker,
+        children: &[Asked],
+        claim: Claim,
+    ) -> Result<Vec<Answer>, Error> {
+        let mut answers = vec![Answer::Lack; children.len()];
+        let mut left: Vec<usize> = (0..children.len()).collect();
+        let mut at_once = LOCALITY_PROBE;
+        while !left.is_empty() {
+            self.answer_near(children, &mut left, &mut answers);
+            let now: Vec<usize> = left.drain(..at_once.min(left.len())).collect();
+            let batch: Vec<Asked> = now.iter().map(|number| children[*number]).collect();
+            let told = self.ask_owners(asker, &batch, claim).await?;
+            for (number, told) in now.iter().zip(&told) {
+                answers[*number] = told.answer;
+            }
+            let helps = !left.is_empty() && self.keep_tables(&told).await;
+            at_once = if helps { LOCALITY_PROBE } else { (at_once * 8).min(LOOK_UP_CHILDREN_MAX) };
+        }
         Ok(answers)
+    }
+
+    /// Answers what tables at hand have, and leaves the rest.
+    fn answer_near(&self, children: &[Asked], left: &mut Vec<usize>, answers: &mut [Answer]) {
+        let locality = self.locality.borrow();
+        left.retain(|number| match locality.get(&children[*number]) {
+            Some(place) => {
+                answers[*number] = Answer::Closed(place);
+                false
+            }
+            None => true,
+        });
+    }
+
+    /// Keeps tables of closed containers in which several pages were worth reading. Whether there were any.
+    async fn keep_tables(self: &Rc<Self>, told: &[Told]) -> bool {
+        let mut hits: BTreeMap<ContainerId, usize> = BTreeMap::new();
+        for told in told.iter().filter(|told| told.read) {
+            if let Answer::Closed(place) = told.answer {
+                *hits.entry(place.location.container()).or_default() += 1;
+            }
+        }
+        hits.retain(|container, hits| *hits > 1 && !self.locality.borrow().has(*container));
+        let mut kept = false;
+        for container in hits.into_keys().take(LOCALITY_TABLES_AT_ONCE) {
+            // One that is damaged is found out by who reads from it.
+            let Ok(open) = self.library.container(container).await else { continue };
+            let kind = child_kind(open.header.kind);
+            let entries = (0..).zip(&open.table).filter_map(|(slot, entry)| {
+                let location = Location::new(container, Slot(slot))?;
+                let TableEntry { fingerprint, tag, length, .. } = *entry;
+                Some(IndexEntry { fingerprint, tag, location, kind, length })
+            });
+            kept |= self.locality.borrow_mut().put(container, entries.collect());
+        }
+        kept
     }
 
     /// Where these can be read.

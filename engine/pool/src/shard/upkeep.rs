@@ -9,7 +9,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use futures_util::future::join_all;
-use narrows_format::index_run::{Directory, Header};
+use narrows_format::index_run::{Directory, Header, Part};
 
 use super::{
     core::Core,
@@ -33,7 +33,7 @@ impl Core {
         };
         let core = self.clone();
         self.in_background(async move {
-            let written = match core.run_writer(run).await {
+            let written = match core.run_writer(run, table.len()).await {
                 Ok(writer) => run::write_table(writer, &core.facts.directory, &table).await,
                 Err(error) => Err(error),
             };
@@ -41,11 +41,11 @@ impl Core {
         });
     }
 
-    async fn run_writer(&self, run: u64) -> Result<RunWriter, Error> {
+    async fn run_writer(&self, run: u64, records: u64) -> Result<RunWriter, Error> {
         let (pool, epoch, partitions) = (self.facts.pool, self.facts.epoch, self.map.partitions());
         let header = Header { pool, run, epoch, partitions };
         let work_bytes = self.owned.borrow().work_bytes();
-        RunWriter::create(&self.world, &self.facts.directory, header, &self.poison, work_bytes).await
+        RunWriter::create(&self.world, &self.facts.directory, header, &self.poison, records, work_bytes).await
     }
 
     /// Merges runs; ends early when the pool is being closed.
@@ -55,8 +55,9 @@ impl Core {
         for input in inputs {
             opened.push(self.open_run(*input).await?);
         }
-        let writer = self.run_writer(run).await?;
-        let alive = |container| existing.has(container);
+        let records = opened.iter().map(|input| input.directory.records()).sum();
+        let writer = self.run_writer(run, records).await?;
+        let alive = |location| existing.has(location);
         run::merge(&opened, writer, &self.facts.directory, alive, || self.closing.get()).await
     }
 
@@ -66,13 +67,15 @@ impl Core {
 
     /// Takes other runs into use, one partition after the other: at no time is an entry out of sight.
     pub(super) async fn exchange_here(self: &Rc<Self>, change: &RunsChange) -> Result<(), Error> {
-        for run in &change.added {
-            let run = self.open_run(*run).await?;
-            for part in &run.directory.parts {
-                if self.owned.borrow().owns(part.partition) {
-                    let piece = run.piece(part).await?;
-                    self.owned.borrow_mut().exchange(part.partition, &change.dropped, Some(piece));
-                }
+        for added in &change.added {
+            let owns = |part: &&Part| self.owned.borrow().owns(part.partition);
+            if !added.parts.iter().any(|part| owns(&part)) {
+                continue;
+            }
+            let run = self.open_run(added.run).await?;
+            for part in run.directory.parts.iter().filter(owns) {
+                let piece = run.piece(part).await?;
+                self.owned.borrow_mut().exchange(part.partition, &change.dropped, Some(piece));
             }
         }
         // Partitions of which a merge left nothing.
@@ -147,7 +150,8 @@ impl Core {
         self.in_background(async move {
             while !core.closing.get() && control.runs_full() {
                 if let Err(error) = core.merge_once(&control).await {
-                    control.upkeep.merge_failed.set(true);
+                    // Room on the disk may come back.
+                    control.upkeep.merge_failed.set(!matches!(error, Error::Full { .. }));
                     if error != Error::Closed {
                         tracing::warn!(code = error.code(), %error, "runs of the index could not be merged: look-ups are slower");
                     }
@@ -204,8 +208,7 @@ impl Core {
         cause: Cause,
     ) -> Result<(), Error> {
         let journals = control.list_runs(&added, &dropped, cause).await?;
-        let numbers = added.iter().map(|directory| directory.run).collect();
-        let change = Arc::new(RunsChange { added: numbers, dropped, cause });
+        let change = Arc::new(RunsChange { added, dropped, cause });
         let told = (0..self.map.cores())
             .map(|core| self.ask(core, |reply| Request::Exchange { change: change.clone(), reply }));
         for outcome in join_all(told).await {

@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
+use futures_channel::oneshot;
 use narrows_format::{
     Fingerprint, Location,
     container::ContainerKind,
@@ -151,9 +152,16 @@ impl Inner {
         });
         let (stream, image) = (self.stream, self.image);
         let batch = Batch { stream, image, container, kind, entries: entries.collect() };
-        let outcome = self.core.register(batch).await;
-        drop(appended);
-        outcome
+        // In a task: the caller may be dropped while a table is full, and until all entries are in one the container must
+        // not be sealed, or a flush would take it for being in runs.
+        let (core, (send, done)) = (self.core.clone(), oneshot::channel());
+        self.core.in_background(async move {
+            let outcome = core.register(batch).await;
+            drop(appended);
+            // Nobody waiting any more is no error.
+            drop(send.send(outcome));
+        });
+        done.await.map_err(|_| Error::Closed)?
     }
 
     pub(super) async fn reopen(&self, fingerprint: Fingerprint) -> Result<StoredNode, Error> {

@@ -1,13 +1,13 @@
 //! Makes one run of several, reading each once from front to back.
 //!
 //! Runs are sets of entries: none hides another's, so any may be merged, in any order. Entries that stand in
-//! several are written once, those of containers that do not exist any more not at all. Memory: a stretch of pages per
+//! several are written once, those of which nothing is stored any more not at all. Memory: a stretch of pages per
 //! input and what the writer needs.
 
 use std::{collections::BTreeSet, path::Path};
 
 use narrows_format::{
-    ContainerId,
+    Location,
     index_journal::IndexEntry,
     index_run::{Directory, Page, Part},
     limits::BLOCK_BYTES,
@@ -62,7 +62,7 @@ pub(crate) async fn merge(
     inputs: &[OpenRun],
     mut writer: RunWriter,
     dir: &Path,
-    alive: impl Fn(ContainerId) -> bool,
+    alive: impl Fn(Location) -> bool,
     stop: impl Fn() -> bool,
 ) -> Result<Option<Directory>, Error> {
     let parts = inputs.iter().flat_map(|input| input.directory.parts.iter());
@@ -83,7 +83,7 @@ pub(crate) async fn merge(
 async fn merge_partition(
     readers: &mut Vec<Reader<'_>>,
     writer: &mut RunWriter,
-    alive: &impl Fn(ContainerId) -> bool,
+    alive: &impl Fn(Location) -> bool,
     stop: &impl Fn() -> bool,
 ) -> Result<(), Error> {
     loop {
@@ -104,7 +104,7 @@ async fn merge_partition(
                 reader.entries.last().map(|entry| (entry.fingerprint, entry.location))
             };
             let next = readers.iter_mut().min_by_key(order).and_then(|reader| reader.entries.pop());
-            if let Some(entry) = next.filter(|entry| alive(entry.location.container())) {
+            if let Some(entry) = next.filter(|entry| alive(entry.location)) {
                 writer.push(entry);
             }
         }

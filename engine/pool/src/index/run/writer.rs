@@ -16,7 +16,7 @@ use narrows_ring::world::{BlockOffset, File, OpenMode, World};
 use crate::{
     error::Error,
     index::table::Table,
-    limits::{FILTER_KEY_WORK_BYTES, FILTER_KEYS_AT_ONCE, WRITE_BYTES},
+    limits::{FILTER_KEY_WORK_BYTES, FILTER_KEYS_AT_ONCE, SPACE_RESERVE_BYTES, WRITE_BYTES},
     poison::Poison,
 };
 
@@ -50,16 +50,25 @@ struct Making {
 }
 
 impl RunWriter {
-    /// Makes the file, in place of one that an earlier attempt left there. `work_bytes` bounds the memory for filters.
+    /// Makes the file, in place of one that an earlier attempt left there. Refused when so many records would leave the disk
+    /// nearly full. `work_bytes` bounds the memory for filters.
     pub(crate) async fn create(
         world: &World,
         dir: &Path,
         header: Header,
         poison: &Poison,
+        records: u64,
         work_bytes: u64,
     ) -> Result<Self, Error> {
         poison.check()?;
         super::remove(world, dir, header.run).await?;
+        let space = world.disk.space(&super::directory(dir)).await;
+        let space = space.map_err(|error| Error::device("free space", &error))?;
+        // 64 bytes a record, a trailer for 63 of them, a filter, and blocks that are not full.
+        let bytes = records.saturating_mul(68) + u64::from(header.partitions) * 2 * BLOCK_BYTES as u64;
+        if space.available < SPACE_RESERVE_BYTES.saturating_add(bytes) {
+            return Err(Error::Full { what: "the disk" });
+        }
         let opened = world.disk.open(&super::path(dir, header.run), OpenMode::Create).await;
         let file = opened.map_err(|error| Error::device("making an index run", &error))?;
         Ok(Self {

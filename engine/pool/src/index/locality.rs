@@ -1,0 +1,119 @@
+//! Tables of containers in which something was found on disk: what was stored together is asked for together.
+//!
+//! Belongs to the core of the streams that ask, before any owner. It has closed containers only, so it can say where
+//! something is, and never that something is lacking. What was loaded first goes first.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use narrows_format::{ContainerId, index_journal::IndexEntry, index_run::key};
+
+use super::{
+    partition::{Keyed, Place},
+    terms::Asked,
+};
+
+/// Bytes of an entry and of its place in the map.
+const ENTRY_BYTES: u64 = size_of::<IndexEntry>() as u64 + 2 * size_of::<(u64, (ContainerId, u32))>() as u64;
+
+/// Entries of some containers, within a counted number of bytes.
+pub(crate) struct Locality {
+    containers: BTreeMap<ContainerId, Box<[IndexEntry]>>,
+    order: VecDeque<ContainerId>,
+    by_key: HashMap<u64, (ContainerId, u32), Keyed>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Locality {
+    pub(crate) fn new(secret: Keyed, bytes_max: u64) -> Self {
+        let by_key = HashMap::with_hasher(secret);
+        Self { containers: BTreeMap::new(), order: VecDeque::new(), by_key, bytes: 0, bytes_max }
+    }
+
+    /// Where a child is, if it is here as what it is asked about.
+    pub(crate) fn get(&self, asked: &Asked) -> Option<Place> {
+        let (container, slot) = self.by_key.get(&key(&asked.fingerprint))?;
+        let entry = self.containers.get(container)?.get(*slot as usize)?;
+        let place = Place::from(entry);
+        (entry.fingerprint == asked.fingerprint && asked.is(&place)).then_some(place)
+    }
+
+    pub(crate) fn has(&self, container: ContainerId) -> bool {
+        self.containers.contains_key(&container)
+    }
+
+    /// Takes the table of a closed container. Whether it is here now: one that is larger than all the room is not.
+    pub(crate) fn put(&mut self, container: ContainerId, entries: Vec<IndexEntry>) -> bool {
+        let bytes = entries.len() as u64 * ENTRY_BYTES;
+        if bytes > self.bytes_max || self.has(container) {
+            return self.has(container);
+        }
+        while self.bytes + bytes > self.bytes_max {
+            self.drop_oldest();
+        }
+        for (slot, entry) in (0..).zip(&entries) {
+            self.by_key.insert(key(&entry.fingerprint), (container, slot));
+        }
+        self.containers.insert(container, entries.into_boxed_slice());
+        self.order.push_back(container);
+        self.bytes += bytes;
+        true
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(container) = self.order.pop_front() else { return };
+        for entry in self.containers.remove(&container).unwrap_or_default() {
+            self.bytes -= ENTRY_BYTES;
+            let name = key(&entry.fingerprint);
+            // The same segment may stand in a table that stays.
+            if self.by_key.get(&name).is_some_and(|(here, _)| *here == container) {
+                self.by_key.remove(&name);
+            }
+        }
+    }
+
+    /// Memory in use.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narrows_format::{Fingerprint, Location, Slot, Tag, node::ChildKind};
+
+    fn entries(container: u64) -> Vec<IndexEntry> {
+        let entry = |slot: u32| {
+            let name =
+                *blake3::hash(&[container.to_le_bytes(), u64::from(slot).to_le_bytes()].concat()).as_bytes();
+            let location = Location::new(ContainerId(container), Slot(slot)).unwrap();
+            let (fingerprint, tag) = (Fingerprint(name), Tag([1; 16]));
+            IndexEntry { fingerprint, tag, location, kind: ChildKind::Segment, length: 9 }
+        };
+        (0..100).map(entry).collect()
+    }
+
+    fn asked(entry: &IndexEntry) -> Asked {
+        Asked { fingerprint: entry.fingerprint, kind: entry.kind, length: Some(entry.length) }
+    }
+
+    /// Goal: what is there is found as what it is, the oldest table goes first, and bytes never pass the share.
+    #[test]
+    fn the_oldest_table_goes_first() {
+        let mut locality = Locality::new(Keyed(5), 250 * ENTRY_BYTES);
+        for container in 1..=3 {
+            assert!(locality.put(ContainerId(container), entries(container)));
+            assert!(locality.bytes() <= 250 * ENTRY_BYTES);
+        }
+        for (container, there) in [(1, false), (2, true), (3, true)] {
+            for entry in entries(container) {
+                assert_eq!(locality.get(&asked(&entry)).is_some(), there);
+                assert_eq!(locality.get(&Asked { length: Some(8), ..asked(&entry) }), None);
+                assert_eq!(locality.get(&Asked { kind: ChildKind::Node, ..asked(&entry) }), None);
+            }
+        }
+        assert!(!locality.put(ContainerId(9), (4..10).flat_map(entries).collect()));
+        assert!(!locality.has(ContainerId(9)) && locality.by_key.len() == 200);
+    }
+}
