@@ -13,6 +13,7 @@ pub mod mutate;
 use narrows_format::container::{Footer, Header, table};
 use narrows_format::cursor::Cursor;
 use narrows_format::frame::{self, Codec, FrameKind};
+use narrows_format::index_run::{self, Directory, Page};
 use narrows_format::limits::{
     CACHE_BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LOG_BATCH_BYTES_MAX, NODE_BYTES_MAX, NODE_PATHS_BYTES_MAX,
     RECORD_BYTES_MAX, XATTRS_BYTES_MAX,
@@ -60,6 +61,8 @@ pub const TARGETS: &[Target] = &[
         mend: mend::file_cache,
         memory_max: NODE_PATHS_BYTES_MAX + 4 * NODE_BYTES_MAX + CACHE_BLOCK_BYTES_MAX,
     },
+    Target { name: "index_page", run: index_page, mend: mend::page, memory_max: 16 << 10 },
+    Target { name: "index_directory", run: index_directory, mend: mend::table, memory_max: 16 << 10 },
     Target { name: "record", run: record, mend: mend::record, memory_max: 8 * RECORD_BYTES_MAX },
     Target { name: "wire_message", run: wire_message, mend: mend::message, memory_max: MESSAGE_BYTES_MAX },
 ];
@@ -140,6 +143,35 @@ pub fn image_log(bytes: &[u8]) -> bool {
         if let log::Change::Commit(commit) = &entry.change {
             record(&commit.signed);
         }
+    }
+    true
+}
+
+/// A page of an index run, taken for the one that it says it is.
+pub fn index_page(bytes: &[u8]) -> bool {
+    let number = |at: usize| {
+        let raw = bytes.get(at..at + 8).and_then(|raw| raw.first_chunk());
+        u64::from_le_bytes(raw.copied().unwrap_or_default())
+    };
+    let (run, block) = (number(4032), number(4040));
+    let Ok(page) = Page::open(bytes, run, block) else { return false };
+    let Ok(entries) = page.entries().collect::<Result<Vec<_>, _>>() else { return false };
+    for entry in &entries {
+        page.continues(&entry.fingerprint);
+        assert!(page.find(&entry.fingerprint).all(|found| found.is_ok()), "what is found is an entry");
+    }
+    assert!(bytes.starts_with(&Page::encode(run, block, page.start, &entries)), "a page has one encoding");
+    true
+}
+
+/// An index run from its directory on.
+pub fn index_directory(bytes: &[u8]) -> bool {
+    let Ok(footer) = index_run::Footer::decode(bytes) else { return false };
+    let Ok(directory) = Directory::decode(&footer, bytes) else { return false };
+    let again = directory.encode();
+    assert!(again.len() != bytes.len() || again == bytes, "a directory has one encoding");
+    for part in &directory.parts {
+        assert!(part.decode_section(bytes).is_err(), "a directory is no section");
     }
     true
 }

@@ -63,6 +63,11 @@ pub fn block(bytes: &mut [u8]) {
     }
 }
 
+/// The checksum of a page.
+pub fn page(bytes: &mut [u8]) {
+    seal(bytes, 4092, 4096);
+}
+
 /// The padding and the checksum of the first batch.
 pub fn batch(bytes: &mut [u8]) {
     let end = number(bytes, 52).and_then(|length| length.checked_add(64));

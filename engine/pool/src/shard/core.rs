@@ -8,6 +8,7 @@ use std::{
     rc::Rc,
 };
 
+use futures_channel::oneshot;
 use narrows_format::{
     ContainerId, ImageId, PoolId, Timestamp,
     container::{ContainerKind, Header},
@@ -240,17 +241,17 @@ impl Core {
                 self.changed.until(|| (!self.ids_asked.get()).then_some(())).await;
                 continue;
             }
-            // In a task: whoever waits here may be dropped, and others wait for the same.
-            let core = self.clone();
-            let asking = self.world.spawn(async move {
-                let outcome = core.order(|reply| Order::Reserve { reply }).await;
+            // In a task of its own: whoever waits here may be dropped, and others wait for the same.
+            let (core, (send, done)) = (self.clone(), oneshot::channel());
+            self.in_background(async move {
+                let outcome = core.order(|reply| Order::Reserve { reply }).await.and_then(|range| range);
                 core.ids_asked.set(false);
+                let told = outcome.map(|range| *core.ids.borrow_mut() = range);
                 core.changed.notify();
-                let range = outcome??;
-                *core.ids.borrow_mut() = range;
-                Ok(())
+                // Nobody waiting any more is no error.
+                drop(send.send(told));
             });
-            asking.join().await.unwrap_or(Err(Error::Closed))?;
+            done.await.map_err(|_| Error::Closed)??;
         }
     }
 

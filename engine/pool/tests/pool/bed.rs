@@ -365,7 +365,7 @@ pub(crate) async fn open_pool(
 }
 
 pub(crate) async fn make_pool(world: &World, dir: &Path, options: Open) -> Result<Vec<Pool>, Error> {
-    create(world, dir, Create::new(POOL)).await?;
+    create(world, dir, made_for(&options)).await?;
     Ok(open_pool(world, dir, options).await?.0)
 }
 
@@ -379,6 +379,38 @@ pub(crate) async fn close(pools: &[Pool]) -> Result<(), Error> {
 /// Options with an index of 64 MiB, small log segments and small containers.
 pub(crate) fn options(cores: usize) -> Open {
     Open { log_segment_bytes: 16 << 10, container_bytes: 512 << 10, ..Open::new(cores, 64 << 20) }
+}
+
+/// Few partitions where tables are small, so that runs have them in common and are merged.
+pub(crate) fn made_for(options: &Open) -> Create {
+    let tiny = options.index_bytes < 1 << 20;
+    Create { partitions: if tiny { 4 } else { Create::new(POOL).partitions }, ..Create::new(POOL) }
+}
+
+/// The same with an index of so few bytes a core that its table is full every few segments.
+pub(crate) fn tiny_index(cores: usize) -> Open {
+    Open { index_bytes: (8 << 10) * cores as u64, ..options(cores) }
+}
+
+/// Asks the index for every segment and node of a committed image, and for what is nowhere.
+pub(crate) async fn all_known(pool: &Pool, tree: &Tree) -> Result<(), Error> {
+    let ingest = pool.ingest(image_id(u64::MAX)).await?;
+    let mut children: Vec<Child> =
+        tree.leaves.iter().flat_map(|leaf| &leaf.segments).map(|segment| child_of_segment(segment)).collect();
+    children.extend(tree.leaves.iter().map(|leaf| child_of_node(&leaf.bytes)));
+    children.push(tree.root_child());
+    for child in children.clone() {
+        let mut name = child.fingerprint;
+        name.0[20] ^= 1;
+        children.push(Child { fingerprint: name, ..child });
+    }
+    let found = ingest.look_up(&children, Claim::Peek).await?;
+    for (at, found) in found.into_iter().enumerate() {
+        let there = at < children.len() / 2;
+        assert_eq!(matches!(found, Found::Closed(..)), there, "{found:?} for {:?}", children[at]);
+    }
+    ingest.abandon().await;
+    Ok(())
 }
 
 /// Runs a test in a simulation whose seed is in every message.

@@ -18,8 +18,8 @@ use narrows_ring::{
 };
 
 use crate::bed::{
-    Dice, HOST, Source, Tree, backup, check, child_of_segment, close, make_pool, open_pool, options,
-    pool_path,
+    Dice, HOST, Source, Tree, all_known, backup, check, child_of_segment, close, make_pool, open_pool,
+    options, pool_path,
 };
 
 /// What was acknowledged.
@@ -54,8 +54,8 @@ impl Scenario {
         self.twins.iter().chain([&self.broken]).chain(&self.small)
     }
 
-    async fn run(&self, world: &World, oracle: &Shared) -> Result<(), Error> {
-        let pools = make_pool(world, &pool_path(), options(2)).await?;
+    async fn run(&self, world: &World, oracle: &Shared, open: Open) -> Result<(), Error> {
+        let pools = make_pool(world, &pool_path(), open).await?;
         oracle.borrow_mut().made = true;
         let both = futures_util::future::join(
             self.one(&pools[0], &self.twins[0], oracle),
@@ -92,12 +92,12 @@ impl Scenario {
     }
 
     /// Opens what is left and compares it with what was acknowledged; then everything is brought again.
-    async fn examine(&self, world: &World, oracle: &Shared) -> Result<(), String> {
+    async fn examine(&self, world: &World, oracle: &Shared, open: Open) -> Result<(), String> {
         let (made, committed, durable) = {
             let oracle = oracle.borrow();
             (oracle.made, oracle.committed.clone(), oracle.durable.clone())
         };
-        let opened = open_pool(world, &pool_path(), Open { cores: 3, ..options(3) }).await;
+        let opened = open_pool(world, &pool_path(), open).await;
         let (pools, recovery) = match opened {
             Ok(opened) => opened,
             Err(_) if !made => return Ok(()),
@@ -113,6 +113,7 @@ impl Scenario {
             }
             if there {
                 whole(&pools[2], tree).await?;
+                all_known(&pools[1], tree).await.map_err(|e| e.to_string())?;
             }
         }
         if !durable.is_empty() {
@@ -150,35 +151,38 @@ async fn check_quietly(pool: &Pool, tree: &Tree) -> Result<(), Error> {
     }
 }
 
-fn syncs_of_a_clean_run() -> u64 {
+/// How the pool is opened before the fault and after it.
+type Opens = fn(usize) -> Open;
+
+fn syncs_of_a_clean_run(opens: Opens) -> u64 {
     let sim = Sim::new(1);
     let (world, oracle) = (sim.world(HOST), Shared::default());
     let scenario = Scenario::new();
-    let run = async move { scenario.run(&world, &oracle).await };
+    let run = async move { scenario.run(&world, &oracle, opens(2)).await };
     sim.run(run).expect("no crash was asked for").expect("nothing fails");
     sim.syncs(HOST)
 }
 
 /// Runs with a fault at one sync, loses power, and looks at what is left.
-fn run_with(seed: u64, at: u64, fault: SyncFault, kind: CrashKind) -> Result<(), String> {
+fn run_with(opens: Opens, seed: u64, at: u64, fault: SyncFault, kind: CrashKind) -> Result<(), String> {
     let sim = Sim::new(seed);
     sim.at_sync(HOST, at, fault);
     let oracle = Shared::default();
     let (world, held, scenario) = (sim.world(HOST), oracle.clone(), Scenario::new());
-    let outcome = sim.run(async move { scenario.run(&world, &held).await });
+    let outcome = sim.run(async move { scenario.run(&world, &held, opens(2)).await });
     if fault == SyncFault::Error && !matches!(&outcome, Ok(Err(_))) {
         return Err("a failed sync went unnoticed".to_owned());
     }
     sim.crash(HOST, kind);
     let (world, scenario) = (sim.world(HOST), Scenario::new());
-    let examined = sim.run(async move { scenario.examine(&world, &oracle).await });
+    let examined = sim.run(async move { scenario.examine(&world, &oracle, opens(3)).await });
     examined.map_err(|_| "a second crash".to_owned())?
 }
 
 /// Goal: no acknowledged image is ever lost or incomplete, and none that was not is there in part.
 #[test]
 fn power_loss_at_each_sync() {
-    let syncs = syncs_of_a_clean_run();
+    let syncs = syncs_of_a_clean_run(options);
     println!("{syncs} syncs");
     assert!(syncs > 30);
     for at in 1..=syncs {
@@ -188,18 +192,47 @@ fn power_loss_at_each_sync() {
             (3, CrashKind::LoseUnsynced),
             (4, CrashKind::KeepAll),
         ] {
-            let outcome = run_with(seed, at, SyncFault::Crash, kind);
+            let outcome = run_with(options, seed, at, SyncFault::Crash, kind);
             assert_eq!(outcome, Ok(()), "seed {seed}, crash at sync {at} of {syncs}, {kind:?}");
         }
+    }
+}
+
+/// A table that is full every few segments, even in this small scenario.
+fn tiniest_index(cores: usize) -> Open {
+    Open { index_bytes: (4 << 10) * cores as u64, ..options(cores) }
+}
+
+/// Goal: the same while tables of the index are written and runs merged every few segments: nothing that was
+/// acknowledged is out of sight, wherever flush or merge breaks off.
+#[test]
+fn power_loss_during_flush_and_merge() {
+    let syncs = syncs_of_a_clean_run(tiniest_index);
+    println!("{syncs} syncs");
+    assert!(syncs > 150, "{syncs}");
+    let kinds = [CrashKind::Seeded, CrashKind::LoseUnsynced, CrashKind::KeepAll, CrashKind::Seeded];
+    for (at, kind) in (1..=syncs).zip(kinds.into_iter().cycle()) {
+        let outcome = run_with(tiniest_index, at, at, SyncFault::Crash, kind);
+        assert_eq!(outcome, Ok(()), "crash at sync {at} of {syncs}, {kind:?}");
+    }
+}
+
+/// Goal: the same with syncs that fail.
+#[test]
+fn failed_syncs_during_flush_and_merge() {
+    let syncs = syncs_of_a_clean_run(tiniest_index);
+    for at in (1..syncs - 3).step_by(3) {
+        let outcome = run_with(tiniest_index, at, at, SyncFault::Error, CrashKind::Seeded);
+        assert_eq!(outcome, Ok(()), "failure at sync {at} of {syncs}");
     }
 }
 
 /// Goal: after a failed sync nothing more is acknowledged, and what was before is there after a restart.
 #[test]
 fn a_failed_sync_stops_the_pool() {
-    let syncs = syncs_of_a_clean_run();
+    let syncs = syncs_of_a_clean_run(options);
     for at in 1..=syncs {
-        let outcome = run_with(at, at, SyncFault::Error, CrashKind::Seeded);
+        let outcome = run_with(options, at, at, SyncFault::Error, CrashKind::Seeded);
         if at + 3 < syncs {
             assert_eq!(outcome, Ok(()), "seed {at}, failure at sync {at} of {syncs}");
         }
@@ -209,9 +242,10 @@ fn a_failed_sync_stops_the_pool() {
 /// Goal: the test above would notice a forgotten sync.
 #[test]
 fn a_forgotten_sync_is_caught() {
-    let syncs = syncs_of_a_clean_run();
-    let caught =
-        (1..=syncs).filter(|at| run_with(*at, *at, SyncFault::Lie, CrashKind::LoseUnsynced).is_err()).count();
+    let syncs = syncs_of_a_clean_run(options);
+    let caught = (1..=syncs)
+        .filter(|at| run_with(options, *at, *at, SyncFault::Lie, CrashKind::LoseUnsynced).is_err())
+        .count();
     println!("{caught} of {syncs} forgotten syncs are caught");
     assert!(caught as u64 > syncs / 4, "{caught} of {syncs}");
 }
@@ -242,13 +276,13 @@ fn a_full_disk_loses_nothing() {
 /// Goal: what a broken-off resume found is listed in the right order of events, without gaps.
 #[test]
 fn events_survive_crashes_without_gaps() {
-    let syncs = syncs_of_a_clean_run();
+    let syncs = syncs_of_a_clean_run(options);
     for at in (2..=syncs).step_by(5) {
         let sim = Sim::new(at);
         sim.at_sync(HOST, at, SyncFault::Crash);
         let oracle = Shared::default();
         let (world, held, scenario) = (sim.world(HOST), oracle.clone(), Scenario::new());
-        drop(sim.run(async move { scenario.run(&world, &held).await }));
+        drop(sim.run(async move { scenario.run(&world, &held, options(2)).await }));
         sim.crash(HOST, CrashKind::Seeded);
         let world = sim.world(HOST);
         let looked = sim.run(async move {

@@ -6,6 +6,7 @@ mod bed;
 mod crash;
 mod damage;
 mod file;
+mod index;
 mod oracle;
 mod real;
 mod streams;

@@ -3,15 +3,15 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use narrows_format::{ImageId, Timestamp, record::CopyState};
-use narrows_pool::{Create, Error, Pool, create, stream::CommitRequest};
+use narrows_pool::{Error, Open, Pool, create, stream::CommitRequest};
 use narrows_ring::{
     sim::{CrashKind, Sim, SyncFault},
     world::World,
 };
 
 use crate::bed::{
-    COPY, Dice, HOST, POOL, Source, Tree, backup, check, close, image_id, open_pool, options, pool_path,
-    request,
+    COPY, Dice, HOST, Source, Tree, all_known, backup, check, close, image_id, made_for, open_pool, options,
+    pool_path, request, tiny_index,
 };
 
 /// What must be there.
@@ -52,8 +52,8 @@ impl Model {
 }
 
 /// One life of the pool: from opening it to closing it, or to the crash.
-async fn live(world: World, model: Shared, cores: usize) -> Result<(), Error> {
-    let (pools, recovery) = open_pool(&world, &pool_path(), options(cores)).await?;
+async fn live(world: World, model: Shared, open: Open) -> Result<(), Error> {
+    let (pools, recovery) = open_pool(&world, &pool_path(), open).await?;
     assert!(recovery.damage.is_empty(), "{recovery:?}");
     examine(&pools, &model).await?;
     let operations = 4 + model.borrow_mut().dice.below(8);
@@ -92,6 +92,7 @@ async fn examine(pools: &[Pool], model: &Shared) -> Result<(), Error> {
         let entry = pools[0].image(tree.image).await?.expect("a committed image is there");
         assert_eq!(entry.copy, *copy);
         check(&pools[at % pools.len()], tree).await?;
+        all_known(&pools[(at + 1) % pools.len()], tree).await?;
     }
     Ok(())
 }
@@ -202,18 +203,23 @@ fn random_lives() {
         };
         let model: Shared = Rc::new(RefCell::new(model));
         let world = sim.world(HOST);
-        sim.run(async move { create(&world, &pool_path(), Create::new(POOL)).await }).unwrap().unwrap();
+        let made = made_for(&if seed % 3 > 0 { tiny_index(1) } else { options(1) });
+        sim.run(async move { create(&world, &pool_path(), made).await }).unwrap().unwrap();
         for life in 0..5 {
-            let (cores, crash, kind) = {
+            let (open, crash, kind) = {
                 let dice = &mut model.borrow_mut().dice;
                 let kinds = [CrashKind::Seeded, CrashKind::LoseUnsynced, CrashKind::KeepAll];
-                (1 + dice.below(4), dice.below(80) as u64, kinds[dice.below(3)])
+                let cores = 1 + dice.below(4);
+                // Lives with and without room for the whole index follow each other.
+                let tiny = seed % 3 > 0 && dice.below(4) > 0;
+                let (open, syncs) = if tiny { (tiny_index(cores), 600) } else { (options(cores), 80) };
+                (open, dice.below(syncs) as u64, kinds[dice.below(3)])
             };
             if life < 4 {
                 sim.at_sync(HOST, 1 + crash, SyncFault::Crash);
             }
             let (world, held) = (sim.world(HOST), model.clone());
-            match sim.run(live(world, held, cores)) {
+            match sim.run(live(world, held, open)) {
                 Ok(outcome) => assert_eq!(outcome, Ok(()), "seed {seed}, life {life}"),
                 Err(_) => assert!(life < 4),
             }
