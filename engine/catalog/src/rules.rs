@@ -28,10 +28,16 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Import(row) => imports::put(db, row).await,
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
+        Change::SlpGone(name) => {
+            sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(db).await?;
+            Ok(())
+        }
         Change::Partner(row) => partners::put(db, row).await,
         Change::Pool(row) => storage::put_pool(db, row).await,
         Change::StorageUnit(row) => storage::put_unit(db, row).await,
         Change::StorageUnitGroup(row) => storage::put_group(db, row).await,
+        Change::ReplicationTarget(row) => storage::put_target(db, row).await,
+        Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::Client(row) => storage::put_client(db, row).await,
         Change::Window(row) => policies::put_window(db, row).await,
         Change::Token(row) => storage::put_token(db, row).await,

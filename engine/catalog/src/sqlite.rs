@@ -13,7 +13,7 @@ use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
 use narrows_domain::replica::{Base, ReplicaRecord};
 use narrows_domain::slp::SlpVersion;
-use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -335,6 +335,11 @@ impl Catalog for SqliteCatalog {
 
     async fn storage_unit_groups(&self) -> Asked<Vec<StorageUnitGroup>> {
         self.all(sqlx::query("SELECT * FROM storage_unit_groups ORDER BY name"), storage::group).await
+    }
+
+    async fn replication_targets(&self) -> Asked<Vec<ReplicationTarget>> {
+        let query = "SELECT * FROM replication_targets ORDER BY pool, partner";
+        self.all(sqlx::query(query), storage::target).await
     }
 
     async fn windows(&self) -> Asked<Vec<Window>> {

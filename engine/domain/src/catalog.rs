@@ -17,7 +17,7 @@ use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
@@ -218,6 +218,9 @@ pub trait Catalog: Send + Sync {
 
     /// All storage unit groups, by name.
     fn storage_unit_groups(&self) -> impl Reading<Result<Vec<StorageUnitGroup>, Self::Error>>;
+
+    /// All replication targets, by pool and partner.
+    fn replication_targets(&self) -> impl Reading<Result<Vec<ReplicationTarget>, Self::Error>>;
 
     /// All windows, by name.
     fn windows(&self) -> impl Reading<Result<Vec<Window>, Self::Error>>;

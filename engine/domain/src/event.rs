@@ -15,7 +15,7 @@ use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -220,6 +220,8 @@ pub enum Change {
     Job(Job),
     /// Insert or replace by (name, version).
     Slp(SlpVersion),
+    /// Remove every version of this name.
+    SlpGone(String),
     /// Insert or replace.
     Partner(Partner),
     /// Insert or replace.
@@ -228,6 +230,10 @@ pub enum Change {
     StorageUnit(StorageUnit),
     /// Insert or replace.
     StorageUnitGroup(StorageUnitGroup),
+    /// Insert or replace by (pool, partner).
+    ReplicationTarget(ReplicationTarget),
+    /// Remove the one of this pool and partner.
+    ReplicationTargetGone(PoolId, DomainId),
     /// Insert or replace.
     Client(Client),
     /// Insert or replace.

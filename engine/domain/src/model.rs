@@ -20,7 +20,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState, W
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
@@ -360,6 +360,10 @@ impl Catalog for MemoryCatalog {
 
     async fn storage_unit_groups(&self) -> Result<Vec<StorageUnitGroup>, Burnt> {
         self.read(|rows| rows.groups.values().cloned().collect())
+    }
+
+    async fn replication_targets(&self) -> Result<Vec<ReplicationTarget>, Burnt> {
+        self.read(|rows| rows.targets.values().cloned().collect())
     }
 
     async fn windows(&self) -> Result<Vec<Window>, Burnt> {

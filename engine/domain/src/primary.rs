@@ -9,6 +9,7 @@
 mod administer;
 mod asked;
 mod load;
+mod storage;
 
 use std::collections::BTreeSet;
 

@@ -7,9 +7,12 @@ use narrows_domain::operation::{
     Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
 };
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
+use narrows_domain::period::Period;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpVersion, parse};
-use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{
+    Client, Direction, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Window};
 use narrows_domain::{Change, retry};
@@ -271,8 +274,31 @@ impl Maker {
         partner
     }
 
+    fn lock(&mut self) -> Option<LockRange> {
+        self.maybe(|it| LockRange {
+            at_least: Period::days(u32::from(it.below(9)) + 1),
+            at_most: "1y".parse().unwrap(),
+        })
+    }
+
+    fn target(&mut self, partner: DomainId) -> ReplicationTarget {
+        ReplicationTarget {
+            unit: self.word(),
+            bandwidth: self.maybe(|it| it.roll() >> 1),
+            direction: self.one(Direction::ALL),
+            unlike: self.maybe(Self::word),
+            ..ReplicationTarget::usual(self.pool_id(), partner)
+        }
+    }
+
     pub(crate) fn pool(&mut self, id: PoolId) -> Pool {
-        Pool { id, incarnation: 1, name: format!("pool-{}", id.0[0]), spanning: self.coin() }
+        Pool {
+            id,
+            incarnation: 1,
+            name: format!("pool-{}", id.0[0]),
+            spanning: self.coin(),
+            lock: self.lock(),
+        }
     }
 
     pub(crate) fn token(&mut self) -> Token {
@@ -289,7 +315,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(24) {
+        match self.below(27) {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -335,6 +361,9 @@ impl Maker {
             21 => Change::LetGo(partner, self.time()),
             22 if self.coin() => Change::ReportsDue(partner, self.time()),
             22 => Change::ReportsHeld(partner),
+            23 => Change::ReplicationTarget(self.target(partner)),
+            24 => Change::ReplicationTargetGone(self.pool_id(), partner),
+            25 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };
                 Change::ReplicasLost(partner, kept, self.time())
@@ -347,6 +376,7 @@ impl Maker {
     pub(crate) fn ground(&mut self) -> Vec<Change> {
         let images = (0..IMAGES).map(|id| Change::Image(self.image(ImageId([id; 16]))));
         let mut ground: Vec<_> = images.collect();
+        ground.extend((0..PARTNERS).map(|id| Change::Partner(self.partner(DomainId([id; 16])))));
         ground.extend((0..2).map(|id| Change::Pool(self.pool(PoolId([id; 16])))));
         ground
     }

@@ -15,7 +15,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState, W
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -33,6 +33,7 @@ pub(super) struct Rows {
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) units: BTreeMap<String, StorageUnit>,
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
+    pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) windows: BTreeMap<String, Window>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
@@ -72,10 +73,13 @@ impl Rows {
             Change::Import(row) => drop(self.imports.insert(row.key, row)),
             Change::Job(row) => self.put_job(row),
             Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
+            Change::SlpGone(name) => self.slps.retain(|(of, _), _| *of != name),
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
+            Change::ReplicationTarget(row) => drop(self.targets.insert((row.pool, row.partner), row)),
+            Change::ReplicationTargetGone(pool, partner) => drop(self.targets.remove(&(pool, partner))),
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
             Change::Window(row) => drop(self.windows.insert(row.name.clone(), row)),
             Change::Token(row) => drop(self.tokens.insert(row.hash, row)),

@@ -14,7 +14,7 @@ use crate::moment::Moment;
 use crate::operation::OperationState;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
-use crate::slp::version::{Plan, References, Unverified, plan};
+use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
 use crate::slp::{Slp, check::partner_slps_named};
 use crate::storage::ANY_AVAILABLE;
 use crate::token::{Token, TokenHash, TokenPurpose};
@@ -42,6 +42,7 @@ impl<C: Catalog> Primary<C> {
             units: self.ask(self.catalog.storage_units()).await?,
             groups: self.ask(self.catalog.storage_unit_groups()).await?,
             pools: self.ask(self.catalog.pools()).await?,
+            targets: self.ask(self.catalog.replication_targets()).await?,
             partners: self.ask(self.catalog.partners()).await?,
             windows: self.ask(self.catalog.windows()).await?,
             partner_slps: how.partner_slps,
@@ -67,10 +68,25 @@ impl<C: Catalog> Primary<C> {
         Ok((plan, commands))
     }
 
-    /// Images that are not complete and are governed by a policy.
+    /// Removes a policy in all its versions, unless something still refers to it (SLP-014).
+    pub async fn delete_slp(&mut self, name: &str) -> Done<(), C> {
+        if self.ask(self.catalog.slp(name, None)).await?.is_none() {
+            let help = "`narrowsctl slp list` shows what there is";
+            return Err(Refusal::new("SLP-013", format!("there is no SLP `{name}`"), help).into());
+        }
+        check_removal(name, &self.references(name).await?)
+            .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
+        self.store(&[Change::SlpGone(name.to_owned())]).await
+    }
+
+    /// Images that are not complete and are governed by a policy, and arrivals that wait for it.
     async fn references(&self, slp: &str) -> Done<References, C> {
         let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
         let mut references = Vec::new();
+        for import in self.ask(self.catalog.failed_imports(slp)).await? {
+            let record = &import.arrival.record;
+            references.push(format!("import {}", crate::image::label(&record.client_name, record.started)));
+        }
         for image in self.ask(self.catalog.images(&filter)).await? {
             if self.is_unfinished(&image).await? {
                 references.push(format!("image {}", image.label()));
@@ -164,6 +180,7 @@ impl<C: Catalog> Primary<C> {
                 Refusal::new("TRUST-001", sentence, "see `narrowsctl domain show`, pair again").into()
             );
         };
+        self.store(&self.usual_targets(known.domain).await?).await?;
         let complete = Partner {
             trust: Trust::Complete,
             heard: Some(moment.now),

@@ -19,7 +19,7 @@ use narrows_domain::retry::{Failure, Side};
 use narrows_domain::slp::check::{LocalCopy, PartnerSlp};
 use narrows_domain::slp::version::{Plan, Unverified};
 use narrows_domain::slp::{Kind, NamedTarget, Retention, Slp, SlpOperation, TargetSpec};
-use narrows_domain::storage::{Identity, Pool, StorageUnit};
+use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
 use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary};
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
@@ -207,7 +207,7 @@ impl World {
         let pool = pool_id(at);
         let paired = Timestamp { seconds: self.now, nanos: 0 };
         let mut changes = vec![
-            Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false }),
+            Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
             Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
         ];
         for other in (0..count).filter(|other| *other != at) {
@@ -218,6 +218,7 @@ impl World {
             partner.receive_pool =
                 self.dice.one_in(2).then_some(ReceivePool { pool: pool_id(other), incarnation: 1 });
             changes.push(Change::Partner(partner));
+            changes.push(Change::ReplicationTarget(ReplicationTarget::usual(pool, domain_id(other))));
         }
         let mut primary = Primary::new(MemoryCatalog::with_bug(bug), own.clone());
         ready(primary.put(&changes)).unwrap();

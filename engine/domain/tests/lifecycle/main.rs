@@ -1,22 +1,25 @@
 //! Goal: what the machine decides about one image, case by case, through a [`Primary`] over the model catalog.
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
+mod storage;
+
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use narrows_domain::catalog::JobTotals;
+use narrows_domain::catalog::{ImageFilter, JobTotals};
 use narrows_domain::event::{Logged, PoolEvent};
 use narrows_domain::image::ImageState;
 use narrows_domain::import::{Arrival, ImportState, Proof};
 use narrows_domain::job::{Counters, JobKind};
 use narrows_domain::machine::BackupAsk;
-use narrows_domain::model::MemoryCatalog;
+use narrows_domain::model::{Burnt, MemoryCatalog};
 use narrows_domain::operation::{Note, OperationState};
 use narrows_domain::partner::{ReceivePool, Trust};
+use narrows_domain::primary::Error;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::retry::Failure;
 use narrows_domain::slp::{Format, SlpVersion, parse};
-use narrows_domain::storage::{Identity, Pool, StorageUnit};
+use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
 use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary};
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
@@ -59,6 +62,10 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+fn pool() -> Pool {
+    Pool { id: POOL, incarnation: 1, name: "pool".into(), spanning: false, lock: None }
+}
+
 fn primary(slp: &str) -> Primary<MemoryCatalog> {
     let slp = parse(slp, Format::Toml).expect("the texts here are policies");
     let mut partner = Partner::half(THERE, 1, "there", at(NOW));
@@ -67,7 +74,7 @@ fn primary(slp: &str) -> Primary<MemoryCatalog> {
     let own = Identity { domain: HERE, incarnation: 1, name: "here".into() };
     let mut primary = Primary::new(MemoryCatalog::new(), own);
     let changes = [
-        Change::Pool(Pool { id: POOL, incarnation: 1, name: "pool".into(), spanning: false }),
+        Change::Pool(pool()),
         Change::StorageUnit(StorageUnit { name: "default".into(), pool: POOL, jobs_max: None }),
         Change::Partner(partner),
         Change::Slp(SlpVersion { slp, version: 1, made: at(NOW), targets: vec![], verified: true }),
@@ -299,4 +306,6 @@ fn an_unpairing_during_a_pairing_stays() {
     ready(primary.put(&[Change::Partner(then.clone())])).unwrap();
     let (partner, _) = ready(primary.pairing_proved(&then, pool, 0, moment(NOW))).unwrap();
     assert_eq!((partner.trust, partner.receive_pool), (Trust::Complete, Some(pool)));
+    let targets = ready(primary.catalog().replication_targets()).unwrap();
+    assert_eq!(targets, [ReplicationTarget::usual(POOL, THERE)], "a pairing makes the usual target");
 }
