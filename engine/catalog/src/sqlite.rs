@@ -12,7 +12,7 @@ use narrows_domain::job::{JobKey, JobKind};
 use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
 use narrows_domain::replica::{Base, ReplicaRecord};
-use narrows_domain::slp::SlpVersion;
+use narrows_domain::slp::{SlpHold, SlpVersion};
 use narrows_domain::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
@@ -314,6 +314,10 @@ impl Catalog for SqliteCatalog {
         let query = "SELECT * FROM slps s WHERE version = (SELECT max(version) FROM slps WHERE name = s.name)
              ORDER BY name";
         self.all(sqlx::query(query), policies::slp).await
+    }
+
+    async fn slp_holds(&self) -> Asked<Vec<SlpHold>> {
+        self.all(sqlx::query("SELECT * FROM slp_holds ORDER BY slp"), policies::hold).await
     }
 
     async fn partners(&self) -> Asked<Vec<Partner>> {

@@ -16,7 +16,7 @@ use crate::job::{Job, JobKind};
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
-use crate::slp::SlpVersion;
+use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
@@ -203,6 +203,9 @@ pub trait Catalog: Send + Sync {
 
     /// The newest version of each SLP, by name.
     fn slps(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
+
+    /// All policies that are held, by name.
+    fn slp_holds(&self) -> impl Reading<Result<Vec<SlpHold>, Self::Error>>;
 
     /// All partners, by name.
     fn partners(&self) -> impl Reading<Result<Vec<Partner>, Self::Error>>;

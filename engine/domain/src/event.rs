@@ -14,7 +14,7 @@ use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
-use crate::slp::SlpVersion;
+use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
@@ -222,6 +222,10 @@ pub enum Change {
     Slp(SlpVersion),
     /// Remove every version of this name.
     SlpGone(String),
+    /// Insert or replace by policy.
+    SlpHold(SlpHold),
+    /// The policy is held no longer; what waited with reason `pause` under it is due.
+    SlpResumed(String, Timestamp),
     /// Insert or replace.
     Partner(Partner),
     /// Insert or replace.
@@ -236,8 +240,8 @@ pub enum Change {
     ReplicationTargetGone(PoolId, DomainId),
     /// Insert or replace.
     Client(Client),
-    /// Insert or replace.
-    Window(Window),
+    /// Insert or replace. What waited for any window is due and looked at again.
+    Window(Window, Timestamp),
     /// Insert or replace.
     Token(Token),
     /// Mark used at this time. Only through [`crate::Catalog::redeem`], which checks it first.
@@ -245,8 +249,9 @@ pub enum Change {
     /// The log of this pool in this incarnation has been handled up to here.
     Cursor(PoolId, u64, Sequence),
     /// Every operation for the partner that is due, held back by the target, or would be tried again by
-    /// now, waits for this reason until let go; one that waits for an import there is not sent again for
-    /// another [`crate::limits::RESEND_AFTER`].
+    /// now, waits for this reason until let go. One that waits for an import there is not sent again for
+    /// another [`crate::limits::RESEND_AFTER`]; if the reason is `unpaired`, nobody will tell of that import
+    /// any more, and it waits like the others.
     HoldBack(DomainId, WaitReason, Timestamp),
     /// Every operation for the partner that is held back by the target is due.
     LetGo(DomainId, Timestamp),
@@ -257,6 +262,9 @@ pub enum Change {
     /// The partner's receiving pool is this one now: replica records that name another pool or
     /// incarnation are lost, and operations that waited for an import there are due again.
     ReplicasLost(DomainId, ReceivePool, Timestamp),
+    /// The clock was set back to now: whatever waits for a time after it is looked at at once, because that
+    /// time was reckoned by a clock that ran ahead.
+    ClockSetBack(Timestamp),
     /// After a restart nothing runs: operations in process are due again, backups wait for their
     /// client, jobs are interrupted, reports and amendments are due.
     Restarted(Timestamp),
@@ -267,7 +275,7 @@ pub enum Change {
 pub enum Command {
     /// Send an image to a partner.
     Replicate(ReplicateOrder),
-    /// Stop sending at the next batch; report it as [`Event::ReplicationFailed`] or let it be.
+    /// Stop sending at the next batch. Its operation has left its state already, so nobody waits for a word.
     StopReplication(OperationKey),
     /// Tell a partner what became of what it sent; answer with [`Event::ReportDelivered`] or `ReportFailed`.
     Report {

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(2);
 /// An image from the future by more than this is a failed import: a forged date must not pin space (AIR-011).
 pub const CLOCK_FORGED_MIN: Duration = Duration::from_hours(24);
+/// A clock that goes back by this or more was set.
+pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
 /// First pause before something that failed is tried again.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, jitter included.

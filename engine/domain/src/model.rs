@@ -19,10 +19,10 @@ use crate::job::{JobKey, JobKind};
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
-use crate::slp::SlpVersion;
+use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
-use crate::window::Window;
+use crate::window::{OpenSpan, Window};
 
 pub use bug::{Bug, Burnt};
 
@@ -334,6 +334,13 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
+        if self.bug == Some(Bug::IgnoresHolds) {
+            return Ok(Vec::new());
+        }
+        self.read(|rows| rows.holds.values().cloned().collect())
+    }
+
     async fn partners(&self) -> Result<Vec<Partner>, Burnt> {
         self.read(|rows| {
             let mut all: Vec<_> = rows.partners.values().cloned().collect();
@@ -367,7 +374,14 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn windows(&self) -> Result<Vec<Window>, Burnt> {
-        self.read(|rows| rows.windows.values().cloned().collect())
+        let open = (self.bug == Some(Bug::IgnoresWindows))
+            .then(|| vec![OpenSpan { from_minute: 0, minutes: 7 * 24 * 60 }]);
+        self.read(|rows| {
+            let found = rows.windows.values().cloned();
+            found
+                .map(|row| Window { open: open.clone().unwrap_or_else(|| row.open.clone()), ..row })
+                .collect()
+        })
     }
 
     async fn clients(&self) -> Result<Vec<Client>, Burnt> {

@@ -8,7 +8,10 @@
 
 mod administer;
 mod asked;
+mod held;
 mod load;
+mod migrate;
+mod parting;
 mod storage;
 
 use std::collections::BTreeSet;
@@ -19,15 +22,17 @@ use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
 use crate::catalog::{Catalog, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
-use crate::limits::DUE_PER_TICK;
+use crate::limits::{CLOCK_BACK_MIN, DUE_PER_TICK};
 use crate::machine::backup;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
-use crate::moment::Moment;
-use crate::operation::{Note, OperationKey, OperationState};
+use crate::moment::{Moment, since};
+use crate::operation::{Note, OperationKey, OperationState, WaitReason};
 use crate::retry;
 use crate::storage::Identity;
 
 pub use administer::Applying;
+pub use migrate::Migration;
+pub use parting::{Parting, Ties};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,10 @@ pub struct Primary<C: Catalog> {
     setback: Option<Error<C::Error>>,
     /// Policies that were stored, but not all that follows from them.
     owed: BTreeSet<String>,
+    /// Something was stored that may stop what runs, and not all that runs was looked at since.
+    is_unreviewed: bool,
+    /// The latest time that it was told since its clock was set.
+    latest: Option<Timestamp>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -64,7 +73,7 @@ const LOOK_AHEAD: u32 = 16;
 impl<C: Catalog> Primary<C> {
     /// Over this catalog. After a start, [`Self::recover`] comes first.
     pub const fn new(catalog: C, own: Identity) -> Self {
-        Self { catalog, own, setback: None, owed: BTreeSet::new() }
+        Self { catalog, own, setback: None, owed: BTreeSet::new(), is_unreviewed: false, latest: None }
     }
 
     /// For reading; all changes go through this type.
@@ -120,6 +129,7 @@ impl<C: Catalog> Primary<C> {
 
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
+        self.latest = self.latest.max(Some(moment.now));
         let decision = match event {
             Event::Tick => return Ok(self.tick(moment).await),
             Event::Pool(event) => match self.pool_event(&event, moment).await? {
@@ -326,8 +336,20 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
+        // First what has to stop: it makes room for others.
+        if changes.iter().any(stops_work) {
+            self.is_unreviewed = true;
+            self.review(commands, moment).await?;
+        }
         for partner in partners_concerned(changes) {
             self.take_turn(partner, commands, moment).await?;
+        }
+        let is_end = |change: &Change| matches!(change, Change::Operation(it) if it.state.is_final());
+        if changes.iter().any(is_end) {
+            self.part_with_drained(commands, moment).await?;
+        }
+        if changes.iter().any(|change| matches!(change, Change::Window(..) | Change::SlpResumed(..))) {
+            self.begin_due(commands, moment).await?;
         }
         if changes.iter().any(|change| matches!(change, Change::ReportsDue(..))) {
             commands.extend(self.send_reports(moment).await?);
@@ -369,6 +391,8 @@ impl<C: Catalog> Primary<C> {
     /// Each part by itself: what can't be done in one holds up no other.
     async fn tick(&mut self, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        let noticed = self.notice_clock(moment.now).await;
+        self.note(noticed);
         let probed = self.probe(&mut commands, moment).await;
         self.note(probed);
         let decided = self.decide_due(&mut commands, moment).await;
@@ -378,12 +402,24 @@ impl<C: Catalog> Primary<C> {
         self.note(sent);
         let amended = self.amend_due(&mut commands, moment).await;
         self.note(amended);
-        for name in std::mem::take(&mut self.owed) {
-            commands.extend(self.slp_applied(&name, moment).await);
-        }
+        commands.extend(self.pay(moment).await);
+        let reviewed = self.review(&mut commands, moment).await;
+        self.note(reviewed);
         let begun = self.begin_due(&mut commands, moment).await;
         self.note(begun);
+        let parted = self.part_with_drained(&mut commands, moment).await;
+        self.note(parted);
         commands
+    }
+
+    /// A clock that was set back has left times behind that are far ahead of it.
+    async fn notice_clock(&mut self, now: Timestamp) -> Done<(), C> {
+        if self.latest.is_some_and(|latest| since(latest, now) >= CLOCK_BACK_MIN) {
+            self.is_unreviewed = true;
+            self.store(&[Change::ClockSetBack(now)]).await?;
+        }
+        self.latest = Some(now);
+        Ok(())
     }
 
     async fn probe(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
@@ -433,6 +469,15 @@ impl<C: Catalog> Primary<C> {
         Ok(decision.commands)
     }
 
+    /// Does what is owed, as far as that goes.
+    async fn pay(&mut self, moment: Moment) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for name in std::mem::take(&mut self.owed) {
+            commands.extend(self.slp_applied(&name, moment).await);
+        }
+        commands
+    }
+
     /// What can't be done now is owed until a tick does it.
     async fn slp_applied(&mut self, name: &str, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
@@ -468,6 +513,15 @@ impl<C: Catalog> Primary<C> {
 
     async fn ask<T>(&self, reading: impl Future<Output = Result<T, C::Error>> + Send) -> Done<T, C> {
         reading.await.map_err(Error::Catalog)
+    }
+}
+
+/// Whether a change may be against something that runs.
+fn stops_work(change: &Change) -> bool {
+    match change {
+        Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
+        Change::SlpHold(_) | Change::Window(..) => true,
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use narrows_domain::operation::{
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
 use narrows_domain::period::Period;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
-use narrows_domain::slp::{Format, ResolvedTarget, SlpVersion, parse};
+use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
     Client, Direction, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
@@ -179,6 +179,7 @@ impl Maker {
             next_try: if pausing { self.maybe(Self::time) } else { None },
             note: self.note(),
             wire_bytes: self.roll() >> 1,
+            released: self.maybe(Self::word),
         }
     }
 
@@ -271,6 +272,7 @@ impl Maker {
         partner.skew_ms = self.maybe(|it| -i64::from(it.below(200)));
         partner.heard = self.maybe(Self::time);
         partner.paused = self.coin();
+        partner.draining = self.coin();
         partner
     }
 
@@ -315,7 +317,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(27) {
+        match self.below(30) {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -349,12 +351,11 @@ impl Maker {
                     revoked,
                 })
             }
-            17 => Change::Window(Window {
-                name: self.word(),
-                offset_minutes: -60,
-                open: vec![OpenSpan { from_minute: 5, minutes: 9 }],
-                excluded_days: vec![-4],
-            }),
+            17 => {
+                let open = vec![OpenSpan { from_minute: 5, minutes: 9 }];
+                let (name, now) = (self.word(), self.time());
+                Change::Window(Window { name, offset_minutes: -60, open, excluded_days: vec![-4] }, now)
+            }
             18 => Change::Token(self.token()),
             19 => Change::Cursor(self.pool_id(), u64::from(self.below(2)), Sequence(self.roll() >> 1)),
             20 => Change::HoldBack(partner, self.one(WaitReason::ALL), self.time()),
@@ -363,7 +364,10 @@ impl Maker {
             22 => Change::ReportsHeld(partner),
             23 => Change::ReplicationTarget(self.target(partner)),
             24 => Change::ReplicationTargetGone(self.pool_id(), partner),
-            25 if self.below(9) == 0 => Change::SlpGone("gold".into()),
+            25 => Change::SlpHold(SlpHold { slp: "gold".into(), until: self.maybe(Self::time) }),
+            26 => Change::SlpResumed("gold".into(), self.time()),
+            27 => Change::ClockSetBack(self.time()),
+            28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };
                 Change::ReplicasLost(partner, kept, self.time())

@@ -85,6 +85,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("storage_units", catalog.storage_units().await);
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
     answers.add("replication_targets", catalog.replication_targets().await);
+    answers.add("slp_holds", catalog.slp_holds().await);
     answers.add("windows", catalog.windows().await);
     answers.add("clients", catalog.clients().await);
     answers.add("imports", catalog.imports(7).await);

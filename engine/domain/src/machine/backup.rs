@@ -227,10 +227,11 @@ fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
         next_try: None,
         note: None,
         wire_bytes: 0,
+        released: None,
     }
 }
 
-fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
+pub(super) fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
     decision.changes.push(Change::Image(Image { state: ImageState::Abandoned, ..image.clone() }));
     for operation in operations.iter().filter(|it| !it.state.is_final()) {
         let mut cancelled = operation.clone();

@@ -52,6 +52,19 @@ pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
     made
 }
 
+/// What an SLP version says of an operation; `None` if the operation or its target is not in it any more.
+pub(super) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Option<&'a SlpOperation> {
+    let spec = version.slp.operation(&operation.name)?;
+    let goes_there = match (spec.named_target(), &operation.target) {
+        // A name that was never resolved is taken to stand for the same domain as when the operation was made.
+        (Some(named), Some(target)) => version.domain_of(&named.domain).is_none_or(|it| it == target.partner),
+        (None, Some(_)) => spec.goes_to_all(),
+        (Some(_), None) => false,
+        (None, None) => true,
+    };
+    goes_there.then_some(spec)
+}
+
 fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<(DomainId, Option<String>)> {
     if child.goes_to_all() {
         let complete =
@@ -61,10 +74,21 @@ fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<(DomainId, Option<S
     let Some(target) = child.named_target() else { return Vec::new() };
     let by_name = || parent.partners.iter().find(|it| it.name == target.domain).map(|it| it.domain);
     let domain = parent.version.domain_of(&target.domain).or_else(by_name);
-    // The other side finds an import SLP left out by the name in the record; that name is the origin's,
-    // so in the middle of a cascade it has to be said.
-    let import_slp = target.import_slp.clone().or_else(|| Some(parent.version.slp.name.clone()));
-    domain.map(|domain| (domain, import_slp)).into_iter().collect()
+    domain.map(|domain| (domain, import_slp_of(child, parent.version))).into_iter().collect()
+}
+
+/// The import SLP that a Replication to one partner names.
+///
+/// The other side finds one left out by the name in the record; that name is the origin's, so in the middle of
+/// a cascade it has to be said.
+pub(super) fn import_slp_of(spec: &SlpOperation, version: &SlpVersion) -> Option<String> {
+    let named = spec.named_target()?;
+    named.import_slp.clone().or_else(|| Some(version.slp.name.clone()))
+}
+
+/// When the copy that a Replication makes expires.
+pub(super) fn expiry(spec: &SlpOperation, image: &Image, asked: Option<Timestamp>) -> Option<Timestamp> {
+    spec.retention.map_or(asked, |retention| retention::expiry(retention, image.started, asked))
 }
 
 fn operation(
@@ -75,10 +99,7 @@ fn operation(
     now: Timestamp,
 ) -> Operation {
     let image = parent.image;
-    let expires = match child.retention {
-        Some(retention) => retention::expiry(retention, image.started, parent.asked),
-        None => parent.asked,
-    };
+    let expires = expiry(child, image, parent.asked);
     let present = already_present(parent, target.partner, expires);
     let mut operation = Operation {
         key,
@@ -95,10 +116,14 @@ fn operation(
         next_try: None,
         note: None,
         wire_bytes: 0,
+        released: None,
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);
         operation.note = Some(Note { code: "already-present".to_owned(), sentence });
+    } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
+        // The image is paused, and this is a part of it.
+        operation.enter(OperationState::Paused, now);
     } else if !parent.version.verified {
         operation.wait(WaitReason::TargetUnverified, None, now);
     }

@@ -42,8 +42,16 @@ pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment)
     job.counters = event.counters;
     operation.wire_bytes = operation.wire_bytes.saturating_add(event.counters.wire_bytes);
     let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
-    // A report may have overtaken the acknowledgement; its word is the later one.
-    if operation.state == OperationState::InProcess {
+    // A report may have overtaken the acknowledgement, and its word is the later one; or the acknowledgement
+    // was on its way when the attempt was stopped.
+    let is_news = matches!(
+        operation.state,
+        OperationState::InProcess
+            | OperationState::NotStarted
+            | OperationState::Waiting(_)
+            | OperationState::Paused
+    );
+    if is_news {
         operation.enter(OperationState::PendingImport, now);
         operation.next_try = Some(after(now, RESEND_AFTER));
         operation.failures = 0;
@@ -178,7 +186,7 @@ pub fn reported(
 /// Applies an outcome to one operation; whether it changed.
 fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool {
     let now = moment.now;
-    if matches!(operation.state, OperationState::Complete | OperationState::Cancelled) {
+    if operation.state == OperationState::Complete {
         return false;
     }
     match outcome {
@@ -207,7 +215,7 @@ fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool 
     true
 }
 
-fn release_copied_out(
+pub(super) fn release_copied_out(
     view: &ReplicationView<'_>,
     operations: &[Operation],
     now: Timestamp,
@@ -339,5 +347,6 @@ fn manual(
         next_try: None,
         note: Some(Note { code: MANUAL.to_owned(), sentence: "asked for by a person".to_owned() }),
         wire_bytes: 0,
+        released: None,
     }
 }

@@ -7,11 +7,11 @@ use narrows_format::DomainId;
 use super::{Done, Error, Primary};
 use crate::air;
 use crate::catalog::{Catalog, ImageFilter};
-use crate::event::{Change, Command, Event};
+use crate::event::{Change, Command, Decision, Event};
 use crate::image::{Image, ImageState};
 use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
-use crate::operation::OperationState;
+use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
 use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
@@ -70,10 +70,7 @@ impl<C: Catalog> Primary<C> {
 
     /// Removes a policy in all its versions, unless something still refers to it (SLP-014).
     pub async fn delete_slp(&mut self, name: &str) -> Done<(), C> {
-        if self.ask(self.catalog.slp(name, None)).await?.is_none() {
-            let help = "`narrowsctl slp list` shows what there is";
-            return Err(Refusal::new("SLP-013", format!("there is no SLP `{name}`"), help).into());
-        }
+        self.known_slp(name).await?;
         check_removal(name, &self.references(name).await?)
             .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
         self.store(&[Change::SlpGone(name.to_owned())]).await
@@ -101,7 +98,7 @@ impl<C: Catalog> Primary<C> {
             ImageState::Gone | ImageState::Abandoned => Ok(false),
             ImageState::Whole => {
                 let operations = self.ask(self.catalog.operations(image.id)).await?;
-                Ok(operations.iter().any(|it| it.state != OperationState::Complete))
+                Ok(operations.iter().any(Operation::keeps_source))
             }
         }
     }
@@ -154,9 +151,15 @@ impl<C: Catalog> Primary<C> {
     pub async fn put_partner(&mut self, partner: Partner, moment: Moment) -> Done<Vec<Command>, C> {
         let known = self.ask(self.catalog.partners()).await?;
         crate::partner::check_meeting(&self.own, &known, &partner)?;
+        let decision = Self::storing(partner, moment);
+        self.settle(decision, moment).await
+    }
+
+    /// A partner's row, and what follows from it for its work.
+    pub(super) fn storing(partner: Partner, moment: Moment) -> Decision {
         let mut decision = reach::changed(&partner, moment);
         decision.changes.insert(0, Change::Partner(partner));
-        self.settle(decision, moment).await
+        decision
     }
 
     /// Both directions of a pairing were proved, with the partner as it was `then`: it is complete, unless

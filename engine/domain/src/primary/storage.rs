@@ -4,17 +4,34 @@ use narrows_format::{DomainId, PoolId};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::Change;
+use crate::event::{Change, Command};
 use crate::machine::Refusal;
+use crate::moment::Moment;
 use crate::slp::check::check_group;
-use crate::storage::{ReplicationTarget, StorageUnitGroup};
+use crate::storage::{ReplicationTarget, StorageUnit, StorageUnitGroup};
 
 impl<C: Catalog> Primary<C> {
     /// Stores a storage unit group, unless a policy replicates from a unit of that name (SLP-005).
-    pub async fn put_group(&mut self, group: StorageUnitGroup) -> Done<(), C> {
+    pub async fn put_group(&mut self, group: StorageUnitGroup, moment: Moment) -> Done<Vec<Command>, C> {
         check_group(&group, &self.ask(self.catalog.slps()).await?)
             .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
-        self.store(&[Change::StorageUnitGroup(group)]).await
+        self.store(&[Change::StorageUnitGroup(group)]).await?;
+        Ok(self.storage_changed(moment).await)
+    }
+
+    /// Stores a storage unit.
+    pub async fn put_unit(&mut self, unit: StorageUnit, moment: Moment) -> Done<Vec<Command>, C> {
+        self.store(&[Change::StorageUnit(unit)]).await?;
+        Ok(self.storage_changed(moment).await)
+    }
+
+    /// Imports that failed because their SLP did not reach the receiving volume may succeed now (AIR-004).
+    async fn storage_changed(&mut self, moment: Moment) -> Vec<Command> {
+        match self.ask(self.catalog.slps()).await {
+            Ok(versions) => self.owed.extend(versions.into_iter().map(|version| version.slp.name)),
+            Err(error) => self.note(Err(error)),
+        }
+        self.pay(moment).await
     }
 
     /// Stores where a pool replicates to: the pool and the partner exist (SLP-013), the pool does not span

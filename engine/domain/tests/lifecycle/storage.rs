@@ -4,13 +4,6 @@ use narrows_domain::storage::{ReplicationTarget, StorageUnitGroup};
 
 use super::*;
 
-fn code<T: std::fmt::Debug>(outcome: Result<T, narrows_domain::primary::Error<Burnt>>) -> String {
-    match outcome.unwrap_err() {
-        Error::Refused(refusal) => refusal.code,
-        other => panic!("{other}"),
-    }
-}
-
 /// SLP-007: the pool was made spanning after the SLP was applied; the backup fails before it reads.
 #[test]
 fn slp_007_fails_the_backup_when_the_pool_spans_by_now() {
@@ -50,8 +43,8 @@ retention = { fixed = \"9d\" }
 fn slp_005_a_referenced_unit_is_not_moved_behind_a_group() {
     let mut primary = primary(GOLD);
     let group = |name: &str| StorageUnitGroup { name: name.into(), units: vec!["default".into()] };
-    assert_eq!(code(ready(primary.put_group(group("default")))), "SLP-005");
-    ready(primary.put_group(group("any-of-them"))).unwrap();
+    assert_eq!(code(ready(primary.put_group(group("default"), moment(NOW)))), "SLP-005");
+    ready(primary.put_group(group("any-of-them"), moment(NOW))).unwrap();
     assert_eq!(ready(primary.catalog().storage_unit_groups()).unwrap(), [group("any-of-them")]);
 }
 
