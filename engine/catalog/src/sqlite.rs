@@ -102,6 +102,13 @@ const CANDIDATES: &str = "
         OR state IN ('waiting', 'pending-import') AND next_try <= ?2)
     ORDER BY priority DESC, age, image, ordinal LIMIT ?3";
 
+/// Duplications in the order of their turn.
+const DUPLICATIONS: &str = "
+    SELECT * FROM operations
+    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+        OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
+    ORDER BY priority DESC, age, image, ordinal LIMIT ?2";
+
 const DUE_PARTNERS: &str = "
     SELECT DISTINCT partner FROM operations
     WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
@@ -277,6 +284,16 @@ impl Catalog for SqliteCatalog {
         let query = "SELECT * FROM operations WHERE partner = ? AND state = 'in-process'
              ORDER BY image, ordinal";
         self.all(sqlx::query(query).bind(partner.0.to_vec()), operations::operation).await
+    }
+
+    async fn duplications(&self, now: Timestamp, limit: u32) -> Asked<Vec<Operation>> {
+        self.all(sqlx::query(DUPLICATIONS).bind(nanos(now)).bind(limit), operations::operation).await
+    }
+
+    async fn duplications_in_process(&self) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE kind = 'duplication' AND state = 'in-process'
+             ORDER BY image, ordinal";
+        self.all(sqlx::query(query), operations::operation).await
     }
 
     async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {

@@ -185,6 +185,12 @@ pub trait Catalog: Send + Sync {
     /// The operations for a partner that are in process.
     fn in_process(&self, partner: DomainId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
+    /// Duplications that may be started, in the order of their turn.
+    fn duplications(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// The duplications that are in process.
+    fn duplications_in_process(&self) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
     /// Replications of images under this SLP that wait until their target has been verified.
     fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 

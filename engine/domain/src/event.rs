@@ -35,7 +35,7 @@ pub enum Event {
     },
     /// A partner holds an image durably: its commit was acknowledged.
     ReplicationDone(ReplicationDone),
-    /// A replication stopped.
+    /// A replication or a duplication stopped.
     ReplicationFailed {
         /// Which.
         operation: OperationKey,
@@ -135,7 +135,8 @@ pub struct PoolEvent {
 /// What a record of an image log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Logged {
-    /// A backup of ours is durable.
+    /// What no partner sent is durable: a backup of ours, or a duplicate of an image that another pool of ours
+    /// has.
     Backup {
         /// Its record.
         record: ImageRecord,
@@ -275,7 +276,9 @@ pub enum Change {
 pub enum Command {
     /// Send an image to a partner.
     Replicate(ReplicateOrder),
-    /// Stop sending at the next batch. Its operation has left its state already, so nobody waits for a word.
+    /// Copy an image to another pool of this domain; the record in that pool's log is the answer.
+    Duplicate(DuplicateOrder),
+    /// Stop sending or copying at the next batch. Its operation has left its state already, so nobody waits for a word.
     StopReplication(OperationKey),
     /// Tell a partner what became of what it sent; answer with [`Event::ReportDelivered`] or `ReportFailed`.
     Report {
@@ -297,6 +300,21 @@ pub enum Command {
     },
     /// Ask a partner whether it is there; answer with `PartnerUp` or `PartnerDown`.
     Probe(DomainId),
+}
+
+/// What has to be known for a copy from pool to pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuplicateOrder {
+    /// Which operation; a failure names it.
+    pub operation: OperationKey,
+    /// Which attempt; a failure names it.
+    pub attempt: u32,
+    /// The pool to read from.
+    pub source: PoolId,
+    /// The pool to write to.
+    pub target: PoolId,
+    /// Expiry, lock and hold to commit with.
+    pub copy: CopyState,
 }
 
 /// What a replication runner has to know.

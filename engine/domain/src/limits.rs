@@ -25,6 +25,8 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const RESEND_AFTER: Duration = Duration::from_hours(1);
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
+/// Images duplicated from pool to pool at the same time.
+pub const DUPLICATIONS_MAX: u32 = 4;
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Backup operations in one SLP (SLP-003).

@@ -280,6 +280,20 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn duplications(&self, now: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.duplications().filter(|it| it.is_candidate(now)).cloned().collect();
+            all.sort_by_key(|it| (std::cmp::Reverse(it.priority), it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn duplications_in_process(&self) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            rows.duplications().filter(|it| it.state == OperationState::InProcess).cloned().collect()
+        })
+    }
+
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| {
             let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);

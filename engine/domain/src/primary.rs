@@ -8,6 +8,7 @@
 
 mod administer;
 mod asked;
+mod duplicate;
 mod held;
 mod load;
 mod migrate;
@@ -107,7 +108,7 @@ impl<C: Catalog> Primary<C> {
         self.setback.take()
     }
 
-    /// Replications that stand in process though nobody works on this attempt are due again.
+    /// Replications and duplications that stand in process though nobody works on this attempt are due again.
     pub async fn take_back(
         &mut self,
         is_under_way: impl Fn(OperationKey, u32) -> bool + Send + Sync,
@@ -119,6 +120,9 @@ impl<C: Catalog> Primary<C> {
             let orphans = operations.into_iter().filter(|it| !is_under_way(it.key, it.attempt));
             decision.changes.extend(orphans.flat_map(|orphan| replication::orphaned(orphan, moment.now)));
         }
+        let here = self.ask(self.catalog.duplications_in_process()).await?.into_iter();
+        let orphans = here.filter(|it| !is_under_way(it.key, it.attempt));
+        decision.changes.extend(orphans.flat_map(|orphan| replication::orphaned(orphan, moment.now)));
         self.settle(decision, moment).await
     }
 
@@ -235,14 +239,7 @@ impl<C: Catalog> Primary<C> {
         }
         let mut decision = match &event.logged {
             Logged::Backup { record, signed, copy, stored_bytes } => {
-                let loaded = self.load_image(record.image).await?;
-                let slp = match loaded.slp {
-                    Some(ref slp) => Some(slp.clone()),
-                    None => self.ask(self.catalog.slp(&record.slp, Some(record.slp_version))).await?,
-                };
-                let partners = self.ask(self.catalog.partners()).await?;
-                let view = loaded.committed_view(slp.as_ref(), &partners);
-                backup::committed(&view, event, (record, signed), (*copy, *stored_bytes), moment)
+                self.committed(event, (record, signed), (*copy, *stored_bytes), moment).await?
             }
             Logged::Arrival { .. } => self.arrived(event, moment).await?,
             Logged::Amend { image, copy } => self.amended(event, *image, *copy).await?,
@@ -343,6 +340,10 @@ impl<C: Catalog> Primary<C> {
         }
         for partner in partners_concerned(changes) {
             self.take_turn(partner, commands, moment).await?;
+        }
+        let is_here = |change: &Change| matches!(change, Change::Operation(it) if it.target.is_none());
+        if changes.iter().any(is_here) {
+            self.take_turn_here(commands, moment).await?;
         }
         let is_end = |change: &Change| matches!(change, Change::Operation(it) if it.state.is_final());
         if changes.iter().any(is_end) {

@@ -73,6 +73,8 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
 
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
+    answers.add("duplications", catalog.duplications(now, 3).await);
+    answers.add("duplications_in_process", catalog.duplications_in_process().await);
     answers.add("failed_operations", catalog.failed_operations(5).await);
     answers.add("backlog", catalog.backlog().await);
     for slp in ["gold", "silver"] {

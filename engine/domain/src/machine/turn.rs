@@ -9,7 +9,7 @@ use narrows_format::Timestamp;
 use crate::air;
 use crate::event::{Change, Command, Decision, ReplicateOrder};
 use crate::image::{Image, ImageState};
-use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::job::{Job, JobState};
 use crate::limits::{RESEND_AFTER, RETRY_MAX};
 use crate::machine::children;
 use crate::machine::replication::MANUAL;
@@ -119,7 +119,7 @@ fn own_obstacle(candidate: &Candidate, moment: Moment) -> Option<(OperationState
 
 impl Candidate {
     /// Why its SLP does not let it run now, and when to look again; work that a person asked for has no SLP.
-    fn held_by_policy(&self, now: Timestamp) -> Option<(WaitReason, Option<Timestamp>)> {
+    pub(super) fn held_by_policy(&self, now: Timestamp) -> Option<(WaitReason, Option<Timestamp>)> {
         let version = self.slp.as_ref().filter(|_| self.operation.name != MANUAL)?;
         let Some(spec) = children::spec_of(version, &self.operation) else {
             return Some((WaitReason::TargetRetired, None));
@@ -140,7 +140,7 @@ impl Candidate {
     }
 
     /// When its window closes, if it has one that does.
-    fn closing(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn closing(&self, now: Timestamp) -> Option<Timestamp> {
         let spec = children::spec_of(self.slp.as_ref()?, &self.operation)?;
         self.window(spec)?.closing(now)
     }
@@ -150,13 +150,14 @@ impl Candidate {
     }
 }
 
-/// Looks at what runs: it stops when its partner, its SLP or its window does not let it run any more, and is
-/// looked at again when the window closes.
-pub fn review(partner: &Partner, running: &Candidate, moment: Moment) -> Decision {
+/// Looks at what runs: it stops when its partner (a duplication has none), its SLP or its window does not let
+/// it run any more, and is looked at again when the window closes.
+pub fn review(partner: Option<&Partner>, running: &Candidate, moment: Moment) -> Decision {
     let mut decision = Decision::nothing();
     let now = moment.now;
     // A silent partner is no reason to stop: the attempt finds out by itself.
-    let by_partner = blocked(partner).filter(|it| *it != WaitReason::TargetDown).map(|reason| (reason, None));
+    let by_partner = partner.and_then(blocked).filter(|it| *it != WaitReason::TargetDown);
+    let by_partner = by_partner.map(|reason| (reason, None));
     if let Some((reason, next_try)) = by_partner.or_else(|| running.held_by_policy(now)) {
         stop(&running.operation, OperationState::Waiting(reason), now, &mut decision);
         if let Some(Change::Operation(stopped)) = decision.changes.first_mut() {
@@ -175,9 +176,7 @@ pub fn review(partner: &Partner, running: &Candidate, moment: Moment) -> Decisio
 /// Takes a running operation out of process; what it sent is there still when it goes on.
 pub(super) fn stop(running: &Operation, state: OperationState, now: Timestamp, decision: &mut Decision) {
     let mut operation = running.clone();
-    let key = JobKey::operation(JobKind::Replication, operation.key, operation.attempt);
-    let mut job = Job::begin(key, JobKind::Replication, operation.key.image, operation.since);
-    job.partner = operation.target.as_ref().map(|target| target.partner);
+    let mut job = Job::of(&operation);
     job.end(JobState::Interrupted, now);
     job.note = Some(Note { code: state.to_string(), sentence: "it was stopped under way".to_owned() });
     operation.enter(state, now);
@@ -190,9 +189,7 @@ fn start(mut operation: Operation, candidate: &Candidate, now: Timestamp, decisi
     operation.enter(OperationState::InProcess, now);
     operation.next_try = candidate.closing(now);
     operation.attempt += 1;
-    let key = JobKey::operation(JobKind::Replication, operation.key, operation.attempt);
-    let mut job = Job::begin(key, JobKind::Replication, operation.key.image, now);
-    job.partner = Some(target.partner);
+    let job = Job::of(&operation);
     decision.commands.push(Command::Replicate(ReplicateOrder {
         operation: operation.key,
         attempt: operation.attempt,

@@ -62,6 +62,10 @@ impl Rows {
         self.operations.values().filter(move |it| goes_to(it, partner))
     }
 
+    pub(super) fn duplications(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values().filter(|it| it.kind == OperationKind::Duplication)
+    }
+
     pub(super) fn apply(&mut self, change: &Change) {
         match change.clone() {
             Change::Image(row) => drop(self.images.insert(row.id, row)),

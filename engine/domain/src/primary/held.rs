@@ -132,8 +132,8 @@ impl<C: Catalog> Primary<C> {
                 continue;
             }
             let before = commands.len();
-            for candidate in self.load_candidates(&partner, running).await? {
-                let decision = turn::review(&partner, &candidate, moment);
+            for candidate in self.load_candidates(Some(&partner), running).await? {
+                let decision = turn::review(Some(&partner), &candidate, moment);
                 if !decision.changes.is_empty() {
                     self.store(&decision.changes).await?;
                     commands.extend(decision.commands);
@@ -144,6 +144,7 @@ impl<C: Catalog> Primary<C> {
                 self.take_turn(partner.domain, commands, moment).await?;
             }
         }
+        self.review_here(commands, moment).await?;
         self.is_unreviewed = false;
         Ok(())
     }

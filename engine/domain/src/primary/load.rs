@@ -117,14 +117,14 @@ impl<C: Catalog> Primary<C> {
         if operations.is_empty() {
             return Ok(None);
         }
-        let candidates = self.load_candidates(&partner, operations).await?;
+        let candidates = self.load_candidates(Some(&partner), operations).await?;
         Ok(Some(TurnView { partner, running, candidates }))
     }
 
-    /// Operations for a partner, and what their running depends on.
+    /// Operations for a partner, or those that stay in the domain, and what their running depends on.
     pub(super) async fn load_candidates(
         &self,
-        partner: &Partner,
+        partner: Option<&Partner>,
         operations: Vec<Operation>,
     ) -> Done<Vec<Candidate>, C> {
         let windows = self.ask(self.catalog.windows()).await?;
@@ -132,9 +132,10 @@ impl<C: Catalog> Primary<C> {
         let mut candidates = Vec::with_capacity(operations.len());
         for operation in operations {
             let loaded = self.load_image(operation.key.image).await?;
-            let base = match (&loaded.image, partner.receive_pool) {
-                (Some(image), Some(pool)) => {
-                    self.ask(self.catalog.base(image.lineage, image.id, partner.domain, pool)).await?
+            let there = partner.and_then(|partner| Some((partner.domain, partner.receive_pool?)));
+            let base = match (&loaded.image, there) {
+                (Some(image), Some((domain, pool))) => {
+                    self.ask(self.catalog.base(image.lineage, image.id, domain, pool)).await?
                 }
                 _ => None,
             };

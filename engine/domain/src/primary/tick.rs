@@ -76,6 +76,7 @@ impl<C: Catalog> Primary<C> {
         for partner in self.ask(self.catalog.due_partners(moment.now)).await? {
             self.take_turn(partner, commands, moment).await?;
         }
+        self.take_turn_here(commands, moment).await?;
         Ok(())
     }
 

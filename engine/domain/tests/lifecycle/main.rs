@@ -1,6 +1,7 @@
 //! Goal: what the machine decides about one image, case by case, through a [`Primary`] over the model catalog.
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
+mod duplication;
 mod failed_imports;
 mod held;
 mod migration;
@@ -66,6 +67,10 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+fn here() -> Identity {
+    Identity { domain: HERE, incarnation: 1, name: "here".into() }
+}
+
 fn pool() -> Pool {
     Pool { id: POOL, incarnation: 1, name: "pool".into(), spanning: false, lock: None }
 }
@@ -75,8 +80,7 @@ fn primary(slp: &str) -> Primary<MemoryCatalog> {
     let mut partner = Partner::half(THERE, 1, "there", at(NOW));
     partner.trust = Trust::Complete;
     partner.receive_pool = Some(ReceivePool { pool: PoolId([4; 16]), incarnation: 1 });
-    let own = Identity { domain: HERE, incarnation: 1, name: "here".into() };
-    let mut primary = Primary::new(MemoryCatalog::new(), own);
+    let mut primary = Primary::new(MemoryCatalog::new(), here());
     let changes = [
         Change::Pool(pool()),
         Change::StorageUnit(StorageUnit { name: "default".into(), pool: POOL, jobs_max: None }),

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use narrows_domain::catalog::ImageFilter;
-use narrows_domain::image::ImageState;
+use narrows_domain::image::{ImageCopy, ImageState};
 use narrows_domain::machine::turn::blocked;
 use narrows_domain::operation::{Operation, OperationKind, OperationState, WaitReason};
-use narrows_domain::partner::Trust;
-use narrows_domain::replica::ReplicaState;
+use narrows_domain::partner::{Partner, Trust};
+use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::Retention;
 use narrows_domain::{Catalog as _, retention};
 use narrows_format::ImageId;
@@ -42,15 +42,21 @@ fn check_wait(world: &World, at: usize, operation: &Operation) -> Result<(), Str
     if operation.next_try.is_some() || operation.kind == OperationKind::Backup {
         return Ok(());
     }
-    let Some(target) = &operation.target else { return Err(format!("{operation:?} has no target")) };
-    let partner = now(domain.catalog().partner(target.partner)).expect("targets are partners");
-    let ends = match reason {
-        WaitReason::TargetUnverified => true,
-        WaitReason::Limit => now(domain.catalog().running(target.partner)) > 0 || blocked(&partner).is_some(),
-        WaitReason::Pause => world.holds(at, &slp_of(domain, operation)) || blocked(&partner).is_some(),
-        _ => blocked(&partner).is_some(),
+    let partner = partner_of(domain, operation);
+    let is_blocked = partner.as_ref().is_some_and(|partner| blocked(partner).is_some());
+    let ends = match (reason, &partner) {
+        (WaitReason::TargetUnverified, _) => true,
+        (WaitReason::Limit, Some(partner)) => now(domain.catalog().running(partner.domain)) > 0 || is_blocked,
+        (WaitReason::Limit, None) => !now(domain.catalog().duplications_in_process()).is_empty(),
+        (WaitReason::Pause, _) => world.holds(at, &slp_of(domain, operation)) || is_blocked,
+        _ => is_blocked,
     };
     if ends { Ok(()) } else { Err(format!("nothing ends the wait of {operation:?}")) }
+}
+
+fn partner_of(domain: &Domain, operation: &Operation) -> Option<Partner> {
+    let target = operation.target.as_ref()?;
+    Some(now(domain.catalog().partner(target.partner)).expect("targets are partners"))
 }
 
 fn slp_of(domain: &Domain, operation: &Operation) -> String {
@@ -79,7 +85,7 @@ fn check_may_run(world: &World, at: usize, operation: &Operation) -> Result<(), 
 
 /// A copy stays while something that copies from it is not complete.
 fn check_kept(domain: &Domain, operation: &Operation) -> Result<(), String> {
-    if operation.kind != OperationKind::Replication
+    if !matches!(operation.kind, OperationKind::Replication | OperationKind::Duplication)
         || operation.state == OperationState::Complete
         || operation.released.is_some()
     {
@@ -92,8 +98,10 @@ fn check_kept(domain: &Domain, operation: &Operation) -> Result<(), String> {
     let slp = now(domain.catalog().slp(&image.slp, Some(image.slp_version)));
     let operations = now(domain.catalog().operations(id));
     let far = narrows_format::Timestamp { seconds: i64::MAX, nanos: 0 };
-    for copy in now(domain.catalog().copies(id)) {
-        let slp = slp.as_ref().map(|it| &it.slp);
+    let slp = slp.as_ref().map(|it| &it.slp);
+    let spec = slp.and_then(|slp| slp.operation(&operation.name));
+    let is_source = |copy: &ImageCopy| spec.is_some_and(|spec| spec.source.as_ref() == Some(&copy.operation));
+    for copy in now(domain.catalog().copies(id)).into_iter().filter(is_source) {
         if retention::standing(&copy, slp, &operations, far).is_empty() {
             return Err(format!("a copy may go although {operation:?}"));
         }
@@ -122,7 +130,8 @@ fn check_once(domain: &Domain) -> Result<(), String> {
         let copies = now(domain.catalog().copies(image.id));
         let operations = now(domain.catalog().operations(image.id));
         let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
-        if copies.len() > 1 || imports > 1 {
+        let pools: BTreeSet<_> = copies.iter().map(|copy| copy.pool).collect();
+        if copies.len() > pools.len() || imports > 1 {
             return Err(format!("{} was imported twice: {} copies", image.label(), copies.len()));
         }
     }
@@ -146,6 +155,7 @@ pub(crate) fn in_the_end(world: &World) -> Result<(), String> {
                 return Err(format!("domain {at} did not complete {operation:?}"));
             }
         }
+        check_duplicates(domain)?;
         check_replicas(world, domain)?;
         for import in domain.catalog().all_imports() {
             if import.told != import.revision {
@@ -162,10 +172,34 @@ fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
     all.iter().filter(|it| it.state == ImageState::Whole && has_copy(it.id)).map(|it| it.id).collect()
 }
 
+/// Every image whose policy asks for a duplicate has one.
+fn check_duplicates(domain: &Domain) -> Result<(), String> {
+    for id in whole_images(domain) {
+        let image = now(domain.catalog().image(id)).expect("it is whole");
+        let version = now(domain.catalog().slp(&image.slp, None)).expect("policies are not removed");
+        let copies = now(domain.catalog().copies(id));
+        let expected = if version.slp.operation("dup").is_some() { 2 } else { 1 };
+        if copies.len() != expected {
+            return Err(format!("{expected} copies are asked for, these are there: {copies:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// What the source notes of a replica is what the target has.
 fn check_replicas(world: &World, domain: &Domain) -> Result<(), String> {
     for image in whole_images(domain) {
+        let operations = now(domain.catalog().operations(image));
+        let is_cancelled = |replica: &ReplicaRecord| {
+            let goes_there =
+                |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == replica.partner);
+            operations.iter().filter(goes_there).any(|it| it.state == OperationState::Cancelled)
+        };
         for replica in now(domain.catalog().replicas(image)) {
+            // Nobody sends it again: what was said of it last stays.
+            if is_cancelled(&replica) {
+                continue;
+            }
             let there = world.domains.iter().find(|it| it.id() == replica.partner).expect("a partner");
             let copies = now(there.catalog().copies(image));
             let Some(copy) = copies.iter().find(|copy| copy.pool == replica.pool) else {

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use narrows_domain::catalog::Reading;
-use narrows_domain::event::{Logged, PoolEvent, ReplicateOrder, ReplicationDone};
+use narrows_domain::event::{DuplicateOrder, Logged, PoolEvent, ReplicateOrder, ReplicationDone};
 use narrows_domain::import::{Arrival, ImportReport, Proof};
 use narrows_domain::job::Counters;
 use narrows_domain::limits::FAILED_IMPORT_KEEP;
@@ -23,7 +23,7 @@ use narrows_domain::slp::version::{Plan, Unverified};
 use narrows_domain::slp::{Kind, NamedTarget, Retention, Slp, SlpOperation, TargetSpec};
 use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
 use narrows_domain::window::{Gate, OpenSpan, Window};
-use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary};
+use narrows_domain::{Catalog as _, Change, Command, Event, Image, ImportKey, Moment, Partner, Primary};
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
 
@@ -63,6 +63,8 @@ pub(crate) struct Domain {
     pool: PoolId,
     /// The pool's image log: what survives everything.
     log: Vec<Logged>,
+    /// The same of a second pool, to which images are duplicated.
+    vault: Vec<Logged>,
     commands: Vec<Command>,
     /// Its clock minus the true one, in seconds.
     offset: i64,
@@ -112,6 +114,31 @@ impl Domain {
     }
 }
 
+/// The record of a whole image, as its origin made it.
+fn record_of(image: &Image) -> ImageRecord {
+    let content = image.content.as_ref().expect("only whole images are sent");
+    ImageRecord {
+        image: image.id,
+        origin: image.origin,
+        client: image.client,
+        client_name: image.client_name.clone(),
+        policy: image.policy.clone(),
+        schedule: image.schedule,
+        started: image.started,
+        written: content.written,
+        classification: image.classification.clone(),
+        slp: content.origin_slp.clone(),
+        slp_version: content.origin_slp_version,
+        lineage: image.lineage,
+        root: content.root,
+        root_length: content.root_length,
+        logical_bytes: content.logical_bytes,
+        files: content.files,
+        flags: content.flags,
+        image_format: content.image_format,
+    }
+}
+
 /// An answer under way; lost if its receiver crashes first.
 struct Answer {
     to: usize,
@@ -142,6 +169,7 @@ pub(crate) struct World {
 fn attempt_of(command: &Command) -> Option<(OperationKey, u32)> {
     match command {
         Command::Replicate(order) => Some((order.operation, order.attempt)),
+        Command::Duplicate(order) => Some((order.operation, order.attempt)),
         _ => None,
     }
 }
@@ -160,6 +188,10 @@ fn domain_id(at: usize) -> DomainId {
 
 fn pool_id(at: usize) -> PoolId {
     PoolId([u8::try_from(at).unwrap() + 101; 16])
+}
+
+fn vault_id(at: usize) -> PoolId {
+    PoolId([u8::try_from(at).unwrap() + 201; 16])
 }
 
 impl World {
@@ -221,6 +253,14 @@ impl World {
         let mut changes = vec![
             Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
             Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
+            Change::Pool(Pool {
+                id: vault_id(at),
+                incarnation: 1,
+                name: "vault".into(),
+                spanning: false,
+                lock: None,
+            }),
+            Change::StorageUnit(StorageUnit { name: "vault".into(), pool: vault_id(at), jobs_max: None }),
             Change::Window(window.clone(), paired),
         ];
         for other in (0..count).filter(|other| *other != at) {
@@ -240,6 +280,7 @@ impl World {
             own,
             pool,
             log: Vec::new(),
+            vault: Vec::new(),
             commands: Vec::new(),
             offset: i64::try_from(self.dice.below(180)).unwrap() - 90,
             full: false,
@@ -276,6 +317,17 @@ impl World {
                 target: Some(TargetSpec::Named(NamedTarget { domain: format!("d{to}"), import_slp: None })),
                 retention: Some(Retention::Fixed(Period::days(350))),
                 window: (*to > at).then(|| "hours".to_owned()),
+            });
+        }
+        if origin != 0 {
+            operations.push(SlpOperation {
+                id: "dup".into(),
+                kind: Kind::Duplication,
+                source: Some("first".into()),
+                storage: Some("vault".into()),
+                target: None,
+                retention: Some(Retention::Fixed(Period::days(500))),
+                window: (at == 0).then(|| "hours".to_owned()),
             });
         }
         Slp {
@@ -458,13 +510,50 @@ impl World {
         self.domains[at].log.push(logged);
     }
 
-    fn read_log(&mut self, at: usize) {
+    /// Whether a pool's log goes on behind the cursor, and where.
+    fn unread(&self, at: usize, pool: PoolId) -> Option<(Sequence, Logged)> {
         let domain = &self.domains[at];
-        let cursor = now(domain.catalog().cursor(domain.pool, 1));
-        let Some(logged) = domain.log.get(usize::try_from(cursor.0).unwrap()).cloned() else { return };
-        let sequence = Sequence(cursor.0 + 1);
-        let event = PoolEvent { pool: domain.pool, incarnation: 1, sequence, logged };
-        self.handle(at, Event::Pool(event));
+        let cursor = now(domain.catalog().cursor(pool, 1));
+        let log = if pool == domain.pool { &domain.log } else { &domain.vault };
+        let logged = log.get(usize::try_from(cursor.0).unwrap())?;
+        Some((Sequence(cursor.0 + 1), logged.clone()))
+    }
+
+    fn read_log(&mut self, at: usize) {
+        let mut pools = [self.domains[at].pool, vault_id(at)];
+        if self.dice.one_in(2) {
+            pools.reverse();
+        }
+        for pool in pools {
+            if let Some((sequence, logged)) = self.unread(at, pool) {
+                self.handle(at, Event::Pool(PoolEvent { pool, incarnation: 1, sequence, logged }));
+                return;
+            }
+        }
+    }
+
+    /// Copies an image to the second pool; a pool takes an image once.
+    fn duplicate(&mut self, at: usize, order: &DuplicateOrder) {
+        let id = order.operation.image;
+        let is_there = self.domains[at]
+            .vault
+            .iter()
+            .any(|it| matches!(it, Logged::Backup { record, .. } if record.image == id));
+        if self.dice.one_in(4) && !is_there {
+            let (operation, attempt, counters) = (order.operation, order.attempt, Counters::default());
+            let failure = Failure::interrupted("the copy broke");
+            let event = Event::ReplicationFailed { operation, attempt, failure, counters };
+            self.answers.push(Answer { to: at, event });
+        } else if !is_there {
+            let image = now(self.domains[at].catalog().image(id)).expect("an image to copy");
+            let logged = Logged::Backup {
+                record: record_of(&image),
+                signed: vec![1],
+                copy: order.copy,
+                stored_bytes: 7,
+            };
+            self.domains[at].vault.push(logged);
+        }
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
@@ -485,9 +574,12 @@ impl World {
         match command {
             Command::Replicate(order) => self.replicate(at, &order),
             Command::Report { partner, import, report } => self.report(at, partner, import, report),
-            Command::AmendCopy { image, copy, .. } => {
-                self.domains[at].log.push(Logged::Amend { image, copy });
+            Command::AmendCopy { image, pool, copy } => {
+                let domain = &mut self.domains[at];
+                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
+                log.push(Logged::Amend { image, copy });
             }
+            Command::Duplicate(order) => self.duplicate(at, &order),
             Command::Probe(partner) => {
                 let to = self.at(partner);
                 let event = if self.is_cut(at, to) {
@@ -551,27 +643,7 @@ impl World {
 
     fn commit_at(&mut self, at: usize, to: usize, order: &ReplicateOrder) -> Result<Sequence, Failure> {
         let image = now(self.domains[at].catalog().image(order.operation.image)).expect("an image to send");
-        let content = image.content.as_ref().expect("only whole images are sent");
-        let record = ImageRecord {
-            image: image.id,
-            origin: image.origin,
-            client: image.client,
-            client_name: image.client_name.clone(),
-            policy: image.policy.clone(),
-            schedule: image.schedule,
-            started: image.started,
-            written: content.written,
-            classification: image.classification.clone(),
-            slp: content.origin_slp.clone(),
-            slp_version: content.origin_slp_version,
-            lineage: image.lineage,
-            root: content.root,
-            root_length: content.root_length,
-            logical_bytes: content.logical_bytes,
-            files: content.files,
-            flags: content.flags,
-            image_format: content.image_format,
-        };
+        let record = record_of(&image);
         let arrival = Arrival {
             record,
             signed: vec![1],
@@ -740,8 +812,8 @@ impl World {
         for _ in 0..2000 {
             let mut idle = true;
             for at in 0..self.domains.len() {
-                let cursor = now(self.domains[at].catalog().cursor(self.domains[at].pool, 1));
-                let unread = u64::try_from(self.domains[at].log.len()).unwrap() > cursor.0;
+                let pools = [self.domains[at].pool, vault_id(at)];
+                let unread = pools.iter().any(|pool| self.unread(at, *pool).is_some());
                 idle &= !unread && self.domains[at].commands.is_empty();
                 self.read_log(at);
                 self.carry_out(at);
