@@ -55,6 +55,15 @@ impl Columns<'_> {
         self.text(column)?.parse().map_err(|_| self.corrupt(column))
     }
 
+    /// A word of an enumeration, or nothing.
+    pub(crate) fn word_or_null<T: std::str::FromStr>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Error> {
+        let text = self.text_or_null(column)?;
+        text.map(|text| text.parse().map_err(|_| self.corrupt(column))).transpose()
+    }
+
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
         serde_json::from_str(&self.text(column)?).map_err(|_| self.corrupt(column))
     }

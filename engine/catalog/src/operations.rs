@@ -30,7 +30,8 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
             "next_try",
             "note_code",
             "note",
-            "wire_bytes"
+            "wire_bytes",
+            "released"
         ]
     ))
     .bind(&operation.key.image.0[..])
@@ -51,6 +52,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(operation.note.as_ref().map(|note| &note.code))
     .bind(operation.note.as_ref().map(|note| &note.sentence))
     .bind(number(operation.wire_bytes))
+    .bind(&operation.released)
     .execute(db)
     .await?;
     Ok(())
@@ -87,5 +89,6 @@ pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
         next_try: columns.time_or_null("next_try")?,
         note: columns.note()?,
         wire_bytes: columns.count("wire_bytes")?,
+        released: columns.text_or_null("released")?,
     })
 }

@@ -39,6 +39,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
             "skew_ms",
             "heard",
             "paused",
+            "draining",
             "running_max"
         ]
     ))
@@ -62,6 +63,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
     .bind(partner.skew_ms)
     .bind(partner.heard.map(nanos))
     .bind(partner.paused)
+    .bind(partner.draining)
     .bind(partner.running_max)
     .execute(db)
     .await?;
@@ -90,6 +92,7 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
         skew_ms: columns.signed_or_null("skew_ms")?,
         heard: columns.time_or_null("heard")?,
         paused: columns.flag("paused")?,
+        draining: columns.flag("draining")?,
         running_max: columns.count("running_max")?,
     })
 }

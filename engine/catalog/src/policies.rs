@@ -1,7 +1,7 @@
-//! The tables `slps` and `windows`.
+//! The tables `slps`, `slp_holds` and `windows`.
 
 use narrows_domain::slp::read::{Format, parse, to_json};
-use narrows_domain::slp::{ResolvedTarget, SlpVersion};
+use narrows_domain::slp::{ResolvedTarget, SlpHold, SlpVersion};
 use narrows_domain::window::Window;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -38,6 +38,20 @@ pub(crate) fn slp(row: &SqliteRow) -> Result<SlpVersion, Error> {
         targets,
         verified: columns.flag("verified")?,
     })
+}
+
+pub(crate) async fn put_hold(db: &mut SqliteConnection, hold: &SlpHold) -> Result<(), Error> {
+    sqlx::query(upsert!("slp_holds", ["slp"], ["until"]))
+        .bind(&hold.slp)
+        .bind(hold.until.map(nanos))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn hold(row: &SqliteRow) -> Result<SlpHold, Error> {
+    let columns = Columns { table: "slp_holds", row };
+    Ok(SlpHold { slp: columns.text("slp")?, until: columns.time_or_null("until")? })
 }
 
 pub(crate) async fn put_window(db: &mut SqliteConnection, window: &Window) -> Result<(), Error> {

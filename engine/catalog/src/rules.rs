@@ -28,12 +28,24 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Import(row) => imports::put(db, row).await,
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
+        Change::SlpGone(name) => {
+            sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(db).await?;
+            Ok(())
+        }
+        Change::SlpHold(row) => policies::put_hold(db, row).await,
+        Change::SlpResumed(name, now) => resume(db, name, *now).await,
         Change::Partner(row) => partners::put(db, row).await,
         Change::Pool(row) => storage::put_pool(db, row).await,
         Change::StorageUnit(row) => storage::put_unit(db, row).await,
         Change::StorageUnitGroup(row) => storage::put_group(db, row).await,
+        Change::ReplicationTarget(row) => storage::put_target(db, row).await,
+        Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::Client(row) => storage::put_client(db, row).await,
-        Change::Window(row) => policies::put_window(db, row).await,
+        Change::Window(row, now) => {
+            policies::put_window(db, row).await?;
+            sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
+            Ok(())
+        }
         Change::Token(row) => storage::put_token(db, row).await,
         Change::TokenUsed(hash, now) => {
             let used = sqlx::query("UPDATE tokens SET used = ? WHERE hash = ?");
@@ -48,8 +60,23 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ReportsDue(partner, now) => reports(db, *partner, Some(*now)).await,
         Change::ReportsHeld(partner) => reports(db, *partner, None).await,
         Change::ReplicasLost(partner, kept, now) => lose_replicas(db, *partner, *kept, *now).await,
-        Change::Restarted(now) => restart(db, *now).await,
+        Change::ClockSetBack(now) => each(db, &SET_BACK, *now).await,
+        Change::Restarted(now) => each(db, &RESTART, *now).await,
     }
+}
+
+const WINDOWS_CHANGED: &str = "
+    UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
+    WHERE state = 'waiting' AND detail = 'window'";
+
+const RESUME: &str = "
+    UPDATE operations SET since = ?2, state = 'not-started', detail = '', next_try = NULL
+    WHERE state = 'waiting' AND detail = 'pause' AND image IN (SELECT id FROM images WHERE slp = ?1)";
+
+async fn resume(db: &mut SqliteConnection, slp: &str, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("DELETE FROM slp_holds WHERE slp = ?").bind(slp).execute(&mut *db).await?;
+    sqlx::query(RESUME).bind(slp).bind(nanos(now)).execute(db).await?;
+    Ok(())
 }
 
 const POSTPONE_RESENDS: &str = "
@@ -61,7 +88,7 @@ const HOLD_BACK: &str = "
     SET since = CASE WHEN state = 'waiting' AND detail = ?2 THEN since ELSE ?3 END,
         state = 'waiting', detail = ?2, next_try = NULL
     WHERE partner = ?1
-        AND (state = 'not-started'
+        AND (state = 'not-started' OR state = 'pending-import' AND ?2 = 'unpaired'
             OR state = 'waiting' AND (detail = 'limit' OR next_try <= ?3
                 OR next_try IS NULL AND detail IN ('target-down', 'trust', 'pause', 'unpaired')))";
 
@@ -72,6 +99,7 @@ async fn hold_back(
     now: Timestamp,
 ) -> Result<(), Error> {
     let later = nanos(after(now, RESEND_AFTER));
+    // Those of a partner that was unpaired are held back below.
     let postpone = sqlx::query(POSTPONE_RESENDS).bind(&partner.0[..]).bind(later).bind(nanos(now));
     postpone.execute(&mut *db).await?;
     let hold = sqlx::query(HOLD_BACK).bind(&partner.0[..]).bind(reason.as_str()).bind(nanos(now));
@@ -135,9 +163,16 @@ const RESTART: [&str; 5] = [
     "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
 ];
 
-async fn restart(db: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
-    for statement in RESTART {
-        sqlx::query(statement).bind(nanos(now)).execute(&mut *db).await?;
+const SET_BACK: [&str; 4] = [
+    "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
+    "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
+    "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",
+    "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1",
+];
+
+async fn each(db: &mut SqliteConnection, statements: &[&'static str], now: Timestamp) -> Result<(), Error> {
+    for statement in statements {
+        sqlx::query(*statement).bind(nanos(now)).execute(&mut *db).await?;
     }
     Ok(())
 }

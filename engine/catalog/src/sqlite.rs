@@ -12,8 +12,8 @@ use narrows_domain::job::{JobKey, JobKind};
 use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
 use narrows_domain::replica::{Base, ReplicaRecord};
-use narrows_domain::slp::SlpVersion;
-use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::slp::{SlpHold, SlpVersion};
+use narrows_domain::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -101,6 +101,13 @@ const CANDIDATES: &str = "
     WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
         OR state IN ('waiting', 'pending-import') AND next_try <= ?2)
     ORDER BY priority DESC, age, image, ordinal LIMIT ?3";
+
+/// Duplications in the order of their turn.
+const DUPLICATIONS: &str = "
+    SELECT * FROM operations
+    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+        OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
+    ORDER BY priority DESC, age, image, ordinal LIMIT ?2";
 
 const DUE_PARTNERS: &str = "
     SELECT DISTINCT partner FROM operations
@@ -279,6 +286,16 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query).bind(partner.0.to_vec()), operations::operation).await
     }
 
+    async fn duplications(&self, now: Timestamp, limit: u32) -> Asked<Vec<Operation>> {
+        self.all(sqlx::query(DUPLICATIONS).bind(nanos(now)).bind(limit), operations::operation).await
+    }
+
+    async fn duplications_in_process(&self) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE kind = 'duplication' AND state = 'in-process'
+             ORDER BY image, ordinal";
+        self.all(sqlx::query(query), operations::operation).await
+    }
+
     async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {
         let query = "SELECT o.* FROM operations o JOIN images i ON i.id = o.image
              WHERE i.slp = ? AND o.state = 'waiting' AND o.detail = 'target-unverified'
@@ -316,6 +333,10 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query), policies::slp).await
     }
 
+    async fn slp_holds(&self) -> Asked<Vec<SlpHold>> {
+        self.all(sqlx::query("SELECT * FROM slp_holds ORDER BY slp"), policies::hold).await
+    }
+
     async fn partners(&self) -> Asked<Vec<Partner>> {
         self.all(sqlx::query("SELECT * FROM partners ORDER BY name"), partners::partner).await
     }
@@ -335,6 +356,11 @@ impl Catalog for SqliteCatalog {
 
     async fn storage_unit_groups(&self) -> Asked<Vec<StorageUnitGroup>> {
         self.all(sqlx::query("SELECT * FROM storage_unit_groups ORDER BY name"), storage::group).await
+    }
+
+    async fn replication_targets(&self) -> Asked<Vec<ReplicationTarget>> {
+        let query = "SELECT * FROM replication_targets ORDER BY pool, partner";
+        self.all(sqlx::query(query), storage::target).await
     }
 
     async fn windows(&self) -> Asked<Vec<Window>> {

@@ -1,8 +1,9 @@
-//! The tables `pools`, `storage_units`, `storage_unit_groups`, `clients`, `tokens` and `cursors`.
+//! The tables `pools`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `tokens` and
+//! `cursors`.
 
-use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{Client, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::token::{Token, TokenHash};
-use narrows_format::{ClientId, PoolId, Sequence};
+use narrows_format::{ClientId, DomainId, PoolId, Sequence};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -10,23 +11,31 @@ use crate::columns::{Columns, nanos, number};
 use crate::upsert::upsert;
 
 pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(), Error> {
-    sqlx::query(upsert!("pools", ["id"], ["incarnation", "name", "spanning"]))
-        .bind(&pool.id.0[..])
-        .bind(number(pool.incarnation))
-        .bind(&pool.name)
-        .bind(pool.spanning)
-        .execute(db)
-        .await?;
+    sqlx::query(upsert!(
+        "pools",
+        ["id"],
+        ["incarnation", "name", "spanning", "lock_at_least", "lock_at_most"]
+    ))
+    .bind(&pool.id.0[..])
+    .bind(number(pool.incarnation))
+    .bind(&pool.name)
+    .bind(pool.spanning)
+    .bind(pool.lock.map(|range| range.at_least.to_string()))
+    .bind(pool.lock.map(|range| range.at_most.to_string()))
+    .execute(db)
+    .await?;
     Ok(())
 }
 
 pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
     let columns = Columns { table: "pools", row };
+    let (at_least, at_most) = (columns.word_or_null("lock_at_least")?, columns.word_or_null("lock_at_most")?);
     Ok(Pool {
         id: PoolId(columns.bytes("id")?),
         incarnation: columns.count("incarnation")?,
         name: columns.text("name")?,
         spanning: columns.flag("spanning")?,
+        lock: at_least.zip(at_most).map(|(at_least, at_most)| LockRange { at_least, at_most }),
     })
 }
 
@@ -61,6 +70,45 @@ pub(crate) async fn put_group(db: &mut SqliteConnection, group: &StorageUnitGrou
 pub(crate) fn group(row: &SqliteRow) -> Result<StorageUnitGroup, Error> {
     let columns = Columns { table: "storage_unit_groups", row };
     Ok(StorageUnitGroup { name: columns.text("name")?, units: columns.json("units")? })
+}
+
+pub(crate) async fn put_target(db: &mut SqliteConnection, target: &ReplicationTarget) -> Result<(), Error> {
+    sqlx::query(upsert!(
+        "replication_targets",
+        ["pool", "partner"],
+        ["unit", "bandwidth", "direction", "unlike"]
+    ))
+    .bind(&target.pool.0[..])
+    .bind(&target.partner.0[..])
+    .bind(&target.unit)
+    .bind(target.bandwidth.map(number))
+    .bind(target.direction.as_str())
+    .bind(&target.unlike)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn drop_target(
+    db: &mut SqliteConnection,
+    pool: PoolId,
+    partner: DomainId,
+) -> Result<(), Error> {
+    let gone = sqlx::query("DELETE FROM replication_targets WHERE pool = ? AND partner = ?");
+    gone.bind(&pool.0[..]).bind(&partner.0[..]).execute(db).await?;
+    Ok(())
+}
+
+pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
+    let columns = Columns { table: "replication_targets", row };
+    Ok(ReplicationTarget {
+        pool: PoolId(columns.bytes("pool")?),
+        partner: DomainId(columns.bytes("partner")?),
+        unit: columns.text("unit")?,
+        bandwidth: columns.count_or_null("bandwidth")?,
+        direction: columns.word("direction")?,
+        unlike: columns.text_or_null("unlike")?,
+    })
 }
 
 pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Result<(), Error> {

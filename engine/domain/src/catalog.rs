@@ -16,8 +16,8 @@ use crate::job::{Job, JobKind};
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
-use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::slp::{SlpHold, SlpVersion};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
@@ -185,6 +185,12 @@ pub trait Catalog: Send + Sync {
     /// The operations for a partner that are in process.
     fn in_process(&self, partner: DomainId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
+    /// Duplications that may be started, in the order of their turn.
+    fn duplications(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// The duplications that are in process.
+    fn duplications_in_process(&self) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
     /// Replications of images under this SLP that wait until their target has been verified.
     fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -204,6 +210,9 @@ pub trait Catalog: Send + Sync {
     /// The newest version of each SLP, by name.
     fn slps(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
 
+    /// All policies that are held, by name.
+    fn slp_holds(&self) -> impl Reading<Result<Vec<SlpHold>, Self::Error>>;
+
     /// All partners, by name.
     fn partners(&self) -> impl Reading<Result<Vec<Partner>, Self::Error>>;
 
@@ -218,6 +227,9 @@ pub trait Catalog: Send + Sync {
 
     /// All storage unit groups, by name.
     fn storage_unit_groups(&self) -> impl Reading<Result<Vec<StorageUnitGroup>, Self::Error>>;
+
+    /// All replication targets, by pool and partner.
+    fn replication_targets(&self) -> impl Reading<Result<Vec<ReplicationTarget>, Self::Error>>;
 
     /// All windows, by name.
     fn windows(&self) -> impl Reading<Result<Vec<Window>, Self::Error>>;

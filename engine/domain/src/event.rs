@@ -14,8 +14,8 @@ use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
-use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::slp::{SlpHold, SlpVersion};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -35,7 +35,7 @@ pub enum Event {
     },
     /// A partner holds an image durably: its commit was acknowledged.
     ReplicationDone(ReplicationDone),
-    /// A replication stopped.
+    /// A replication or a duplication stopped.
     ReplicationFailed {
         /// Which.
         operation: OperationKey,
@@ -135,7 +135,8 @@ pub struct PoolEvent {
 /// What a record of an image log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Logged {
-    /// A backup of ours is durable.
+    /// What no partner sent is durable: a backup of ours, or a duplicate of an image that another pool of ours
+    /// has.
     Backup {
         /// Its record.
         record: ImageRecord,
@@ -220,6 +221,12 @@ pub enum Change {
     Job(Job),
     /// Insert or replace by (name, version).
     Slp(SlpVersion),
+    /// Remove every version of this name.
+    SlpGone(String),
+    /// Insert or replace by policy.
+    SlpHold(SlpHold),
+    /// The policy is held no longer; what waited with reason `pause` under it is due.
+    SlpResumed(String, Timestamp),
     /// Insert or replace.
     Partner(Partner),
     /// Insert or replace.
@@ -228,10 +235,14 @@ pub enum Change {
     StorageUnit(StorageUnit),
     /// Insert or replace.
     StorageUnitGroup(StorageUnitGroup),
+    /// Insert or replace by (pool, partner).
+    ReplicationTarget(ReplicationTarget),
+    /// Remove the one of this pool and partner.
+    ReplicationTargetGone(PoolId, DomainId),
     /// Insert or replace.
     Client(Client),
-    /// Insert or replace.
-    Window(Window),
+    /// Insert or replace. What waited for any window is due and looked at again.
+    Window(Window, Timestamp),
     /// Insert or replace.
     Token(Token),
     /// Mark used at this time. Only through [`crate::Catalog::redeem`], which checks it first.
@@ -239,8 +250,9 @@ pub enum Change {
     /// The log of this pool in this incarnation has been handled up to here.
     Cursor(PoolId, u64, Sequence),
     /// Every operation for the partner that is due, held back by the target, or would be tried again by
-    /// now, waits for this reason until let go; one that waits for an import there is not sent again for
-    /// another [`crate::limits::RESEND_AFTER`].
+    /// now, waits for this reason until let go. One that waits for an import there is not sent again for
+    /// another [`crate::limits::RESEND_AFTER`]; if the reason is `unpaired`, nobody will tell of that import
+    /// any more, and it waits like the others.
     HoldBack(DomainId, WaitReason, Timestamp),
     /// Every operation for the partner that is held back by the target is due.
     LetGo(DomainId, Timestamp),
@@ -251,6 +263,9 @@ pub enum Change {
     /// The partner's receiving pool is this one now: replica records that name another pool or
     /// incarnation are lost, and operations that waited for an import there are due again.
     ReplicasLost(DomainId, ReceivePool, Timestamp),
+    /// The clock was set back to now: whatever waits for a time after it is looked at at once, because that
+    /// time was reckoned by a clock that ran ahead.
+    ClockSetBack(Timestamp),
     /// After a restart nothing runs: operations in process are due again, backups wait for their
     /// client, jobs are interrupted, reports and amendments are due.
     Restarted(Timestamp),
@@ -261,7 +276,9 @@ pub enum Change {
 pub enum Command {
     /// Send an image to a partner.
     Replicate(ReplicateOrder),
-    /// Stop sending at the next batch; report it as [`Event::ReplicationFailed`] or let it be.
+    /// Copy an image to another pool of this domain; the record in that pool's log is the answer.
+    Duplicate(DuplicateOrder),
+    /// Stop sending or copying at the next batch. Its operation has left its state already, so nobody waits for a word.
     StopReplication(OperationKey),
     /// Tell a partner what became of what it sent; answer with [`Event::ReportDelivered`] or `ReportFailed`.
     Report {
@@ -283,6 +300,21 @@ pub enum Command {
     },
     /// Ask a partner whether it is there; answer with `PartnerUp` or `PartnerDown`.
     Probe(DomainId),
+}
+
+/// What has to be known for a copy from pool to pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuplicateOrder {
+    /// Which operation; a failure names it.
+    pub operation: OperationKey,
+    /// Which attempt; a failure names it.
+    pub attempt: u32,
+    /// The pool to read from.
+    pub source: PoolId,
+    /// The pool to write to.
+    pub target: PoolId,
+    /// Expiry, lock and hold to commit with.
+    pub copy: CopyState,
 }
 
 /// What a replication runner has to know.

@@ -6,7 +6,7 @@ use narrows_format::{DomainId, ImageId, Timestamp};
 
 use crate::import::ImportKey;
 use crate::named::named;
-use crate::operation::{Note, OperationKey};
+use crate::operation::{Note, Operation, OperationKey, OperationKind};
 
 named! {
     /// What a job does.
@@ -19,6 +19,8 @@ named! {
         Replication = "replication",
         /// An image is taken over.
         Import = "import",
+        /// An image is copied to another pool of this domain.
+        Duplication = "duplication",
     }
 }
 
@@ -118,6 +120,19 @@ impl Job {
             counters: Counters::default(),
             note: None,
         }
+    }
+
+    /// The run of an operation's latest attempt, as it began.
+    pub fn of(operation: &Operation) -> Self {
+        let kind = match operation.kind {
+            OperationKind::Backup => JobKind::Backup,
+            OperationKind::Import => JobKind::Import,
+            OperationKind::Replication => JobKind::Replication,
+            OperationKind::Duplication => JobKind::Duplication,
+        };
+        let key = JobKey::operation(kind, operation.key, operation.attempt);
+        let partner = operation.target.as_ref().map(|target| target.partner);
+        Self { partner, ..Self::begin(key, kind, operation.key.image, operation.since) }
     }
 
     /// With what crossed the wire for it.

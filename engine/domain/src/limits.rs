@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(2);
 /// An image from the future by more than this is a failed import: a forged date must not pin space (AIR-011).
 pub const CLOCK_FORGED_MIN: Duration = Duration::from_hours(24);
+/// A clock that goes back by this or more was set.
+pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
 /// First pause before something that failed is tried again.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, jitter included.
@@ -23,6 +25,8 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const RESEND_AFTER: Duration = Duration::from_hours(1);
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
+/// Images duplicated from pool to pool at the same time.
+pub const DUPLICATIONS_MAX: u32 = 4;
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Backup operations in one SLP (SLP-003).

@@ -2,13 +2,17 @@
 //!
 //! Guarantees: pure; an event that is late, repeated or about an earlier attempt changes nothing. Order of
 //! a life: [`backup`] or [`arrival`] make an image whole and create the operations that its SLP asks
-//! for; [`turn`] starts those whose target lets them; [`replication`] follows them to the end; [`report`]
-//! carries the target's word back; [`reach`] knows who answers.
+//! for; [`turn`] starts those whose target lets them; [`replication`] follows them to the end, [`duplication`] those that stay in the domain; [`report`]
+//! carries the target's word back; [`reach`] knows who answers; [`order`] is what a person says against
+//! it, and [`replan`] moves it to another version of its policy.
 
 pub mod arrival;
 pub mod backup;
 mod children;
+pub mod duplication;
+pub mod order;
 pub mod reach;
+pub mod replan;
 pub mod replication;
 pub mod report;
 pub mod turn;

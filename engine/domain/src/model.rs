@@ -19,10 +19,10 @@ use crate::job::{JobKey, JobKind};
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
-use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::slp::{SlpHold, SlpVersion};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
-use crate::window::Window;
+use crate::window::{OpenSpan, Window};
 
 pub use bug::{Bug, Burnt};
 
@@ -280,6 +280,20 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn duplications(&self, now: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.duplications().filter(|it| it.is_candidate(now)).cloned().collect();
+            all.sort_by_key(|it| (std::cmp::Reverse(it.priority), it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn duplications_in_process(&self) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            rows.duplications().filter(|it| it.state == OperationState::InProcess).cloned().collect()
+        })
+    }
+
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| {
             let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);
@@ -334,6 +348,13 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
+        if self.bug == Some(Bug::IgnoresHolds) {
+            return Ok(Vec::new());
+        }
+        self.read(|rows| rows.holds.values().cloned().collect())
+    }
+
     async fn partners(&self) -> Result<Vec<Partner>, Burnt> {
         self.read(|rows| {
             let mut all: Vec<_> = rows.partners.values().cloned().collect();
@@ -362,8 +383,19 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.groups.values().cloned().collect())
     }
 
+    async fn replication_targets(&self) -> Result<Vec<ReplicationTarget>, Burnt> {
+        self.read(|rows| rows.targets.values().cloned().collect())
+    }
+
     async fn windows(&self) -> Result<Vec<Window>, Burnt> {
-        self.read(|rows| rows.windows.values().cloned().collect())
+        let open = (self.bug == Some(Bug::IgnoresWindows))
+            .then(|| vec![OpenSpan { from_minute: 0, minutes: 7 * 24 * 60 }]);
+        self.read(|rows| {
+            let found = rows.windows.values().cloned();
+            found
+                .map(|row| Window { open: open.clone().unwrap_or_else(|| row.open.clone()), ..row })
+                .collect()
+        })
     }
 
     async fn clients(&self) -> Result<Vec<Client>, Burnt> {

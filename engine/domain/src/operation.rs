@@ -181,15 +181,23 @@ pub struct Operation {
     pub attempt: u32,
     /// Failures in a row, for the pause before the next try.
     pub failures: u32,
-    /// When a waiting operation is looked at again by itself; `None` waits for an event.
+    /// When a waiting operation is looked at again by itself, or a running one has to stop because its
+    /// window closes; `None` waits for an event.
     pub next_try: Option<Timestamp>,
     /// What happened last.
     pub note: Option<Note>,
     /// Framed bytes that crossed the wire for it, all attempts.
     pub wire_bytes: u64,
+    /// Why a person let the copy that it takes go without it; `None` unless released.
+    pub released: Option<String>,
 }
 
 impl Operation {
+    /// The copy that it takes has to stay: it is not complete, and nobody released it.
+    pub fn keeps_source(&self) -> bool {
+        self.state != OperationState::Complete && self.released.is_none()
+    }
+
     /// Moves to `state`; the time in state restarts only when it is another one.
     pub fn enter(&mut self, state: OperationState, now: Timestamp) {
         if self.state != state {

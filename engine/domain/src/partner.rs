@@ -158,6 +158,8 @@ pub struct Partner {
     pub heard: Option<Timestamp>,
     /// Work to it is paused by a person.
     pub paused: bool,
+    /// It is unpaired as soon as nothing is to be done for it any more.
+    pub draining: bool,
     /// Images under way to it at the same time.
     pub running_max: u32,
 }
@@ -182,6 +184,7 @@ impl Partner {
             skew_ms: None,
             heard: None,
             paused: false,
+            draining: false,
             running_max: RUNNING_PER_PARTNER,
         }
     }

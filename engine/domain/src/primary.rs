@@ -8,7 +8,13 @@
 
 mod administer;
 mod asked;
+mod duplicate;
+mod held;
 mod load;
+mod migrate;
+mod parting;
+mod storage;
+mod tick;
 
 use std::collections::BTreeSet;
 
@@ -18,15 +24,16 @@ use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
 use crate::catalog::{Catalog, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
-use crate::limits::DUE_PER_TICK;
 use crate::machine::backup;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::{Note, OperationKey, OperationState};
+use crate::operation::{Note, OperationKey, WaitReason};
 use crate::retry;
 use crate::storage::Identity;
 
 pub use administer::Applying;
+pub use migrate::Migration;
+pub use parting::{Parting, Ties};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +60,10 @@ pub struct Primary<C: Catalog> {
     setback: Option<Error<C::Error>>,
     /// Policies that were stored, but not all that follows from them.
     owed: BTreeSet<String>,
+    /// Something was stored that may stop what runs, and not all that runs was looked at since.
+    is_unreviewed: bool,
+    /// The latest time that it was told since its clock was set.
+    latest: Option<Timestamp>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -63,7 +74,7 @@ const LOOK_AHEAD: u32 = 16;
 impl<C: Catalog> Primary<C> {
     /// Over this catalog. After a start, [`Self::recover`] comes first.
     pub const fn new(catalog: C, own: Identity) -> Self {
-        Self { catalog, own, setback: None, owed: BTreeSet::new() }
+        Self { catalog, own, setback: None, owed: BTreeSet::new(), is_unreviewed: false, latest: None }
     }
 
     /// For reading; all changes go through this type.
@@ -97,7 +108,7 @@ impl<C: Catalog> Primary<C> {
         self.setback.take()
     }
 
-    /// Replications that stand in process though nobody works on this attempt are due again.
+    /// Replications and duplications that stand in process though nobody works on this attempt are due again.
     pub async fn take_back(
         &mut self,
         is_under_way: impl Fn(OperationKey, u32) -> bool + Send + Sync,
@@ -109,6 +120,9 @@ impl<C: Catalog> Primary<C> {
             let orphans = operations.into_iter().filter(|it| !is_under_way(it.key, it.attempt));
             decision.changes.extend(orphans.flat_map(|orphan| replication::orphaned(orphan, moment.now)));
         }
+        let here = self.ask(self.catalog.duplications_in_process()).await?.into_iter();
+        let orphans = here.filter(|it| !is_under_way(it.key, it.attempt));
+        decision.changes.extend(orphans.flat_map(|orphan| replication::orphaned(orphan, moment.now)));
         self.settle(decision, moment).await
     }
 
@@ -119,6 +133,7 @@ impl<C: Catalog> Primary<C> {
 
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
+        self.latest = self.latest.max(Some(moment.now));
         let decision = match event {
             Event::Tick => return Ok(self.tick(moment).await),
             Event::Pool(event) => match self.pool_event(&event, moment).await? {
@@ -224,14 +239,7 @@ impl<C: Catalog> Primary<C> {
         }
         let mut decision = match &event.logged {
             Logged::Backup { record, signed, copy, stored_bytes } => {
-                let loaded = self.load_image(record.image).await?;
-                let slp = match loaded.slp {
-                    Some(ref slp) => Some(slp.clone()),
-                    None => self.ask(self.catalog.slp(&record.slp, Some(record.slp_version))).await?,
-                };
-                let partners = self.ask(self.catalog.partners()).await?;
-                let view = loaded.committed_view(slp.as_ref(), &partners);
-                backup::committed(&view, event, (record, signed), (*copy, *stored_bytes), moment)
+                self.committed(event, (record, signed), (*copy, *stored_bytes), moment).await?
             }
             Logged::Arrival { .. } => self.arrived(event, moment).await?,
             Logged::Amend { image, copy } => self.amended(event, *image, *copy).await?,
@@ -325,8 +333,24 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
+        // First what has to stop: it makes room for others.
+        if changes.iter().any(stops_work) {
+            self.is_unreviewed = true;
+            self.review(commands, moment).await?;
+        }
         for partner in partners_concerned(changes) {
             self.take_turn(partner, commands, moment).await?;
+        }
+        let is_here = |change: &Change| matches!(change, Change::Operation(it) if it.target.is_none());
+        if changes.iter().any(is_here) {
+            self.take_turn_here(commands, moment).await?;
+        }
+        let is_end = |change: &Change| matches!(change, Change::Operation(it) if it.state.is_final());
+        if changes.iter().any(is_end) {
+            self.part_with_drained(commands, moment).await?;
+        }
+        if changes.iter().any(|change| matches!(change, Change::Window(..) | Change::SlpResumed(..))) {
+            self.begin_due(commands, moment).await?;
         }
         if changes.iter().any(|change| matches!(change, Change::ReportsDue(..))) {
             commands.extend(self.send_reports(moment).await?);
@@ -365,108 +389,21 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    /// Each part by itself: what can't be done in one holds up no other.
-    async fn tick(&mut self, moment: Moment) -> Vec<Command> {
-        let mut commands = Vec::new();
-        let probed = self.probe(&mut commands, moment).await;
-        self.note(probed);
-        let decided = self.decide_due(&mut commands, moment).await;
-        self.note(decided);
-        let sent = self.send_reports(moment).await;
-        let sent = sent.map(|sent| commands.extend(sent));
-        self.note(sent);
-        let amended = self.amend_due(&mut commands, moment).await;
-        self.note(amended);
-        for name in std::mem::take(&mut self.owed) {
-            commands.extend(self.slp_applied(&name, moment).await);
-        }
-        let begun = self.begin_due(&mut commands, moment).await;
-        self.note(begun);
-        commands
-    }
-
-    async fn probe(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
-        for partner in self.ask(self.catalog.partners()).await? {
-            let decision = reach::probe(&partner, moment);
-            commands.extend(self.settle(decision, moment).await?);
-        }
-        Ok(())
-    }
-
-    async fn decide_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
-        for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
-            let around = self.load_arrival(&import.arrival).await?;
-            let decision = arrival::decide(&around.view(&self.own), &import, moment);
-            commands.extend(self.settle(decision, moment).await?);
-        }
-        Ok(())
-    }
-
-    async fn amend_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
-        for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
-            let mut decision = Decision::nothing();
-            replication::amend(&mut copy, moment.now, &mut decision);
-            decision.changes.push(Change::Copy(copy));
-            commands.extend(self.settle(decision, moment).await?);
-        }
-        Ok(())
-    }
-
-    async fn begin_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
-        for partner in self.ask(self.catalog.due_partners(moment.now)).await? {
-            self.take_turn(partner, commands, moment).await?;
-        }
-        Ok(())
-    }
-
-    async fn send_reports(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
-        let mut decision = Decision::nothing();
-        for mut import in self.ask(self.catalog.due_reports(moment.now, DUE_PER_TICK)).await? {
-            let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
-            decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
-            decision.changes.push(Change::Import(import));
-        }
-        if !decision.changes.is_empty() {
-            self.store(&decision.changes).await?;
-        }
-        Ok(decision.commands)
-    }
-
-    /// What can't be done now is owed until a tick does it.
-    async fn slp_applied(&mut self, name: &str, moment: Moment) -> Vec<Command> {
-        let mut commands = Vec::new();
-        let applied = self.follow_slp(name, &mut commands, moment).await;
-        if applied.is_err() {
-            self.owed.insert(name.to_owned());
-        }
-        self.note(applied);
-        commands
-    }
-
-    async fn follow_slp(&mut self, name: &str, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
-        for import in self.ask(self.catalog.failed_imports(name)).await? {
-            let around = self.load_arrival(&import.arrival).await?;
-            let decision = arrival::decide(&around.view(&self.own), &import, moment);
-            commands.extend(self.settle(decision, moment).await?);
-        }
-        let mut decision = Decision::nothing();
-        for mut operation in self.ask(self.catalog.unverified(name)).await? {
-            let loaded = self.load_image(operation.key.image).await?;
-            if loaded.slp.is_some_and(|version| version.verified) {
-                operation.enter(OperationState::NotStarted, moment.now);
-                decision.changes.push(Change::Operation(operation));
-            }
-        }
-        commands.extend(self.settle(decision, moment).await?);
-        Ok(())
-    }
-
     async fn store(&self, changes: &[Change]) -> Done<(), C> {
         self.catalog.apply(changes).await.map_err(Error::Catalog)
     }
 
     async fn ask<T>(&self, reading: impl Future<Output = Result<T, C::Error>> + Send) -> Done<T, C> {
         reading.await.map_err(Error::Catalog)
+    }
+}
+
+/// Whether a change may be against something that runs.
+fn stops_work(change: &Change) -> bool {
+    match change {
+        Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
+        Change::SlpHold(_) | Change::Window(..) => true,
+        _ => false,
     }
 }
 

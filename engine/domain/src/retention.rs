@@ -6,6 +6,7 @@
 use narrows_format::Timestamp;
 
 use crate::image::ImageCopy;
+use crate::machine::replication::MANUAL;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKind, OperationState};
 use crate::slp::{Retention, Slp};
@@ -43,8 +44,17 @@ pub fn later(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timesta
 pub enum KeptBecause {
     /// Its period runs until then.
     Period(Timestamp),
-    /// It expires by nothing but a person or a rule of its own.
+    /// It expires by nothing but a person.
     NoExpiry,
+    /// `expire-after-copy`: it goes when all that copy from it are complete.
+    AfterCopy,
+    /// `capacity-managed`: it goes when room is needed.
+    Capacity,
+    /// The SLP asks for an operation that copies from it, and there is none yet.
+    Unmade {
+        /// Its id in the SLP.
+        operation: String,
+    },
     /// An operation that copies from it is not complete.
     Child {
         /// Its id in the SLP.
@@ -63,6 +73,9 @@ impl std::fmt::Display for KeptBecause {
         match self {
             Self::Period(_) => f.write_str("its retention period runs"),
             Self::NoExpiry => f.write_str("it has no expiry date"),
+            Self::AfterCopy => f.write_str("it expires after all that copy from it are complete"),
+            Self::Capacity => f.write_str("it expires when room is needed, oldest first"),
+            Self::Unmade { operation } => write!(f, "operation `{operation}` has not been made yet"),
             Self::Child { operation, state } => write!(f, "operation `{operation}` is {state}"),
             Self::Hold => f.write_str("it is under legal hold"),
             Self::Lock(_) => f.write_str("it is locked"),
@@ -72,7 +85,7 @@ impl std::fmt::Display for KeptBecause {
 
 /// Everything that stands against a copy's going; it may go when this is empty.
 ///
-/// `failed` and `cancelled` are not completion: the copy stays until a person releases it.
+/// `failed` and `cancelled` are not completion: the copy stays until a person releases the operation.
 pub fn standing(
     copy: &ImageCopy,
     slp: Option<&Slp>,
@@ -80,8 +93,13 @@ pub fn standing(
     now: Timestamp,
 ) -> Vec<KeptBecause> {
     let mut kept = Vec::new();
+    let own = slp.and_then(|slp| slp.operation(&copy.operation));
     match copy.wanted.expires {
-        None => kept.push(KeptBecause::NoExpiry),
+        None => kept.push(match own.and_then(|own| own.retention) {
+            Some(Retention::ExpireAfterCopy) => KeptBecause::AfterCopy,
+            Some(Retention::CapacityManaged) => KeptBecause::Capacity,
+            _ => KeptBecause::NoExpiry,
+        }),
         Some(expires) if expires > now => kept.push(KeptBecause::Period(expires)),
         Some(_) => {}
     }
@@ -90,6 +108,11 @@ pub fn standing(
         unfinished
             .map(|child| KeptBecause::Child { operation: child.name.clone(), state: child.state.clone() }),
     );
+    // A Replication to all that reaches nobody is complete.
+    let children =
+        slp.into_iter().flat_map(|slp| slp.children(&copy.operation)).filter(|it| !it.goes_to_all());
+    let unmade = children.filter(|child| !operations.iter().any(|it| it.name == child.id));
+    kept.extend(unmade.map(|child| KeptBecause::Unmade { operation: child.id.clone() }));
     if copy.wanted.held {
         kept.push(KeptBecause::Hold);
     }
@@ -116,8 +139,12 @@ fn open_children<'a>(
 ) -> impl Iterator<Item = &'a Operation> {
     let is_child = move |operation: &Operation| match slp.and_then(|slp| slp.operation(&operation.name)) {
         Some(spec) => spec.source.as_deref() == Some(copy.operation.as_str()),
-        // Without the policy's text, anything that leaves the domain may still need this copy.
-        None => slp.is_none() && operation.kind == OperationKind::Replication,
+        // The version that asked for it is not known, or another one governs the image by now: whatever is
+        // still to be copied may need this copy, but for what a person asked for beside the policy.
+        None => {
+            let is_copy = matches!(operation.kind, OperationKind::Replication | OperationKind::Duplication);
+            is_copy && (slp.is_none() || operation.name != MANUAL)
+        }
     };
-    operations.iter().filter(move |it| is_child(it) && it.state != OperationState::Complete)
+    operations.iter().filter(move |it| is_child(it) && it.keeps_source())
 }

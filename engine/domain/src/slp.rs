@@ -157,6 +157,15 @@ pub struct SlpVersion {
     pub verified: bool,
 }
 
+/// Work under a policy is held, whatever its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlpHold {
+    /// The policy.
+    pub slp: String,
+    /// Deferred until then; `None` is paused until resumed.
+    pub until: Option<Timestamp>,
+}
+
 /// A name in a policy and the domain that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedTarget {

@@ -2,6 +2,9 @@
 
 use narrows_format::{ClientId, DomainId, PoolId, Timestamp};
 
+use crate::named::named;
+use crate::period::Period;
+
 /// This domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -24,6 +27,51 @@ pub struct Pool {
     pub name: String,
     /// Places one image over several volumes: cannot be a replication source (SLP-007).
     pub spanning: bool,
+    /// Its copies are locked, for a time within this range; `None` locks none.
+    pub lock: Option<LockRange>,
+}
+
+/// How long a locked volume may lock a copy (SLP-012).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockRange {
+    /// Not shorter.
+    pub at_least: Period,
+    /// Not longer.
+    pub at_most: Period,
+}
+
+named! {
+    /// Which end dials when an image is replicated.
+    pub enum Direction {
+        /// The source.
+        Push = "push",
+        /// The target.
+        Pull = "pull",
+    }
+}
+
+/// Where a pool replicates to: without one, nothing goes from that pool to that partner (SLP-006).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicationTarget {
+    /// The source pool.
+    pub pool: PoolId,
+    /// The partner.
+    pub partner: DomainId,
+    /// The storage unit there; empty is the one that receives from this domain by default.
+    pub unit: String,
+    /// Bytes a second at most; `None` is unlimited.
+    pub bandwidth: Option<u64>,
+    /// Which end dials.
+    pub direction: Direction,
+    /// Why the storage there is not similar, as found when the target was configured; `None` if it is.
+    pub unlike: Option<String>,
+}
+
+impl ReplicationTarget {
+    /// What a pairing makes: to whatever unit receives there, unbounded, pushed.
+    pub fn usual(pool: PoolId, partner: DomainId) -> Self {
+        Self { pool, partner, unit: String::new(), bandwidth: None, direction: Direction::Push, unlike: None }
+    }
 }
 
 /// A logical destination: a pool plus limits.

@@ -54,6 +54,35 @@ impl Window {
         Gate::ShutUntil(self.next_opening(minute))
     }
 
+    /// When it closes, if it is open at `now`; `None` if it is shut, or open without end.
+    pub fn closing(&self, now: Timestamp) -> Option<Timestamp> {
+        let from = self.local_minute(now);
+        let mut minute = from;
+        // Spans may touch or overlap: their ends are passed until one is not inside another.
+        while let Some(end) = self.open_until(minute) {
+            if end - from > WEEK_MINUTES {
+                return None;
+            }
+            minute = end;
+        }
+        (minute > from).then(|| self.instant(minute))
+    }
+
+    /// The latest end of the spans that are open at this minute.
+    fn open_until(&self, minute: i64) -> Option<i64> {
+        let ends = self.open.iter().filter_map(|span| {
+            let into = (minute - i64::from(span.from_minute)).rem_euclid(WEEK_MINUTES);
+            let is_open = into < i64::from(span.minutes) && !self.is_excluded(minute - into);
+            is_open.then(|| minute - into + i64::from(span.minutes))
+        });
+        ends.max()
+    }
+
+    fn instant(&self, minute: i64) -> Timestamp {
+        let seconds = (minute - i64::from(self.offset_minutes)) * 60 + 4 * DAY_SECONDS;
+        Timestamp { seconds, nanos: 0 }
+    }
+
     /// Minutes since Monday 1970-01-05 00:00 local time.
     fn local_minute(&self, time: Timestamp) -> i64 {
         let monday = 4 * DAY_SECONDS;
@@ -61,10 +90,7 @@ impl Window {
     }
 
     fn is_open(&self, minute: i64) -> bool {
-        self.open.iter().any(|span| {
-            let into = (minute - i64::from(span.from_minute)).rem_euclid(WEEK_MINUTES);
-            into < i64::from(span.minutes) && !self.is_excluded(minute - into)
-        })
+        self.open_until(minute).is_some()
     }
 
     /// A span belongs to the day on which it opens.
@@ -80,8 +106,7 @@ impl Window {
         };
         let all = (0..53).flat_map(|week| self.open.iter().map(move |span| opening(week, span)));
         let next = all.filter(|at| *at > minute && self.is_open(*at)).min()?;
-        let seconds = (next - i64::from(self.offset_minutes)) * 60 + 4 * DAY_SECONDS;
-        Some(Timestamp { seconds, nanos: 0 })
+        Some(self.instant(next))
     }
 }
 
@@ -108,6 +133,23 @@ mod tests {
         let evening = at(monday + 22 * 3600);
         assert_eq!(window.gate(at(monday + 6 * 3600)), Gate::ShutUntil(Some(evening)));
         assert_eq!(window.gate(evening), Gate::Open);
+    }
+
+    #[test]
+    fn closes_where_no_span_goes_on() {
+        let monday = 4 * DAY_SECONDS;
+        let mut window = nights(60);
+        assert_eq!(window.closing(at(monday)), Some(at(monday + 5 * 3600)), "06:00 local time");
+        assert_eq!(window.closing(at(monday + 5 * 3600)), None, "it is shut");
+        window.open.push(OpenSpan { from_minute: 5 * 60, minutes: 90 });
+        window.open.push(OpenSpan { from_minute: 6 * 60 + 30, minutes: 30 });
+        assert_eq!(window.closing(at(monday)), Some(at(monday + 6 * 3600)), "over two more spans");
+        window.open = vec![OpenSpan { from_minute: 0, minutes: 10_080 }];
+        assert_eq!(window.closing(at(monday + 77)), None, "open without end");
+        window.open = vec![OpenSpan { from_minute: 0, minutes: 10_080 }];
+        window.excluded_days = vec![11];
+        let week = monday + 7 * DAY_SECONDS - 3600;
+        assert_eq!(window.closing(at(monday + 77)), Some(at(week)), "the next week is excluded");
     }
 
     #[test]

@@ -304,6 +304,7 @@ fn copies_are_kept_for_named_reasons_only() {
         next_try: None,
         note: None,
         wire_bytes: 0,
+        released: None,
     };
     let kept = |copy: &ImageCopy, state, now| standing(copy, Some(&slp), &[child(state)], at(now));
     assert_eq!(kept(&copy, OperationState::Complete, NOW), []);

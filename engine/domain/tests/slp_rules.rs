@@ -8,7 +8,7 @@ use narrows_domain::partner::{Partner, Trust};
 use narrows_domain::slp::check::{self, LocalCopy, PartnerSlp, Surroundings};
 use narrows_domain::slp::version::{Plan, Unverified, check_removal, plan};
 use narrows_domain::slp::{Checked, Format, Slp, SlpVersion, parse};
-use narrows_domain::storage::{Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::window::{OpenSpan, Window};
 use narrows_format::record::ScheduleKind;
 use narrows_format::{DomainId, PoolId, Timestamp};
@@ -56,7 +56,13 @@ fn slp(text: &str) -> Slp {
 
 fn around() -> Surroundings {
     let unit = |name: &str, pool| StorageUnit { name: name.into(), pool: PoolId([pool; 16]), jobs_max: None };
-    let pool = |id, spanning| Pool { id: PoolId([id; 16]), incarnation: 1, name: format!("p{id}"), spanning };
+    let pool = |id, spanning| Pool {
+        id: PoolId([id; 16]),
+        incarnation: 1,
+        name: format!("p{id}"),
+        spanning,
+        lock: None,
+    };
     let mut dr = Partner::half(DomainId([9; 16]), 1, "dr", NOW);
     dr.trust = Trust::Complete;
     let present = PartnerSlp::Present { classification: "gold".into(), receives: true };
@@ -65,6 +71,7 @@ fn around() -> Surroundings {
         units: vec![unit("stu-a", 1), unit("stu-b", 2), unit("wide", 3)],
         groups: vec![StorageUnitGroup { name: "any-a".into(), units: vec!["stu-a".into()] }],
         pools: vec![pool(1, false), pool(2, false), pool(3, true)],
+        targets: [1, 2].map(|id| ReplicationTarget::usual(PoolId([id; 16]), DomainId([9; 16]))).into(),
         partners: vec![dr],
         windows: vec![Window {
             name: "nights".into(),
@@ -170,9 +177,51 @@ fn slp_005_a_replication_source_is_one_exact_unit() {
     assert_eq!(shown, expected);
 }
 
+/// What an SLP replicates from stays one exact unit: its name can't be given to a group.
+#[test]
+fn slp_005_a_referenced_unit_does_not_become_a_group() {
+    let slps = [version(&slp(GOLD))];
+    let group = |name: &str| StorageUnitGroup { name: name.into(), units: vec!["stu-b".into()] };
+    let refused = check::check_group(&group("stu-a"), &slps).unwrap_err();
+    assert_eq!((refused.code, refused.operation), ("SLP-005", Some(2)));
+    assert_eq!(check::check_group(&group("stu-b"), &slps), Ok(()));
+}
+
+const DUPLICATE: &str = "
+[[operation]]
+id = \"dup\"
+kind = \"duplication\"
+source = \"backup\"
+storage = \"stu-b\"
+retention = { fixed = \"1d\" }
+";
+
+#[test]
+fn slp_006_the_source_pool_has_a_target_there_on_similar_storage() {
+    let mut bare = around();
+    bare.targets.retain(|target| target.pool != PoolId([1; 16]));
+    assert_eq!(codes(GOLD, &bare), ["SLP-006"], "another pool's target does not count");
+    let to_all = edited(GOLD, &[("{ domain = \"dr\", import_slp = \"gold-import\" }", "\"all\"")]);
+    assert_eq!(codes(&to_all, &bare), ["SLP-006"]);
+    assert_eq!(codes(&to_all, &around()), [""; 0]);
+    let by_duplicate = edited(GOLD, &[("source = \"backup\"", "source = \"dup\"")]) + DUPLICATE;
+    assert_eq!(codes(&by_duplicate, &bare), [""; 0], "the pool of the copy that is sent counts");
+    bare.partners[0].trust = Trust::Half;
+    assert_eq!(codes(GOLD, &bare), ["TRUST-001"], "targets are made when a pairing completes");
+
+    let mut unlike = around();
+    unlike.targets[0].unlike = Some("it has no codec that is known here".into());
+    assert_eq!(codes(GOLD, &unlike), ["SLP-006"]);
+    let finding = &check::check(&slp(GOLD), &unlike).findings[0];
+    assert!(finding.what.contains("no codec") && finding.value == "dr", "{finding}");
+}
+
 #[test]
 fn slp_007_not_from_a_spanning_pool() {
     breaks(GOLD, &[("stu-a", "wide")], "SLP-007");
+    let by_duplicate = edited(GOLD, &[("source = \"backup\"", "source = \"dup\"")]) + DUPLICATE;
+    assert_eq!(codes(&by_duplicate.replace("stu-b", "wide"), &around()), ["SLP-007"]);
+    assert_eq!(codes(&by_duplicate.replace("stu-a", "wide"), &around()), [""; 0], "from the other copy");
 }
 
 #[test]
@@ -232,6 +281,29 @@ fn slp_012_every_copy_has_a_life_and_one_here() {
     assert_eq!(codes(alone, &around()), ["SLP-012"]);
 }
 
+/// A locked copy lives as long as its volume locks, whatever kind of retention says so.
+#[test]
+fn slp_012_locked_copies_live_within_the_lock_range() {
+    let locked = |at_least: &str, at_most: &str| {
+        let mut around = around();
+        let range = LockRange { at_least: at_least.parse().unwrap(), at_most: at_most.parse().unwrap() };
+        around.pools[0].lock = Some(range);
+        around
+    };
+    for (at_least, at_most, fits) in [("30d", "30d", true), ("31d", "1y", false), ("1d", "29d", false)] {
+        let expected: &[&str] = if fits { &[] } else { &["SLP-012"] };
+        assert_eq!(codes(GOLD, &locked(at_least, at_most)), expected, "{at_least} to {at_most}");
+    }
+    let import = IMPORT.split("\n[[operation]]\nid = \"on\"").next().unwrap();
+    let year = locked("14d", "1y");
+    assert_eq!(codes(import, &year), ["SLP-012"], "the source could ask for anything");
+    let bounded =
+        edited(import, &[("{ target = {} }", "{ target = {}, at_least = \"14d\", at_most = \"1y\" }")]);
+    assert_eq!(codes(&bounded, &year), [""; 0]);
+    let after_copy = edited(GOLD, &[("{ fixed = \"30d\" }", "\"expire-after-copy\"")]) + DUPLICATE;
+    assert_eq!(codes(&after_copy, &year), ["SLP-012"]);
+}
+
 #[test]
 fn slp_013_what_is_named_exists_once() {
     breaks(GOLD, &[("stu-a", "stu-z")], "SLP-013");
@@ -288,6 +360,12 @@ fn slp_017_no_domain_twice() {
         "{ domain = \"09090909-0909-0909-0909-090909090909\", import_slp = \"gold-import\" }",
     );
     assert_eq!(codes(&format!("{GOLD}{by_uuid}"), &around()), ["SLP-017"]);
+    let mut left = Partner::half(DomainId([8; 16]), 1, "left", NOW);
+    left.trust = Trust::Unpaired;
+    let only_left = Surroundings { partners: vec![left], ..around() };
+    let one = edited(GOLD, &[("{ domain = \"dr\", import_slp = \"gold-import\" }", "\"all\"")]);
+    assert_eq!(codes(&one, &only_left), [""; 0]);
+    assert_eq!(codes(&format!("{one}{all}"), &only_left), ["SLP-017"], "each partner to come, twice");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Command, Event, ImportKey, ImportReport, Outcome, Partner,
-    event::{ReplicateOrder, ReplicationDone},
+    event::{DuplicateOrder, ReplicateOrder, ReplicationDone},
     image::Content,
     job::Counters,
     operation::{Note, OperationKey},
@@ -83,6 +83,13 @@ impl Hands {
                 self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
             Command::StopReplication(operation) => self.stop(operation),
+            Command::Duplicate(DuplicateOrder { operation, attempt, .. }) => {
+                // One process serves one pool: there is none to copy to.
+                let failure = Failure::coded("SLP-013", Side::Target, "this server has no second pool");
+                let counters = Counters::default();
+                let event = Event::ReplicationFailed { operation, attempt, failure, counters };
+                self.tasks.spawn(async move { app.control.tell(event).await });
+            }
             Command::Report { partner, import, report } => {
                 self.tasks.spawn(async move {
                     let event = report_to(&app, partner, import, report).await;

@@ -197,7 +197,8 @@ async fn make_pool(path: PathBuf, pool: PoolId, mean: SegmentMean) -> Result<(),
 
 async fn make_catalog(folder: &Folder, identity: &DomainIdentity) -> Result<(), InitError> {
     let catalog = SqliteCatalog::open(&folder.catalog()).await?;
-    let pool = Pool { id: identity.pool, incarnation: 1, name: "default".to_owned(), spanning: false };
+    let pool =
+        Pool { id: identity.pool, incarnation: 1, name: "default".to_owned(), spanning: false, lock: None };
     let unit = StorageUnit { name: "default".to_owned(), pool: identity.pool, jobs_max: None };
     catalog.apply(&[Change::Pool(pool), Change::StorageUnit(unit)]).await?;
     catalog.close().await;

@@ -73,7 +73,8 @@ async fn names_and_places_are_unique() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
     let mut maker = Maker(13);
-    let ground = maker.ground();
+    let mut ground = maker.ground();
+    ground.retain(|change| !matches!(change, Change::Partner(_)));
     catalog.apply(&ground).await.unwrap();
     let mut one = Partner::half(DomainId([1; 16]), 1, "dr", at(0));
     one.trust = Trust::Complete;

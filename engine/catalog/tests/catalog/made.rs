@@ -7,9 +7,12 @@ use narrows_domain::operation::{
     Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
 };
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
+use narrows_domain::period::Period;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
-use narrows_domain::slp::{Format, ResolvedTarget, SlpVersion, parse};
-use narrows_domain::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
+use narrows_domain::storage::{
+    Client, Direction, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Window};
 use narrows_domain::{Change, retry};
@@ -176,6 +179,7 @@ impl Maker {
             next_try: if pausing { self.maybe(Self::time) } else { None },
             note: self.note(),
             wire_bytes: self.roll() >> 1,
+            released: self.maybe(Self::word),
         }
     }
 
@@ -268,11 +272,35 @@ impl Maker {
         partner.skew_ms = self.maybe(|it| -i64::from(it.below(200)));
         partner.heard = self.maybe(Self::time);
         partner.paused = self.coin();
+        partner.draining = self.coin();
         partner
     }
 
+    fn lock(&mut self) -> Option<LockRange> {
+        self.maybe(|it| LockRange {
+            at_least: Period::days(u32::from(it.below(9)) + 1),
+            at_most: "1y".parse().unwrap(),
+        })
+    }
+
+    fn target(&mut self, partner: DomainId) -> ReplicationTarget {
+        ReplicationTarget {
+            unit: self.word(),
+            bandwidth: self.maybe(|it| it.roll() >> 1),
+            direction: self.one(Direction::ALL),
+            unlike: self.maybe(Self::word),
+            ..ReplicationTarget::usual(self.pool_id(), partner)
+        }
+    }
+
     pub(crate) fn pool(&mut self, id: PoolId) -> Pool {
-        Pool { id, incarnation: 1, name: format!("pool-{}", id.0[0]), spanning: self.coin() }
+        Pool {
+            id,
+            incarnation: 1,
+            name: format!("pool-{}", id.0[0]),
+            spanning: self.coin(),
+            lock: self.lock(),
+        }
     }
 
     pub(crate) fn token(&mut self) -> Token {
@@ -289,7 +317,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(24) {
+        match self.below(30) {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -323,18 +351,23 @@ impl Maker {
                     revoked,
                 })
             }
-            17 => Change::Window(Window {
-                name: self.word(),
-                offset_minutes: -60,
-                open: vec![OpenSpan { from_minute: 5, minutes: 9 }],
-                excluded_days: vec![-4],
-            }),
+            17 => {
+                let open = vec![OpenSpan { from_minute: 5, minutes: 9 }];
+                let (name, now) = (self.word(), self.time());
+                Change::Window(Window { name, offset_minutes: -60, open, excluded_days: vec![-4] }, now)
+            }
             18 => Change::Token(self.token()),
             19 => Change::Cursor(self.pool_id(), u64::from(self.below(2)), Sequence(self.roll() >> 1)),
             20 => Change::HoldBack(partner, self.one(WaitReason::ALL), self.time()),
             21 => Change::LetGo(partner, self.time()),
             22 if self.coin() => Change::ReportsDue(partner, self.time()),
             22 => Change::ReportsHeld(partner),
+            23 => Change::ReplicationTarget(self.target(partner)),
+            24 => Change::ReplicationTargetGone(self.pool_id(), partner),
+            25 => Change::SlpHold(SlpHold { slp: "gold".into(), until: self.maybe(Self::time) }),
+            26 => Change::SlpResumed("gold".into(), self.time()),
+            27 => Change::ClockSetBack(self.time()),
+            28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };
                 Change::ReplicasLost(partner, kept, self.time())
@@ -347,6 +380,7 @@ impl Maker {
     pub(crate) fn ground(&mut self) -> Vec<Change> {
         let images = (0..IMAGES).map(|id| Change::Image(self.image(ImageId([id; 16]))));
         let mut ground: Vec<_> = images.collect();
+        ground.extend((0..PARTNERS).map(|id| Change::Partner(self.partner(DomainId([id; 16])))));
         ground.extend((0..2).map(|id| Change::Pool(self.pool(PoolId([id; 16])))));
         ground
     }

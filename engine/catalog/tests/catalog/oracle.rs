@@ -73,6 +73,8 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
 
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
+    answers.add("duplications", catalog.duplications(now, 3).await);
+    answers.add("duplications_in_process", catalog.duplications_in_process().await);
     answers.add("failed_operations", catalog.failed_operations(5).await);
     answers.add("backlog", catalog.backlog().await);
     for slp in ["gold", "silver"] {
@@ -84,6 +86,8 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("pools", catalog.pools().await);
     answers.add("storage_units", catalog.storage_units().await);
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
+    answers.add("replication_targets", catalog.replication_targets().await);
+    answers.add("slp_holds", catalog.slp_holds().await);
     answers.add("windows", catalog.windows().await);
     answers.add("clients", catalog.clients().await);
     answers.add("imports", catalog.imports(7).await);

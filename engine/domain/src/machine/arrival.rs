@@ -90,11 +90,12 @@ pub fn seen(
 }
 
 /// Expiry, lock and hold to commit an arrival with, before it is durable; refused with the code if it
-/// will never be imported (AIR-005, 006, 011, 012).
+/// will never be imported (AIR-005, 006, 011, 012), or if this image was given up before and its cause is not
+/// mended yet (AIR-002..004): nothing is kept for another period then, and the source asks again later.
 pub fn admit(
     view: &ArrivalView<'_>,
     pool: PoolId,
-    arrival: &Arrival,
+    (arrival, earlier): (&Arrival, &[Import]),
     moment: Moment,
 ) -> Result<CopyState, crate::operation::Note> {
     let expires = match air::judge(arrival, &view.receiver(pool, arrival), moment.now) {
@@ -103,6 +104,7 @@ pub fn admit(
             let held = view.copies.iter().find(|copy| copy.pool == pool);
             held.map_or(terms.expires, |copy| retention::later(copy.wanted.expires, terms.expires))
         }
+        Verdict::Fail(note) if earlier.iter().any(|it| it.state == ImportState::GivenUp) => return Err(note),
         Verdict::Wait(..) | Verdict::Fail(_) => arrival.asked_expiry,
         Verdict::Refuse(note) => return Err(note),
     };
@@ -298,6 +300,7 @@ fn import_operation(
         next_try: None,
         note: None,
         wire_bytes: 0,
+        released: None,
     }
 }
 

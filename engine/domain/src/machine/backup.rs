@@ -16,7 +16,7 @@ use crate::replica::ReplicaRecord;
 use crate::retention;
 use crate::retry::Failure;
 use crate::slp::SlpVersion;
-use crate::slp::check::check_schedule;
+use crate::slp::check::{check_schedule, reads_spanning};
 use crate::storage::{Identity, Pool, StorageUnit};
 
 /// A client asks to begin a backup.
@@ -174,13 +174,14 @@ fn check_may_begin(
         let sentence = format!("storage unit `{storage}` of SLP `{}` does not exist any more", slp.name);
         return Err(Refusal::new("SLP-013", sentence, "apply the SLP with a storage unit that exists"));
     };
-    if pool.spanning && slp.replicates() {
-        let sentence = format!("SLP `{}` replicates from `{storage}`, whose pool is spanning", slp.name);
-        return Err(Refusal::new(
-            "SLP-007",
-            sentence,
-            "give its Backup a storage unit whose pool does not span",
-        ));
+    // The pool may have been made spanning after the SLP was applied.
+    if let Some((replication, source)) = reads_spanning(slp, view.units, view.pools) {
+        let sentence = format!(
+            "operation `{}` of SLP `{}` replicates the copy of `{}`, whose pool is spanning",
+            replication.id, slp.name, source.id
+        );
+        let help = format!("give operation `{}` a storage unit whose pool does not span", source.id);
+        return Err(Refusal::new("SLP-007", sentence, help));
     }
     Ok(pool.id)
 }
@@ -226,10 +227,11 @@ fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
         next_try: None,
         note: None,
         wire_bytes: 0,
+        released: None,
     }
 }
 
-fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
+pub(super) fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
     decision.changes.push(Change::Image(Image { state: ImageState::Abandoned, ..image.clone() }));
     for operation in operations.iter().filter(|it| !it.state.is_final()) {
         let mut cancelled = operation.clone();

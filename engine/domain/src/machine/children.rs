@@ -30,61 +30,88 @@ pub(super) struct Parent<'a> {
     pub(super) partners: &'a [Partner],
 }
 
-/// The Replications due now, one for each domain, that do not exist yet. The image's first operation has
-/// ordinal 1 and is its Backup or Import.
+/// The Replications, one for each domain, and Duplications due now that do not exist yet. The image's first
+/// operation has ordinal 1 and is its Backup or Import.
 pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
     let mut made = Vec::new();
     let mut ordinal = parent.existing.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1);
-    let children = parent.version.slp.children(parent.operation).filter(|it| it.kind == Kind::Replication);
-    for child in children {
-        for (partner, import_slp) in targets(parent, child) {
+    for child in parent.version.slp.children(parent.operation) {
+        let targets = match child.kind {
+            Kind::Replication => targets(parent, child).into_iter().map(Some).collect(),
+            Kind::Duplication => vec![None],
+            Kind::Backup | Kind::Import => Vec::new(),
+        };
+        for target in targets {
+            let partner = target.as_ref().map(|target| target.partner);
             let exists = |it: &Operation| {
-                it.name == child.id && it.target.as_ref().is_some_and(|target| target.partner == partner)
+                it.name == child.id && it.target.as_ref().map(|target| target.partner) == partner
             };
             if parent.existing.iter().any(exists) {
                 continue;
             }
             ordinal += 1;
             let key = OperationKey { image: parent.image.id, ordinal };
-            made.push(operation(parent, child, key, Target { partner, import_slp }, now));
+            made.push(operation(parent, child, key, target, now));
         }
     }
     made
 }
 
-fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<(DomainId, Option<String>)> {
+/// What an SLP version says of an operation; `None` if the operation or its target is not in it any more.
+pub(super) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Option<&'a SlpOperation> {
+    let spec = version.slp.operation(&operation.name)?;
+    let goes_there = match (spec.named_target(), &operation.target) {
+        // A name that was never resolved is taken to stand for the same domain as when the operation was made.
+        (Some(named), Some(target)) => version.domain_of(&named.domain).is_none_or(|it| it == target.partner),
+        (None, Some(_)) => spec.goes_to_all(),
+        (Some(_), None) => false,
+        (None, None) => true,
+    };
+    goes_there.then_some(spec)
+}
+
+fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<Target> {
     if child.goes_to_all() {
         let complete =
             parent.partners.iter().filter(|it| matches!(it.trust, Trust::Complete | Trust::Expired));
-        return complete.map(|it| (it.domain, None)).collect();
+        return complete.map(|it| Target { partner: it.domain, import_slp: None }).collect();
     }
     let Some(target) = child.named_target() else { return Vec::new() };
     let by_name = || parent.partners.iter().find(|it| it.name == target.domain).map(|it| it.domain);
     let domain = parent.version.domain_of(&target.domain).or_else(by_name);
-    // The other side finds an import SLP left out by the name in the record; that name is the origin's,
-    // so in the middle of a cascade it has to be said.
-    let import_slp = target.import_slp.clone().or_else(|| Some(parent.version.slp.name.clone()));
-    domain.map(|domain| (domain, import_slp)).into_iter().collect()
+    let import_slp = import_slp_of(child, parent.version);
+    domain.map(|partner| Target { partner, import_slp }).into_iter().collect()
+}
+
+/// The import SLP that a Replication to one partner names.
+///
+/// The other side finds one left out by the name in the record; that name is the origin's, so in the middle of
+/// a cascade it has to be said.
+pub(super) fn import_slp_of(spec: &SlpOperation, version: &SlpVersion) -> Option<String> {
+    let named = spec.named_target()?;
+    named.import_slp.clone().or_else(|| Some(version.slp.name.clone()))
+}
+
+/// When the copy that a Replication makes expires.
+pub(super) fn expiry(spec: &SlpOperation, image: &Image, asked: Option<Timestamp>) -> Option<Timestamp> {
+    spec.retention.map_or(asked, |retention| retention::expiry(retention, image.started, asked))
 }
 
 fn operation(
     parent: &Parent<'_>,
     child: &SlpOperation,
     key: OperationKey,
-    target: Target,
+    target: Option<Target>,
     now: Timestamp,
 ) -> Operation {
     let image = parent.image;
-    let expires = match child.retention {
-        Some(retention) => retention::expiry(retention, image.started, parent.asked),
-        None => parent.asked,
-    };
-    let present = already_present(parent, target.partner, expires);
+    let expires = expiry(child, image, parent.asked);
+    let present = target.as_ref().and_then(|target| already_present(parent, target.partner, expires));
     let mut operation = Operation {
         key,
         name: child.id.clone(),
-        kind: OperationKind::Replication,
-        target: Some(target),
+        kind: child.kind.into(),
+        target,
         expires,
         priority: parent.version.slp.priority,
         age: image.started,
@@ -95,11 +122,15 @@ fn operation(
         next_try: None,
         note: None,
         wire_bytes: 0,
+        released: None,
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);
         operation.note = Some(Note { code: "already-present".to_owned(), sentence });
-    } else if !parent.version.verified {
+    } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
+        // The image is paused, and this is a part of it.
+        operation.enter(OperationState::Paused, now);
+    } else if !parent.version.verified && operation.kind == OperationKind::Replication {
         operation.wait(WaitReason::TargetUnverified, None, now);
     }
     operation

@@ -5,7 +5,7 @@ use narrows_format::{DomainId, Timestamp};
 use crate::event::{Change, Command, Decision, ReplicationDone};
 use crate::image::ImageCopy;
 use crate::import::{ImportReport, Outcome};
-use crate::job::{Counters, Job, JobKey, JobKind, JobState};
+use crate::job::{Counters, Job, JobState};
 use crate::limits::{ANSWER_WAIT_MAX, RESEND_AFTER};
 use crate::machine::reach;
 use crate::moment::{Moment, after};
@@ -37,13 +37,21 @@ pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment)
     let Some(partner) = operation.target.as_ref().map(|target| target.partner) else {
         return Decision::nothing();
     };
-    let mut job = job_of(&operation, partner);
+    let mut job = Job::of(&operation);
     job.end(JobState::Done, now);
     job.counters = event.counters;
     operation.wire_bytes = operation.wire_bytes.saturating_add(event.counters.wire_bytes);
     let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
-    // A report may have overtaken the acknowledgement; its word is the later one.
-    if operation.state == OperationState::InProcess {
+    // A report may have overtaken the acknowledgement, and its word is the later one; or the acknowledgement
+    // was on its way when the attempt was stopped.
+    let is_news = matches!(
+        operation.state,
+        OperationState::InProcess
+            | OperationState::NotStarted
+            | OperationState::Waiting(_)
+            | OperationState::Paused
+    );
+    if is_news {
         operation.enter(OperationState::PendingImport, now);
         operation.next_try = Some(after(now, RESEND_AFTER));
         operation.failures = 0;
@@ -67,7 +75,7 @@ pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment)
     decision
 }
 
-/// A replication stopped: the kind of failure says whether and when it is tried again.
+/// A replication or duplication stopped: the kind of failure says whether and when it is tried again.
 pub fn failed(
     view: &ReplicationView<'_>,
     partner: Option<&Partner>,
@@ -81,10 +89,7 @@ pub fn failed(
     let Some(mut operation) = found.filter(|it| it.state == OperationState::InProcess).cloned() else {
         return Decision::nothing();
     };
-    let Some(domain) = operation.target.as_ref().map(|target| target.partner) else {
-        return Decision::nothing();
-    };
-    let mut job = job_of(&operation, domain);
+    let mut job = Job::of(&operation);
     job.end(JobState::Failed, now);
     job.counters = counters;
     job.note = Some(failure.note());
@@ -95,6 +100,10 @@ pub fn failed(
     let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
     let reason = match failure.kind {
         FailureKind::Permanent => None,
+        // Within a domain there is nobody to be down: the copy could not be read through.
+        FailureKind::Unreachable | FailureKind::Interrupted if operation.target.is_none() => {
+            Some(WaitReason::SourceIncomplete)
+        }
         FailureKind::Unreachable | FailureKind::Interrupted => Some(WaitReason::TargetDown),
         FailureKind::TargetFull => Some(WaitReason::TargetFull),
         FailureKind::Clock => Some(WaitReason::Clock),
@@ -117,8 +126,7 @@ pub fn failed(
 
 /// Nobody works on this attempt any more, and nobody said how it ended: it is due again.
 pub fn orphaned(mut operation: Operation, now: Timestamp) -> Vec<Change> {
-    let Some(partner) = operation.target.as_ref().map(|target| target.partner) else { return Vec::new() };
-    let mut job = job_of(&operation, partner);
+    let mut job = Job::of(&operation);
     job.end(JobState::Interrupted, now);
     operation.enter(OperationState::NotStarted, now);
     vec![Change::Operation(operation), Change::Job(job)]
@@ -178,7 +186,7 @@ pub fn reported(
 /// Applies an outcome to one operation; whether it changed.
 fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool {
     let now = moment.now;
-    if matches!(operation.state, OperationState::Complete | OperationState::Cancelled) {
+    if operation.state == OperationState::Complete {
         return false;
     }
     match outcome {
@@ -207,7 +215,7 @@ fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool 
     true
 }
 
-fn release_copied_out(
+pub(super) fn release_copied_out(
     view: &ReplicationView<'_>,
     operations: &[Operation],
     now: Timestamp,
@@ -259,13 +267,6 @@ fn replica_of<'a>(
     let fits =
         |it: &&ReplicaRecord| it.partner == partner && it.pool == pool && it.incarnation == incarnation;
     view.replicas.iter().find(fits)
-}
-
-fn job_of(operation: &Operation, partner: DomainId) -> Job {
-    let key = JobKey::operation(JobKind::Replication, operation.key, operation.attempt);
-    let mut job = Job::begin(key, JobKind::Replication, operation.key.image, operation.since);
-    job.partner = Some(partner);
-    job
 }
 
 /// A person asks for an image to be sent to a partner, whatever its SLP says.
@@ -339,5 +340,6 @@ fn manual(
         next_try: None,
         note: Some(Note { code: MANUAL.to_owned(), sentence: "asked for by a person".to_owned() }),
         wire_bytes: 0,
+        released: None,
     }
 }

@@ -1,4 +1,5 @@
-//! Whose turn it is: starts the operations for one partner that may run now, and gives the others their reason.
+//! Whose turn it is: starts the operations for one partner that may run now, gives the others their reason,
+//! and stops what runs and may no longer.
 //!
 //! Order is priority, then age. A target that is down, paused or not trusted holds back its own work and
 //! nobody else's.
@@ -8,14 +9,16 @@ use narrows_format::Timestamp;
 use crate::air;
 use crate::event::{Change, Command, Decision, ReplicateOrder};
 use crate::image::{Image, ImageState};
-use crate::job::{Job, JobKey, JobKind};
-use crate::limits::RESEND_AFTER;
+use crate::job::{Job, JobState};
+use crate::limits::{RESEND_AFTER, RETRY_MAX};
+use crate::machine::children;
+use crate::machine::replication::MANUAL;
 use crate::moment::{Moment, after};
-use crate::operation::{Operation, OperationState, WaitReason};
+use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, Trust};
 use crate::replica::Base;
 use crate::retry;
-use crate::slp::SlpVersion;
+use crate::slp::{SlpHold, SlpOperation, SlpVersion};
 use crate::window::{Gate, Window};
 
 /// One partner and the operations that may be started for it, in the order of their turn.
@@ -40,6 +43,8 @@ pub struct Candidate {
     pub has_copy: bool,
     /// The SLP version that governs it.
     pub slp: Option<SlpVersion>,
+    /// Whether that SLP is held.
+    pub hold: Option<SlpHold>,
     /// The windows that exist.
     pub windows: Vec<Window>,
     /// What the target has of the same lineage.
@@ -79,11 +84,13 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
             let (state, next_try) = state;
             operation.enter(state, moment.now);
             operation.next_try = next_try;
-            operation.failures = operation.failures.saturating_add(1);
+            if operation.state == OperationState::Waiting(WaitReason::SourceIncomplete) {
+                operation.failures = operation.failures.saturating_add(1);
+            }
             decision.changes.push(Change::Operation(operation));
         } else if free > 0 {
             free -= 1;
-            start(operation, candidate.base, moment.now, &mut decision);
+            start(operation, candidate, moment.now, &mut decision);
         } else if operation.state != OperationState::Waiting(WaitReason::Limit) {
             operation.wait(WaitReason::Limit, None, moment.now);
             decision.changes.push(Change::Operation(operation));
@@ -106,35 +113,90 @@ fn own_obstacle(candidate: &Candidate, moment: Moment) -> Option<(OperationState
     if let Err(note) = air::may_leave(image) {
         return Some((OperationState::Failed(note.code), None));
     }
-    let version = candidate.slp.as_ref()?;
-    let spec = version.slp.operation(&candidate.operation.name)?;
-    if !version.verified {
-        return Some((OperationState::Waiting(WaitReason::TargetUnverified), None));
-    }
-    let window = spec.window.as_ref()?;
-    match candidate.windows.iter().find(|it| it.name == *window).map(|it| it.gate(moment.now)) {
-        Some(Gate::Open) => None,
-        Some(Gate::ShutUntil(opening)) => {
-            Some((OperationState::Waiting(WaitReason::Window), opening.or_else(later)))
+    let (reason, next_try) = candidate.held_by_policy(moment.now)?;
+    Some((OperationState::Waiting(reason), next_try))
+}
+
+impl Candidate {
+    /// Why its SLP does not let it run now, and when to look again; work that a person asked for has no SLP.
+    pub(super) fn held_by_policy(&self, now: Timestamp) -> Option<(WaitReason, Option<Timestamp>)> {
+        let version = self.slp.as_ref().filter(|_| self.operation.name != MANUAL)?;
+        let Some(spec) = children::spec_of(version, &self.operation) else {
+            return Some((WaitReason::TargetRetired, None));
+        };
+        if !version.verified {
+            return Some((WaitReason::TargetUnverified, None));
         }
-        None => Some((OperationState::Waiting(WaitReason::Window), later())),
+        if let Some(hold) = self.hold.as_ref().filter(|hold| hold.until.is_none_or(|until| until > now)) {
+            return Some((WaitReason::Pause, hold.until));
+        }
+        let in_a_while = Some(after(now, RETRY_MAX));
+        match self.window(spec).map(|window| window.gate(now)) {
+            Some(Gate::Open) => None,
+            Some(Gate::ShutUntil(opening)) => Some((WaitReason::Window, opening.or(in_a_while))),
+            None if spec.window.is_none() => None,
+            None => Some((WaitReason::Window, in_a_while)),
+        }
+    }
+
+    /// When its window closes, if it has one that does.
+    pub(super) fn closing(&self, now: Timestamp) -> Option<Timestamp> {
+        let spec = children::spec_of(self.slp.as_ref()?, &self.operation)?;
+        self.window(spec)?.closing(now)
+    }
+
+    fn window(&self, spec: &SlpOperation) -> Option<&Window> {
+        self.windows.iter().find(|it| spec.window.as_ref() == Some(&it.name))
     }
 }
 
-fn start(mut operation: Operation, base: Option<Base>, now: Timestamp, decision: &mut Decision) {
+/// Looks at what runs: it stops when its partner (a duplication has none), its SLP or its window does not let
+/// it run any more, and is looked at again when the window closes.
+pub fn review(partner: Option<&Partner>, running: &Candidate, moment: Moment) -> Decision {
+    let mut decision = Decision::nothing();
+    let now = moment.now;
+    // A silent partner is no reason to stop: the attempt finds out by itself.
+    let by_partner = partner.and_then(blocked).filter(|it| *it != WaitReason::TargetDown);
+    let by_partner = by_partner.map(|reason| (reason, None));
+    if let Some((reason, next_try)) = by_partner.or_else(|| running.held_by_policy(now)) {
+        stop(&running.operation, OperationState::Waiting(reason), now, &mut decision);
+        if let Some(Change::Operation(stopped)) = decision.changes.first_mut() {
+            stopped.next_try = next_try;
+        }
+        return decision;
+    }
+    let closing = running.closing(now);
+    if running.operation.next_try != closing {
+        let operation = Operation { next_try: closing, ..running.operation.clone() };
+        decision.changes.push(Change::Operation(operation));
+    }
+    decision
+}
+
+/// Takes a running operation out of process; what it sent is there still when it goes on.
+pub(super) fn stop(running: &Operation, state: OperationState, now: Timestamp, decision: &mut Decision) {
+    let mut operation = running.clone();
+    let mut job = Job::of(&operation);
+    job.end(JobState::Interrupted, now);
+    job.note = Some(Note { code: state.to_string(), sentence: "it was stopped under way".to_owned() });
+    operation.enter(state, now);
+    decision.changes.extend([Change::Operation(operation), Change::Job(job)]);
+    decision.commands.push(Command::StopReplication(running.key));
+}
+
+fn start(mut operation: Operation, candidate: &Candidate, now: Timestamp, decision: &mut Decision) {
     let Some(target) = operation.target.clone() else { return };
     operation.enter(OperationState::InProcess, now);
+    operation.next_try = candidate.closing(now);
     operation.attempt += 1;
-    let key = JobKey::operation(JobKind::Replication, operation.key, operation.attempt);
-    let mut job = Job::begin(key, JobKind::Replication, operation.key.image, now);
-    job.partner = Some(target.partner);
+    let job = Job::of(&operation);
     decision.commands.push(Command::Replicate(ReplicateOrder {
         operation: operation.key,
         attempt: operation.attempt,
         partner: target.partner,
         import_slp: target.import_slp,
         expires: operation.expires,
-        base,
+        base: candidate.base,
     }));
     decision.changes.extend([Change::Operation(operation), Change::Job(job)]);
 }

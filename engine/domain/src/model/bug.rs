@@ -2,7 +2,8 @@
 //! check bites.
 
 use crate::event::Change;
-use crate::operation::OperationState;
+use crate::image::ImageCopy;
+use crate::operation::{Operation, OperationState};
 
 /// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
 /// that the check bites.
@@ -18,6 +19,18 @@ pub enum Bug {
     LosesImages,
     /// A replication counts as complete before its import was confirmed.
     CompletesEarly,
+    /// A copy is stored once more whenever its image arrives again.
+    DoublesCopies,
+    /// A copy that is kept until others are complete gets an expiry at once.
+    ExpiresEarly,
+    /// When a wait ends by itself is not stored.
+    ForgetsTimes,
+    /// A policy that was held stays held.
+    ForgetsResume,
+    /// No policy is found held.
+    IgnoresHolds,
+    /// Every window is found open.
+    IgnoresWindows,
 }
 
 /// The fuse that [`super::MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
@@ -47,8 +60,20 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
     match (bug, change) {
         (Some(Bug::TearsTransactions), Change::Cursor(..)) => Some(change.clone()),
         _ if failed => None,
-        (Some(Bug::ForgetsRestart), Change::Restarted(_)) | (Some(Bug::ForgetsLetGo), Change::LetGo(..)) => {
-            None
+        (Some(Bug::ForgetsRestart), Change::Restarted(_))
+        | (Some(Bug::ForgetsLetGo), Change::LetGo(..))
+        | (Some(Bug::ForgetsResume), Change::SlpResumed(..)) => None,
+        (Some(Bug::DoublesCopies), Change::Copy(copy)) => {
+            let number = u32::try_from(copy.sequence.0).unwrap_or(u32::MAX);
+            Some(Change::Copy(ImageCopy { number, ..copy.clone() }))
+        }
+        (Some(Bug::ExpiresEarly), Change::Copy(copy)) => {
+            let mut early = copy.clone();
+            early.wanted.expires = copy.wanted.expires.or(Some(copy.made));
+            Some(Change::Copy(early))
+        }
+        (Some(Bug::ForgetsTimes), Change::Operation(operation)) => {
+            Some(Change::Operation(Operation { next_try: None, ..operation.clone() }))
         }
         (Some(Bug::CompletesEarly), Change::Operation(operation))
             if operation.state == OperationState::PendingImport =>

@@ -1,6 +1,6 @@
 //! The rows of the model catalog, and what each change does to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
@@ -12,10 +12,10 @@ use crate::job::{Counters, Job, JobKey, JobState};
 use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
-use crate::partner::{Partner, ReceivePool};
+use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{ReplicaRecord, ReplicaState};
-use crate::slp::SlpVersion;
-use crate::storage::{Client, Pool, StorageUnit, StorageUnitGroup};
+use crate::slp::{SlpHold, SlpVersion};
+use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -29,10 +29,12 @@ pub(super) struct Rows {
     pub(super) imports: BTreeMap<ImportKey, Import>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
+    pub(super) holds: BTreeMap<String, SlpHold>,
     pub(super) partners: BTreeMap<DomainId, Partner>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) units: BTreeMap<String, StorageUnit>,
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
+    pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) windows: BTreeMap<String, Window>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
@@ -60,6 +62,10 @@ impl Rows {
         self.operations.values().filter(move |it| goes_to(it, partner))
     }
 
+    pub(super) fn duplications(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values().filter(|it| it.kind == OperationKind::Duplication)
+    }
+
     pub(super) fn apply(&mut self, change: &Change) {
         match change.clone() {
             Change::Image(row) => drop(self.images.insert(row.id, row)),
@@ -72,12 +78,25 @@ impl Rows {
             Change::Import(row) => drop(self.imports.insert(row.key, row)),
             Change::Job(row) => self.put_job(row),
             Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
+            Change::SlpGone(name) => self.slps.retain(|(of, _), _| *of != name),
+            Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
+            Change::SlpResumed(name, now) => {
+                self.holds.remove(&name);
+                let images = self.images.values().filter(|it| it.slp == name);
+                let images: BTreeSet<_> = images.map(|it| it.id).collect();
+                self.make_due(WaitReason::Pause, now, |operation| images.contains(&operation.key.image));
+            }
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
+            Change::ReplicationTarget(row) => drop(self.targets.insert((row.pool, row.partner), row)),
+            Change::ReplicationTargetGone(pool, partner) => drop(self.targets.remove(&(pool, partner))),
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
-            Change::Window(row) => drop(self.windows.insert(row.name.clone(), row)),
+            Change::Window(row, now) => {
+                self.windows.insert(row.name.clone(), row);
+                self.make_due(WaitReason::Window, now, |_| true);
+            }
             Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
             Change::TokenUsed(hash, now) => {
                 if let Some(token) = self.tokens.get_mut(&hash) {
@@ -92,6 +111,7 @@ impl Rows {
             Change::ReportsDue(partner, now) => self.reports(partner, Some(now)),
             Change::ReportsHeld(partner) => self.reports(partner, None),
             Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, kept, now),
+            Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
     }
@@ -112,13 +132,22 @@ impl Rows {
         self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
     }
 
+    /// What waits for this reason and fits is due.
+    fn make_due(&mut self, reason: WaitReason, now: Timestamp, fits: impl Fn(&Operation) -> bool) {
+        let waits = |it: &&mut Operation| it.state == OperationState::Waiting(reason) && fits(it);
+        self.operations.values_mut().filter(waits).for_each(|it| it.enter(OperationState::NotStarted, now));
+    }
+
     fn hold_back(&mut self, partner: DomainId, reason: WaitReason, now: Timestamp) {
         for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {
-            if operation.state == OperationState::PendingImport {
+            if operation.state == OperationState::PendingImport && reason != WaitReason::Unpaired {
                 if operation.next_try.is_some_and(|next| next <= now) {
                     operation.next_try = Some(after(now, RESEND_AFTER));
                 }
-            } else if operation.is_candidate(now) || operation.is_held_by_target() {
+            } else if operation.is_candidate(now)
+                || operation.is_held_by_target()
+                || operation.state == OperationState::PendingImport
+            {
                 operation.wait(reason, None, now);
             }
         }
@@ -146,6 +175,21 @@ impl Rows {
         for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {
             if operation.state == OperationState::PendingImport && lost.contains(&operation.key.image) {
                 operation.enter(OperationState::NotStarted, now);
+            }
+        }
+    }
+
+    fn set_back(&mut self, now: Timestamp) {
+        let soon = |time: &mut Option<Timestamp>| *time = time.map(|time| time.min(now));
+        let waits = |it: &&mut Operation| {
+            matches!(it.state, OperationState::Waiting(_) | OperationState::PendingImport)
+        };
+        self.operations.values_mut().filter(waits).for_each(|it| soon(&mut it.next_try));
+        self.imports.values_mut().for_each(|it| soon(&mut it.next_report));
+        self.copies.values_mut().for_each(|it| soon(&mut it.next_amend));
+        for partner in self.partners.values_mut() {
+            if let Reach::Down { next_probe, .. } = &mut partner.reach {
+                *next_probe = (*next_probe).min(now);
             }
         }
     }

@@ -7,14 +7,14 @@ use narrows_format::DomainId;
 use super::{Done, Error, Primary};
 use crate::air;
 use crate::catalog::{Catalog, ImageFilter};
-use crate::event::{Change, Command, Event};
+use crate::event::{Change, Command, Decision, Event};
 use crate::image::{Image, ImageState};
 use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
-use crate::operation::OperationState;
+use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
-use crate::slp::version::{Plan, References, Unverified, plan};
+use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
 use crate::slp::{Slp, check::partner_slps_named};
 use crate::storage::ANY_AVAILABLE;
 use crate::token::{Token, TokenHash, TokenPurpose};
@@ -42,6 +42,7 @@ impl<C: Catalog> Primary<C> {
             units: self.ask(self.catalog.storage_units()).await?,
             groups: self.ask(self.catalog.storage_unit_groups()).await?,
             pools: self.ask(self.catalog.pools()).await?,
+            targets: self.ask(self.catalog.replication_targets()).await?,
             partners: self.ask(self.catalog.partners()).await?,
             windows: self.ask(self.catalog.windows()).await?,
             partner_slps: how.partner_slps,
@@ -67,10 +68,22 @@ impl<C: Catalog> Primary<C> {
         Ok((plan, commands))
     }
 
-    /// Images that are not complete and are governed by a policy.
+    /// Removes a policy in all its versions, unless something still refers to it (SLP-014).
+    pub async fn delete_slp(&mut self, name: &str) -> Done<(), C> {
+        self.known_slp(name).await?;
+        check_removal(name, &self.references(name).await?)
+            .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
+        self.store(&[Change::SlpGone(name.to_owned())]).await
+    }
+
+    /// Images that are not complete and are governed by a policy, and arrivals that wait for it.
     async fn references(&self, slp: &str) -> Done<References, C> {
         let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
         let mut references = Vec::new();
+        for import in self.ask(self.catalog.failed_imports(slp)).await? {
+            let record = &import.arrival.record;
+            references.push(format!("import {}", crate::image::label(&record.client_name, record.started)));
+        }
         for image in self.ask(self.catalog.images(&filter)).await? {
             if self.is_unfinished(&image).await? {
                 references.push(format!("image {}", image.label()));
@@ -85,7 +98,7 @@ impl<C: Catalog> Primary<C> {
             ImageState::Gone | ImageState::Abandoned => Ok(false),
             ImageState::Whole => {
                 let operations = self.ask(self.catalog.operations(image.id)).await?;
-                Ok(operations.iter().any(|it| it.state != OperationState::Complete))
+                Ok(operations.iter().any(Operation::keeps_source))
             }
         }
     }
@@ -138,9 +151,15 @@ impl<C: Catalog> Primary<C> {
     pub async fn put_partner(&mut self, partner: Partner, moment: Moment) -> Done<Vec<Command>, C> {
         let known = self.ask(self.catalog.partners()).await?;
         crate::partner::check_meeting(&self.own, &known, &partner)?;
+        let decision = Self::storing(partner, moment);
+        self.settle(decision, moment).await
+    }
+
+    /// A partner's row, and what follows from it for its work.
+    pub(super) fn storing(partner: Partner, moment: Moment) -> Decision {
         let mut decision = reach::changed(&partner, moment);
         decision.changes.insert(0, Change::Partner(partner));
-        self.settle(decision, moment).await
+        decision
     }
 
     /// Both directions of a pairing were proved, with the partner as it was `then`: it is complete, unless
@@ -164,6 +183,7 @@ impl<C: Catalog> Primary<C> {
                 Refusal::new("TRUST-001", sentence, "see `narrowsctl domain show`, pair again").into()
             );
         };
+        self.store(&self.usual_targets(known.domain).await?).await?;
         let complete = Partner {
             trust: Trust::Complete,
             heard: Some(moment.now),

@@ -60,7 +60,9 @@ impl<C: Catalog> Primary<C> {
     /// Asked before the commit is durable, so that usually nothing has to be amended afterwards.
     pub async fn admit(&self, pool: PoolId, arrival: &Arrival, moment: Moment) -> Done<CopyState, C> {
         let around = self.load_arrival(arrival).await?;
-        arrival::admit(&around.view(&self.own), pool, arrival, moment).map_err(|note| {
+        let mut earlier = self.ask(self.catalog.imports_of(arrival.record.image)).await?;
+        earlier.retain(|it| it.key.pool == pool && it.key.sender == arrival.sender);
+        arrival::admit(&around.view(&self.own), pool, (arrival, &earlier), moment).map_err(|note| {
             Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into()
         })
     }

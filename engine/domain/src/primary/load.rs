@@ -117,18 +117,32 @@ impl<C: Catalog> Primary<C> {
         if operations.is_empty() {
             return Ok(None);
         }
+        let candidates = self.load_candidates(Some(&partner), operations).await?;
+        Ok(Some(TurnView { partner, running, candidates }))
+    }
+
+    /// Operations for a partner, or those that stay in the domain, and what their running depends on.
+    pub(super) async fn load_candidates(
+        &self,
+        partner: Option<&Partner>,
+        operations: Vec<Operation>,
+    ) -> Done<Vec<Candidate>, C> {
         let windows = self.ask(self.catalog.windows()).await?;
+        let holds = self.ask(self.catalog.slp_holds()).await?;
         let mut candidates = Vec::with_capacity(operations.len());
         for operation in operations {
             let loaded = self.load_image(operation.key.image).await?;
-            let base = match (&loaded.image, partner.receive_pool) {
-                (Some(image), Some(pool)) => {
+            let there = partner.and_then(|partner| Some((partner.domain, partner.receive_pool?)));
+            let base = match (&loaded.image, there) {
+                (Some(image), Some((domain, pool))) => {
                     self.ask(self.catalog.base(image.lineage, image.id, domain, pool)).await?
                 }
                 _ => None,
             };
+            let slp = loaded.image.as_ref().map(|image| image.slp.as_str());
             candidates.push(Candidate {
                 operation,
+                hold: holds.iter().find(|hold| Some(hold.slp.as_str()) == slp).cloned(),
                 image: loaded.image,
                 has_copy: !loaded.copies.is_empty(),
                 slp: loaded.slp,
@@ -136,6 +150,6 @@ impl<C: Catalog> Primary<C> {
                 base,
             });
         }
-        Ok(Some(TurnView { partner, running, candidates }))
+        Ok(candidates)
     }
 }

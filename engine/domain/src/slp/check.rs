@@ -9,8 +9,11 @@ use narrows_format::record::ScheduleKind;
 use narrows_format::{DomainId, PoolId};
 
 use crate::partner::Partner;
-use crate::slp::{ANY_CLASSIFICATION, Finding, NamedTarget, ResolvedTarget, Slp, structure, surroundings};
-use crate::storage::{Pool, StorageUnit, StorageUnitGroup};
+use crate::slp::{
+    ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Slp, SlpOperation, SlpVersion, structure,
+    surroundings,
+};
+use crate::storage::{Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::window::Window;
 
 /// Everything that a policy may name, and what its author accepts.
@@ -24,6 +27,8 @@ pub struct Surroundings {
     pub pools: Vec<Pool>,
     /// All partners.
     pub partners: Vec<Partner>,
+    /// All replication targets.
+    pub targets: Vec<ReplicationTarget>,
     /// All windows.
     pub windows: Vec<Window>,
     /// What partners said about the import SLPs that this policy names, by (domain, SLP).
@@ -101,8 +106,51 @@ pub(super) fn find_partner<'a>(target: &NamedTarget, partners: &'a [Partner]) ->
 
 /// The pool behind a storage unit's name.
 pub(super) fn pool_of<'a>(unit: &str, around: &'a Surroundings) -> Option<&'a Pool> {
-    let pool: PoolId = around.units.iter().find(|it| it.name == unit)?.pool;
-    around.pools.iter().find(|it| it.id == pool)
+    pool_behind(unit, &around.units, &around.pools)
+}
+
+fn pool_behind<'a>(unit: &str, units: &[StorageUnit], pools: &'a [Pool]) -> Option<&'a Pool> {
+    let pool: PoolId = units.iter().find(|it| it.name == unit)?.pool;
+    pools.iter().find(|it| it.id == pool)
+}
+
+/// SLP-005: what an SLP names as one exact unit to replicate from must not become a group.
+pub fn check_group(group: &StorageUnitGroup, slps: &[SlpVersion]) -> Result<(), Box<Finding>> {
+    for SlpVersion { slp, .. } in slps {
+        let sources = slp.operations.iter().enumerate().filter(|(_, it)| it.kind == Kind::Replication);
+        for (at, operation) in sources {
+            let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+            let is_behind = |it: &SlpOperation| {
+                it.storage.as_ref() == Some(&group.name) && matches!(it.kind, Kind::Backup | Kind::Import)
+            };
+            if source.is_some_and(is_behind) {
+                let finding = Finding::operation("SLP-005", at, operation, "source")
+                    .value(&group.name)
+                    .what(format!(
+                        "of SLP `{}` replicates from `{}`, which would be a group",
+                        slp.name, group.name
+                    ))
+                    .why("a replication source must be one exact storage unit")
+                    .help("give the group another name");
+                return Err(Box::new(finding));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A Replication that would read from a spanning pool, and the operation whose copy lies there (SLP-007).
+pub(crate) fn reads_spanning<'a>(
+    slp: &'a Slp,
+    units: &[StorageUnit],
+    pools: &[Pool],
+) -> Option<(&'a SlpOperation, &'a SlpOperation)> {
+    let replications = slp.operations.iter().filter(|it| it.kind == Kind::Replication);
+    let mut with_source = replications.filter_map(|it| Some((it, slp.operation(it.source.as_deref()?)?)));
+    with_source.find(|(_, source)| {
+        let pool = source.storage.as_deref().and_then(|storage| pool_behind(storage, units, pools));
+        pool.is_some_and(|pool| pool.spanning)
+    })
 }
 
 /// SLP-015: a policy and its SLP must have the same classification.

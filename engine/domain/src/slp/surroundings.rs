@@ -1,5 +1,5 @@
-//! What is wrong with a policy among the things that it names: SLP-005 to SLP-009, SLP-013, SLP-017,
-//! TRUST-001.
+//! What is wrong with a policy among the things that it names: SLP-005 to SLP-009, SLP-012 (locked volumes),
+//! SLP-013, SLP-017, TRUST-001.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use narrows_format::DomainId;
 use crate::limits::REPLICATED_NAME_BYTES_MAX;
 use crate::partner::{Partner, Trust};
 use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, pool_of};
-use crate::slp::{ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Slp, SlpOperation};
+use crate::slp::{
+    ALL_TARGETS, ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Retention, Slp, SlpOperation,
+};
 use crate::storage::ANY_AVAILABLE;
 
 /// Everything that is wrong with what the policy names.
@@ -16,13 +18,16 @@ pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
     let mut reached: BTreeMap<DomainId, usize> = BTreeMap::new();
     for (at, operation) in slp.operations.iter().enumerate() {
         check_storage(slp, at, operation, around, checked);
+        check_lock(at, operation, around, checked);
         check_window(at, operation, around, checked);
         if operation.kind == Kind::Replication {
             check_source_copy(slp, at, operation, around, checked);
             check_target(slp, at, operation, around, checked);
+            check_replication_target(slp, at, operation, around, checked);
             check_reached(at, operation, around, &mut reached, checked);
         }
     }
+    check_all_twice(slp, checked);
 }
 
 /// SLP-013: the storage exists; a Duplication leaves its pool.
@@ -62,6 +67,32 @@ fn check_storage(
     }
 }
 
+/// SLP-012: a copy on a locked volume has a life that can be locked.
+fn check_lock(at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
+    let pool = operation.storage.as_deref().and_then(|storage| pool_of(storage, around));
+    let Some(range) = pool.and_then(|pool| pool.lock) else { return };
+    let (shortest, longest) = match operation.retention {
+        Some(Retention::Fixed(period)) => (Some(period), Some(period)),
+        Some(Retention::Target { at_least, at_most }) => (at_least, at_most),
+        Some(Retention::ExpireAfterCopy | Retention::CapacityManaged) | None => (None, None),
+    };
+    let fits =
+        shortest.is_some_and(|it| it >= range.at_least) && longest.is_some_and(|it| it <= range.at_most);
+    if fits || operation.retention.is_none() {
+        return;
+    }
+    checked.findings.push(
+        Finding::operation("SLP-012", at, operation, "retention")
+            .value(operation.storage.as_deref().unwrap_or_default())
+            .what(format!(
+                "may live shorter than {} or longer than {}, the lock range of its volume",
+                range.at_least, range.at_most
+            ))
+            .why("a locked copy lives as long as its volume locks")
+            .help(format!("give it a retention from {} to {}", range.at_least, range.at_most)),
+    );
+}
+
 /// SLP-013: the window exists.
 fn check_window(at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
     let Some(window) = &operation.window else { return };
@@ -86,10 +117,11 @@ fn check_source_copy(
     checked: &mut Checked,
 ) {
     let source = operation.source.as_deref().and_then(|source| slp.operation(source));
-    let Some(source) = source.filter(|it| matches!(it.kind, Kind::Backup | Kind::Import)) else { return };
+    let Some(source) = source else { return };
     let Some(storage) = &source.storage else { return };
     let is_group = around.groups.iter().any(|group| group.name == *storage);
-    if is_group || storage == ANY_AVAILABLE {
+    let is_first = matches!(source.kind, Kind::Backup | Kind::Import);
+    if is_first && (is_group || storage == ANY_AVAILABLE) {
         let unit = around.units.first().map_or("default", |unit| unit.name.as_str());
         let what =
             if is_group { format!("storage unit group `{storage}`") } else { "any available storage".into() };
@@ -113,6 +145,47 @@ fn check_source_copy(
                 .why("an image that lies on several volumes is not replicated")
                 .help(format!("give operation `{}` a storage unit whose pool does not span", source.id)),
         );
+    }
+}
+
+/// SLP-006: the source pool has a replication target at each partner that is reached, on similar storage.
+fn check_replication_target(
+    slp: &Slp,
+    at: usize,
+    operation: &SlpOperation,
+    around: &Surroundings,
+    checked: &mut Checked,
+) {
+    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+    let pool = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
+    // A spanning pool has no targets, and a half-made partner none yet: those have findings of their own.
+    let Some(pool) = pool.filter(|pool| !pool.spanning) else { return };
+    for partner in reached_by(operation, around).into_iter().filter(|it| is_paired(it)) {
+        let target = around.targets.iter().find(|it| it.pool == pool.id && it.partner == partner.domain);
+        let finding = Finding::operation("SLP-006", at, operation, "target").value(&partner.name);
+        match target {
+            Some(target) => {
+                let Some(why) = &target.unlike else { continue };
+                checked.findings.push(
+                    finding
+                        .what(format!(
+                            "goes to storage in domain `{}` that is not similar: {why}",
+                            partner.name
+                        ))
+                        .why("both ends have to agree on the fingerprint function and share a codec")
+                        .help("let the replication target name a storage unit whose pool does"),
+                );
+            }
+            None => checked.findings.push(
+                finding
+                    .what(format!(
+                        "replicates from pool `{}`, which has no replication target in domain `{}`",
+                        pool.name, partner.name
+                    ))
+                    .why("a pool replicates only where a replication target was configured")
+                    .help("configure a replication target from that pool to that domain"),
+            ),
+        }
     }
 }
 
@@ -236,6 +309,19 @@ fn check_import_slp(
     }
 }
 
+/// The partners that a Replication reaches as things are.
+fn reached_by<'a>(operation: &SlpOperation, around: &'a Surroundings) -> Vec<&'a Partner> {
+    match operation.named_target() {
+        Some(target) => find_partner(target, &around.partners).into_iter().collect(),
+        None if operation.goes_to_all() => around.partners.iter().filter(|it| is_paired(it)).collect(),
+        None => Vec::new(),
+    }
+}
+
+fn is_paired(partner: &Partner) -> bool {
+    matches!(partner.trust, Trust::Complete | Trust::Expired)
+}
+
 /// SLP-017: no domain twice.
 fn check_reached(
     at: usize,
@@ -244,20 +330,28 @@ fn check_reached(
     reached: &mut BTreeMap<DomainId, usize>,
     checked: &mut Checked,
 ) {
-    let domains: Vec<DomainId> = match operation.named_target() {
-        Some(target) => find_partner(target, &around.partners).map(|it| it.domain).into_iter().collect(),
-        None if operation.goes_to_all() => around.partners.iter().map(|it| it.domain).collect(),
-        None => Vec::new(),
-    };
-    for domain in domains {
-        let Some(before) = reached.insert(domain, at) else { continue };
-        let name = around.partners.iter().find(|it| it.domain == domain).map_or("", |it| it.name.as_str());
-        checked.findings.push(
-            Finding::operation("SLP-017", at, operation, "target")
-                .value(name)
-                .what(format!("reaches domain `{name}`, as operation {} does", before + 1))
-                .why("one SLP sends an image to a domain at most once")
-                .help("remove one of them"),
-        );
+    for partner in reached_by(operation, around) {
+        let Some(before) = reached.insert(partner.domain, at) else { continue };
+        let what = format!("reaches domain `{}`, as operation {} does", partner.name, before + 1);
+        checked.findings.push(twice(at, operation, &partner.name, &what));
     }
+}
+
+/// SLP-017 without any partner yet: two Replications to all will reach each one twice.
+fn check_all_twice(slp: &Slp, checked: &mut Checked) {
+    let mut to_all = slp.operations.iter().enumerate().filter(|(_, it)| it.goes_to_all());
+    if let (Some((first, _)), Some((at, operation))) = (to_all.next(), to_all.next())
+        && !checked.findings.iter().any(|it| it.code == "SLP-017")
+    {
+        let what = format!("reaches every domain, as operation {} does", first + 1);
+        checked.findings.push(twice(at, operation, ALL_TARGETS, &what));
+    }
+}
+
+fn twice(at: usize, operation: &SlpOperation, value: &str, what: &str) -> Finding {
+    Finding::operation("SLP-017", at, operation, "target")
+        .value(value)
+        .what(what)
+        .why("one SLP sends an image to a domain at most once")
+        .help("remove one of them")
 }

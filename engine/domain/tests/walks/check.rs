@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use narrows_domain::catalog::ImageFilter;
-use narrows_domain::image::ImageState;
+use narrows_domain::image::{ImageCopy, ImageState};
 use narrows_domain::machine::turn::blocked;
 use narrows_domain::operation::{Operation, OperationKind, OperationState, WaitReason};
-use narrows_domain::replica::ReplicaState;
+use narrows_domain::partner::{Partner, Trust};
+use narrows_domain::replica::{ReplicaRecord, ReplicaState};
+use narrows_domain::slp::Retention;
 use narrows_domain::{Catalog as _, retention};
 use narrows_format::ImageId;
 
@@ -14,7 +16,7 @@ use crate::world::{Domain, World, now};
 
 /// After each step.
 pub(crate) fn always(world: &World) -> Result<(), String> {
-    for domain in &world.domains {
+    for (at, domain) in world.domains.iter().enumerate() {
         let partners = now(domain.catalog().partners());
         for partner in &partners {
             let running = now(domain.catalog().running(partner.domain));
@@ -23,7 +25,8 @@ pub(crate) fn always(world: &World) -> Result<(), String> {
             }
         }
         for operation in domain.catalog().all_operations() {
-            check_wait(domain, &operation)?;
+            check_wait(world, at, &operation)?;
+            check_may_run(world, at, &operation)?;
             check_kept(domain, &operation)?;
             check_complete(world, &operation)?;
         }
@@ -33,24 +36,59 @@ pub(crate) fn always(world: &World) -> Result<(), String> {
 }
 
 /// A wait ends: by time, by its target being let go, or by its client or its policy.
-fn check_wait(domain: &Domain, operation: &Operation) -> Result<(), String> {
+fn check_wait(world: &World, at: usize, operation: &Operation) -> Result<(), String> {
+    let domain = &world.domains[at];
     let OperationState::Waiting(reason) = operation.state else { return Ok(()) };
     if operation.next_try.is_some() || operation.kind == OperationKind::Backup {
         return Ok(());
     }
-    let Some(target) = &operation.target else { return Err(format!("{operation:?} has no target")) };
-    let partner = now(domain.catalog().partner(target.partner)).expect("targets are partners");
-    let ends = match reason {
-        WaitReason::TargetUnverified => true,
-        WaitReason::Limit => now(domain.catalog().running(target.partner)) > 0 || blocked(&partner).is_some(),
-        _ => blocked(&partner).is_some(),
+    let partner = partner_of(domain, operation);
+    let is_blocked = partner.as_ref().is_some_and(|partner| blocked(partner).is_some());
+    let ends = match (reason, &partner) {
+        (WaitReason::TargetUnverified, _) => true,
+        (WaitReason::Limit, Some(partner)) => now(domain.catalog().running(partner.domain)) > 0 || is_blocked,
+        (WaitReason::Limit, None) => !now(domain.catalog().duplications_in_process()).is_empty(),
+        (WaitReason::Pause, _) => world.holds(at, &slp_of(domain, operation)) || is_blocked,
+        _ => is_blocked,
     };
     if ends { Ok(()) } else { Err(format!("nothing ends the wait of {operation:?}")) }
 }
 
+fn partner_of(domain: &Domain, operation: &Operation) -> Option<Partner> {
+    let target = operation.target.as_ref()?;
+    Some(now(domain.catalog().partner(target.partner)).expect("targets are partners"))
+}
+
+fn slp_of(domain: &Domain, operation: &Operation) -> String {
+    now(domain.catalog().image(operation.key.image)).map(|image| image.slp).unwrap_or_default()
+}
+
+/// What runs is neither paused nor outside its window.
+fn check_may_run(world: &World, at: usize, operation: &Operation) -> Result<(), String> {
+    let domain = &world.domains[at];
+    let Some(target) = operation.target.as_ref().filter(|_| operation.state == OperationState::InProcess)
+    else {
+        return Ok(());
+    };
+    let partner = now(domain.catalog().partner(target.partner)).expect("targets are partners");
+    let slp = slp_of(domain, operation);
+    if world.holds(at, &slp) || partner.paused || partner.trust != Trust::Complete {
+        return Err(format!("it is paused and runs: {operation:?}"));
+    }
+    let version = now(domain.catalog().slp(&slp, None)).expect("policies are not removed");
+    let spec = version.slp.operation(&operation.name).expect("no operation is retired");
+    if spec.window.is_some() && !world.is_open(at) {
+        return Err(format!("its window is shut and it runs: {operation:?}"));
+    }
+    Ok(())
+}
+
 /// A copy stays while something that copies from it is not complete.
 fn check_kept(domain: &Domain, operation: &Operation) -> Result<(), String> {
-    if operation.kind != OperationKind::Replication || operation.state == OperationState::Complete {
+    if !matches!(operation.kind, OperationKind::Replication | OperationKind::Duplication)
+        || operation.state == OperationState::Complete
+        || operation.released.is_some()
+    {
         return Ok(());
     }
     let id = operation.key.image;
@@ -60,9 +98,16 @@ fn check_kept(domain: &Domain, operation: &Operation) -> Result<(), String> {
     let slp = now(domain.catalog().slp(&image.slp, Some(image.slp_version)));
     let operations = now(domain.catalog().operations(id));
     let far = narrows_format::Timestamp { seconds: i64::MAX, nanos: 0 };
-    for copy in now(domain.catalog().copies(id)) {
-        if retention::standing(&copy, slp.as_ref().map(|it| &it.slp), &operations, far).is_empty() {
+    let slp = slp.as_ref().map(|it| &it.slp);
+    let spec = slp.and_then(|slp| slp.operation(&operation.name));
+    let is_source = |copy: &ImageCopy| spec.is_some_and(|spec| spec.source.as_ref() == Some(&copy.operation));
+    for copy in now(domain.catalog().copies(id)).into_iter().filter(is_source) {
+        if retention::standing(&copy, slp, &operations, far).is_empty() {
             return Err(format!("a copy may go although {operation:?}"));
+        }
+        let own = slp.and_then(|slp| slp.operation(&copy.operation)).and_then(|own| own.retention);
+        if own == Some(Retention::ExpireAfterCopy) && copy.wanted.expires.is_some() {
+            return Err(format!("a copy expires although {operation:?}"));
         }
     }
     Ok(())
@@ -85,7 +130,8 @@ fn check_once(domain: &Domain) -> Result<(), String> {
         let copies = now(domain.catalog().copies(image.id));
         let operations = now(domain.catalog().operations(image.id));
         let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
-        if copies.len() > 1 || imports > 1 {
+        let pools: BTreeSet<_> = copies.iter().map(|copy| copy.pool).collect();
+        if copies.len() > pools.len() || imports > 1 {
             return Err(format!("{} was imported twice: {} copies", image.label(), copies.len()));
         }
     }
@@ -96,18 +142,20 @@ fn check_once(domain: &Domain) -> Result<(), String> {
 pub(crate) fn in_the_end(world: &World) -> Result<(), String> {
     for (at, domain) in world.domains.iter().enumerate() {
         let held: BTreeSet<ImageId> = whole_images(domain);
-        let expected: BTreeSet<ImageId> = world.images_expected_at(at);
-        if held != expected {
-            return Err(format!("domain {at} holds {held:?}, the policies say {expected:?}"));
+        let (owed, expected) = (world.images_owed_to(at), world.images_expected_at(at));
+        if !held.is_superset(&owed) || !held.is_subset(&expected) {
+            return Err(format!("domain {at} holds {held:?}, the policies say {owed:?} to {expected:?}"));
         }
         for operation in domain.catalog().all_operations() {
             let image = now(domain.catalog().image(operation.key.image));
             // Begun, given up by its client, and begun anew after the staging period.
             let abandoned = image.is_some_and(|image| image.state == ImageState::Abandoned);
-            if operation.state != OperationState::Complete && !abandoned {
+            let cancelled = operation.state == OperationState::Cancelled && world.is_given_up(at, &operation);
+            if operation.state != OperationState::Complete && !abandoned && !cancelled {
                 return Err(format!("domain {at} did not complete {operation:?}"));
             }
         }
+        check_duplicates(domain)?;
         check_replicas(world, domain)?;
         for import in domain.catalog().all_imports() {
             if import.told != import.revision {
@@ -124,10 +172,34 @@ fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
     all.iter().filter(|it| it.state == ImageState::Whole && has_copy(it.id)).map(|it| it.id).collect()
 }
 
+/// Every image whose policy asks for a duplicate has one.
+fn check_duplicates(domain: &Domain) -> Result<(), String> {
+    for id in whole_images(domain) {
+        let image = now(domain.catalog().image(id)).expect("it is whole");
+        let version = now(domain.catalog().slp(&image.slp, None)).expect("policies are not removed");
+        let copies = now(domain.catalog().copies(id));
+        let expected = if version.slp.operation("dup").is_some() { 2 } else { 1 };
+        if copies.len() != expected {
+            return Err(format!("{expected} copies are asked for, these are there: {copies:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// What the source notes of a replica is what the target has.
 fn check_replicas(world: &World, domain: &Domain) -> Result<(), String> {
     for image in whole_images(domain) {
+        let operations = now(domain.catalog().operations(image));
+        let is_cancelled = |replica: &ReplicaRecord| {
+            let goes_there =
+                |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == replica.partner);
+            operations.iter().filter(goes_there).any(|it| it.state == OperationState::Cancelled)
+        };
         for replica in now(domain.catalog().replicas(image)) {
+            // Nobody sends it again: what was said of it last stays.
+            if is_cancelled(&replica) {
+                continue;
+            }
             let there = world.domains.iter().find(|it| it.id() == replica.partner).expect("a partner");
             let copies = now(there.catalog().copies(image));
             let Some(copy) = copies.iter().find(|copy| copy.pool == replica.pool) else {

@@ -1,17 +1,19 @@
 //! Two or three domains with a pool each, the links between them, and what may happen to them.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use narrows_domain::catalog::Reading;
-use narrows_domain::event::{Logged, PoolEvent, ReplicateOrder, ReplicationDone};
+use narrows_domain::event::{DuplicateOrder, Logged, PoolEvent, ReplicateOrder, ReplicationDone};
 use narrows_domain::import::{Arrival, ImportReport, Proof};
 use narrows_domain::job::Counters;
 use narrows_domain::limits::FAILED_IMPORT_KEEP;
 use narrows_domain::machine::{BackupAsk, BackupBegun};
 use narrows_domain::model::{Bug, Burnt, MemoryCatalog};
-use narrows_domain::operation::{OperationKey, OperationState};
+use narrows_domain::operation::{Operation, OperationKey, OperationState};
 use narrows_domain::partner::{ReceivePool, Trust};
 use narrows_domain::period::Period;
 use narrows_domain::primary::{Applying, Error};
@@ -19,8 +21,9 @@ use narrows_domain::retry::{Failure, Side};
 use narrows_domain::slp::check::{LocalCopy, PartnerSlp};
 use narrows_domain::slp::version::{Plan, Unverified};
 use narrows_domain::slp::{Kind, NamedTarget, Retention, Slp, SlpOperation, TargetSpec};
-use narrows_domain::storage::{Identity, Pool, StorageUnit};
-use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary};
+use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
+use narrows_domain::window::{Gate, OpenSpan, Window};
+use narrows_domain::{Catalog as _, Change, Command, Event, Image, ImportKey, Moment, Partner, Primary};
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
 
@@ -60,12 +63,16 @@ pub(crate) struct Domain {
     pool: PoolId,
     /// The pool's image log: what survives everything.
     log: Vec<Logged>,
+    /// The same of a second pool, to which images are duplicated.
+    vault: Vec<Logged>,
     commands: Vec<Command>,
     /// Its clock minus the true one, in seconds.
     offset: i64,
     full: bool,
     sessions: Vec<BackupBegun>,
     clients: u8,
+    /// Its only window, as people ordered.
+    window: Window,
 }
 
 impl Domain {
@@ -107,6 +114,31 @@ impl Domain {
     }
 }
 
+/// The record of a whole image, as its origin made it.
+fn record_of(image: &Image) -> ImageRecord {
+    let content = image.content.as_ref().expect("only whole images are sent");
+    ImageRecord {
+        image: image.id,
+        origin: image.origin,
+        client: image.client,
+        client_name: image.client_name.clone(),
+        policy: image.policy.clone(),
+        schedule: image.schedule,
+        started: image.started,
+        written: content.written,
+        classification: image.classification.clone(),
+        slp: content.origin_slp.clone(),
+        slp_version: content.origin_slp_version,
+        lineage: image.lineage,
+        root: content.root,
+        root_length: content.root_length,
+        logical_bytes: content.logical_bytes,
+        files: content.files,
+        flags: content.flags,
+        image_format: content.image_format,
+    }
+}
+
 /// An answer under way; lost if its receiver crashes first.
 struct Answer {
     to: usize,
@@ -128,11 +160,16 @@ pub(crate) struct World {
     logs_again: bool,
     /// Committed backups: image and origin.
     made: BTreeMap<ImageId, usize>,
+    /// Policies `from-N` that domain M holds, as a person ordered.
+    held: BTreeSet<(usize, usize)>,
+    /// What a person gave up: which image, from where, to where.
+    given_up: BTreeSet<(ImageId, usize, usize)>,
 }
 
 fn attempt_of(command: &Command) -> Option<(OperationKey, u32)> {
     match command {
         Command::Replicate(order) => Some((order.operation, order.attempt)),
+        Command::Duplicate(order) => Some((order.operation, order.attempt)),
         _ => None,
     }
 }
@@ -153,6 +190,10 @@ fn pool_id(at: usize) -> PoolId {
     PoolId([u8::try_from(at).unwrap() + 101; 16])
 }
 
+fn vault_id(at: usize) -> PoolId {
+    PoolId([u8::try_from(at).unwrap() + 201; 16])
+}
+
 impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Self {
         let mut dice = Dice(seed.wrapping_mul(0x1234_5678_9abc_def1));
@@ -167,6 +208,8 @@ impl World {
             answers: Vec::new(),
             logs_again: dice.one_in(2),
             made: BTreeMap::new(),
+            held: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             dice,
         };
         world.lay_edges(count);
@@ -206,9 +249,19 @@ impl World {
         let own = Identity { domain: domain_id(at), incarnation: 1, name: format!("d{at}") };
         let pool = pool_id(at);
         let paired = Timestamp { seconds: self.now, nanos: 0 };
+        let window = self.window(12);
         let mut changes = vec![
-            Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false }),
+            Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
             Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
+            Change::Pool(Pool {
+                id: vault_id(at),
+                incarnation: 1,
+                name: "vault".into(),
+                spanning: false,
+                lock: None,
+            }),
+            Change::StorageUnit(StorageUnit { name: "vault".into(), pool: vault_id(at), jobs_max: None }),
+            Change::Window(window.clone(), paired),
         ];
         for other in (0..count).filter(|other| *other != at) {
             let mut partner = Partner::half(domain_id(other), 1, &format!("d{other}"), paired);
@@ -218,6 +271,7 @@ impl World {
             partner.receive_pool =
                 self.dice.one_in(2).then_some(ReceivePool { pool: pool_id(other), incarnation: 1 });
             changes.push(Change::Partner(partner));
+            changes.push(Change::ReplicationTarget(ReplicationTarget::usual(pool, domain_id(other))));
         }
         let mut primary = Primary::new(MemoryCatalog::with_bug(bug), own.clone());
         ready(primary.put(&changes)).unwrap();
@@ -226,11 +280,13 @@ impl World {
             own,
             pool,
             log: Vec::new(),
+            vault: Vec::new(),
             commands: Vec::new(),
             offset: i64::try_from(self.dice.below(180)).unwrap() - 90,
             full: false,
             sessions: Vec::new(),
             clients: 0,
+            window,
         }
     }
 
@@ -242,7 +298,9 @@ impl World {
             source: None,
             storage: Some("default".into()),
             target: None,
-            retention: Some(if at == origin {
+            retention: Some(if at == origin && at == 1 {
+                Retention::ExpireAfterCopy
+            } else if at == origin {
                 Retention::Fixed(Period::days(400))
             } else {
                 Retention::Target { at_least: None, at_most: Some(Period::days(300)) }
@@ -258,7 +316,18 @@ impl World {
                 storage: None,
                 target: Some(TargetSpec::Named(NamedTarget { domain: format!("d{to}"), import_slp: None })),
                 retention: Some(Retention::Fixed(Period::days(350))),
-                window: None,
+                window: (*to > at).then(|| "hours".to_owned()),
+            });
+        }
+        if origin != 0 {
+            operations.push(SlpOperation {
+                id: "dup".into(),
+                kind: Kind::Duplication,
+                source: Some("first".into()),
+                storage: Some("vault".into()),
+                target: None,
+                retention: Some(Retention::Fixed(Period::days(500))),
+                window: (at == 0).then(|| "hours".to_owned()),
             });
         }
         Slp {
@@ -269,7 +338,8 @@ impl World {
         }
     }
 
-    fn apply_slp(&mut self, at: usize, origin: usize, unverified: Unverified) {
+    /// Whether it was stored: it is refused while a partner that it names is not paired.
+    fn apply_slp(&mut self, at: usize, origin: usize, unverified: Unverified) -> bool {
         let slp = self.slp(at, origin);
         let asked = ready(self.domains[at].primary().partner_slps_to_ask(&slp)).unwrap();
         let present = PartnerSlp::Present { classification: "any".into(), receives: true };
@@ -277,14 +347,20 @@ impl World {
             Unverified::Accept => BTreeMap::new(),
             Unverified::Refuse => asked.into_iter().map(|asked| (asked, present.clone())).collect(),
         };
-        let how = Applying { partner_slps: said, local_copy: LocalCopy::Needed, unverified };
+        let how = Applying { partner_slps: said, local_copy: LocalCopy::NotNeeded, unverified };
         let moment = self.moment(at);
         match ready(self.domains[at].primary().apply_slp(&slp, how, moment)) {
-            Ok((Plan::Refused(findings), _)) => panic!("{findings:?}"),
-            Ok((_, commands)) => self.domains[at].commands.extend(commands),
+            Ok((Plan::Refused(findings), _)) => {
+                assert!(findings.iter().all(|finding| finding.code == "TRUST-001"), "{findings:?}");
+                false
+            }
+            Ok((_, commands)) => {
+                self.domains[at].commands.extend(commands);
+                true
+            }
             Err(_) => {
                 self.crash(at);
-                self.apply_slp(at, origin, unverified);
+                self.apply_slp(at, origin, unverified)
             }
         }
     }
@@ -351,7 +427,7 @@ impl World {
 
     pub(crate) fn step(&mut self) {
         let at = self.dice.below(self.domains.len());
-        match self.dice.below(20) {
+        match self.dice.below(24) {
             0 | 1 => self.begin_backup(at),
             2 | 3 => self.end_backup(at),
             4..=8 => self.carry_out(at),
@@ -361,6 +437,11 @@ impl World {
             15 => self.crash_some_way(at),
             16 => self.mend_or_fill(at),
             17 => self.trust_or_pause(at),
+            18 => order::change_window(self, at),
+            19 => order::hold_or_resume(self, at),
+            20 => order::about_an_image(self, at),
+            21 => order::part_or_pair(self, at),
+            22 => order::jump(self, at),
             _ => self.pass_time(),
         }
     }
@@ -429,13 +510,50 @@ impl World {
         self.domains[at].log.push(logged);
     }
 
-    fn read_log(&mut self, at: usize) {
+    /// Whether a pool's log goes on behind the cursor, and where.
+    fn unread(&self, at: usize, pool: PoolId) -> Option<(Sequence, Logged)> {
         let domain = &self.domains[at];
-        let cursor = now(domain.catalog().cursor(domain.pool, 1));
-        let Some(logged) = domain.log.get(usize::try_from(cursor.0).unwrap()).cloned() else { return };
-        let sequence = Sequence(cursor.0 + 1);
-        let event = PoolEvent { pool: domain.pool, incarnation: 1, sequence, logged };
-        self.handle(at, Event::Pool(event));
+        let cursor = now(domain.catalog().cursor(pool, 1));
+        let log = if pool == domain.pool { &domain.log } else { &domain.vault };
+        let logged = log.get(usize::try_from(cursor.0).unwrap())?;
+        Some((Sequence(cursor.0 + 1), logged.clone()))
+    }
+
+    fn read_log(&mut self, at: usize) {
+        let mut pools = [self.domains[at].pool, vault_id(at)];
+        if self.dice.one_in(2) {
+            pools.reverse();
+        }
+        for pool in pools {
+            if let Some((sequence, logged)) = self.unread(at, pool) {
+                self.handle(at, Event::Pool(PoolEvent { pool, incarnation: 1, sequence, logged }));
+                return;
+            }
+        }
+    }
+
+    /// Copies an image to the second pool; a pool takes an image once.
+    fn duplicate(&mut self, at: usize, order: &DuplicateOrder) {
+        let id = order.operation.image;
+        let is_there = self.domains[at]
+            .vault
+            .iter()
+            .any(|it| matches!(it, Logged::Backup { record, .. } if record.image == id));
+        if self.dice.one_in(4) && !is_there {
+            let (operation, attempt, counters) = (order.operation, order.attempt, Counters::default());
+            let failure = Failure::interrupted("the copy broke");
+            let event = Event::ReplicationFailed { operation, attempt, failure, counters };
+            self.answers.push(Answer { to: at, event });
+        } else if !is_there {
+            let image = now(self.domains[at].catalog().image(id)).expect("an image to copy");
+            let logged = Logged::Backup {
+                record: record_of(&image),
+                signed: vec![1],
+                copy: order.copy,
+                stored_bytes: 7,
+            };
+            self.domains[at].vault.push(logged);
+        }
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
@@ -456,9 +574,12 @@ impl World {
         match command {
             Command::Replicate(order) => self.replicate(at, &order),
             Command::Report { partner, import, report } => self.report(at, partner, import, report),
-            Command::AmendCopy { image, copy, .. } => {
-                self.domains[at].log.push(Logged::Amend { image, copy });
+            Command::AmendCopy { image, pool, copy } => {
+                let domain = &mut self.domains[at];
+                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
+                log.push(Logged::Amend { image, copy });
             }
+            Command::Duplicate(order) => self.duplicate(at, &order),
             Command::Probe(partner) => {
                 let to = self.at(partner);
                 let event = if self.is_cut(at, to) {
@@ -488,6 +609,8 @@ impl World {
         let outcome = if self.is_cut(at, to) {
             let unreachable = self.dice.one_in(2);
             Err(if unreachable { Failure::unreachable("no route") } else { Failure::interrupted("broke") })
+        } else if let Err(failure) = self.may_send(at, to) {
+            Err(failure)
         } else if self.domains[to].full {
             Err(Failure::coded("POOL-002", Side::Target, "full"))
         } else {
@@ -508,29 +631,19 @@ impl World {
         self.answers.push(Answer { to: at, event });
     }
 
+    /// What the receiving server asks before a session begins.
+    fn may_send(&mut self, at: usize, to: usize) -> Result<(), Failure> {
+        let sender = self.domains[at].id();
+        match ready(self.domains[to].primary().may_send(sender)) {
+            Ok(_) => Ok(()),
+            Err(Error::Refused(refusal)) => Err(Failure::coded(&refusal.code, Side::Target, "refused")),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
     fn commit_at(&mut self, at: usize, to: usize, order: &ReplicateOrder) -> Result<Sequence, Failure> {
         let image = now(self.domains[at].catalog().image(order.operation.image)).expect("an image to send");
-        let content = image.content.as_ref().expect("only whole images are sent");
-        let record = ImageRecord {
-            image: image.id,
-            origin: image.origin,
-            client: image.client,
-            client_name: image.client_name.clone(),
-            policy: image.policy.clone(),
-            schedule: image.schedule,
-            started: image.started,
-            written: content.written,
-            classification: image.classification.clone(),
-            slp: content.origin_slp.clone(),
-            slp_version: content.origin_slp_version,
-            lineage: image.lineage,
-            root: content.root,
-            root_length: content.root_length,
-            logical_bytes: content.logical_bytes,
-            files: content.files,
-            flags: content.flags,
-            image_format: content.image_format,
-        };
+        let record = record_of(&image);
         let arrival = Arrival {
             record,
             signed: vec![1],
@@ -606,17 +719,22 @@ impl World {
         }
     }
 
+    /// One policy is there and verified; whether there was one to mend.
     fn mend_one(&mut self) -> bool {
-        let (at, origin) = match (self.missing.pop_first(), self.unverified.first().copied()) {
-            (Some(missing), _) => missing,
-            (None, Some(unverified)) => {
-                self.unverified.remove(&unverified);
-                unverified
-            }
-            (None, None) => return false,
-        };
-        self.apply_slp(at, origin, Unverified::Refuse);
-        true
+        let missing = self.missing.first().copied();
+        let Some((at, origin)) = missing.or(self.unverified.first().copied()) else { return false };
+        let mended = self.apply_slp(at, origin, Unverified::Refuse);
+        if mended && !self.missing.remove(&(at, origin)) {
+            self.unverified.remove(&(at, origin));
+        }
+        mended
+    }
+
+    /// Open so many hours a day, from a random one on.
+    fn window(&mut self, hours: u16) -> Window {
+        let first = u16::try_from(self.dice.below(24)).unwrap() * 60;
+        let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + first, minutes: hours * 60 });
+        Window { name: "hours".into(), offset_minutes: 0, open: open.collect(), excluded_days: Vec::new() }
     }
 
     fn trust_or_pause(&mut self, at: usize) {
@@ -633,10 +751,8 @@ impl World {
 
     fn put_partner(&mut self, at: usize, partner: Partner) {
         let moment = self.moment(at);
-        match ready(self.domains[at].primary().put_partner(partner, moment)) {
-            Ok(commands) => self.domains[at].commands.extend(commands),
-            Err(_) => self.crash(at),
-        }
+        let outcome = ready(self.domains[at].primary().put_partner(partner, moment));
+        order::obey(self, at, outcome);
     }
 
     fn pass_time(&mut self) {
@@ -659,8 +775,10 @@ impl World {
             for mut partner in now(self.domains[at].catalog().partners()) {
                 partner.trust = Trust::Complete;
                 partner.paused = false;
+                partner.draining = false;
                 self.put_partner(at, partner);
             }
+            order::mend(self, at);
         }
         while self.mend_one() {}
     }
@@ -694,8 +812,8 @@ impl World {
         for _ in 0..2000 {
             let mut idle = true;
             for at in 0..self.domains.len() {
-                let cursor = now(self.domains[at].catalog().cursor(self.domains[at].pool, 1));
-                let unread = u64::try_from(self.domains[at].log.len()).unwrap() > cursor.0;
+                let pools = [self.domains[at].pool, vault_id(at)];
+                let unread = pools.iter().any(|pool| self.unread(at, *pool).is_some());
                 idle &= !unread && self.domains[at].commands.is_empty();
                 self.read_log(at);
                 self.carry_out(at);
@@ -729,12 +847,40 @@ impl World {
         false
     }
 
+    /// Whether a person holds back this operation's policy here.
+    pub(crate) fn holds(&self, at: usize, slp: &str) -> bool {
+        self.held.iter().any(|(domain, origin)| *domain == at && slp == format!("from-{origin}"))
+    }
+
+    /// Whether a domain's window is open by its own clock.
+    pub(crate) fn is_open(&self, at: usize) -> bool {
+        let seconds = self.now + self.domains[at].offset;
+        self.domains[at].window.gate(Timestamp { seconds, nanos: 0 }) == Gate::Open
+    }
+
+    /// Whether a person gave this replication up.
+    pub(crate) fn is_given_up(&self, at: usize, operation: &Operation) -> bool {
+        let target = operation.target.as_ref().map(|target| self.at(target.partner));
+        target.is_some_and(|to| self.given_up.contains(&(operation.key.image, at, to)))
+    }
+
     /// An independent calculation: along the edges from the origin, never back to it.
     pub(crate) fn images_expected_at(&self, at: usize) -> BTreeSet<ImageId> {
-        let reaches = |origin: usize| {
+        self.images_reaching(at, |_, _, _| true)
+    }
+
+    /// The same without what a person gave up, unless it comes another way.
+    pub(crate) fn images_owed_to(&self, at: usize) -> BTreeSet<ImageId> {
+        self.images_reaching(at, |image, from, to| !self.given_up.contains(&(image, from, to)))
+    }
+
+    fn images_reaching(&self, at: usize, goes: impl Fn(ImageId, usize, usize) -> bool) -> BTreeSet<ImageId> {
+        let reaches = |image: ImageId, origin: usize| {
             let mut reached = BTreeSet::from([origin]);
             loop {
-                let on = self.edges.iter().filter(|(of, from, _)| *of == origin && reached.contains(from));
+                let on = self.edges.iter().filter(|(of, from, to)| {
+                    *of == origin && reached.contains(from) && goes(image, *from, *to)
+                });
                 let next: BTreeSet<usize> = on.map(|(.., to)| *to).collect();
                 let before = reached.len();
                 reached.extend(next);
@@ -743,6 +889,10 @@ impl World {
                 }
             }
         };
-        self.made.iter().filter(|(_, origin)| reaches(**origin)).map(|(image, _)| *image).collect()
+        self.made
+            .iter()
+            .filter(|(image, origin)| reaches(**image, **origin))
+            .map(|(image, _)| *image)
+            .collect()
     }
 }

@@ -140,7 +140,8 @@ async fn operation_info(
     let kind = match operation.kind {
         OperationKind::Backup => JobKind::Backup,
         OperationKind::Import => JobKind::Import,
-        OperationKind::Replication | OperationKind::Duplication => JobKind::Replication,
+        OperationKind::Replication => JobKind::Replication,
+        OperationKind::Duplication => JobKind::Duplication,
     };
     let run = JobKey::operation(kind, operation.key, operation.attempt);
     let run = app.catalog.job_keyed(&run).await.map_err(|error| internal(&error))?;

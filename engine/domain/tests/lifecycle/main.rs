@@ -1,23 +1,31 @@
 //! Goal: what the machine decides about one image, case by case, through a [`Primary`] over the model catalog.
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
+mod duplication;
+mod failed_imports;
+mod held;
+mod migration;
+mod parting;
+mod storage;
+
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use narrows_domain::catalog::JobTotals;
-use narrows_domain::event::{Logged, PoolEvent};
+use narrows_domain::catalog::{ImageFilter, JobTotals};
+use narrows_domain::event::{Logged, PoolEvent, ReplicateOrder, ReplicationDone};
 use narrows_domain::image::ImageState;
-use narrows_domain::import::{Arrival, ImportState, Proof};
+use narrows_domain::import::{Arrival, Import, ImportReport, ImportState, Outcome, Proof};
 use narrows_domain::job::{Counters, JobKind};
 use narrows_domain::machine::BackupAsk;
-use narrows_domain::model::MemoryCatalog;
-use narrows_domain::operation::{Note, OperationState};
+use narrows_domain::model::{Burnt, MemoryCatalog};
+use narrows_domain::operation::{Note, Operation, OperationState, WaitReason};
 use narrows_domain::partner::{ReceivePool, Trust};
+use narrows_domain::primary::Error;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::retry::Failure;
 use narrows_domain::slp::{Format, SlpVersion, parse};
-use narrows_domain::storage::{Identity, Pool, StorageUnit};
-use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary};
+use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
+use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary, retention};
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
 
@@ -59,15 +67,22 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+fn here() -> Identity {
+    Identity { domain: HERE, incarnation: 1, name: "here".into() }
+}
+
+fn pool() -> Pool {
+    Pool { id: POOL, incarnation: 1, name: "pool".into(), spanning: false, lock: None }
+}
+
 fn primary(slp: &str) -> Primary<MemoryCatalog> {
     let slp = parse(slp, Format::Toml).expect("the texts here are policies");
     let mut partner = Partner::half(THERE, 1, "there", at(NOW));
     partner.trust = Trust::Complete;
     partner.receive_pool = Some(ReceivePool { pool: PoolId([4; 16]), incarnation: 1 });
-    let own = Identity { domain: HERE, incarnation: 1, name: "here".into() };
-    let mut primary = Primary::new(MemoryCatalog::new(), own);
+    let mut primary = Primary::new(MemoryCatalog::new(), here());
     let changes = [
-        Change::Pool(Pool { id: POOL, incarnation: 1, name: "pool".into(), spanning: false }),
+        Change::Pool(pool()),
         Change::StorageUnit(StorageUnit { name: "default".into(), pool: POOL, jobs_max: None }),
         Change::Partner(partner),
         Change::Slp(SlpVersion { slp, version: 1, made: at(NOW), targets: vec![], verified: true }),
@@ -85,6 +100,14 @@ fn ask() -> BackupAsk {
         policy: String::new(),
         schedule: ScheduleKind::Manual,
         roots: vec!["/".into()],
+    }
+}
+
+/// The code with which something was refused.
+fn code<T: std::fmt::Debug>(outcome: Result<T, Error<Burnt>>) -> String {
+    match outcome.unwrap_err() {
+        Error::Refused(refusal) => refusal.code,
+        other => panic!("{other}"),
     }
 }
 
@@ -118,6 +141,61 @@ fn backed_up(primary: &mut Primary<MemoryCatalog>, seconds: i64) -> (ImageId, Ve
     let logged = Logged::Backup { record, signed: vec![1], copy: begun.copy, stored_bytes: 7 };
     let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(1), logged };
     (begun.image.id, ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap())
+}
+
+fn operations(primary: &Primary<MemoryCatalog>, id: ImageId) -> Vec<Operation> {
+    ready(primary.catalog().operations(id)).unwrap()
+}
+
+/// The one image that is to be sent.
+fn sent(commands: &[Command]) -> ReplicateOrder {
+    let [Command::Replicate(order)] = commands else { panic!("{commands:?}") };
+    order.clone()
+}
+
+fn acknowledge(primary: &mut Primary<MemoryCatalog>, order: &ReplicateOrder, seconds: i64) {
+    let done = ReplicationDone {
+        operation: order.operation,
+        attempt: order.attempt,
+        receive_pool: ReceivePool { pool: PoolId([4; 16]), incarnation: 1 },
+        sequence: Sequence(1),
+        counters: Counters::default(),
+    };
+    ready(primary.handle(Event::ReplicationDone(done), moment(seconds))).unwrap();
+}
+
+fn fail(primary: &mut Primary<MemoryCatalog>, order: &ReplicateOrder, failure: Failure, seconds: i64) {
+    let (operation, attempt, counters) = (order.operation, order.attempt, Counters::default());
+    let failed = Event::ReplicationFailed { operation, attempt, failure, counters };
+    ready(primary.handle(failed, moment(seconds))).unwrap();
+}
+
+fn note(code: &str) -> Note {
+    Note { code: code.into(), sentence: "as the other side said".into() }
+}
+
+/// The other side's word about the image that it has at the first place of its log.
+fn report(
+    primary: &mut Primary<MemoryCatalog>,
+    image: ImageId,
+    revision: u32,
+    outcome: Outcome,
+    seconds: i64,
+) {
+    let (pool, sequence) = (PoolId([4; 16]), Sequence(1));
+    let report = ImportReport { image, pool, incarnation: 1, sequence, revision, outcome };
+    let event = Event::ImportReported { from: THERE, report };
+    ready(primary.handle(event, moment(seconds))).unwrap();
+}
+
+/// Why the first copy of an image is kept, for people.
+fn kept(primary: &Primary<MemoryCatalog>, id: ImageId, seconds: i64) -> Vec<String> {
+    let copy = &ready(primary.catalog().copies(id)).unwrap()[0];
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let slp = ready(primary.catalog().slp(&image.slp, Some(image.slp_version))).unwrap();
+    let slp = slp.as_ref().map(|version| &version.slp);
+    let because = retention::standing(copy, slp, &operations(primary, id), at(seconds));
+    because.iter().map(ToString::to_string).collect()
 }
 
 /// Goal: a resumed backup is as young as the data that it reads.
@@ -299,4 +377,6 @@ fn an_unpairing_during_a_pairing_stays() {
     ready(primary.put(&[Change::Partner(then.clone())])).unwrap();
     let (partner, _) = ready(primary.pairing_proved(&then, pool, 0, moment(NOW))).unwrap();
     assert_eq!((partner.trust, partner.receive_pool), (Trust::Complete, Some(pool)));
+    let targets = ready(primary.catalog().replication_targets()).unwrap();
+    assert_eq!(targets, [ReplicationTarget::usual(POOL, THERE)], "a pairing makes the usual target");
 }

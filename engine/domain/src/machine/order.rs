@@ -1,0 +1,138 @@
+//! What a person orders about the operations of one image: pause, resume, cancel, release.
+//!
+//! Guarantee: what runs is stopped at its next batch and nothing that is durable over there is taken back. A
+//! cancelled operation keeps the copy that it would have taken, until it is released.
+
+use narrows_format::Timestamp;
+
+use crate::event::{Change, Decision};
+use crate::image::{Image, ImageState};
+use crate::machine::replication::{self, ReplicationView};
+use crate::machine::{Refusal, backup, turn};
+use crate::operation::{Operation, OperationKind, OperationState};
+use crate::slp::{Kind, Slp};
+
+/// Something that will never exist once an operation is cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Never {
+    /// The operation that would have made it, by its id in the SLP.
+    pub operation: String,
+    /// Where it would have been, for people: `the copy in domain dr`.
+    pub what: String,
+}
+
+/// Pauses what is still to be done: what waits for an import over there is past pausing.
+pub fn pause(operations: &[Operation], now: Timestamp) -> Decision {
+    let mut decision = Decision::nothing();
+    for operation in operations.iter().filter(|it| it.kind != OperationKind::Backup) {
+        match operation.state {
+            OperationState::InProcess => turn::stop(operation, OperationState::Paused, now, &mut decision),
+            OperationState::NotStarted | OperationState::Waiting(_) => {
+                let mut paused = operation.clone();
+                paused.enter(OperationState::Paused, now);
+                decision.changes.push(Change::Operation(paused));
+            }
+            _ => {}
+        }
+    }
+    decision
+}
+
+/// What was paused is due.
+pub fn resume(operations: &[Operation], now: Timestamp) -> Decision {
+    let mut decision = Decision::nothing();
+    for operation in operations.iter().filter(|it| it.state == OperationState::Paused) {
+        let mut due = operation.clone();
+        due.enter(OperationState::NotStarted, now);
+        decision.changes.push(Change::Operation(due));
+    }
+    decision
+}
+
+/// Cancels what is not at its end, all of it or the operations of one id, and says what will then never
+/// exist. An image that is still being written is abandoned.
+pub fn cancel(
+    image: &Image,
+    view: &ReplicationView<'_>,
+    named: Option<&str>,
+    domain_name: impl Fn(&Operation) -> Option<String>,
+    now: Timestamp,
+) -> (Vec<Never>, Decision) {
+    let mut decision = Decision::nothing();
+    let mut never = Vec::new();
+    let chosen = |it: &&Operation| !it.state.is_final() && named.is_none_or(|name| it.name == name);
+    let slp = view.slp.map(|version| &version.slp);
+    for operation in view.operations.iter().filter(chosen) {
+        let what = match domain_name(operation) {
+            Some(domain) => format!("the copy in domain {domain}"),
+            None if operation.kind == OperationKind::Backup => "the image".to_owned(),
+            None => "the copy in this domain".to_owned(),
+        };
+        never.push(Never { operation: operation.name.clone(), what });
+        never.extend(slp.into_iter().flat_map(|slp| after_it(slp, &operation.name)));
+        match (operation.kind, &operation.state) {
+            (OperationKind::Backup, _) => backup::abandon(image, view.operations, now, &mut decision),
+            (_, OperationState::InProcess) => {
+                turn::stop(operation, OperationState::Cancelled, now, &mut decision);
+            }
+            _ => {
+                let mut cancelled = operation.clone();
+                cancelled.enter(OperationState::Cancelled, now);
+                decision.changes.push(Change::Operation(cancelled));
+            }
+        }
+    }
+    (never, decision)
+}
+
+/// Everything that an SLP would have made of an operation's copy.
+fn after_it(slp: &Slp, id: &str) -> Vec<Never> {
+    let mut never = Vec::new();
+    for child in slp.children(id) {
+        let what = match (child.kind, child.named_target()) {
+            (Kind::Replication, Some(target)) => format!("the copy in domain {}", target.domain),
+            (Kind::Replication, None) => "the copies in all domains".to_owned(),
+            _ => "a further copy in this domain".to_owned(),
+        };
+        never.push(Never { operation: child.id.clone(), what });
+        never.extend(after_it(slp, &child.id));
+    }
+    never
+}
+
+/// Lets the copy that an operation takes go without it, for a reason that is kept.
+///
+/// Of several operations of one id, to several domains, those that failed or were cancelled are meant; if there
+/// is none, all that are not complete, which are cancelled by it.
+pub fn release(
+    view: &ReplicationView<'_>,
+    named: &str,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let keeping = || view.operations.iter().filter(|it| it.name == named && it.keeps_source());
+    let stopped: Vec<_> = keeping().filter(|it| it.state.is_final()).collect();
+    let chosen = if stopped.is_empty() { keeping().collect() } else { stopped };
+    if chosen.is_empty() {
+        let sentence = format!("no operation `{named}` keeps a copy of this image");
+        return Err(Refusal::new("SLP-013", sentence, "`narrowsctl image show` names those that do"));
+    }
+    if reason.trim().is_empty() {
+        return Err(Refusal::new("SLP-013", "a release needs a reason", "say why with --reason"));
+    }
+    let mut decision = Decision::nothing();
+    let mut operations = view.operations.to_vec();
+    for operation in operations.iter_mut().filter(|it| chosen.iter().any(|chosen| chosen.key == it.key)) {
+        operation.released = Some(reason.trim().to_owned());
+        match operation.state {
+            OperationState::InProcess => turn::stop(operation, OperationState::Cancelled, now, &mut decision),
+            _ if operation.state.is_final() => decision.changes.push(Change::Operation(operation.clone())),
+            _ => {
+                operation.enter(OperationState::Cancelled, now);
+                decision.changes.push(Change::Operation(operation.clone()));
+            }
+        }
+    }
+    replication::release_copied_out(view, &operations, now, &mut decision);
+    Ok(decision)
+}

@@ -1,0 +1,133 @@
+//! What is due by itself: probes, imports, reports, amendments, windows, tries; and what is owed from before.
+
+use narrows_format::Timestamp;
+
+use super::{Done, Primary};
+use crate::catalog::Catalog;
+use crate::event::{Change, Command, Decision};
+use crate::limits::{CLOCK_BACK_MIN, DUE_PER_TICK};
+use crate::machine::{arrival, reach, replication, report};
+use crate::moment::{Moment, since};
+use crate::operation::OperationState;
+
+impl<C: Catalog> Primary<C> {
+    /// Each part by itself: what can't be done in one holds up no other.
+    pub(super) async fn tick(&mut self, moment: Moment) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let noticed = self.notice_clock(moment.now).await;
+        self.note(noticed);
+        let probed = self.probe(&mut commands, moment).await;
+        self.note(probed);
+        let decided = self.decide_due(&mut commands, moment).await;
+        self.note(decided);
+        let sent = self.send_reports(moment).await;
+        let sent = sent.map(|sent| commands.extend(sent));
+        self.note(sent);
+        let amended = self.amend_due(&mut commands, moment).await;
+        self.note(amended);
+        commands.extend(self.pay(moment).await);
+        let reviewed = self.review(&mut commands, moment).await;
+        self.note(reviewed);
+        let begun = self.begin_due(&mut commands, moment).await;
+        self.note(begun);
+        let parted = self.part_with_drained(&mut commands, moment).await;
+        self.note(parted);
+        commands
+    }
+
+    /// A clock that was set back has left times behind that are far ahead of it.
+    async fn notice_clock(&mut self, now: Timestamp) -> Done<(), C> {
+        if self.latest.is_some_and(|latest| since(latest, now) >= CLOCK_BACK_MIN) {
+            self.is_unreviewed = true;
+            self.store(&[Change::ClockSetBack(now)]).await?;
+        }
+        self.latest = Some(now);
+        Ok(())
+    }
+
+    async fn probe(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+        for partner in self.ask(self.catalog.partners()).await? {
+            let decision = reach::probe(&partner, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        Ok(())
+    }
+
+    async fn decide_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+        for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
+            let around = self.load_arrival(&import.arrival).await?;
+            let decision = arrival::decide(&around.view(&self.own), &import, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        Ok(())
+    }
+
+    async fn amend_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+        for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
+            let mut decision = Decision::nothing();
+            replication::amend(&mut copy, moment.now, &mut decision);
+            decision.changes.push(Change::Copy(copy));
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn begin_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+        for partner in self.ask(self.catalog.due_partners(moment.now)).await? {
+            self.take_turn(partner, commands, moment).await?;
+        }
+        self.take_turn_here(commands, moment).await?;
+        Ok(())
+    }
+
+    pub(super) async fn send_reports(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+        let mut decision = Decision::nothing();
+        for mut import in self.ask(self.catalog.due_reports(moment.now, DUE_PER_TICK)).await? {
+            let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
+            decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
+            decision.changes.push(Change::Import(import));
+        }
+        if !decision.changes.is_empty() {
+            self.store(&decision.changes).await?;
+        }
+        Ok(decision.commands)
+    }
+
+    /// Does what is owed, as far as that goes.
+    pub(super) async fn pay(&mut self, moment: Moment) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for name in std::mem::take(&mut self.owed) {
+            commands.extend(self.slp_applied(&name, moment).await);
+        }
+        commands
+    }
+
+    /// What can't be done now is owed until a tick does it.
+    pub(super) async fn slp_applied(&mut self, name: &str, moment: Moment) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let applied = self.follow_slp(name, &mut commands, moment).await;
+        if applied.is_err() {
+            self.owed.insert(name.to_owned());
+        }
+        self.note(applied);
+        commands
+    }
+
+    async fn follow_slp(&mut self, name: &str, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+        for import in self.ask(self.catalog.failed_imports(name)).await? {
+            let around = self.load_arrival(&import.arrival).await?;
+            let decision = arrival::decide(&around.view(&self.own), &import, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        let mut decision = Decision::nothing();
+        for mut operation in self.ask(self.catalog.unverified(name)).await? {
+            let loaded = self.load_image(operation.key.image).await?;
+            if loaded.slp.is_some_and(|version| version.verified) {
+                operation.enter(OperationState::NotStarted, moment.now);
+                decision.changes.push(Change::Operation(operation));
+            }
+        }
+        commands.extend(self.settle(decision, moment).await?);
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Copies from pool to pool of one domain.
+
+use narrows_domain::event::DuplicateOrder;
+use narrows_domain::job::JobState;
+
+use super::*;
+
+const OTHER: PoolId = PoolId([33; 16]);
+
+/// Backup in one pool, a duplicate in another one, and from there to the partner.
+const CHAIN: &str = r#"
+name = "gold"
+[[operation]]
+id = "backup"
+kind = "backup"
+storage = "default"
+retention = "expire-after-copy"
+[[operation]]
+id = "dup"
+kind = "duplication"
+source = "backup"
+storage = "other"
+retention = { fixed = "60d" }
+[[operation]]
+id = "copy"
+kind = "replication"
+source = "dup"
+target = { domain = "there", import_slp = "gold-import" }
+retention = { fixed = "90d" }
+"#;
+
+fn with_two_pools(slp: &str) -> Primary<MemoryCatalog> {
+    let mut primary = primary(slp);
+    let changes = [
+        Change::Pool(Pool { id: OTHER, name: "other".into(), ..pool() }),
+        Change::StorageUnit(StorageUnit { name: "other".into(), pool: OTHER, jobs_max: None }),
+    ];
+    ready(primary.put(&changes)).unwrap();
+    primary
+}
+
+fn ordered(commands: &[Command]) -> DuplicateOrder {
+    let [Command::Duplicate(order)] = commands else { panic!("{commands:?}") };
+    order.clone()
+}
+
+/// The other pool's log has the image now.
+fn copied(
+    primary: &mut Primary<MemoryCatalog>,
+    id: ImageId,
+    copy: CopyState,
+    sequence: u64,
+    seconds: i64,
+) -> Vec<Command> {
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let logged = Logged::Backup { record: record(&image), signed: vec![1], copy, stored_bytes: 3 };
+    let event = PoolEvent { pool: OTHER, incarnation: 1, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+/// Goal: the duplicate is a second copy with a life of its own, what copies from it follows, and the first copy
+/// may go, because it was kept for the duplicate only.
+#[test]
+fn a_duplicate_is_made_and_what_follows_from_it_is_due() {
+    let mut primary = with_two_pools(CHAIN);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = ordered(&commands);
+    assert_eq!((order.source, order.target), (POOL, OTHER));
+    assert_eq!(order.copy.expires, Some(at(NOW + 60 * DAY)));
+    let commands = copied(&mut primary, id, order.copy, 1, NOW + 1);
+    let [Command::AmendCopy { pool, copy, .. }, Command::Replicate(_)] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*pool, copy.expires), (POOL, Some(at(NOW + 1))), "the first copy may go");
+    let states: Vec<_> = operations(&primary, id).iter().map(|it| it.state.to_string()).collect();
+    assert_eq!(states, ["complete", "complete", "in-process"]);
+    let copies = ready(primary.catalog().copies(id)).unwrap();
+    assert_eq!((copies[1].number, copies[1].pool, &copies[1].operation[..]), (2, OTHER, "dup"));
+    let jobs = ready(primary.catalog().jobs(Some(JobKind::Duplication), 9)).unwrap();
+    assert_eq!((jobs.len(), jobs[0].job.state), (1, JobState::Done));
+    // The log may be read twice after a crash; the second record is of a copy that is known.
+    assert_eq!(copied(&mut primary, id, order.copy, 1, NOW + 2), []);
+    assert_eq!(ready(primary.catalog().copies(id)).unwrap().len(), 2);
+}
+
+/// It stops, fails and comes back like a replication, and a crash takes it up again.
+#[test]
+fn a_duplication_is_held_fails_and_is_taken_up_again() {
+    let mut primary = with_two_pools(CHAIN);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let first = ordered(&commands);
+    let commands = ready(primary.hold_slp("gold", None, moment(NOW + 1))).unwrap();
+    assert_eq!(commands, [Command::StopReplication(first.operation)]);
+    let state = |primary: &Primary<MemoryCatalog>| operations(primary, id)[1].state.to_string();
+    assert_eq!(state(&primary), "waiting(pause)");
+    let second = ordered(&ready(primary.resume_slp("gold", moment(NOW + 2))).unwrap());
+    assert_eq!(second.attempt, first.attempt + 1);
+    let failed = Event::ReplicationFailed {
+        operation: second.operation,
+        attempt: second.attempt,
+        failure: Failure::interrupted("a disk was slow"),
+        counters: Counters::default(),
+    };
+    ready(primary.handle(failed, moment(NOW + 3))).unwrap();
+    assert_eq!(state(&primary), "waiting(source-incomplete)");
+    let third = ordered(&ready(primary.handle(Event::Tick, moment(NOW + 60))).unwrap());
+    let mut primary = Primary::new(primary.into_catalog(), here());
+    let fourth = ordered(&ready(primary.recover(moment(NOW + 61))).unwrap());
+    assert_eq!(fourth.attempt, third.attempt + 1);
+    let lost = ready(primary.take_back(|_, _| false, moment(NOW + 62))).unwrap();
+    assert_eq!(ordered(&lost).attempt, fourth.attempt + 1);
+}
+
+/// No more than a few run at once, the others wait for a place, and a place that is free is taken.
+#[test]
+fn duplications_wait_for_a_place() {
+    let mut primary = with_two_pools(CHAIN);
+    let mut orders = Vec::new();
+    for number in 1..=6 {
+        let ask = BackupAsk { fresh: ImageId([100 + number; 16]), ..ask() };
+        let begun = ready(primary.begin_backup(&ask, moment(NOW))).unwrap();
+        let record = record(&begun.image);
+        let logged = Logged::Backup { record, signed: vec![1], copy: begun.copy, stored_bytes: 7 };
+        let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(number.into()), logged };
+        orders.extend(ready(primary.handle(Event::Pool(event), moment(NOW))).unwrap());
+    }
+    assert_eq!(orders.len(), usize::try_from(narrows_domain::limits::DUPLICATIONS_MAX).unwrap());
+    let waits = operations(&primary, ImageId([105; 16]));
+    assert_eq!(waits[1].state, OperationState::Waiting(WaitReason::Limit));
+    let commands = ready(primary.pause_image(ImageId([101; 16]), moment(NOW + 1))).unwrap();
+    assert!(matches!(&commands[..], [Command::StopReplication(_), Command::Duplicate(_)]), "{commands:?}");
+}
+
+/// What is there already is not made again.
+#[test]
+fn an_image_that_every_pool_has_is_complete() {
+    let group = CHAIN.replace("storage = \"other\"", "storage = \"default\"");
+    let mut primary = primary(&group);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert!(!commands.iter().any(|it| matches!(it, Command::Duplicate(_))), "{commands:?}");
+    let dup = &operations(&primary, id)[1];
+    assert_eq!(
+        (&dup.state, &dup.note.as_ref().unwrap().code[..]),
+        (&OperationState::Complete, "already-present")
+    );
+}
+
+/// A version without the duplicate leaves it waiting, and what it would copy from stays.
+#[test]
+fn a_retired_duplication_keeps_its_source() {
+    let mut primary = with_two_pools(CHAIN);
+    ready(primary.hold_slp("gold", None, moment(NOW))).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(commands, []);
+    let without = CHAIN.split("[[operation]]\nid = \"dup\"").next().unwrap();
+    migration::put_version(&mut primary, without, 2);
+    let (migrated, _) = ready(primary.migrate_slp("gold", (1, 2), moment(NOW))).unwrap();
+    assert_eq!((migrated.images, migrated.retired), (1, 1));
+    assert_eq!(ready(primary.resume_slp("gold", moment(NOW + 1))).unwrap(), []);
+    let because = kept(&primary, id, NOW + 400 * DAY);
+    assert!(because.contains(&"operation `dup` is waiting(target-retired)".to_owned()), "{because:?}");
+}

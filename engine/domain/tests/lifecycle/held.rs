@@ -1,0 +1,219 @@
+//! What stops work that runs, and what lets it go on: windows, pauses, cancelling, releasing.
+
+use narrows_domain::machine::order::Never;
+use narrows_domain::window::{OpenSpan, Window};
+
+use super::*;
+
+const MONDAY: i64 = 1_800_230_400;
+
+fn states(primary: &Primary<MemoryCatalog>, id: ImageId) -> Vec<String> {
+    operations(primary, id).iter().map(|it| it.state.to_string()).collect()
+}
+
+/// Goal: whatever stops an attempt under way, one command says so, and it goes on as the next attempt.
+fn check_stopped(
+    primary: &mut Primary<MemoryCatalog>,
+    first: &ReplicateOrder,
+    commands: &[Command],
+    state: &str,
+) {
+    assert_eq!(commands, [Command::StopReplication(first.operation)]);
+    assert_eq!(operations(primary, first.operation.image)[1].state.to_string(), state);
+    let jobs = ready(primary.catalog().jobs(Some(JobKind::Replication), 9)).unwrap();
+    assert_eq!(jobs[0].job.state, narrows_domain::job::JobState::Interrupted);
+    let failure = Failure::interrupted("it broke as it was stopped");
+    fail(primary, first, failure, MONDAY + 1);
+    assert_eq!(operations(primary, first.operation.image)[1].state.to_string(), state, "a late word");
+}
+
+/// The window `nights` opens at 22:00 for two hours each day, UTC.
+fn nights() -> Window {
+    let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + 22 * 60, minutes: 120 }).collect();
+    Window { name: "nights".into(), offset_minutes: 0, open, excluded_days: Vec::new() }
+}
+
+#[test]
+fn a_window_that_closes_stops_what_runs_and_opens_for_it_again() {
+    let windowed = GOLD.replace("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"nights\"");
+    let mut primary = primary(&windowed);
+    ready(primary.put_window(nights(), moment(MONDAY))).unwrap();
+    let (id, commands) = backed_up(&mut primary, MONDAY);
+    assert_eq!((commands.len(), &states(&primary, id)[1][..]), (0, "waiting(window)"));
+    let evening = MONDAY + 22 * 3600;
+    assert_eq!(ready(primary.next_due()).unwrap(), Some(at(evening)));
+    let first = sent(&ready(primary.handle(Event::Tick, moment(evening))).unwrap());
+    assert_eq!(
+        ready(primary.next_due()).unwrap(),
+        Some(at(evening + 7200)),
+        "it is looked at when it closes"
+    );
+    assert_eq!(ready(primary.handle(Event::Tick, moment(evening + 7199))).unwrap(), []);
+    let commands = ready(primary.handle(Event::Tick, moment(evening + 7200))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "waiting(window)");
+    assert_eq!(operations(&primary, id)[1].failures, 0, "a window is no failure");
+    let next = sent(&ready(primary.handle(Event::Tick, moment(evening + DAY))).unwrap());
+    assert_eq!(next.attempt, first.attempt + 1);
+}
+
+/// A clock that ran a year ahead and is set right neither strands what waits nor lets run what may not.
+#[test]
+fn a_clock_that_is_set_back_strands_nothing() {
+    let windowed = GOLD.replace("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"nights\"");
+    let mut primary = primary(&windowed);
+    let ahead = MONDAY + 364 * DAY;
+    ready(primary.put_window(nights(), moment(ahead))).unwrap();
+    let (id, _) = backed_up(&mut primary, ahead);
+    assert_eq!(operations(&primary, id)[1].next_try, Some(at(ahead + 22 * 3600)));
+    ready(primary.handle(Event::Tick, moment(MONDAY))).unwrap();
+    assert_eq!(operations(&primary, id)[1].next_try, Some(at(MONDAY + 22 * 3600)));
+    let first = sent(&ready(primary.handle(Event::Tick, moment(MONDAY + 22 * 3600))).unwrap());
+    let commands = ready(primary.handle(Event::Tick, moment(MONDAY + 3600))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "waiting(window)");
+}
+
+/// Changes of a window act at once, on what waits and on what runs.
+#[test]
+fn a_changed_window_is_obeyed_at_once() {
+    let windowed = GOLD.replace("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"nights\"");
+    let mut primary = primary(&windowed);
+    ready(primary.put_window(nights(), moment(MONDAY))).unwrap();
+    let (id, _) = backed_up(&mut primary, MONDAY);
+    let always = Window { open: vec![OpenSpan { from_minute: 0, minutes: 10_080 }], ..nights() };
+    let first = sent(&ready(primary.put_window(always, moment(MONDAY + 1))).unwrap());
+    assert_eq!(first.operation.image, id);
+    let commands = ready(primary.put_window(nights(), moment(MONDAY + 2))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "waiting(window)");
+}
+
+#[test]
+fn a_paused_or_deferred_policy_stops_what_runs() {
+    let mut primary = primary(GOLD);
+    let (_, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    assert_eq!(code(ready(primary.hold_slp("silver", None, moment(MONDAY)))), "SLP-013");
+    let commands = ready(primary.hold_slp("gold", None, moment(MONDAY))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "waiting(pause)");
+    assert_eq!(ready(primary.handle(Event::Tick, moment(MONDAY + 99 * DAY))).unwrap(), []);
+    let second = sent(&ready(primary.resume_slp("gold", moment(MONDAY + 99 * DAY))).unwrap());
+    let until = MONDAY + 100 * DAY;
+    let commands = ready(primary.hold_slp("gold", Some(at(until)), moment(until - DAY))).unwrap();
+    check_stopped(&mut primary, &second, &commands, "waiting(pause)");
+    assert_eq!(ready(primary.handle(Event::Tick, moment(until - 1))).unwrap(), []);
+    sent(&ready(primary.handle(Event::Tick, moment(until))).unwrap());
+}
+
+/// What is stopped makes room for what waited for its place.
+#[test]
+fn a_stopped_image_gives_its_place_to_another() {
+    let mut primary = primary(GOLD);
+    let silver = parse(&GOLD.replace("\"gold\"", "\"silver\""), Format::Toml).unwrap();
+    let version = SlpVersion { slp: silver, version: 1, made: at(NOW), targets: vec![], verified: true };
+    let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    partner.running_max = 1;
+    ready(primary.put(&[Change::Partner(partner), Change::Slp(version)])).unwrap();
+    let (_, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    let other = BackupAsk { fresh: ImageId([55; 16]), slp: "silver".into(), ..ask() };
+    let begun = ready(primary.begin_backup(&other, moment(MONDAY))).unwrap();
+    let logged =
+        Logged::Backup { record: record(&begun.image), signed: vec![1], copy: begun.copy, stored_bytes: 7 };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(2), logged };
+    assert_eq!(ready(primary.handle(Event::Pool(event), moment(MONDAY))).unwrap(), []);
+    assert_eq!(states(&primary, begun.image.id)[1], "waiting(limit)");
+    let commands = ready(primary.hold_slp("gold", None, moment(MONDAY))).unwrap();
+    let [Command::StopReplication(stopped), Command::Replicate(order)] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*stopped, order.operation.image), (first.operation, begun.image.id));
+}
+
+#[test]
+fn a_paused_domain_stops_what_runs() {
+    let mut primary = primary(GOLD);
+    let (_, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    let partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    let paused = Partner { paused: true, ..partner.clone() };
+    let commands = ready(primary.put_partner(paused, moment(MONDAY))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "waiting(pause)");
+    sent(&ready(primary.put_partner(partner, moment(MONDAY + 1))).unwrap());
+}
+
+#[test]
+fn a_paused_image_stops_and_an_acknowledgement_under_way_counts() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    let commands = ready(primary.pause_image(id, moment(MONDAY))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "paused");
+    let second = sent(&ready(primary.resume_image(id, moment(MONDAY + 2))).unwrap());
+    ready(primary.pause_image(id, moment(MONDAY + 3))).unwrap();
+    // It was durable there when it was stopped: nothing is sent twice.
+    acknowledge(&mut primary, &second, MONDAY + 4);
+    assert_eq!(states(&primary, id)[1], "pending-import");
+}
+
+/// A crash between what was stored and what follows from it stops the work all the same, with the next tick.
+#[test]
+fn what_should_stop_is_stopped_after_a_setback() {
+    let mut primary = primary(GOLD);
+    let (_, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    primary.catalog().fail_after(Some(1));
+    assert_eq!(ready(primary.hold_slp("gold", None, moment(MONDAY))).unwrap(), []);
+    assert!(primary.take_setback().is_some());
+    primary.catalog().fail_after(None);
+    let commands = ready(primary.handle(Event::Tick, moment(MONDAY + 1))).unwrap();
+    check_stopped(&mut primary, &first, &commands, "waiting(pause)");
+}
+
+#[test]
+fn cancelling_says_what_will_never_exist_and_keeps_the_source() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    let never = [Never { operation: "copy".into(), what: "the copy in domain there".into() }];
+    assert_eq!(ready(primary.cancelling(id, None, moment(MONDAY))).unwrap(), never);
+    let (said, commands) = ready(primary.cancel_image(id, Some("copy"), moment(MONDAY))).unwrap();
+    assert_eq!(said, never);
+    check_stopped(&mut primary, &first, &commands, "cancelled");
+    assert_eq!(code(ready(primary.cancel_image(id, None, moment(MONDAY)))), "SLP-013", "nothing is left");
+    let later = MONDAY + 400 * DAY;
+    assert_eq!(kept(&primary, id, later), ["operation `copy` is cancelled"]);
+    assert_eq!(ready(primary.handle(Event::Tick, moment(later))).unwrap(), [], "it stays cancelled");
+    // It had arrived after all: then the copy does exist.
+    report(&mut primary, id, 1, Outcome::Imported { expires: None, note: None }, later);
+    assert_eq!(states(&primary, id)[1], "complete");
+}
+
+#[test]
+fn cancelling_a_backup_gives_up_all_that_would_follow() {
+    let mut primary = primary(GOLD);
+    let begun = ready(primary.begin_backup(&ask(), moment(MONDAY))).unwrap();
+    let (never, _) = ready(primary.cancel_image(begun.image.id, None, moment(MONDAY))).unwrap();
+    let what: Vec<_> = never.iter().map(|it| it.what.as_str()).collect();
+    assert_eq!(what, ["the image", "the copy in domain there"]);
+    let image = ready(primary.catalog().image(begun.image.id)).unwrap().unwrap();
+    assert_eq!((image.state, &states(&primary, image.id)[0][..]), (ImageState::Abandoned, "cancelled"));
+}
+
+#[test]
+fn a_release_lets_the_source_go_for_a_reason() {
+    let after_copy = GOLD.replace("retention = { fixed = \"30d\" }", "retention = \"expire-after-copy\"");
+    let mut primary = primary(&after_copy);
+    let (id, commands) = backed_up(&mut primary, MONDAY);
+    let first = sent(&commands);
+    let because = ["it expires after all that copy from it are complete", "operation `copy` is in-process"];
+    assert_eq!(kept(&primary, id, MONDAY), because);
+    assert_eq!(code(ready(primary.release(id, "copy", "  ", moment(MONDAY)))), "SLP-013");
+    assert_eq!(code(ready(primary.release(id, "backup", "why", moment(MONDAY)))), "SLP-013");
+    let commands = ready(primary.release(id, "copy", "the site is gone", moment(MONDAY + 5))).unwrap();
+    let [Command::StopReplication(stopped), Command::AmendCopy { copy, .. }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*stopped, copy.expires), (first.operation, Some(at(MONDAY + 5))));
+    let released = &operations(&primary, id)[1];
+    assert_eq!(released.released.as_deref(), Some("the site is gone"));
+    assert_eq!(kept(&primary, id, MONDAY + 6), [""; 0]);
+}

@@ -1,0 +1,85 @@
+//! Storage and policies that change under what uses them.
+
+use narrows_domain::storage::{ReplicationTarget, StorageUnitGroup};
+
+use super::*;
+
+/// SLP-007: the pool was made spanning after the SLP was applied; the backup fails before it reads.
+#[test]
+fn slp_007_fails_the_backup_when_the_pool_spans_by_now() {
+    let mut primary = primary(GOLD);
+    ready(primary.put(&[Change::Pool(Pool { spanning: true, ..pool() })])).unwrap();
+    assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "SLP-007");
+    assert_eq!(ready(primary.catalog().images(&ImageFilter::default())).unwrap(), [], "nothing was begun");
+    ready(primary.put(&[Change::Pool(pool())])).unwrap();
+    ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
+}
+
+/// SLP-007 is about the copy that is replicated: a spanning Backup with a plain Duplication is none of it.
+#[test]
+fn slp_007_looks_at_the_copy_that_is_sent() {
+    let duplicate = "[[operation]]
+id = \"dup\"
+kind = \"duplication\"
+source = \"backup\"
+storage = \"plain\"
+retention = { fixed = \"9d\" }
+";
+    let slp = GOLD.replace("source = \"backup\"", "source = \"dup\"") + duplicate;
+    let mut primary = primary(&slp);
+    let plain = PoolId([33; 16]);
+    let spanning =
+        |id, name: &str, spanning| Change::Pool(Pool { id, name: name.into(), spanning, ..pool() });
+    let unit = StorageUnit { name: "plain".into(), pool: plain, jobs_max: None };
+    let changes = [spanning(POOL, "pool", true), spanning(plain, "plain", false), Change::StorageUnit(unit)];
+    ready(primary.put(&changes)).unwrap();
+    ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
+    ready(primary.put(&[spanning(plain, "plain", true)])).unwrap();
+    assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "SLP-007");
+}
+
+/// SLP-005: what a policy replicates from can't be moved behind a group.
+#[test]
+fn slp_005_a_referenced_unit_is_not_moved_behind_a_group() {
+    let mut primary = primary(GOLD);
+    let group = |name: &str| StorageUnitGroup { name: name.into(), units: vec!["default".into()] };
+    assert_eq!(code(ready(primary.put_group(group("default"), moment(NOW)))), "SLP-005");
+    ready(primary.put_group(group("any-of-them"), moment(NOW))).unwrap();
+    assert_eq!(ready(primary.catalog().storage_unit_groups()).unwrap(), [group("any-of-them")]);
+}
+
+/// SLP-014: a policy goes once nothing refers to it.
+#[test]
+fn slp_014_a_policy_is_removed_when_its_images_are_complete() {
+    let mut primary = primary(GOLD);
+    assert_eq!(code(ready(primary.delete_slp("silver"))), "SLP-013");
+    let (id, _) = backed_up(&mut primary, NOW);
+    assert_eq!(code(ready(primary.delete_slp("gold"))), "SLP-014");
+    for mut operation in ready(primary.catalog().operations(id)).unwrap() {
+        operation.state = OperationState::Complete;
+        ready(primary.put(&[Change::Operation(operation)])).unwrap();
+    }
+    ready(primary.delete_slp("gold")).unwrap();
+    assert_eq!(ready(primary.catalog().slp("gold", None)).unwrap(), None);
+}
+
+/// TOPO-001, and the rest of what a replication target may not be.
+#[test]
+fn topo_001_a_target_is_not_ones_own_storage() {
+    let mut primary = primary(GOLD);
+    let target = ReplicationTarget::usual(POOL, THERE);
+    assert_eq!(
+        code(ready(primary.put_target(ReplicationTarget { partner: HERE, ..target.clone() }))),
+        "SLP-013"
+    );
+    let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    partner.receive_pool = Some(ReceivePool { pool: POOL, incarnation: 1 });
+    ready(primary.put(&[Change::Partner(partner.clone())])).unwrap();
+    assert_eq!(code(ready(primary.put_target(target.clone()))), "TOPO-001");
+    partner.receive_pool = None;
+    ready(primary.put(&[Change::Partner(partner), Change::Pool(Pool { spanning: true, ..pool() })])).unwrap();
+    assert_eq!(code(ready(primary.put_target(target.clone()))), "SLP-007");
+    ready(primary.put(&[Change::Pool(pool())])).unwrap();
+    ready(primary.put_target(target.clone())).unwrap();
+    assert_eq!(ready(primary.catalog().replication_targets()).unwrap(), [target]);
+}
