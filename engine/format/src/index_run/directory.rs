@@ -1,4 +1,6 @@
 //! The parts of a run and where they are: what is read first, and kept in memory.
+//!
+#![doc = include_str!("../index_run.md")]
 
 use super::{BadRun, FIRST_BLOCK, Filter, Shape, VERSION, check_crc, check_number, check_version};
 use crate::BadBytes;

@@ -222,7 +222,10 @@ impl Loader<'_> {
         while self.owned[core].load(fingerprint, place).is_err() {
             match self.write_table(core, listing).await {
                 // What is stored has to be readable, also on a full disk.
-                Err(Error::Full { .. }) => return Ok(self.owned[core].load_beyond(fingerprint, place)),
+                Err(Error::Full { .. }) => {
+                    self.owned[core].load_beyond(fingerprint, place);
+                    return Ok(());
+                }
                 other => other?,
             };
         }
