@@ -234,6 +234,7 @@ impl Owned {
 
     /// Notes what a stream has appended to its container, from an entry on, and tells those who wait for it.
     pub(crate) fn register(&mut self, home: usize, batch: &Batch, from: usize) -> Result<Registered, Error> {
+        let is_broken = self.not_closed.get(&batch.container) == Some(&ContainerState::Broken);
         for (number, (fingerprint, place)) in batch.entries.iter().enumerate().skip(from) {
             let place = *place;
             if self.add(*fingerprint, place).is_err() {
@@ -242,7 +243,8 @@ impl Owned {
                 }
                 return Ok(Registered::Part(number));
             }
-            if batch.kind == ChildKind::Segment {
+            // What a failed write took is not brought: whoever waits hears of it when the stream ends.
+            if batch.kind == ChildKind::Segment && !is_broken {
                 self.claims.brought(fingerprint, batch.stream, Answer::Shared { place, home });
             }
         }

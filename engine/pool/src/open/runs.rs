@@ -13,6 +13,7 @@ use crate::{
         ListedRun, ListedRuns, Owned, PartitionMap,
         run::{self, OpenRun, RunWriter},
     },
+    log::{LogFile, Place},
     poison::Poison,
     shard::Facts,
 };
@@ -94,6 +95,14 @@ pub(super) async fn write(
 /// Removes files that belong to no run, and journals that are not listed any more. What cannot be removed now is looked
 /// for again by the next start.
 pub(super) async fn remove_orphans(world: &World, dir: &Path, listing: &mut Listing) -> Result<(), Error> {
+    if listing.orphan_runs.is_empty() && listing.dropped_journals.is_empty() {
+        return Ok(());
+    }
+    // What a killed process wrote may have been read from a cache: nothing is removed on its word before it is safe.
+    let Place { number, end, .. } = listing.place;
+    let manifest = LogFile::go_on(world, &crate::manifest::path(dir, number), number, end).await;
+    let manifest = manifest.map_err(|error| Error::device("opening the manifest", &error))?;
+    manifest.sync().await.map_err(|error| Error::device("syncing the manifest", &error))?;
     let mut removed = Vec::new();
     for run in std::mem::take(&mut listing.orphan_runs) {
         match run::remove(world, dir, run).await {

@@ -7,18 +7,21 @@
 use std::{collections::BTreeSet, path::Path};
 
 use narrows_format::{
-    Location,
+    Fingerprint, Location,
     index_journal::IndexEntry,
     index_run::{Directory, Page, Part},
     limits::BLOCK_BYTES,
 };
 
-use super::{OpenRun, RunWriter, refused, unreadable};
+use super::{OpenRun, RunWriter, damaged, refused, unreadable};
 use crate::{container::read_span, error::Error, limits::MERGE_READ_PAGES};
 
 /// The part of one input that is being read.
 struct Reader<'a> {
     input: &'a OpenRun,
+    partition: u16,
+    /// The entry that was read last.
+    last: Option<(Fingerprint, Location)>,
     /// Pages to come.
     block: u64,
     end: u64,
@@ -28,7 +31,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(input: &'a OpenRun, part: &Part) -> Self {
-        Self { input, block: part.first, end: part.section(), entries: Vec::new() }
+        let (partition, block, end) = (part.partition, part.first, part.section());
+        Self { input, partition, last: None, block, end, entries: Vec::new() }
     }
 
     /// Reads on when nothing is left of the stretch; whether there is a next entry.
@@ -48,7 +52,14 @@ impl<'a> Reader<'a> {
         for (block, bytes) in (from..).zip(bytes.chunks(BLOCK_BYTES)) {
             let bad = |bad| refused(&bad, run, block);
             for entry in Page::open(bytes, run, block).map_err(bad)?.entries() {
-                self.entries.push(entry.map_err(bad)?);
+                let entry = entry.map_err(bad)?;
+                let place = Some((entry.fingerprint, entry.location));
+                // In the wrong place it would be found by nobody, and hide others from the search.
+                if place < self.last || self.input.map.partition(&entry.fingerprint) != self.partition {
+                    return Err(damaged(run, block));
+                }
+                self.last = place;
+                self.entries.push(entry);
             }
         }
         self.block += pages;

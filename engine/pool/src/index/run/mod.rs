@@ -72,6 +72,7 @@ pub(crate) async fn remove(world: &World, pool: &Path, run: u64) -> Result<(), E
 /// A run that is open for reading: its header, footer and directory hold.
 pub(crate) struct OpenRun {
     world: World,
+    map: PartitionMap,
     pub(crate) run: u64,
     pub(crate) file: Rc<dyn File>,
     pub(crate) directory: Directory,
@@ -108,7 +109,7 @@ impl OpenRun {
         if directory.parts.iter().any(|part| part.partition >= map.partitions()) {
             return Err(damaged(run, footer.directory));
         }
-        Ok(Self { world: world.clone(), run, file, directory })
+        Ok(Self { world: world.clone(), map, run, file, directory })
     }
 
     /// Reads what has to be in memory of one partition.
