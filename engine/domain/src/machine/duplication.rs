@@ -112,16 +112,18 @@ pub fn found<'a>(
     units: &[StorageUnit],
     groups: &[StorageUnitGroup],
 ) -> Option<&'a Operation> {
-    let image = view.image.filter(|image| image.state == ImageState::Whole)?;
+    view.image.filter(|image| image.state == ImageState::Whole)?;
     let version = view.slp?;
-    let is_known = view.copies.iter().any(|copy| copy.pool == pool && copy.image == image.id);
+    if view.copies.iter().any(|copy| copy.pool == pool) {
+        return None;
+    }
     let goes_there = |operation: &&Operation| {
         let storage = children::spec_of(version, operation).and_then(|spec| spec.storage.as_deref());
         operation.kind == OperationKind::Duplication
             && operation.state != OperationState::Complete
             && storage.is_some_and(|storage| air::includes(storage, pool, units, groups))
     };
-    view.operations.iter().filter(|_| !is_known).find(goes_there)
+    view.operations.iter().find(goes_there)
 }
 
 /// A duplicate is durable: what copies from it is due, and the copy that it was made of may go if it was kept

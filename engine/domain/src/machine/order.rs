@@ -6,7 +6,7 @@
 use narrows_format::Timestamp;
 
 use crate::event::{Change, Decision};
-use crate::image::{Image, ImageState};
+use crate::image::Image;
 use crate::machine::replication::{self, ReplicationView};
 use crate::machine::{Refusal, backup, turn};
 use crate::operation::{Operation, OperationKind, OperationState};
@@ -70,17 +70,17 @@ pub fn cancel(
         };
         never.push(Never { operation: operation.name.clone(), what });
         never.extend(slp.into_iter().flat_map(|slp| after_it(slp, &operation.name)));
-        if operation.state == OperationState::InProcess && operation.kind != OperationKind::Backup {
-            turn::stop(operation, OperationState::Cancelled, now, &mut decision);
-        } else if operation.kind != OperationKind::Backup {
-            let mut cancelled = operation.clone();
-            cancelled.enter(OperationState::Cancelled, now);
-            decision.changes.push(Change::Operation(cancelled));
+        match (operation.kind, &operation.state) {
+            (OperationKind::Backup, _) => backup::abandon(image, view.operations, now, &mut decision),
+            (_, OperationState::InProcess) => {
+                turn::stop(operation, OperationState::Cancelled, now, &mut decision);
+            }
+            _ => {
+                let mut cancelled = operation.clone();
+                cancelled.enter(OperationState::Cancelled, now);
+                decision.changes.push(Change::Operation(cancelled));
+            }
         }
-    }
-    let is_backup = |it: &Operation| it.kind == OperationKind::Backup && !it.state.is_final();
-    if image.state == ImageState::Writing && view.operations.iter().filter(chosen).any(is_backup) {
-        backup::abandon(image, view.operations, now, &mut decision);
     }
     (never, decision)
 }
@@ -113,16 +113,12 @@ pub fn release(
     let keeping = || view.operations.iter().filter(|it| it.name == named && it.keeps_source());
     let stopped: Vec<_> = keeping().filter(|it| it.state.is_final()).collect();
     let chosen = if stopped.is_empty() { keeping().collect() } else { stopped };
-    if chosen.is_empty() || reason.trim().is_empty() {
-        let (sentence, help) = if chosen.is_empty() {
-            (
-                format!("no operation `{named}` keeps a copy of this image"),
-                "`narrowsctl image show` names those that do",
-            )
-        } else {
-            ("a release needs a reason".to_owned(), "say why with --reason")
-        };
-        return Err(Refusal::new("SLP-013", sentence, help));
+    if chosen.is_empty() {
+        let sentence = format!("no operation `{named}` keeps a copy of this image");
+        return Err(Refusal::new("SLP-013", sentence, "`narrowsctl image show` names those that do"));
+    }
+    if reason.trim().is_empty() {
+        return Err(Refusal::new("SLP-013", "a release needs a reason", "say why with --reason"));
     }
     let mut decision = Decision::nothing();
     let mut operations = view.operations.to_vec();

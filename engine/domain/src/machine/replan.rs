@@ -33,7 +33,9 @@ pub fn image(
     now: Timestamp,
 ) -> Replanned {
     let mut plan = Replanned::default();
-    let is_open = |it: &&Operation| it.kind == OperationKind::Replication && !it.state.is_final();
+    let is_secondary =
+        |it: &Operation| matches!(it.kind, OperationKind::Replication | OperationKind::Duplication);
+    let is_open = |it: &&Operation| is_secondary(it) && !it.state.is_final();
     for operation in view.operations.iter().filter(is_open).filter(|it| it.name != MANUAL) {
         match operation.state {
             OperationState::InProcess | OperationState::PendingImport => plan.running += 1,

@@ -144,3 +144,19 @@ fn an_image_that_every_pool_has_is_complete() {
         (&OperationState::Complete, "already-present")
     );
 }
+
+/// A version without the duplicate leaves it waiting, and what it would copy from stays.
+#[test]
+fn a_retired_duplication_keeps_its_source() {
+    let mut primary = with_two_pools(CHAIN);
+    ready(primary.hold_slp("gold", None, moment(NOW))).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(commands, []);
+    let without = CHAIN.split("[[operation]]\nid = \"dup\"").next().unwrap();
+    migration::put_version(&mut primary, without, 2);
+    let (migrated, _) = ready(primary.migrate_slp("gold", (1, 2), moment(NOW))).unwrap();
+    assert_eq!((migrated.images, migrated.retired), (1, 1));
+    assert_eq!(ready(primary.resume_slp("gold", moment(NOW + 1))).unwrap(), []);
+    let because = kept(&primary, id, NOW + 400 * DAY);
+    assert!(because.contains(&"operation `dup` is waiting(target-retired)".to_owned()), "{because:?}");
+}

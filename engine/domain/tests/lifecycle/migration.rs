@@ -18,7 +18,7 @@ retention = { fixed = \"9d\" }
     GOLD.replace("90d", "120d").replace("gold-import", "other-import") + more
 }
 
-fn put_version(primary: &mut Primary<MemoryCatalog>, text: &str, version: u32) {
+pub(crate) fn put_version(primary: &mut Primary<MemoryCatalog>, text: &str, version: u32) {
     let slp = parse(text, Format::Toml).unwrap();
     let row = SlpVersion { slp, version, made: at(NOW), targets: vec![], verified: true };
     ready(primary.put(&[Change::Slp(row)])).unwrap();
