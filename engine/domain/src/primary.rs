@@ -27,7 +27,7 @@ use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::{Note, OperationKey, WaitReason};
+use crate::operation::{Note, OperationKey, OperationKind, WaitReason};
 use crate::retry;
 use crate::storage::Identity;
 
@@ -341,8 +341,8 @@ impl<C: Catalog> Primary<C> {
         for partner in partners_concerned(changes) {
             self.take_turn(partner, commands, moment).await?;
         }
-        let is_here = |change: &Change| matches!(change, Change::Operation(it) if it.target.is_none());
-        if changes.iter().any(is_here) {
+        let is_duplication = |change: &Change| matches!(change, Change::Operation(it) if it.kind == OperationKind::Duplication);
+        if changes.iter().any(is_duplication) {
             self.take_turn_here(commands, moment).await?;
         }
         let is_end = |change: &Change| matches!(change, Change::Operation(it) if it.state.is_final());

@@ -137,14 +137,14 @@ fn open_children<'a>(
     slp: Option<&'a Slp>,
     operations: &'a [Operation],
 ) -> impl Iterator<Item = &'a Operation> {
-    let is_child = move |operation: &Operation| match slp.and_then(|slp| slp.operation(&operation.name)) {
-        Some(spec) => spec.source.as_deref() == Some(copy.operation.as_str()),
+    let is_child = move |operation: &Operation| {
+        if let Some(spec) = slp.and_then(|slp| slp.operation(&operation.name)) {
+            return spec.source.as_ref() == Some(&copy.operation);
+        }
         // The version that asked for it is not known, or another one governs the image by now: whatever is
         // still to be copied may need this copy, but for what a person asked for beside the policy.
-        None => {
-            let is_copy = matches!(operation.kind, OperationKind::Replication | OperationKind::Duplication);
-            is_copy && (slp.is_none() || operation.name != MANUAL)
-        }
+        let is_copy = matches!(operation.kind, OperationKind::Replication | OperationKind::Duplication);
+        is_copy && (slp.is_none() || operation.name != MANUAL)
     };
     operations.iter().filter(move |it| is_child(it) && it.keeps_source())
 }

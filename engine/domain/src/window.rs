@@ -54,14 +54,15 @@ impl Window {
         Gate::ShutUntil(self.next_opening(minute))
     }
 
-    /// When it closes, if it is open at `now`; `None` if it is shut, or open without end.
+    /// When it closes, if it is open at `now`, but at most a week from then: a window that is open all the time
+    /// closes only for an excluded day. `None` if it is shut.
     pub fn closing(&self, now: Timestamp) -> Option<Timestamp> {
         let from = self.local_minute(now);
         let mut minute = from;
         // Spans may touch or overlap: their ends are passed until one is not inside another.
         while let Some(end) = self.open_until(minute) {
-            if end - from > WEEK_MINUTES {
-                return None;
+            if end - from >= WEEK_MINUTES {
+                return Some(self.instant(from + WEEK_MINUTES));
             }
             minute = end;
         }
@@ -145,11 +146,14 @@ mod tests {
         window.open.push(OpenSpan { from_minute: 6 * 60 + 30, minutes: 30 });
         assert_eq!(window.closing(at(monday)), Some(at(monday + 6 * 3600)), "over two more spans");
         window.open = vec![OpenSpan { from_minute: 0, minutes: 10_080 }];
-        assert_eq!(window.closing(at(monday + 77)), None, "open without end");
-        window.open = vec![OpenSpan { from_minute: 0, minutes: 10_080 }];
+        assert_eq!(
+            window.closing(at(monday + 60)),
+            Some(at(monday + 60 + 7 * DAY_SECONDS)),
+            "at most a week"
+        );
         window.excluded_days = vec![11];
         let week = monday + 7 * DAY_SECONDS - 3600;
-        assert_eq!(window.closing(at(monday + 77)), Some(at(week)), "the next week is excluded");
+        assert_eq!(window.closing(at(monday + 60)), Some(at(week)), "the next week is excluded");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum Taken {
 pub struct Ordered {
     /// What is to be done.
     pub command: Command,
-    /// To be kept until its end has been told; only for a replication.
+    /// To be kept until its end has been told; only for what copies an image.
     pub work: Option<Work>,
 }
 
@@ -242,6 +242,7 @@ impl Desk {
         for command in outcome? {
             let work = match &command {
                 Command::Replicate(order) => Some(self.doing.begin(order.operation, order.attempt)),
+                Command::Duplicate(order) => Some(self.doing.begin(order.operation, order.attempt)),
                 _ => None,
             };
             // Nobody there to carry it out: the server is stopping, the next start takes it up.

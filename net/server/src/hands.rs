@@ -88,7 +88,10 @@ impl Hands {
                 let failure = Failure::coded("SLP-013", Side::Target, "this server has no second pool");
                 let counters = Counters::default();
                 let event = Event::ReplicationFailed { operation, attempt, failure, counters };
-                self.tasks.spawn(async move { app.control.tell(event).await });
+                self.tasks.spawn(async move {
+                    let _work = work;
+                    app.control.tell(event).await;
+                });
             }
             Command::Report { partner, import, report } => {
                 self.tasks.spawn(async move {

@@ -6,7 +6,7 @@
 use narrows_format::Timestamp;
 
 use crate::event::{Change, Decision};
-use crate::image::{Image, ImageState};
+use crate::image::Image;
 use crate::machine::replication::{self, ReplicationView};
 use crate::machine::{Refusal, backup, turn};
 use crate::operation::{Operation, OperationKind, OperationState};

@@ -9,7 +9,6 @@ use crate::limits::DUPLICATIONS_MAX;
 use crate::machine::duplication::{self, Place, Turn};
 use crate::machine::{backup, turn};
 use crate::moment::Moment;
-use crate::primary::load::LoadedImage;
 
 impl<C: Catalog> Primary<C> {
     /// Starts the duplications that may start, in batches until nothing more may.
@@ -23,6 +22,9 @@ impl<C: Catalog> Primary<C> {
             let mut running = u32::try_from(running).unwrap_or(u32::MAX);
             let limit = DUPLICATIONS_MAX.saturating_sub(running).saturating_add(LOOK_AHEAD);
             let operations = self.ask(self.catalog.duplications(moment.now, limit)).await?;
+            if operations.is_empty() {
+                return Ok(());
+            }
             let units = self.ask(self.catalog.storage_units()).await?;
             let groups = self.ask(self.catalog.storage_unit_groups()).await?;
             let mut whole = Decision::nothing();
@@ -65,7 +67,7 @@ impl<C: Catalog> Primary<C> {
         copy: (CopyState, u64),
         moment: Moment,
     ) -> Done<Decision, C> {
-        let loaded: LoadedImage = self.load_image(record.image).await?;
+        let loaded = self.load_image(record.image).await?;
         let slp = match loaded.slp {
             Some(ref slp) => Some(slp.clone()),
             None => self.ask(self.catalog.slp(&record.slp, Some(record.slp_version))).await?,
