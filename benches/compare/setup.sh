@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# setup.sh DIR_A DIR_B: two running, paired domains `a` and `b` with a client each and an SLP `bench` (backup in `a`, no
-# replication). Prints the two servers' process ids last. Contexts go to $XDG_CONFIG_HOME/narrows.
+# setup.sh DIR_A DIR_B: two running, paired domains `a` and `b` with a client each and an SLP `bench` in both (backup in `a`
+# without replication, import in `b`). Prints the two servers' process ids last. Contexts go to $XDG_CONFIG_HOME/narrows.
 set -euo pipefail
 bin=${NARROWS_BIN:-$(dirname "$0")/../../target/release}
 memory=${NARROWS_BENCH_MEMORY:-1GiB}
@@ -21,7 +21,7 @@ start() { # NAME DIR: sets $pid
   "$bin/narrowsd" init --domain "$1" --data "$2" --listen "127.0.0.1:$(free_port)" --memory "$memory" >/dev/null
   "$bin/narrowsd" run --data "$2" 2>"$2.log" >/dev/null </dev/null &
   pid=$!
-  until grep -q ready "$2.log"; do
+  until grep -qs ready "$2.log"; do
     kill -0 "$pid" || { cat "$2.log" >&2; exit 1; }
     read -rt 0.05 <> <(:) || true
   done
@@ -41,5 +41,13 @@ id = "backup"
 kind = "backup"
 storage = "default"
 retention = { fixed = "30d" }
+SLP
+"$bin/narrowsctl" --context b slp apply -f - >/dev/null <<'SLP'
+name = "bench"
+[[operation]]
+id = "import"
+kind = "import"
+storage = "default"
+retention = { target = {}, at_least = "1d", at_most = "1y" }
 SLP
 echo "$pid_a $pid_b"
