@@ -7,6 +7,7 @@
 //! `NARROWS_INDEX_KEYS=100000000` takes 6.6 GB of disk under `target/` and a few minutes, and also compares filters
 //! of that many keys with those of ten times as many, whose slots are noise: probing them costs the same. Memory is measured
 //! in a process of its own, which opens the pool and looks up nothing before.
+#![expect(clippy::cast_precision_loss, reason = "printed with few digits")]
 
 use std::{
     fs,
@@ -81,7 +82,7 @@ fn name(partition: u16, number: u64) -> Fingerprint {
         *word = (mixed ^ (mixed >> 31)).to_le_bytes();
         state = state.wrapping_mul(0xd6e8_feb8_6659_fd93);
     }
-    name[0] = partition.to_be_bytes()[1];
+    name[0] = partition.to_le_bytes()[0];
     Fingerprint(name)
 }
 
@@ -149,8 +150,9 @@ async fn make(world: World, dir: PathBuf, keys: u64) {
 }
 
 async fn opened(world: &World, dir: &Path, keys: u64) -> Pool {
-    let (seeds, recovery) =
-        open(world, dir, Open::new(1, 64 << 20 | keys * 16)).await.expect("the pool that was made opens");
+    let (seeds, recovery) = open(world, dir, Open::new(1, (64 << 20).max(keys * 16)))
+        .await
+        .expect("the pool that was made opens");
     assert!(recovery.damage.is_empty() && recovery.runs == 1, "{recovery:?}");
     let pool = Pool::start(seeds.into_iter().next().expect("one core"), world.clone());
     let space = pool.space().await.expect("an open pool tells");
