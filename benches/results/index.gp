@@ -12,7 +12,7 @@ set title "Memory of the index"
 set ylabel "bytes a fingerprint"
 set yrange [0:*]
 plot "index.csv" skip 1 using 1:2 with linespoints lw 2 pt 7 lc rgb "#1f6f8b"
-set key left bottom
+set key top right
 set title "Look-ups on one core"
 set ylabel "millions a second"
 plot "index.csv" skip 1 using 1:3 with linespoints lw 2 pt 7 lc rgb "#1f6f8b" title "absent keys", \
