@@ -21,7 +21,7 @@ start() { # NAME DIR: sets $pid
   "$bin/narrowsd" init --domain "$1" --data "$2" --listen "127.0.0.1:$(free_port)" --memory "$memory" >/dev/null
   "$bin/narrowsd" run --data "$2" 2>"$2.log" >/dev/null </dev/null &
   pid=$!
-  until grep -qs ready "$2.log"; do
+  until grep -qs "narrowsd is ready" "$2.log"; do
     kill -0 "$pid" || { cat "$2.log" >&2; exit 1; }
     read -rt 0.05 <> <(:) || true
   done

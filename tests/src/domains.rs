@@ -120,7 +120,7 @@ impl Domain {
             let count = lines.read_line(&mut line).expect("the log is text");
             assert!(count > 0, "narrowsd ended before it was ready:\n{text}");
             text.push_str(&line);
-            if line.contains("ready") {
+            if line.contains("narrowsd is ready") {
                 break;
             }
         }
