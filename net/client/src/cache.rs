@@ -20,9 +20,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use narrows_format::{
     Fingerprint, PoolId, Tag, Timestamp,
     file_cache::Stamp,
-    node::{Child, Content, Entry, EntryKind, Extent, Xattrs},
+    node::{Child, Content, Entry, EntryKind, Extent},
 };
-use narrows_pool::recipe::build::BuiltNode;
+use narrows_pool::recipe::build::{BuiltNode, ordinals_of};
 use narrows_ring::world::World;
 use narrows_wire::Base;
 
@@ -118,7 +118,7 @@ impl Known {
     pub(crate) fn to_entry(&self) -> (Entry, Vec<(Child, Tag)>) {
         let mut entry = self.entry().clone();
         let mut own = Vec::new();
-        for (number, ordinal) in (0..).zip(ordinals(&mut entry)) {
+        for (number, ordinal) in (0..).zip(ordinals_of(&mut entry)) {
             let at = *ordinal as usize;
             own.push((self.leaf.node.children[at], self.leaf.tags[at]));
             *ordinal = number;
@@ -154,25 +154,6 @@ pub(crate) fn is_settled(status: &Status, now: Timestamp) -> bool {
 pub(crate) fn now(world: &World) -> Timestamp {
     let wall: Duration = world.clock.wall();
     Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
-}
-
-/// Every reference of an entry to a child of its node.
-fn ordinals(entry: &mut Entry) -> Vec<&mut u32> {
-    let mut ordinals: Vec<&mut u32> = match &mut entry.xattrs {
-        Xattrs::Stored(stored) => stored.iter_mut().collect(),
-        Xattrs::Inline(_) => Vec::new(),
-    };
-    match &mut entry.kind {
-        EntryKind::File { content: Content::Inline(extents), .. } => {
-            ordinals.extend(extents.iter_mut().filter_map(|extent| match extent {
-                Extent::Data { child, .. } | Extent::Repeat { child, .. } => Some(child),
-                Extent::Hole(_) | Extent::Fill { .. } => None,
-            }));
-        }
-        EntryKind::File { content: Content::Tree(ordinal), .. } => ordinals.push(ordinal),
-        _ => {}
-    }
-    ordinals
 }
 
 /// Content without ordinals, to be compared.

@@ -14,7 +14,7 @@ use narrows_simd::fingerprint;
 
 pub use extents::{EXTENTS_INLINE_MAX, ExtentBuilder, FileContent};
 pub use grouping::{ITEMS_MAX, ITEMS_MIN};
-pub use tree::{BuildError, Root, TreeBuilder};
+pub use tree::{BuildError, Root, TreeBuilder, ordinals_of};
 
 /// A finished node, ready to be sent and stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

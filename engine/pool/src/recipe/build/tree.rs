@@ -207,7 +207,7 @@ fn logical_bytes(entry: &Entry) -> u64 {
 }
 
 /// Every reference of an entry to a child, in the order that decides ordinals: attributes, then content.
-fn ordinals_of(entry: &mut Entry) -> Vec<&mut u32> {
+pub fn ordinals_of(entry: &mut Entry) -> Vec<&mut u32> {
     let mut ordinals = Vec::new();
     if let Xattrs::Stored(stored) = &mut entry.xattrs {
         ordinals.extend(stored.iter_mut());
