@@ -4,19 +4,13 @@
 //! that each falls inside work; start again; only watch until all is done; read everything that was ever
 //! acknowledged, in both domains, and look at what both ends counted.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
 use narrows_tests::{
     compare::differences,
-    domains::{Domain, Pair, Setup, folder, last_json},
+    domains::{Domain, Pair, Setup, folder, last_json, poll},
     trees::{self, Seeded},
 };
-use serde_json::Value;
 
 /// Files of new data: more than 1 GiB, and none of it compresses.
 const FILES: u64 = 90;
@@ -29,9 +23,6 @@ const KILLS: u32 = 5;
 /// each cost all that a source may have under way unacknowledged (64 MiB, or what a second brings).
 const SPAN_BYTES_MIN: u64 = 8 << 20;
 const SPAN_BYTES_MAX: u64 = 128 << 20;
-
-/// So long anything may take to go on by itself.
-const PATIENCE: Duration = Duration::from_mins(3);
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a test's path is UTF-8")
@@ -52,19 +43,6 @@ fn written(domain: &Domain) -> u64 {
     let counters = fs::read_to_string(format!("/proc/{}/io", domain.pid())).unwrap();
     let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
     line.parse().unwrap()
-}
-
-/// Asks again until there is an answer; fails when it takes too long.
-fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what} takes too long");
-        // A look at the state of something; its result does not depend on when it is taken.
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
 }
 
 /// Kills and starts again, as often as the constant says, while the writer has something to write.
@@ -98,19 +76,6 @@ impl Writer {
     }
 }
 
-/// What `image show` says once the image is in the west and confirmed; nothing is pushed.
-fn confirmed(pair: &Pair, image: &str) -> Option<Value> {
-    let shown = pair.east.json(&["image", "show", image]);
-    let complete = |operation: &Value| operation["state"] == "complete";
-    let all = shown["operations"].as_array().is_some_and(|operations| operations.iter().all(complete));
-    (all && shown["replicas"][0]["state"] == "present").then_some(shown)
-}
-
-fn start_backup(pair: &Pair, source: &Path) -> Child {
-    let mut command = pair.east.command(&["backup", "--slp", "gold", text(source), "--json"]);
-    command.stdout(Stdio::piped()).spawn().unwrap()
-}
-
 /// What the targets of a domain counted as come again though it had been acknowledged.
 fn came_again(domain: &Domain) -> Vec<u64> {
     let log = fs::read_to_string(domain.log()).unwrap();
@@ -125,11 +90,11 @@ fn servers_killed_at_random_lose_nothing() {
     let (early, source) = (folder(), folder());
     trees::plain(early.path(), 300, 30_000, 1).unwrap();
     let first = pair.backup(early.path())["image"].as_str().unwrap().to_owned();
-    poll("the first image", || confirmed(&pair, &first));
+    poll("the first image", || pair.confirmed(&first));
     new_data(source.path());
 
     let mut seeded = Seeded::new(2026);
-    let mut running = start_backup(&pair, source.path());
+    let mut running = pair.start_backup(source.path());
     kill_while(&mut pair, &mut seeded, Writer::East, |_| running.try_wait().unwrap().is_none());
     let finished = running.wait_with_output().unwrap();
     // The client comes back by itself; one that gave up is run again and resumes.
@@ -140,8 +105,8 @@ fn servers_killed_at_random_lose_nothing() {
     };
     assert_eq!(backup["resent_bytes"], 0, "{backup}");
     let image = backup["image"].as_str().unwrap().to_owned();
-    kill_while(&mut pair, &mut seeded, Writer::West, |pair| confirmed(pair, &image).is_none());
-    poll("the replication", || confirmed(&pair, &image));
+    kill_while(&mut pair, &mut seeded, Writer::West, |pair| pair.confirmed(&image).is_none());
+    poll("the replication", || pair.confirmed(&image));
 
     let jobs = pair.east.json(&["job", "list", "--kind", "replication"]);
     for job in jobs.as_array().unwrap() {

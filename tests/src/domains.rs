@@ -6,9 +6,26 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
+
+/// So long anything may take to go on by itself.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Asks again until there is an answer; fails when it takes too long.
+pub fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what} takes too long");
+        // A look at the state of something; its result does not depend on when it is taken.
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
 
 /// Where the binaries of this build lie: two levels above the test that runs.
 pub fn binary(name: &str) -> PathBuf {
@@ -101,9 +118,16 @@ impl Domain {
 
     /// Starts the server and waits until it says that it is ready; its log goes on into `server.log`.
     pub fn run(&mut self) {
+        let outcome = self.try_run(&[]);
+        outcome.unwrap_or_else(|log| panic!("narrowsd ended before it was ready:\n{log}"));
+    }
+
+    /// The same, with more environment for this run; its log when it ends before it is ready.
+    pub fn try_run(&mut self, environment: &[(&str, &str)]) -> Result<(), String> {
         assert!(self.server.is_none(), "{} runs already", self.name);
         let mut command = self.server_command();
         command
+            .envs(environment.iter().copied())
             .arg("run")
             .arg("--data")
             .arg(&self.dir)
@@ -118,7 +142,10 @@ impl Domain {
         loop {
             let mut line = String::new();
             let count = lines.read_line(&mut line).expect("the log is text");
-            assert!(count > 0, "narrowsd ended before it was ready:\n{text}");
+            if count == 0 {
+                child.wait().expect("our own child");
+                return Err(text);
+            }
             text.push_str(&line);
             if line.contains("narrowsd is ready") {
                 break;
@@ -127,6 +154,17 @@ impl Domain {
         io::Write::write_all(&mut log, text.as_bytes()).expect("a log can be written");
         std::thread::spawn(move || io::copy(&mut lines, &mut log));
         self.server = Some(child);
+        Ok(())
+    }
+
+    /// Whether the server has ended by itself (it can be run again then), or does not run.
+    pub fn has_ended(&mut self) -> bool {
+        let ended =
+            self.server.as_mut().is_none_or(|server| server.try_wait().expect("our own child").is_some());
+        if ended {
+            self.server = None;
+        }
+        ended
     }
 
     /// Where the server's log is kept.
@@ -275,6 +313,23 @@ impl Pair {
     /// Backs up a folder in the east and gives what `backup --json` ends with.
     pub fn backup(&self, source: &Path) -> Value {
         self.east.json(&["backup", "--slp", "gold", source.to_str().expect("UTF-8")])
+    }
+
+    /// The same, not waited for.
+    pub fn start_backup(&self, source: &Path) -> Child {
+        let source = source.to_str().expect("UTF-8");
+        let mut command = self.east.command(&["backup", "--slp", "gold", source, "--json"]);
+        command.stdout(Stdio::piped()).spawn().expect("narrowsctl starts")
+    }
+
+    /// What `image show` says once the image is in the west and confirmed; nothing is pushed. `None` while the east does
+    /// not answer.
+    pub fn confirmed(&self, image: &str) -> Option<Value> {
+        let output = self.east.ctl(&["image", "show", image, "--json"]);
+        let shown = output.status.success().then(|| last_json(&String::from_utf8_lossy(&output.stdout)))?;
+        let complete = |operation: &Value| operation["state"] == "complete";
+        let all = shown["operations"].as_array().is_some_and(|operations| operations.iter().all(complete));
+        (all && shown["replicas"][0]["state"] == "present").then_some(shown)
     }
 
     /// Waits until the newest image is confirmed in the west.

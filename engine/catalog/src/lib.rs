@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod columns;
+mod ending;
 mod error;
 mod images;
 mod imports;
@@ -19,5 +20,6 @@ mod sqlite;
 mod storage;
 mod upsert;
 
+pub use ending::{BadEnding, EndAt};
 pub use error::Error;
 pub use sqlite::SqliteCatalog;

@@ -1,6 +1,7 @@
 //! The catalog file: opened, migrated, written by one connection and read by a few.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use narrows_domain::Catalog;
@@ -22,9 +23,10 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row as _, Sqlite};
+use sqlx::{Row as _, Sqlite, Transaction};
 
 use crate::columns::{nanos, number, time};
+use crate::ending::{EndAt, Ending, Side};
 use crate::{Error, images, imports, jobs, operations, partners, policies, rules, storage};
 
 /// Connections that read at the same time.
@@ -37,6 +39,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 pub struct SqliteCatalog {
     writer: SqlitePool,
     readers: SqlitePool,
+    ending: Option<Arc<Ending>>,
 }
 
 type Asked<T> = Result<T, Error>;
@@ -57,13 +60,31 @@ impl SqliteCatalog {
         sqlx::migrate!("./migrations").run(&writer).await.map_err(Error::Open)?;
         let few = SqlitePoolOptions::new().max_connections(READERS_MAX).max_lifetime(None);
         let readers = few.connect_with(options.create_if_missing(false).read_only(true)).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, ending: None })
+    }
+
+    /// For tests: the process ends at a commit.
+    #[must_use]
+    pub fn ending_at(self, at: EndAt) -> Self {
+        Self { ending: Some(Arc::new(Ending::new(at))), ..self }
     }
 
     /// Finishes what is under way and closes the file.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Asked<()> {
+        let pass = |side| {
+            if let Some(ending) = &self.ending {
+                ending.pass(side);
+            }
+        };
+        pass(Side::Before);
+        transaction.commit().await?;
+        pass(Side::After);
+        Ok(())
     }
 
     async fn all<T>(&self, query: Question<'_>, decode: fn(&SqliteRow) -> Asked<T>) -> Asked<Vec<T>> {
@@ -90,7 +111,7 @@ impl SqliteCatalog {
         for change in changes {
             rules::apply(&mut transaction, change).await?;
         }
-        transaction.commit().await?;
+        self.commit(transaction).await?;
         Ok(Some(token))
     }
 }
@@ -172,8 +193,7 @@ impl Catalog for SqliteCatalog {
         for change in changes {
             rules::apply(&mut transaction, change).await?;
         }
-        transaction.commit().await?;
-        Ok(())
+        self.commit(transaction).await
     }
 
     async fn redeem(

@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use narrows_catalog::EndAt;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
@@ -56,6 +57,10 @@ pub struct Settings {
     #[arg(long, env = "NARROWS_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
+    /// For tests: the process ends at this commit of the catalog, e.g. before:3 or after:3.
+    #[arg(long, env = "NARROWS_TEST_END_AT", value_name = "SIDE:COMMIT", hide = true)]
+    #[serde(skip)]
+    pub end_at: Option<EndAt>,
 }
 
 /// Settings with every question answered.
@@ -73,6 +78,8 @@ pub struct Config {
     pub memory: u64,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// For tests: where the process ends.
+    pub end_at: Option<EndAt>,
 }
 
 /// A setting that can't be used.
@@ -111,6 +118,7 @@ impl Settings {
             cores: self.cores.or(below.cores),
             memory: self.memory.or(below.memory),
             log_format: self.log_format.or(below.log_format),
+            end_at: self.end_at.or(below.end_at),
         }
     }
 
@@ -145,6 +153,7 @@ impl Settings {
             cores: self.cores.map_or_else(narrows_ring::cores::available, |cores| cores.0),
             memory,
             log_format: self.log_format.unwrap_or_default(),
+            end_at: self.end_at,
         })
     }
 }

@@ -181,7 +181,11 @@ impl Server {
         trust.set_domain(who.domain, vec![authority.der().clone()])?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|source| RunError::Listen { address: config.listen, source })?;
-        let catalog = SqliteCatalog::open(&folder.catalog()).await?;
+        let mut catalog = SqliteCatalog::open(&folder.catalog()).await?;
+        if let Some(at) = config.end_at {
+            tracing::warn!(?at, "for a test, this process is going to end at a commit of the catalog");
+            catalog = catalog.ending_at(at);
+        }
         believe_known(&catalog, &trust, &who).await?;
 
         let plane = plane::start(PlaneSetup {

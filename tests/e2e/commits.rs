@@ -1,0 +1,138 @@
+//! Goal: a primary server that is gone at any commit of its catalog, right before it or right behind it, loses nothing
+//! and doubles nothing, whichever side of a replication it is on.
+//! Method: a new version of a small tree goes its whole way for each commit of one server in turn: backup, replication,
+//! import, confirmation. The server ends there, is started again, and everything has to go on by itself. It is over
+//! when a whole flow passes without reaching the commit.
+
+use std::{fs, process::Child};
+
+use narrows_tests::{
+    compare::differences,
+    domains::{Domain, Pair, Setup, folder, last_json, poll},
+    trees,
+};
+use serde_json::Value;
+
+/// So many commits a flow has at least on either side: fewer would mean that the server was not ended where it matters.
+const COMMITS_MIN: u64 = 4;
+
+/// Which server is to end.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    East,
+    West,
+}
+
+impl Victim {
+    fn of(self, pair: &mut Pair) -> &mut Domain {
+        match self {
+            Self::East => &mut pair.east,
+            Self::West => &mut pair.west,
+        }
+    }
+}
+
+/// The image that a client made; one that gave up is run again, and resumes.
+fn finished(pair: &Pair, client: Child, source: &std::path::Path) -> String {
+    let output = client.wait_with_output().unwrap();
+    let summary = if output.status.success() {
+        last_json(&String::from_utf8(output.stdout).unwrap())
+    } else {
+        pair.backup(source)
+    };
+    summary["image"].as_str().unwrap().to_owned()
+}
+
+/// Whether the image is confirmed, or the victim has ended.
+fn until_ended_or_confirmed(pair: &mut Pair, victim: Victim, image: Option<&str>) -> Option<bool> {
+    if victim.of(pair).has_ended() {
+        return Some(true);
+    }
+    pair.confirmed(image?).map(|_| false)
+}
+
+/// One version of the tree on its way, with the victim ending at the commit. Gives the image, and whether it ended.
+fn flow(pair: &mut Pair, source: &std::path::Path, victim: Victim, end_at: &str) -> (String, bool) {
+    fs::write(source.join("version"), format!("{victim:?} {end_at}")).unwrap();
+    victim.of(pair).stop();
+    let mut ended = victim.of(pair).try_run(&[("NARROWS_TEST_END_AT", end_at)]).is_err();
+    if ended {
+        victim.of(pair).run();
+    }
+    let mut client = pair.start_backup(source);
+    poll("the client", || {
+        if !ended && victim.of(pair).has_ended() {
+            ended = true;
+            victim.of(pair).run();
+        }
+        client.try_wait().unwrap()
+    });
+    let image = finished(pair, client, source);
+    if !ended {
+        let what = format!("{victim:?} {end_at}: end or confirmation");
+        ended = poll(&what, || until_ended_or_confirmed(pair, victim, Some(&image)));
+        if ended {
+            victim.of(pair).run();
+        }
+    }
+    poll(&format!("{victim:?} {end_at}: confirmation"), || pair.confirmed(&image));
+    (image, ended)
+}
+
+/// Every image is there once: one copy here, one replica there, one import.
+fn check_once(pair: &Pair, images: &[String]) {
+    for domain in [&pair.east, &pair.west] {
+        let listed = domain.json(&["image", "list"]);
+        let mut names: Vec<_> =
+            listed.as_array().unwrap().iter().map(|image| image["image"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        let mut expected: Vec<_> = images.iter().map(String::as_str).collect();
+        expected.sort_unstable();
+        assert_eq!(names, expected, "in {}", domain.name);
+        for image in images {
+            let shown = domain.json(&["image", "show", image]);
+            assert_eq!(shown["copies"].as_array().unwrap().len(), 1, "{shown}");
+            assert_eq!(shown["state"], "whole", "{shown}");
+        }
+    }
+    for image in images {
+        let shown = pair.east.json(&["image", "show", image]);
+        assert_eq!(shown["replicas"].as_array().unwrap().len(), 1, "{shown}");
+        pair.west.ok(&["image", "verify", image]);
+    }
+    let imports = pair.west.json(&["import", "list"]);
+    let imports = imports.as_array().unwrap();
+    let complete = |import: &&Value| import["state"] == "complete";
+    assert_eq!(imports.iter().filter(complete).count(), images.len(), "{imports:?}");
+    assert_eq!(imports.len(), images.len(), "{imports:?}");
+}
+
+#[test]
+fn a_primary_that_ends_at_any_commit_loses_and_doubles_nothing() {
+    let mut pair = Pair::start(&Setup::default());
+    let source = folder();
+    trees::plain(source.path(), 20, 3_000, 7).unwrap();
+    let mut images = Vec::new();
+    for victim in [Victim::East, Victim::West] {
+        for side in ["before", "after"] {
+            let mut commits = 0;
+            loop {
+                let (image, ended) =
+                    flow(&mut pair, source.path(), victim, &format!("{side}:{}", commits + 1));
+                images.push(image);
+                if !ended {
+                    break;
+                }
+                commits += 1;
+            }
+            println!("{victim:?} ended {side} each of {commits} commits");
+            assert!(commits >= COMMITS_MIN, "{victim:?} {side}: only {commits} commits were reached");
+        }
+    }
+    check_once(&pair, &images);
+    let target = folder();
+    let last = images.last().unwrap();
+    pair.west.ok(&["restore", last, "--to", target.path().to_str().unwrap()]);
+    let lines = differences(source.path(), target.path()).unwrap();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+}
