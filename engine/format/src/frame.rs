@@ -285,19 +285,25 @@ pub fn build_joined(kind: FrameKind, codec: Codec, level: i32, plain: &[u8], len
     assert!(plain.len() <= FRAME_PLAIN_BYTES_MAX, "plain bytes of a frame");
     let lengths: Vec<U24> = lengths.iter().map(|length| U24::new(*length)).collect();
     assert!(check_lengths(kind, &lengths, plain.len()).is_ok(), "lengths of segments add up");
+    let whole = |codec, payload: &[u8]| encode(kind, codec, plain.len(), &lengths, payload);
     let packed = match codec {
         Codec::None => None,
-        Codec::Lz4 => Some(lz4_flex::block::compress(plain)),
-        Codec::Zstd => zstd_pack(plain, level),
+        Codec::Lz4 => {
+            let packed = lz4_flex::block::compress(plain);
+            (packed.len() < plain.len()).then(|| whole(codec, &packed))
+        }
+        Codec::Zstd => zstd_pack(plain, level, |packed| whole(codec, packed)),
     };
-    let packed = packed.filter(|packed| packed.len() < plain.len());
-    let (codec, payload) = packed.as_deref().map_or((Codec::None, plain), |packed| (codec, packed));
+    packed.unwrap_or_else(|| whole(Codec::None, plain))
+}
+
+fn encode(kind: FrameKind, codec: Codec, plain_length: usize, lengths: &[U24], payload: &[u8]) -> Vec<u8> {
     let mut head = RawHead {
         magic: MAGIC,
         kind: kind.number(),
         codec: codec.number(),
         key: U16::new(0),
-        plain_length: U32::new(length(plain.len())),
+        plain_length: U32::new(length(plain_length)),
         stored_length: U32::new(length(payload.len())),
         segments: U32::new(length(lengths.len())),
         crc: U32::new(0),
@@ -323,26 +329,39 @@ pub fn annex_segment(locations: &[crate::Location]) -> Vec<u8> {
     locations.iter().flat_map(|location| location.to_raw().to_le_bytes()).collect()
 }
 
-// Contexts of zstd are some hundred KiB and slow to make, so each thread keeps one of each.
+// Contexts of zstd are some hundred KiB and slow to make, so each thread keeps one of each; fresh room for the result
+// would cost as many page faults as the frame has pages.
 thread_local! {
-    static PACKER: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    static PACKER: RefCell<Option<Packer>> = const { RefCell::new(None) };
     static OPENER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// `None` when it does not get smaller, or zstd refuses: the frame is then stored plain.
-fn zstd_pack(plain: &[u8], level: i32) -> Option<Vec<u8>> {
+struct Packer {
+    level: i32,
+    compressor: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    fn new(level: i32) -> Option<Self> {
+        let mut compressor = zstd::bulk::Compressor::new(level).ok()?;
+        compressor.include_contentsize(false).ok()?;
+        Some(Self { level, compressor, packed: Vec::with_capacity(FRAME_PLAIN_BYTES_MAX) })
+    }
+}
+
+/// What `use_packed` makes of the packed bytes; `None` when they are not fewer, or zstd refuses: the frame is then
+/// stored plain.
+fn zstd_pack(plain: &[u8], level: i32, use_packed: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
     PACKER.with_borrow_mut(|kept| {
-        if kept.as_ref().is_none_or(|(of, _)| *of != level) {
-            let mut packer = zstd::bulk::Compressor::new(level).ok()?;
-            packer.include_contentsize(false).ok()?;
-            *kept = Some((level, packer));
+        if kept.as_ref().is_none_or(|packer| packer.level != level) {
+            *kept = Packer::new(level);
         }
-        let (_, packer) = kept.as_mut()?;
-        // Room for less than the plain bytes: what does not fit is not worth compressing.
-        let mut out = vec![0; plain.len()];
-        let written = packer.compress_to_buffer(plain, out.as_mut_slice()).ok()?;
-        out.truncate(written);
-        Some(out)
+        let Packer { compressor, packed, .. } = kept.as_mut()?;
+        packed.clear();
+        // Fails when there is no room: what does not fit is not worth compressing.
+        compressor.compress_to_buffer(plain, packed).ok()?;
+        (packed.len() < plain.len()).then(|| use_packed(packed))
     })
 }
 

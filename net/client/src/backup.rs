@@ -14,6 +14,7 @@ mod finished;
 mod frames;
 mod nodes;
 mod progress;
+mod room;
 mod segments;
 mod tags;
 mod units;
@@ -44,6 +45,7 @@ use crate::{
 };
 use frames::Compression;
 use nodes::NodeSender;
+use room::Room;
 use segments::SegmentSender;
 use units::Units;
 
@@ -148,6 +150,7 @@ pub async fn back_up(
         nodes: NodeSender::new(&outgoing, compression),
         outgoing: &outgoing,
         progress,
+        room: Room::default(),
     };
     let outcome = backup.run(plan, cached).await;
     progress.add_sent(&outgoing.sent());
@@ -188,6 +191,7 @@ struct Backup<'a> {
     segments: SegmentSender<'a>,
     nodes: NodeSender<'a>,
     progress: &'a Arc<BackupProgress>,
+    room: Room,
 }
 
 /// The tree on its way.
@@ -224,7 +228,7 @@ impl Backup<'_> {
         let walk = Walk::new(plan.roots.clone(), plan.options.clone()).map_err(BackupError::Source)?;
         let beneath = walk.beneath().clone();
         let last = cached.as_ref().map(Matcher::file);
-        let units = Units::new(&self.world, walk, cached, plan.segment_mean)?;
+        let units = Units::new(&self.world, walk, cached, plan.segment_mean, self.room.clone())?;
         let mut sent = Box::pin(
             units
                 .stream()
@@ -243,6 +247,7 @@ impl Backup<'_> {
                 self.read_by_itself(file, &mut building).await?;
                 items = rest;
             }
+            self.room.give_back(unit.bytes);
             self.progress.set_entries(&building.assembler);
             building.send().await?;
         }
@@ -276,13 +281,15 @@ impl Backup<'_> {
         building: &mut Building<'_>,
     ) -> Result<(), BackupError> {
         loop {
-            let job = move || (file.next_piece(), file);
+            let room = self.room.take();
+            let job = move || (file.next_piece(room), file);
             let ((piece, last), rest) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
             file = rest;
             let mut piece = self.segments.send(piece).await?;
             let items = std::mem::take(&mut piece.items);
             // Pieces are no hard links and cannot outgrow themselves: nothing is given back.
             building.take(&piece, items);
+            self.room.give_back(piece.bytes);
             building.send().await?;
             if last {
                 return Ok(());

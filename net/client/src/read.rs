@@ -110,11 +110,11 @@ pub enum Run {
     Fill(u8, u64),
 }
 
-/// Reads a batch of the walk's steps; big files are not among them.
-pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>) -> Unit {
+/// Reads a batch of the walk's steps; big files are not among them. `room` is an empty buffer.
+pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>, mut room: Vec<u8>) -> Unit {
     let bytes: u64 = steps.iter().map(step_bytes).sum();
-    let bytes = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).min(2 * UNIT_BYTES_MAX));
-    let mut unit = Unit { bytes, ..Unit::default() };
+    room.reserve(usize::try_from(bytes).unwrap_or(0).min(2 * UNIT_BYTES_MAX));
+    let mut unit = Unit { bytes: room, ..Unit::default() };
     let mut parent = Parent::new(beneath);
     for step in steps {
         let item = match step {

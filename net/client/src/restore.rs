@@ -148,6 +148,10 @@ impl Store for SinkStore {
         Box::pin(async { Err(StoreError::new("WIRE-002", "a commit in a restore")) })
     }
 
+    fn needs_plain(&self) -> bool {
+        true
+    }
+
     fn wants_repeats(&self) -> bool {
         true
     }

@@ -69,14 +69,15 @@ fn back_up_disturbed(roots: &[PathBuf], options: WalkOptions, mut disturb: impl 
         for step in steps {
             match step {
                 Step::Found(found) if found.kind == FoundKind::File && found.status.size >= BIG => {
-                    let unit = read_batch(walk.beneath(), &mut splitter(), std::mem::take(&mut small));
+                    let unit =
+                        read_batch(walk.beneath(), &mut splitter(), std::mem::take(&mut small), Vec::new());
                     image.take(&mut assembler, &walk, unit);
                     image.take_big(&mut assembler, &walk, found);
                 }
                 step => small.push(step),
             }
         }
-        let unit = read_batch(walk.beneath(), &mut splitter(), small);
+        let unit = read_batch(walk.beneath(), &mut splitter(), small, Vec::new());
         image.take(&mut assembler, &walk, unit);
     }
     let mut nodes = Vec::new();
@@ -107,7 +108,7 @@ impl Image {
     fn take_big(&mut self, assembler: &mut Assembler, walk: &Walk, found: Found) {
         let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
         loop {
-            let (unit, last) = big.next_piece();
+            let (unit, last) = big.next_piece(Vec::new());
             assert!(unit.bytes.len() <= 4 << 20, "a piece is bounded, whatever the file");
             self.take(assembler, walk, unit);
             if last {
@@ -674,7 +675,7 @@ fn a_big_file_that_keeps_changing_is_marked() {
         let mut big = BigFile::new(walk.beneath().clone(), found.clone(), splitter());
         let (mut restarts, mut pieces) = (0, 0);
         let end = loop {
-            let (unit, last) = big.next_piece();
+            let (unit, last) = big.next_piece(Vec::new());
             restarts += unit.items.iter().filter(|item| matches!(item, Item::PartRestart)).count();
             pieces += 1;
             if pieces <= changes {

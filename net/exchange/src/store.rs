@@ -67,7 +67,7 @@ pub struct ReceivedNode {
 pub struct DataFrame {
     /// The frame as it crossed, header included: to be stored as it is.
     pub frame: Vec<u8>,
-    /// Its plain bytes.
+    /// Its plain bytes; empty unless [`Store::needs_plain`].
     pub plain: Vec<u8>,
     /// The segments, in order.
     pub segments: Vec<ReceivedSegment>,
@@ -134,6 +134,10 @@ pub trait Store {
 
     /// Makes everything durable, checks that the tree under the root is closed (else `WIRE-006`), and commits the image.
     fn commit(&self, sealed: Sealed) -> Local<'_, Result<Stored, StoreError>>;
+
+    /// True for a sink that writes plain bytes. A pool keeps frames as they cross, and says false: then their plain bytes
+    /// are gone as soon as they are hashed.
+    fn needs_plain(&self) -> bool;
 
     /// True for a sink that wants a child again each time that it says `Lack`, even while it is under way: then nothing
     /// is remembered on its behalf. A pool says false.

@@ -8,7 +8,7 @@ use futures_util::{Stream, stream};
 use narrows_pool::ingest::Splitter;
 use narrows_ring::world::{Local, World};
 
-use super::{BackupError, ahead::Ahead};
+use super::{BackupError, ahead::Ahead, room::Room};
 use crate::{
     beneath::Beneath,
     cache::{self, Matcher},
@@ -43,6 +43,7 @@ pub(super) struct Units {
     ahead: Ahead,
     steps: VecDeque<Step>,
     big: Option<BigFile>,
+    room: Room,
 }
 
 impl Units {
@@ -52,11 +53,12 @@ impl Units {
         walk: Walk,
         matcher: Option<Matcher>,
         mean: u32,
+        room: Room,
     ) -> Result<Self, BackupError> {
         splitter(mean)?;
         let beneath = walk.beneath().clone();
         let ahead = Ahead::start(world, walk, matcher);
-        Ok(Self { world: world.clone(), mean, beneath, ahead, steps: VecDeque::new(), big: None })
+        Ok(Self { world: world.clone(), mean, beneath, ahead, steps: VecDeque::new(), big: None, room })
     }
 
     /// Futures of units, in order; many may be awaited at once.
@@ -87,7 +89,8 @@ impl Units {
         let mut splitter = splitter(self.mean)?;
         let read_at = cache::now(&world);
         let reads = batch.iter().any(needs_reading);
-        let read = move || Unit { read_at, ..read_batch(&beneath, &mut splitter, batch) };
+        let room = if reads { self.room.take() } else { Vec::new() };
+        let read = move || Unit { read_at, ..read_batch(&beneath, &mut splitter, batch, room) };
         if !reads {
             return Ok(Some(Box::pin(std::future::ready(Ok(read())))));
         }
@@ -112,8 +115,8 @@ impl Units {
     /// The next piece of the big file; read before the one after it is asked for.
     async fn next_piece(&mut self) -> Result<Reading, BackupError> {
         let Some(mut big) = self.big.take() else { return Err(BackupError::Helper) };
-        let read_at = cache::now(&self.world);
-        let job = move || (big.next_piece(), big);
+        let (read_at, room) = (cache::now(&self.world), self.room.take());
+        let job = move || (big.next_piece(room), big);
         let ((unit, last), big) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
         if !last {
             self.big = Some(big);

@@ -101,7 +101,7 @@ impl Site {
                     Step::Found(found) if step_bytes_of(&found) >= BIG_FILE_BYTES => {
                         units = whole(&walk, found);
                     }
-                    step => units.push(read_batch(walk.beneath(), &mut splitter(), vec![step])),
+                    step => units.push(read_batch(walk.beneath(), &mut splitter(), vec![step], Vec::new())),
                 }
                 for mut unit in units {
                     unit.read_at = read_at;
@@ -152,7 +152,7 @@ fn whole(walk: &Walk, found: Found) -> Vec<Unit> {
     let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
     let mut units = Vec::new();
     loop {
-        let (unit, last) = big.next_piece();
+        let (unit, last) = big.next_piece(Vec::new());
         units.push(unit);
         if last {
             return units;

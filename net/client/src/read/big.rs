@@ -25,9 +25,10 @@ impl BigFile {
         Self { beneath, found, splitter, attempt: 0, reading: None }
     }
 
-    /// The next piece, and whether it is the last: that one ends with [`Item::PartEnd`] or [`Item::Missed`].
-    pub fn next_piece(&mut self) -> (Unit, bool) {
-        let mut unit = Unit::default();
+    /// The next piece, and whether it is the last: that one ends with [`Item::PartEnd`] or [`Item::Missed`]. `room` is
+    /// an empty buffer.
+    pub fn next_piece(&mut self, room: Vec<u8>) -> (Unit, bool) {
+        let mut unit = Unit { bytes: room, ..Unit::default() };
         let last = match self.fill(&mut unit) {
             Ok(last) => last,
             Err(why) => {

@@ -8,7 +8,7 @@
 //! Bounded: a frame counts as the largest there is until it is opened, and the reader stops at
 //! [`PLAIN_BYTES_MAX`](crate::limits::PLAIN_BYTES_MAX) as it does for frames that wait to be put.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use narrows_format::{
@@ -37,6 +37,7 @@ pub(super) struct Opened {
     pub(super) message_bytes: usize,
     /// As it crossed, header of the frame included.
     pub(super) frame: Vec<u8>,
+    /// Empty unless the store needs it.
     pub(super) plain: Vec<u8>,
     pub(super) segments: Vec<(Fingerprint, Tag, Range<usize>)>,
 }
@@ -90,13 +91,20 @@ impl Incoming<'_> {
         let (kind, message) = message?;
         match kind {
             Kind::Other => Ok(Arrived::Other(message)),
-            Kind::Data if message.len() <= OPENED_BY_READER_BYTES => open(message).map(Arrived::Data),
+            Kind::Data if message.len() <= OPENED_BY_READER_BYTES => {
+                self.opener()(message).map(Arrived::Data)
+            }
             Kind::Data => {
+                let open = self.opener();
                 let opened = self.session.link.world().offload(move || open(message)).await;
                 let gone = || ExchangeError::Store(StoreError::new("LOCAL-001", "a helper thread failed"));
                 opened.ok_or_else(gone)?.map(Arrived::Data)
             }
         }
+    }
+
+    fn opener(&self) -> fn(Vec<u8>) -> Result<Opened, ExchangeError> {
+        if self.store.needs_plain() { open_to_keep } else { open_to_check }
     }
 
     /// What was held for a message by [`Incoming::sort`] is given back: from here on the state counts it.
@@ -126,8 +134,20 @@ impl Kind {
     }
 }
 
+fn open_to_keep(message: Vec<u8>) -> Result<Opened, ExchangeError> {
+    let mut plain = Vec::new();
+    let opened = open(message, &mut plain)?;
+    Ok(Opened { plain, ..opened })
+}
+
+/// Keeps no plain bytes: each thread has one place for them, whose pages are not asked for anew with every frame.
+fn open_to_check(message: Vec<u8>) -> Result<Opened, ExchangeError> {
+    thread_local!(static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    PLAIN.with_borrow_mut(|plain| open(message, plain))
+}
+
 /// Costs one decompression and one hash over the plain bytes.
-fn open(mut message: Vec<u8>) -> Result<Opened, ExchangeError> {
+fn open(mut message: Vec<u8>, plain: &mut Vec<u8>) -> Result<Opened, ExchangeError> {
     let bad_frame = |bad| ExchangeError::malformed(format!("frame of data: {bad}"));
     let message_bytes = message.len();
     // A data message is its header and the frame.
@@ -136,12 +156,11 @@ fn open(mut message: Vec<u8>) -> Result<Opened, ExchangeError> {
     if frame.kind() != FrameKind::Data {
         return Err(ExchangeError::malformed("a frame of another kind in place of data"));
     }
-    let mut plain = Vec::new();
-    let ranges = frame.open(&mut plain).map_err(bad_frame)?;
+    let ranges = frame.open(plain).map_err(bad_frame)?;
     let hash = |range: Range<usize>| {
         let (fingerprint, tag) = narrows_simd::fingerprint::data(&plain[range.clone()]);
         (fingerprint, tag, range)
     };
     let segments = ranges.into_iter().map(hash).collect();
-    Ok(Opened { message_bytes, frame: message, plain, segments })
+    Ok(Opened { message_bytes, frame: message, plain: Vec::new(), segments })
 }

@@ -91,6 +91,10 @@ impl Store for Sink {
         panic!("a restore commits nothing")
     }
 
+    fn needs_plain(&self) -> bool {
+        true
+    }
+
     fn wants_repeats(&self) -> bool {
         true
     }

@@ -188,6 +188,10 @@ impl Store for PoolStore {
         })
     }
 
+    fn needs_plain(&self) -> bool {
+        false
+    }
+
     fn sync(&self) -> Local<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.ingest.sync().await.map_err(|error| store_error(&error))?;

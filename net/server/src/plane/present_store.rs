@@ -64,6 +64,10 @@ impl Store for PresentStore {
         Box::pin(async { Err(unasked()) })
     }
 
+    fn needs_plain(&self) -> bool {
+        false
+    }
+
     fn sync(&self) -> Local<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }

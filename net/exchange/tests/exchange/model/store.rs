@@ -133,6 +133,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn needs_plain(&self) -> bool {
+        true
+    }
+
     fn sync(&self) -> Local<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut staged = self.pool.staged.borrow_mut();
