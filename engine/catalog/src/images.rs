@@ -1,8 +1,9 @@
 //! The tables `images`, `copies` and `replicas`.
 
 use narrows_domain::catalog::ClientSeen;
-use narrows_domain::image::{Content, ImageCopy};
+use narrows_domain::image::{Content, Discarded, ImageCopy};
 use narrows_domain::{Image, ReplicaRecord};
+use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ScheduleKind, SignedRecord};
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -147,7 +148,10 @@ pub(crate) async fn put_copy(db: &mut SqliteConnection, copy: &ImageCopy) -> Res
             "next_amend",
             "sequence",
             "stored_bytes",
-            "made"
+            "made",
+            "discarded",
+            "discarded_until",
+            "not_before"
         ]
     ))
     .bind(&copy.image.0[..])
@@ -165,6 +169,9 @@ pub(crate) async fn put_copy(db: &mut SqliteConnection, copy: &ImageCopy) -> Res
     .bind(number(copy.sequence.0))
     .bind(number(copy.stored_bytes))
     .bind(nanos(copy.made))
+    .bind(copy.discarded.map(|discarded| reason_word(discarded.reason)))
+    .bind(copy.discarded.map(|discarded| nanos(discarded.until)))
+    .bind(copy.not_before.map(nanos))
     .execute(db)
     .await?;
     Ok(())
@@ -188,7 +195,28 @@ pub(crate) fn copy(row: &SqliteRow) -> Result<ImageCopy, Error> {
         sequence: Sequence(columns.count("sequence")?),
         stored_bytes: columns.count("stored_bytes")?,
         made: columns.time("made")?,
+        discarded: discarded(&columns)?,
+        not_before: columns.time_or_null("not_before")?,
     })
+}
+
+fn discarded(columns: &Columns<'_>) -> Result<Option<Discarded>, Error> {
+    let Some(until) = columns.time_or_null("discarded_until")? else { return Ok(None) };
+    let reason = match columns.text("discarded")?.as_str() {
+        "expired" => RemoveReason::Expired,
+        "deleted" => RemoveReason::Deleted,
+        "damaged" => RemoveReason::Damaged,
+        _ => return Err(columns.corrupt("discarded")),
+    };
+    Ok(Some(Discarded { reason, until }))
+}
+
+const fn reason_word(reason: RemoveReason) -> &'static str {
+    match reason {
+        RemoveReason::Expired => "expired",
+        RemoveReason::Deleted => "deleted",
+        RemoveReason::Damaged => "damaged",
+    }
 }
 
 /// The columns `log_expires`, `log_locked`, `log_held`.

@@ -153,7 +153,7 @@ async fn lose_replicas(
     Ok(())
 }
 
-const RESTART: [&str; 5] = [
+const RESTART: [&str; 6] = [
     "UPDATE operations SET since = ?1, state = 'waiting', detail = 'source-incomplete', next_try = NULL
      WHERE state = 'in-process' AND kind = 'backup'",
     "UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
@@ -161,12 +161,14 @@ const RESTART: [&str; 5] = [
     "UPDATE jobs SET state = 'interrupted', ended = ?1 WHERE state = 'running' AND kind <> 'import'",
     "UPDATE imports SET next_report = ?1 WHERE told < revision",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
+    "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL",
 ];
 
-const SET_BACK: [&str; 4] = [
+const SET_BACK: [&str; 5] = [
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
     "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",
+    "UPDATE copies SET not_before = ?1 WHERE not_before > ?1",
     "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1",
 ];
 

@@ -139,14 +139,14 @@ const DUE_PARTNERS: &str = "
 const BASE: &str = "
     SELECT i.id FROM images i
     WHERE i.lineage = ?1 AND i.id <> ?2 AND i.state = 'whole'
-        AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
+        AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
         AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?3 AND r.pool = ?4
             AND r.incarnation = ?5 AND r.state IN ('arrived', 'present'))
     ORDER BY i.started DESC, i.id DESC LIMIT 1";
 
 const LATEST_WHOLE: &str = "
     SELECT i.* FROM images i
-    WHERE i.lineage = ? AND i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
+    WHERE i.lineage = ? AND i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
     ORDER BY i.started DESC, i.id DESC LIMIT 1";
 
 const IMAGES: &str = "
@@ -183,6 +183,7 @@ const NEXT_DUE: &str = "
         UNION ALL SELECT min(next_step) FROM imports WHERE next_step IS NOT NULL
         UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
         UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL
         UNION ALL SELECT min(next_probe) FROM partners WHERE next_probe IS NOT NULL)";
 
 impl Catalog for SqliteCatalog {
@@ -431,6 +432,11 @@ impl Catalog for SqliteCatalog {
 
     async fn due_amendments(&self, now: Timestamp, limit: u32) -> Asked<Vec<ImageCopy>> {
         let query = "SELECT * FROM copies WHERE next_amend <= ? ORDER BY next_amend, image, number LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(now)).bind(limit), images::copy).await
+    }
+
+    async fn due_copies(&self, now: Timestamp, limit: u32) -> Asked<Vec<ImageCopy>> {
+        let query = "SELECT * FROM copies WHERE next_look <= ? ORDER BY next_look, image, number LIMIT ?";
         self.all(sqlx::query(query).bind(nanos(now)).bind(limit), images::copy).await
     }
 

@@ -262,11 +262,14 @@ pub trait Catalog: Send + Sync {
     fn due_amendments(&self, now: Timestamp, limit: u32)
     -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
 
+    /// Copies whose [`ImageCopy::next_look`] has come.
+    fn due_copies(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
     /// Partners that have a replication which may be started by now.
     fn due_partners(&self, now: Timestamp) -> impl Reading<Result<Vec<DomainId>, Self::Error>>;
 
-    /// The next time at which something is due by itself: a try, an import, a report, an amendment, a
-    /// probe. Work that is due already and only waits for a free place does not count.
+    /// The next time at which something is due by itself: a try, an import, a report, an amendment, an
+    /// expiry, a probe. Work that is due already and only waits for a free place does not count.
     fn next_due(&self) -> impl Reading<Result<Option<Timestamp>, Self::Error>>;
 
     /// Up to where a pool's log has been handled; zero if never.

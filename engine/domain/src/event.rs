@@ -7,7 +7,7 @@
 use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::image::{Image, ImageCopy};
+use crate::image::{Discarded, Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport};
 use crate::job::{Counters, Job, JobKey};
 use crate::operation::{Operation, OperationKey, WaitReason};
@@ -156,12 +156,19 @@ pub enum Logged {
         /// Bytes that it added to the pool.
         stored_bytes: u64,
     },
-    /// A copy's expiry, lock or hold was changed.
+    /// A copy's expiry, lock or hold was changed; if it was discarded, it is back.
     Amend {
         /// Of which image.
         image: ImageId,
         /// As they are now.
         copy: CopyState,
+    },
+    /// Nobody reads a copy any more.
+    Discard {
+        /// Of which image.
+        image: ImageId,
+        /// Why, and how long it can be brought back.
+        discarded: Discarded,
     },
     /// A copy is gone.
     Remove {
@@ -289,7 +296,8 @@ pub enum Command {
         /// The word.
         report: ImportReport,
     },
-    /// Write expiry, lock and hold of a copy to the pool's image log; the log's record is the answer.
+    /// Write expiry, lock and hold of a copy to the pool's image log, which brings it back if it was discarded; the
+    /// log's record is the answer.
     AmendCopy {
         /// Of which image.
         image: ImageId,
@@ -297,6 +305,22 @@ pub enum Command {
         pool: PoolId,
         /// As they shall be.
         copy: CopyState,
+    },
+    /// Hide a copy from all who read; the log's record is the answer.
+    DiscardCopy {
+        /// Of which image.
+        image: ImageId,
+        /// In which pool.
+        pool: PoolId,
+        /// Why, and how long it can be brought back.
+        discarded: Discarded,
+    },
+    /// Take a discarded copy out of the log for good; the log's record is the answer.
+    RemoveCopy {
+        /// Of which image.
+        image: ImageId,
+        /// From which pool.
+        pool: PoolId,
     },
     /// Ask a partner whether it is there; answer with `PartnerUp` or `PartnerDown`.
     Probe(DomainId),

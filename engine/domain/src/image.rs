@@ -1,5 +1,6 @@
 //! An image as this domain's catalog knows it, and its copies here.
 
+use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
 
@@ -173,4 +174,37 @@ pub struct ImageCopy {
     pub stored_bytes: u64,
     /// When it was committed here.
     pub made: Timestamp,
+    /// Nobody reads it any more, but it can be brought back.
+    pub discarded: Option<Discarded>,
+    /// Whether it may go is not looked at before this time.
+    pub not_before: Option<Timestamp>,
+}
+
+/// A copy on its way out, as the pool's image log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discarded {
+    /// Why.
+    pub reason: RemoveReason,
+    /// How long it can be brought back; then it is removed.
+    pub until: Timestamp,
+}
+
+impl ImageCopy {
+    /// Clients may read it.
+    pub const fn is_readable(&self) -> bool {
+        self.discarded.is_none()
+    }
+
+    /// When to look whether it may go, or go for good; `None` while nothing but an event can bring that about.
+    pub fn next_look(&self) -> Option<Timestamp> {
+        let due = match self.discarded {
+            Some(discarded) => Some(discarded.until),
+            None if self.wanted.held || self.next_amend.is_some() => None,
+            None => self
+                .wanted
+                .expires
+                .map(|expires| self.wanted.locked_until.map_or(expires, |it| it.max(expires))),
+        };
+        due.map(|due| self.not_before.map_or(due, |not_before| not_before.max(due)))
+    }
 }

@@ -154,6 +154,17 @@ impl Import {
         self.next_report = Some(now);
     }
 
+    /// The copy that came of it expires then, by the log; whether that is news for the sender.
+    pub fn lives_until(&mut self, expires: Option<Timestamp>, now: Timestamp) -> bool {
+        let is_news = self.state == ImportState::Imported && self.expires != expires;
+        if is_news {
+            self.expires = expires;
+            self.revision += 1;
+            self.next_report = Some(now);
+        }
+        is_news
+    }
+
     /// What the sender is told.
     pub fn report(&self) -> ImportReport {
         let note =

@@ -14,6 +14,13 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 pub const RETRY_MAX: Duration = Duration::from_mins(10);
 /// A failed import's data is kept this long; then the source is told to send again once mended.
 pub const FAILED_IMPORT_KEEP: Duration = Duration::from_hours(168);
+/// An expired or deleted copy of an image of this domain can be brought back for so long.
+pub const UNDELETE_OWN: Duration = Duration::from_hours(24);
+/// The same for an image of another domain: an attacker over there shall not be able to hurry it.
+pub const UNDELETE_FOREIGN: Duration = Duration::from_hours(168);
+/// A copy whose time has come, and that something still needs, is looked at again after this, if nothing says
+/// earlier that the need is over.
+pub const KEPT_LOOK: Duration = Duration::from_hours(6);
 /// What a broken transfer staged is kept this long; an unfinished backup can be resumed within it.
 pub const STAGING_KEEP: Duration = Duration::from_hours(168);
 /// An import that is pending longer than this is a problem worth a notification.

@@ -165,7 +165,7 @@ impl Catalog for MemoryCatalog {
             let is_it = |it: &&Image| {
                 it.lineage == lineage
                     && it.state == ImageState::Whole
-                    && rows.copies_of(it.id).next().is_some()
+                    && rows.copies_of(it.id).any(ImageCopy::is_readable)
             };
             rows.newest_images().find(is_it).cloned()
         })
@@ -322,7 +322,7 @@ impl Catalog for MemoryCatalog {
                 it.lineage == lineage
                     && it.id != except
                     && it.state == ImageState::Whole
-                    && rows.copies_of(it.id).next().is_some()
+                    && rows.copies_of(it.id).any(ImageCopy::is_readable)
                     && rows.replicas.values().any(|replica| acknowledged(replica, it.id))
             };
             let base = |it: &Image| Base { image: it.id, pool: pool.pool, incarnation: pool.incarnation };
@@ -456,6 +456,15 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn due_copies(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&ImageCopy| it.next_look().is_some_and(|due| due <= now);
+            let mut all: Vec<_> = rows.copies.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_look(), it.image, it.number));
+            limited(all.into_iter(), limit)
+        })
+    }
+
     async fn due_partners(&self, now: Timestamp) -> Result<Vec<DomainId>, Burnt> {
         self.read(|rows| {
             let due = rows
@@ -479,7 +488,8 @@ impl Catalog for MemoryCatalog {
                 Reach::Down { next_probe, .. } => Some(next_probe),
                 Reach::Up => None,
             });
-            tries.chain(steps).chain(reports).chain(amendments).chain(probes).min()
+            let looks = rows.copies.values().filter_map(ImageCopy::next_look);
+            tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes).min()
         })
     }
 

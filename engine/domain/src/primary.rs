@@ -13,6 +13,7 @@ mod held;
 mod load;
 mod migrate;
 mod parting;
+mod retire;
 mod storage;
 mod tick;
 
@@ -242,7 +243,8 @@ impl<C: Catalog> Primary<C> {
                 self.committed(event, (record, signed), (*copy, *stored_bytes), moment).await?
             }
             Logged::Arrival { .. } => self.arrived(event, moment).await?,
-            Logged::Amend { image, copy } => self.amended(event, *image, *copy).await?,
+            Logged::Amend { image, copy } => self.amended(event, *image, *copy, moment).await?,
+            Logged::Discard { image, discarded } => self.discarded(event, *image, *discarded).await?,
             Logged::Remove { image } => self.removed(event, *image).await?,
         };
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
@@ -268,24 +270,39 @@ impl<C: Catalog> Primary<C> {
                 arrival::unfit(seen, sender.as_ref(), reason, moment)
             }
             Logged::Backup { record, .. } => backup::unfit(record.image, reason, moment.now),
-            Logged::Amend { .. } | Logged::Remove { .. } => Decision::nothing(),
+            Logged::Amend { .. } | Logged::Discard { .. } | Logged::Remove { .. } => Decision::nothing(),
         };
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         self.settle(decision, moment).await
     }
 
-    /// The log is the authority: what it says and nobody here asked for is taken over.
-    async fn amended(&self, event: &PoolEvent, image: ImageId, state: CopyState) -> Done<Decision, C> {
+    /// The log is the authority: what it says and nobody here asked for is taken over. Who sent the image is told how
+    /// long it lives here now.
+    async fn amended(
+        &self,
+        event: &PoolEvent,
+        image: ImageId,
+        state: CopyState,
+        moment: Moment,
+    ) -> Done<Decision, C> {
         let copies = self.ask(self.catalog.copies(image)).await?;
         let Some(mut copy) = copies.into_iter().find(|copy| copy.pool == event.pool) else {
             return Ok(Decision::nothing());
         };
-        copy.in_log = state;
+        (copy.in_log, copy.discarded, copy.not_before) = (state, None, None);
         if copy.next_amend.is_none() || copy.wanted == state {
             copy.wanted = state;
             copy.next_amend = None;
         }
-        Ok(Decision { changes: vec![Change::Copy(copy)], commands: Vec::new() })
+        let mut decision = Decision { changes: vec![Change::Copy(copy)], commands: Vec::new() };
+        for mut import in self.ask(self.catalog.imports_of(image)).await? {
+            if import.key.pool == event.pool && import.lives_until(state.expires, moment.now) {
+                let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
+                decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
+                decision.changes.push(Change::Import(import));
+            }
+        }
+        Ok(decision)
     }
 
     async fn removed(&self, event: &PoolEvent, id: ImageId) -> Done<Decision, C> {
@@ -349,6 +366,7 @@ impl<C: Catalog> Primary<C> {
         if changes.iter().any(is_end) {
             self.part_with_drained(commands, moment).await?;
         }
+        self.look_again(changes, commands, moment).await?;
         if changes.iter().any(|change| matches!(change, Change::Window(..) | Change::SlpResumed(..))) {
             self.begin_due(commands, moment).await?;
         }

@@ -285,6 +285,8 @@ fn copies_are_kept_for_named_reasons_only() {
         in_log: state,
         wanted: state,
         next_amend: None,
+        discarded: None,
+        not_before: None,
         sequence: Sequence(1),
         stored_bytes: 1,
         made: at(0),

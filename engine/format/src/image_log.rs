@@ -62,6 +62,15 @@ pub enum Change {
         /// Why.
         reason: RemoveReason,
     },
+    /// Nobody reads the copy from now on; an amendment brings it back.
+    Discard {
+        /// Which image.
+        image: ImageId,
+        /// Why.
+        reason: RemoveReason,
+        /// How long it can be brought back; it is not removed before.
+        until: Timestamp,
+    },
 }
 
 /// An image became visible.
@@ -83,7 +92,7 @@ pub struct Commit {
     pub containers: Vec<ContainerId>,
 }
 
-/// Why a copy is gone.
+/// Why a copy goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RemoveReason {
     /// Its time had come.
@@ -97,6 +106,7 @@ pub enum RemoveReason {
 const COMMIT: u8 = 1;
 const AMEND: u8 = 2;
 const REMOVE: u8 = 3;
+const DISCARD: u8 = 4;
 
 /// A batch of records, padded to whole blocks.
 ///
@@ -124,6 +134,7 @@ impl LogRecord {
             Change::Commit(_) => (COMMIT, 0),
             Change::Amend { .. } => (AMEND, 0),
             Change::Remove { reason, .. } => (REMOVE, reason.number()),
+            Change::Discard { reason, .. } => (DISCARD, reason.number()),
         };
         out.put(&RawHead { kind, reason, zero: U16::new(0), length: U32::new(0) });
         self.at.encode(out);
@@ -134,6 +145,10 @@ impl LogRecord {
                 copy.encode(out);
             }
             Change::Remove { image, .. } => out.put(&image.0),
+            Change::Discard { image, until, .. } => {
+                out.put(&image.0);
+                until.encode(out);
+            }
         }
         let total = length(out.len() - start).to_le_bytes();
         if let Some(place) = out.get_mut(start + 4..start + 8) {
@@ -148,7 +163,7 @@ impl LogRecord {
         let mut cursor = Cursor::new(outer.bytes(total)?);
         let head: &RawHead = cursor.head()?;
         rule(head.zero.get() == 0, "reserved bytes of a log record")?;
-        rule(head.kind == REMOVE || head.reason == 0, "reserved bytes of a log record")?;
+        rule(matches!(head.kind, REMOVE | DISCARD) || head.reason == 0, "reserved bytes of a log record")?;
         let at = Timestamp::decode(&mut cursor)?;
         let change = match head.kind {
             COMMIT => Change::Commit(Commit::decode(&mut cursor)?),
@@ -156,6 +171,11 @@ impl LogRecord {
             REMOVE => {
                 let reason = RemoveReason::from_number(head.reason)?;
                 Change::Remove { image: ImageId(cursor.array()?), reason }
+            }
+            DISCARD => {
+                let reason = RemoveReason::from_number(head.reason)?;
+                let image = ImageId(cursor.array()?);
+                Change::Discard { image, reason, until: Timestamp::decode(&mut cursor)? }
             }
             0 => return malformed("kind of a log record"),
             kind => return Err(BadBytes::Unsupported { what: "log record", found: u32::from(kind) }),

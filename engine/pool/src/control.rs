@@ -21,7 +21,7 @@ use narrows_ring::world::World;
 use crate::{
     container::Sealed,
     error::Error,
-    images::ImageLog,
+    images::{Discarded, ImageLog},
     journal::Journal,
     limits::{EVENTS_MAX, RESERVED_IDS, UNLISTED_CONTAINERS_MAX},
     manifest::Manifest,
@@ -90,6 +90,10 @@ impl Control {
             }
             Order::Commit { order, reply } => drop(reply.send(self.commit(order).await)),
             Order::Amend { image, copy, reply } => drop(reply.send(self.amend(image, copy).await)),
+            Order::Discard { image, discarded, reply } => {
+                drop(reply.send(self.discard(image, discarded).await));
+            }
+            Order::Remove { image, reply } => drop(reply.send(self.remove(image).await)),
             Order::Images { reply } => {
                 let mut all: Vec<_> = self.images.with(|log| log.images.values().cloned().collect());
                 all.sort_by_key(|entry: &std::sync::Arc<crate::images::ImageEntry>| entry.sequence);
@@ -208,11 +212,28 @@ impl Control {
     }
 
     async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
-        let before = self.images.with(|log| log.committed(image))?.copy;
+        let before = self.images.with(|log| log.known(image))?.copy;
         if before.locked_until > copy.locked_until {
             return Err(Error::Malformed { what: "a lock can only be extended" });
         }
         self.images.append(LogRecord { at: self.now(), change: Change::Amend { image, copy } }).await
+    }
+
+    async fn discard(&self, image: ImageId, discarded: Discarded) -> Result<Sequence, Error> {
+        let (entry, at) = (self.images.with(|log| log.known(image))?, self.now());
+        if !entry.may_go(at) {
+            return Err(Error::Kept { image, why: "it is under legal hold, or locked" });
+        }
+        let Discarded { reason, until } = discarded;
+        self.images.append(LogRecord { at, change: Change::Discard { image, reason, until } }).await
+    }
+
+    async fn remove(&self, image: ImageId) -> Result<Sequence, Error> {
+        let (entry, at) = (self.images.with(|log| log.known(image))?, self.now());
+        let over = entry.discarded.filter(|_| entry.is_over(at));
+        let reason =
+            over.ok_or(Error::Kept { image, why: "it was not discarded, or can be brought back" })?;
+        self.images.append(LogRecord { at, change: Change::Remove { image, reason: reason.reason } }).await
     }
 
     fn staged(&self, image: ImageId) -> u64 {

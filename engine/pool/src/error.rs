@@ -4,7 +4,7 @@
 
 use std::{fmt, io};
 
-use narrows_format::{ContainerId, Fingerprint, ImageId, Location, Sequence, Slot};
+use narrows_format::{ContainerId, Fingerprint, ImageId, Location, Sequence, Slot, Timestamp};
 
 /// What a damaged container is damaged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,22 @@ pub enum Error {
         /// Which.
         image: ImageId,
     },
+    /// Its time had come, or a person deleted it; until then it can be brought back.
+    #[error("image {image} has expired or was deleted")]
+    Discarded {
+        /// Which.
+        image: ImageId,
+        /// How long it can be brought back.
+        until: Timestamp,
+    },
+    /// A hold or a lock forbids that the copy goes, or it can still be brought back.
+    #[error("image {image} has to be kept: {why}")]
+    Kept {
+        /// Which.
+        image: ImageId,
+        /// Why.
+        why: &'static str,
+    },
     /// What the caller brought contradicts itself (frame, segments, record).
     #[error("malformed: {what}")]
     Malformed {
@@ -160,6 +176,8 @@ impl Error {
             Self::Closed => "NET-003",
             Self::NotClosed { .. } => "WIRE-006",
             Self::Limit { .. } => "WIRE-003",
+            Self::Discarded { .. } => "API-006",
+            Self::Kept { .. } => "API-003",
             Self::Exists { .. } | Self::NoImage { .. } | Self::Malformed { .. } => "WIRE-002",
         }
     }

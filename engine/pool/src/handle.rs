@@ -12,7 +12,7 @@ use narrows_ring::world::World;
 use crate::{
     control::Control,
     error::Error,
-    images::{self, Event, ImageEntry, ImageLog},
+    images::{self, Discarded, Event, ImageEntry, ImageLog},
     journal::Journal,
     lease::Lease,
     manifest::Manifest,
@@ -158,9 +158,22 @@ impl Pool {
         self.core.order(|reply| Order::EventAfter { after, reply }).await
     }
 
-    /// Changes expiry, lock or hold of a copy; durable on return. A lock can only be extended.
+    /// Changes expiry, lock or hold of a copy; durable on return. A lock can only be extended. Brings a discarded copy
+    /// back.
     pub async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
         self.core.order(|reply| Order::Amend { image, copy, reply }).await?
+    }
+
+    /// Hides a copy from all who read; durable on return. [`Error::Kept`] when it is held or locked. What
+    /// it is made of stays where it is, and [`Self::amend`] brings the copy back.
+    pub async fn discard(&self, image: ImageId, discarded: Discarded) -> Result<Sequence, Error> {
+        self.core.order(|reply| Order::Discard { image, discarded, reply }).await?
+    }
+
+    /// Takes a discarded copy out of the log once it can't be brought back any more ([`Error::Kept`] before); durable on
+    /// return.
+    pub async fn remove(&self, image: ImageId) -> Result<Sequence, Error> {
+        self.core.order(|reply| Order::Remove { image, reply }).await?
     }
 
     /// Reads everything under an image's root and hashes every byte.

@@ -1,6 +1,6 @@
 //! Rows and changes out of a seed, over few identities so that they meet.
 
-use narrows_domain::image::{Image, ImageCopy, ImageState};
+use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
 use narrows_domain::operation::{
@@ -16,6 +16,7 @@ use narrows_domain::storage::{
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Window};
 use narrows_domain::{Change, retry};
+use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
 
@@ -137,6 +138,12 @@ impl Maker {
             sequence: Sequence(self.roll() >> 1),
             stored_bytes: self.roll() >> 1,
             made: self.time(),
+            discarded: self.maybe(|maker| {
+                let reason =
+                    maker.one(&[RemoveReason::Expired, RemoveReason::Deleted, RemoveReason::Damaged]);
+                Discarded { reason, until: maker.time() }
+            }),
+            not_before: self.maybe(Self::time),
         }
     }
 

@@ -94,6 +94,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("due_imports", catalog.due_imports(now, 5).await);
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
+    answers.add("due_copies", catalog.due_copies(now, 5).await);
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
     for pool in 0..2 {

@@ -269,6 +269,8 @@ fn copy_here(
             in_log: import.copy,
             wanted,
             next_amend: None,
+            discarded: None,
+            not_before: None,
             sequence: import.key.sequence,
             stored_bytes: import.stored_bytes,
             made: moment.now,

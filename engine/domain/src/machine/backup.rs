@@ -306,6 +306,8 @@ pub fn committed(
         in_log: copy,
         wanted: copy,
         next_amend: None,
+        discarded: None,
+        not_before: None,
         sequence: event.sequence,
         stored_bytes,
         made: now,

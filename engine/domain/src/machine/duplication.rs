@@ -152,6 +152,8 @@ pub fn made(
         in_log: copy,
         wanted: copy,
         next_amend: None,
+        discarded: None,
+        not_before: None,
         sequence: event.sequence,
         stored_bytes,
         made: now,

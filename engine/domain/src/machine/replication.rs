@@ -240,7 +240,7 @@ pub(super) fn release(
     decision: &mut Decision,
 ) -> bool {
     let operations = [known, made].concat();
-    let is_free = retention::copied_out(copy, slp, &operations);
+    let is_free = copy.is_readable() && retention::copied_out(copy, slp, &operations);
     if is_free {
         copy.wanted.expires = Some(now);
         amend(copy, now, decision);
@@ -248,9 +248,10 @@ pub(super) fn release(
     is_free
 }
 
-/// Asks for a copy's wanted expiry, lock and hold to be written to the log, if they are not there yet.
+/// Asks for a copy's wanted expiry, lock and hold to be written to the log, if they are not there yet or the copy was
+/// discarded: it is brought back by that.
 pub fn amend(copy: &mut ImageCopy, now: Timestamp, decision: &mut Decision) {
-    if copy.wanted == copy.in_log {
+    if copy.wanted == copy.in_log && copy.is_readable() {
         copy.next_amend = None;
         return;
     }

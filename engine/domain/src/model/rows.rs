@@ -186,7 +186,10 @@ impl Rows {
         };
         self.operations.values_mut().filter(waits).for_each(|it| soon(&mut it.next_try));
         self.imports.values_mut().for_each(|it| soon(&mut it.next_report));
-        self.copies.values_mut().for_each(|it| soon(&mut it.next_amend));
+        for copy in self.copies.values_mut() {
+            soon(&mut copy.next_amend);
+            soon(&mut copy.not_before);
+        }
         for partner in self.partners.values_mut() {
             if let Reach::Down { next_probe, .. } = &mut partner.reach {
                 *next_probe = (*next_probe).min(now);
@@ -213,6 +216,7 @@ impl Rows {
         for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
             copy.next_amend = Some(now);
         }
+        self.copies.values_mut().for_each(|copy| copy.not_before = None);
     }
 }
 

@@ -144,7 +144,7 @@ impl<C: Catalog> Primary<C> {
                 operation,
                 hold: holds.iter().find(|hold| Some(hold.slp.as_str()) == slp).cloned(),
                 image: loaded.image,
-                has_copy: !loaded.copies.is_empty(),
+                has_copy: loaded.copies.iter().any(ImageCopy::is_readable),
                 slp: loaded.slp,
                 windows: windows.clone(),
                 base,

@@ -1,4 +1,4 @@
-//! What is due by itself: probes, imports, reports, amendments, windows, tries; and what is owed from before.
+//! What is due by itself: probes, imports, reports, amendments, expiries, windows, tries; and what is owed from before.
 
 use narrows_format::Timestamp;
 
@@ -25,6 +25,8 @@ impl<C: Catalog> Primary<C> {
         self.note(sent);
         let amended = self.amend_due(&mut commands, moment).await;
         self.note(amended);
+        let retired = self.retire_due(&mut commands, moment).await;
+        self.note(retired);
         commands.extend(self.pay(moment).await);
         let reviewed = self.review(&mut commands, moment).await;
         self.note(reviewed);

@@ -9,7 +9,7 @@ use narrows_domain::operation::{Operation, OperationKind, OperationState, WaitRe
 use narrows_domain::partner::{Partner, Trust};
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::Retention;
-use narrows_domain::{Catalog as _, retention};
+use narrows_domain::{Catalog as _, Image, retention};
 use narrows_format::ImageId;
 
 use crate::world::{Domain, World, now};
@@ -28,6 +28,7 @@ pub(crate) fn always(world: &World) -> Result<(), String> {
             check_wait(world, at, &operation)?;
             check_may_run(world, at, &operation)?;
             check_kept(domain, &operation)?;
+            check_not_discarded(domain, &operation)?;
             check_complete(world, &operation)?;
         }
         check_once(domain)?;
@@ -113,6 +114,20 @@ fn check_kept(domain: &Domain, operation: &Operation) -> Result<(), String> {
     Ok(())
 }
 
+/// A copy is readable while something that the policy asks for is to be copied from it.
+fn check_not_discarded(domain: &Domain, operation: &Operation) -> Result<(), String> {
+    if operation.kind == OperationKind::Backup || !operation.keeps_source() {
+        return Ok(());
+    }
+    let image = now(domain.catalog().image(operation.key.image)).expect("operations have an image");
+    let slp = now(domain.catalog().slp(&image.slp, Some(image.slp_version)));
+    let spec = slp.as_ref().and_then(|version| version.slp.operation(&operation.name));
+    let Some(source) = spec.and_then(|spec| spec.source.clone()) else { return Ok(()) };
+    let copies = now(domain.catalog().copies(image.id));
+    let hidden = copies.iter().find(|copy| copy.operation == source && !copy.is_readable());
+    hidden.map_or(Ok(()), |copy| Err(format!("{copy:?} is hidden although {operation:?}")))
+}
+
 /// Complete means in the target's catalog.
 fn check_complete(world: &World, operation: &Operation) -> Result<(), String> {
     let Some(target) = &operation.target else { return Ok(()) };
@@ -166,10 +181,16 @@ pub(crate) fn in_the_end(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// Images that are there, or were and have gone when their time had come.
 fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
     let all = now(domain.catalog().images(&ImageFilter::default()));
     let has_copy = |id| !now(domain.catalog().copies(id)).is_empty();
-    all.iter().filter(|it| it.state == ImageState::Whole && has_copy(it.id)).map(|it| it.id).collect()
+    let is_there = |image: &&Image| match image.state {
+        ImageState::Whole => has_copy(image.id),
+        ImageState::Gone => !has_copy(image.id) && domain.pools_of(image.id) > 0,
+        ImageState::Writing | ImageState::Abandoned => false,
+    };
+    all.iter().filter(is_there).map(|it| it.id).collect()
 }
 
 /// Every image whose policy asks for a duplicate has one.
@@ -177,10 +198,10 @@ fn check_duplicates(domain: &Domain) -> Result<(), String> {
     for id in whole_images(domain) {
         let image = now(domain.catalog().image(id)).expect("it is whole");
         let version = now(domain.catalog().slp(&image.slp, None)).expect("policies are not removed");
-        let copies = now(domain.catalog().copies(id));
         let expected = if version.slp.operation("dup").is_some() { 2 } else { 1 };
-        if copies.len() != expected {
-            return Err(format!("{expected} copies are asked for, these are there: {copies:?}"));
+        let made = domain.pools_of(id);
+        if made != expected {
+            return Err(format!("{expected} copies are asked for, {made} were made"));
         }
     }
     Ok(())
@@ -203,13 +224,16 @@ fn check_replicas(world: &World, domain: &Domain) -> Result<(), String> {
             let there = world.domains.iter().find(|it| it.id() == replica.partner).expect("a partner");
             let copies = now(there.catalog().copies(image));
             let Some(copy) = copies.iter().find(|copy| copy.pool == replica.pool) else {
+                // It has gone, and the source knows since when.
+                if there.pools_of(image) > 0 && replica.expires.is_some() {
+                    continue;
+                }
                 return Err(format!("{replica:?} is not there"));
             };
             if replica.state != ReplicaState::Present || copy.wanted != copy.in_log {
                 return Err(format!("{replica:?} against {copy:?}"));
             }
-            // A longer life by a later arrival from somebody else is not reported here.
-            if retention::later(replica.expires, copy.wanted.expires) != copy.wanted.expires {
+            if replica.expires != copy.in_log.expires {
                 return Err(format!("{replica:?} against {copy:?}"));
             }
         }

@@ -105,12 +105,27 @@ impl Domain {
         held
     }
 
+    /// Whether its pool has an image now.
     fn holds(&self, image: ImageId) -> bool {
-        self.log.iter().any(|logged| match logged {
-            Logged::Backup { record, .. } => record.image == image,
-            Logged::Arrival { arrival, .. } => arrival.record.image == image,
-            _ => false,
-        })
+        let last = self.log.iter().rev().find_map(|logged| match logged {
+            Logged::Remove { image: gone } if *gone == image => Some(false),
+            other => is_commit(other, image).then_some(true),
+        });
+        last.unwrap_or(false)
+    }
+
+    /// How many of its pools have or had an image.
+    pub(crate) fn pools_of(&self, image: ImageId) -> usize {
+        let has = |log: &[Logged]| usize::from(log.iter().any(|logged| is_commit(logged, image)));
+        has(&self.log) + has(&self.vault)
+    }
+}
+
+fn is_commit(logged: &Logged, image: ImageId) -> bool {
+    match logged {
+        Logged::Backup { record, .. } => record.image == image,
+        Logged::Arrival { arrival, .. } => arrival.record.image == image,
+        _ => false,
     }
 }
 
@@ -138,6 +153,9 @@ fn record_of(image: &Image) -> ImageRecord {
         image_format: content.image_format,
     }
 }
+
+/// Nothing but periods of the policies takes so many seconds.
+const REST: i64 = 100 * 86_400;
 
 /// An answer under way; lost if its receiver crashes first.
 struct Answer {
@@ -579,6 +597,16 @@ impl World {
                 let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
                 log.push(Logged::Amend { image, copy });
             }
+            Command::DiscardCopy { image, pool, discarded } => {
+                let domain = &mut self.domains[at];
+                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
+                log.push(Logged::Discard { image, discarded });
+            }
+            Command::RemoveCopy { image, pool } => {
+                let domain = &mut self.domains[at];
+                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
+                log.push(Logged::Remove { image });
+            }
             Command::Duplicate(order) => self.duplicate(at, &order),
             Command::Probe(partner) => {
                 let to = self.at(partner);
@@ -794,7 +822,8 @@ impl World {
                 let due = now(domain.catalog().next_due())?;
                 Some(due.seconds - domain.offset + 1)
             });
-            let Some(due) = due.min() else { return Ok(()) };
+            // The periods of the policies are longer; what may go earlier goes before that.
+            let Some(due) = due.min().filter(|due| *due < self.now + REST) else { return Ok(()) };
             self.now = self.now.max(due);
             for at in 0..self.domains.len() {
                 self.handle(at, Event::Tick);

@@ -246,6 +246,7 @@ pub(crate) fn log_records() -> Vec<LogRecord> {
         LogRecord { at, change: Change::Commit(commit) },
         LogRecord { at, change: Change::Amend { image, copy: CopyState { held: false, ..copy() } } },
         LogRecord { at, change: Change::Remove { image, reason: RemoveReason::Expired } },
+        LogRecord { at, change: Change::Discard { image, reason: RemoveReason::Deleted, until: at } },
     ]
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use log::{ImageLog, Setup, Tail};
 pub(crate) use replay::Replayed;
-pub use terms::{Event, EventKind, ImageEntry};
+pub use terms::{Discarded, Event, EventKind, ImageEntry};
 
 /// Where a log segment is, below the pool's directory.
 pub(crate) fn path(pool: &Path, number: u64) -> PathBuf {

@@ -9,12 +9,12 @@ use std::{
 };
 
 use narrows_format::{
-    ContainerId, DomainId, ImageId, Sequence,
-    image_log::{Change, Commit, LogRecord},
+    ContainerId, DomainId, ImageId, Sequence, Timestamp,
+    image_log::{Change, Commit, LogRecord, RemoveReason},
     record::CopyState,
 };
 
-use super::terms::{Event, EventKind, ImageEntry};
+use super::terms::{Discarded, Event, EventKind, ImageEntry};
 use crate::{error::Error, limits::LOST_RECORDS_MAX};
 
 /// Images and events, as far as the log was read.
@@ -41,9 +41,9 @@ impl Replayed {
         let kind = match &record.change {
             Change::Commit(commit) => self.commit(sequence, commit),
             Change::Amend { image, copy } => EventKind::Amended(*image, self.amend(*image, *copy)),
-            Change::Remove { image, .. } => {
-                self.images.remove(image);
-                EventKind::Removed(*image)
+            Change::Remove { image, reason } => self.remove(*image, *reason, record.at),
+            Change::Discard { image, reason, until } => {
+                self.discard(*image, Discarded { reason: *reason, until: *until }, record.at)
             }
         };
         self.events.push(Event { sequence, kind });
@@ -56,14 +56,43 @@ impl Replayed {
         let Some(entry) = self.images.get_mut(&image) else { return copy };
         let locked_until = copy.locked_until.max(entry.copy.locked_until);
         let copy = CopyState { locked_until, ..copy };
-        Arc::make_mut(entry).copy = copy;
+        let entry = Arc::make_mut(entry);
+        (entry.copy, entry.discarded) = (copy, None);
         copy
     }
 
-    /// A committed image; what its absence means is told by whether the log is damaged.
-    pub(crate) fn committed(&self, image: ImageId) -> Result<Arc<ImageEntry>, Error> {
+    /// A hold or a lock that was asked for at once with it has the last word.
+    fn discard(&mut self, image: ImageId, discarded: Discarded, at: Timestamp) -> EventKind {
+        let Some(entry) = self.images.get_mut(&image) else { return EventKind::Removed(image) };
+        if !entry.may_go(at) {
+            return entry.state();
+        }
+        Arc::make_mut(entry).discarded = Some(discarded);
+        EventKind::Discarded(image, discarded)
+    }
+
+    fn remove(&mut self, image: ImageId, reason: RemoveReason, at: Timestamp) -> EventKind {
+        let Some(entry) = self.images.get(&image) else { return EventKind::Removed(image) };
+        if reason != RemoveReason::Damaged && !entry.is_over(at) {
+            return entry.state();
+        }
+        self.images.remove(&image);
+        EventKind::Removed(image)
+    }
+
+    /// A copy, discarded or not; what its absence means is told by whether the log is damaged.
+    pub(crate) fn known(&self, image: ImageId) -> Result<Arc<ImageEntry>, Error> {
         let known = self.images.get(&image).cloned();
         known.ok_or_else(|| self.lost.clone().unwrap_or(Error::NoImage { image }))
+    }
+
+    /// The same for whoever wants to read it.
+    pub(crate) fn committed(&self, image: ImageId) -> Result<Arc<ImageEntry>, Error> {
+        let known = self.known(image)?;
+        match known.discarded {
+            Some(Discarded { until, .. }) => Err(Error::Discarded { image, until }),
+            None => Ok(known),
+        }
     }
 
     fn commit(&mut self, sequence: Sequence, commit: &Commit) -> EventKind {
@@ -78,6 +107,7 @@ impl Replayed {
             target_slp: commit.import_slp.clone(),
             asked_expiry: commit.asked_expiry,
             stored_bytes: commit.stored_bytes,
+            discarded: None,
         });
         self.images.insert(entry.image(), entry.clone());
         EventKind::Committed(entry)

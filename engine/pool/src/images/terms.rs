@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use narrows_format::{
     DomainId, ImageId, Sequence, Timestamp,
+    image_log::RemoveReason,
     record::{CopyState, SignedRecord},
 };
 
@@ -26,12 +27,41 @@ pub struct ImageEntry {
     pub asked_expiry: Option<Timestamp>,
     /// What its commit added, see [`crate::Committed`].
     pub stored_bytes: u64,
+    /// Nobody reads it any more, and an amendment would bring it back.
+    pub discarded: Option<Discarded>,
+}
+
+/// A copy on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discarded {
+    /// Why.
+    pub reason: RemoveReason,
+    /// How long it can be brought back.
+    pub until: Timestamp,
 }
 
 impl ImageEntry {
     /// The image's identity.
     pub fn image(&self) -> ImageId {
         self.record.record.image
+    }
+
+    /// Nothing in the log forbids that it goes.
+    pub(crate) fn may_go(&self, at: Timestamp) -> bool {
+        !self.copy.held && self.copy.locked_until.is_none_or(|until| until <= at)
+    }
+
+    /// It was discarded, and can't be brought back any more.
+    pub(crate) fn is_over(&self, at: Timestamp) -> bool {
+        self.may_go(at) && self.discarded.is_some_and(|discarded| discarded.until <= at)
+    }
+
+    /// How it stands, as an event.
+    pub(crate) fn state(&self) -> EventKind {
+        match self.discarded {
+            Some(discarded) => EventKind::Discarded(self.image(), discarded),
+            None => EventKind::Amended(self.image(), self.copy),
+        }
     }
 }
 
@@ -51,6 +81,8 @@ pub enum EventKind {
     Committed(Arc<ImageEntry>),
     /// Expiry, lock or hold of a copy changed.
     Amended(ImageId, CopyState),
+    /// Nobody reads the copy any more.
+    Discarded(ImageId, Discarded),
     /// The image went.
     Removed(ImageId),
     /// The record is damaged; what it said is not known.

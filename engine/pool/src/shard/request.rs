@@ -12,7 +12,7 @@ use narrows_format::{
 use crate::{
     container::Sealed,
     error::Error,
-    images::{Event, ImageEntry},
+    images::{Discarded, Event, ImageEntry},
     index::{Answer, Asked, Asker, Batch, OwnedSpace, Place, StreamId},
     stream::{Claim, CommitRequest},
 };
@@ -95,6 +95,10 @@ pub(crate) enum Order {
     Commit { order: Box<CommitOrder>, reply: Reply<Result<(Sequence, u64), Error>> },
     /// Durable before the answer.
     Amend { image: ImageId, copy: CopyState, reply: Reply<Result<Sequence, Error>> },
+    /// Durable before the answer.
+    Discard { image: ImageId, discarded: Discarded, reply: Reply<Result<Sequence, Error>> },
+    /// Durable before the answer.
+    Remove { image: ImageId, reply: Reply<Result<Sequence, Error>> },
     /// All images.
     Images { reply: Reply<Vec<Arc<ImageEntry>>> },
     /// One image.

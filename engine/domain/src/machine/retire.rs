@@ -1,0 +1,65 @@
+//! Lets a copy go when its time has come and nothing needs it any more: hidden first, removed when it can't be brought
+//! back.
+//!
+//! Guarantee: what [`crate::retention::standing`] names is never against a copy that is hidden. Commands are given again
+//! until the log says that they were carried out; the log refuses what is held or locked, whoever asks.
+
+use narrows_format::Timestamp;
+use narrows_format::image_log::RemoveReason;
+
+use crate::event::{Change, Command, Decision};
+use crate::image::{Discarded, ImageCopy};
+use crate::limits::{ANSWER_WAIT_MAX, KEPT_LOOK, UNDELETE_FOREIGN, UNDELETE_OWN};
+use crate::machine::replication::{self, ReplicationView};
+use crate::moment::after;
+use crate::retention::{KeptBecause, standing};
+
+/// Whose image a copy is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This domain's.
+    Own,
+    /// Another's.
+    Foreign,
+}
+
+/// Looks whether a copy may go.
+pub fn look(copy: &ImageCopy, view: &ReplicationView<'_>, owner: Owner, now: Timestamp) -> Decision {
+    let mut copy = copy.clone();
+    let (image, pool) = (copy.image, copy.pool);
+    let command = match copy.discarded {
+        Some(discarded) if discarded.until <= now => Some(Command::RemoveCopy { image, pool }),
+        Some(_) => return Decision::nothing(),
+        None if standing(&copy, view.slp.map(|it| &it.slp), view.operations, now).is_empty() => {
+            let window = match owner {
+                Owner::Own => UNDELETE_OWN,
+                Owner::Foreign => UNDELETE_FOREIGN,
+            };
+            let discarded = Discarded { reason: RemoveReason::Expired, until: after(now, window) };
+            Some(Command::DiscardCopy { image, pool, discarded })
+        }
+        None => None,
+    };
+    copy.not_before = Some(after(now, if command.is_some() { ANSWER_WAIT_MAX } else { KEPT_LOOK }));
+    Decision { changes: vec![Change::Copy(copy)], commands: command.into_iter().collect() }
+}
+
+/// What stands against it that a person asks for a copy to go now: its own period does not.
+pub fn forbids(copy: &ImageCopy, view: &ReplicationView<'_>, now: Timestamp) -> Vec<KeptBecause> {
+    let mut kept = standing(copy, view.slp.map(|it| &it.slp), view.operations, now);
+    kept.retain(|it| {
+        !matches!(
+            it,
+            KeptBecause::Period(_) | KeptBecause::NoExpiry | KeptBecause::AfterCopy | KeptBecause::Capacity
+        )
+    });
+    kept
+}
+
+/// Sets when a copy expires: now, to let it go; later or never, to bring it back if it was discarded.
+pub fn set_expiry(copy: &ImageCopy, expires: Option<Timestamp>, now: Timestamp, decision: &mut Decision) {
+    let mut copy = copy.clone();
+    copy.wanted.expires = expires;
+    replication::amend(&mut copy, now, decision);
+    decision.changes.push(Change::Copy(copy));
+}
