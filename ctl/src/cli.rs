@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::confirm::ConsentArgs;
+
 /// Talks to domains, and backs up and restores as a client.
 #[derive(Debug, Parser)]
 #[command(
@@ -279,6 +281,28 @@ pub(crate) enum ImageCommand {
         image: String,
         #[command(flatten)]
         filter: ImageFilterArgs,
+    },
+    /// Lets all copies of an image in this domain go now, whatever their period.
+    ///
+    /// Nobody can read them from then on. For a day (a week for an image of another domain) `image undelete` brings them
+    /// back. What is held, locked, or still to be copied from is refused.
+    #[command(after_help = "Examples:\n  narrowsctl image expire east/web01_1700000000 --dry-run\n  \
+                            narrowsctl image expire east/web01_1700000000 --yes")]
+    Expire {
+        /// UUID or name.
+        image: String,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Brings an image back that has expired or was deleted in this domain.
+    #[command(after_help = "Examples:\n  narrowsctl image undelete east/web01_1700000000\n  \
+                            narrowsctl image undelete east/web01_1700000000 --expires 2027-01-01T00:00:00Z")]
+    Undelete {
+        /// UUID or name.
+        image: String,
+        /// When it expires again (RFC 3339); in a week when not said.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<jiff::Timestamp>,
     },
 }
 

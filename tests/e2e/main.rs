@@ -9,6 +9,7 @@ mod kill;
 mod machine;
 mod main_job;
 mod memory;
+mod mesh;
 mod refusals;
 mod tour;
 mod unchanged;

@@ -50,6 +50,10 @@ impl Store for Counting {
         self.inner.put_data(data)
     }
 
+    fn needs_plain(&self) -> bool {
+        self.inner.needs_plain()
+    }
+
     fn sync(&self) -> Local<'_, Result<(), StoreError>> {
         self.inner.sync()
     }

@@ -1,12 +1,12 @@
-//! `image list|show|browse|replicate|verify`.
+//! `image list|show|browse|replicate|verify|expire|undelete`.
 
 use std::os::unix::ffi::OsStrExt as _;
 
 use narrows_api::{
     PathText,
     images::{
-        BrowseEntry, BrowsePage, BrowseQuery, ImageFilter, ImageInfo, ReplicateReply, ReplicateRequest,
-        VerifyReport,
+        BrowseEntry, BrowsePage, BrowseQuery, ExpireReply, ExpireRequest, ImageFilter, ImageInfo,
+        ReplicateReply, ReplicateRequest, UndeleteReply, UndeleteRequest, VerifyReport,
     },
     jobs::JobInfo,
     paths,
@@ -71,7 +71,39 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
                 format!("{} segments and nodes, {}: all good", report.segments, bytes(report.bytes))
             })
         }
+        ImageCommand::Expire { image, consent } => {
+            let image = find(&api, &image, &ImageFilter::default()).await?.image.to_string();
+            let path = filled(paths::IMAGE_EXPIRE, &image);
+            let plan: ExpireReply = api.post(&path, &ExpireRequest { dry_run: true }).await?;
+            if consent.dry_run {
+                return session.style.show(&plan, expiring);
+            }
+            consent.ask(session.style, &expiring(&plan), &plan.name)?;
+            let gone: ExpireReply = api.post(&path, &ExpireRequest { dry_run: false }).await?;
+            session.style.show(&gone, |gone| {
+                format!("{} goes; `image undelete` brings it back for a while", gone.name)
+            })
+        }
+        ImageCommand::Undelete { image, expires } => {
+            let image = find(&api, &image, &ImageFilter::default()).await?.image.to_string();
+            let in_a_week = || jiff::Timestamp::now() + jiff::SignedDuration::from_hours(7 * 24);
+            let request = UndeleteRequest { expires: Some(expires.unwrap_or_else(in_a_week)) };
+            let reply: UndeleteReply = api.post(&filled(paths::IMAGE_UNDELETE, &image), &request).await?;
+            session
+                .style
+                .show(&reply, |reply| format!("{} is back until {}", reply.name, time_or_dash(reply.expires)))
+        }
     }
+}
+
+/// What would go, for people.
+fn expiring(plan: &ExpireReply) -> String {
+    let elsewhere = match &plan.elsewhere[..] {
+        [] => "no other domain is known to have it".to_owned(),
+        domains => format!("also in {}", domains.join(", ")),
+    };
+    let (copies, size) = (plan.copies.len(), bytes(plan.logical_bytes));
+    format!("{}: {copies} copies of {size} in this domain would go; {elsewhere}", plan.name)
 }
 
 /// An image by UUID, name, or `latest` within a filter.
@@ -147,7 +179,16 @@ fn describe(info: &ImageInfo) -> String {
     }
     lines.extend(info.copies.iter().map(|copy| {
         let expires = copy.expires.map_or_else(|| "never".to_owned(), time);
-        format!("copy {}       expires {expires} {}", copy.number, copy.kept_because)
+        match copy.discarded_until {
+            Some(until) => {
+                format!(
+                    "copy {}       expired {expires}, can be brought back until {}",
+                    copy.number,
+                    time(until)
+                )
+            }
+            None => format!("copy {}       expires {expires} {}", copy.number, copy.kept_because),
+        }
     }));
     lines.extend(info.replicas.iter().map(|replica| {
         let (expires, checked) = (time_or_dash(replica.expires), time_or_dash(replica.checked));

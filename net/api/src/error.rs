@@ -17,6 +17,8 @@ pub mod codes {
     pub const CONFLICT: &str = "API-003";
     /// The server failed; its log says more.
     pub const INTERNAL: &str = "API-004";
+    /// It was there, and has expired or was deleted; for a while it can be brought back.
+    pub const GONE: &str = "API-006";
     /// Several objects fit: name one.
     pub const AMBIGUOUS: &str = "API-005";
     /// The other server can't be reached.
@@ -84,6 +86,7 @@ impl ApiError {
             codes::MALFORMED => 400,
             codes::NOT_FOUND => 404,
             codes::CONFLICT | codes::AMBIGUOUS => 409,
+            codes::GONE => 410,
             codes::INTERNAL => 500,
             codes::UNREACHABLE => 502,
             codes::NOT_READY => 503,
@@ -109,7 +112,7 @@ impl ApiError {
             Some("NET") => ExitCode::NotReachable,
             _ => match self.code.as_str() {
                 codes::MALFORMED | codes::AMBIGUOUS => ExitCode::Usage,
-                codes::CONFLICT => ExitCode::Refused,
+                codes::CONFLICT | codes::GONE => ExitCode::Refused,
                 _ => ExitCode::Failed,
             },
         }

@@ -22,6 +22,10 @@ pub const IMAGE_BROWSE: &str = "/v1/images/{id}/browse";
 pub const IMAGE_REPLICATE: &str = "/v1/images/{id}/replicate";
 /// POST -> [`crate::images::VerifyReport`]: reads and checks every byte of the image.
 pub const IMAGE_VERIFY: &str = "/v1/images/{id}/verify";
+/// POST [`crate::images::ExpireRequest`] -> [`crate::images::ExpireReply`].
+pub const IMAGE_EXPIRE: &str = "/v1/images/{id}/expire";
+/// POST [`crate::images::UndeleteRequest`] -> [`crate::images::UndeleteReply`].
+pub const IMAGE_UNDELETE: &str = "/v1/images/{id}/undelete";
 
 /// GET list of [`crate::slps::SlpInfo`] · POST [`crate::slps::ApplyRequest`] -> [`crate::slps::ApplyReply`].
 pub const SLPS: &str = "/v1/slps";

@@ -10,6 +10,7 @@ pub mod caller;
 pub mod clients;
 pub mod doctor;
 pub mod domains;
+pub mod expiry;
 pub mod images;
 pub mod jobs;
 pub mod listener;
@@ -131,6 +132,8 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_BROWSE, get(images::browse))
         .route(paths::IMAGE_REPLICATE, post(images::replicate))
         .route(paths::IMAGE_VERIFY, post(images::verify))
+        .route(paths::IMAGE_EXPIRE, post(expiry::expire))
+        .route(paths::IMAGE_UNDELETE, post(expiry::undelete))
         .route(paths::SLPS, get(slps::list).post(slps::apply))
         .route(paths::SLP, get(slps::show))
         .route(paths::DOMAINS, get(domains::list))

@@ -9,6 +9,7 @@ use narrows_api::{ApiError, error::codes};
 use narrows_domain::{
     Change, Command, Event, Moment, Operation, Partner, Primary,
     event::PoolEvent,
+    image::ImageCopy,
     import::Arrival,
     machine::{BackupAsk, BackupBegun},
     operation::Note,
@@ -17,7 +18,7 @@ use narrows_domain::{
     slp::{PartnerSlp, Slp, version::Plan},
     token::{Token, TokenPurpose},
 };
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::CopyState};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp, record::CopyState};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -43,6 +44,9 @@ enum Order {
     Redeem { secret: [u8; 32], purpose: TokenPurpose, changes: Vec<Change>, reply: Reply<Token> },
     BeginBackup(Box<BackupAsk>, Reply<BackupBegun>),
     Replicate { image: ImageId, partner: DomainId, import_slp: Option<String>, reply: Reply<Operation> },
+    PlanExpiry(ImageId, Reply<Vec<ImageCopy>>),
+    Expire(ImageId, Reply<Vec<ImageCopy>>),
+    Undelete(ImageId, Option<Timestamp>, Reply<Vec<ImageCopy>>),
     SlpsToAsk(Box<Slp>, Reply<Vec<(DomainId, String)>>),
     PlanSlp(Box<Slp>, Box<Applying>, Reply<Plan>),
     ApplySlp(Box<Slp>, Box<Applying>, Reply<Plan>),
@@ -192,13 +196,16 @@ impl Desk {
             }
             Order::BeginBackup(ask, reply) => answer(reply, self.primary.begin_backup(&ask, now).await),
             Order::Replicate { image, partner, import_slp, reply } => {
-                match self.primary.replicate(image, (partner, import_slp), now).await {
-                    Ok((operation, commands)) => {
-                        let outcome = self.hand_out(Ok(commands)).await;
-                        answer(reply, outcome.map(|()| operation));
-                    }
-                    Err(error) => answer(reply, Err(error)),
-                }
+                let outcome = self.primary.replicate(image, (partner, import_slp), now).await;
+                self.hand_out_and_answer(outcome, reply).await;
+            }
+            Order::Expire(image, reply) => {
+                let outcome = self.primary.expire_image(image, now).await;
+                self.hand_out_and_answer(outcome, reply).await;
+            }
+            Order::Undelete(image, expires, reply) => {
+                let outcome = self.primary.undelete_image(image, expires, now).await;
+                self.hand_out_and_answer(outcome, reply).await;
             }
             Order::ApplySlp(slp, how, reply) => match self.primary.apply_slp(&slp, *how, now).await {
                 Ok((plan, commands)) => {
@@ -215,6 +222,7 @@ impl Desk {
     async fn tell(&mut self, order: Order) {
         let now = moment();
         match order {
+            Order::PlanExpiry(image, reply) => answer(reply, self.primary.plan_expiry(image, now.now).await),
             Order::SlpsToAsk(slp, reply) => answer(reply, self.primary.partner_slps_to_ask(&slp).await),
             Order::PlanSlp(slp, how, reply) => answer(reply, self.primary.plan_slp(&slp, *how, now).await),
             Order::SlpForPartner { asker, name, reply } => {
@@ -227,6 +235,18 @@ impl Desk {
             // `take` has dealt with all others.
             _ => {}
         }
+    }
+
+    async fn hand_out_and_answer<T>(
+        &mut self,
+        outcome: Result<(T, Vec<Command>), primary::Error<CatalogError>>,
+        reply: Reply<T>,
+    ) {
+        let outcome = match outcome {
+            Ok((answer, commands)) => self.hand_out(Ok(commands)).await.map(|()| answer),
+            Err(error) => Err(error),
+        };
+        answer(reply, outcome);
     }
 
     async fn hand_out(
@@ -372,6 +392,25 @@ impl Control {
         import_slp: Option<String>,
     ) -> Result<Operation, Failure> {
         self.order(|reply| Order::Replicate { image, partner, import_slp, reply }).await
+    }
+
+    /// The copies that [`Self::expire`] would let go.
+    pub async fn plan_expiry(&self, image: ImageId) -> Result<Vec<ImageCopy>, Failure> {
+        self.order(|reply| Order::PlanExpiry(image, reply)).await
+    }
+
+    /// A person lets all copies of an image here go now.
+    pub async fn expire(&self, image: ImageId) -> Result<Vec<ImageCopy>, Failure> {
+        self.order(|reply| Order::Expire(image, reply)).await
+    }
+
+    /// A person brings the discarded copies of an image here back, until then.
+    pub async fn undelete(
+        &self,
+        image: ImageId,
+        expires: Option<Timestamp>,
+    ) -> Result<Vec<ImageCopy>, Failure> {
+        self.order(|reply| Order::Undelete(image, expires, reply)).await
     }
 
     /// The import SLPs that have to be looked up at partners before `slp` can be checked.

@@ -15,7 +15,7 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Command, Event, ImportKey, ImportReport, Outcome, Partner,
     event::{DuplicateOrder, ReplicateOrder, ReplicationDone},
-    image::Content,
+    image::{Content, Discarded},
     job::Counters,
     operation::{Note, OperationKey},
     partner,
@@ -27,6 +27,7 @@ use narrows_format::{
     node::{Child, ChildKind},
     record::CopyState,
 };
+use narrows_pool::images;
 use tokio::{
     sync::mpsc,
     task::{self, AbortHandle, JoinError, JoinSet},
@@ -104,6 +105,21 @@ impl Hands {
                 self.tasks.spawn(async move {
                     if let Err(answer::Failure(error)) = app.plane.amend(image, copy).await {
                         tracing::warn!(%image, %error, "a copy could not be amended");
+                    }
+                });
+            }
+            Command::DiscardCopy { image, pool: _, discarded: Discarded { reason, until } } => {
+                let discarded = images::Discarded { reason, until };
+                self.tasks.spawn(async move {
+                    if let Err(answer::Failure(error)) = app.plane.discard(image, discarded).await {
+                        tracing::warn!(%image, %error, "a copy could not be let go");
+                    }
+                });
+            }
+            Command::RemoveCopy { image, pool: _ } => {
+                self.tasks.spawn(async move {
+                    if let Err(answer::Failure(error)) = app.plane.remove(image).await {
+                        tracing::warn!(%image, %error, "a discarded copy could not be removed");
                     }
                 });
             }

@@ -10,11 +10,12 @@ use narrows_api::error::codes;
 use narrows_domain::{
     Catalog as _, Change, Event,
     event::{Logged, PoolEvent},
+    image::Discarded,
     import::{Arrival, Proof},
     operation::Note,
 };
 use narrows_format::{DomainId, Sequence, record::codec::signed_part};
-use narrows_pool::images::{Event as LogEvent, EventKind, ImageEntry};
+use narrows_pool::images::{self, Event as LogEvent, EventKind, ImageEntry};
 
 use crate::{
     api::{App, answer::Failure},
@@ -92,6 +93,9 @@ async fn logged(app: &App, event: LogEvent) -> Result<Option<Logged>, Failure> {
     Ok(match event.kind {
         EventKind::Committed(entry) => Some(committed(app, &entry).await?),
         EventKind::Amended(image, copy) => Some(Logged::Amend { image, copy }),
+        EventKind::Discarded(image, images::Discarded { reason, until }) => {
+            Some(Logged::Discard { image, discarded: Discarded { reason, until } })
+        }
         EventKind::Removed(image) => Some(Logged::Remove { image }),
         EventKind::Damaged => {
             tracing::error!(sequence = event.sequence.0, code = "POOL-001", "an image log record is damaged");

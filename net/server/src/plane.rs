@@ -55,6 +55,10 @@ pub enum Order {
     EventAfter(Sequence, Reply<Sequence>),
     /// Changes expiry, lock or hold of a copy.
     Amend(ImageId, CopyState, Reply<Sequence>),
+    /// Hides a copy from all who read.
+    Discard(ImageId, images::Discarded, Reply<Sequence>),
+    /// Takes a discarded copy out of the log.
+    Remove(ImageId, Reply<Sequence>),
     /// Reads and checks a whole image.
     Verify(ImageId, Reply<Verified>),
     /// Lists a directory of an image.
@@ -229,6 +233,16 @@ impl Plane {
         self.api(|reply| Order::Amend(image, copy, reply)).await
     }
 
+    /// Hides a copy from all who read; durable on return.
+    pub async fn discard(&self, image: ImageId, discarded: images::Discarded) -> Result<Sequence, Failure> {
+        self.api(|reply| Order::Discard(image, discarded, reply)).await
+    }
+
+    /// Takes a discarded copy out of the log, once it can't be brought back any more; durable on return.
+    pub async fn remove(&self, image: ImageId) -> Result<Sequence, Failure> {
+        self.api(|reply| Order::Remove(image, reply)).await
+    }
+
     /// Reads and checks a whole image.
     pub async fn verify(&self, image: ImageId) -> Result<Verified, Failure> {
         self.api(|reply| Order::Verify(image, reply)).await
@@ -289,6 +303,9 @@ pub fn failure(error: &Error) -> Failure {
         Error::Closed => ApiError::new(codes::NOT_READY, "the server is stopping").into(),
         Error::NoImage { image } => {
             ApiError::new(codes::NOT_FOUND, format!("image {image} is not in the pool")).into()
+        }
+        Error::Discarded { .. } => {
+            ApiError::new(error.code(), error.to_string()).help(narrows_api::images::UNDELETE_HELP).into()
         }
         error => ApiError::new(error.code(), error.to_string()).into(),
     }

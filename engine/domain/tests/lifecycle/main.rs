@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
 mod duplication;
+mod expiry;
 mod failed_imports;
 mod held;
 mod migration;

@@ -25,6 +25,7 @@ use super::{
     answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
     caller::{Admin, Caller, not_allowed},
     domains::{find, name_of},
+    expiry::{is_readable, readable},
     jobs::{operation_id, reason, why},
 };
 use crate::{plane::Browse, time};
@@ -77,6 +78,7 @@ pub async fn browse(
     let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
     let after = query.after.as_ref().map(|name| bytes("after", name)).transpose()?;
     let limit = query.limit.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
+    readable(&app, &image).await?;
     let Some(content) = &image.content else {
         return Err(
             ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()
@@ -168,7 +170,12 @@ async fn latest(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result
     let images =
         fitting(app, partners, &ImageFilter { limit: Some(PAGE_ITEMS_MAX), ..filter.clone() }).await?;
     let mut whole = images.into_iter().filter(|image| image.state == ImageState::Whole);
-    let newest = whole.next();
+    let newest = loop {
+        match whole.next() {
+            Some(image) if !is_readable(app, &image).await? => {}
+            newest => break newest,
+        }
+    };
     let newest = newest.ok_or_else(|| {
         ApiError::new(codes::NOT_FOUND, "no image fits").help("`narrowsctl image list` shows what there is")
     })?;
@@ -263,6 +270,7 @@ fn copy_info(copy: &ImageCopy, kept_because: String) -> CopyInfo {
         pool: copy.pool,
         expires: copy.in_log.expires.map(time_out),
         kept_because,
+        discarded_until: copy.discarded.map(|discarded| time_out(discarded.until)),
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal},
     caller::{ClientCaller, not_allowed},
+    expiry::readable,
     images,
 };
 use crate::{random, tickets::Ticket, time};
@@ -50,6 +51,7 @@ pub async fn begin(
         return Err(error.into());
     }
     may_restore(&app, &caller, image.restorable)?;
+    readable(&app, &image).await?;
     let Some(content) = image.content.clone() else {
         return Err(
             ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()

@@ -162,6 +162,8 @@ async fn carry_out(core: Rc<Core>, order: Order) {
         Order::Events { after, max, reply } => drop(reply.send(pool.events(after, max).await)),
         Order::EventAfter(after, reply) => drop(reply.send(pool.event_after(after).await)),
         Order::Amend(image, copy, reply) => drop(reply.send(pool.amend(image, copy).await)),
+        Order::Discard(image, discarded, reply) => drop(reply.send(pool.discard(image, discarded).await)),
+        Order::Remove(image, reply) => drop(reply.send(pool.remove(image).await)),
         Order::Verify(image, reply) => drop(reply.send(pool.verify(image).await)),
         Order::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
         Order::Close(reply) => drop(reply.send(pool.close().await)),

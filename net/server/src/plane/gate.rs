@@ -317,6 +317,7 @@ mod tests {
             target_slp: String::new(),
             asked_expiry: None,
             stored_bytes: 1,
+            discarded: None,
         }
     }
 

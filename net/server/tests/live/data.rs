@@ -132,7 +132,7 @@ pub(crate) fn make_tree(root: &Path, seed: u64) {
     std::os::unix::fs::symlink("deep/er/big", root.join("link")).unwrap();
 }
 
-fn same_trees(one: &Path, other: &Path) {
+pub(crate) fn same_trees(one: &Path, other: &Path) {
     let status = std::process::Command::new("diff").arg("-r").arg(one).arg(other).status().unwrap();
     assert!(status.success());
 }

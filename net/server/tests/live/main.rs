@@ -3,6 +3,7 @@
 
 mod access;
 mod data;
+mod expiry;
 mod failing;
 mod forged;
 mod house;

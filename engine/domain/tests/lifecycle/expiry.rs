@@ -1,0 +1,151 @@
+//! Copies go when their time has come and nothing needs them, can be brought back, and are removed in the end.
+
+use narrows_domain::image::Discarded;
+use narrows_domain::limits::{UNDELETE_FOREIGN, UNDELETE_OWN};
+use narrows_format::image_log::RemoveReason;
+
+use super::*;
+
+const IMPORT: &str = r#"
+name = "gold"
+[[operation]]
+id = "import"
+kind = "import"
+storage = "default"
+retention = { target = {} }
+"#;
+
+const OWN_WINDOW: i64 = UNDELETE_OWN.as_secs().cast_signed();
+const FOREIGN_WINDOW: i64 = UNDELETE_FOREIGN.as_secs().cast_signed();
+
+/// The log says something of the image.
+fn logged(primary: &mut Primary<MemoryCatalog>, sequence: u64, logged: Logged, seconds: i64) -> Vec<Command> {
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+fn tick(primary: &mut Primary<MemoryCatalog>, seconds: i64) -> Vec<Command> {
+    ready(primary.handle(Event::Tick, moment(seconds))).unwrap()
+}
+
+fn discarded(until: i64) -> Discarded {
+    Discarded { reason: RemoveReason::Expired, until: at(until) }
+}
+
+fn discard(image: ImageId, until: i64) -> Command {
+    Command::DiscardCopy { image, pool: POOL, discarded: discarded(until) }
+}
+
+/// An image that is confirmed over there.
+fn confirmed(primary: &mut Primary<MemoryCatalog>) -> ImageId {
+    let (id, commands) = backed_up(primary, NOW);
+    acknowledge(primary, &sent(&commands), NOW + 1);
+    report(primary, id, 1, Outcome::Imported { expires: None, note: None }, NOW + 2);
+    id
+}
+
+#[test]
+fn a_copy_goes_when_its_period_is_over_and_is_removed_a_day_later() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary);
+    let end = NOW + 30 * DAY;
+    assert_eq!(ready(primary.next_due()).unwrap(), Some(at(end)));
+    assert_eq!(tick(&mut primary, end - 1), []);
+    assert_eq!(tick(&mut primary, end), [discard(id, end + OWN_WINDOW)]);
+    assert_eq!(tick(&mut primary, end + 1), [], "it is asked for again only after a while");
+    assert_eq!(tick(&mut primary, end + 60), [discard(id, end + 60 + OWN_WINDOW)], "a lost command");
+
+    let over = end + 60 + OWN_WINDOW;
+    logged(&mut primary, 2, Logged::Discard { image: id, discarded: discarded(over) }, end + 61);
+    assert!(!ready(primary.catalog().copies(id)).unwrap()[0].is_readable());
+    assert_eq!(tick(&mut primary, over - 1), []);
+    assert_eq!(tick(&mut primary, over), [Command::RemoveCopy { image: id, pool: POOL }]);
+    logged(&mut primary, 3, Logged::Remove { image: id }, over + 1);
+    assert_eq!(ready(primary.catalog().copies(id)).unwrap(), []);
+    assert_eq!(ready(primary.catalog().image(id)).unwrap().unwrap().state, ImageState::Gone);
+    assert_eq!(ready(primary.next_due()).unwrap(), None);
+}
+
+/// domain.md 4.3: eligible only when all its children are complete; a failure is no completion.
+#[test]
+fn a_copy_stays_beyond_its_period_while_something_is_to_be_copied_from_it() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = sent(&commands);
+    acknowledge(&mut primary, &order, NOW + 1);
+    let late = NOW + 31 * DAY;
+    let without_resends =
+        |commands: Vec<Command>| commands.into_iter().filter(|it| !matches!(it, Command::Replicate(_)));
+    assert_eq!(without_resends(tick(&mut primary, late)).collect::<Vec<_>>(), []);
+    assert_eq!(kept(&primary, id, late).len(), 1, "{:?}", kept(&primary, id, late));
+    // The word that it is imported lets it go at once.
+    let (pool, sequence) = (PoolId([4; 16]), Sequence(1));
+    let outcome = Outcome::Imported { expires: None, note: None };
+    let report = ImportReport { image: id, pool, incarnation: 1, sequence, revision: 1, outcome };
+    let commands =
+        ready(primary.handle(Event::ImportReported { from: THERE, report }, moment(late + 5))).unwrap();
+    assert_eq!(commands, [discard(id, late + 5 + OWN_WINDOW)]);
+}
+
+#[test]
+fn a_released_operation_lets_the_copy_go() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = sent(&commands);
+    fail(&mut primary, &order, Failure::coded("AIR-005", narrows_domain::retry::Side::Target, "other"), NOW);
+    let late = NOW + 31 * DAY;
+    assert_eq!(tick(&mut primary, late), []);
+    let commands = ready(primary.release(id, "copy", "the other site is gone", moment(late + 1))).unwrap();
+    assert_eq!(commands, [discard(id, late + 1 + OWN_WINDOW)]);
+}
+
+#[test]
+fn a_person_expires_and_brings_back() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary);
+    let (copies, commands) = ready(primary.expire_image(id, moment(NOW + 5))).unwrap();
+    assert_eq!(copies.len(), 1);
+    let [Command::AmendCopy { copy, .. }] = commands[..] else { panic!("{commands:?}") };
+    assert_eq!(copy.expires, Some(at(NOW + 5)));
+    let commands = logged(&mut primary, 2, Logged::Amend { image: id, copy }, NOW + 6);
+    assert_eq!(commands, [discard(id, NOW + 6 + OWN_WINDOW)]);
+    let until = NOW + 6 + OWN_WINDOW;
+    logged(&mut primary, 3, Logged::Discard { image: id, discarded: discarded(until) }, NOW + 7);
+    assert_eq!(code(ready(primary.expire_image(id, moment(NOW + 8)))), "API-002");
+    assert_eq!(code(ready(primary.undelete_image(id, Some(at(NOW)), moment(NOW + 8)))), "API-003");
+
+    let back = Some(at(NOW + DAY));
+    let (_, commands) = ready(primary.undelete_image(id, back, moment(NOW + 8))).unwrap();
+    let [Command::AmendCopy { copy, .. }] = commands[..] else { panic!("{commands:?}") };
+    logged(&mut primary, 4, Logged::Amend { image: id, copy }, NOW + 9);
+    let copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    assert!(copy.is_readable() && copy.wanted.expires == back, "{copy:?}");
+    assert_eq!(tick(&mut primary, NOW + DAY), [discard(id, NOW + DAY + OWN_WINDOW)]);
+    assert_eq!(
+        code(ready(primary.undelete_image(id, back, moment(NOW + DAY)))),
+        "API-002",
+        "not discarded yet"
+    );
+}
+
+#[test]
+fn what_is_still_to_be_copied_from_is_not_expired_by_hand() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    assert_eq!(code(ready(primary.expire_image(id, moment(NOW + 5)))), "API-003");
+}
+
+/// An image of another domain can be brought back for longer, and its sender hears how long it lives.
+#[test]
+fn an_image_from_elsewhere_has_a_week_and_its_sender_is_told() {
+    let mut primary = primary(IMPORT);
+    let id = arrival().record.image;
+    let never = CopyState { expires: None, locked_until: None, held: false };
+    logged(&mut primary, 1, Logged::Arrival { arrival: arrival(), copy: never, stored_bytes: 7 }, NOW);
+    let copy = CopyState { expires: Some(at(NOW + DAY)), locked_until: None, held: false };
+    let commands = logged(&mut primary, 2, Logged::Amend { image: id, copy }, NOW + 5);
+    let [Command::Report { report, .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(report.outcome, Outcome::Imported { expires: copy.expires, note: None });
+    let commands = tick(&mut primary, NOW + DAY);
+    assert!(commands.contains(&discard(id, NOW + DAY + FOREIGN_WINDOW)), "{commands:?}");
+}

@@ -1,0 +1,79 @@
+//! Images whose time has come: let go by hand, brought back, and refused to readers in between.
+
+use axum::extract::{Path, State};
+use narrows_api::{
+    ApiError,
+    error::codes,
+    images::{ExpireReply, ExpireRequest, ImageFilter, UNDELETE_HELP, UndeleteReply, UndeleteRequest},
+    text::time_in,
+};
+use narrows_domain::{Catalog as _, Image, ImageCopy, replica::ReplicaState};
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, Params, good, internal},
+    caller::Admin,
+    domains::name_of,
+    images::{image_name, named},
+};
+
+/// POST: lets all copies here go now, or says which would go.
+pub async fn expire(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    Params(filter): Params<ImageFilter>,
+    Body(request): Body<ExpireRequest>,
+) -> Answer<ExpireReply> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = named(&app, &partners, &id, &filter).await?;
+    let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
+    let present = replicas.iter().filter(|replica| replica.state == ReplicaState::Present);
+    let elsewhere = present.map(|replica| name_of(&app, &partners, replica.partner)).collect();
+    let copies = if request.dry_run {
+        app.control.plan_expiry(image.id).await?
+    } else {
+        app.control.expire(image.id).await?
+    };
+    good(ExpireReply {
+        image: image.id,
+        name: image_name(&app, &partners, &image),
+        copies: numbers(&copies),
+        logical_bytes: image.content.map_or(0, |content| content.logical_bytes),
+        elsewhere,
+    })
+}
+
+/// POST: brings the discarded copies here back.
+pub async fn undelete(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    Params(filter): Params<ImageFilter>,
+    Body(request): Body<UndeleteRequest>,
+) -> Answer<UndeleteReply> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let image = named(&app, &partners, &id, &filter).await?;
+    let copies = app.control.undelete(image.id, request.expires.map(time_in)).await?;
+    let name = image_name(&app, &partners, &image);
+    good(UndeleteReply { image: image.id, name, copies: numbers(&copies), expires: request.expires })
+}
+
+fn numbers(copies: &[ImageCopy]) -> Vec<u32> {
+    copies.iter().map(|copy| copy.number).collect()
+}
+
+/// Refuses an image of which no copy here can be read any more.
+pub async fn readable(app: &App, image: &Image) -> Result<(), Failure> {
+    if is_readable(app, image).await? {
+        return Ok(());
+    }
+    let sentence = format!("image {} has expired or was deleted here", image.label());
+    Err(ApiError::new(codes::GONE, sentence).help(UNDELETE_HELP).into())
+}
+
+/// Whether a copy here can be read. An image that is being written has none yet.
+pub async fn is_readable(app: &App, image: &Image) -> Result<bool, Failure> {
+    let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
+    Ok(image.content.is_none() || copies.iter().any(ImageCopy::is_readable))
+}
