@@ -62,9 +62,9 @@ impl<C: Catalog> Primary<C> {
         let around = self.load_arrival(arrival).await?;
         let mut earlier = self.ask(self.catalog.imports_of(arrival.record.image)).await?;
         earlier.retain(|it| it.key.pool == pool && it.key.sender == arrival.sender);
-        arrival::admit(&around.view(&self.own), pool, (arrival, &earlier), moment).map_err(|note| {
-            Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into()
-        })
+        arrival::admit(&around.view(&self.own, self.settings), pool, (arrival, &earlier), moment).map_err(
+            |note| Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into(),
+        )
     }
 
     /// A person asks for an image to be sent to a partner. Returns the operation to watch.
