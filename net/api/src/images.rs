@@ -101,6 +101,27 @@ pub struct CopyInfo {
     /// `kept because ...`, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kept_because: String,
+    /// Each thing that stands against its going; it may go when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptInfo>,
+}
+
+/// One thing that stands against a copy's going.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptInfo {
+    /// `period`, `no-expiry`, `after-copy`, `capacity`, `unmade`, `operation`, `hold`, `lock`.
+    pub way: String,
+    /// In words, e.g. ``operation `copy` is waiting(target-down)``.
+    pub sentence: String,
+    /// Until when, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The operation, of `unmade` and `operation`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// What a person may do about it, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub help: String,
 }
 
 /// One copy in another domain.

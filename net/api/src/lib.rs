@@ -17,11 +17,13 @@ pub mod images;
 pub mod invitation;
 pub mod jobs;
 pub mod limits;
+pub mod orders;
 pub mod partner;
 pub mod paths;
 pub mod server;
 pub mod slps;
 pub mod text;
+pub mod topology;
 
 pub use error::{ApiError, ExitCode};
 pub use text::{Hex, PathText};

@@ -30,6 +30,7 @@ use crate::{
     api::answer::Failure,
     folder::DomainIdentity,
     limits::{PLANE_MAILBOX, QUESTIONS_MAX},
+    switches::Clock,
 };
 pub use gate::Question;
 use relay::relayed;
@@ -96,6 +97,8 @@ pub struct PlaneSetup {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
+    /// What our hellos say the time is.
+    pub clock: Clock,
 }
 
 /// What is known once the pool is open.

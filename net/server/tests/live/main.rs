@@ -2,9 +2,14 @@
 #![cfg(test)]
 
 mod access;
+mod ages;
+mod codes;
 mod data;
 mod failing;
 mod forged;
 mod house;
+mod imports;
+mod orders;
 mod pairing;
+mod partners;
 mod shown;
