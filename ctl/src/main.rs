@@ -7,6 +7,7 @@
 mod api;
 mod cli;
 mod commands;
+mod confirm;
 mod context;
 mod demo;
 mod failure;

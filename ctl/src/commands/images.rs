@@ -1,22 +1,22 @@
-//! `image list|show|browse|replicate|verify`.
+//! `image list|show|browse|replicate|verify`; what is ordered about their work is in `orders`.
 
 use std::os::unix::ffi::OsStrExt as _;
 
 use narrows_api::{
     PathText,
     images::{
-        BrowseEntry, BrowsePage, BrowseQuery, ImageFilter, ImageInfo, ReplicateReply, ReplicateRequest,
-        VerifyReport,
+        BrowseEntry, BrowsePage, BrowseQuery, CopyInfo, ImageFilter, ImageInfo, KeptInfo, ReplicateReply,
+        ReplicateRequest, VerifyReport,
     },
     jobs::JobInfo,
     paths,
 };
 use serde::Serialize;
 
-use super::{Session, jobs};
+use super::{Session, jobs, orders};
 use crate::{
     api::{Api, filled},
-    cli::{ImageCommand, ImageFilterArgs},
+    cli::{ImageCommand, ImageFilterArgs, ReplicateArgs},
     failure::Outcome,
     output::{bytes, table, time, time_or_dash},
 };
@@ -52,18 +52,11 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
             let entries = browse(&api, &image, path).await?;
             session.style.show(&entries, |entries| listing(entries))
         }
-        ImageCommand::Replicate { image, to_domain, import_slp, wait, filter } => {
-            let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
-            let request = ReplicateRequest { domain: to_domain, import_slp };
-            let path = filled(paths::IMAGE_REPLICATE, &image);
-            let reply: ReplicateReply = api.post(&path, &request).await?;
-            let job = if wait {
-                jobs::wait(&api, &reply.job).await?
-            } else {
-                api.get(&filled(paths::JOB, &reply.job), &()).await?
-            };
-            session.style.show(&replicated(&reply, &job), |_| jobs::describe(&job))
-        }
+        ImageCommand::Replicate(args) => replicate(session, &api, args).await,
+        ImageCommand::Pause(args) => orders::pause(session, &api, args).await,
+        ImageCommand::Resume(args) => orders::resume(session, &api, args).await,
+        ImageCommand::Cancel(args) => orders::cancel(session, &api, args).await,
+        ImageCommand::Release(args) => orders::release(session, &api, args).await,
         ImageCommand::Verify { image, filter } => {
             let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
             let report: VerifyReport = api.post_work(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
@@ -74,8 +67,22 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
     }
 }
 
+async fn replicate(session: &Session, api: &Api, args: ReplicateArgs) -> Outcome<()> {
+    let Some(image) = args.image else { return orders::backfill(session, api, args).await };
+    let image = find(api, &image, &of_args(args.filter)).await?.image.to_string();
+    let request = ReplicateRequest { domain: args.to_domain, import_slp: args.import_slp };
+    let path = filled(paths::IMAGE_REPLICATE, &image);
+    let reply: ReplicateReply = api.post(&path, &request).await?;
+    let job = if args.wait {
+        jobs::wait(api, &reply.job).await?
+    } else {
+        api.get(&filled(paths::JOB, &reply.job), &()).await?
+    };
+    session.style.show(&replicated(&reply, &job), |_| jobs::describe(&job))
+}
+
 /// An image by UUID, name, or `latest` within a filter.
-async fn find(api: &Api, image: &str, filter: &ImageFilter) -> Outcome<ImageInfo> {
+pub(super) async fn find(api: &Api, image: &str, filter: &ImageFilter) -> Outcome<ImageInfo> {
     api.get(&filled(paths::IMAGE, image), filter).await
 }
 
@@ -93,7 +100,8 @@ async fn browse(api: &Api, image: &str, path: PathText) -> Outcome<Vec<BrowseEnt
     }
 }
 
-fn of_args(args: ImageFilterArgs) -> ImageFilter {
+/// The filter as the API has it.
+pub(super) fn of_args(args: ImageFilterArgs) -> ImageFilter {
     let ImageFilterArgs { client, domain, slp, since, until } = args;
     ImageFilter { client, domain, slp, since, until, limit: None }
 }
@@ -145,10 +153,11 @@ fn describe(info: &ImageInfo) -> String {
     if info.partial {
         lines.push("partial      files were skipped or changed while they were read".to_owned());
     }
-    lines.extend(info.copies.iter().map(|copy| {
+    for copy in &info.copies {
         let expires = copy.expires.map_or_else(|| "never".to_owned(), time);
-        format!("copy {}       expires {expires} {}", copy.number, copy.kept_because)
-    }));
+        lines.push(format!("copy {}       expires {expires}", copy.number));
+        lines.extend(kept(copy));
+    }
     lines.extend(info.replicas.iter().map(|replica| {
         let (expires, checked) = (time_or_dash(replica.expires), time_or_dash(replica.checked));
         let (domain, state) = (&replica.domain_name, &replica.state);
@@ -161,6 +170,15 @@ fn describe(info: &ImageInfo) -> String {
         format!("operation    {} {}{target} {}{why}", operation.id, operation.kind, operation.state)
     }));
     lines.join("\n")
+}
+
+/// Why a copy is kept, one reason a line.
+pub(super) fn kept(copy: &CopyInfo) -> Vec<String> {
+    let line = |kept: &KeptInfo| {
+        let help = if kept.help.is_empty() { String::new() } else { format!(" ({})", kept.help) };
+        format!("             kept because {}{help}", kept.sentence)
+    };
+    copy.kept.iter().map(line).collect()
 }
 
 fn listing(entries: &[BrowseEntry]) -> String {
