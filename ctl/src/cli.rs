@@ -1,9 +1,16 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
+mod orders;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use orders::{
+    CancelArgs, GrantArgs, OneImageArgs, ProblemCommand, ReleaseArgs, ReplicaCommand, ReplicateArgs,
+    TopologyCommand, UnpairArgs,
+};
 
 use crate::confirm::ConsentArgs;
 
@@ -94,6 +101,15 @@ pub(crate) enum Command {
     /// Work that was done and is being done.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east job list --kind replication")]
     Job(JobCommand),
+    /// How domains hang together.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east topology show")]
+    Topology(TopologyCommand),
+    /// Copies in other domains.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east replica list --state lost")]
+    Replica(ReplicaCommand),
+    /// What is amiss.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east problem list")]
+    Problem(ProblemCommand),
     /// Prints completions for a shell.
     #[command(after_help = "Example:\n  narrowsctl completions bash")]
     Completions {
@@ -255,25 +271,31 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         filter: ImageFilterArgs,
     },
-    /// Replicates one image to a partner domain.
+    /// Replicates an image, or many, to a partner domain.
     #[command(
-        after_help = "Example:\n  narrowsctl --context east image replicate latest --to-domain west --wait"
+        after_help = "Examples:\n  narrowsctl --context east image replicate latest --to-domain west --wait\n  \
+                      narrowsctl --context east image replicate --all --to-domain west --dry-run\n  \
+                      narrowsctl --context east image replicate --missing --to-domain west"
     )]
-    Replicate {
-        /// UUID, name, or `latest`.
-        image: String,
-        /// The partner domain.
-        #[arg(long, value_name = "DOMAIN")]
-        to_domain: String,
-        /// The import SLP there.
-        #[arg(long, value_name = "NAME")]
-        import_slp: Option<String>,
-        /// Wait until the other domain has imported it.
-        #[arg(long)]
-        wait: bool,
-        #[command(flatten)]
-        filter: ImageFilterArgs,
-    },
+    Replicate(ReplicateArgs),
+    /// Pauses what is still to be done for an image.
+    #[command(after_help = "Example:\n  narrowsctl --context east image pause latest --client web01")]
+    Pause(OneImageArgs),
+    /// Lets the work of a paused image go on.
+    #[command(after_help = "Example:\n  narrowsctl --context east image resume latest --client web01")]
+    Resume(OneImageArgs),
+    /// Gives up what is still to be done for an image; says first what will then never exist.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east image cancel east/web01_1700000000 --dry-run\n  \
+                      narrowsctl --context east image cancel latest --client web01 --operation to-dr --yes"
+    )]
+    Cancel(CancelArgs),
+    /// Lets a copy go without an operation that it is kept for.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east image release latest --operation to-dr --dry-run\n  \
+                      narrowsctl --context east image release latest --operation to-dr --reason closed --yes"
+    )]
+    Release(ReleaseArgs),
     /// Reads and checks every byte of an image.
     #[command(after_help = "Example:\n  narrowsctl --context west image verify east/web01_1700000000")]
     Verify {
@@ -390,6 +412,35 @@ pub(crate) enum DomainCommand {
         /// Name or UUID.
         name: String,
     },
+    /// Has the work for a partner wait; what runs stops at its next batch.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain pause west")]
+    Pause {
+        /// Name or UUID.
+        name: String,
+    },
+    /// Lets the work for a partner go on.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain resume west")]
+    Resume {
+        /// Name or UUID.
+        name: String,
+    },
+    /// Bounds the work for a partner.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain limit west --images 2")]
+    Limit {
+        /// Name or UUID.
+        name: String,
+        /// Images under way to it at once.
+        #[arg(long, value_name = "COUNT")]
+        images: u32,
+    },
+    /// Changes what a partner may do here.
+    #[command(after_help = "Examples:\n  narrowsctl --context north domain grant west 'relay(east)'\n  \
+                      narrowsctl --context north domain grant west --revoke send")]
+    Grant(GrantArgs),
+    /// Takes a pairing apart; says first what hangs on it.
+    #[command(after_help = "Examples:\n  narrowsctl --context east domain unpair west --drain --dry-run\n  \
+                      narrowsctl --context east domain unpair west --now --yes")]
+    Unpair(UnpairArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -397,6 +448,14 @@ pub(crate) enum ImportCommand {
     /// Lists imports, newest first.
     #[command(after_help = "Example:\n  narrowsctl --context west import list")]
     List,
+    /// Tries imports again that wait, failed or were given up.
+    #[command(after_help = "Examples:\n  narrowsctl --context west import retry\n  \
+                      narrowsctl --context west import retry --image 0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b")]
+    Retry {
+        /// Only this image, by the UUID that `import list --json` tells.
+        #[arg(long, value_name = "UUID")]
+        image: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -466,10 +525,22 @@ mod tests {
             "narrowsctl client enroll web01",
             "narrowsctl image browse latest etc",
             "narrowsctl completions bash",
+            "narrowsctl image replicate --missing --to-domain dr",
+            "narrowsctl image release ID --operation OP --reason TEXT",
+            "narrowsctl domain unpair west --drain",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["narrowsctl backup SRC", "narrowsctl restore latest", "narrowsctl nonsense"] {
+        for line in [
+            "narrowsctl backup SRC",
+            "narrowsctl restore latest",
+            "narrowsctl nonsense",
+            "narrowsctl domain unpair west",
+            "narrowsctl domain unpair west --drain --now",
+            "narrowsctl image replicate latest --all --to-domain dr",
+            "narrowsctl image release ID --operation OP",
+            "narrowsctl image cancel ID --dry-run --yes",
+        ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -3,11 +3,15 @@
 mod clients;
 mod contexts;
 mod domains;
+mod expiry;
 mod images;
 mod jobs;
 mod local;
+mod orders;
+mod partners;
 mod reports;
 mod slps;
+mod topology;
 mod transfers;
 
 use narrows_api::{ExitCode, context::Context};
@@ -17,7 +21,7 @@ pub(crate) use jobs::wait;
 
 use crate::{
     api::Api,
-    cli::{Cli, Command},
+    cli::{Cli, Command, ProblemCommand, TopologyCommand},
     context::Contexts,
     demo,
     failure::Outcome,
@@ -74,8 +78,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Image(command) => images::run(&session, command).await?,
         Command::Client(command) => clients::run(&session, command).await?,
         Command::Domain(command) => domains::run(&session, command).await?,
-        Command::Import(_) => jobs::imports(&session).await?,
+        Command::Import(command) => jobs::imports(&session, command).await?,
         Command::Job(command) => jobs::run(&session, command).await?,
+        Command::Topology(TopologyCommand::Show) => topology::show(&session).await?,
+        Command::Replica(command) => topology::replicas(&session, command).await?,
+        Command::Problem(ProblemCommand::List) => reports::problems(&session).await?,
         Command::Completions { shell } => local::completions(shell)?,
         Command::Man { dir } => local::man(&dir)?,
     }

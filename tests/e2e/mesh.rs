@@ -82,12 +82,15 @@ impl Mesh {
 
     /// Pairs along each edge, and lets each sender relay what it passes on.
     fn pair_all(&self) {
-        let pairs: BTreeSet<_> = EDGES.iter().map(|(_, from, to, _)| (*from.min(to), *from.max(to))).collect();
+        let pairs: BTreeSet<_> =
+            EDGES.iter().map(|(_, from, to, _)| (*from.min(to), *from.max(to))).collect();
         for (one, other) in &pairs {
             let line = self.of(*one).json(&["domain", "invite"])["line"].as_str().unwrap().to_owned();
             self.of(*other).ok(&["domain", "pair", &line]);
         }
-        for (origin, from, to, _) in EDGES.iter().filter(|(origin, from, to, _)| from != origin && to != origin) {
+        for (origin, from, to, _) in
+            EDGES.iter().filter(|(origin, from, to, _)| from != origin && to != origin)
+        {
             let own = self.of(*origin).json(&["domain", "show", &name(*origin)]);
             let (domain, key) = (own["domain"].as_str().unwrap(), own["signing_key"].as_str().unwrap());
             let paired = pairs.contains(&(*origin.min(to), *origin.max(to)));
@@ -117,8 +120,7 @@ impl Mesh {
     fn back_up(&self, origin: usize, source: &Path, seeded: &mut Seeded) -> String {
         let file = source.join(format!("file{}", seeded.below(20)));
         fs::write(file, seeded.bytes(20_000)).unwrap();
-        let backup =
-            self.of(origin).json(&["backup", "--slp", &slp(origin), source.to_str().unwrap()]);
+        let backup = self.of(origin).json(&["backup", "--slp", &slp(origin), source.to_str().unwrap()]);
         backup["image"].as_str().unwrap().to_owned()
     }
 
@@ -182,7 +184,8 @@ fn images() -> usize {
 fn eight_domains_hold_what_their_policies_say() {
     let mut mesh = Mesh::start();
     let mut seeded = Seeded::new(8);
-    let sources: Vec<PathBuf> = (1..=DOMAINS).map(|number| mesh.work.path().join(format!("tree{number}"))).collect();
+    let sources: Vec<PathBuf> =
+        (1..=DOMAINS).map(|number| mesh.work.path().join(format!("tree{number}"))).collect();
     for (number, source) in (1..).zip(&sources) {
         trees::plain(source, 20, 4_000, number).unwrap();
     }

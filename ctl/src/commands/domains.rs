@@ -1,11 +1,11 @@
-//! `domain invite|pair|list|show`.
+//! `domain invite|pair|list|show`; what is ordered about partners is in `partners`.
 
 use narrows_api::{
     domains::{DomainInfo, InviteReply, InviteRequest, PairRequest},
     paths,
 };
 
-use super::Session;
+use super::{Session, partners};
 use crate::{
     api::filled,
     cli::DomainCommand,
@@ -40,10 +40,16 @@ pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()
             let info: DomainInfo = api.get(&filled(paths::DOMAIN, &name), &()).await?;
             session.style.show(&info, describe)
         }
+        DomainCommand::Pause { name } => partners::pause(session, &api, &name).await,
+        DomainCommand::Resume { name } => partners::resume(session, &api, &name).await,
+        DomainCommand::Limit { name, images } => partners::limit(session, &api, &name, images).await,
+        DomainCommand::Grant(args) => partners::grant(session, &api, args).await,
+        DomainCommand::Unpair(args) => partners::unpair(session, &api, args).await,
     }
 }
 
-fn describe(info: &DomainInfo) -> String {
+/// A domain for people.
+pub(super) fn describe(info: &DomainInfo) -> String {
     let skew = info.clock_skew_ms.map_or_else(|| "-".to_owned(), |skew| format!("{skew} ms"));
     let rows = [
         ("name", info.name.clone()),
@@ -54,7 +60,12 @@ fn describe(info: &DomainInfo) -> String {
         ("url", info.url.clone()),
         ("data", info.data_addr.clone()),
         ("ca", info.ca_fingerprint.to_string()),
+        ("signing key", info.signing_key.to_string()),
         ("grants", info.grants.join(", ")),
+        (
+            "at once",
+            if info.images_at_once == 0 { String::new() } else { format!("{} images", info.images_at_once) },
+        ),
         ("since", time_or_dash(info.since)),
         ("last seen", time_or_dash(info.last_seen)),
         ("clock", skew),

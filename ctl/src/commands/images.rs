@@ -1,22 +1,23 @@
-//! `image list|show|browse|replicate|verify|expire|undelete`.
+//! `image list|show|browse|replicate|verify`; what is ordered about their work is in `orders`, what about their end in
+//! `expiry`.
 
 use std::os::unix::ffi::OsStrExt as _;
 
 use narrows_api::{
     PathText,
     images::{
-        BrowseEntry, BrowsePage, BrowseQuery, ExpireReply, ExpireRequest, ImageFilter, ImageInfo,
-        ReplicateReply, ReplicateRequest, UndeleteReply, UndeleteRequest, VerifyReport,
+        BrowseEntry, BrowsePage, BrowseQuery, CopyInfo, ImageFilter, ImageInfo, KeptInfo, ReplicateReply,
+        ReplicateRequest, VerifyReport,
     },
     jobs::JobInfo,
     paths,
 };
 use serde::Serialize;
 
-use super::{Session, jobs};
+use super::{Session, expiry, jobs, orders};
 use crate::{
     api::{Api, filled},
-    cli::{ImageCommand, ImageFilterArgs},
+    cli::{ImageCommand, ImageFilterArgs, ReplicateArgs},
     failure::Outcome,
     output::{bytes, table, time, time_or_dash},
 };
@@ -52,18 +53,11 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
             let entries = browse(&api, &image, path).await?;
             session.style.show(&entries, |entries| listing(entries))
         }
-        ImageCommand::Replicate { image, to_domain, import_slp, wait, filter } => {
-            let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
-            let request = ReplicateRequest { domain: to_domain, import_slp };
-            let path = filled(paths::IMAGE_REPLICATE, &image);
-            let reply: ReplicateReply = api.post(&path, &request).await?;
-            let job = if wait {
-                jobs::wait(&api, &reply.job).await?
-            } else {
-                api.get(&filled(paths::JOB, &reply.job), &()).await?
-            };
-            session.style.show(&replicated(&reply, &job), |_| jobs::describe(&job))
-        }
+        ImageCommand::Replicate(args) => replicate(session, &api, args).await,
+        ImageCommand::Pause(args) => orders::pause(session, &api, args).await,
+        ImageCommand::Resume(args) => orders::resume(session, &api, args).await,
+        ImageCommand::Cancel(args) => orders::cancel(session, &api, args).await,
+        ImageCommand::Release(args) => orders::release(session, &api, args).await,
         ImageCommand::Verify { image, filter } => {
             let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
             let report: VerifyReport = api.post_work(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
@@ -71,43 +65,27 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
                 format!("{} segments and nodes, {}: all good", report.segments, bytes(report.bytes))
             })
         }
-        ImageCommand::Expire { image, consent } => {
-            let image = find(&api, &image, &ImageFilter::default()).await?.image.to_string();
-            let path = filled(paths::IMAGE_EXPIRE, &image);
-            let plan: ExpireReply = api.post(&path, &ExpireRequest { dry_run: true }).await?;
-            if consent.dry_run {
-                return session.style.show(&plan, expiring);
-            }
-            consent.ask(session.style, &expiring(&plan), &plan.name)?;
-            let gone: ExpireReply = api.post(&path, &ExpireRequest { dry_run: false }).await?;
-            session.style.show(&gone, |gone| {
-                format!("{} goes; `image undelete` brings it back for a while", gone.name)
-            })
-        }
-        ImageCommand::Undelete { image, expires } => {
-            let image = find(&api, &image, &ImageFilter::default()).await?.image.to_string();
-            let in_a_week = || jiff::Timestamp::now() + jiff::SignedDuration::from_hours(7 * 24);
-            let request = UndeleteRequest { expires: Some(expires.unwrap_or_else(in_a_week)) };
-            let reply: UndeleteReply = api.post(&filled(paths::IMAGE_UNDELETE, &image), &request).await?;
-            session
-                .style
-                .show(&reply, |reply| format!("{} is back until {}", reply.name, time_or_dash(reply.expires)))
-        }
+        ImageCommand::Expire { image, consent } => expiry::expire(session, &api, &image, consent).await,
+        ImageCommand::Undelete { image, expires } => expiry::undelete(session, &api, &image, expires).await,
     }
 }
 
-/// What would go, for people.
-fn expiring(plan: &ExpireReply) -> String {
-    let elsewhere = match &plan.elsewhere[..] {
-        [] => "no other domain is known to have it".to_owned(),
-        domains => format!("also in {}", domains.join(", ")),
+async fn replicate(session: &Session, api: &Api, args: ReplicateArgs) -> Outcome<()> {
+    let Some(image) = args.image else { return orders::backfill(session, api, args).await };
+    let image = find(api, &image, &of_args(args.filter)).await?.image.to_string();
+    let request = ReplicateRequest { domain: args.to_domain, import_slp: args.import_slp };
+    let path = filled(paths::IMAGE_REPLICATE, &image);
+    let reply: ReplicateReply = api.post(&path, &request).await?;
+    let job = if args.wait {
+        jobs::wait(api, &reply.job).await?
+    } else {
+        api.get(&filled(paths::JOB, &reply.job), &()).await?
     };
-    let (copies, size) = (plan.copies.len(), bytes(plan.logical_bytes));
-    format!("{}: {copies} copies of {size} in this domain would go; {elsewhere}", plan.name)
+    session.style.show(&replicated(&reply, &job), |_| jobs::describe(&job))
 }
 
 /// An image by UUID, name, or `latest` within a filter.
-async fn find(api: &Api, image: &str, filter: &ImageFilter) -> Outcome<ImageInfo> {
+pub(super) async fn find(api: &Api, image: &str, filter: &ImageFilter) -> Outcome<ImageInfo> {
     api.get(&filled(paths::IMAGE, image), filter).await
 }
 
@@ -125,7 +103,8 @@ async fn browse(api: &Api, image: &str, path: PathText) -> Outcome<Vec<BrowseEnt
     }
 }
 
-fn of_args(args: ImageFilterArgs) -> ImageFilter {
+/// The filter as the API has it.
+pub(super) fn of_args(args: ImageFilterArgs) -> ImageFilter {
     let ImageFilterArgs { client, domain, slp, since, until } = args;
     ImageFilter { client, domain, slp, since, until, limit: None }
 }
@@ -177,19 +156,17 @@ fn describe(info: &ImageInfo) -> String {
     if info.partial {
         lines.push("partial      files were skipped or changed while they were read".to_owned());
     }
-    lines.extend(info.copies.iter().map(|copy| {
+    for copy in &info.copies {
         let expires = copy.expires.map_or_else(|| "never".to_owned(), time);
-        match copy.discarded_until {
+        lines.push(match copy.discarded_until {
             Some(until) => {
-                format!(
-                    "copy {}       expired {expires}, can be brought back until {}",
-                    copy.number,
-                    time(until)
-                )
+                let until = time(until);
+                format!("copy {}       expired {expires}, can be brought back until {until}", copy.number)
             }
-            None => format!("copy {}       expires {expires} {}", copy.number, copy.kept_because),
-        }
-    }));
+            None => format!("copy {}       expires {expires}", copy.number),
+        });
+        lines.extend(kept(copy));
+    }
     lines.extend(info.replicas.iter().map(|replica| {
         let (expires, checked) = (time_or_dash(replica.expires), time_or_dash(replica.checked));
         let (domain, state) = (&replica.domain_name, &replica.state);
@@ -202,6 +179,15 @@ fn describe(info: &ImageInfo) -> String {
         format!("operation    {} {}{target} {}{why}", operation.id, operation.kind, operation.state)
     }));
     lines.join("\n")
+}
+
+/// Why a copy is kept, one reason a line.
+pub(super) fn kept(copy: &CopyInfo) -> Vec<String> {
+    let line = |kept: &KeptInfo| {
+        let help = if kept.help.is_empty() { String::new() } else { format!(" ({})", kept.help) };
+        format!("             kept because {}{help}", kept.sentence)
+    };
+    copy.kept.iter().map(line).collect()
 }
 
 fn listing(entries: &[BrowseEntry]) -> String {

@@ -1,17 +1,18 @@
-//! `job list|show`, `import list`, and waiting for a job.
+//! `job list|show`, `import list|retry`, and waiting for a job.
 
 use std::time::{Duration, Instant};
 
 use narrows_api::{
     jobs::{ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::WAIT_SECONDS_MAX,
+    orders::RetryRequest,
     paths,
 };
 
 use super::Session;
 use crate::{
     api::{Api, filled},
-    cli::JobCommand,
+    cli::{ImportCommand, JobCommand},
     failure::{Failure, Outcome, codes},
     output::{bytes, table, time, time_or_dash},
 };
@@ -66,8 +67,16 @@ pub(super) fn describe(job: &JobInfo) -> String {
     )
 }
 
-pub(super) async fn imports(session: &Session) -> Outcome<()> {
-    let imports: Vec<ImportInfo> = session.administrator()?.get(paths::IMPORTS, &()).await?;
+pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcome<()> {
+    let api = session.administrator()?;
+    let imports: Vec<ImportInfo> = match command {
+        ImportCommand::List => api.get(paths::IMPORTS, &()).await?,
+        ImportCommand::Retry { image } => {
+            let image =
+                image.map(|image| image.parse().map_err(|_| Failure::usage(format!("`{image}` is no UUID"))));
+            api.post_work(paths::IMPORTS_RETRY, &RetryRequest { image: image.transpose()? }).await?
+        }
+    };
     session.style.show(&imports, |imports| {
         let row = |info: &ImportInfo| {
             vec![

@@ -2,7 +2,7 @@
 
 use narrows_api::{
     ExitCode, paths,
-    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, PoolInfo, Status},
+    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, Finding, PoolInfo, Status},
 };
 
 use super::{Session, slps::sentence};
@@ -14,6 +14,14 @@ use crate::{
 pub(super) async fn status(session: &Session) -> Outcome<()> {
     let status: Status = session.administrator()?.get(paths::STATUS, &()).await?;
     session.style.show(&status, screen)
+}
+
+pub(super) async fn problems(session: &Session) -> Outcome<()> {
+    let problems: Vec<Finding> = session.administrator()?.get(paths::PROBLEMS, &()).await?;
+    session.style.show(&problems, |problems| match problems.as_slice() {
+        [] => "no problems".to_owned(),
+        some => some.iter().map(sentence).collect::<Vec<_>>().join("\n"),
+    })
 }
 
 /// One screen, what is amiss first.

@@ -12,7 +12,7 @@ use narrows_domain::import::{Import, ImportKey};
 use narrows_domain::job::{JobKey, JobKind};
 use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
-use narrows_domain::replica::{Base, ReplicaRecord};
+use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{SlpHold, SlpVersion};
 use narrows_domain::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
@@ -144,6 +144,18 @@ const BASE: &str = "
             AND r.incarnation = ?5 AND r.state IN ('arrived', 'present'))
     ORDER BY i.started DESC, i.id DESC LIMIT 1";
 
+const REPLICAS_CHECKED: &str = "
+    SELECT * FROM replicas WHERE (?1 IS NULL OR partner = ?1) AND (?2 IS NULL OR state = ?2)
+    ORDER BY checked DESC, image DESC, partner DESC, pool DESC, incarnation DESC LIMIT ?3";
+
+const MISSING: &str = "
+    SELECT i.id FROM images i
+    WHERE i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
+        AND i.id IN (SELECT image FROM replicas WHERE partner = ?1 AND state = 'lost')
+        AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?1
+            AND r.state IN ('arrived', 'present'))
+    ORDER BY i.started DESC, i.id DESC LIMIT ?2";
+
 const LATEST_WHOLE: &str = "
     SELECT i.* FROM images i
     WHERE i.lineage = ? AND i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
@@ -255,6 +267,25 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query).bind(image.0.to_vec()), images::replica).await
     }
 
+    async fn replicas_checked(
+        &self,
+        partner: Option<DomainId>,
+        state: Option<ReplicaState>,
+        limit: u32,
+    ) -> Asked<Vec<ReplicaRecord>> {
+        let query = sqlx::query(REPLICAS_CHECKED)
+            .bind(partner.map(|partner| partner.0.to_vec()))
+            .bind(state.map(ReplicaState::as_str))
+            .bind(limit);
+        self.all(query, images::replica).await
+    }
+
+    async fn missing(&self, partner: DomainId, limit: u32) -> Asked<Vec<ImageId>> {
+        let query = sqlx::query(MISSING).bind(partner.0.to_vec()).bind(limit);
+        let id = |row: &SqliteRow| crate::columns::Columns { table: "images", row }.bytes("id").map(ImageId);
+        self.all(query, id).await
+    }
+
     async fn operations(&self, image: ImageId) -> Asked<Vec<Operation>> {
         let query = "SELECT * FROM operations WHERE image = ? ORDER BY ordinal";
         self.all(sqlx::query(query).bind(image.0.to_vec()), operations::operation).await
@@ -284,6 +315,12 @@ impl Catalog for SqliteCatalog {
         let query = "SELECT * FROM operations WHERE state = 'failed'
              ORDER BY age DESC, image DESC, ordinal DESC LIMIT ?";
         self.all(sqlx::query(query).bind(limit), operations::operation).await
+    }
+
+    async fn pending_since(&self, then: Timestamp, limit: u32) -> Asked<Vec<Operation>> {
+        let query = "SELECT * FROM operations WHERE state = 'pending-import' AND since <= ?
+             ORDER BY since, image, ordinal LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(then)).bind(limit), operations::operation).await
     }
 
     async fn clients_seen(&self) -> Asked<Vec<ClientSeen>> {

@@ -100,7 +100,7 @@ pub fn prove_origin(arrival: &Arrival, receiver: &Receiver<'_>) -> Result<(), No
     if arrival.proof == Proof::Missing {
         return Err(note("AIR-012", format!("the signature of origin {origin} is missing or wrong")));
     }
-    let relayed = receiver.sender.is_some_and(|sender| sender.grants.relay.contains(&origin));
+    let relayed = receiver.sender.is_some_and(|sender| sender.grants.relay.contains_key(&origin));
     if arrival.sender == origin || origin == receiver.own.domain || relayed {
         return Ok(());
     }

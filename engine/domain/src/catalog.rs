@@ -15,7 +15,7 @@ use crate::import::{Import, ImportKey};
 use crate::job::{Job, JobKind};
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
-use crate::replica::{Base, ReplicaRecord};
+use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
@@ -150,6 +150,18 @@ pub trait Catalog: Send + Sync {
     /// Replica records of an image.
     fn replicas(&self, image: ImageId) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
 
+    /// Replica records at one partner or all, in one state or any, those checked last first.
+    fn replicas_checked(
+        &self,
+        partner: Option<DomainId>,
+        state: Option<ReplicaState>,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
+
+    /// Whole images with a copy here whose replica at this partner was lost, and of which none is left there;
+    /// newest first.
+    fn missing(&self, partner: DomainId, limit: u32) -> impl Reading<Result<Vec<ImageId>, Self::Error>>;
+
     /// Operations of an image, by ordinal.
     fn operations(&self, image: ImageId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -167,6 +179,10 @@ pub trait Catalog: Send + Sync {
 
     /// Operations that stopped for good, newest first.
     fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
+
+    /// Replications that have waited for their import since then or longer, those that wait longest first.
+    fn pending_since(&self, then: Timestamp, limit: u32)
+    -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
     /// All clients with whole images here, by origin and name.
     fn clients_seen(&self) -> impl Reading<Result<Vec<ClientSeen>, Self::Error>>;

@@ -22,6 +22,7 @@ pub mod job;
 pub mod operation;
 pub mod partner;
 pub mod replica;
+pub mod settings;
 pub mod storage;
 pub mod token;
 pub mod window;
@@ -47,3 +48,4 @@ pub use operation::{Operation, OperationKey, OperationKind, OperationState, Wait
 pub use partner::{Grants, Partner};
 pub use primary::Primary;
 pub use replica::{ReplicaRecord, ReplicaState};
+pub use settings::Settings;

@@ -179,6 +179,41 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.replicas.values().filter(|it| it.image == image).cloned().collect())
     }
 
+    async fn replicas_checked(
+        &self,
+        partner: Option<DomainId>,
+        state: Option<ReplicaState>,
+        limit: u32,
+    ) -> Result<Vec<ReplicaRecord>, Burnt> {
+        self.read(|rows| {
+            let fits = |it: &&ReplicaRecord| {
+                partner.is_none_or(|partner| it.partner == partner)
+                    && state.is_none_or(|state| it.state == state)
+            };
+            let mut all: Vec<_> = rows.replicas.values().filter(fits).cloned().collect();
+            all.sort_by_key(|it| {
+                std::cmp::Reverse((it.checked, it.image, it.partner, it.pool, it.incarnation))
+            });
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn missing(&self, partner: DomainId, limit: u32) -> Result<Vec<ImageId>, Burnt> {
+        self.read(|rows| {
+            let there = |it: &Image, states: &[ReplicaState]| {
+                let mut replicas = rows.replicas.values().filter(|row| row.image == it.id);
+                replicas.any(|row| row.partner == partner && states.contains(&row.state))
+            };
+            let is_it = |it: &&Image| {
+                it.state == ImageState::Whole
+                    && rows.copies_of(it.id).next().is_some()
+                    && there(it, &[ReplicaState::Lost])
+                    && !there(it, &[ReplicaState::Arrived, ReplicaState::Present])
+            };
+            limited(rows.newest_images().filter(is_it).map(|it| it.id), limit)
+        })
+    }
+
     async fn operations(&self, image: ImageId) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| rows.operations.values().filter(|it| it.key.image == image).cloned().collect())
     }
@@ -229,6 +264,15 @@ impl Catalog for MemoryCatalog {
             let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_));
             let mut all: Vec<_> = rows.operations.values().filter(failed).cloned().collect();
             all.sort_by_key(|it| std::cmp::Reverse((it.age, it.key)));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn pending_since(&self, then: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let pending = |it: &&Operation| it.state == OperationState::PendingImport && it.since <= then;
+            let mut all: Vec<_> = rows.operations.values().filter(pending).cloned().collect();
+            all.sort_by_key(|it| (it.since, it.key));
             limited(all.into_iter(), limit)
         })
     }

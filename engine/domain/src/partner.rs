@@ -1,6 +1,7 @@
 //! Another domain: who it is, how far trust goes, what it may do here, and whether it answers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use narrows_format::{DomainId, PoolId, Timestamp};
 
@@ -35,8 +36,9 @@ pub struct Grants {
     pub slp_lookup: bool,
     /// State of its own images.
     pub status: bool,
-    /// Send images of these other origins.
-    pub relay: BTreeSet<DomainId>,
+    /// Send images of these other origins; with the key that signs their records, where it is not known by a
+    /// pairing.
+    pub relay: BTreeMap<DomainId, Option<[u8; 32]>>,
     /// Read images whose origin it is or that it sent.
     pub recall: bool,
     /// Read segments of images replicated between the two.
@@ -52,7 +54,7 @@ impl Default for Grants {
             send: true,
             slp_lookup: true,
             status: true,
-            relay: BTreeSet::new(),
+            relay: BTreeMap::new(),
             recall: false,
             heal: false,
             auto_import: false,
@@ -61,7 +63,7 @@ impl Default for Grants {
 }
 
 impl Grants {
-    /// One word each: `send slp-lookup status relay(UUID)`.
+    /// One word each: `send slp-lookup status relay(UUID) relay(UUID=KEY)`, the key in hexadecimal digits.
     pub fn to_words(&self) -> Vec<String> {
         let flags = [
             (self.send, "send"),
@@ -72,7 +74,7 @@ impl Grants {
             (self.auto_import, "auto-import"),
         ];
         let plain = flags.iter().filter(|(set, _)| *set).map(|(_, word)| (*word).to_owned());
-        plain.chain(self.relay.iter().map(|origin| format!("relay({origin})"))).collect()
+        plain.chain(self.relay.iter().map(|(origin, key)| relay_word(*origin, key.as_ref()))).collect()
     }
 
     /// The reverse of [`Self::to_words`]; `None` for a word that is no grant.
@@ -88,12 +90,37 @@ impl Grants {
                 "auto-import" => grants.auto_import = true,
                 _ => {
                     let origin = word.strip_prefix("relay(")?.strip_suffix(')')?;
-                    grants.relay.insert(origin.parse().ok()?);
+                    let (origin, key) = match origin.split_once('=') {
+                        Some((origin, key)) => (origin, Some(key_of_word(key)?)),
+                        None => (origin, None),
+                    };
+                    grants.relay.insert(origin.parse().ok()?, key);
                 }
             }
         }
         Some(grants)
     }
+}
+
+fn relay_word(origin: DomainId, key: Option<&[u8; 32]>) -> String {
+    let mut word = format!("relay({origin}");
+    for (at, byte) in key.into_iter().flatten().enumerate() {
+        let equals = if at == 0 { "=" } else { "" };
+        // Writing to a String does not fail.
+        let _ = write!(word, "{equals}{byte:02x}");
+    }
+    word + ")"
+}
+
+fn key_of_word(digits: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    for (byte, at) in key.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+    }
+    Some(key)
 }
 
 /// Whether a partner answers.
@@ -223,10 +250,13 @@ mod tests {
     #[test]
     fn grants_survive_their_words() {
         let mut grants = Grants { recall: true, status: false, ..Grants::default() };
-        grants.relay.insert(DomainId([7; 16]));
+        grants.relay.insert(DomainId([7; 16]), None);
+        grants.relay.insert(DomainId([8; 16]), Some([0xa5; 32]));
         let words = grants.to_words();
         assert_eq!(Grants::from_words(words.iter().map(String::as_str)), Some(grants));
         assert_eq!(Grants::from_words(["delete"]), None);
-        assert_eq!(Grants::from_words(["relay(zz)"]), None);
+        for bad in ["relay(zz)", "relay(=00)", "relay(07070707-0707-0707-0707-070707070707=zz)"] {
+            assert_eq!(Grants::from_words([bad]), None, "{bad}");
+        }
     }
 }

@@ -8,11 +8,14 @@
 
 mod administer;
 mod asked;
+mod backfill;
 mod duplicate;
 mod held;
+mod imports;
 mod load;
 mod migrate;
 mod parting;
+mod partners;
 mod retire;
 mod storage;
 mod tick;
@@ -30,11 +33,14 @@ use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind, WaitReason};
 use crate::retry;
+use crate::settings::Settings;
 use crate::storage::Identity;
 
 pub use administer::Applying;
+pub use backfill::{Backfill, Doing};
 pub use migrate::Migration;
 pub use parting::{Parting, Ties};
+pub use partners::PartnerOrder;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,7 @@ pub enum Error<E> {
 pub struct Primary<C: Catalog> {
     catalog: C,
     own: Identity,
+    settings: Settings,
     setback: Option<Error<C::Error>>,
     /// Policies that were stored, but not all that follows from them.
     owed: BTreeSet<String>,
@@ -74,8 +81,22 @@ const LOOK_AHEAD: u32 = 16;
 
 impl<C: Catalog> Primary<C> {
     /// Over this catalog. After a start, [`Self::recover`] comes first.
-    pub const fn new(catalog: C, own: Identity) -> Self {
-        Self { catalog, own, setback: None, owed: BTreeSet::new(), is_unreviewed: false, latest: None }
+    pub fn new(catalog: C, own: Identity) -> Self {
+        Self {
+            catalog,
+            own,
+            settings: Settings::default(),
+            setback: None,
+            owed: BTreeSet::new(),
+            is_unreviewed: false,
+            latest: None,
+        }
+    }
+
+    /// With other settings than the usual ones.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// For reading; all changes go through this type.
@@ -328,8 +349,8 @@ impl<C: Catalog> Primary<C> {
         let known = self.ask(self.catalog.import(seen.key)).await?;
         let around = self.load_arrival(arrival).await?;
         Ok(match known {
-            Some(known) => arrival::again(&around.view(&self.own), &known, seen, moment),
-            None => arrival::decide(&around.view(&self.own), &seen, moment),
+            Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),
+            None => arrival::decide(&around.view(&self.own, self.settings), &seen, moment),
         })
     }
 

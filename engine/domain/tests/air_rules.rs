@@ -241,7 +241,7 @@ fn air_012_the_origin_is_proved() {
     relayed.sender = MIDDLE;
     let mut here = Here::new();
     assert_eq!(code(&here.judge(&relayed)), "AIR-012", "no grant to relay");
-    here.partners[1].grants.relay.insert(ORIGIN);
+    here.partners[1].grants.relay.insert(ORIGIN, None);
     assert!(matches!(here.judge(&relayed), Verdict::Import(_)));
     relayed.proof = Proof::Missing;
     assert_eq!(code(&here.judge(&relayed)), "AIR-012", "a grant proves nothing");

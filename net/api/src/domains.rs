@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use narrows_format::DomainId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Hex, text};
+use crate::{Hex, server::Backlog, text};
 
 /// Wants an invitation line.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,6 +36,63 @@ pub struct PairRequest {
     pub alias: Option<String>,
 }
 
+/// Bounds the work for a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitRequest {
+    /// Images under way to it at once; at least 1.
+    pub images: u32,
+}
+
+/// Changes what a partner may do here. Words are `send`, `slp-lookup`, `status`, `recall`, `heal`, `auto-import`,
+/// `relay(ORIGIN)` and, for an origin that this domain is not paired with, `relay(UUID=KEY)`: the origin's signing
+/// key as its `domain show` tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRequest {
+    /// It may from now on.
+    #[serde(default)]
+    pub grant: Vec<String>,
+    /// It may no longer.
+    #[serde(default)]
+    pub revoke: Vec<String>,
+}
+
+/// How a pairing is taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parting {
+    /// When nothing is to be done for the partner any more.
+    Drain,
+    /// At once: its connections are cut, and what is to be done waits with reason `unpaired`.
+    Now,
+}
+
+/// Takes a pairing apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpairRequest {
+    /// How.
+    pub how: Parting,
+    /// Only say what hangs on it.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What hangs on a partner, and what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnpairReply {
+    /// It is ordered (not only said).
+    pub applied: bool,
+    /// SLPs whose newest version replicates to it.
+    pub slps: Vec<String>,
+    /// Work for it that is not at its end, by state, as it was before.
+    pub backlog: Vec<Backlog>,
+    /// Images of which it is known to hold a copy; no more than 1000 are counted.
+    pub replicas: u64,
+    /// Arrivals from it that are not imported; they still are if their cause is mended.
+    pub imports: u64,
+    /// The partner as it stands now.
+    pub domain: DomainInfo,
+}
+
 /// A partner domain, or this one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DomainInfo {
@@ -44,7 +101,7 @@ pub struct DomainInfo {
     pub domain: DomainId,
     /// Its name here.
     pub name: String,
-    /// `this`, `paired`, `half-paired`.
+    /// `this`, `paired`, `half-paired`, `paused`, `draining`, `expired`, `frozen`, `unpaired`.
     pub state: String,
     /// One sentence on what is missing or amiss, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -57,8 +114,14 @@ pub struct DomainInfo {
     pub data_addr: String,
     /// BLAKE3 of its CA certificate.
     pub ca_fingerprint: Hex<32>,
+    /// Ed25519 key that signs its image records; a third domain names it with a grant to relay.
+    #[serde(default = "no_key")]
+    pub signing_key: Hex<32>,
     /// What it may do here.
     pub grants: Vec<String>,
+    /// Images under way to it at once.
+    #[serde(default)]
+    pub images_at_once: u32,
     /// When it was paired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -71,4 +134,9 @@ pub struct DomainInfo {
     /// Replications due to it and not complete.
     #[serde(default)]
     pub backlog_images: u64,
+}
+
+/// Of a server that does not tell it yet.
+fn no_key() -> Hex<32> {
+    Hex([0; 32])
 }

@@ -104,58 +104,27 @@ pub struct CopyInfo {
     /// It has expired or was deleted and nobody reads it any more; it can be brought back until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discarded_until: Option<Timestamp>,
+    /// Each thing that stands against its going; it may go when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptInfo>,
 }
 
-/// How to mend that an image has expired.
-pub const UNDELETE_HELP: &str = "`narrowsctl image undelete` brings it back for a while after its expiry";
-
-/// Lets all copies in this domain go now.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExpireRequest {
-    /// Only say what would go.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// What goes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ExpireReply {
-    /// The image.
-    #[serde(with = "text::by_text")]
-    pub image: ImageId,
-    /// Its name.
-    pub name: String,
-    /// Numbers of the copies.
-    pub copies: Vec<u32>,
-    /// Logical bytes of the image.
-    pub logical_bytes: u64,
-    /// Domains that hold it too, as far as known here.
-    pub elsewhere: Vec<String>,
-}
-
-/// Brings discarded copies in this domain back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UndeleteRequest {
-    /// When they expire again; absent: never.
+/// One thing that stands against a copy's going.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptInfo {
+    /// `period`, `no-expiry`, `after-copy`, `capacity`, `unmade`, `operation`, `hold`, `lock`.
+    pub way: String,
+    /// In words, e.g. ``operation `copy` is waiting(target-down)``.
+    pub sentence: String,
+    /// Until when, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<Timestamp>,
-}
-
-/// What comes back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct UndeleteReply {
-    /// The image.
-    #[serde(with = "text::by_text")]
-    pub image: ImageId,
-    /// Its name.
-    pub name: String,
-    /// Numbers of the copies.
-    pub copies: Vec<u32>,
-    /// When they expire again; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// The operation, of `unmade` and `operation`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// What a person may do about it, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub help: String,
 }
 
 /// One copy in another domain.

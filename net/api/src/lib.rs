@@ -13,15 +13,18 @@ pub mod clients;
 pub mod context;
 pub mod domains;
 pub mod error;
+pub mod expiry;
 pub mod images;
 pub mod invitation;
 pub mod jobs;
 pub mod limits;
+pub mod orders;
 pub mod partner;
 pub mod paths;
 pub mod server;
 pub mod slps;
 pub mod text;
+pub mod topology;
 
 pub use error::{ApiError, ExitCode};
 pub use text::{Hex, PathText};

@@ -22,10 +22,21 @@ pub const IMAGE_BROWSE: &str = "/v1/images/{id}/browse";
 pub const IMAGE_REPLICATE: &str = "/v1/images/{id}/replicate";
 /// POST -> [`crate::images::VerifyReport`]: reads and checks every byte of the image.
 pub const IMAGE_VERIFY: &str = "/v1/images/{id}/verify";
-/// POST [`crate::images::ExpireRequest`] -> [`crate::images::ExpireReply`].
+/// POST [`crate::expiry::ExpireRequest`] -> [`crate::expiry::ExpireReply`].
 pub const IMAGE_EXPIRE: &str = "/v1/images/{id}/expire";
-/// POST [`crate::images::UndeleteRequest`] -> [`crate::images::UndeleteReply`].
+/// POST [`crate::expiry::UndeleteRequest`] -> [`crate::expiry::UndeleteReply`].
 pub const IMAGE_UNDELETE: &str = "/v1/images/{id}/undelete";
+
+/// POST -> [`crate::orders::OrderReply`].
+pub const IMAGE_PAUSE: &str = "/v1/images/{id}/pause";
+/// POST -> [`crate::orders::OrderReply`].
+pub const IMAGE_RESUME: &str = "/v1/images/{id}/resume";
+/// POST [`crate::orders::CancelRequest`] -> [`crate::orders::OrderReply`].
+pub const IMAGE_CANCEL: &str = "/v1/images/{id}/cancel";
+/// POST [`crate::orders::ReleaseRequest`] -> [`crate::orders::OrderReply`].
+pub const IMAGE_RELEASE: &str = "/v1/images/{id}/release";
+/// POST [`crate::orders::BackfillRequest`] -> [`crate::orders::BackfillReply`]: many images to one partner.
+pub const IMAGES_REPLICATE: &str = "/v1/images/replicate";
 
 /// GET list of [`crate::slps::SlpInfo`] · POST [`crate::slps::ApplyRequest`] -> [`crate::slps::ApplyReply`].
 pub const SLPS: &str = "/v1/slps";
@@ -41,6 +52,21 @@ pub const DOMAIN_INVITE: &str = "/v1/domains/invite";
 /// POST [`crate::domains::PairRequest`] -> [`crate::domains::DomainInfo`].
 pub const DOMAIN_PAIR: &str = "/v1/domains/pair";
 
+/// POST -> [`crate::domains::DomainInfo`]: work for it waits.
+pub const DOMAIN_PAUSE: &str = "/v1/domains/{name}/pause";
+/// POST -> [`crate::domains::DomainInfo`].
+pub const DOMAIN_RESUME: &str = "/v1/domains/{name}/resume";
+/// POST [`crate::domains::LimitRequest`] -> [`crate::domains::DomainInfo`].
+pub const DOMAIN_LIMIT: &str = "/v1/domains/{name}/limit";
+/// POST [`crate::domains::GrantRequest`] -> [`crate::domains::DomainInfo`].
+pub const DOMAIN_GRANT: &str = "/v1/domains/{name}/grant";
+/// POST [`crate::domains::UnpairRequest`] -> [`crate::domains::UnpairReply`].
+pub const DOMAIN_UNPAIR: &str = "/v1/domains/{name}/unpair";
+/// GET [`crate::topology::Topology`].
+pub const TOPOLOGY: &str = "/v1/topology";
+/// GET [`crate::topology::ReplicaQuery`] -> list of [`crate::topology::ReplicaLine`].
+pub const REPLICAS: &str = "/v1/replicas";
+
 /// GET list of [`crate::clients::ClientInfo`].
 pub const CLIENTS: &str = "/v1/clients";
 /// POST [`crate::clients::TokenRequest`] -> [`crate::clients::TokenReply`].
@@ -54,6 +80,11 @@ pub const JOBS: &str = "/v1/jobs";
 pub const JOB: &str = "/v1/jobs/{id}";
 /// GET list of [`crate::jobs::ImportInfo`], newest first.
 pub const IMPORTS: &str = "/v1/imports";
+/// POST [`crate::orders::RetryRequest`] -> list of [`crate::jobs::ImportInfo`] as they stand now.
+pub const IMPORTS_RETRY: &str = "/v1/imports/retry";
+
+/// GET list of [`crate::server::Finding`]: what is amiss by what is known here, worst first.
+pub const PROBLEMS: &str = "/v1/problems";
 
 /// POST [`crate::partner::Introduction`] -> [`crate::partner::Introduction`]; the token is the authority.
 pub const PARTNER_PAIR: &str = "/v1/partner/pair";

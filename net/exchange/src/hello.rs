@@ -3,6 +3,8 @@
 //! Guarantee: after [`greet`] both sides use the highest version that both know; without a common one, or with a
 //! mandatory feature that is not known here, both hear WIRE-001 with the ranges in words.
 
+use std::time::Duration;
+
 use narrows_format::{DomainId, Fingerprint, PoolId, Timestamp, frame::Codec};
 use narrows_transport::{Link, Principal};
 use narrows_wire::{Hello, Message, Purpose, hello};
@@ -26,13 +28,20 @@ pub struct HelloFacts {
     pub wanted: Vec<Fingerprint>,
     /// Credit that we give to begin with: bytes that a source may have under way to us. At least one message.
     pub window: u32,
+    /// Oldest and newest version that we speak; others than [`hello::VERSION_MIN`] and [`hello::VERSION_MAX`] stand
+    /// for a program of another age.
+    pub versions: (u16, u16),
+    /// How far our clock runs ahead of the machine's, in milliseconds; other than 0 in tests only.
+    pub clock_ahead_ms: i64,
 }
 
 impl HelloFacts {
     /// Facts with the usual window and no ticket.
     pub fn new(purpose: Purpose, domain: DomainId, pool: PoolId) -> Self {
         let window = WINDOW_BYTES;
-        Self { purpose, domain, pool, incarnation: 0, ticket: [0; 32], wanted: Vec::new(), window }
+        let versions = (hello::VERSION_MIN, hello::VERSION_MAX);
+        let (ticket, wanted) = ([0; 32], Vec::new());
+        Self { purpose, domain, pool, incarnation: 0, ticket, wanted, window, versions, clock_ahead_ms: 0 }
     }
 }
 
@@ -71,15 +80,15 @@ pub enum Side {
 /// Says hello and hears the peer's.
 pub async fn greet(link: Link, side: Side, ours: &HelloFacts) -> Result<Session, ExchangeError> {
     let said = Hello {
-        version_min: hello::VERSION_MIN,
-        version_max: hello::VERSION_MAX,
+        version_min: ours.versions.0,
+        version_max: ours.versions.1,
         mandatory: 0,
         optional: 0,
         codecs: Codec::ALL,
         domain: ours.domain,
         pool: ours.pool,
         incarnation: ours.incarnation,
-        clock: wall(&link),
+        clock: wall(&link, ours.clock_ahead_ms),
         window: ours.window,
         purpose: ours.purpose,
         ticket: ours.ticket,
@@ -87,7 +96,7 @@ pub async fn greet(link: Link, side: Side, ours: &HelloFacts) -> Result<Session,
     };
     match greet_with(&link, &said).await {
         Ok((peer, version)) => {
-            let our_clock = wall(&link);
+            let our_clock = wall(&link, ours.clock_ahead_ms);
             link.reset_counters();
             let purpose = if side == Side::Dialled { ours.purpose } else { peer.purpose };
             Ok(Session { link, version, purpose, peer, our_clock, our_window: ours.window })
@@ -158,7 +167,9 @@ fn at_most(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-fn wall(link: &Link) -> Timestamp {
+fn wall(link: &Link, ahead_ms: i64) -> Timestamp {
+    let ahead = Duration::from_millis(ahead_ms.unsigned_abs());
     let wall = link.world().clock.wall();
+    let wall = if ahead_ms < 0 { wall.saturating_sub(ahead) } else { wall.saturating_add(ahead) };
     Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
 }

@@ -13,12 +13,17 @@ pub mod domains;
 pub mod expiry;
 pub mod images;
 pub mod jobs;
+pub mod kept;
 pub mod listener;
+pub mod orders;
 pub mod partner;
+pub mod partners;
 pub mod places;
+pub mod problems;
 pub mod restores;
 pub mod slps;
 pub mod status;
+pub mod topology;
 
 use std::{ops::Deref, sync::Arc};
 
@@ -44,6 +49,7 @@ use crate::{
     partners::Partners,
     pki::{Authority, SigningKey},
     plane::Plane,
+    switches::Clock,
     tickets::Tickets,
 };
 
@@ -53,6 +59,10 @@ pub struct Shared {
     pub who: DomainIdentity,
     /// Settings.
     pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// Counts the domains that nobody is believed of any more; connections look when it moves.
+    pub parted: watch::Sender<u64>,
     /// This server, towards others.
     pub identity: Identity,
     /// Issues certificates.
@@ -134,17 +144,31 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_VERIFY, post(images::verify))
         .route(paths::IMAGE_EXPIRE, post(expiry::expire))
         .route(paths::IMAGE_UNDELETE, post(expiry::undelete))
+        .route(paths::IMAGE_PAUSE, post(orders::pause))
+        .route(paths::IMAGE_RESUME, post(orders::resume))
+        .route(paths::IMAGE_CANCEL, post(orders::cancel))
+        .route(paths::IMAGE_RELEASE, post(orders::release))
+        .route(paths::IMAGES_REPLICATE, post(orders::backfill))
         .route(paths::SLPS, get(slps::list).post(slps::apply))
         .route(paths::SLP, get(slps::show))
         .route(paths::DOMAINS, get(domains::list))
         .route(paths::DOMAIN, get(domains::show))
         .route(paths::DOMAIN_INVITE, post(domains::invite))
         .route(paths::DOMAIN_PAIR, post(domains::pair))
+        .route(paths::DOMAIN_PAUSE, post(partners::pause))
+        .route(paths::DOMAIN_RESUME, post(partners::resume))
+        .route(paths::DOMAIN_LIMIT, post(partners::limit))
+        .route(paths::DOMAIN_GRANT, post(partners::grant))
+        .route(paths::DOMAIN_UNPAIR, post(partners::unpair))
+        .route(paths::TOPOLOGY, get(topology::show))
+        .route(paths::REPLICAS, get(topology::replicas))
         .route(paths::CLIENTS, get(clients::list))
         .route(paths::CLIENT_TOKENS, post(clients::token))
         .route(paths::JOBS, get(jobs::list))
         .route(paths::JOB, get(jobs::show))
-        .route(paths::IMPORTS, get(jobs::imports));
+        .route(paths::IMPORTS, get(jobs::imports))
+        .route(paths::IMPORTS_RETRY, post(jobs::retry))
+        .route(paths::PROBLEMS, get(problems::list));
     let machines = Router::new()
         .route(paths::BACKUPS, post(backups::begin))
         .route(paths::RESTORES, post(restores::begin))

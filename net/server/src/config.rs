@@ -7,8 +7,10 @@ use std::{
     str::FromStr,
 };
 
-use narrows_catalog::EndAt;
+use narrows_domain::period::Period;
 use serde::{Deserialize, Serialize};
+
+pub use crate::switches::Switches;
 
 use crate::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
 
@@ -57,10 +59,18 @@ pub struct Settings {
     #[arg(long, env = "NARROWS_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
-    /// For tests: the process ends at this commit of the catalog, e.g. before:3 or after:3.
-    #[arg(long, env = "NARROWS_TEST_END_AT", value_name = "SIDE:COMMIT", hide = true)]
-    #[serde(skip)]
-    pub end_at: Option<EndAt>,
+    /// How long the data of a failed import is kept, e.g. 7d; then the source is told to send again.
+    #[arg(long, env = "NARROWS_FAILED_IMPORT_KEEP", value_name = "PERIOD")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_import_keep: Option<Period>,
+    /// An import that is pending longer than this is a problem, e.g. 24h.
+    #[arg(long, env = "NARROWS_PENDING_IMPORT_MAX", value_name = "PERIOD")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_import_max: Option<Period>,
+    /// What only tests set; see there.
+    #[command(flatten)]
+    #[serde(default, skip_serializing_if = "Switches::are_off")]
+    pub test: Switches,
 }
 
 /// Settings with every question answered.
@@ -78,8 +88,10 @@ pub struct Config {
     pub memory: u64,
     /// How the log is written.
     pub log_format: LogFormat,
-    /// For tests: where the process ends.
-    pub end_at: Option<EndAt>,
+    /// What the domain is decided by.
+    pub domain: narrows_domain::Settings,
+    /// What only tests set.
+    pub test: Switches,
 }
 
 /// A setting that can't be used.
@@ -118,7 +130,9 @@ impl Settings {
             cores: self.cores.or(below.cores),
             memory: self.memory.or(below.memory),
             log_format: self.log_format.or(below.log_format),
-            end_at: self.end_at.or(below.end_at),
+            failed_import_keep: self.failed_import_keep.or(below.failed_import_keep),
+            pending_import_max: self.pending_import_max.or(below.pending_import_max),
+            test: self.test.over(below.test),
         }
     }
 
@@ -146,14 +160,24 @@ impl Settings {
         if memory < MEMORY_BYTES_MIN {
             return Err(BadSetting::new("memory", "at least 64MiB are needed"));
         }
+        let usual = narrows_domain::Settings::default();
+        let test = self.test;
+        let domain = narrows_domain::Settings {
+            failed_import_keep: self.failed_import_keep.map_or(usual.failed_import_keep, Period::span),
+            pending_import_max: self.pending_import_max.map_or(usual.pending_import_max, Period::span),
+            image_format_max: test
+                .image_format_max
+                .map_or(usual.image_format_max, |cap| cap.min(usual.image_format_max)),
+        };
         Ok(Config {
+            domain,
+            test,
             listen,
             data_listen: SocketAddr::new(listen.ip(), data_port),
             host,
             cores: self.cores.map_or_else(narrows_ring::cores::available, |cores| cores.0),
             memory,
             log_format: self.log_format.unwrap_or_default(),
-            end_at: self.end_at,
         })
     }
 }

@@ -5,6 +5,8 @@
 //! [`Command`]s for [`crate::hands`]; what becomes of that comes back as events. The task also keeps the
 //! domain's time: it wakes when something is due by itself.
 
+mod deeds;
+
 use narrows_api::{ApiError, error::codes};
 use narrows_domain::{
     Change, Command, Event, Moment, Operation, Partner, Primary,
@@ -30,7 +32,9 @@ use crate::{
     api::answer::{Failure, internal},
     doing::{Doing, Work},
     limits::{COMMANDS_MAX, CONTROL_MAILBOX, TELL_PAUSE_MAX, TELL_PAUSE_MIN, TICK_MAX, TICK_RETRY},
-    random, time,
+    random,
+    switches::Clock,
+    time,
 };
 
 type Reply<T> = oneshot::Sender<Result<T, primary::Error<CatalogError>>>;
@@ -53,6 +57,7 @@ enum Order {
     SlpForPartner { asker: DomainId, name: String, reply: Reply<PartnerSlp> },
     MaySend(DomainId, Reply<Partner>),
     Admit { pool: PoolId, arrival: Box<Arrival>, reply: Reply<CopyState> },
+    Deed(deeds::Deed),
 }
 
 /// Sends orders to the control task; cheap to clone.
@@ -91,16 +96,17 @@ pub struct Started {
 }
 
 /// Starts the control task. It first takes up what a stopped server left.
-pub fn start(primary: Primary<Catalog>) -> Started {
+pub fn start(primary: Primary<Catalog>, clock: Clock) -> Started {
     let (orders, waiting) = mpsc::channel(CONTROL_MAILBOX);
     let (out, commands) = mpsc::channel(COMMANDS_MAX);
-    let desk = Desk { primary, out, doing: Doing::default(), is_behind: false };
+    let desk = Desk { primary, clock, out, doing: Doing::default(), is_behind: false };
     let task = tokio::spawn(desk.run(waiting));
     Started { control: Control { orders }, commands, task }
 }
 
 struct Desk {
     primary: Primary<Catalog>,
+    clock: Clock,
     out: mpsc::Sender<Ordered>,
     doing: Doing,
     /// The catalog failed: what was left undone is done by a tick that comes soon.
@@ -130,7 +136,8 @@ impl Desk {
     }
 
     async fn recover(&mut self) -> bool {
-        let recovered = self.primary.recover(moment()).await;
+        let now = self.moment();
+        let recovered = self.primary.recover(now).await;
         self.hand_out_or_log(recovered).await
     }
 
@@ -138,9 +145,11 @@ impl Desk {
         self.is_behind = false;
         let doing = self.doing.clone();
         let is_under_way = move |key, attempt| doing.has(key, attempt);
-        let taken_back = self.primary.take_back(is_under_way, moment()).await;
+        let now = self.moment();
+        let taken_back = self.primary.take_back(is_under_way, now).await;
         self.hand_out_or_log(taken_back).await;
-        let ticked = self.primary.handle(Event::Tick, moment()).await;
+        let now = self.moment();
+        let ticked = self.primary.handle(Event::Tick, now).await;
         self.hand_out_or_log(ticked).await;
     }
 
@@ -153,7 +162,7 @@ impl Desk {
         match self.primary.next_due().await {
             Ok(None) => TICK_MAX,
             Ok(Some(due)) => {
-                let millis = time::millis_between(time::now(), due).saturating_add(1);
+                let millis = time::millis_between(self.clock.now(), due).saturating_add(1);
                 Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(TICK_MAX)
             }
             Err(error) => {
@@ -164,7 +173,7 @@ impl Desk {
     }
 
     async fn take(&mut self, order: Order) {
-        let now = moment();
+        let now = self.moment();
         match order {
             Order::Happened(event, reply) => {
                 let outcome = self.primary.handle(*event, now).await;
@@ -214,13 +223,17 @@ impl Desk {
                 }
                 Err(error) => answer(reply, Err(error)),
             },
+            Order::Deed(deed) => {
+                let (outcome, told) = deed(&mut self.primary, now).await;
+                told(self.hand_out(outcome).await);
+            }
             asking => self.tell(asking).await,
         }
     }
 
     /// Orders that change nothing.
     async fn tell(&mut self, order: Order) {
-        let now = moment();
+        let now = self.moment();
         match order {
             Order::PlanExpiry(image, reply) => answer(reply, self.primary.plan_expiry(image, now.now).await),
             Order::SlpsToAsk(slp, reply) => answer(reply, self.primary.partner_slps_to_ask(&slp).await),
@@ -271,6 +284,10 @@ impl Desk {
         Ok(())
     }
 
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), entropy: u64::from_le_bytes(random::bytes()) }
+    }
+
     /// Whether it went well.
     async fn hand_out_or_log(&mut self, outcome: Result<Vec<Command>, primary::Error<CatalogError>>) -> bool {
         match self.hand_out(outcome).await {
@@ -290,10 +307,6 @@ fn answer<T>(reply: Reply<T>, outcome: Result<T, primary::Error<CatalogError>>) 
 
 fn log(error: &primary::Error<CatalogError>) {
     tracing::error!(error = error as &dyn std::error::Error, "the control task met an error");
-}
-
-fn moment() -> Moment {
-    Moment { now: time::now(), entropy: u64::from_le_bytes(random::bytes()) }
 }
 
 impl Control {

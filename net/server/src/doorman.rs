@@ -9,6 +9,7 @@ use narrows_domain::{
     event::{Logged, PoolEvent},
     import::{Arrival, ImportKey},
     job::{Counters, JobKey},
+    partner::Reach,
     retry::{Failure as Met, Side},
 };
 use narrows_exchange::{CommitFacts, Refusal};
@@ -31,7 +32,6 @@ use crate::{
         sessions::Told,
     },
     tickets::Ticket,
-    time,
 };
 
 /// Runs until the data plane has gone; answers under way end with it.
@@ -52,8 +52,8 @@ pub async fn run(app: App, questions: mailbox::Receiver<Question>) {
 async fn answer(app: &App, question: Question) {
     // Nobody waiting for an answer is no error: the session ended.
     match question {
-        Question::Begin { principal, purpose, ticket, begin, reply } => {
-            drop(reply.send(admit(app, &principal, purpose, &ticket, &begin).await));
+        Question::Begin { principal, purpose, ticket, skew_ms, begin, reply } => {
+            drop(reply.send(admit(app, &principal, (purpose, skew_ms), &ticket, &begin).await));
         }
         Question::Seal { admission, facts, copy, import_slp, reply } => {
             drop(reply.send(seal(app, admission, facts, copy, import_slp).await));
@@ -85,13 +85,18 @@ fn bad_ticket() -> Refusal {
 async fn admit(
     app: &App,
     principal: &Principal,
-    purpose: Purpose,
+    (purpose, skew_ms): (Purpose, i64),
     ticket: &[u8; 32],
     begin: &Begin,
 ) -> Result<Admission, Refusal> {
     match (purpose, principal) {
         (Purpose::Replicate, Principal::Server { domain }) if *domain != app.who.domain => {
-            app.control.may_send(*domain).await.map_err(refused)?;
+            let partner = app.control.may_send(*domain).await.map_err(refused)?;
+            // That it reaches us does not say that we reach it.
+            if partner.reach == Reach::Up {
+                let skew_ms = Some(skew_ms);
+                app.control.tell(Event::PartnerUp { partner: *domain, receive_pool: None, skew_ms }).await;
+            }
             Ok(Admission::Replica { image: begin.image, sender: *domain })
         }
         (Purpose::Backup, Principal::Client { domain, client }) if *domain == app.who.domain => {
@@ -142,7 +147,7 @@ fn sign(app: &App, image: &Image, draft: &Draft) -> Vec<u8> {
         policy: image.policy.clone(),
         schedule: image.schedule,
         started: image.started,
-        written: time::now().max(image.started),
+        written: app.clock.now().max(image.started),
         classification: image.classification.clone(),
         slp: image.slp.clone(),
         slp_version: image.slp_version,

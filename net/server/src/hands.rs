@@ -345,9 +345,9 @@ pub async fn probe(app: &App, domain: DomainId) -> Option<Event> {
 /// The partner's answer, and its clock minus ours in milliseconds, give or take half a round trip.
 pub async fn ping(app: &App, partner: &Partner) -> Result<(Pong, i64), ApiError> {
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let asked = time::now();
+    let asked = app.clock.now();
     let pong: Pong = api.get(paths::PARTNER_PING).await?;
-    let round_trip = time::millis_between(asked, time::now());
+    let round_trip = time::millis_between(asked, app.clock.now());
     let skew = time::millis_between(asked, time_in(pong.clock)).saturating_sub(round_trip / 2);
     Ok((pong, skew))
 }

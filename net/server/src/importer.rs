@@ -13,6 +13,7 @@ use narrows_domain::{
     image::Discarded,
     import::{Arrival, Proof},
     operation::Note,
+    partner::Partner,
 };
 use narrows_format::{DomainId, Sequence, record::codec::signed_part};
 use narrows_pool::images::{self, Event as LogEvent, EventKind, ImageEntry};
@@ -117,13 +118,19 @@ async fn committed(app: &App, entry: &Arc<ImageEntry>) -> Result<Logged, Failure
     Ok(Logged::Arrival { arrival, copy, stored_bytes })
 }
 
+/// The key that an origin signs with: learnt by pairing with it, or named with a grant to relay for it.
+fn key_of(partners: &[Partner], origin: DomainId) -> Option<[u8; 32]> {
+    let paired = partners.iter().find(|it| it.domain == origin).map(|it| it.signing_key);
+    paired.or_else(|| partners.iter().find_map(|it| *it.grants.relay.get(&origin)?))
+}
+
 /// Whether the origin signed the record, by the key that is known here.
 pub async fn prove(app: &App, origin: DomainId, signed: &[u8]) -> Result<Proof, Failure> {
     let key = if origin == app.who.domain {
         Some(app.signing.public())
     } else {
-        let partner = app.catalog.partner(origin).await;
-        partner.map_err(|error| crate::api::answer::internal(&error))?.map(|partner| partner.signing_key)
+        let partners = app.catalog.partners().await;
+        key_of(&partners.map_err(|error| crate::api::answer::internal(&error))?, origin)
     };
     let is_good = key.is_some_and(|key| {
         signed_part(signed).is_ok_and(|(record, signature)| is_signed_by(&key, record, signature))

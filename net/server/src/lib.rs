@@ -13,6 +13,7 @@ pub mod limits;
 pub mod logging;
 pub mod notify;
 pub mod random;
+pub mod switches;
 pub mod time;
 
 pub mod pki;

@@ -45,6 +45,8 @@ pub const INIT_ARENA_BYTES: usize = 4 << 20;
 pub const JOB_POLL: Duration = Duration::from_millis(50);
 /// Most imports in one answer.
 pub const IMPORTS_LISTED_MAX: u32 = 1000;
+/// Most replicas that are counted before a partner is parted with.
+pub const REPLICAS_COUNTED_MAX: u32 = 1000;
 /// Most failed operations among the problems of `status`.
 pub const FAILED_LISTED_MAX: u32 = 100;
 /// The control task looks around at least this often.
@@ -55,6 +57,10 @@ pub const TICK_RETRY: Duration = Duration::from_secs(1);
 pub const TELL_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// See [`TELL_PAUSE_MIN`].
 pub const TELL_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Images that a back-fill orders in one transaction.
+pub const BACKFILL_AT_ONCE: usize = 128;
+/// Images that a back-fill looks up at once.
+pub const BACKFILL_PAGE: u32 = 1000;
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

@@ -60,7 +60,7 @@ pub async fn make_line(
     life_seconds: u64,
 ) -> Result<(String, Timestamp), Failure> {
     let secret = random::bytes::<32>();
-    let made = time::now();
+    let made = app.clock.now();
     let expires = time::in_seconds(made, life_seconds);
     let token = Token {
         hash: TokenHash::of(&secret),
@@ -122,7 +122,7 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
 pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Failure> {
     let refused = || ApiError::new("AUTH-004", TokenRefused.to_string()).help("make a new invitation");
     let hash = TokenHash::of(&theirs.token.ok_or_else(refused)?.0);
-    let now = time::now();
+    let now = app.clock.now();
     let token = app.catalog.token(hash).await.map_err(|error| internal(&error))?.ok_or_else(refused)?;
     token.check(TokenPurpose::Pair, now).map_err(|_| refused())?;
     if theirs.domain == app.who.domain {
@@ -172,6 +172,20 @@ pub async fn complete(app: &App, domain: DomainId) -> Result<Partner, Failure> {
     finish(app, partner, &pong).await
 }
 
+/// Nobody of an unpaired domain is believed any more, and its connections end. Partners whose pairing begins anew
+/// are believed by [`believe`].
+pub fn forget_parted(app: &App, partners: &[Partner]) {
+    for partner in partners.iter().filter(|it| it.trust == Trust::Unpaired) {
+        if !app.trust.believes(partner.domain) {
+            continue;
+        }
+        app.trust.remove_domain(partner.domain);
+        app.partners.forget(partner.domain);
+        app.parted.send_modify(|count| *count += 1);
+        tracing::info!(partner = %partner.name, "unpaired: its certificates are not believed any more");
+    }
+}
+
 /// What we say of ourselves.
 fn introduce(app: &App) -> Introduction {
     Introduction {
@@ -193,10 +207,10 @@ pub async fn pong_for(app: &App, paired: bool) -> Result<Pong, Failure> {
     Ok(Pong {
         domain: app.who.domain,
         incarnation: app.who.incarnation,
-        clock: time_out(time::now()),
+        clock: time_out(app.clock.now()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
-        image_format: narrows_domain::limits::IMAGE_FORMAT_MAX,
+        image_format: app.config.domain.image_format_max,
         receive_pool: app.receive_pool(),
         segment_mean: app.segment_mean,
         free_bytes: space.disk_available,
@@ -224,7 +238,7 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
             return Err(error.into());
         }
     }
-    let base = Partner::half(theirs.domain, theirs.incarnation, name, time::now());
+    let base = Partner::half(theirs.domain, theirs.incarnation, name, app.clock.now());
     let kept = known.map_or_else(|| base.clone(), |known| Partner { paired: base.paired, ..known });
     let partner = Partner {
         incarnation: theirs.incarnation,
@@ -248,7 +262,7 @@ async fn finish(app: &App, partner: Partner, pong: &Pong) -> Result<Partner, Fai
     if pong.domain != partner.domain {
         return Err(ApiError::new("AUTH-006", format!("{} answers as another domain", partner.name)).into());
     }
-    let skew_ms = time::millis_between(time::now(), narrows_api::text::time_in(pong.clock));
+    let skew_ms = time::millis_between(app.clock.now(), narrows_api::text::time_in(pong.clock));
     // What was read before the call may be old by now: an unpairing meanwhile stays.
     let complete = app.control.pairing_proved(partner, pool_in(pong.receive_pool), skew_ms).await?;
     tracing::info!(partner = %complete.name, "paired");

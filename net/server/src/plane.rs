@@ -30,6 +30,7 @@ use crate::{
     api::answer::Failure,
     folder::DomainIdentity,
     limits::{PLANE_MAILBOX, QUESTIONS_MAX},
+    switches::Clock,
 };
 pub use gate::Question;
 use relay::relayed;
@@ -100,6 +101,8 @@ pub struct PlaneSetup {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
+    /// What our hellos say the time is.
+    pub clock: Clock,
 }
 
 /// What is known once the pool is open.
@@ -305,7 +308,7 @@ pub fn failure(error: &Error) -> Failure {
             ApiError::new(codes::NOT_FOUND, format!("image {image} is not in the pool")).into()
         }
         Error::Discarded { .. } => {
-            ApiError::new(error.code(), error.to_string()).help(narrows_api::images::UNDELETE_HELP).into()
+            ApiError::new(error.code(), error.to_string()).help(narrows_api::expiry::UNDELETE_HELP).into()
         }
         error => ApiError::new(error.code(), error.to_string()).into(),
     }

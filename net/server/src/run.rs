@@ -19,7 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, App, Shared, listener},
+    api::{
+        self, App, Shared,
+        listener::{self, Bounds},
+    },
     config::{BadSetting, Config, Settings},
     control, doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
@@ -32,7 +35,6 @@ use crate::{
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
     tickets::{Ticket, Tickets},
-    time,
 };
 
 /// Threads of the control plane.
@@ -171,6 +173,7 @@ pub struct Server {
 impl Server {
     /// Starts; requests are answered when this returns.
     pub async fn start(folder: &Folder, config: Config) -> Result<Self, RunError> {
+        let clock = config.test.announce();
         let who = folder.load_identity()?;
         let lock = folder.lock()?;
         let pki = folder.pki();
@@ -179,11 +182,9 @@ impl Server {
         let identity = authority.load_server(&pki)?;
         let trust = TrustStore::new();
         trust.set_domain(who.domain, vec![authority.der().clone()])?;
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener.map_err(|source| RunError::Listen { address: config.listen, source })?;
+        let listener = listen(config.listen).await?;
         let mut catalog = SqliteCatalog::open(&folder.catalog()).await?;
-        if let Some(at) = config.end_at {
-            tracing::warn!(?at, "for a test, this process is going to end at a commit of the catalog");
+        if let Some(at) = config.test.end_at {
             catalog = catalog.ending_at(at);
         }
         believe_known(&catalog, &trust, &who).await?;
@@ -196,6 +197,7 @@ impl Server {
             listen: config.data_listen,
             tls: Arc::new(trust.server_config(&identity, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
+            clock: clock.clone(),
         })
         .await?;
         say_opened(&plane.opened);
@@ -203,7 +205,7 @@ impl Server {
         let own =
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
         let control::Started { control, commands, task: desk } =
-            control::start(Primary::new(catalog.clone(), own));
+            control::start(Primary::new(catalog.clone(), own).with_settings(config.domain), clock.clone());
         let mut tls = trust.server_config(&identity, ClientAuth::Optional)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let app = App(Arc::new(Shared {
@@ -220,7 +222,9 @@ impl Server {
             tickets: Tickets::default(),
             pool_incarnation: plane.opened.incarnation,
             segment_mean: plane.opened.segment_mean,
-            started: time::now(),
+            started: clock.now(),
+            clock,
+            parted: watch::Sender::new(0),
             reached: watch::Sender::new(Sequence(0)),
         }));
         let mut parts = vec![
@@ -232,17 +236,15 @@ impl Server {
             Part::new("control task", desk),
         ];
         let (stop, stopped) = watch::channel(false);
+        let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
         let router = api::router(app.clone());
-        tracing::info!(
-            domain = %app.who.domain,
-            name = app.who.name,
-            api = app.config.url(),
-            data = app.config.data_addr(),
-            cores = ?app.config.cores,
-            memory = app.config.memory,
-            "narrowsd is ready"
-        );
-        let serving = tokio::spawn(listener::serve(listener, Arc::new(tls), router, stopped));
+        say_ready(&app);
+        let serving = tokio::spawn(listener::serve(
+            listener,
+            Arc::new(tls),
+            router,
+            Bounds { stop: stopped, parted, trust },
+        ));
         parts.insert(0, Part::new("listener of the API", serving));
         Ok(Self { app, stop, parts, end: plane.end, catalog, _lock: lock })
     }
@@ -290,6 +292,10 @@ impl Server {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
+}
+
 /// Partners' CAs are believed, revoked clients are not.
 async fn believe_known(
     catalog: &SqliteCatalog,
@@ -321,6 +327,18 @@ fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
+fn say_ready(app: &App) {
+    tracing::info!(
+        domain = %app.who.domain,
+        name = app.who.name,
+        api = app.config.url(),
+        data = app.config.data_addr(),
+        cores = ?app.config.cores,
+        memory = app.config.memory,
+        "narrowsd is ready"
+    );
+}
+
 fn say_opened(opened: &Opened) {
     let recovery = &opened.recovery;
     tracing::info!(sealed = recovery.sealed, dropped = recovery.dropped, "the pool is open");
@@ -329,8 +347,8 @@ fn say_opened(opened: &Opened) {
     }
 }
 
-/// Pairings that were left half-made are completed as soon as both sides reach each other; restores whose
-/// ticket ran out unused are ended.
+/// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were
+/// drained and are unpaired now are not believed any more; restores whose ticket ran out unused are ended.
 async fn look_after(app: App) {
     loop {
         tokio::time::sleep(PAIRING_RETRY).await;
@@ -340,6 +358,7 @@ async fn look_after(app: App) {
             app.control.tell(Event::RestoreEnded { job, counters: Counters::default(), failure }).await;
         }
         let Ok(partners) = app.catalog.partners().await else { continue };
+        pairing::forget_parted(&app, &partners);
         for partner in partners.iter().filter(|partner| partner.trust == Trust::Half) {
             if let Err(api::answer::Failure(error)) = pairing::complete(&app, partner.domain).await {
                 tracing::debug!(partner = partner.name, %error, "the pairing is still half-made");

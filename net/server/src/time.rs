@@ -1,8 +1,9 @@
 //! The control plane's clock. The data plane has ring's.
 
+use narrows_domain::moment::{after, before};
 use narrows_format::Timestamp;
 
-/// The present, UTC.
+/// The machine's time, UTC. A server's is [`crate::switches::Clock::now`]: it differs in tests.
 pub fn now() -> Timestamp {
     narrows_api::text::time_in(jiff::Timestamp::now())
 }
@@ -10,6 +11,12 @@ pub fn now() -> Timestamp {
 /// `time` plus whole seconds.
 pub fn in_seconds(time: Timestamp, seconds: u64) -> Timestamp {
     Timestamp { seconds: time.seconds.saturating_add_unsigned(seconds), nanos: time.nanos }
+}
+
+/// `time` plus milliseconds, which may be fewer than none.
+pub fn plus_millis(time: Timestamp, millis: i64) -> Timestamp {
+    let span = std::time::Duration::from_millis(millis.unsigned_abs());
+    if millis < 0 { before(time, span) } else { after(time, span) }
 }
 
 /// `later` minus `earlier` in milliseconds.

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: a certificate is checked against the CA of the domain that it names, and no other; so a
 //! partner's CA can vouch for that partner's principals only. Changes act on the next handshake; a
-//! revocation also ends open links ([`TrustStore::is_revoked`] is asked at each heartbeat).
+//! revocation, and the end of all trust in a domain, also end open links (the store is asked at each heartbeat).
 //!
 //! Not here: who may do what (grants), issuing certificates, and where any of it is stored.
 

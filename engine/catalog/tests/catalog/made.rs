@@ -270,7 +270,8 @@ impl Maker {
         let mut partner = Partner::half(id, self.roll() >> 1, &format!("d{}", id.0[0]), self.time());
         partner.trust = self.one(Trust::ALL);
         partner.grants = Grants { recall: self.coin(), ..Grants::default() };
-        partner.grants.relay.extend(self.maybe(Self::partner_id));
+        let key = self.maybe(|maker| [maker.below(200); 32]);
+        partner.grants.relay.extend(self.maybe(Self::partner_id).map(|origin| (origin, key)));
         partner.receive_pool = self.maybe(|it| ReceivePool { pool: it.pool_id(), incarnation: 1 });
         if self.coin() {
             let (since, next_probe) = (self.time(), self.time());

@@ -10,6 +10,7 @@ use narrows_domain::job::JobKind;
 use narrows_domain::model::MemoryCatalog;
 use narrows_domain::operation::OperationKey;
 use narrows_domain::partner::ReceivePool;
+use narrows_domain::replica::ReplicaState;
 use narrows_domain::token::{TokenHash, TokenPurpose};
 use narrows_format::{ClientId, DomainId, ImageId, PoolId};
 
@@ -76,6 +77,15 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("duplications", catalog.duplications(now, 3).await);
     answers.add("duplications_in_process", catalog.duplications_in_process().await);
     answers.add("failed_operations", catalog.failed_operations(5).await);
+    answers.add("pending_since", catalog.pending_since(now, 3).await);
+    for partner in 0..3 {
+        let partner = DomainId([partner; 16]);
+        answers.add("missing", catalog.missing(partner, 3).await);
+        answers.add("replicas_checked", catalog.replicas_checked(Some(partner), None, 3).await);
+    }
+    for state in [None, Some(ReplicaState::Lost), Some(ReplicaState::Present)] {
+        answers.add("replicas_checked", catalog.replicas_checked(None, state, 4).await);
+    }
     answers.add("backlog", catalog.backlog().await);
     for slp in ["gold", "silver"] {
         answers.add("images_unfinished", catalog.images_unfinished(slp).await);

@@ -8,7 +8,6 @@ use crate::event::{Change, Decision, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Arrival, Import, ImportKey, ImportState};
 use crate::job::{Job, JobKey, JobKind, JobState};
-use crate::limits::{FAILED_IMPORT_KEEP, IMAGE_FORMAT_MAX};
 use crate::machine::children::{self, Parent};
 use crate::machine::{replication, report};
 use crate::moment::{Moment, after};
@@ -16,6 +15,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState};
 use crate::partner::Partner;
 use crate::replica::ReplicaRecord;
 use crate::retention;
+use crate::settings::Settings;
 use crate::slp::SlpVersion;
 use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 
@@ -24,6 +24,8 @@ use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 pub struct ArrivalView<'a> {
     /// This domain.
     pub own: &'a Identity,
+    /// What its operator has set.
+    pub settings: Settings,
     /// The newest version of the SLP that is to import it.
     pub slp: Option<&'a SlpVersion>,
     /// The image of this UUID.
@@ -59,7 +61,7 @@ impl<'a> ArrivalView<'a> {
             groups: self.groups,
             existing: self.existing,
             labelled: self.labelled,
-            image_format_max: IMAGE_FORMAT_MAX,
+            image_format_max: self.settings.image_format_max,
         }
     }
 }
@@ -125,7 +127,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
         }
         Verdict::Wait(until, note) => change_state(&mut import, ImportState::Waiting { until }, note, moment),
         Verdict::Fail(note) => {
-            let keep_until = after(import.arrived, FAILED_IMPORT_KEEP);
+            let keep_until = after(import.arrived, view.settings.failed_import_keep);
             let over = keep_until <= now;
             let state = if over { ImportState::GivenUp } else { ImportState::Failed { keep_until } };
             change_state(&mut import, state, note, moment);

@@ -100,23 +100,27 @@ fn after_it(slp: &Slp, id: &str) -> Vec<Never> {
     never
 }
 
-/// Lets the copy that an operation takes go without it, for a reason that is kept.
-///
-/// Of several operations of one id, to several domains, those that failed or were cancelled are meant; if there
-/// is none, all that are not complete, which are cancelled by it.
+/// The operations that a release of this id means: of several, to several domains, those that failed or were
+/// cancelled; if there is none, all that are not complete, which are cancelled by it.
+pub fn releasing(operations: &[Operation], named: &str) -> Result<Vec<Operation>, Refusal> {
+    let keeping = || operations.iter().filter(|it| it.name == named && it.keeps_source());
+    let stopped: Vec<_> = keeping().filter(|it| it.state.is_final()).cloned().collect();
+    let chosen = if stopped.is_empty() { keeping().cloned().collect() } else { stopped };
+    if chosen.is_empty() {
+        let sentence = format!("no operation `{named}` keeps a copy of this image");
+        return Err(Refusal::new("SLP-013", sentence, "`narrowsctl image show` names those that do"));
+    }
+    Ok(chosen)
+}
+
+/// Lets the copy that an operation takes go without it, for a reason that is kept; see [`releasing`] for which.
 pub fn release(
     view: &ReplicationView<'_>,
     named: &str,
     reason: &str,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let keeping = || view.operations.iter().filter(|it| it.name == named && it.keeps_source());
-    let stopped: Vec<_> = keeping().filter(|it| it.state.is_final()).collect();
-    let chosen = if stopped.is_empty() { keeping().collect() } else { stopped };
-    if chosen.is_empty() {
-        let sentence = format!("no operation `{named}` keeps a copy of this image");
-        return Err(Refusal::new("SLP-013", sentence, "`narrowsctl image show` names those that do"));
-    }
+    let chosen = releasing(view.operations, named)?;
     if reason.trim().is_empty() {
         return Err(Refusal::new("SLP-013", "a release needs a reason", "say why with --reason"));
     }

@@ -270,6 +270,49 @@ fn replica_of<'a>(
     view.replicas.iter().find(fits)
 }
 
+/// How an image stands towards a partner that is to get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not there; the expiry to ask for.
+    Absent(Option<Timestamp>),
+    /// A copy is there.
+    Present,
+    /// It is on its way, or will be as soon as it may.
+    UnderWay,
+    /// The partner has made it.
+    Own,
+    /// Every copy here expires by now.
+    Expired,
+    /// It can't be sent, or may not be.
+    Unfit,
+}
+
+/// How an image stands towards a partner. Work that failed or was cancelled counts as none.
+pub fn standing(
+    view: &ReplicationView<'_>,
+    image: &crate::Image,
+    partner: DomainId,
+    now: Timestamp,
+) -> Standing {
+    let readable = view.copies.iter().filter(|copy| copy.is_readable());
+    let expires = readable.map(|copy| copy.wanted.expires).reduce(retention::later);
+    let to_partner = |it: &Operation| it.target.as_ref().is_some_and(|target| target.partner == partner);
+    let under_way = |it: &Operation| to_partner(it) && !it.state.is_final();
+    match expires {
+        _ if image.origin == partner => Standing::Own,
+        _ if view.replicas.iter().any(|it| it.partner == partner && it.state == ReplicaState::Present) => {
+            Standing::Present
+        }
+        _ if view.operations.iter().any(under_way) => Standing::UnderWay,
+        None => Standing::Unfit,
+        _ if image.state != crate::ImageState::Whole || crate::air::may_leave(image).is_err() => {
+            Standing::Unfit
+        }
+        Some(Some(expires)) if expires <= now => Standing::Expired,
+        Some(expires) => Standing::Absent(expires),
+    }
+}
+
 /// A person asks for an image to be sent to a partner, whatever its SLP says.
 ///
 /// Work for that partner that is not complete is taken up at once instead of being doubled, with the import

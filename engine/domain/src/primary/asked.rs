@@ -62,9 +62,9 @@ impl<C: Catalog> Primary<C> {
         let around = self.load_arrival(arrival).await?;
         let mut earlier = self.ask(self.catalog.imports_of(arrival.record.image)).await?;
         earlier.retain(|it| it.key.pool == pool && it.key.sender == arrival.sender);
-        arrival::admit(&around.view(&self.own), pool, (arrival, &earlier), moment).map_err(|note| {
-            Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into()
-        })
+        arrival::admit(&around.view(&self.own, self.settings), pool, (arrival, &earlier), moment).map_err(
+            |note| Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into(),
+        )
     }
 
     /// A person asks for an image to be sent to a partner. Returns the operation to watch.
@@ -87,8 +87,11 @@ impl<C: Catalog> Primary<C> {
                 Refusal::new("TRUST-001", sentence, "pair it first: `narrowsctl domain invite`").into()
             );
         }
-        let expires =
-            loaded.copies.iter().map(|copy| copy.wanted.expires).reduce(crate::retention::later).flatten();
+        let readable = loaded.copies.iter().filter(|copy| copy.is_readable());
+        let Some(expires) = readable.map(|copy| copy.wanted.expires).reduce(crate::retention::later) else {
+            let sentence = format!("image {image} has no copy here that could be read");
+            return Err(Refusal::new("API-006", sentence, "`narrowsctl image undelete` brings one back").into());
+        };
         let view = loaded.replication_view();
         let (operation, decision) =
             replication::ask(&view, known, (partner, import_slp), expires, moment.now);

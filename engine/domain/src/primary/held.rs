@@ -105,6 +105,12 @@ impl<C: Catalog> Primary<C> {
         self.settle(decision, moment).await
     }
 
+    /// The operations that [`Self::release`] would let go.
+    pub async fn releasing(&self, id: ImageId, operation: &str) -> Done<Vec<Operation>, C> {
+        let loaded = self.known_image(id).await?;
+        Ok(order::releasing(&loaded.operations, operation)?)
+    }
+
     pub(super) async fn known_slp(&self, name: &str) -> Done<(), C> {
         if self.ask(self.catalog.slp(name, None)).await?.is_some() {
             return Ok(());

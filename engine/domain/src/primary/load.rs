@@ -13,6 +13,7 @@ use crate::machine::turn::{Candidate, TurnView};
 use crate::operation::Operation;
 use crate::partner::Partner;
 use crate::replica::ReplicaRecord;
+use crate::settings::Settings;
 use crate::slp::SlpVersion;
 use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 
@@ -62,9 +63,10 @@ pub(super) struct LoadedArrival {
 }
 
 impl LoadedArrival {
-    pub(super) fn view<'a>(&'a self, own: &'a Identity) -> ArrivalView<'a> {
+    pub(super) fn view<'a>(&'a self, own: &'a Identity, settings: Settings) -> ArrivalView<'a> {
         ArrivalView {
             own,
+            settings,
             slp: self.slp.as_ref(),
             existing: self.existing.image.as_ref(),
             labelled: self.labelled.as_ref(),

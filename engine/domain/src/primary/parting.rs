@@ -81,7 +81,7 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    async fn known_partner(&self, domain: DomainId) -> Done<Partner, C> {
+    pub(super) async fn known_partner(&self, domain: DomainId) -> Done<Partner, C> {
         let partner = self.ask(self.catalog.partner(domain)).await?;
         partner.ok_or_else(|| {
             let sentence = format!("domain {domain} is not paired with this one");

@@ -58,7 +58,7 @@ impl<C: Catalog> Primary<C> {
     async fn decide_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
             let around = self.load_arrival(&import.arrival).await?;
-            let decision = arrival::decide(&around.view(&self.own), &import, moment);
+            let decision = arrival::decide(&around.view(&self.own, self.settings), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
         Ok(())
@@ -118,7 +118,7 @@ impl<C: Catalog> Primary<C> {
     async fn follow_slp(&mut self, name: &str, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.failed_imports(name)).await? {
             let around = self.load_arrival(&import.arrival).await?;
-            let decision = arrival::decide(&around.view(&self.own), &import, moment);
+            let decision = arrival::decide(&around.view(&self.own, self.settings), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
         let mut decision = Decision::nothing();

@@ -284,7 +284,7 @@ impl World {
         for other in (0..count).filter(|other| *other != at) {
             let mut partner = Partner::half(domain_id(other), 1, &format!("d{other}"), paired);
             partner.trust = Trust::Complete;
-            partner.grants.relay.extend((0..count).map(domain_id));
+            partner.grants.relay.extend((0..count).map(|domain| (domain_id(domain), None)));
             partner.running_max = u32::try_from(1 + self.dice.below(2)).unwrap();
             partner.receive_pool =
                 self.dice.one_in(2).then_some(ReceivePool { pool: pool_id(other), incarnation: 1 });

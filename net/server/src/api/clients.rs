@@ -23,7 +23,7 @@ use super::{
     answer::{Answer, Body, Failure, good, internal, malformed},
     caller::Admin,
 };
-use crate::{limits::INVITATION_LIFE, pairing, pki::authority::certificate_of_pem, random, time};
+use crate::{limits::INVITATION_LIFE, pairing, pki::authority::certificate_of_pem, random};
 
 /// GET the list.
 pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClientInfo>> {
@@ -70,7 +70,7 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
     };
     let secret: narrows_api::Hex<32> = request.token.parse().map_err(|_| refused())?;
     let hash = TokenHash::of(&secret.0);
-    let now = time::now();
+    let now = app.clock.now();
     let token = app.catalog.token(hash).await.map_err(|error| internal(&error))?.ok_or_else(refused)?;
     token.check(TokenPurpose::Enroll, now).map_err(|_| refused())?;
     let name = if token.subject.is_empty() { request.name } else { token.subject };

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use narrows_api::{
+    Hex,
     domains::{DomainInfo, InviteReply, InviteRequest, PairRequest},
     text::time_out,
 };
@@ -75,7 +76,8 @@ pub fn name_of(app: &App, partners: &[Partner], domain: DomainId) -> String {
     known.map_or_else(|| domain.to_string(), |partner| partner.name.clone())
 }
 
-fn own_info(app: &App) -> DomainInfo {
+/// This domain as people see it.
+pub fn own_info(app: &App) -> DomainInfo {
     DomainInfo {
         domain: app.who.domain,
         name: app.who.name.clone(),
@@ -85,7 +87,9 @@ fn own_info(app: &App) -> DomainInfo {
         url: app.config.url(),
         data_addr: app.config.data_addr(),
         ca_fingerprint: app.authority.fingerprint(),
+        signing_key: Hex(app.signing.public()),
         grants: Vec::new(),
+        images_at_once: 0,
         since: None,
         last_seen: None,
         clock_skew_ms: None,
@@ -93,18 +97,29 @@ fn own_info(app: &App) -> DomainInfo {
     }
 }
 
-async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
+/// A partner as people see it.
+pub async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
     let lines = app.catalog.backlog().await.map_err(|error| internal(&error))?;
     let backlog = lines.iter().filter(|line| line.partner == partner.domain);
     let (state, why) = match (partner.trust, &partner.reach) {
         (Trust::Half, _) => ("half-paired", "only one side trusts the other as yet".to_owned()),
-        (Trust::Complete, Reach::Up) => ("paired", String::new()),
-        (Trust::Complete, Reach::Down { sentence, .. }) => ("paired", format!("does not answer: {sentence}")),
+        (Trust::Complete, reach) => {
+            let state = match (partner.draining, partner.paused) {
+                (true, _) => "draining",
+                (false, true) => "paused",
+                (false, false) => "paired",
+            };
+            let why = match reach {
+                Reach::Up => String::new(),
+                Reach::Down { sentence, .. } => format!("does not answer: {sentence}"),
+            };
+            (state, why)
+        }
         (Trust::Expired, _) => ("expired", "its certificate has expired".to_owned()),
         (Trust::Frozen, _) => ("frozen", "its identity is in doubt (TRUST-003)".to_owned()),
         (Trust::Unpaired, _) => ("unpaired", String::new()),
     };
-    let ca = certificate_of_pem(&partner.ca_pem).map_or(narrows_api::Hex([0; 32]), |der| fingerprint(&der));
+    let ca = certificate_of_pem(&partner.ca_pem).map_or(Hex([0; 32]), |der| fingerprint(&der));
     Ok(DomainInfo {
         domain: partner.domain,
         name: partner.name,
@@ -114,7 +129,9 @@ async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
         url: partner.url,
         data_addr: partner.data_address,
         ca_fingerprint: ca,
+        signing_key: Hex(partner.signing_key),
         grants: partner.grants.to_words(),
+        images_at_once: partner.running_max,
         since: Some(time_out(partner.paired)),
         last_seen: partner.heard.map(time_out),
         clock_skew_ms: partner.skew_ms,

@@ -4,7 +4,8 @@ use axum::extract::{Path, State};
 use narrows_api::{
     ApiError,
     error::codes,
-    images::{ExpireReply, ExpireRequest, ImageFilter, UNDELETE_HELP, UndeleteReply, UndeleteRequest},
+    expiry::{ExpireReply, ExpireRequest, UNDELETE_HELP, UndeleteReply, UndeleteRequest},
+    images::ImageFilter,
     text::time_in,
 };
 use narrows_domain::{Catalog as _, Image, ImageCopy, replica::ReplicaState};

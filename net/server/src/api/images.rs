@@ -5,7 +5,7 @@ use narrows_api::{
     ApiError, Hex, PathText,
     error::codes,
     images::{
-        BrowsePage, BrowseQuery, CopyInfo, ImageFilter, ImageInfo, OperationInfo, ReplicaInfo,
+        BrowsePage, BrowseQuery, CopyInfo, ImageFilter, ImageInfo, KeptInfo, OperationInfo, ReplicaInfo,
         ReplicateReply, ReplicateRequest, VerifyReport,
     },
     limits::PAGE_ITEMS_MAX,
@@ -27,8 +27,9 @@ use super::{
     domains::{find, name_of},
     expiry::{is_readable, readable},
     jobs::{operation_id, reason, why},
+    kept,
 };
-use crate::{plane::Browse, time};
+use crate::plane::Browse;
 
 /// GET the list, newest first.
 pub async fn list(
@@ -195,7 +196,17 @@ async fn latest(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result
 async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result<Vec<Image>, Failure> {
     app.caught_up().await?;
     let limit = filter.limit.unwrap_or(100).min(PAGE_ITEMS_MAX);
-    let asked = catalog::ImageFilter {
+    let asked = catalog::ImageFilter { limit: Some(limit), ..in_catalog(app, partners, filter)? };
+    app.catalog.images(&asked).await.map_err(|error| internal(&error))
+}
+
+/// The filter in the catalog's words, without a limit.
+pub fn in_catalog(
+    app: &App,
+    partners: &[Partner],
+    filter: &ImageFilter,
+) -> Result<catalog::ImageFilter, Failure> {
+    Ok(catalog::ImageFilter {
         client_name: filter.client.clone(),
         origin: match &filter.domain {
             Some(name) => Some(domain_called(app, partners, name)?),
@@ -205,12 +216,12 @@ async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Resul
         slp: filter.slp.clone(),
         since: filter.since.map(time_in),
         until: filter.until.map(time_in),
-        limit: Some(limit),
-    };
-    app.catalog.images(&asked).await.map_err(|error| internal(&error))
+        limit: None,
+    })
 }
 
-fn domain_called(app: &App, partners: &[Partner], name: &str) -> Result<DomainId, Failure> {
+/// A domain by name or UUID, paired with or not.
+pub fn domain_called(app: &App, partners: &[Partner], name: &str) -> Result<DomainId, Failure> {
     if name == app.who.name {
         return Ok(app.who.domain);
     }
@@ -229,10 +240,9 @@ pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<Image
     let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
     let operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
     let slp = app.catalog.slp(&image.slp, Some(image.slp_version)).await.map_err(|error| internal(&error))?;
-    let kept = |copy: &ImageCopy| {
-        let standing = standing(copy, slp.as_ref().map(|version| &version.slp), &operations, time::now());
-        let reasons: Vec<_> = standing.iter().map(ToString::to_string).collect();
-        if reasons.is_empty() { String::new() } else { format!("kept because {}", reasons.join(", ")) }
+    let kept = |copy: &ImageCopy| -> Vec<KeptInfo> {
+        let slp = slp.as_ref().map(|version| &version.slp);
+        standing(copy, slp, &operations, app.clock.now()).iter().map(kept::info).collect()
     };
     let content = image.content.as_ref();
     let flags = content.map(|content| content.flags).unwrap_or_default();
@@ -264,13 +274,17 @@ pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<Image
     })
 }
 
-fn copy_info(copy: &ImageCopy, kept_because: String) -> CopyInfo {
+fn copy_info(copy: &ImageCopy, kept: Vec<KeptInfo>) -> CopyInfo {
+    let reasons: Vec<_> = kept.iter().map(|kept| kept.sentence.as_str()).collect();
+    let kept_because =
+        if reasons.is_empty() { String::new() } else { format!("kept because {}", reasons.join(", ")) };
     CopyInfo {
         number: copy.number,
         pool: copy.pool,
         expires: copy.in_log.expires.map(time_out),
         kept_because,
         discarded_until: copy.discarded.map(|discarded| time_out(discarded.until)),
+        kept,
     }
 }
 

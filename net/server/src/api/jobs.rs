@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use narrows_api::{
     jobs::{Counters, ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::{PAGE_ITEMS_MAX, WAIT_SECONDS_MAX},
+    orders::RetryRequest,
     text::time_out,
 };
 use narrows_domain::{
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     App,
-    answer::{Answer, Failure, Params, good, internal, malformed, not_found},
+    answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
     caller::{Admin, Caller},
     domains::name_of,
     images::image_name,
@@ -230,6 +231,36 @@ pub async fn imports(State(app): State<App>, _admin: Admin) -> Answer<Vec<Import
         let job = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
         let finished = job.and_then(|numbered| numbered.job.ended);
         infos.push(import_info(&app, &partners, &import, finished));
+    }
+    good(infos)
+}
+
+/// POST: tries imports again that are not done.
+pub async fn retry(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<RetryRequest>,
+) -> Answer<Vec<ImportInfo>> {
+    app.caught_up().await?;
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let mut images: Vec<_> = request.image.into_iter().collect();
+    if images.is_empty() {
+        let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+        let open = |it: &Import| !matches!(it.state, ImportState::Imported | ImportState::Refused);
+        images.extend(imports.into_iter().filter(open).map(|it| it.arrival.record.image));
+        images.sort_unstable();
+        images.dedup();
+    }
+    let mut infos = Vec::new();
+    for image in images {
+        let retried = app
+            .control
+            .act(move |primary, moment| Box::pin(async move { primary.retry_imports(image, moment).await }));
+        for import in retried.await? {
+            let job = app.catalog.job_keyed(&JobKey::import(import.key)).await;
+            let finished = job.map_err(|error| internal(&error))?.and_then(|numbered| numbered.job.ended);
+            infos.push(import_info(&app, &partners, &import, finished));
+        }
     }
     good(infos)
 }

@@ -12,7 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use narrows_transport::Principal;
+use narrows_transport::{Principal, TrustStore};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -28,13 +28,33 @@ use super::{
 };
 use crate::limits::{API_CONNECTIONS_MAX, API_IDLE_MAX, HANDSHAKE_TIME_MAX, STOP_TIME_MAX};
 
-/// Serves until `stop` says so, then lets open requests end.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) {
+/// What ends connections.
+#[derive(Clone)]
+pub struct Bounds {
+    /// The server stops: open requests end first.
+    pub stop: watch::Receiver<bool>,
+    /// Moves when a domain is not believed any more: connections of its principals are cut.
+    pub parted: watch::Receiver<u64>,
+    /// Who is believed.
+    pub trust: Arc<TrustStore>,
+}
+
+impl Bounds {
+    /// Waits until nobody of the peer's domain is believed; for ever for a peer without a certificate.
+    async fn parting(&mut self, peer: &Peer) {
+        let Peer(Some(principal)) = peer else { return std::future::pending().await };
+        let domain = principal.domain();
+        while self.trust.believes(domain) {
+            if self.parted.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// Serves until it is to stop, then lets open requests end.
+pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router: Router, bounds: Bounds) {
+    let mut stop = bounds.stop.clone();
     let acceptor = TlsAcceptor::from(tls);
     let places = Places::new(API_CONNECTIONS_MAX);
     let mut connections = JoinSet::new();
@@ -47,12 +67,12 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 let place = places.take().await;
-                let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+                let (acceptor, router, bounds) = (acceptor.clone(), router.clone(), bounds.clone());
                 let standing = Standing::default();
                 let theirs = standing.clone();
                 let task = connections.spawn(async move {
                     let _place = place;
-                    connection(stream, acceptor, router, theirs, stop).await;
+                    connection(stream, acceptor, router, theirs, bounds).await;
                 });
                 places.seat(standing, task);
             }
@@ -75,8 +95,9 @@ async fn connection(
     acceptor: TlsAcceptor,
     router: Router,
     standing: Standing,
-    mut stop: watch::Receiver<bool>,
+    mut bounds: Bounds,
 ) {
+    let mut stop = bounds.stop.clone();
     // Small answers shall not wait for more; failing to say so costs time only.
     drop(stream.set_nodelay(true));
     let stream = match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
@@ -94,6 +115,7 @@ async fn connection(
         tracing::debug!("a certificate names no principal");
         return;
     };
+    let whose = peer.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
@@ -107,6 +129,7 @@ async fn connection(
     let early = tokio::select! {
         outcome = serving.as_mut() => Some(outcome),
         _ = stop.wait_for(|stop| *stop) => None,
+        () = bounds.parting(&whose) => return tracing::info!("a connection of a former partner is cut"),
     };
     let outcome = if let Some(outcome) = early {
         outcome

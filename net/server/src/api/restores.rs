@@ -24,7 +24,7 @@ use super::{
     expiry::readable,
     images,
 };
-use crate::{random, tickets::Ticket, time};
+use crate::{random, tickets::Ticket};
 
 /// POST: a ticket for the data port.
 pub async fn begin(
@@ -88,7 +88,7 @@ fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(),
 /// the end of the job.
 async fn begin_job(app: &App, image: &narrows_domain::Image) -> Result<(JobKey, String), Failure> {
     let key = JobKey::restore(u128::from_le_bytes(random::bytes()));
-    let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, time::now());
+    let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, app.clock.now());
     job.counters.logical_bytes = image.content.as_ref().map_or(0, |content| content.logical_bytes);
     app.control.put(vec![Change::Job(job)]).await?;
     let numbered = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;

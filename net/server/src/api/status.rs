@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use narrows_api::{
-    server::{Backlog, ClientStatus, Finding, Level, PoolInfo, Status, WhoAmI},
+    server::{Backlog, ClientStatus, PoolInfo, Status, WhoAmI},
     text::time_out,
 };
 use narrows_domain::{
-    Catalog as _, ImportState,
+    Catalog as _,
     catalog::{BacklogLine, ClientSeen},
-    partner::{Partner, Reach, Trust},
+    partner::Partner,
 };
 use narrows_transport::Principal;
 
@@ -17,11 +17,7 @@ use super::{
     answer::{Answer, Failure, good, internal},
     caller::{Admin, Caller},
     domains::name_of,
-    jobs,
-};
-use crate::{
-    limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX},
-    time,
+    jobs, problems,
 };
 
 /// GET the principal of the request.
@@ -53,14 +49,13 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let seen = app.catalog.clients_seen().await.map_err(|error| internal(&error))?;
     let space = app.plane.space().await?;
-    let mut problems = problems(&app, &partners).await?;
-    problems.sort_by_key(|problem| problem.level);
+    let problems = problems::found(&app, &partners).await?;
     let running = jobs::infos(&app, None, 100).await?.into_iter().filter(|job| !job.ended).collect();
     good(Status {
         domain: app.who.domain,
         name: app.who.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        now: time_out(time::now()),
+        now: time_out(app.clock.now()),
         running_since: time_out(app.started),
         problems,
         pools: vec![PoolInfo {
@@ -79,70 +74,6 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
     })
 }
 
-/// What is amiss by what is known here; `doctor` asks the other sides too.
-async fn problems(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
-    let mut problems = Vec::new();
-    for partner in partners {
-        let (code, message, help) = match (partner.trust, &partner.reach) {
-            (Trust::Half, _) => {
-                ("TRUST-001", "the pairing is half-made".to_owned(), "pair again, or wait for the other side")
-            }
-            (Trust::Expired, _) => ("AUTH-002", "its certificate has expired".to_owned(), "renew it there"),
-            (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), "decide which is it"),
-            (Trust::Complete, Reach::Down { sentence, .. }) => {
-                ("", format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
-            }
-            _ => continue,
-        };
-        problems.push(Finding {
-            level: Level::Error,
-            code: code.to_owned(),
-            check: "partner".to_owned(),
-            side: partner.name.clone(),
-            message,
-            help: help.to_owned(),
-        });
-    }
-    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    for import in imports {
-        if !matches!(import.state, ImportState::Failed { .. } | ImportState::GivenUp | ImportState::Refused) {
-            continue;
-        }
-        let record = &import.arrival.record;
-        let note = import.note.as_ref();
-        problems.push(Finding {
-            level: Level::Error,
-            code: note.map(|note| note.code.clone()).unwrap_or_default(),
-            check: format!("import of {}", narrows_domain::image::label(&record.client_name, record.started)),
-            side: app.who.name.clone(),
-            message: note.map(jobs::why).unwrap_or_default(),
-            help: "`narrowsctl import list` says more".to_owned(),
-        });
-    }
-    stopped(app, partners, &mut problems).await?;
-    Ok(problems)
-}
-
-/// Operations that stopped for good: nothing comes of them before a person has dealt with them.
-async fn stopped(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -> Result<(), Failure> {
-    let failed = app.catalog.failed_operations(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    for operation in failed {
-        let image = app.catalog.image(operation.key.image).await.map_err(|error| internal(&error))?;
-        let image = image.map_or_else(|| operation.key.image.to_string(), |image| image.label());
-        let target = operation.target.as_ref().map(|target| name_of(app, partners, target.partner));
-        let to = target.as_ref().map(|name| format!(" to {name}")).unwrap_or_default();
-        problems.push(Finding {
-            level: Level::Error,
-            code: operation.state.detail().to_owned(),
-            check: format!("{} of {image}{to}", operation.kind),
-            side: app.who.name.clone(),
-            message: operation.note.as_ref().map(jobs::why).unwrap_or_default(),
-            help: "mend the cause, then `narrowsctl image replicate` sends it again".to_owned(),
-        });
-    }
-    Ok(())
-}
-
 /// Newest good backup and newest confirmed replica of each client.
 fn clients(app: &App, partners: &[Partner], seen: Vec<ClientSeen>) -> Vec<ClientStatus> {
     let status = |client: ClientSeen| ClientStatus {
@@ -158,6 +89,11 @@ fn clients(app: &App, partners: &[Partner], seen: Vec<ClientSeen>) -> Vec<Client
 
 async fn backlog(app: &App, partners: &[Partner]) -> Result<Vec<Backlog>, Failure> {
     let lines = app.catalog.backlog().await.map_err(|error| internal(&error))?;
+    Ok(backlog_lines(app, partners, lines))
+}
+
+/// Work that is due and not complete, by target and state.
+pub fn backlog_lines(app: &App, partners: &[Partner], lines: Vec<BacklogLine>) -> Vec<Backlog> {
     let line = |line: BacklogLine| Backlog {
         target: name_of(app, partners, line.partner),
         state: line.state.to_string(),
@@ -166,5 +102,5 @@ async fn backlog(app: &App, partners: &[Partner]) -> Result<Vec<Backlog>, Failur
     };
     let mut backlog: Vec<_> = lines.into_iter().map(line).collect();
     backlog.sort_by(|one, other| (&one.target, &one.state).cmp(&(&other.target, &other.state)));
-    Ok(backlog)
+    backlog
 }

@@ -14,7 +14,7 @@ use narrows_transport::TrustStore;
 use tokio::sync::mpsc::Sender;
 
 use super::{Opened, Order, PlaneError, PlaneSetup, Question, Shares, browse, replicate, sessions};
-use crate::folder::DomainIdentity;
+use crate::{folder::DomainIdentity, switches::Clock};
 
 /// Reported once by each core: the first one knows the pool.
 pub(super) type Ready = Result<Option<Opened>, PlaneError>;
@@ -31,6 +31,8 @@ pub struct Core {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
+    /// What our hello says the time is.
+    pub clock: Clock,
     /// To ask the control plane.
     pub ask: mailbox::Sender<Question>,
     /// Credit of each incoming session in bytes.
@@ -147,6 +149,7 @@ async fn start(
         who: setup.who.clone(),
         tls: Arc::clone(&setup.tls),
         trust: Arc::clone(&setup.trust),
+        clock: setup.clock.clone(),
         ask: place.ask.clone(),
         window_bytes: shares.window_bytes,
         histories: replicate::Histories::default(),

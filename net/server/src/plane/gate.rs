@@ -51,6 +51,8 @@ pub enum Question {
         purpose: Purpose,
         /// From its hello.
         ticket: [u8; 32],
+        /// Its clock minus ours in milliseconds, by its hello.
+        skew_ms: i64,
         /// The image, its lineage, its base.
         begin: Box<Begin>,
         /// The answer.
@@ -242,9 +244,10 @@ impl Authority for Gate {
             let nameless = || Refusal::new("AUTH-001", "a certificate is needed");
             let principal = session.principal().cloned().ok_or_else(nameless)?;
             let (purpose, ticket) = (session.purpose, session.peer.ticket);
+            let skew_ms = crate::time::millis_between(session.our_clock, session.peer.clock);
             let begin_box = Box::new(*begin);
             let admission = self
-                .ask(|reply| Question::Begin { principal, purpose, ticket, begin: begin_box, reply })
+                .ask(|reply| Question::Begin { principal, purpose, ticket, skew_ms, begin: begin_box, reply })
                 .await?;
             *self.admission.borrow_mut() = Some(admission.clone());
             // Before anything is said to be here.

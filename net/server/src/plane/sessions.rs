@@ -110,7 +110,8 @@ async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), Exchange
 pub(super) fn facts(core: &Core, purpose: Purpose) -> HelloFacts {
     let (pool, incarnation) = core.pool.identity();
     let usual = HelloFacts::new(purpose, core.who.domain, pool);
-    HelloFacts { incarnation, window: core.window_bytes, ..usual }
+    let clock_ahead_ms = core.clock.offset_ms();
+    HelloFacts { incarnation, window: core.window_bytes, clock_ahead_ms, ..usual }
 }
 
 async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> {

@@ -23,7 +23,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 28] = [
+const ROUTES: [(&str, Method); 42] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -34,6 +34,11 @@ const ROUTES: [(&str, Method); 28] = [
     (paths::IMAGE_BROWSE, Method::GET),
     (paths::IMAGE_REPLICATE, Method::POST),
     (paths::IMAGE_VERIFY, Method::POST),
+    (paths::IMAGE_PAUSE, Method::POST),
+    (paths::IMAGE_RESUME, Method::POST),
+    (paths::IMAGE_CANCEL, Method::POST),
+    (paths::IMAGE_RELEASE, Method::POST),
+    (paths::IMAGES_REPLICATE, Method::POST),
     (paths::SLPS, Method::GET),
     (paths::SLPS, Method::POST),
     (paths::SLP, Method::GET),
@@ -41,12 +46,21 @@ const ROUTES: [(&str, Method); 28] = [
     (paths::DOMAIN, Method::GET),
     (paths::DOMAIN_INVITE, Method::POST),
     (paths::DOMAIN_PAIR, Method::POST),
+    (paths::DOMAIN_PAUSE, Method::POST),
+    (paths::DOMAIN_RESUME, Method::POST),
+    (paths::DOMAIN_LIMIT, Method::POST),
+    (paths::DOMAIN_GRANT, Method::POST),
+    (paths::DOMAIN_UNPAIR, Method::POST),
+    (paths::TOPOLOGY, Method::GET),
+    (paths::REPLICAS, Method::GET),
     (paths::CLIENTS, Method::GET),
     (paths::CLIENT_TOKENS, Method::POST),
     (paths::CLIENT_ENROLL, Method::POST),
     (paths::JOBS, Method::GET),
     (paths::JOB, Method::GET),
     (paths::IMPORTS, Method::GET),
+    (paths::IMPORTS_RETRY, Method::POST),
+    (paths::PROBLEMS, Method::GET),
     (paths::PARTNER_PAIR, Method::POST),
     (paths::PARTNER_CONFIRM, Method::POST),
     (paths::PARTNER_PING, Method::GET),

@@ -292,7 +292,7 @@ async fn tickets_are_for_one_session_of_their_holder() {
     }
 }
 
-async fn code_of_backup(
+pub(crate) async fn code_of_backup(
     house: &House,
     identity: &Identity,
     grant: &BackupGrant,

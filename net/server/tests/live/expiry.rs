@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
-    images::{
-        BrowsePage, ExpireReply, ExpireRequest, ImageInfo, UndeleteReply, UndeleteRequest, VerifyReport,
-    },
+    expiry::{ExpireReply, ExpireRequest, UndeleteReply, UndeleteRequest},
+    images::{BrowsePage, ImageInfo, VerifyReport},
     paths,
 };
 

@@ -29,14 +29,14 @@ use crate::{
 };
 
 const SECRET_BYTES: u32 = 5000;
-const NO_END: CopyState = CopyState { expires: None, locked_until: None, held: false };
+pub(crate) const NO_END: CopyState = CopyState { expires: None, locked_until: None, held: false };
 
 /// A way to show possession of the only child, or not to.
-type Show = fn(Tag) -> Proof;
+pub(crate) type Show = fn(Tag) -> Proof;
 
-const HONEST: Show = |tag| Proof::of([(false, tag)]);
+pub(crate) const HONEST: Show = |tag| Proof::of([(false, tag)]);
 
-const FORGED: [Show; 4] = [
+pub(crate) const FORGED: [Show; 4] = [
     |_| Proof::NONE,
     |_| Proof::of([(false, Tag([0; 16]))]),
     |tag| Proof::of([(false, with_flipped_bit(tag))]),
@@ -59,15 +59,15 @@ fn secret() -> Vec<u8> {
 
 /// An image of one file that consists of somebody's segment.
 #[derive(Clone)]
-struct Stolen {
-    bytes: Vec<u8>,
-    root: Child,
+pub(crate) struct Stolen {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) root: Child,
     child: Child,
     tag: Tag,
 }
 
 impl Stolen {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (name, tag) = fingerprint::data(&secret());
         let child = Child { fingerprint: name, kind: ChildKind::Segment, length: SECRET_BYTES };
         let extent = Extent::Data { child: 0, offset: 0, length: SECRET_BYTES };
@@ -89,7 +89,7 @@ impl Stolen {
         Self { bytes, root: Child { fingerprint: name, kind: ChildKind::Node, length }, child, tag }
     }
 
-    fn draft(&self) -> Draft {
+    pub(crate) fn draft(&self) -> Draft {
         Draft {
             root: self.root.fingerprint,
             root_length: self.root.length,
@@ -102,32 +102,41 @@ impl Stolen {
 }
 
 /// What a session is to do.
-struct Attempt {
-    purpose: Purpose,
-    begin: Begin,
-    show: Show,
-    facts: CommitFacts,
-    import_slp: String,
+pub(crate) struct Attempt {
+    pub(crate) purpose: Purpose,
+    pub(crate) begin: Begin,
+    pub(crate) show: Show,
+    pub(crate) facts: CommitFacts,
+    pub(crate) copy: CopyState,
+    pub(crate) import_slp: String,
+    /// The nodes that are sent, or none.
+    pub(crate) bytes: Option<Vec<u8>>,
 }
 
 /// Sends the node of the stolen image, nothing of the segment, and commits.
-async fn attempt(port: DataPort, stolen: &Stolen, it: Attempt) -> Result<Confirmed, ExchangeError> {
+pub(crate) async fn attempt(
+    port: DataPort,
+    stolen: &Stolen,
+    it: Attempt,
+) -> Result<Confirmed, ExchangeError> {
     let stolen = stolen.clone();
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
             let session = port.dial(&world, it.purpose).await?;
             let outgoing = Outgoing::begin(session, &it.begin).await?;
             let outcome = async {
-                let frame = frame::build(FrameKind::Nodes, Codec::None, 0, &[&stolen.bytes]);
-                let node = NodeToSend {
-                    fingerprint: stolen.root.fingerprint,
-                    children: vec![stolen.child],
-                    proof: (it.show)(stolen.tag),
-                };
-                for asked in outgoing.nodes(&frame, vec![node]).await? {
-                    asked.answer().await?;
+                if let Some(bytes) = &it.bytes {
+                    let frame = frame::build(FrameKind::Nodes, Codec::None, 0, &[bytes]);
+                    let node = NodeToSend {
+                        fingerprint: stolen.root.fingerprint,
+                        children: vec![stolen.child],
+                        proof: (it.show)(stolen.tag),
+                    };
+                    for asked in outgoing.nodes(&frame, vec![node]).await? {
+                        asked.answer().await?;
+                    }
                 }
-                outgoing.commit(&it.facts, NO_END, &it.import_slp).await
+                outgoing.commit(&it.facts, it.copy, &it.import_slp).await
             }
             .await;
             match &outcome {
@@ -140,11 +149,11 @@ async fn attempt(port: DataPort, stolen: &Stolen, it: Attempt) -> Result<Confirm
     tokio::task::spawn_blocking(work).await.unwrap().unwrap()
 }
 
-fn code(outcome: &Result<Confirmed, ExchangeError>) -> &str {
+pub(crate) fn code(outcome: &Result<Confirmed, ExchangeError>) -> &str {
     outcome.as_ref().expect_err("it is refused").code().unwrap_or("no code")
 }
 
-async fn back_up_secret(house: &House, owner: &Identity) {
+pub(crate) async fn back_up_secret(house: &House, owner: &Identity) {
     let files = tempfile::tempdir().unwrap();
     std::fs::write(files.path().join("secret"), secret()).unwrap();
     back_up_directory(house, owner, files.path()).await;
@@ -179,7 +188,9 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
         },
         show,
         facts: CommitFacts::Draft(stolen.draft()),
+        copy: NO_END,
         import_slp: String::new(),
+        bytes: Some(stolen.bytes.clone()),
     };
     for show in FORGED {
         let grant = ask_backup(&east, &thief, elsewhere.path()).await.unwrap();
@@ -198,7 +209,7 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
 }
 
 /// A record of the stolen image, as east would make it.
-fn record(east: &House, stolen: &Stolen, image: ImageId) -> ImageRecord {
+pub(crate) fn record(east: &House, stolen: &Stolen, image: ImageId) -> ImageRecord {
     let now = narrows_server::time::now();
     ImageRecord {
         image,
@@ -224,31 +235,52 @@ fn record(east: &House, stolen: &Stolen, image: ImageId) -> ImageRecord {
 
 /// What east's server commits at west: an image of its own with this record, and this shown of the segment.
 async fn push(
-    (east, west): (&House, &House),
+    houses: (&House, &House),
     stolen: &Stolen,
     signed: SignedRecord,
     show: Show,
 ) -> Result<Confirmed, ExchangeError> {
+    bring(houses, stolen, &signed, |it| it.show = show).await
+}
+
+/// Where east's server dials west.
+pub(crate) fn port_between((east, west): (&House, &House)) -> DataPort {
     let app = east.server.as_ref().unwrap().app();
-    let port = DataPort {
+    DataPort {
         address: west.server.as_ref().unwrap().app().config.data_addr(),
         domain: west.domain(),
         ticket: [0; 32],
         identity: app.identity.clone(),
         trust: Arc::clone(&app.trust),
-    };
+    }
+}
+
+/// The same with whatever is changed about it.
+pub(crate) async fn bring(
+    houses: (&House, &House),
+    stolen: &Stolen,
+    signed: &SignedRecord,
+    change: impl FnOnce(&mut Attempt),
+) -> Result<Confirmed, ExchangeError> {
     let (_, tag) = fingerprint::node(&stolen.bytes);
-    let begin = Begin {
-        image: signed.record.image,
-        origin: east.domain(),
-        lineage: signed.record.lineage,
-        base: None,
-        root: Some((stolen.root, tag.into())),
-        resume: false,
+    let mut it = Attempt {
+        purpose: Purpose::Replicate,
+        begin: Begin {
+            image: signed.record.image,
+            origin: houses.0.domain(),
+            lineage: signed.record.lineage,
+            base: None,
+            root: Some((stolen.root, tag.into())),
+            resume: false,
+        },
+        show: HONEST,
+        facts: CommitFacts::Signed(signed.encode()),
+        copy: NO_END,
+        import_slp: "gold-import".to_owned(),
+        bytes: Some(stolen.bytes.clone()),
     };
-    let facts = CommitFacts::Signed(signed.encode());
-    let import_slp = "gold-import".to_owned();
-    attempt(port, stolen, Attempt { purpose: Purpose::Replicate, begin, show, facts, import_slp }).await
+    change(&mut it);
+    attempt(port_between(houses), stolen, it).await
 }
 
 async fn nothing_came(west: &House, image: ImageId, before: &[ImageId]) {

@@ -35,7 +35,7 @@ pub(crate) struct House {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) context: Context,
     pub(crate) server: Option<Server>,
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// Speaks HTTPS as somebody.
@@ -112,6 +112,20 @@ impl House {
     pub(crate) async fn start(&mut self) {
         let config = self.settings.clone().resolve().unwrap();
         self.server = Some(Server::start(&self.data(), config).await.unwrap());
+    }
+
+    /// What a setting of the next start is changed to.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.stop().await;
+        change(&mut self.settings);
+        self.start().await;
+    }
+
+    /// Its clock goes ahead, and it notices.
+    pub(crate) async fn advance(&self, by: std::time::Duration) {
+        let app = self.server.as_ref().unwrap().app();
+        app.clock.advance_ms(i64::try_from(by.as_millis()).unwrap());
+        app.control.happened(narrows_domain::Event::Tick).await.unwrap();
     }
 
     /// Stops it in order.

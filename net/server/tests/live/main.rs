@@ -2,10 +2,15 @@
 #![cfg(test)]
 
 mod access;
+mod ages;
+mod codes;
 mod data;
 mod expiry;
 mod failing;
 mod forged;
 mod house;
+mod imports;
+mod orders;
 mod pairing;
+mod partners;
 mod shown;

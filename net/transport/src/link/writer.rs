@@ -84,12 +84,18 @@ fn watch(shared: &Shared) -> Result<(), LinkError> {
     if silent {
         return Err(LinkError::Silent);
     }
-    if let (Some(peer), Some(trust)) = (&shared.peer, &shared.trust)
-        && trust.is_revoked(peer.principal.domain(), &peer.serial)
-    {
+    let (Some(peer), Some(trust)) = (&shared.peer, &shared.trust) else { return Ok(()) };
+    let domain = peer.principal.domain();
+    if trust.is_revoked(domain, &peer.serial) {
         return Err(LinkError::Untrusted {
             code: "AUTH-003",
             why: format!("the certificate of the {} was revoked", peer.principal),
+        });
+    }
+    if !trust.believes(domain) {
+        return Err(LinkError::Untrusted {
+            code: "AUTH-001",
+            why: format!("nobody of the domain of the {} is believed any more", peer.principal),
         });
     }
     Ok(())

@@ -96,6 +96,11 @@ impl TrustStore {
         self.read().domains.keys().copied().collect()
     }
 
+    /// Whether anybody of a domain is believed.
+    pub fn believes(&self, domain: DomainId) -> bool {
+        self.read().domains.contains_key(&domain)
+    }
+
     /// Refuses a certificate of `domain` by its serial number from now on.
     pub fn revoke(&self, domain: DomainId, serial: &[u8]) {
         self.write(|state| {

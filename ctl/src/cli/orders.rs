@@ -1,0 +1,129 @@
+//! What can be typed about the work of images and about partners.
+
+use clap::{Args, Subcommand};
+
+use super::ImageFilterArgs;
+use crate::confirm::ConsentArgs;
+
+/// One image.
+#[derive(Debug, Args)]
+pub(crate) struct OneImageArgs {
+    /// UUID, name, or `latest`.
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) filter: ImageFilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    pub(crate) of: OneImageArgs,
+    /// Only the operations of this id; `image show` lists them.
+    #[arg(long, value_name = "OP")]
+    pub(crate) operation: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    #[command(flatten)]
+    pub(crate) of: OneImageArgs,
+    /// The operation that the copy is kept for; `image show` names it.
+    #[arg(long, value_name = "OP")]
+    pub(crate) operation: String,
+    /// Why; it is kept with the image.
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, as typed")]
+pub(crate) struct ReplicateArgs {
+    /// UUID, name, or `latest`.
+    #[arg(required_unless_present_any = ["all", "missing"], conflicts_with_all = ["all", "missing"])]
+    pub(crate) image: Option<String>,
+    /// Every image that fits the filters and is not there: for a partner that came later.
+    #[arg(long, conflicts_with_all = ["missing", "wait"])]
+    pub(crate) all: bool,
+    /// Every image whose copy there was lost.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) missing: bool,
+    /// The partner domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) to_domain: String,
+    /// The import SLP there.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) import_slp: Option<String>,
+    /// Wait until the other domain has imported it.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// With `--all` or `--missing`: only count.
+    #[arg(long, conflicts_with = "image")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) filter: ImageFilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    /// The partner's name or UUID.
+    pub(crate) name: String,
+    /// It may from now on: `send`, `slp-lookup`, `status`, `recall`, `heal`, `auto-import`, `relay(ORIGIN)`, or
+    /// `relay(UUID=KEY)` for an origin that is no partner here; `domain show` there tells UUID and key.
+    #[arg(value_name = "GRANT", required_unless_present = "revoke")]
+    pub(crate) grants: Vec<String>,
+    /// It may no longer.
+    #[arg(long, value_name = "GRANT")]
+    pub(crate) revoke: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "how", required = true, multiple = false, args = ["drain", "now"])]
+pub(crate) struct UnpairArgs {
+    /// The partner's name or UUID.
+    pub(crate) name: String,
+    /// When nothing is to be done for it any more.
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// At once: its connections are cut, what it sent is still imported, and what is to be sent waits.
+    #[arg(long)]
+    pub(crate) now: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopologyCommand {
+    /// Draws domains, pools, trust, targets, lag and backlog.
+    #[command(after_help = "Example:\n  narrowsctl --context east topology show")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplicaCommand {
+    /// Lists copies in other domains as they were last checked.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east replica list --domain west\n  narrowsctl --context east replica list --state lost"
+    )]
+    List {
+        /// In this domain.
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
+        /// In this state: `arrived`, `present`, `import-failed`, `lost`, `expired`.
+        #[arg(long)]
+        state: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProblemCommand {
+    /// Lists what is amiss, worst first, with the side to mend.
+    #[command(after_help = "Example:\n  narrowsctl --context east problem list")]
+    List,
+}

@@ -1,0 +1,117 @@
+//! `image pause|resume|cancel|release`, and `image replicate --all|--missing`.
+
+use narrows_api::{
+    orders::{BackfillReply, BackfillRequest, CancelRequest, OrderReply, ReleaseRequest, Which},
+    paths,
+};
+
+use super::{
+    Session,
+    images::{find, kept, of_args},
+};
+use crate::{
+    api::{Api, filled},
+    cli::{CancelArgs, OneImageArgs, ReleaseArgs, ReplicateArgs},
+    failure::Outcome,
+    output::bytes,
+};
+
+pub(super) async fn pause(session: &Session, api: &Api, args: OneImageArgs) -> Outcome<()> {
+    let reply: OrderReply = api.post(&path(api, paths::IMAGE_PAUSE, args).await?, &()).await?;
+    session.style.show(&reply, |reply| concerned(reply, "paused"))
+}
+
+pub(super) async fn resume(session: &Session, api: &Api, args: OneImageArgs) -> Outcome<()> {
+    let reply: OrderReply = api.post(&path(api, paths::IMAGE_RESUME, args).await?, &()).await?;
+    session.style.show(&reply, |reply| concerned(reply, "resumed"))
+}
+
+pub(super) async fn cancel(session: &Session, api: &Api, args: CancelArgs) -> Outcome<()> {
+    let path = path(api, paths::IMAGE_CANCEL, args.of).await?;
+    let planned = CancelRequest { operation: args.operation, dry_run: true };
+    let plan: OrderReply = api.post(&path, &planned).await?;
+    if args.consent.dry_run {
+        return session.style.show(&plan, |plan| cancelling(plan, "would never exist"));
+    }
+    if !plan.operations.is_empty() {
+        args.consent.ask(session.style, &cancelling(&plan, "will never exist"), &plan.image.name)?;
+    }
+    let reply: OrderReply = api.post(&path, &CancelRequest { dry_run: false, ..planned }).await?;
+    session.style.show(&reply, |reply| cancelling(reply, "will never exist"))
+}
+
+pub(super) async fn release(session: &Session, api: &Api, args: ReleaseArgs) -> Outcome<()> {
+    let path = path(api, paths::IMAGE_RELEASE, args.of).await?;
+    let reason = args.reason.unwrap_or_default();
+    let planned = ReleaseRequest { operation: args.operation, reason, dry_run: true };
+    let plan: OrderReply = api.post(&path, &planned).await?;
+    if args.consent.dry_run {
+        return session.style.show(&plan, |plan| releasing(plan, "would go"));
+    }
+    args.consent.ask(session.style, &releasing(&plan, "goes"), &plan.image.name)?;
+    let reply: OrderReply = api.post(&path, &ReleaseRequest { dry_run: false, ..planned }).await?;
+    session.style.show(&reply, |reply| releasing(reply, "goes"))
+}
+
+pub(super) async fn backfill(session: &Session, api: &Api, args: ReplicateArgs) -> Outcome<()> {
+    let request = BackfillRequest {
+        domain: args.to_domain,
+        which: if args.missing { Which::Missing } else { Which::All },
+        filter: of_args(args.filter),
+        import_slp: args.import_slp,
+        dry_run: args.dry_run,
+    };
+    let reply: BackfillReply = api.post_work(paths::IMAGES_REPLICATE, &request).await?;
+    session.style.show(&reply, |reply| counted(reply, &request.domain))
+}
+
+/// The path of an order about an image, which is looked up by the filters first.
+async fn path(api: &Api, path: &str, args: OneImageArgs) -> Outcome<String> {
+    let image = find(api, &args.image, &of_args(args.filter)).await?;
+    Ok(filled(path, &image.image.to_string()))
+}
+
+fn concerned(reply: &OrderReply, done: &str) -> String {
+    let mut lines = vec![format!("{}: {} operations {done}", reply.image.name, reply.operations.len())];
+    let meant = reply.image.operations.iter().filter(|it| reply.operations.contains(&it.operation));
+    lines.extend(meant.map(|it| {
+        let target = if it.target.is_empty() { String::new() } else { format!(" to {}", it.target) };
+        format!("{} {}{target} is {}", it.id, it.kind, it.state)
+    }));
+    lines.join("\n")
+}
+
+fn cancelling(reply: &OrderReply, never: &str) -> String {
+    let mut lines = vec![format!("{}: {} operations", reply.image.name, reply.operations.len())];
+    lines.extend(reply.never.iter().map(|it| format!("{} {never} ({})", it.what, it.operation)));
+    lines.join("\n")
+}
+
+/// A copy is let go by this only as far as nothing else stands against it.
+fn releasing(reply: &OrderReply, goes: &str) -> String {
+    let mut lines = vec![format!(
+        "{}: what is kept for {} operations {goes} once nothing else stands against it",
+        reply.image.name,
+        reply.operations.len()
+    )];
+    for copy in &reply.image.copies {
+        lines.push(format!("copy {}", copy.number));
+        lines.extend(kept(copy));
+    }
+    lines.join("\n")
+}
+
+fn counted(reply: &BackfillReply, domain: &str) -> String {
+    let go = if reply.applied { "go to" } else { "would go to" };
+    let mut lines =
+        vec![format!("{} images ({}) {go} domain {domain}", reply.images, bytes(reply.logical_bytes))];
+    let rest = [
+        (reply.present, "are there already"),
+        (reply.under_way, "are on their way already"),
+        (reply.own, "were made there"),
+        (reply.expired, "have expired here"),
+        (reply.unfit, "are not complete, not here, or may not leave"),
+    ];
+    lines.extend(rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    lines.join("\n")
+}

@@ -1,0 +1,105 @@
+//! What people change about a partner: pause, limit, grants.
+
+use narrows_format::DomainId;
+
+use super::{Done, Primary};
+use crate::catalog::Catalog;
+use crate::event::Command;
+use crate::machine::Refusal;
+use crate::moment::Moment;
+use crate::partner::{Grants, Partner};
+
+/// What is changed; everything else stays as it is at that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartnerOrder {
+    /// Work for it waits; what runs stops at its next batch.
+    Pause,
+    /// Work for it goes on.
+    Resume,
+    /// So many images under way to it at once.
+    Limit(u32),
+    /// These grants are given, then those taken away; see [`Grants::from_words`] for the words.
+    Grant {
+        /// Words of what it may from now on.
+        given: Vec<String>,
+        /// Words of what it may no longer. `relay` of an origin takes away its key too.
+        taken: Vec<String>,
+    },
+}
+
+impl<C: Catalog> Primary<C> {
+    /// Changes a partner's row as a person orders it.
+    pub async fn order_partner(
+        &mut self,
+        domain: DomainId,
+        order: PartnerOrder,
+        moment: Moment,
+    ) -> Done<(Partner, Vec<Command>), C> {
+        let mut partner = self.known_partner(domain).await?;
+        match order {
+            PartnerOrder::Pause => partner.paused = true,
+            PartnerOrder::Resume => partner.paused = false,
+            PartnerOrder::Limit(0) => {
+                let help = "to have none under way, pause it: `narrowsctl domain pause`";
+                return Err(Refusal::new("SLP-013", "a limit of 0 images is none", help).into());
+            }
+            PartnerOrder::Limit(images) => partner.running_max = images,
+            PartnerOrder::Grant { given, taken } => {
+                let (given, taken) = (read(&given)?, read(&taken)?);
+                partner.grants = change(partner.grants, given, &taken);
+            }
+        }
+        let commands = self.put_partner(partner.clone(), moment).await?;
+        Ok((partner, commands))
+    }
+}
+
+fn read(words: &[String]) -> Result<Grants, Refusal> {
+    Grants::from_words(words.iter().map(String::as_str)).ok_or_else(|| {
+        let sentence = format!("`{}` are not all grants", words.join(" "));
+        let help = "send, slp-lookup, status, recall, heal, auto-import, relay(UUID) and relay(UUID=KEY) are";
+        Refusal::new("SLP-013", sentence, help)
+    })
+}
+
+fn change(before: Grants, given: Grants, taken: &Grants) -> Grants {
+    let flag = |before: bool, given: bool, taken: bool| (before || given) && !taken;
+    let mut relay = before.relay;
+    for (origin, key) in given.relay {
+        // A grant without a key leaves the one that is known.
+        let known = relay.entry(origin).or_insert(key);
+        *known = key.or(*known);
+    }
+    relay.retain(|origin, _| !taken.relay.contains_key(origin));
+    Grants {
+        send: flag(before.send, given.send, taken.send),
+        slp_lookup: flag(before.slp_lookup, given.slp_lookup, taken.slp_lookup),
+        status: flag(before.status, given.status, taken.status),
+        relay,
+        recall: flag(before.recall, given.recall, taken.recall),
+        heal: flag(before.heal, given.heal, taken.heal),
+        auto_import: flag(before.auto_import, given.auto_import, taken.auto_import),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_given_and_taken_one_by_one() {
+        let words = |words: &[&str]| read(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let origin = "07070707-0707-0707-0707-070707070707";
+        let key = "a5".repeat(32);
+        let with_key = format!("relay({origin}={key})");
+        let given =
+            change(Grants::default(), words(&["recall", &with_key]).unwrap(), &words(&["status"]).unwrap());
+        assert_eq!(given.to_words(), ["send", "slp-lookup", "recall", with_key.as_str()]);
+        let relay = format!("relay({origin})");
+        let kept = change(given, words(&[&relay]).unwrap(), &words(&[]).unwrap());
+        assert_eq!(kept.to_words().last(), Some(&with_key), "the key stays");
+        let taken = change(kept, words(&[]).unwrap(), &words(&[&relay]).unwrap());
+        assert_eq!(taken.to_words(), ["send", "slp-lookup", "recall"]);
+        assert_eq!(words(&["delete"]).unwrap_err().code, "SLP-013");
+    }
+}

@@ -1,0 +1,120 @@
+//! What people order about partner domains: pause, resume, limit, grant, unpair.
+
+use axum::extract::{Path, State};
+use narrows_api::domains::{DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply, UnpairRequest};
+use narrows_domain::{
+    Catalog as _, Import, ImportState,
+    partner::Partner,
+    primary::{self, PartnerOrder, Ties},
+    replica::ReplicaState,
+};
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, internal, not_found},
+    caller::Admin,
+    domains::{find, info},
+    images::domain_called,
+    status::backlog_lines,
+};
+use crate::{
+    limits::{IMPORTS_LISTED_MAX, REPLICAS_COUNTED_MAX},
+    pairing,
+};
+
+/// POST: work for a partner waits.
+pub async fn pause(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<DomainInfo> {
+    order(&app, &name, PartnerOrder::Pause).await
+}
+
+/// POST: work for a partner goes on.
+pub async fn resume(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<DomainInfo> {
+    order(&app, &name, PartnerOrder::Resume).await
+}
+
+/// POST: so many images at once.
+pub async fn limit(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<LimitRequest>,
+) -> Answer<DomainInfo> {
+    order(&app, &name, PartnerOrder::Limit(request.images)).await
+}
+
+/// POST: what a partner may do here. An origin to relay for may be named as this domain knows it.
+pub async fn grant(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<GrantRequest>,
+) -> Answer<DomainInfo> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let resolved = |words: Vec<String>| -> Result<Vec<String>, Failure> {
+        words.into_iter().map(|word| with_uuid(&app, &partners, word)).collect()
+    };
+    let (given, taken) = (resolved(request.grant)?, resolved(request.revoke)?);
+    order(&app, &name, PartnerOrder::Grant { given, taken }).await
+}
+
+fn with_uuid(app: &App, partners: &[Partner], word: String) -> Result<String, Failure> {
+    match word.strip_prefix("relay(").and_then(|rest| rest.strip_suffix(')')) {
+        Some(origin) if !origin.contains('=') => {
+            Ok(format!("relay({})", domain_called(app, partners, origin)?))
+        }
+        _ => Ok(word),
+    }
+}
+
+async fn order(app: &App, name: &str, order: PartnerOrder) -> Answer<DomainInfo> {
+    let domain = find(app, name).await?.domain;
+    let ordered = app.control.act(move |primary, moment| {
+        Box::pin(async move { primary.order_partner(domain, order, moment).await })
+    });
+    good(info(app, ordered.await?).await?)
+}
+
+/// POST: takes a pairing apart, or says what hangs on it.
+pub async fn unpair(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<UnpairRequest>,
+) -> Answer<UnpairReply> {
+    let partner = find(&app, &name).await?;
+    let (domain, dry_run) = (partner.domain, request.dry_run);
+    let how = match request.how {
+        Parting::Drain => primary::Parting::Drain,
+        Parting::Now => primary::Parting::Now,
+    };
+    let parted = app.control.act(move |primary, moment| {
+        Box::pin(async move {
+            let ties = primary.ties(domain).await?;
+            let commands = if dry_run { Vec::new() } else { primary.unpair(domain, how, moment).await? };
+            Ok((ties, commands))
+        })
+    });
+    let Ties { slps, backlog } = parted.await?;
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    // What was stored is what counts: a drained partner may be unpaired by this.
+    pairing::forget_parted(&app, &partners);
+    let now = partners.iter().find(|it| it.domain == domain).cloned();
+    let domain = info(&app, now.ok_or_else(|| not_found("domain", &name))?).await?;
+    let backlog = backlog_lines(&app, &partners, backlog);
+    let (replicas, imports) = (replicas(&app, &partner).await?, imports(&app, &partner).await?);
+    good(UnpairReply { applied: !dry_run, slps, backlog, replicas, imports, domain })
+}
+
+async fn replicas(app: &App, partner: &Partner) -> Result<u64, Failure> {
+    let (domain, present) = (Some(partner.domain), Some(ReplicaState::Present));
+    let found = app.catalog.replicas_checked(domain, present, REPLICAS_COUNTED_MAX).await;
+    Ok(found.map_err(|error| internal(&error))?.len() as u64)
+}
+
+async fn imports(app: &App, partner: &Partner) -> Result<u64, Failure> {
+    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let open = |it: &&Import| {
+        it.key.sender == partner.domain && !matches!(it.state, ImportState::Imported | ImportState::Refused)
+    };
+    Ok(imports.iter().filter(open).count() as u64)
+}

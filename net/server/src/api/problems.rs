@@ -1,0 +1,147 @@
+//! What is amiss by what is known here; `doctor` asks the other sides too.
+
+use axum::extract::State;
+use narrows_api::server::{Finding, Level};
+use narrows_domain::{
+    Catalog as _, Import, ImportState,
+    image::label,
+    moment::{before, since},
+    operation::Operation,
+    partner::{Partner, Reach, Trust},
+};
+
+use super::{
+    App,
+    answer::{Answer, Failure, good, internal},
+    caller::Admin,
+    domains::name_of,
+    jobs::why,
+};
+use crate::limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX};
+
+/// GET the list.
+pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>> {
+    app.caught_up().await?;
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    good(found(&app, &partners).await?)
+}
+
+/// Everything, worst first.
+pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
+    let mut problems = Vec::new();
+    for partner in partners {
+        problems.extend(silent(partner));
+        problems.extend(lost(app, partner).await?);
+    }
+    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
+    stopped(app, partners, &mut problems).await?;
+    pending(app, partners, &mut problems).await?;
+    problems.sort_by_key(|problem| problem.level);
+    Ok(problems)
+}
+
+fn finding(code: &str, check: String, side: &str, message: String, help: &str) -> Finding {
+    Finding {
+        level: Level::Error,
+        code: code.to_owned(),
+        check,
+        side: side.to_owned(),
+        message,
+        help: help.to_owned(),
+    }
+}
+
+/// A partner that nothing can be done with.
+fn silent(partner: &Partner) -> Option<Finding> {
+    let (code, message, help) = match (partner.trust, &partner.reach) {
+        (Trust::Half, _) => {
+            ("TRUST-001", "the pairing is half-made".to_owned(), "pair again, or wait for the other side")
+        }
+        (Trust::Expired, _) => ("AUTH-002", "its certificate has expired".to_owned(), "renew it there"),
+        (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), "decide which is it"),
+        (Trust::Complete, Reach::Down { sentence, .. }) => {
+            ("", format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
+        }
+        _ => return None,
+    };
+    Some(finding(code, "partner".to_owned(), &partner.name, message, help))
+}
+
+/// Images whose copy at the partner is gone with the pool that held it.
+async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
+    let missing = app.catalog.missing(partner.domain, IMPORTS_LISTED_MAX);
+    let count = missing.await.map_err(|error| internal(&error))?.len();
+    if count == 0 || partner.trust == Trust::Unpaired {
+        return Ok(None);
+    }
+    let name = &partner.name;
+    let or_more = if count == IMPORTS_LISTED_MAX as usize { " or more" } else { "" };
+    let message = format!("{count} images{or_more} have lost their copy in domain {name}");
+    let help = format!("`narrowsctl image replicate --missing --to-domain {name}` sends them again");
+    Ok(Some(finding("", "replicas".to_owned(), name, message, &help)))
+}
+
+/// An arrival that is not in the catalog: for a reason that somebody has to mend, or for too long.
+fn stuck(app: &App, import: &Import) -> Option<Finding> {
+    let record = &import.arrival.record;
+    let note = import.note.as_ref();
+    let (message, help) = match import.state {
+        ImportState::Imported => return None,
+        ImportState::Failed { .. } | ImportState::GivenUp | ImportState::Refused => {
+            (note.map(why).unwrap_or_default(), "`narrowsctl import list` says more".to_owned())
+        }
+        ImportState::Pending | ImportState::Waiting { .. } => {
+            let age = since(app.clock.now(), import.arrived);
+            if age <= app.config.domain.pending_import_max {
+                return None;
+            }
+            let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
+            let message = format!("it has been pending for {} h{because}", age.as_secs() / 3600);
+            (message, "mend the cause, then `narrowsctl import retry`".to_owned())
+        }
+    };
+    let code = note.map(|note| note.code.clone()).unwrap_or_default();
+    let check = format!("import of {}", label(&record.client_name, record.started));
+    Some(finding(&code, check, &app.who.name, message, &help))
+}
+
+/// Operations that stopped for good: nothing comes of them before a person has dealt with them.
+async fn stopped(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -> Result<(), Failure> {
+    let failed = app.catalog.failed_operations(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    for operation in failed {
+        let message = operation.note.as_ref().map(why).unwrap_or_default();
+        let help = "mend the cause, then `narrowsctl image replicate` sends it again";
+        let check = title(app, partners, &operation).await?;
+        problems.push(finding(operation.state.detail(), check, &app.who.name, message, help));
+    }
+    Ok(())
+}
+
+/// Images that arrived over there and are not confirmed for longer than they should be.
+async fn pending(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -> Result<(), Failure> {
+    let then = before(app.clock.now(), app.config.domain.pending_import_max);
+    let pending =
+        app.catalog.pending_since(then, FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    for operation in pending {
+        let note = operation.note.as_ref();
+        let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
+        let hours = since(app.clock.now(), operation.since).as_secs() / 3600;
+        let message = format!("its import has been pending for {hours} h{because}");
+        let side = operation.target.as_ref().map(|target| name_of(app, partners, target.partner));
+        let code = note.map(|note| note.code.clone()).unwrap_or_default();
+        let check = title(app, partners, &operation).await?;
+        let help = "`narrowsctl import list` there says why";
+        problems.push(finding(&code, check, &side.unwrap_or_default(), message, help));
+    }
+    Ok(())
+}
+
+/// What an operation does, for people.
+async fn title(app: &App, partners: &[Partner], operation: &Operation) -> Result<String, Failure> {
+    let image = app.catalog.image(operation.key.image).await.map_err(|error| internal(&error))?;
+    let image = image.map_or_else(|| operation.key.image.to_string(), |image| image.label());
+    let target = operation.target.as_ref().map(|target| name_of(app, partners, target.partner));
+    let to = target.as_ref().map(|name| format!(" to {name}")).unwrap_or_default();
+    Ok(format!("{} of {image}{to}", operation.kind))
+}

@@ -1,0 +1,111 @@
+//! Switches for tests: what makes a server behave as one elsewhere, or of another age, would.
+//!
+//! None of them is for use with anybody's data. They are set by `[test]` in `narrowsd.toml` or by `NARROWS_TEST_*`, and
+//! a server that has one on says so in its log when it starts.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use narrows_catalog::EndAt;
+use narrows_format::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::time;
+
+/// The switches; all are off when nobody says anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Switches {
+    /// For tests: the server's clock runs ahead of the machine's by so many milliseconds, or behind it.
+    #[arg(
+        id = "test_clock_offset_ms",
+        long = "test-clock-offset-ms",
+        env = "NARROWS_TEST_CLOCK_OFFSET_MS",
+        value_name = "MILLISECONDS",
+        allow_negative_numbers = true,
+        hide = true
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
+    /// For tests: image formats above this are not restored, as if the server were older.
+    #[arg(
+        id = "test_image_format_max",
+        long = "test-image-format-max",
+        env = "NARROWS_TEST_IMAGE_FORMAT_MAX",
+        value_name = "VERSION",
+        hide = true
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_format_max: Option<u16>,
+    /// For tests: the process ends at this commit of the catalog, e.g. before:3 or after:3.
+    #[arg(
+        id = "test_end_at",
+        long = "test-end-at",
+        env = "NARROWS_TEST_END_AT",
+        value_name = "SIDE:COMMIT",
+        hide = true
+    )]
+    #[serde(skip)]
+    pub end_at: Option<EndAt>,
+}
+
+impl Switches {
+    /// Nothing is set.
+    pub fn are_off(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What `self` does not say, `below` says.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            clock_offset_ms: self.clock_offset_ms.or(below.clock_offset_ms),
+            image_format_max: self.image_format_max.or(below.image_format_max),
+            end_at: self.end_at.or(below.end_at),
+        }
+    }
+
+    /// Says in the log what is on, and gives the clock.
+    pub fn announce(&self) -> Clock {
+        if let Some(offset) = self.clock_offset_ms {
+            tracing::warn!(offset_ms = offset, "FOR TESTS ONLY: the clock is not the machine's");
+        }
+        if let Some(newest) = self.image_format_max {
+            tracing::warn!(newest, "FOR TESTS ONLY: image formats above this are not restored");
+        }
+        if let Some(at) = self.end_at {
+            tracing::warn!(?at, "FOR TESTS ONLY: the process ends at a commit of the catalog");
+        }
+        Clock::ahead_by_ms(self.clock_offset_ms.unwrap_or(0))
+    }
+}
+
+/// A server's clock: the machine's, unless a test has it run ahead or behind. Clones are one clock.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// One that runs ahead by so much.
+    pub fn ahead_by_ms(offset_ms: i64) -> Self {
+        Self { offset_ms: Arc::new(AtomicI64::new(offset_ms)) }
+    }
+
+    /// The present, UTC.
+    pub fn now(&self) -> Timestamp {
+        time::plus_millis(time::now(), self.offset_ms())
+    }
+
+    /// How far it runs ahead.
+    pub fn offset_ms(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Sets it ahead by so much more, or back. Whoever waits for a time has to be told.
+    pub fn advance_ms(&self, by_ms: i64) {
+        self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}

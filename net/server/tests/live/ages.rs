@@ -1,0 +1,127 @@
+//! Goal: domains whose clocks or programs differ lose nothing by it, and say so.
+//! Method: the switches for tests: a server's clock is set behind or ahead, its image format is capped; where somebody
+//! would have to wait, the clock is advanced.
+
+use std::time::Duration;
+
+use narrows_api::{
+    domains::{DomainInfo, GrantRequest},
+    images::{ReplicateReply, ReplicateRequest},
+    jobs::{ImportInfo, JobInfo},
+    paths,
+    server::Level,
+};
+
+use crate::{
+    data::{ask_restore, back_up_directory, job_end, make_tree, restore_image, settled_image},
+    house::House,
+    imports::import_in,
+    pairing::{apply, doctor, import_slp, pair_both, slp},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_from_the_future_waits_for_the_clock_and_then_imports_by_itself() {
+    let (mut east, mut west) = pair_both().await;
+    west.restart_with(|settings| settings.test.clock_offset_ms = Some(-90_000)).await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 61);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let id = grant.image.to_string();
+    let waiting = import_in(&west, grant.image, "waiting(clock)").await;
+    assert!(waiting.why.starts_with("AIR-001"), "{waiting:?}");
+
+    // Both sides show by how much they differ, and the source says what its image waits for.
+    for (house, other, skew) in [(&east, "west", -90_000), (&west, "east", 90_000)] {
+        let report = doctor(house).await;
+        let clock = report.findings.iter().find(|it| it.check == "clock").expect("clocks are compared");
+        assert_eq!((clock.level, clock.side.as_str()), (Level::Warning, other), "{clock:?}");
+        let measured = house.partner(other).await.unwrap().clock_skew_ms.unwrap();
+        assert!(measured.abs_diff(skew) < 30_000, "{measured} for {skew}");
+    }
+    let path = paths::JOB.replace("{id}", &format!("{id}.2"));
+    for _ in 0..600 {
+        let job: JobInfo = east.admin().get(&path).await.unwrap();
+        if (job.state.as_str(), job.code.as_str()) == ("pending-import", "AIR-001") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let job: JobInfo = east.admin().get(&path).await.unwrap();
+    assert_eq!((job.state.as_str(), job.code.as_str()), ("pending-import", "AIR-001"));
+
+    west.advance(Duration::from_secs(90)).await;
+    settled_image(&west, &id).await;
+    settled_image(&east, &id).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_tomorrow_is_refused_for_good() {
+    let (mut east, mut west) = pair_both().await;
+    west.restart_with(|settings| settings.test.clock_offset_ms = Some(-25 * 3_600_000)).await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 62);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let job = job_end(&east, &format!("{}.2", grant.image)).await;
+    assert_eq!((job.state.as_str(), job.code.as_str()), ("failed(AIR-011)", "AIR-011"), "{job:?}");
+    let imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
+    assert_eq!(imports.len(), 0, "a forged date pins no space");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// A server of an older age takes, keeps and passes on what it can't restore itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_a_newer_format_is_kept_and_passed_on_but_not_restored() {
+    let (mut east, mut west) = pair_both().await;
+    let mut north = House::build("north").await;
+    north.pair(&west.invite().await).await.unwrap();
+    west.restart_with(|settings| settings.test.image_format_max = Some(0)).await;
+    for house in [&west, &north] {
+        apply(house, &import_slp()).await.unwrap();
+    }
+    apply(&east, &slp("west")).await.unwrap();
+    let own = east.partner("east").await.unwrap();
+    let grant = vec![format!("relay({}={})", own.domain, own.signing_key)];
+    let request = GrantRequest { grant, revoke: Vec::new() };
+    let path = paths::DOMAIN_GRANT.replace("{name}", "west");
+    let _: DomainInfo = north.admin().post(&path, &request).await.unwrap();
+
+    let files = tempfile::tempdir().unwrap();
+    let (source, target) = (files.path().join("source"), files.path().join("target"));
+    make_tree(&source, 63);
+    std::fs::create_dir(&target).unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, &source).await;
+    let id = grant.image.to_string();
+    let job = job_end(&east, &format!("{id}.2")).await;
+    assert_eq!((job.state.as_str(), job.code.as_str()), ("complete", "AIR-007"), "shown where it came from");
+    let kept = settled_image(&west, &id).await;
+    assert!(!kept.restorable, "{kept:?}");
+    let (db, _) = west.enroll("db01").await;
+    assert_eq!(ask_restore(&west, &db, &id).await.unwrap_err().code, "AIR-007");
+
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &id);
+    let request = ReplicateRequest { domain: "north".into(), import_slp: Some("gold-import".into()) };
+    let sent: ReplicateReply = west.admin().post(&path, &request).await.unwrap();
+    assert_eq!(job_end(&west, &sent.job).await.state, "complete");
+    assert!(settled_image(&north, &id).await.restorable);
+    let (spare, _) = north.enroll("spare").await;
+    restore_image(&north, &spare, &id, &target).await.unwrap();
+    assert_eq!(
+        std::fs::read(target.join("deep/file7")).unwrap(),
+        std::fs::read(source.join("deep/file7")).unwrap()
+    );
+    for house in [&mut east, &mut west, &mut north] {
+        house.stop().await;
+    }
+}

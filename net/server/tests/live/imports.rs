@@ -1,0 +1,125 @@
+//! Goal: an import that can't be done is kept as long as the operator said, tried again when a person says so, and is
+//! a problem when it is pending too long, on both sides.
+//! Method: two paired domains; the clock of one goes ahead by its switch, so that nobody waits.
+
+use std::time::Duration;
+
+use narrows_api::{
+    ApiError,
+    jobs::ImportInfo,
+    orders::RetryRequest,
+    paths,
+    server::{Finding, Status},
+};
+use narrows_format::ImageId;
+
+use crate::{
+    data::{back_up_directory, make_tree, settled_image},
+    house::House,
+    pairing::{apply, import_slp, pair_both, slp},
+};
+
+async fn imports(house: &House) -> Vec<ImportInfo> {
+    house.admin().get(paths::IMPORTS).await.unwrap()
+}
+
+/// The import of an image once it stands in this state.
+pub(crate) async fn import_in(house: &House, image: ImageId, state: &str) -> ImportInfo {
+    for _ in 0..600 {
+        let all = imports(house).await;
+        if let Some(found) = all.into_iter().find(|it| it.image == image && it.state == state) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no import of {image} is {state}: {:?}", imports(house).await);
+}
+
+async fn retry(house: &House, image: Option<ImageId>) -> Result<Vec<ImportInfo>, ApiError> {
+    house.admin().post(paths::IMPORTS_RETRY, &RetryRequest { image }).await
+}
+
+async fn problems(house: &House) -> Vec<Finding> {
+    let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
+    let status: Status = house.admin().get(paths::STATUS).await.unwrap();
+    assert_eq!(status.problems, problems, "both say the same");
+    problems
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_import_is_tried_again_when_asked_and_given_up_when_its_time_is_over() {
+    let (mut east, mut west) = pair_both().await;
+    west.restart_with(|settings| {
+        settings.failed_import_keep = Some("2h".parse().unwrap());
+        settings.pending_import_max = Some("1h".parse().unwrap());
+    })
+    .await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    // The policy over there goes after the check at this end.
+    let app = west.server.as_ref().unwrap().app().clone();
+    app.control.put(vec![narrows_domain::Change::SlpGone("gold-import".into())]).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 31);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    import_in(&west, grant.image, "failed(AIR-002)").await;
+
+    let tried = retry(&west, None).await.unwrap();
+    assert_eq!((tried.len(), tried[0].state.as_str()), (1, "failed(AIR-002)"), "nothing is mended");
+    west.advance(Duration::from_hours(3)).await;
+    assert_eq!(import_in(&west, grant.image, "given-up(AIR-002)").await.slp, "gold-import");
+    let red = problems(&west).await;
+    assert!(red.iter().any(|it| it.code == "AIR-002" && it.check.starts_with("import of web01_")), "{red:?}");
+
+    // Mended without anybody noticing; the data is here still, and nothing is sent again.
+    let before = app.plane.space().await.unwrap().index_entries;
+    let slp = narrows_domain::slp::parse(&import_slp().text, narrows_domain::slp::Format::Toml).unwrap();
+    let made = app.clock.now();
+    let version = narrows_domain::slp::SlpVersion { slp, version: 9, made, targets: vec![], verified: true };
+    app.control.put(vec![narrows_domain::Change::Slp(version)]).await.unwrap();
+    let tried = retry(&west, Some(grant.image)).await.unwrap();
+    assert_eq!(tried[0].state, "complete", "{tried:?}");
+    settled_image(&east, &grant.image.to_string()).await;
+    assert_eq!(app.plane.space().await.unwrap().index_entries, before);
+    assert_eq!(problems(&west).await, []);
+    let refused = retry(&west, Some(grant.image)).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-013", "it is imported");
+    let refused = retry(&west, Some(ImageId([7; 16]))).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-013", "nobody has sent it");
+    assert_eq!(retry(&west, None).await.unwrap().len(), 0);
+    drop(app);
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_is_pending_too_long_is_a_problem_on_both_sides() {
+    let (mut east, mut west) = pair_both().await;
+    // West's clock is an hour behind, so that what east sends waits there.
+    west.restart_with(|settings| settings.test.clock_offset_ms = Some(-3_600_000)).await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 32);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    import_in(&west, grant.image, "waiting(clock)").await;
+    assert!(problems(&west).await.iter().all(|it| !it.check.starts_with("import of")));
+
+    // A day later by east's clock, which is the usual limit.
+    east.advance(Duration::from_hours(25)).await;
+    let red = problems(&east).await;
+    let pending = red.iter().find(|it| it.check.starts_with("replication of web01_")).expect("a problem");
+    assert_eq!((pending.side.as_str(), pending.code.as_str()), ("west", "AIR-001"), "{pending:?}");
+    assert!(pending.message.starts_with("its import has been pending for 25 h"), "{pending:?}");
+    // An hour later by west's it is imported, and the problem is gone.
+    west.advance(Duration::from_mins(61)).await;
+    settled_image(&west, &grant.image.to_string()).await;
+    settled_image(&east, &grant.image.to_string()).await;
+    assert!(problems(&east).await.iter().all(|it| !it.check.starts_with("replication of")));
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
