@@ -1,9 +1,16 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
+mod storage;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use storage::{
+    ClassificationCommand, GroupCommand, RuleArg, StorageUnitCommand, SureArgs, TargetArgs, TargetCommand,
+    TargetNameArgs, WindowCommand,
+};
 
 /// Talks to domains, and backs up and restores as a client.
 #[derive(Debug, Parser)]
@@ -80,6 +87,18 @@ pub(crate) enum Command {
     /// Lifecycle policies.
     #[command(subcommand, after_help = "Example:\n  narrowsctl slp apply -f gold.toml")]
     Slp(SlpCommand),
+    /// Windows: when work of lifecycle policies may run.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl window apply -f nights.toml")]
+    Window(WindowCommand),
+    /// Data classifications.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl classification list")]
+    Classification(ClassificationCommand),
+    /// Storage units: what SLPs store on, with limits.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl storage-unit add nightly --jobs-max 4")]
+    StorageUnit(StorageUnitCommand),
+    /// Replication targets: where pools replicate to.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east target list")]
+    Target(TargetCommand),
     /// Machines whose data is protected.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east client enroll web01")]
     Client(ClientCommand),

@@ -8,7 +8,10 @@ mod jobs;
 mod local;
 mod reports;
 mod slps;
+mod storage;
+mod sure;
 mod transfers;
+mod windows;
 
 use narrows_api::{ExitCode, context::Context};
 
@@ -72,6 +75,10 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Status => reports::status(&session).await?,
         Command::Context(command) => contexts::run(&session, &command)?,
         Command::Image(command) => images::run(&session, command).await?,
+        Command::Window(command) => windows::run(&session, command).await?,
+        Command::Classification(command) => storage::classifications(&session, command).await?,
+        Command::StorageUnit(command) => storage::units(&session, command).await?,
+        Command::Target(command) => storage::targets(&session, command).await?,
         Command::Client(command) => clients::run(&session, command).await?,
         Command::Domain(command) => domains::run(&session, command).await?,
         Command::Import(_) => jobs::imports(&session).await?,

@@ -1,6 +1,6 @@
 //! `slp apply|plan|list|show`.
 
-use std::io::Read as _;
+use std::{io::Read as _, path::Path};
 
 use narrows_api::{
     ApiError, ExitCode, paths,
@@ -56,7 +56,7 @@ pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<ExitC
 }
 
 async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> Outcome<ExitCode> {
-    let (text, file) = read(args)?;
+    let (text, file) = read("the policy", &args.file)?;
     let request = ApplyRequest {
         format: if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml },
         text,
@@ -86,16 +86,16 @@ pub(super) fn sentence(finding: &Finding) -> String {
     format!("{level:8} {:10} {:16} {}{help}", finding.side, finding.check, finding.message)
 }
 
-/// The policy's text, and what to call its file.
-fn read(args: &SlpFileArgs) -> Outcome<(String, String)> {
-    if args.file.as_os_str() == "-" {
+/// A text that was named on the command line, and what to call its file.
+pub(super) fn read(what: &str, file: &Path) -> Outcome<(String, String)> {
+    let unread =
+        |path: &Path, error: &std::io::Error| Failure::file(&format!("{what} cannot be read"), path, error);
+    if file.as_os_str() == "-" {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|error| {
-            Failure::file("the policy cannot be read", std::path::Path::new("standard input"), &error)
-        })?;
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.map_err(|error| unread(Path::new("standard input"), &error))?;
         return Ok((text, "standard input".to_owned()));
     }
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| Failure::file("the policy cannot be read", &args.file, &error))?;
-    Ok((text, args.file.display().to_string()))
+    let text = std::fs::read_to_string(file).map_err(|error| unread(file, &error))?;
+    Ok((text, file.display().to_string()))
 }

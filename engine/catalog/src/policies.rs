@@ -1,7 +1,8 @@
-//! The tables `slps`, `slp_holds` and `windows`.
+//! The tables `slps`, `slp_holds`, `windows` and `classifications`.
 
 use narrows_domain::slp::read::{Format, parse, to_json};
 use narrows_domain::slp::{ResolvedTarget, SlpHold, SlpVersion};
+use narrows_domain::storage::Classification;
 use narrows_domain::window::Window;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -65,4 +66,18 @@ pub(crate) async fn put_window(db: &mut SqliteConnection, window: &Window) -> Re
 
 pub(crate) fn window(row: &SqliteRow) -> Result<Window, Error> {
     Columns { table: "windows", row }.json("text")
+}
+
+pub(crate) async fn put_classification(db: &mut SqliteConnection, row: &Classification) -> Result<(), Error> {
+    sqlx::query(upsert!("classifications", ["name"], ["rank"]))
+        .bind(&row.name)
+        .bind(row.rank)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn classification(row: &SqliteRow) -> Result<Classification, Error> {
+    let columns = Columns { table: "classifications", row };
+    Ok(Classification { name: columns.text("name")?, rank: columns.count("rank")? })
 }

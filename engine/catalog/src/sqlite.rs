@@ -13,7 +13,9 @@ use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
 use narrows_domain::replica::{Base, ReplicaRecord};
 use narrows_domain::slp::{SlpHold, SlpVersion};
-use narrows_domain::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{
+    Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -98,20 +100,20 @@ impl SqliteCatalog {
 /// Operations for a partner in the order of their turn.
 const CANDIDATES: &str = "
     SELECT * FROM operations
-    WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+    WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
         OR state IN ('waiting', 'pending-import') AND next_try <= ?2)
     ORDER BY priority DESC, age, image, ordinal LIMIT ?3";
 
 /// Duplications in the order of their turn.
 const DUPLICATIONS: &str = "
     SELECT * FROM operations
-    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
         OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
     ORDER BY priority DESC, age, image, ordinal LIMIT ?2";
 
 const DUE_PARTNERS: &str = "
     SELECT DISTINCT partner FROM operations
-    WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+    WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
         OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
     ORDER BY partner";
 
@@ -296,6 +298,12 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query), operations::operation).await
     }
 
+    async fn unit_jobs(&self) -> Asked<Vec<(String, u32)>> {
+        let query = "SELECT unit, count(*) AS jobs FROM operations
+             WHERE state = 'in-process' AND unit IS NOT NULL GROUP BY unit ORDER BY unit";
+        self.all(sqlx::query(query), operations::unit_jobs).await
+    }
+
     async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {
         let query = "SELECT o.* FROM operations o JOIN images i ON i.id = o.image
              WHERE i.slp = ? AND o.state = 'waiting' AND o.detail = 'target-unverified'
@@ -333,6 +341,10 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query), policies::slp).await
     }
 
+    async fn slp_versions(&self) -> Asked<Vec<SlpVersion>> {
+        self.all(sqlx::query("SELECT * FROM slps ORDER BY name, version"), policies::slp).await
+    }
+
     async fn slp_holds(&self) -> Asked<Vec<SlpHold>> {
         self.all(sqlx::query("SELECT * FROM slp_holds ORDER BY slp"), policies::hold).await
     }
@@ -361,6 +373,10 @@ impl Catalog for SqliteCatalog {
     async fn replication_targets(&self) -> Asked<Vec<ReplicationTarget>> {
         let query = "SELECT * FROM replication_targets ORDER BY pool, partner";
         self.all(sqlx::query(query), storage::target).await
+    }
+
+    async fn classifications(&self) -> Asked<Vec<Classification>> {
+        self.all(sqlx::query("SELECT * FROM classifications ORDER BY name"), policies::classification).await
     }
 
     async fn windows(&self) -> Asked<Vec<Window>> {

@@ -17,7 +17,7 @@ use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
@@ -191,6 +191,9 @@ pub trait Catalog: Send + Sync {
     /// The duplications that are in process.
     fn duplications_in_process(&self) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
+    /// How many operations are in process that write to each storage unit, by its name.
+    fn unit_jobs(&self) -> impl Reading<Result<Vec<(String, u32)>, Self::Error>>;
+
     /// Replications of images under this SLP that wait until their target has been verified.
     fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -209,6 +212,9 @@ pub trait Catalog: Send + Sync {
 
     /// The newest version of each SLP, by name.
     fn slps(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
+
+    /// All versions of all SLPs, by name and version.
+    fn slp_versions(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
 
     /// All policies that are held, by name.
     fn slp_holds(&self) -> impl Reading<Result<Vec<SlpHold>, Self::Error>>;
@@ -230,6 +236,9 @@ pub trait Catalog: Send + Sync {
 
     /// All replication targets, by pool and partner.
     fn replication_targets(&self) -> impl Reading<Result<Vec<ReplicationTarget>, Self::Error>>;
+
+    /// All data classifications, by name.
+    fn classifications(&self) -> impl Reading<Result<Vec<Classification>, Self::Error>>;
 
     /// All windows, by name.
     fn windows(&self) -> impl Reading<Result<Vec<Window>, Self::Error>>;

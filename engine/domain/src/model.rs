@@ -20,7 +20,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState, W
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::{OpenSpan, Window};
 
@@ -294,6 +294,17 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn unit_jobs(&self) -> Result<Vec<(String, u32)>, Burnt> {
+        self.read(|rows| {
+            let mut jobs: BTreeMap<String, u32> = BTreeMap::new();
+            let running = rows.operations.values().filter(|it| it.state == OperationState::InProcess);
+            for unit in running.filter_map(|it| it.unit.clone()) {
+                *jobs.entry(unit).or_default() += 1;
+            }
+            jobs.into_iter().collect()
+        })
+    }
+
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| {
             let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);
@@ -348,6 +359,10 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn slp_versions(&self) -> Result<Vec<SlpVersion>, Burnt> {
+        self.read(|rows| rows.slps.values().cloned().collect())
+    }
+
     async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
         if self.bug == Some(Bug::IgnoresHolds) {
             return Ok(Vec::new());
@@ -385,6 +400,10 @@ impl Catalog for MemoryCatalog {
 
     async fn replication_targets(&self) -> Result<Vec<ReplicationTarget>, Burnt> {
         self.read(|rows| rows.targets.values().cloned().collect())
+    }
+
+    async fn classifications(&self) -> Result<Vec<Classification>, Burnt> {
+        self.read(|rows| rows.classifications.values().cloned().collect())
     }
 
     async fn windows(&self) -> Result<Vec<Window>, Burnt> {

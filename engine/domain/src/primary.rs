@@ -13,6 +13,7 @@ mod held;
 mod load;
 mod migrate;
 mod parting;
+mod receiving;
 mod storage;
 mod tick;
 
@@ -64,6 +65,8 @@ pub struct Primary<C: Catalog> {
     is_unreviewed: bool,
     /// The latest time that it was told since its clock was set.
     latest: Option<Timestamp>,
+    /// What partners are bringing just now.
+    receiving: Vec<receiving::Receiving>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -74,7 +77,15 @@ const LOOK_AHEAD: u32 = 16;
 impl<C: Catalog> Primary<C> {
     /// Over this catalog. After a start, [`Self::recover`] comes first.
     pub const fn new(catalog: C, own: Identity) -> Self {
-        Self { catalog, own, setback: None, owed: BTreeSet::new(), is_unreviewed: false, latest: None }
+        Self {
+            catalog,
+            own,
+            setback: None,
+            owed: BTreeSet::new(),
+            is_unreviewed: false,
+            latest: None,
+            receiving: Vec::new(),
+        }
     }
 
     /// For reading; all changes go through this type.
@@ -341,8 +352,12 @@ impl<C: Catalog> Primary<C> {
         for partner in partners_concerned(changes) {
             self.take_turn(partner, commands, moment).await?;
         }
-        let is_duplication = |change: &Change| matches!(change, Change::Operation(it) if it.kind == OperationKind::Duplication);
-        if changes.iter().any(is_duplication) {
+        // A backup that ended made room in its storage unit.
+        let is_here = |change: &Change| {
+            let writes = [OperationKind::Duplication, OperationKind::Backup];
+            matches!(change, Change::Operation(it) if writes.contains(&it.kind))
+        };
+        if changes.iter().any(is_here) {
             self.take_turn_here(commands, moment).await?;
         }
         let is_end = |change: &Change| matches!(change, Change::Operation(it) if it.state.is_final());

@@ -21,7 +21,9 @@ pub mod partner;
 pub mod paths;
 pub mod server;
 pub mod slps;
+pub mod storage;
 pub mod text;
+pub mod windows;
 
 pub use error::{ApiError, ExitCode};
 pub use text::{Hex, PathText};

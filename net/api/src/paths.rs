@@ -28,6 +28,27 @@ pub const SLPS: &str = "/v1/slps";
 /// GET [`crate::slps::SlpInfo`].
 pub const SLP: &str = "/v1/slps/{name}";
 
+/// GET list of [`crate::storage::UnitInfo`] · POST [`crate::storage::UnitRequest`] -> [`crate::storage::UnitInfo`].
+pub const STORAGE_UNITS: &str = "/v1/storage-units";
+/// GET list of [`crate::storage::GroupInfo`] · POST [`crate::storage::GroupRequest`] -> [`crate::storage::GroupInfo`].
+pub const STORAGE_UNIT_GROUPS: &str = "/v1/storage-unit-groups";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`], for a unit or a group.
+pub const STORAGE_REMOVE: &str = "/v1/storage-units/{name}/remove";
+/// GET list of [`crate::storage::TargetInfo`] · POST [`crate::storage::TargetRequest`] -> [`crate::storage::TargetInfo`].
+pub const TARGETS: &str = "/v1/targets";
+/// POST [`crate::storage::RemoveTargetRequest`] -> [`crate::storage::RemoveReply`].
+pub const TARGET_REMOVE: &str = "/v1/targets/remove";
+/// GET list of [`crate::storage::ClassificationInfo`] · POST one -> the same.
+pub const CLASSIFICATIONS: &str = "/v1/classifications";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`].
+pub const CLASSIFICATION_REMOVE: &str = "/v1/classifications/{name}/remove";
+/// GET list of [`crate::windows::WindowInfo`] · POST [`crate::windows::WindowRequest`] -> [`crate::windows::WindowInfo`].
+pub const WINDOWS: &str = "/v1/windows";
+/// GET [`crate::windows::WindowInfo`].
+pub const WINDOW: &str = "/v1/windows/{name}";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`].
+pub const WINDOW_REMOVE: &str = "/v1/windows/{name}/remove";
+
 /// GET list of [`crate::domains::DomainInfo`].
 pub const DOMAINS: &str = "/v1/domains";
 /// GET [`crate::domains::DomainInfo`], by name or UUID.

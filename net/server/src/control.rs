@@ -24,6 +24,8 @@ use tokio::{
     time::{Duration, sleep},
 };
 
+mod arranging;
+
 use crate::{
     Catalog, CatalogError,
     api::answer::{Failure, internal},
@@ -49,6 +51,7 @@ enum Order {
     SlpForPartner { asker: DomainId, name: String, reply: Reply<PartnerSlp> },
     MaySend(DomainId, Reply<Partner>),
     Admit { pool: PoolId, arrival: Box<Arrival>, reply: Reply<CopyState> },
+    Arrange(arranging::Deed),
 }
 
 /// Sends orders to the control task; cheap to clone.
@@ -207,6 +210,7 @@ impl Desk {
                 }
                 Err(error) => answer(reply, Err(error)),
             },
+            Order::Arrange(deed) => deed(self).await,
             asking => self.tell(asking).await,
         }
     }

@@ -15,7 +15,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState, W
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -37,6 +37,7 @@ pub(super) struct Rows {
     pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) windows: BTreeMap<String, Window>,
+    pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
     pub(super) cursors: BTreeMap<(PoolId, u64), Sequence>,
 }
@@ -78,7 +79,10 @@ impl Rows {
             Change::Import(row) => drop(self.imports.insert(row.key, row)),
             Change::Job(row) => self.put_job(row),
             Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
-            Change::SlpGone(name) => self.slps.retain(|(of, _), _| *of != name),
+            Change::SlpGone(name) => {
+                self.slps.retain(|(of, _), _| *of != name);
+                self.holds.remove(&name);
+            }
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => {
                 self.holds.remove(&name);
@@ -90,6 +94,8 @@ impl Rows {
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
+            Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
+            Change::StorageUnitGroupGone(name) => drop(self.groups.remove(&name)),
             Change::ReplicationTarget(row) => drop(self.targets.insert((row.pool, row.partner), row)),
             Change::ReplicationTargetGone(pool, partner) => drop(self.targets.remove(&(pool, partner))),
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
@@ -97,6 +103,9 @@ impl Rows {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
             }
+            Change::WindowGone(name) => drop(self.windows.remove(&name)),
+            Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
+            Change::ClassificationGone(name) => drop(self.classifications.remove(&name)),
             Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
             Change::TokenUsed(hash, now) => {
                 if let Some(token) = self.tokens.get_mut(&hash) {

@@ -45,6 +45,7 @@ impl<C: Catalog> Primary<C> {
             targets: self.ask(self.catalog.replication_targets()).await?,
             partners: self.ask(self.catalog.partners()).await?,
             windows: self.ask(self.catalog.windows()).await?,
+            classifications: self.classification_names().await?,
             partner_slps: how.partner_slps,
             local_copy: how.local_copy,
         };
@@ -66,6 +67,11 @@ impl<C: Catalog> Primary<C> {
         self.store(&[Change::Slp(version.clone())]).await?;
         let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
         Ok((plan, commands))
+    }
+
+    async fn classification_names(&self) -> Done<Vec<String>, C> {
+        let known = self.ask(self.catalog.classifications()).await?;
+        Ok(known.into_iter().map(|classification| classification.name).collect())
     }
 
     /// Removes a policy in all its versions, unless something still refers to it (SLP-014).

@@ -1,6 +1,6 @@
 //! Storage and policies that change under what uses them.
 
-use narrows_domain::storage::{ReplicationTarget, StorageUnitGroup};
+use narrows_domain::storage::{ReplicationTarget, Selection, StorageUnitGroup};
 
 use super::*;
 
@@ -42,7 +42,12 @@ retention = { fixed = \"9d\" }
 #[test]
 fn slp_005_a_referenced_unit_is_not_moved_behind_a_group() {
     let mut primary = primary(GOLD);
-    let group = |name: &str| StorageUnitGroup { name: name.into(), units: vec!["default".into()] };
+    let group = |name: &str| StorageUnitGroup {
+        name: name.into(),
+        units: vec!["default".into()],
+        rule: Selection::Failover,
+        last: None,
+    };
     assert_eq!(code(ready(primary.put_group(group("default"), moment(NOW)))), "SLP-005");
     ready(primary.put_group(group("any-of-them"), moment(NOW))).unwrap();
     assert_eq!(ready(primary.catalog().storage_unit_groups()).unwrap(), [group("any-of-them")]);

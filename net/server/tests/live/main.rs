@@ -8,3 +8,5 @@ mod forged;
 mod house;
 mod pairing;
 mod shown;
+mod storage;
+mod windows;
