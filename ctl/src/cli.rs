@@ -1,5 +1,6 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
+mod slps;
 mod storage;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
     ClassificationCommand, GroupCommand, RuleArg, StorageUnitCommand, SureArgs, TargetArgs, TargetCommand,
     TargetNameArgs, WindowCommand,
@@ -299,41 +301,6 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         filter: ImageFilterArgs,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SlpCommand {
-    /// Applies a policy.
-    #[command(after_help = "Examples:\n  narrowsctl slp apply -f gold.toml\n  narrowsctl slp apply -f -")]
-    Apply(SlpFileArgs),
-    /// Says what applying would do.
-    #[command(after_help = "Example:\n  narrowsctl slp plan -f gold.toml")]
-    Plan(SlpFileArgs),
-    /// Lists policies.
-    #[command(after_help = "Example:\n  narrowsctl slp list")]
-    List,
-    /// Shows one.
-    #[command(after_help = "Example:\n  narrowsctl slp show gold")]
-    Show {
-        /// Its name.
-        name: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SlpFileArgs {
-    /// TOML or JSON; `-` is standard input.
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Save it though the target cannot be asked.
-    #[arg(long)]
-    pub(crate) unverified: bool,
-    /// No copy stays here, and that is meant.
-    #[arg(long)]
-    pub(crate) accept_no_local_copy: bool,
-    /// Change the present version instead of making a new one.
-    #[arg(long)]
-    pub(crate) in_place: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,9 +7,11 @@ mod images;
 mod jobs;
 mod local;
 mod reports;
+mod slp_texts;
 mod slps;
 mod storage;
 mod sure;
+mod templates;
 mod transfers;
 mod windows;
 

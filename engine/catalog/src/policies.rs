@@ -1,9 +1,11 @@
 //! The tables `slps`, `slp_holds`, `windows` and `classifications`.
 
+use narrows_domain::catalog::SlpUse;
 use narrows_domain::slp::read::{Format, parse, to_json};
 use narrows_domain::slp::{ResolvedTarget, SlpHold, SlpVersion};
 use narrows_domain::storage::Classification;
 use narrows_domain::window::Window;
+use narrows_format::DomainId;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -80,4 +82,13 @@ pub(crate) async fn put_classification(db: &mut SqliteConnection, row: &Classifi
 pub(crate) fn classification(row: &SqliteRow) -> Result<Classification, Error> {
     let columns = Columns { table: "classifications", row };
     Ok(Classification { name: columns.text("name")?, rank: columns.count("rank")? })
+}
+
+pub(crate) fn slp_use(row: &SqliteRow) -> Result<SlpUse, Error> {
+    let columns = Columns { table: "operations", row };
+    Ok(SlpUse {
+        version: columns.count("version")?,
+        partner: columns.bytes_or_null("partner")?.map(DomainId),
+        images: columns.count("images")?,
+    })
 }

@@ -32,6 +32,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
             sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(&mut *db).await?;
             drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
         }
+        Change::SlpUnused(name) => drop_named(db, DROP_UNUSED, name).await,
         Change::SlpHold(row) => policies::put_hold(db, row).await,
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
         Change::Partner(row) => partners::put(db, row).await,
@@ -75,6 +76,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Restarted(now) => each(db, &RESTART, *now).await,
     }
 }
+
+const DROP_UNUSED: &str = "
+    DELETE FROM slps WHERE name = ?1 AND version < (SELECT max(version) FROM slps WHERE name = ?1)
+        AND NOT EXISTS (SELECT 1 FROM images i WHERE i.slp = ?1 AND i.slp_version = slps.version
+            AND i.state IN ('writing', 'whole'))";
 
 async fn drop_named(db: &mut SqliteConnection, statement: &'static str, name: &str) -> Result<(), Error> {
     sqlx::query(statement).bind(name).execute(db).await?;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use narrows_domain::Catalog;
-use narrows_domain::catalog::{BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError};
+use narrows_domain::catalog::{
+    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+};
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Import, ImportKey};
@@ -146,6 +148,18 @@ const IMAGES_UNFINISHED: &str = "
     SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
     WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";
 
+const SLP_USE: &str = "
+    SELECT i.slp_version AS version, NULL AS partner, count(DISTINCT o.image) AS images
+    FROM operations o JOIN images i ON i.id = o.image
+    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?1
+    GROUP BY i.slp_version
+    UNION ALL
+    SELECT i.slp_version, o.partner, count(DISTINCT o.image)
+    FROM operations o JOIN images i ON i.id = o.image
+    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?1 AND o.partner IS NOT NULL
+    GROUP BY i.slp_version, o.partner
+    ORDER BY version, partner";
+
 const CLIENTS_SEEN: &str = "
     SELECT origin, client_name, count(*) AS images, max(started) AS last_backup,
         max(CASE WHEN EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')
@@ -259,6 +273,16 @@ impl Catalog for SqliteCatalog {
     async fn images_unfinished(&self, slp: &str) -> Asked<u64> {
         let row = sqlx::query(IMAGES_UNFINISHED).bind(slp).fetch_one(&self.readers).await?;
         Ok(u64::try_from(row.try_get::<i64, _>("images")?).unwrap_or(0))
+    }
+
+    async fn slp_use(&self, slp: &str) -> Asked<Vec<SlpUse>> {
+        self.all(sqlx::query(SLP_USE).bind(slp), policies::slp_use).await
+    }
+
+    async fn slp_version_seen(&self, slp: &str) -> Asked<u32> {
+        let query = "SELECT coalesce(max(slp_version), 0) AS version FROM images WHERE slp = ?";
+        let row = sqlx::query(query).bind(slp).fetch_one(&self.readers).await?;
+        Ok(row.try_get("version")?)
     }
 
     async fn failed_operations(&self, limit: u32) -> Asked<Vec<Operation>> {

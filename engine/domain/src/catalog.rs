@@ -80,6 +80,17 @@ pub struct BacklogLine {
     pub oldest: Timestamp,
 }
 
+/// Images under one version of a policy that are not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlpUse {
+    /// The version.
+    pub version: u32,
+    /// Those that are still to reach this partner; `None` is all of the version.
+    pub partner: Option<DomainId>,
+    /// How many.
+    pub images: u64,
+}
+
 /// A job with the number that people call it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberedJob {
@@ -164,6 +175,13 @@ pub trait Catalog: Send + Sync {
 
     /// How many images under this SLP have an operation that is not final.
     fn images_unfinished(&self, slp: &str) -> impl Reading<Result<u64, Self::Error>>;
+
+    /// Images under this SLP that have an operation that is not final, by version; first all of a version, then
+    /// by partner.
+    fn slp_use(&self, slp: &str) -> impl Reading<Result<Vec<SlpUse>, Self::Error>>;
+
+    /// The highest version of this SLP that any image names; 0 if none does.
+    fn slp_version_seen(&self, slp: &str) -> impl Reading<Result<u32, Self::Error>>;
 
     /// Operations that stopped for good, newest first.
     fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;

@@ -223,6 +223,8 @@ pub enum Change {
     Slp(SlpVersion),
     /// Remove every version of this name.
     SlpGone(String),
+    /// Remove versions of this name other than the newest under which no image is being written or whole.
+    SlpUnused(String),
     /// Insert or replace by policy.
     SlpHold(SlpHold),
     /// The policy is held no longer; what waited with reason `pause` under it is due.

@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::catalog::{BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError};
+use crate::catalog::{
+    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
@@ -221,6 +223,31 @@ impl Catalog for MemoryCatalog {
             let governed = |id: &ImageId| rows.images.get(id).is_some_and(|image| image.slp == slp);
             let images: BTreeSet<_> = open.filter(governed).collect();
             u64::try_from(images.len()).unwrap_or(u64::MAX)
+        })
+    }
+
+    async fn slp_use(&self, slp: &str) -> Result<Vec<SlpUse>, Burnt> {
+        self.read(|rows| {
+            let mut images: BTreeMap<(u32, Option<DomainId>), BTreeSet<ImageId>> = BTreeMap::new();
+            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
+                let image = rows.images.get(&operation.key.image).filter(|image| image.slp == slp);
+                let Some(image) = image else { continue };
+                let partner = operation.target.as_ref().map(|target| target.partner);
+                images.entry((image.slp_version, None)).or_default().insert(image.id);
+                if partner.is_some() {
+                    images.entry((image.slp_version, partner)).or_default().insert(image.id);
+                }
+            }
+            let count = |images: &BTreeSet<ImageId>| u64::try_from(images.len()).unwrap_or(u64::MAX);
+            let line = |((version, partner), images)| SlpUse { version, partner, images: count(&images) };
+            images.into_iter().map(line).collect()
+        })
+    }
+
+    async fn slp_version_seen(&self, slp: &str) -> Result<u32, Burnt> {
+        self.read(|rows| {
+            let versions = rows.images.values().filter(|it| it.slp == slp).map(|it| it.slp_version);
+            versions.max().unwrap_or(0)
         })
     }
 

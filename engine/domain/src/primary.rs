@@ -8,6 +8,7 @@
 
 mod administer;
 mod asked;
+mod change;
 mod duplicate;
 mod held;
 mod load;
@@ -417,7 +418,7 @@ impl<C: Catalog> Primary<C> {
 fn stops_work(change: &Change) -> bool {
     match change {
         Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
-        Change::SlpHold(_) | Change::Window(..) => true,
+        Change::SlpHold(_) | Change::Window(..) | Change::Slp(_) => true,
         _ => false,
     }
 }

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod partner;
 pub mod paths;
 pub mod server;
+pub mod slp_orders;
 pub mod slps;
 pub mod storage;
 pub mod text;

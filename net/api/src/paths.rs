@@ -27,6 +27,14 @@ pub const IMAGE_VERIFY: &str = "/v1/images/{id}/verify";
 pub const SLPS: &str = "/v1/slps";
 /// GET [`crate::slps::SlpInfo`].
 pub const SLP: &str = "/v1/slps/{name}";
+/// POST [`crate::slp_orders::HoldRequest`] -> [`crate::slps::SlpInfo`]: pauses or defers.
+pub const SLP_HOLD: &str = "/v1/slps/{name}/hold";
+/// POST -> [`crate::slps::SlpInfo`].
+pub const SLP_RESUME: &str = "/v1/slps/{name}/resume";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::slp_orders::DeleteReply`].
+pub const SLP_DELETE: &str = "/v1/slps/{name}/delete";
+/// POST [`crate::slp_orders::MigrateRequest`] -> [`crate::slp_orders::MigrateReply`].
+pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
 
 /// GET list of [`crate::storage::UnitInfo`] · POST [`crate::storage::UnitRequest`] -> [`crate::storage::UnitInfo`].
 pub const STORAGE_UNITS: &str = "/v1/storage-units";
@@ -82,5 +90,7 @@ pub const PARTNER_PING: &str = "/v1/partner/ping";
 pub const PARTNER_REACH: &str = "/v1/partner/reach";
 /// GET [`crate::partner::PartnerSlp`].
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
+/// GET list of names: SLPs of the answering side whose images the caller imports through its SLP of this name.
+pub const PARTNER_SLP_USES: &str = "/v1/partner/slps/{name}/uses";
 /// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.
 pub const PARTNER_IMPORTS: &str = "/v1/partner/imports";

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod partner;
 pub mod places;
 pub mod restores;
+pub mod slp_orders;
 pub mod slps;
 pub mod status;
 pub mod storage;
@@ -157,6 +158,7 @@ pub fn router(app: App) -> Router {
     people
         .merge(storage::routes())
         .merge(windows::routes())
+        .merge(slp_orders::routes())
         .merge(machines)
         .fallback(answer::no_route)
         .method_not_allowed_fallback(answer::no_method)

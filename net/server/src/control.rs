@@ -25,6 +25,7 @@ use tokio::{
 };
 
 mod arranging;
+mod governing;
 
 use crate::{
     Catalog, CatalogError,

@@ -319,7 +319,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(35) {
+        match self.below(36) {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -391,6 +391,7 @@ impl Maker {
                 Change::Classification(Classification { name: self.word(), rank: u32::from(self.below(9)) })
             }
             34 => Change::ClassificationGone(self.word()),
+            35 => Change::SlpUnused("gold".into()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };

@@ -6,7 +6,7 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::NumberedJob;
 use crate::event::Change;
-use crate::image::{Image, ImageCopy};
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::limits::RESEND_AFTER;
@@ -83,6 +83,7 @@ impl Rows {
                 self.slps.retain(|(of, _), _| *of != name);
                 self.holds.remove(&name);
             }
+            Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => {
                 self.holds.remove(&name);
@@ -123,6 +124,14 @@ impl Rows {
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
+    }
+
+    fn drop_unused(&mut self, name: &str) {
+        let newest = self.slps.keys().filter(|(of, _)| of == name).map(|(_, version)| *version).max();
+        let lives =
+            |it: &&Image| matches!(it.state, ImageState::Writing | ImageState::Whole) && it.slp == name;
+        let used: BTreeSet<_> = self.images.values().filter(lives).map(|it| it.slp_version).collect();
+        self.slps.retain(|(of, version), _| of != name || Some(*version) == newest || used.contains(version));
     }
 
     /// A job keeps its number, the time of its beginning, and what was counted for it, when it is stored again.

@@ -4,6 +4,7 @@
 mod duplication;
 mod failed_imports;
 mod held;
+mod in_place;
 mod migration;
 mod parting;
 mod storage;

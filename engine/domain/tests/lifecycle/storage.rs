@@ -57,14 +57,14 @@ fn slp_005_a_referenced_unit_is_not_moved_behind_a_group() {
 #[test]
 fn slp_014_a_policy_is_removed_when_its_images_are_complete() {
     let mut primary = primary(GOLD);
-    assert_eq!(code(ready(primary.delete_slp("silver"))), "SLP-013");
+    assert_eq!(code(ready(primary.delete_slp("silver", &Vec::new()))), "SLP-013");
     let (id, _) = backed_up(&mut primary, NOW);
-    assert_eq!(code(ready(primary.delete_slp("gold"))), "SLP-014");
+    assert_eq!(code(ready(primary.delete_slp("gold", &Vec::new()))), "SLP-014");
     for mut operation in ready(primary.catalog().operations(id)).unwrap() {
         operation.state = OperationState::Complete;
         ready(primary.put(&[Change::Operation(operation)])).unwrap();
     }
-    ready(primary.delete_slp("gold")).unwrap();
+    ready(primary.delete_slp("gold", &Vec::new())).unwrap();
     assert_eq!(ready(primary.catalog().slp("gold", None)).unwrap(), None);
 }
 

@@ -54,8 +54,8 @@ const ROUTES: [(&str, Method); 28] = [
     (paths::PARTNER_REACH, Method::GET),
 ];
 
-/// Those of storage, windows and classifications.
-const ARRANGING: [(&str, Method); 15] = [
+/// Those of storage, windows, classifications, and orders about SLPs.
+const ARRANGING: [(&str, Method); 20] = [
     (paths::STORAGE_UNITS, Method::GET),
     (paths::STORAGE_UNITS, Method::POST),
     (paths::STORAGE_UNIT_GROUPS, Method::GET),
@@ -70,6 +70,11 @@ const ARRANGING: [(&str, Method); 15] = [
     (paths::WINDOWS, Method::POST),
     (paths::WINDOW, Method::GET),
     (paths::WINDOW_REMOVE, Method::POST),
+    (paths::SLP_HOLD, Method::POST),
+    (paths::SLP_RESUME, Method::POST),
+    (paths::SLP_DELETE, Method::POST),
+    (paths::SLP_MIGRATE, Method::POST),
+    (paths::PARTNER_SLP_USES, Method::GET),
     (paths::CLASSIFICATION_REMOVE, Method::POST),
 ];
 

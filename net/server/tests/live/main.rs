@@ -8,5 +8,6 @@ mod forged;
 mod house;
 mod pairing;
 mod shown;
+mod slps;
 mod storage;
 mod windows;
