@@ -1,6 +1,8 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
 mod orders;
+mod slps;
+mod storage;
 
 use std::path::PathBuf;
 
@@ -10,6 +12,12 @@ use clap_complete::Shell;
 pub(crate) use orders::{
     CancelArgs, GrantArgs, OneImageArgs, ProblemCommand, ReleaseArgs, ReplicaCommand, ReplicateArgs,
     TopologyCommand, UnpairArgs,
+};
+
+pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
+pub(crate) use storage::{
+    ClassificationCommand, GroupCommand, RuleArg, StorageUnitCommand, TargetArgs, TargetCommand,
+    TargetNameArgs, WindowCommand,
 };
 
 use crate::confirm::ConsentArgs;
@@ -89,6 +97,18 @@ pub(crate) enum Command {
     /// Lifecycle policies.
     #[command(subcommand, after_help = "Example:\n  narrowsctl slp apply -f gold.toml")]
     Slp(SlpCommand),
+    /// Windows: when work of lifecycle policies may run.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl window apply -f nights.toml")]
+    Window(WindowCommand),
+    /// Data classifications.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl classification list")]
+    Classification(ClassificationCommand),
+    /// Storage units: what SLPs store on, with limits.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl storage-unit add nightly --jobs-max 4")]
+    StorageUnit(StorageUnitCommand),
+    /// Replication targets: where pools replicate to.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east target list")]
+    Target(TargetCommand),
     /// Machines whose data is protected.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east client enroll web01")]
     Client(ClientCommand),
@@ -326,41 +346,6 @@ pub(crate) enum ImageCommand {
         #[arg(long, value_name = "TIME")]
         expires: Option<jiff::Timestamp>,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SlpCommand {
-    /// Applies a policy.
-    #[command(after_help = "Examples:\n  narrowsctl slp apply -f gold.toml\n  narrowsctl slp apply -f -")]
-    Apply(SlpFileArgs),
-    /// Says what applying would do.
-    #[command(after_help = "Example:\n  narrowsctl slp plan -f gold.toml")]
-    Plan(SlpFileArgs),
-    /// Lists policies.
-    #[command(after_help = "Example:\n  narrowsctl slp list")]
-    List,
-    /// Shows one.
-    #[command(after_help = "Example:\n  narrowsctl slp show gold")]
-    Show {
-        /// Its name.
-        name: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SlpFileArgs {
-    /// TOML or JSON; `-` is standard input.
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Save it though the target cannot be asked.
-    #[arg(long)]
-    pub(crate) unverified: bool,
-    /// No copy stays here, and that is meant.
-    #[arg(long)]
-    pub(crate) accept_no_local_copy: bool,
-    /// Change the present version instead of making a new one.
-    #[arg(long)]
-    pub(crate) in_place: bool,
 }
 
 #[derive(Debug, Subcommand)]

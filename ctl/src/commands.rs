@@ -9,10 +9,15 @@ mod jobs;
 mod local;
 mod orders;
 mod partners;
+mod removing;
 mod reports;
+mod slp_texts;
 mod slps;
+mod storage;
+mod templates;
 mod topology;
 mod transfers;
+mod windows;
 
 use narrows_api::{ExitCode, context::Context};
 
@@ -76,6 +81,10 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Status => reports::status(&session).await?,
         Command::Context(command) => contexts::run(&session, &command)?,
         Command::Image(command) => images::run(&session, command).await?,
+        Command::Window(command) => windows::run(&session, command).await?,
+        Command::Classification(command) => storage::classifications(&session, command).await?,
+        Command::StorageUnit(command) => storage::units(&session, command).await?,
+        Command::Target(command) => storage::targets(&session, command).await?,
         Command::Client(command) => clients::run(&session, command).await?,
         Command::Domain(command) => domains::run(&session, command).await?,
         Command::Import(command) => jobs::imports(&session, command).await?,

@@ -86,6 +86,9 @@ pub(crate) struct Skipped {
     pub(crate) why: String,
 }
 
+/// Pause before a place in the storage is asked for again.
+const BUSY_PAUSE: Duration = Duration::from_secs(2);
+
 /// Skipped files named in the summary.
 const SKIPPED_LISTED_MAX: usize = 100;
 
@@ -112,7 +115,7 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
     // What all attempts together have sent: one that sent nothing is no sign of life.
     let mut sent = 0;
     let mut trust = if job.verify_unchanged { Trust::Verify } else { Trust::Skip };
-    let mut grant: BackupGrant = api.post(paths::BACKUPS, &request).await?;
+    let mut grant = ask(api, &request, style).await?;
     loop {
         let attempt = (port(api, &grant)?, plan(job, &roots, &grant, trust));
         let outcome = show_while(&bar, &progress, data.run(attempt)).await?;
@@ -188,6 +191,23 @@ fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant, trust: Trust) -> Ba
     }
 }
 
+/// Asks for a ticket, and again as long as all places are taken: other work ends some time.
+async fn ask(api: &Api, request: &BackupRequest, style: Style) -> Outcome<BackupGrant> {
+    let mut has_said = false;
+    loop {
+        match api.post(paths::BACKUPS, request).await {
+            Err(failure) if failure.0.code == api_codes::BUSY => {
+                if !has_said {
+                    style.remark(&format!("waiting: {}", failure.0.message));
+                    has_said = true;
+                }
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Asks for the ticket of the next attempt, as long as the server is away.
 async fn ask_again(
     api: &Api,
@@ -196,7 +216,7 @@ async fn ask_again(
     style: Style,
 ) -> Outcome<BackupGrant> {
     loop {
-        match api.post(paths::BACKUPS, request).await {
+        match ask(api, request, style).await {
             Ok(grant) => return Ok(grant),
             Err(failure) => patience.wait(failure, style).await?,
         }

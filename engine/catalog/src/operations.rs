@@ -31,7 +31,8 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
             "note_code",
             "note",
             "wire_bytes",
-            "released"
+            "released",
+            "unit"
         ]
     ))
     .bind(&operation.key.image.0[..])
@@ -53,6 +54,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(operation.note.as_ref().map(|note| &note.sentence))
     .bind(number(operation.wire_bytes))
     .bind(&operation.released)
+    .bind(&operation.unit)
     .execute(db)
     .await?;
     Ok(())
@@ -67,6 +69,11 @@ pub(crate) fn backlog_line(row: &SqliteRow) -> Result<BacklogLine, Error> {
         operations: columns.count("operations")?,
         oldest: columns.time("oldest")?,
     })
+}
+
+pub(crate) fn unit_jobs(row: &SqliteRow) -> Result<(String, u32), Error> {
+    let columns = Columns { table: "operations", row };
+    Ok((columns.text("unit")?, columns.count("jobs")?))
 }
 
 pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
@@ -90,5 +97,6 @@ pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
         note: columns.note()?,
         wire_bytes: columns.count("wire_bytes")?,
         released: columns.text_or_null("released")?,
+        unit: columns.text_or_null("unit")?,
     })
 }

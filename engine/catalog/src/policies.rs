@@ -1,8 +1,11 @@
-//! The tables `slps`, `slp_holds` and `windows`.
+//! The tables `slps`, `slp_holds`, `windows` and `classifications`.
 
+use narrows_domain::catalog::SlpUse;
 use narrows_domain::slp::read::{Format, parse, to_json};
 use narrows_domain::slp::{ResolvedTarget, SlpHold, SlpVersion};
+use narrows_domain::storage::Classification;
 use narrows_domain::window::Window;
+use narrows_format::DomainId;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -65,4 +68,27 @@ pub(crate) async fn put_window(db: &mut SqliteConnection, window: &Window) -> Re
 
 pub(crate) fn window(row: &SqliteRow) -> Result<Window, Error> {
     Columns { table: "windows", row }.json("text")
+}
+
+pub(crate) async fn put_classification(db: &mut SqliteConnection, row: &Classification) -> Result<(), Error> {
+    sqlx::query(upsert!("classifications", ["name"], ["rank"]))
+        .bind(&row.name)
+        .bind(row.rank)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn classification(row: &SqliteRow) -> Result<Classification, Error> {
+    let columns = Columns { table: "classifications", row };
+    Ok(Classification { name: columns.text("name")?, rank: columns.count("rank")? })
+}
+
+pub(crate) fn slp_use(row: &SqliteRow) -> Result<SlpUse, Error> {
+    let columns = Columns { table: "operations", row };
+    Ok(SlpUse {
+        version: columns.count("version")?,
+        partner: columns.bytes_or_null("partner")?.map(DomainId),
+        images: columns.count("images")?,
+    })
 }

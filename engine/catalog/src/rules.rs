@@ -29,15 +29,22 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
         Change::SlpGone(name) => {
-            sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(db).await?;
-            Ok(())
+            sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(&mut *db).await?;
+            drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
         }
+        Change::SlpUnused(name) => drop_named(db, DROP_UNUSED, name).await,
         Change::SlpHold(row) => policies::put_hold(db, row).await,
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
         Change::Partner(row) => partners::put(db, row).await,
         Change::Pool(row) => storage::put_pool(db, row).await,
         Change::StorageUnit(row) => storage::put_unit(db, row).await,
         Change::StorageUnitGroup(row) => storage::put_group(db, row).await,
+        Change::StorageUnitGone(name) => {
+            drop_named(db, "DELETE FROM storage_units WHERE name = ?", name).await
+        }
+        Change::StorageUnitGroupGone(name) => {
+            drop_named(db, "DELETE FROM storage_unit_groups WHERE name = ?", name).await
+        }
         Change::ReplicationTarget(row) => storage::put_target(db, row).await,
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::Client(row) => storage::put_client(db, row).await,
@@ -45,6 +52,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
             policies::put_window(db, row).await?;
             sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
             Ok(())
+        }
+        Change::WindowGone(name) => drop_named(db, "DELETE FROM windows WHERE name = ?", name).await,
+        Change::Classification(row) => policies::put_classification(db, row).await,
+        Change::ClassificationGone(name) => {
+            drop_named(db, "DELETE FROM classifications WHERE name = ?", name).await
         }
         Change::Token(row) => storage::put_token(db, row).await,
         Change::TokenUsed(hash, now) => {
@@ -63,6 +75,16 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ClockSetBack(now) => each(db, &SET_BACK, *now).await,
         Change::Restarted(now) => each(db, &RESTART, *now).await,
     }
+}
+
+const DROP_UNUSED: &str = "
+    DELETE FROM slps WHERE name = ?1 AND version < (SELECT max(version) FROM slps WHERE name = ?1)
+        AND NOT EXISTS (SELECT 1 FROM images i WHERE i.slp = ?1 AND i.slp_version = slps.version
+            AND i.state IN ('writing', 'whole'))";
+
+async fn drop_named(db: &mut SqliteConnection, statement: &'static str, name: &str) -> Result<(), Error> {
+    sqlx::query(statement).bind(name).execute(db).await?;
+    Ok(())
 }
 
 const WINDOWS_CHANGED: &str = "
@@ -89,8 +111,8 @@ const HOLD_BACK: &str = "
         state = 'waiting', detail = ?2, next_try = NULL
     WHERE partner = ?1
         AND (state = 'not-started' OR state = 'pending-import' AND ?2 = 'unpaired'
-            OR state = 'waiting' AND (detail = 'limit' OR next_try <= ?3
-                OR next_try IS NULL AND detail IN ('target-down', 'trust', 'pause', 'unpaired')))";
+            OR state = 'waiting' AND (next_try <= ?3
+                OR next_try IS NULL AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')))";
 
 async fn hold_back(
     db: &mut SqliteConnection,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use narrows_domain::Catalog;
-use narrows_domain::catalog::{BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError};
+use narrows_domain::catalog::{
+    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+};
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Import, ImportKey};
@@ -14,7 +16,9 @@ use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
 use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{SlpHold, SlpVersion};
-use narrows_domain::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{
+    Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -119,20 +123,20 @@ impl SqliteCatalog {
 /// Operations for a partner in the order of their turn.
 const CANDIDATES: &str = "
     SELECT * FROM operations
-    WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+    WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
         OR state IN ('waiting', 'pending-import') AND next_try <= ?2)
     ORDER BY priority DESC, age, image, ordinal LIMIT ?3";
 
 /// Duplications in the order of their turn.
 const DUPLICATIONS: &str = "
     SELECT * FROM operations
-    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
         OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
     ORDER BY priority DESC, age, image, ordinal LIMIT ?2";
 
 const DUE_PARTNERS: &str = "
     SELECT DISTINCT partner FROM operations
-    WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit'
+    WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
         OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
     ORDER BY partner";
 
@@ -176,6 +180,18 @@ const BACKLOG: &str = "
 const IMAGES_UNFINISHED: &str = "
     SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
     WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";
+
+const SLP_USE: &str = "
+    SELECT i.slp_version AS version, NULL AS partner, count(DISTINCT o.image) AS images
+    FROM operations o JOIN images i ON i.id = o.image
+    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?1
+    GROUP BY i.slp_version
+    UNION ALL
+    SELECT i.slp_version, o.partner, count(DISTINCT o.image)
+    FROM operations o JOIN images i ON i.id = o.image
+    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?1 AND o.partner IS NOT NULL
+    GROUP BY i.slp_version, o.partner
+    ORDER BY version, partner";
 
 const CLIENTS_SEEN: &str = "
     SELECT origin, client_name, count(*) AS images, max(started) AS last_backup,
@@ -311,6 +327,16 @@ impl Catalog for SqliteCatalog {
         Ok(u64::try_from(row.try_get::<i64, _>("images")?).unwrap_or(0))
     }
 
+    async fn slp_use(&self, slp: &str) -> Asked<Vec<SlpUse>> {
+        self.all(sqlx::query(SLP_USE).bind(slp), policies::slp_use).await
+    }
+
+    async fn slp_version_seen(&self, slp: &str) -> Asked<u32> {
+        let query = "SELECT coalesce(max(slp_version), 0) AS version FROM images WHERE slp = ?";
+        let row = sqlx::query(query).bind(slp).fetch_one(&self.readers).await?;
+        Ok(row.try_get("version")?)
+    }
+
     async fn failed_operations(&self, limit: u32) -> Asked<Vec<Operation>> {
         let query = "SELECT * FROM operations WHERE state = 'failed'
              ORDER BY age DESC, image DESC, ordinal DESC LIMIT ?";
@@ -354,6 +380,12 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query), operations::operation).await
     }
 
+    async fn unit_jobs(&self) -> Asked<Vec<(String, u32)>> {
+        let query = "SELECT unit, count(*) AS jobs FROM operations
+             WHERE state = 'in-process' AND unit IS NOT NULL GROUP BY unit ORDER BY unit";
+        self.all(sqlx::query(query), operations::unit_jobs).await
+    }
+
     async fn unverified(&self, slp: &str) -> Asked<Vec<Operation>> {
         let query = "SELECT o.* FROM operations o JOIN images i ON i.id = o.image
              WHERE i.slp = ? AND o.state = 'waiting' AND o.detail = 'target-unverified'
@@ -391,6 +423,10 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query), policies::slp).await
     }
 
+    async fn slp_versions(&self) -> Asked<Vec<SlpVersion>> {
+        self.all(sqlx::query("SELECT * FROM slps ORDER BY name, version"), policies::slp).await
+    }
+
     async fn slp_holds(&self) -> Asked<Vec<SlpHold>> {
         self.all(sqlx::query("SELECT * FROM slp_holds ORDER BY slp"), policies::hold).await
     }
@@ -419,6 +455,10 @@ impl Catalog for SqliteCatalog {
     async fn replication_targets(&self) -> Asked<Vec<ReplicationTarget>> {
         let query = "SELECT * FROM replication_targets ORDER BY pool, partner";
         self.all(sqlx::query(query), storage::target).await
+    }
+
+    async fn classifications(&self) -> Asked<Vec<Classification>> {
+        self.all(sqlx::query("SELECT * FROM classifications ORDER BY name"), policies::classification).await
     }
 
     async fn windows(&self) -> Asked<Vec<Window>> {

@@ -59,9 +59,11 @@ pub(crate) fn unit(row: &SqliteRow) -> Result<StorageUnit, Error> {
 }
 
 pub(crate) async fn put_group(db: &mut SqliteConnection, group: &StorageUnitGroup) -> Result<(), Error> {
-    sqlx::query(upsert!("storage_unit_groups", ["name"], ["units"]))
+    sqlx::query(upsert!("storage_unit_groups", ["name"], ["units", "rule", "last"]))
         .bind(&group.name)
         .bind(serde_json::to_string(&group.units).unwrap_or_default())
+        .bind(group.rule.as_str())
+        .bind(&group.last)
         .execute(db)
         .await?;
     Ok(())
@@ -69,7 +71,12 @@ pub(crate) async fn put_group(db: &mut SqliteConnection, group: &StorageUnitGrou
 
 pub(crate) fn group(row: &SqliteRow) -> Result<StorageUnitGroup, Error> {
     let columns = Columns { table: "storage_unit_groups", row };
-    Ok(StorageUnitGroup { name: columns.text("name")?, units: columns.json("units")? })
+    Ok(StorageUnitGroup {
+        name: columns.text("name")?,
+        units: columns.json("units")?,
+        rule: columns.word("rule")?,
+        last: columns.text_or_null("last")?,
+    })
 }
 
 pub(crate) async fn put_target(db: &mut SqliteConnection, target: &ReplicationTarget) -> Result<(), Error> {

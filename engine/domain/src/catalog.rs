@@ -17,7 +17,7 @@ use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
@@ -78,6 +78,17 @@ pub struct BacklogLine {
     pub operations: u64,
     /// Age of the oldest.
     pub oldest: Timestamp,
+}
+
+/// Images under one version of a policy that are not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlpUse {
+    /// The version.
+    pub version: u32,
+    /// Those that are still to reach this partner; `None` is all of the version.
+    pub partner: Option<DomainId>,
+    /// How many.
+    pub images: u64,
 }
 
 /// A job with the number that people call it by.
@@ -177,6 +188,13 @@ pub trait Catalog: Send + Sync {
     /// How many images under this SLP have an operation that is not final.
     fn images_unfinished(&self, slp: &str) -> impl Reading<Result<u64, Self::Error>>;
 
+    /// Images under this SLP that have an operation that is not final, by version; first all of a version, then
+    /// by partner.
+    fn slp_use(&self, slp: &str) -> impl Reading<Result<Vec<SlpUse>, Self::Error>>;
+
+    /// The highest version of this SLP that any image names; 0 if none does.
+    fn slp_version_seen(&self, slp: &str) -> impl Reading<Result<u32, Self::Error>>;
+
     /// Operations that stopped for good, newest first.
     fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -207,6 +225,9 @@ pub trait Catalog: Send + Sync {
     /// The duplications that are in process.
     fn duplications_in_process(&self) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
+    /// How many operations are in process that write to each storage unit, by its name.
+    fn unit_jobs(&self) -> impl Reading<Result<Vec<(String, u32)>, Self::Error>>;
+
     /// Replications of images under this SLP that wait until their target has been verified.
     fn unverified(&self, slp: &str) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -225,6 +246,9 @@ pub trait Catalog: Send + Sync {
 
     /// The newest version of each SLP, by name.
     fn slps(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
+
+    /// All versions of all SLPs, by name and version.
+    fn slp_versions(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
 
     /// All policies that are held, by name.
     fn slp_holds(&self) -> impl Reading<Result<Vec<SlpHold>, Self::Error>>;
@@ -246,6 +270,9 @@ pub trait Catalog: Send + Sync {
 
     /// All replication targets, by pool and partner.
     fn replication_targets(&self) -> impl Reading<Result<Vec<ReplicationTarget>, Self::Error>>;
+
+    /// All data classifications, by name.
+    fn classifications(&self) -> impl Reading<Result<Vec<Classification>, Self::Error>>;
 
     /// All windows, by name.
     fn windows(&self) -> impl Reading<Result<Vec<Window>, Self::Error>>;

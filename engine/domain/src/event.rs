@@ -15,7 +15,7 @@ use crate::partner::{Partner, ReceivePool};
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -230,6 +230,8 @@ pub enum Change {
     Slp(SlpVersion),
     /// Remove every version of this name.
     SlpGone(String),
+    /// Remove versions of this name other than the newest under which no image is being written or whole.
+    SlpUnused(String),
     /// Insert or replace by policy.
     SlpHold(SlpHold),
     /// The policy is held no longer; what waited with reason `pause` under it is due.
@@ -242,6 +244,10 @@ pub enum Change {
     StorageUnit(StorageUnit),
     /// Insert or replace.
     StorageUnitGroup(StorageUnitGroup),
+    /// Remove the unit of this name.
+    StorageUnitGone(String),
+    /// Remove the group of this name.
+    StorageUnitGroupGone(String),
     /// Insert or replace by (pool, partner).
     ReplicationTarget(ReplicationTarget),
     /// Remove the one of this pool and partner.
@@ -250,6 +256,12 @@ pub enum Change {
     Client(Client),
     /// Insert or replace. What waited for any window is due and looked at again.
     Window(Window, Timestamp),
+    /// Remove the window of this name.
+    WindowGone(String),
+    /// Insert or replace.
+    Classification(Classification),
+    /// Remove the classification of this name.
+    ClassificationGone(String),
     /// Insert or replace.
     Token(Token),
     /// Mark used at this time. Only through [`crate::Catalog::redeem`], which checks it first.

@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::catalog::{BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError};
+use crate::catalog::{
+    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
@@ -20,7 +22,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState, W
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::{OpenSpan, Window};
 
@@ -259,6 +261,31 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn slp_use(&self, slp: &str) -> Result<Vec<SlpUse>, Burnt> {
+        self.read(|rows| {
+            let mut images: BTreeMap<(u32, Option<DomainId>), BTreeSet<ImageId>> = BTreeMap::new();
+            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
+                let image = rows.images.get(&operation.key.image).filter(|image| image.slp == slp);
+                let Some(image) = image else { continue };
+                let partner = operation.target.as_ref().map(|target| target.partner);
+                images.entry((image.slp_version, None)).or_default().insert(image.id);
+                if partner.is_some() {
+                    images.entry((image.slp_version, partner)).or_default().insert(image.id);
+                }
+            }
+            let count = |images: &BTreeSet<ImageId>| u64::try_from(images.len()).unwrap_or(u64::MAX);
+            let line = |((version, partner), images)| SlpUse { version, partner, images: count(&images) };
+            images.into_iter().map(line).collect()
+        })
+    }
+
+    async fn slp_version_seen(&self, slp: &str) -> Result<u32, Burnt> {
+        self.read(|rows| {
+            let versions = rows.images.values().filter(|it| it.slp == slp).map(|it| it.slp_version);
+            versions.max().unwrap_or(0)
+        })
+    }
+
     async fn failed_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| {
             let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_));
@@ -338,6 +365,17 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn unit_jobs(&self) -> Result<Vec<(String, u32)>, Burnt> {
+        self.read(|rows| {
+            let mut jobs: BTreeMap<String, u32> = BTreeMap::new();
+            let running = rows.operations.values().filter(|it| it.state == OperationState::InProcess);
+            for unit in running.filter_map(|it| it.unit.clone()) {
+                *jobs.entry(unit).or_default() += 1;
+            }
+            jobs.into_iter().collect()
+        })
+    }
+
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| {
             let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);
@@ -392,6 +430,10 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn slp_versions(&self) -> Result<Vec<SlpVersion>, Burnt> {
+        self.read(|rows| rows.slps.values().cloned().collect())
+    }
+
     async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
         if self.bug == Some(Bug::IgnoresHolds) {
             return Ok(Vec::new());
@@ -429,6 +471,10 @@ impl Catalog for MemoryCatalog {
 
     async fn replication_targets(&self) -> Result<Vec<ReplicationTarget>, Burnt> {
         self.read(|rows| rows.targets.values().cloned().collect())
+    }
+
+    async fn classifications(&self) -> Result<Vec<Classification>, Burnt> {
+        self.read(|rows| rows.classifications.values().cloned().collect())
     }
 
     async fn windows(&self) -> Result<Vec<Window>, Burnt> {

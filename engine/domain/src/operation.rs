@@ -190,6 +190,8 @@ pub struct Operation {
     pub wire_bytes: u64,
     /// Why a person let the copy that it takes go without it; `None` unless released.
     pub released: Option<String>,
+    /// The storage unit of this domain that its copy goes to, once one was chosen; `None` for a replication.
+    pub unit: Option<String>,
 }
 
 impl Operation {
@@ -216,7 +218,9 @@ impl Operation {
     /// May be started if its target lets it: due, held back by the target alone, or its pause is over.
     pub fn is_candidate(&self, now: Timestamp) -> bool {
         match self.state {
-            OperationState::NotStarted | OperationState::Waiting(WaitReason::Limit) => true,
+            OperationState::NotStarted => true,
+            // The limit of this side; one that the target named has a time.
+            OperationState::Waiting(WaitReason::Limit) if self.next_try.is_none() => true,
             OperationState::Waiting(_) | OperationState::PendingImport => {
                 self.next_try.is_some_and(|next| next <= now)
             }

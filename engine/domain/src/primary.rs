@@ -9,6 +9,7 @@
 mod administer;
 mod asked;
 mod backfill;
+mod change;
 mod duplicate;
 mod held;
 mod imports;
@@ -16,6 +17,7 @@ mod load;
 mod migrate;
 mod parting;
 mod partners;
+mod receiving;
 mod retire;
 mod storage;
 mod tick;
@@ -72,6 +74,8 @@ pub struct Primary<C: Catalog> {
     is_unreviewed: bool,
     /// The latest time that it was told since its clock was set.
     latest: Option<Timestamp>,
+    /// What partners are bringing just now.
+    receiving: Vec<receiving::Receiving>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -90,6 +94,7 @@ impl<C: Catalog> Primary<C> {
             owed: BTreeSet::new(),
             is_unreviewed: false,
             latest: None,
+            receiving: Vec::new(),
         }
     }
 
@@ -379,8 +384,12 @@ impl<C: Catalog> Primary<C> {
         for partner in partners_concerned(changes) {
             self.take_turn(partner, commands, moment).await?;
         }
-        let is_duplication = |change: &Change| matches!(change, Change::Operation(it) if it.kind == OperationKind::Duplication);
-        if changes.iter().any(is_duplication) {
+        // A backup that ended made room in its storage unit.
+        let is_here = |change: &Change| {
+            let writes = [OperationKind::Duplication, OperationKind::Backup];
+            matches!(change, Change::Operation(it) if writes.contains(&it.kind))
+        };
+        if changes.iter().any(is_here) {
             self.take_turn_here(commands, moment).await?;
         }
         let is_end = |change: &Change| matches!(change, Change::Operation(it) if it.state.is_final());
@@ -441,7 +450,7 @@ impl<C: Catalog> Primary<C> {
 fn stops_work(change: &Change) -> bool {
     match change {
         Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
-        Change::SlpHold(_) | Change::Window(..) => true,
+        Change::SlpHold(_) | Change::Window(..) | Change::Slp(_) => true,
         _ => false,
     }
 }

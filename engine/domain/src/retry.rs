@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::limits::{RETRY_FIRST, RETRY_MAX};
+use crate::machine::placing::BUSY;
 use crate::named::named;
 use crate::operation::Note;
 
@@ -15,6 +16,8 @@ named! {
         Interrupted = "interrupted",
         /// The pool there is full.
         TargetFull = "target-full",
+        /// As many jobs as allowed are under way there.
+        Busy = "busy",
         /// Clocks differ too much.
         Clock = "clock",
         /// Certificates, grants or pairing.
@@ -84,6 +87,7 @@ pub fn classify(code: &str, side: Side) -> FailureKind {
         ("AIR-001", _) => FailureKind::Clock,
         ("AIR-002" | "AIR-003" | "AIR-004" | "SLP-008", _) => FailureKind::ImportSlp,
         (code, _) if code.starts_with("AUTH-") || code.starts_with("TRUST-") => FailureKind::Trust,
+        (BUSY, Side::Target) => FailureKind::Busy,
         ("WIRE-004" | "", _) => FailureKind::Interrupted,
         (code, _) if code.starts_with("NET-") => FailureKind::Interrupted,
         _ => FailureKind::Permanent,
@@ -138,6 +142,7 @@ mod tests {
     fn codes_mean_what_the_specification_says() {
         assert_eq!(classify("AUTH-002", Side::Target), FailureKind::Trust);
         assert_eq!(classify("NET-003", Side::Target), FailureKind::Interrupted);
+        assert_eq!(classify("NET-004", Side::Target), FailureKind::Busy);
         assert_eq!(classify("POOL-002", Side::Target), FailureKind::TargetFull);
         assert_eq!(classify("POOL-002", Side::Source), FailureKind::Source);
         assert_eq!(classify("AIR-002", Side::Target), FailureKind::ImportSlp);

@@ -4,7 +4,9 @@
 //! and among the things that it names; [`version`] decides what applying it does.
 
 pub mod check;
+pub mod difference;
 pub mod finding;
+pub mod in_place;
 pub mod read;
 mod structure;
 mod surroundings;

@@ -85,6 +85,18 @@ pub struct StorageUnit {
     pub jobs_max: Option<u32>,
 }
 
+named! {
+    /// Which unit of a group takes a copy. A unit that is at its limit takes none by any rule.
+    pub enum Selection {
+        /// The first in order; the next ones while those before them are at their limit.
+        Failover = "failover",
+        /// The one behind the one that took the last.
+        RoundRobin = "round-robin",
+        /// The one with the fewest jobs under way; the first in order among equals.
+        LeastUsed = "least-used",
+    }
+}
+
 /// An ordered set of storage units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageUnitGroup {
@@ -92,6 +104,25 @@ pub struct StorageUnitGroup {
     pub name: String,
     /// Names of the units in it, in order.
     pub units: Vec<String>,
+    /// Which of them takes a copy.
+    pub rule: Selection,
+    /// The unit that took the last copy, for [`Selection::RoundRobin`].
+    pub last: Option<String>,
+}
+
+/// How much data matters, by a name that partners compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classification {
+    /// Its name.
+    pub name: String,
+    /// Higher matters more.
+    pub rank: u32,
+}
+
+/// What a new domain has: the names that the field knows, best first.
+pub fn usual_classifications() -> Vec<Classification> {
+    let ranked = [("platinum", 40), ("gold", 30), ("silver", 20), ("bronze", 10)];
+    ranked.map(|(name, rank)| Classification { name: name.to_owned(), rank }).into()
 }
 
 /// The word for "any storage unit that is free".

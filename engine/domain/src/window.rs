@@ -1,14 +1,21 @@
 //! Named windows: when work of an SLP may run.
 //!
-//! A weekly grid in minutes, dates on which it stays shut, and an offset from UTC. Zones with summer
-//! time are the caller's: it stores the window anew when the offset changes, because a zone database is
-//! not pure logic.
+//! A weekly grid in minutes of local time, and dates on which it stays shut. Local time is UTC with an offset
+//! that changes at the instants of [`Window::transitions`]. Those come from a zone database, which is not pure
+//! logic: the caller stores the window anew before the last one that it knows.
+//!
+//! Where local time is set forward, a span that would begin in the gap begins behind it; where it is set back,
+//! what is open in the hour that comes twice is open twice.
+
+pub mod grid;
 
 use narrows_format::Timestamp;
 use serde::{Deserialize, Serialize};
 
 const DAY_SECONDS: i64 = 86_400;
 const WEEK_MINUTES: i64 = 7 * 24 * 60;
+/// A window that does not open within this does not open.
+const AHEAD_WEEKS: i64 = 53;
 
 /// One window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,13 +23,29 @@ const WEEK_MINUTES: i64 = 7 * 24 * 60;
 pub struct Window {
     /// Its name, unique here.
     pub name: String,
-    /// Minutes east of UTC.
+    /// Minutes east of UTC, before the first transition.
     pub offset_minutes: i16,
     /// When it is open, each within one week.
     pub open: Vec<OpenSpan>,
     /// Days since 1970-01-01, in local time, on which it does not open.
     #[serde(default)]
     pub excluded_days: Vec<i32>,
+    /// The zone that the offsets are from, by its IANA name; empty for a fixed offset.
+    #[serde(default)]
+    pub zone: String,
+    /// When the offset changes, in order.
+    #[serde(default)]
+    pub transitions: Vec<Transition>,
+}
+
+/// Local time is set forward or back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transition {
+    /// When, in seconds since 1970 UTC.
+    pub at: i64,
+    /// Minutes east of UTC from then on.
+    pub offset_minutes: i16,
 }
 
 /// From a minute of the week, Monday 00:00 being 0, for a number of minutes; may run past Sunday.
@@ -44,29 +67,64 @@ pub enum Gate {
     ShutUntil(Option<Timestamp>),
 }
 
+/// A time during which the offset stays the same.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: i64,
+    /// First second that is none of it.
+    to: i64,
+    offset_minutes: i16,
+}
+
 impl Window {
     /// Whether it is open at `now`.
     pub fn gate(&self, now: Timestamp) -> Gate {
-        let minute = self.local_minute(now);
+        let here = self.stretch(now.seconds);
+        let minute = here.local_minute(now.seconds);
         if self.is_open(minute) {
             return Gate::Open;
         }
-        Gate::ShutUntil(self.next_opening(minute))
+        Gate::ShutUntil(self.next_opening(here, minute).map(instant))
     }
 
     /// When it closes, if it is open at `now`, but at most a week from then: a window that is open all the time
     /// closes only for an excluded day. `None` if it is shut.
     pub fn closing(&self, now: Timestamp) -> Option<Timestamp> {
-        let from = self.local_minute(now);
-        let mut minute = from;
-        // Spans may touch or overlap: their ends are passed until one is not inside another.
-        while let Some(end) = self.open_until(minute) {
-            if end - from >= WEEK_MINUTES {
-                return Some(self.instant(from + WEEK_MINUTES));
+        let latest = now.seconds.div_euclid(60) * 60 + WEEK_MINUTES * 60;
+        let mut here = self.stretch(now.seconds);
+        let mut minute = here.local_minute(now.seconds);
+        self.open_until(minute)?;
+        loop {
+            // Spans may touch or overlap: their ends are passed until one is not inside another.
+            while let Some(end) =
+                self.open_until(minute).filter(|_| here.second(minute) < here.to.min(latest))
+            {
+                minute = end;
             }
-            minute = end;
+            let end = here.second(minute);
+            if end >= latest {
+                return Some(instant(latest));
+            }
+            if end < here.to {
+                return Some(instant(end));
+            }
+            here = self.stretch(here.to);
+            minute = here.local_minute(here.from);
+            if !self.is_open(minute) {
+                return Some(instant(here.from));
+            }
         }
-        (minute > from).then(|| self.instant(minute))
+    }
+
+    /// The stretch that an instant lies in.
+    fn stretch(&self, second: i64) -> Stretch {
+        let behind = self.transitions.partition_point(|transition| transition.at <= second);
+        let before = behind.checked_sub(1).and_then(|at| self.transitions.get(at));
+        Stretch {
+            from: before.map_or(i64::MIN, |transition| transition.at),
+            to: self.transitions.get(behind).map_or(i64::MAX, |transition| transition.at),
+            offset_minutes: before.map_or(self.offset_minutes, |transition| transition.offset_minutes),
+        }
     }
 
     /// The latest end of the spans that are open at this minute.
@@ -79,17 +137,6 @@ impl Window {
         ends.max()
     }
 
-    fn instant(&self, minute: i64) -> Timestamp {
-        let seconds = (minute - i64::from(self.offset_minutes)) * 60 + 4 * DAY_SECONDS;
-        Timestamp { seconds, nanos: 0 }
-    }
-
-    /// Minutes since Monday 1970-01-05 00:00 local time.
-    fn local_minute(&self, time: Timestamp) -> i64 {
-        let monday = 4 * DAY_SECONDS;
-        time.seconds.saturating_sub(monday).div_euclid(60) + i64::from(self.offset_minutes)
-    }
-
     fn is_open(&self, minute: i64) -> bool {
         self.open_until(minute).is_some()
     }
@@ -100,15 +147,49 @@ impl Window {
         i32::try_from(day).is_ok_and(|day| self.excluded_days.contains(&day))
     }
 
-    fn next_opening(&self, minute: i64) -> Option<Timestamp> {
+    /// The first second after a minute of a stretch in which it is open.
+    fn next_opening(&self, mut here: Stretch, mut minute: i64) -> Option<i64> {
+        let latest = here.second(minute).saturating_add(AHEAD_WEEKS * WEEK_MINUTES * 60);
+        loop {
+            let opens = self.next_local_opening(minute).map(|at| here.second(at));
+            if let Some(at) = opens.filter(|at| *at < here.to.min(latest)) {
+                return Some(at);
+            }
+            if here.to >= latest {
+                return None;
+            }
+            here = self.stretch(here.to);
+            minute = here.local_minute(here.from);
+            if self.is_open(minute) {
+                return Some(here.from);
+            }
+        }
+    }
+
+    fn next_local_opening(&self, minute: i64) -> Option<i64> {
         let opening = |week: i64, span: &OpenSpan| {
             let into = (i64::from(span.from_minute) - minute).rem_euclid(WEEK_MINUTES);
             minute + into + week * WEEK_MINUTES
         };
-        let all = (0..53).flat_map(|week| self.open.iter().map(move |span| opening(week, span)));
-        let next = all.filter(|at| *at > minute && self.is_open(*at)).min()?;
-        Some(self.instant(next))
+        let all = (0..AHEAD_WEEKS).flat_map(|week| self.open.iter().map(move |span| opening(week, span)));
+        all.filter(|at| *at > minute && self.is_open(*at)).min()
     }
+}
+
+impl Stretch {
+    /// Minutes since Monday 1970-01-05 00:00 local time.
+    fn local_minute(self, second: i64) -> i64 {
+        second.saturating_sub(4 * DAY_SECONDS).div_euclid(60) + i64::from(self.offset_minutes)
+    }
+
+    /// The reverse.
+    fn second(self, minute: i64) -> i64 {
+        (minute - i64::from(self.offset_minutes)) * 60 + 4 * DAY_SECONDS
+    }
+}
+
+const fn instant(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
 }
 
 #[cfg(test)]
@@ -122,7 +203,14 @@ mod tests {
     /// Every night from 22:00 for eight hours, Sunday night running into Monday.
     fn nights(offset_minutes: i16) -> Window {
         let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + 22 * 60, minutes: 480 });
-        Window { name: "nights".into(), offset_minutes, open: open.collect(), excluded_days: Vec::new() }
+        Window {
+            name: "nights".into(),
+            offset_minutes,
+            open: open.collect(),
+            excluded_days: Vec::new(),
+            zone: String::new(),
+            transitions: Vec::new(),
+        }
     }
 
     #[test]
@@ -166,5 +254,61 @@ mod tests {
         assert_eq!(window.gate(at(monday + 23 * 3600)), Gate::ShutUntil(Some(tuesday_evening)));
         window.open.clear();
         assert_eq!(window.gate(at(monday)), Gate::ShutUntil(None));
+    }
+
+    /// 2026 in Berlin: forward on March 29 at 01:00 UTC, back on October 25 at 01:00 UTC.
+    const FORWARD: i64 = 1_774_746_000;
+    const BACK: i64 = 1_792_890_000;
+
+    fn berlin(from_minute: u16, minutes: u16) -> Window {
+        let transition = |at, offset_minutes| Transition { at, offset_minutes };
+        Window {
+            open: vec![OpenSpan { from_minute, minutes }],
+            transitions: vec![transition(FORWARD, 120), transition(BACK, 60)],
+            zone: "Europe/Berlin".into(),
+            ..nights(60)
+        }
+    }
+
+    /// Sundays, in minutes of the week.
+    const SUNDAY: u16 = 6 * 1440;
+
+    #[test]
+    fn a_span_that_begins_in_the_gap_begins_behind_it() {
+        // 02:30 to 04:00 on the Sunday on which 02:00 becomes 03:00: one hour of it is left.
+        let window = berlin(SUNDAY + 150, 90);
+        assert_eq!(window.gate(at(FORWARD - 60)), Gate::ShutUntil(Some(at(FORWARD))));
+        assert_eq!(window.gate(at(FORWARD)), Gate::Open);
+        assert_eq!(window.closing(at(FORWARD)), Some(at(FORWARD + 3600)));
+        // A night that runs over the gap is an hour shorter: 22:00 is at 21:00 UTC, 06:00 at 04:00 UTC.
+        let night = berlin(SUNDAY - 120, 480);
+        assert_eq!(night.gate(at(FORWARD - 4 * 3600 - 1)), Gate::ShutUntil(Some(at(FORWARD - 4 * 3600))));
+        assert_eq!(night.closing(at(FORWARD - 4 * 3600)), Some(at(FORWARD + 3 * 3600)));
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_open_twice() {
+        // 02:00 to 03:00 on the Sunday on which 03:00 becomes 02:00.
+        let window = berlin(SUNDAY + 120, 60);
+        let first = at(BACK - 3600);
+        assert_eq!(window.gate(at(BACK - 3601)), Gate::ShutUntil(Some(first)));
+        assert_eq!(window.closing(first), Some(at(BACK + 3600)));
+        // A night that runs over it is an hour longer.
+        assert_eq!(berlin(SUNDAY - 120, 480).closing(at(BACK - 5 * 3600)), Some(at(BACK + 4 * 3600)));
+        // A span that the hour cuts short: 01:30 to 02:30 opens again where 02:00 comes again.
+        let cut = berlin(SUNDAY + 90, 60);
+        assert_eq!(cut.closing(at(BACK - 5400)), Some(at(BACK - 1800)));
+        assert_eq!(cut.gate(at(BACK - 1800)), Gate::ShutUntil(Some(at(BACK))));
+        assert_eq!(cut.closing(at(BACK)), Some(at(BACK + 1800)));
+    }
+
+    #[test]
+    fn the_offset_of_the_opening_counts_not_that_of_now() {
+        // Asked in winter for a Wednesday in summer: every day but that one is excluded.
+        let mut window = berlin(2 * 1440 + 720, 60);
+        let noon = FORWARD + 3 * DAY_SECONDS + 9 * 3600;
+        let day = i32::try_from(noon / DAY_SECONDS).unwrap();
+        window.excluded_days = (1..8).map(|week| day - 7 * week).collect();
+        assert_eq!(window.gate(at(FORWARD - 40 * DAY_SECONDS)), Gate::ShutUntil(Some(at(noon))));
     }
 }

@@ -307,6 +307,7 @@ fn copies_are_kept_for_named_reasons_only() {
         note: None,
         wire_bytes: 0,
         released: None,
+        unit: None,
     };
     let kept = |copy: &ImageCopy, state, now| standing(copy, Some(&slp), &[child(state)], at(now));
     assert_eq!(kept(&copy, OperationState::Complete, NOW), []);

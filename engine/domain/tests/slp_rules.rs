@@ -8,7 +8,7 @@ use narrows_domain::partner::{Partner, Trust};
 use narrows_domain::slp::check::{self, LocalCopy, PartnerSlp, Surroundings};
 use narrows_domain::slp::version::{Plan, Unverified, check_removal, plan};
 use narrows_domain::slp::{Checked, Format, Slp, SlpVersion, parse};
-use narrows_domain::storage::{LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{LockRange, Pool, ReplicationTarget, Selection, StorageUnit, StorageUnitGroup};
 use narrows_domain::window::{OpenSpan, Window};
 use narrows_format::record::ScheduleKind;
 use narrows_format::{DomainId, PoolId, Timestamp};
@@ -69,7 +69,12 @@ fn around() -> Surroundings {
     let nights = vec![OpenSpan { from_minute: 0, minutes: 60 }];
     Surroundings {
         units: vec![unit("stu-a", 1), unit("stu-b", 2), unit("wide", 3)],
-        groups: vec![StorageUnitGroup { name: "any-a".into(), units: vec!["stu-a".into()] }],
+        groups: vec![StorageUnitGroup {
+            name: "any-a".into(),
+            units: vec!["stu-a".into()],
+            rule: Selection::Failover,
+            last: None,
+        }],
         pools: vec![pool(1, false), pool(2, false), pool(3, true)],
         targets: [1, 2].map(|id| ReplicationTarget::usual(PoolId([id; 16]), DomainId([9; 16]))).into(),
         partners: vec![dr],
@@ -78,7 +83,10 @@ fn around() -> Surroundings {
             offset_minutes: 0,
             open: nights,
             excluded_days: vec![],
+            zone: String::new(),
+            transitions: Vec::new(),
         }],
+        classifications: vec!["gold".into(), "silver".into()],
         partner_slps: [((DomainId([9; 16]), "gold-import".to_owned()), present)].into(),
         local_copy: LocalCopy::Needed,
     }
@@ -181,7 +189,12 @@ fn slp_005_a_replication_source_is_one_exact_unit() {
 #[test]
 fn slp_005_a_referenced_unit_does_not_become_a_group() {
     let slps = [version(&slp(GOLD))];
-    let group = |name: &str| StorageUnitGroup { name: name.into(), units: vec!["stu-b".into()] };
+    let group = |name: &str| StorageUnitGroup {
+        name: name.into(),
+        units: vec!["stu-b".into()],
+        rule: Selection::Failover,
+        last: None,
+    };
     let refused = check::check_group(&group("stu-a"), &slps).unwrap_err();
     assert_eq!((refused.code, refused.operation), ("SLP-005", Some(2)));
     assert_eq!(check::check_group(&group("stu-b"), &slps), Ok(()));
@@ -307,6 +320,8 @@ fn slp_012_locked_copies_live_within_the_lock_range() {
 #[test]
 fn slp_013_what_is_named_exists_once() {
     breaks(GOLD, &[("stu-a", "stu-z")], "SLP-013");
+    let gilt = IMPORT.replace("name = \"gold-import\"", "name = \"x\"\ndata_classification = \"gilt\"");
+    assert_eq!(codes(&gilt, &around()), ["SLP-013"]);
     breaks(GOLD, &[("storage = \"stu-a\"\n", "")], "SLP-013");
     breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"days\"")], "SLP-013");
     breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nstorage = \"stu-b\"")], "SLP-013");

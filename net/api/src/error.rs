@@ -27,6 +27,8 @@ pub mod codes {
     pub const TIMED_OUT: &str = "NET-002";
     /// The server is starting or stopping: ask again.
     pub const NOT_READY: &str = "NET-003";
+    /// As much work as allowed is under way: ask again.
+    pub const BUSY: &str = "NET-004";
 }
 
 /// The body of every answer that is not a success. Printed like a compiler's error.
@@ -89,7 +91,7 @@ impl ApiError {
             codes::GONE => 410,
             codes::INTERNAL => 500,
             codes::UNREACHABLE => 502,
-            codes::NOT_READY => 503,
+            codes::NOT_READY | codes::BUSY => 503,
             codes::TIMED_OUT => 504,
             "AUTH-001" | "AUTH-002" | "AUTH-003" | "AUTH-004" => 401,
             "AUTH-005" | "AUTH-006" | "AIR-008" => 403,

@@ -22,9 +22,12 @@ pub mod orders;
 pub mod partner;
 pub mod paths;
 pub mod server;
+pub mod slp_orders;
 pub mod slps;
+pub mod storage;
 pub mod text;
 pub mod topology;
+pub mod windows;
 
 pub use error::{ApiError, ExitCode};
 pub use text::{Hex, PathText};

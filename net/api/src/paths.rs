@@ -42,6 +42,35 @@ pub const IMAGES_REPLICATE: &str = "/v1/images/replicate";
 pub const SLPS: &str = "/v1/slps";
 /// GET [`crate::slps::SlpInfo`].
 pub const SLP: &str = "/v1/slps/{name}";
+/// POST [`crate::slp_orders::HoldRequest`] -> [`crate::slps::SlpInfo`]: pauses or defers.
+pub const SLP_HOLD: &str = "/v1/slps/{name}/hold";
+/// POST -> [`crate::slps::SlpInfo`].
+pub const SLP_RESUME: &str = "/v1/slps/{name}/resume";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::slp_orders::DeleteReply`].
+pub const SLP_DELETE: &str = "/v1/slps/{name}/delete";
+/// POST [`crate::slp_orders::MigrateRequest`] -> [`crate::slp_orders::MigrateReply`].
+pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
+
+/// GET list of [`crate::storage::UnitInfo`] · POST [`crate::storage::UnitRequest`] -> [`crate::storage::UnitInfo`].
+pub const STORAGE_UNITS: &str = "/v1/storage-units";
+/// GET list of [`crate::storage::GroupInfo`] · POST [`crate::storage::GroupRequest`] -> [`crate::storage::GroupInfo`].
+pub const STORAGE_UNIT_GROUPS: &str = "/v1/storage-unit-groups";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`], for a unit or a group.
+pub const STORAGE_REMOVE: &str = "/v1/storage-units/{name}/remove";
+/// GET list of [`crate::storage::TargetInfo`] · POST [`crate::storage::TargetRequest`] -> [`crate::storage::TargetInfo`].
+pub const TARGETS: &str = "/v1/targets";
+/// POST [`crate::storage::RemoveTargetRequest`] -> [`crate::storage::RemoveReply`].
+pub const TARGET_REMOVE: &str = "/v1/targets/remove";
+/// GET list of [`crate::storage::ClassificationInfo`] · POST one -> the same.
+pub const CLASSIFICATIONS: &str = "/v1/classifications";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`].
+pub const CLASSIFICATION_REMOVE: &str = "/v1/classifications/{name}/remove";
+/// GET list of [`crate::windows::WindowInfo`] · POST [`crate::windows::WindowRequest`] -> [`crate::windows::WindowInfo`].
+pub const WINDOWS: &str = "/v1/windows";
+/// GET [`crate::windows::WindowInfo`].
+pub const WINDOW: &str = "/v1/windows/{name}";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`].
+pub const WINDOW_REMOVE: &str = "/v1/windows/{name}/remove";
 
 /// GET list of [`crate::domains::DomainInfo`].
 pub const DOMAINS: &str = "/v1/domains";
@@ -96,5 +125,7 @@ pub const PARTNER_PING: &str = "/v1/partner/ping";
 pub const PARTNER_REACH: &str = "/v1/partner/reach";
 /// GET [`crate::partner::PartnerSlp`].
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
+/// GET list of names: SLPs of the answering side whose images the caller imports through its SLP of this name.
+pub const PARTNER_SLP_USES: &str = "/v1/partner/slps/{name}/uses";
 /// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.
 pub const PARTNER_IMPORTS: &str = "/v1/partner/imports";

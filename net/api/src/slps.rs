@@ -49,11 +49,51 @@ pub struct ApplyReply {
     pub change: String,
     /// It is stored (not only planned).
     pub applied: bool,
+    /// What differs from the version before; everything is new in the first.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
     /// What the check of both ends found; errors are refused before this.
     pub findings: Vec<Finding>,
     /// Further errors when planning: all of them, the first is the answer's error when applying.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ApiError>,
+}
+
+/// One field that is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The operation's id; empty for the SLP as a whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// The field as the text spells it.
+    pub field: String,
+    /// What it was; absent if it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What it is; absent if it is not there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Images that are not complete under one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionUse {
+    /// The version.
+    pub version: u32,
+    /// All of it.
+    pub images: u64,
+    /// Those that are still to reach each target.
+    #[serde(default)]
+    pub targets: Vec<TargetUse>,
+}
+
+/// Images that are still to reach one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetUse {
+    /// The domain's name.
+    pub domain: String,
+    /// How many.
+    pub images: u64,
 }
 
 /// One SLP.
@@ -76,6 +116,20 @@ pub struct SlpInfo {
     /// Images that are not complete under this SLP, all versions.
     #[serde(default)]
     pub images_unfinished: u64,
+    /// The same by version and target; versions without any are left out.
+    #[serde(default)]
+    pub versions: Vec<VersionUse>,
+    /// Its work is held: deferred until then, or paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Hold>,
+}
+
+/// How an SLP's work is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Deferred until then; paused until resumed when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// One operation of an SLP, for listing.
@@ -96,4 +150,7 @@ pub struct SlpOperation {
     pub target: String,
     /// Retention in words, e.g. `fixed 30d`.
     pub retention: String,
+    /// The window in which it may run, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub window: String,
 }

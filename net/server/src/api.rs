@@ -21,9 +21,12 @@ pub mod partners;
 pub mod places;
 pub mod problems;
 pub mod restores;
+pub mod slp_orders;
 pub mod slps;
 pub mod status;
+pub mod storage;
 pub mod topology;
+pub mod windows;
 
 use std::{ops::Deref, sync::Arc};
 
@@ -34,7 +37,7 @@ use axum::{
     routing::{get, post},
 };
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
-use narrows_domain::storage;
+use narrows_domain::storage as stored;
 use narrows_format::{Sequence, Timestamp};
 use narrows_transport::{Identity, TrustStore};
 use tokio::sync::watch;
@@ -105,9 +108,9 @@ impl Deref for App {
 
 impl Shared {
     /// This domain, in the domain's words.
-    pub fn own(&self) -> storage::Identity {
+    pub fn own(&self) -> stored::Identity {
         let DomainIdentity { domain, incarnation, ref name, .. } = self.who;
-        storage::Identity { domain, incarnation, name: name.clone() }
+        stored::Identity { domain, incarnation, name: name.clone() }
     }
 
     /// Waits until the catalog knows what the pool knew when this was called: who was told that an image is
@@ -180,6 +183,9 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports));
     people
+        .merge(storage::routes())
+        .merge(windows::routes())
+        .merge(slp_orders::routes())
         .merge(machines)
         .fallback(answer::no_route)
         .method_not_allowed_fallback(answer::no_method)

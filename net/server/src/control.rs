@@ -11,7 +11,6 @@ use narrows_api::{ApiError, error::codes};
 use narrows_domain::{
     Change, Command, Event, Moment, Operation, Partner, Primary,
     event::PoolEvent,
-    image::ImageCopy,
     import::Arrival,
     machine::{BackupAsk, BackupBegun},
     operation::Note,
@@ -20,12 +19,15 @@ use narrows_domain::{
     slp::{PartnerSlp, Slp, version::Plan},
     token::{Token, TokenPurpose},
 };
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp, record::CopyState};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::CopyState};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Duration, sleep},
 };
+
+mod arranging;
+mod governing;
 
 use crate::{
     Catalog, CatalogError,
@@ -48,9 +50,6 @@ enum Order {
     Redeem { secret: [u8; 32], purpose: TokenPurpose, changes: Vec<Change>, reply: Reply<Token> },
     BeginBackup(Box<BackupAsk>, Reply<BackupBegun>),
     Replicate { image: ImageId, partner: DomainId, import_slp: Option<String>, reply: Reply<Operation> },
-    PlanExpiry(ImageId, Reply<Vec<ImageCopy>>),
-    Expire(ImageId, Reply<Vec<ImageCopy>>),
-    Undelete(ImageId, Option<Timestamp>, Reply<Vec<ImageCopy>>),
     SlpsToAsk(Box<Slp>, Reply<Vec<(DomainId, String)>>),
     PlanSlp(Box<Slp>, Box<Applying>, Reply<Plan>),
     ApplySlp(Box<Slp>, Box<Applying>, Reply<Plan>),
@@ -208,14 +207,6 @@ impl Desk {
                 let outcome = self.primary.replicate(image, (partner, import_slp), now).await;
                 self.hand_out_and_answer(outcome, reply).await;
             }
-            Order::Expire(image, reply) => {
-                let outcome = self.primary.expire_image(image, now).await;
-                self.hand_out_and_answer(outcome, reply).await;
-            }
-            Order::Undelete(image, expires, reply) => {
-                let outcome = self.primary.undelete_image(image, expires, now).await;
-                self.hand_out_and_answer(outcome, reply).await;
-            }
             Order::ApplySlp(slp, how, reply) => match self.primary.apply_slp(&slp, *how, now).await {
                 Ok((plan, commands)) => {
                     let outcome = self.hand_out(Ok(commands)).await;
@@ -235,7 +226,6 @@ impl Desk {
     async fn tell(&mut self, order: Order) {
         let now = self.moment();
         match order {
-            Order::PlanExpiry(image, reply) => answer(reply, self.primary.plan_expiry(image, now.now).await),
             Order::SlpsToAsk(slp, reply) => answer(reply, self.primary.partner_slps_to_ask(&slp).await),
             Order::PlanSlp(slp, how, reply) => answer(reply, self.primary.plan_slp(&slp, *how, now).await),
             Order::SlpForPartner { asker, name, reply } => {
@@ -405,25 +395,6 @@ impl Control {
         import_slp: Option<String>,
     ) -> Result<Operation, Failure> {
         self.order(|reply| Order::Replicate { image, partner, import_slp, reply }).await
-    }
-
-    /// The copies that [`Self::expire`] would let go.
-    pub async fn plan_expiry(&self, image: ImageId) -> Result<Vec<ImageCopy>, Failure> {
-        self.order(|reply| Order::PlanExpiry(image, reply)).await
-    }
-
-    /// A person lets all copies of an image here go now.
-    pub async fn expire(&self, image: ImageId) -> Result<Vec<ImageCopy>, Failure> {
-        self.order(|reply| Order::Expire(image, reply)).await
-    }
-
-    /// A person brings the discarded copies of an image here back, until then.
-    pub async fn undelete(
-        &self,
-        image: ImageId,
-        expires: Option<Timestamp>,
-    ) -> Result<Vec<ImageCopy>, Failure> {
-        self.order(|reply| Order::Undelete(image, expires, reply)).await
     }
 
     /// The import SLPs that have to be looked up at partners before `slp` can be checked.

@@ -53,7 +53,10 @@ async fn answer(app: &App, question: Question) {
     // Nobody waiting for an answer is no error: the session ended.
     match question {
         Question::Begin { principal, purpose, ticket, skew_ms, begin, reply } => {
-            drop(reply.send(admit(app, &principal, (purpose, skew_ms), &ticket, &begin).await));
+            let admitted = admit(app, &principal, (purpose, skew_ms), &ticket, &begin).await;
+            if let Err(Ok(admission)) = reply.send(admitted) {
+                ended(app, admission, "", "the session ended before it began".to_owned()).await;
+            }
         }
         Question::Seal { admission, facts, copy, import_slp, reply } => {
             drop(reply.send(seal(app, admission, facts, copy, import_slp).await));
@@ -91,7 +94,7 @@ async fn admit(
 ) -> Result<Admission, Refusal> {
     match (purpose, principal) {
         (Purpose::Replicate, Principal::Server { domain }) if *domain != app.who.domain => {
-            let partner = app.control.may_send(*domain).await.map_err(refused)?;
+            let partner = app.control.begin_receiving(*domain, begin.image).await.map_err(refused)?;
             // That it reaches us does not say that we reach it.
             if partner.reach == Reach::Up {
                 let skew_ms = Some(skew_ms);
@@ -222,6 +225,7 @@ async fn for_the_job(app: &App, told: Told) {
                 resent_bytes: received.again_bytes,
                 ..Counters::default()
             };
+            app.control.end_receiving(sender, image).await;
             app.control.tell(Event::Received { import, image, counters }).await;
         }
         Told::Restored { job, outcome: Ok(sent) } => {
@@ -267,7 +271,10 @@ async fn arrived_again(app: &App, again: Again) {
 
 /// A session ended without a commit. A replication's source knows; a backup waits for its client.
 async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
-    let Admission::Backup { image, attempt, .. } = admission else { return };
+    let (image, attempt) = match admission {
+        Admission::Backup { image, attempt, .. } => (image, attempt),
+        Admission::Replica { image, sender } => return app.control.end_receiving(sender, image).await,
+    };
     let failure =
         if code.is_empty() { Met::interrupted(sentence) } else { Met::coded(code, Side::Target, sentence) };
     app.control.tell(Event::BackupInterrupted { image, attempt, failure }).await;

@@ -9,7 +9,7 @@ use narrows_api::{Hex, context::Context, invitation::is_plain_name};
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{
     Catalog as _, Change,
-    storage::{Pool, StorageUnit},
+    storage::{Pool, StorageUnit, usual_classifications},
 };
 use narrows_format::{DomainId, PoolId};
 use narrows_ring::cores::{Setup, StartError, block_on};
@@ -200,7 +200,10 @@ async fn make_catalog(folder: &Folder, identity: &DomainIdentity) -> Result<(), 
     let pool =
         Pool { id: identity.pool, incarnation: 1, name: "default".to_owned(), spanning: false, lock: None };
     let unit = StorageUnit { name: "default".to_owned(), pool: identity.pool, jobs_max: None };
-    catalog.apply(&[Change::Pool(pool), Change::StorageUnit(unit)]).await?;
+    let classifications = usual_classifications().into_iter().map(Change::Classification);
+    let changes: Vec<_> =
+        [Change::Pool(pool), Change::StorageUnit(unit)].into_iter().chain(classifications).collect();
+    catalog.apply(&changes).await?;
     catalog.close().await;
     Ok(())
 }

@@ -61,6 +61,14 @@ pub const TELL_PAUSE_MAX: Duration = Duration::from_secs(10);
 pub const BACKFILL_AT_ONCE: usize = 128;
 /// Images that a back-fill looks up at once.
 pub const BACKFILL_PAGE: u32 = 1000;
+/// Days for which the offsets of windows' zones are known ahead.
+pub const ZONE_DAYS_AHEAD: i64 = 5 * 365;
+/// How often windows' zones are looked up again.
+pub const ZONE_RENEWAL: Duration = Duration::from_hours(24);
+/// Lines of one window's grid, and dates on which it stays shut.
+pub const WINDOW_LINES_MAX: usize = 64;
+/// See [`WINDOW_LINES_MAX`].
+pub const WINDOW_DATES_MAX: usize = 1000;
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

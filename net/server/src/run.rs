@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
     task::JoinHandle,
+    time::Instant,
 };
 
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     control, doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer,
-    limits::PAIRING_RETRY,
+    limits::{PAIRING_RETRY, ZONE_RENEWAL},
     logging,
     notify::{self, State},
     pairing,
@@ -35,6 +36,7 @@ use crate::{
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
     tickets::{Ticket, Tickets},
+    zones,
 };
 
 /// Threads of the control plane.
@@ -348,14 +350,26 @@ fn say_opened(opened: &Opened) {
 }
 
 /// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were
-/// drained and are unpaired now are not believed any more; restores whose ticket ran out unused are ended.
+/// drained and are unpaired now are not believed any more; restores and backups whose ticket ran out unused are
+/// ended; windows' zones are kept known ahead.
 async fn look_after(app: App) {
+    let mut zones_due = Instant::now();
     loop {
+        if zones_due <= Instant::now() {
+            zones::renew(&app).await;
+            zones_due = Instant::now() + ZONE_RENEWAL;
+        }
         tokio::time::sleep(PAIRING_RETRY).await;
         for ticket in app.tickets.sweep() {
-            let Ticket::Restore { job, .. } = ticket else { continue };
-            let failure = Some(Failure::interrupted("the client did not begin"));
-            app.control.tell(Event::RestoreEnded { job, counters: Counters::default(), failure }).await;
+            let failure = Failure::interrupted("the client did not begin");
+            let event = match ticket {
+                Ticket::Restore { job, .. } => {
+                    Event::RestoreEnded { job, counters: Counters::default(), failure: Some(failure) }
+                }
+                // Its place in the storage unit is free again.
+                Ticket::Backup { image, attempt, .. } => Event::BackupInterrupted { image, attempt, failure },
+            };
+            app.control.tell(event).await;
         }
         let Ok(partners) = app.catalog.partners().await else { continue };
         pairing::forget_parted(&app, &partners);

@@ -11,10 +11,11 @@ use narrows_domain::period::Period;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Client, Direction, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, Direction, LockRange, Pool, ReplicationTarget, Selection, StorageUnit,
+    StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
-use narrows_domain::window::{OpenSpan, Window};
+use narrows_domain::window::{OpenSpan, Transition, Window};
 use narrows_domain::{Change, retry};
 use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord};
@@ -187,6 +188,7 @@ impl Maker {
             note: self.note(),
             wire_bytes: self.roll() >> 1,
             released: self.maybe(Self::word),
+            unit: self.maybe(|it| it.one(&["default", "other"]).to_owned()),
         }
     }
 
@@ -325,7 +327,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(30) {
+        match self.below(36) {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -347,7 +349,12 @@ impl Maker {
                 pool: self.pool_id(),
                 jobs_max: self.maybe(|it| u32::from(it.below(9))),
             }),
-            15 => Change::StorageUnitGroup(StorageUnitGroup { name: self.word(), units: vec![self.word()] }),
+            15 => Change::StorageUnitGroup(StorageUnitGroup {
+                name: self.word(),
+                units: vec![self.word()],
+                rule: self.one(Selection::ALL),
+                last: self.maybe(Self::word),
+            }),
             16 => {
                 let id = self.below(3);
                 let (serial, enrolled, revoked) = (self.word(), self.time(), self.maybe(Self::time));
@@ -362,7 +369,17 @@ impl Maker {
             17 => {
                 let open = vec![OpenSpan { from_minute: 5, minutes: 9 }];
                 let (name, now) = (self.word(), self.time());
-                Change::Window(Window { name, offset_minutes: -60, open, excluded_days: vec![-4] }, now)
+                Change::Window(
+                    Window {
+                        name,
+                        offset_minutes: -60,
+                        open,
+                        excluded_days: vec![-4],
+                        zone: "Europe/Berlin".into(),
+                        transitions: vec![Transition { at: 7, offset_minutes: 60 }],
+                    },
+                    now,
+                )
             }
             18 => Change::Token(self.token()),
             19 => Change::Cursor(self.pool_id(), u64::from(self.below(2)), Sequence(self.roll() >> 1)),
@@ -375,6 +392,14 @@ impl Maker {
             25 => Change::SlpHold(SlpHold { slp: "gold".into(), until: self.maybe(Self::time) }),
             26 => Change::SlpResumed("gold".into(), self.time()),
             27 => Change::ClockSetBack(self.time()),
+            30 => Change::StorageUnitGone(self.word()),
+            31 => Change::StorageUnitGroupGone(self.word()),
+            32 => Change::WindowGone(self.word()),
+            33 => {
+                Change::Classification(Classification { name: self.word(), rank: u32::from(self.below(9)) })
+            }
+            34 => Change::ClassificationGone(self.word()),
+            35 => Change::SlpUnused("gold".into()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };

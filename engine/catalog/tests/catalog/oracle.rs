@@ -89,8 +89,13 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("backlog", catalog.backlog().await);
     for slp in ["gold", "silver"] {
         answers.add("images_unfinished", catalog.images_unfinished(slp).await);
+        answers.add("slp_use", catalog.slp_use(slp).await);
+        answers.add("slp_version_seen", catalog.slp_version_seen(slp).await);
     }
     answers.add("clients_seen", catalog.clients_seen().await);
+    answers.add("unit_jobs", catalog.unit_jobs().await);
+    answers.add("slp_versions", catalog.slp_versions().await);
+    answers.add("classifications", catalog.classifications().await);
     answers.add("slps", catalog.slps().await);
     answers.add("partners", catalog.partners().await);
     answers.add("pools", catalog.pools().await);

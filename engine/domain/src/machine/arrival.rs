@@ -305,6 +305,7 @@ fn import_operation(
         note: None,
         wire_bytes: 0,
         released: None,
+        unit: None,
     }
 }
 

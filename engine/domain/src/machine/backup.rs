@@ -8,6 +8,7 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::STAGING_KEEP;
 use crate::machine::children::{self, Parent};
+use crate::machine::placing::{Busy, NoPlace, Places, busy_refusal};
 use crate::machine::{Refusal, replication};
 use crate::moment::{Moment, since};
 use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState, WaitReason};
@@ -17,7 +18,7 @@ use crate::retention;
 use crate::retry::Failure;
 use crate::slp::SlpVersion;
 use crate::slp::check::{check_schedule, reads_spanning};
-use crate::storage::{Identity, Pool, StorageUnit};
+use crate::storage::{Identity, Pool, StorageUnit, StorageUnitGroup};
 
 /// A client asks to begin a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +69,12 @@ pub struct BeginView<'a> {
     pub base: Option<&'a Image>,
     /// All storage units.
     pub units: &'a [StorageUnit],
+    /// All storage unit groups.
+    pub groups: &'a [StorageUnitGroup],
     /// All pools.
     pub pools: &'a [Pool],
+    /// Jobs under way by storage unit, the attempt that this one replaces included.
+    pub busy: Busy,
     /// A second from now on that no image of this client has.
     pub free: Timestamp,
 }
@@ -114,7 +119,8 @@ pub fn begin(
         let help = "apply one: `narrowsctl slp apply -f FILE`; `narrowsctl slp list` shows what there is";
         return Err(Refusal::new("SLP-013", format!("there is no SLP `{}`", ask.slp), help));
     };
-    let pool = check_may_begin(view, version, ask.schedule)?;
+    let earlier = resumable.and_then(|(_, operations, _)| backup_among(operations));
+    let (pool, unit) = place(view, version, (ask.schedule, earlier), &mut decision)?;
     let (image, mut operation) = if let Some((image, operations, _)) = resumable {
         resumed(view, image, operations, version)
     } else {
@@ -124,6 +130,7 @@ pub fn begin(
     };
     operation.enter(OperationState::InProcess, moment.now);
     operation.attempt += 1;
+    operation.unit = Some(unit);
     let key = JobKey::operation(JobKind::Backup, operation.key, operation.attempt);
     let job = Job::begin(key, JobKind::Backup, image.id, moment.now);
     let begun = BackupBegun {
@@ -147,19 +154,25 @@ fn resumed(
 ) -> (Image, Operation) {
     let image = Image { started: view.free, ..image.clone() };
     let fresh = backup_operation(&image, version);
-    let operation = match operations.iter().find(|it| it.kind == OperationKind::Backup) {
+    let operation = match backup_among(operations) {
         Some(known) => Operation { expires: fresh.expires, age: fresh.age, ..known.clone() },
         None => fresh,
     };
     (image, operation)
 }
 
-/// SLP-013, SLP-007, SLP-016: before any data is read. Returns the pool to write to.
-fn check_may_begin(
+fn backup_among(operations: &[Operation]) -> Option<&Operation> {
+    operations.iter().find(|it| it.kind == OperationKind::Backup)
+}
+
+/// SLP-013, SLP-007, SLP-016, and the limit of the storage: before any data is read. Returns the pool to write
+/// to, and its storage unit.
+fn place(
     view: &BeginView<'_>,
     version: &SlpVersion,
-    schedule: ScheduleKind,
-) -> Result<PoolId, Refusal> {
+    (schedule, earlier): (ScheduleKind, Option<&Operation>),
+    decision: &mut Decision,
+) -> Result<(PoolId, String), Refusal> {
     let slp = &version.slp;
     let Some(backup) = slp.backup() else {
         let sentence = format!("SLP `{}` does not begin with a Backup operation", slp.name);
@@ -168,12 +181,11 @@ fn check_may_begin(
     check_schedule(schedule, slp)
         .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
     let storage = backup.storage.as_deref().unwrap_or_default();
-    let unit = view.units.iter().find(|unit| unit.name == storage);
-    let pool = unit.and_then(|unit| view.pools.iter().find(|pool| pool.id == unit.pool));
-    let Some(pool) = pool else {
+    let chosen = choose(view, storage, earlier, decision);
+    if chosen == Err(NoPlace::Unknown) {
         let sentence = format!("storage unit `{storage}` of SLP `{}` does not exist any more", slp.name);
         return Err(Refusal::new("SLP-013", sentence, "apply the SLP with a storage unit that exists"));
-    };
+    }
     // The pool may have been made spanning after the SLP was applied.
     if let Some((replication, source)) = reads_spanning(slp, view.units, view.pools) {
         let sentence = format!(
@@ -183,7 +195,31 @@ fn check_may_begin(
         let help = format!("give operation `{}` a storage unit whose pool does not span", source.id);
         return Err(Refusal::new("SLP-007", sentence, help));
     }
-    Ok(pool.id)
+    chosen.map(|unit| (unit.pool, unit.name.clone())).map_err(|_| busy_refusal(storage))
+}
+
+/// What was staged lies in one unit's pool: an attempt goes on there if it still may.
+fn choose<'a>(
+    view: &BeginView<'a>,
+    storage: &str,
+    earlier: Option<&Operation>,
+    decision: &mut Decision,
+) -> Result<&'a StorageUnit, NoPlace> {
+    let mut busy = view.busy.clone();
+    let staged = earlier.and_then(|operation| operation.unit.as_deref());
+    if let Some(jobs) = staged.and_then(|unit| busy.get_mut(unit))
+        && earlier.is_some_and(|it| it.state == OperationState::InProcess)
+    {
+        *jobs = jobs.saturating_sub(1);
+    }
+    let places = Places { units: view.units, groups: view.groups, pools: view.pools, busy: &busy };
+    match places.pick(storage, |unit| Some(unit.name.as_str()) == staged) {
+        Err(NoPlace::Unknown) => {}
+        found => return found,
+    }
+    let unit = places.pick(storage, |_| true)?;
+    decision.changes.extend(places.having_taken(storage, &unit.name).map(Change::StorageUnitGroup));
+    Ok(unit)
 }
 
 fn new_image(view: &BeginView<'_>, ask: &BackupAsk, version: &SlpVersion) -> Image {
@@ -228,6 +264,7 @@ fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
         note: None,
         wire_bytes: 0,
         released: None,
+        unit: None,
     }
 }
 
@@ -349,8 +386,7 @@ fn finish_backup(
     now: Timestamp,
     decision: &mut Decision,
 ) {
-    let begun = view.operations.iter().find(|it| it.kind == OperationKind::Backup);
-    let Some(mut operation) = begun.cloned() else { return };
+    let Some(mut operation) = backup_among(view.operations).cloned() else { return };
     let key = JobKey::operation(JobKind::Backup, operation.key, operation.attempt);
     let mut job = Job::begin(key, JobKind::Backup, image.id, operation.since);
     let content = image.content.as_ref();

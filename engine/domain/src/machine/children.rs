@@ -123,6 +123,7 @@ fn operation(
         note: None,
         wire_bytes: 0,
         released: None,
+        unit: None,
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);

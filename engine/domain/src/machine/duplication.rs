@@ -12,6 +12,7 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Counters, Job, JobState};
 use crate::machine::backup::CommittedView;
 use crate::machine::children::{self, Parent};
+use crate::machine::placing::{NoPlace, Places};
 use crate::machine::replication;
 use crate::machine::turn::Candidate;
 use crate::moment::{Moment, after};
@@ -26,10 +27,8 @@ pub struct Turn<'a> {
     pub candidate: &'a Candidate,
     /// The image's copies.
     pub copies: &'a [ImageCopy],
-    /// All storage units.
-    pub units: &'a [StorageUnit],
-    /// All storage unit groups.
-    pub groups: &'a [StorageUnitGroup],
+    /// Where it may go, and what is under way there.
+    pub places: Places<'a, 'a>,
 }
 
 /// Starts it, or gives it its reason; without a free place it waits for one.
@@ -40,19 +39,18 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
     if let Some((reason, next_try)) = turn.candidate.held_by_policy(now) {
         operation.wait(reason, next_try, now);
     } else if let Some(source) = turn.source() {
-        let Some(target) = turn.targets().next() else {
+        let chosen = turn.target();
+        if chosen == Err(NoPlace::Unknown) {
             let sentence = "every pool that it may go to has the image".to_owned();
             operation.enter(OperationState::Complete, now);
             operation.note = Some(Note { code: "already-present".to_owned(), sentence });
             decision.changes.push(Change::Operation(operation));
             return decision;
-        };
-        if has_place == Place::Taken {
-            if operation.state == OperationState::Waiting(WaitReason::Limit) {
-                return decision;
-            }
-            operation.wait(WaitReason::Limit, None, now);
-        } else {
+        }
+        if let Some(unit) = chosen.ok().filter(|_| has_place == Place::Free) {
+            let taken = turn.places.having_taken(turn.storage().unwrap_or_default(), &unit.name);
+            decision.changes.extend(taken.map(Change::StorageUnitGroup));
+            operation.unit = Some(unit.name.clone());
             operation.enter(OperationState::InProcess, now);
             operation.attempt += 1;
             operation.next_try = turn.candidate.closing(now);
@@ -60,10 +58,14 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
                 operation: operation.key,
                 attempt: operation.attempt,
                 source,
-                target,
+                target: unit.pool,
                 copy: CopyState { expires: operation.expires, locked_until: None, held: false },
             }));
             decision.changes.push(Change::Job(Job::of(&operation)));
+        } else if operation.state == OperationState::Waiting(WaitReason::Limit) {
+            return decision;
+        } else {
+            operation.wait(WaitReason::Limit, None, now);
         }
     } else {
         operation.failures = operation.failures.saturating_add(1);
@@ -92,16 +94,15 @@ impl Turn<'_> {
         is_whole.then_some(copy.pool)
     }
 
-    /// The pools that it may go to and that do not have the image, in the order of their units.
-    fn targets(&self) -> impl Iterator<Item = PoolId> {
-        let spec =
-            self.candidate.slp.as_ref().and_then(|slp| children::spec_of(slp, &self.candidate.operation));
-        let storage = spec.and_then(|spec| spec.storage.as_deref());
-        let fits = move |pool: &PoolId| {
-            storage.is_some_and(|storage| air::includes(storage, *pool, self.units, self.groups))
-        };
-        let has_it = |pool: &PoolId| self.copies.iter().any(|copy| copy.pool == *pool);
-        self.units.iter().map(|unit| unit.pool).filter(fits).filter(move |pool| !has_it(pool))
+    fn storage(&self) -> Option<&str> {
+        let spec = children::spec_of(self.candidate.slp.as_ref()?, &self.candidate.operation)?;
+        spec.storage.as_deref()
+    }
+
+    /// The unit that it goes to, of those whose pool does not have the image.
+    fn target(&self) -> Result<&StorageUnit, NoPlace> {
+        let has_it = |pool: PoolId| self.copies.iter().any(|copy| copy.pool == pool);
+        self.places.pick(self.storage().ok_or(NoPlace::Unknown)?, |unit| !has_it(unit.pool))
     }
 }
 

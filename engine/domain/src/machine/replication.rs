@@ -106,6 +106,7 @@ pub fn failed(
         }
         FailureKind::Unreachable | FailureKind::Interrupted => Some(WaitReason::TargetDown),
         FailureKind::TargetFull => Some(WaitReason::TargetFull),
+        FailureKind::Busy => Some(WaitReason::Limit),
         FailureKind::Clock => Some(WaitReason::Clock),
         FailureKind::Trust => Some(WaitReason::Trust),
         FailureKind::ImportSlp => Some(WaitReason::ImportFailed),
@@ -385,5 +386,6 @@ fn manual(
         note: Some(Note { code: MANUAL.to_owned(), sentence: "asked for by a person".to_owned() }),
         wire_bytes: 0,
         released: None,
+        unit: None,
     }
 }

@@ -91,7 +91,9 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
         } else if free > 0 {
             free -= 1;
             start(operation, candidate, moment.now, &mut decision);
-        } else if operation.state != OperationState::Waiting(WaitReason::Limit) {
+        } else if operation.state != OperationState::Waiting(WaitReason::Limit)
+            || operation.next_try.is_some()
+        {
             operation.wait(WaitReason::Limit, None, moment.now);
             decision.changes.push(Change::Operation(operation));
         }

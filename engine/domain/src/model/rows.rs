@@ -6,7 +6,7 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::NumberedJob;
 use crate::event::Change;
-use crate::image::{Image, ImageCopy};
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::limits::RESEND_AFTER;
@@ -15,7 +15,7 @@ use crate::operation::{Operation, OperationKey, OperationKind, OperationState, W
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -37,6 +37,7 @@ pub(super) struct Rows {
     pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) windows: BTreeMap<String, Window>,
+    pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
     pub(super) cursors: BTreeMap<(PoolId, u64), Sequence>,
 }
@@ -78,7 +79,11 @@ impl Rows {
             Change::Import(row) => drop(self.imports.insert(row.key, row)),
             Change::Job(row) => self.put_job(row),
             Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
-            Change::SlpGone(name) => self.slps.retain(|(of, _), _| *of != name),
+            Change::SlpGone(name) => {
+                self.slps.retain(|(of, _), _| *of != name);
+                self.holds.remove(&name);
+            }
+            Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => {
                 self.holds.remove(&name);
@@ -90,6 +95,8 @@ impl Rows {
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
+            Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
+            Change::StorageUnitGroupGone(name) => drop(self.groups.remove(&name)),
             Change::ReplicationTarget(row) => drop(self.targets.insert((row.pool, row.partner), row)),
             Change::ReplicationTargetGone(pool, partner) => drop(self.targets.remove(&(pool, partner))),
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
@@ -97,6 +104,9 @@ impl Rows {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
             }
+            Change::WindowGone(name) => drop(self.windows.remove(&name)),
+            Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
+            Change::ClassificationGone(name) => drop(self.classifications.remove(&name)),
             Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
             Change::TokenUsed(hash, now) => {
                 if let Some(token) = self.tokens.get_mut(&hash) {
@@ -114,6 +124,14 @@ impl Rows {
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
+    }
+
+    fn drop_unused(&mut self, name: &str) {
+        let newest = self.slps.keys().filter(|(of, _)| of == name).map(|(_, version)| *version).max();
+        let lives =
+            |it: &&Image| matches!(it.state, ImageState::Writing | ImageState::Whole) && it.slp == name;
+        let used: BTreeSet<_> = self.images.values().filter(lives).map(|it| it.slp_version).collect();
+        self.slps.retain(|(of, version), _| of != name || Some(*version) == newest || used.contains(version));
     }
 
     /// A job keeps its number, the time of its beginning, and what was counted for it, when it is stored again.

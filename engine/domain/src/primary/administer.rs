@@ -15,7 +15,7 @@ use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
 use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
-use crate::slp::{Slp, check::partner_slps_named};
+use crate::slp::{Slp, SlpOperation, SlpVersion, check::partner_slps_named};
 use crate::storage::ANY_AVAILABLE;
 use crate::token::{Token, TokenHash, TokenPurpose};
 
@@ -38,19 +38,35 @@ impl<C: Catalog> Primary<C> {
 
     /// What [`Self::apply_slp`] would do.
     pub async fn plan_slp(&self, slp: &Slp, how: Applying, moment: Moment) -> Done<Plan, C> {
-        let around = Surroundings {
+        let unverified = how.unverified;
+        let around = self.surroundings(how).await?;
+        let newest = self.ask(self.catalog.slp(&slp.name, None)).await?;
+        let references = self.references(&slp.name).await?;
+        let checked = check(slp, &around);
+        let planned = plan(slp, checked, newest.as_ref(), &references, unverified, moment.now);
+        match planned {
+            // An image keeps the version that it was made under, though the policy was deleted since.
+            Plan::Store(version) if newest.is_none() => {
+                let seen = self.ask(self.catalog.slp_version_seen(&slp.name)).await?;
+                Ok(Plan::Store(SlpVersion { version: seen.saturating_add(1), ..version }))
+            }
+            planned => Ok(planned),
+        }
+    }
+
+    /// Everything that a policy may name.
+    pub(super) async fn surroundings(&self, how: Applying) -> Done<Surroundings, C> {
+        Ok(Surroundings {
             units: self.ask(self.catalog.storage_units()).await?,
             groups: self.ask(self.catalog.storage_unit_groups()).await?,
             pools: self.ask(self.catalog.pools()).await?,
             targets: self.ask(self.catalog.replication_targets()).await?,
             partners: self.ask(self.catalog.partners()).await?,
             windows: self.ask(self.catalog.windows()).await?,
+            classifications: self.classification_names().await?,
             partner_slps: how.partner_slps,
             local_copy: how.local_copy,
-        };
-        let newest = self.ask(self.catalog.slp(&slp.name, None)).await?;
-        let references = self.references(&slp.name).await?;
-        Ok(plan(slp, check(slp, &around), newest.as_ref(), &references, how.unverified, moment.now))
+        })
     }
 
     /// Checks a policy and stores it as a new version, if it says anything new; failed imports that waited
@@ -63,20 +79,51 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(Plan, Vec<Command>), C> {
         let plan = self.plan_slp(slp, how, moment).await?;
         let Plan::Store(version) = &plan else { return Ok((plan, Vec::new())) };
-        self.store(&[Change::Slp(version.clone())]).await?;
+        self.store(&[Change::Slp(version.clone()), Change::SlpUnused(slp.name.clone())]).await?;
         let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
         Ok((plan, commands))
     }
 
+    async fn classification_names(&self) -> Done<Vec<String>, C> {
+        let known = self.ask(self.catalog.classifications()).await?;
+        Ok(known.into_iter().map(|classification| classification.name).collect())
+    }
+
     /// Removes a policy in all its versions, unless something still refers to it (SLP-014).
-    pub async fn delete_slp(&mut self, name: &str) -> Done<(), C> {
-        self.known_slp(name).await?;
-        check_removal(name, &self.references(name).await?)
+    /// `theirs` are references that are not known here: SLPs of partners.
+    pub async fn delete_slp(&mut self, name: &str, theirs: &References) -> Done<(), C> {
+        let references = [self.slp_references(name).await?, theirs.clone()].concat();
+        check_removal(name, &references)
             .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
         self.store(&[Change::SlpGone(name.to_owned())]).await
     }
 
-    /// Images that are not complete and are governed by a policy, and arrivals that wait for it.
+    /// SLPs here whose images another domain imports through its SLP of this name.
+    pub async fn slps_naming(&self, partner: DomainId, name: &str) -> Done<Vec<String>, C> {
+        let mut found = Vec::new();
+        for version in self.ask(self.catalog.slps()).await? {
+            let slp = &version.slp;
+            let names = |operation: &SlpOperation| match operation.named_target() {
+                Some(target) => {
+                    version.domain_of(&target.domain) == Some(partner)
+                        && target.import_slp.as_deref().unwrap_or(&slp.name) == name
+                }
+                None => operation.goes_to_all() && slp.name == name,
+            };
+            if slp.operations.iter().any(names) {
+                found.push(slp.name.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Images that are not complete and are governed by a policy, and arrivals that wait for it: as long as
+    /// there are any it is not deleted.
+    pub async fn slp_references(&self, slp: &str) -> Done<References, C> {
+        self.known_slp(slp).await?;
+        self.references(slp).await
+    }
+
     async fn references(&self, slp: &str) -> Done<References, C> {
         let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
         let mut references = Vec::new();

@@ -20,7 +20,9 @@ impl<C: Catalog> Primary<C> {
         let newest = self.ask(self.catalog.slp(&ask.slp, None)).await?;
         let base = self.ask(self.catalog.latest_whole(lineage)).await?;
         let units = self.ask(self.catalog.storage_units()).await?;
+        let groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let pools = self.ask(self.catalog.pools()).await?;
+        let busy = self.busy().await?;
         let free = self.free_second(&ask.client_name, moment.now).await?;
         let unfinished = match self.ask(self.catalog.unfinished(lineage)).await? {
             Some(image) => Some(self.load_image(image.id).await?),
@@ -35,7 +37,9 @@ impl<C: Catalog> Primary<C> {
             unfinished,
             base: base.as_ref(),
             units: &units,
+            groups: &groups,
             pools: &pools,
+            busy,
             free,
         };
         let (begun, decision) = backup::begin(&view, ask, moment)?;
@@ -90,7 +94,9 @@ impl<C: Catalog> Primary<C> {
         let readable = loaded.copies.iter().filter(|copy| copy.is_readable());
         let Some(expires) = readable.map(|copy| copy.wanted.expires).reduce(crate::retention::later) else {
             let sentence = format!("image {image} has no copy here that could be read");
-            return Err(Refusal::new("API-006", sentence, "`narrowsctl image undelete` brings one back").into());
+            return Err(
+                Refusal::new("API-006", sentence, "`narrowsctl image undelete` brings one back").into()
+            );
         };
         let view = loaded.replication_view();
         let (operation, decision) =

@@ -4,11 +4,14 @@ use narrows_format::record::{CopyState, ImageRecord};
 
 use super::{Done, LOOK_AHEAD, Primary};
 use crate::catalog::Catalog;
-use crate::event::{Command, Decision, PoolEvent};
+use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::limits::DUPLICATIONS_MAX;
 use crate::machine::duplication::{self, Place, Turn};
+use crate::machine::placing::{Busy, Places};
 use crate::machine::{backup, turn};
 use crate::moment::Moment;
+use crate::operation::Operation;
+use crate::storage::StorageUnitGroup;
 
 impl<C: Catalog> Primary<C> {
     /// Starts the duplications that may start, in batches until nothing more may.
@@ -17,32 +20,54 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
+        let mut look_ahead = LOOK_AHEAD;
         loop {
             let running = self.ask(self.catalog.duplications_in_process()).await?.len();
-            let mut running = u32::try_from(running).unwrap_or(u32::MAX);
-            let limit = DUPLICATIONS_MAX.saturating_sub(running).saturating_add(LOOK_AHEAD);
+            let running = u32::try_from(running).unwrap_or(u32::MAX);
+            let limit = DUPLICATIONS_MAX.saturating_sub(running).saturating_add(look_ahead);
             let operations = self.ask(self.catalog.duplications(moment.now, limit)).await?;
-            if operations.is_empty() {
+            let is_all = u32::try_from(operations.len()).unwrap_or(u32::MAX) < limit;
+            let whole = self.turns_here(running, operations, moment).await?;
+            if !whole.changes.is_empty() {
+                self.store(&whole.changes).await?;
+                commands.extend(whole.commands);
+            } else if is_all || running >= DUPLICATIONS_MAX {
                 return Ok(());
+            } else {
+                // All of these wait for units that are at their limit; those behind them may have others.
+                look_ahead = look_ahead.saturating_mul(2);
             }
-            let units = self.ask(self.catalog.storage_units()).await?;
-            let groups = self.ask(self.catalog.storage_unit_groups()).await?;
-            let mut whole = Decision::nothing();
-            for candidate in self.load_candidates(None, operations).await? {
-                let copies = self.ask(self.catalog.copies(candidate.operation.key.image)).await?;
-                let place = if running < DUPLICATIONS_MAX { Place::Free } else { Place::Taken };
-                let turn = Turn { candidate: &candidate, copies: &copies, units: &units, groups: &groups };
-                let decision = duplication::take(&turn, place, moment);
-                running = running.saturating_add(u32::try_from(decision.commands.len()).unwrap_or(u32::MAX));
-                whole.changes.extend(decision.changes);
-                whole.commands.extend(decision.commands);
-            }
-            if whole.changes.is_empty() {
-                return Ok(());
-            }
-            self.store(&whole.changes).await?;
-            commands.extend(whole.commands);
         }
+    }
+
+    async fn turns_here(
+        &self,
+        mut running: u32,
+        operations: Vec<Operation>,
+        moment: Moment,
+    ) -> Done<Decision, C> {
+        let mut whole = Decision::nothing();
+        if operations.is_empty() {
+            return Ok(whole);
+        }
+        let units = self.ask(self.catalog.storage_units()).await?;
+        let mut groups = self.ask(self.catalog.storage_unit_groups()).await?;
+        let pools = self.ask(self.catalog.pools()).await?;
+        let mut busy = self.busy().await?;
+        for candidate in self.load_candidates(None, operations).await? {
+            let copies = self.ask(self.catalog.copies(candidate.operation.key.image)).await?;
+            let place = if running < DUPLICATIONS_MAX { Place::Free } else { Place::Taken };
+            let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy };
+            let turn = Turn { candidate: &candidate, copies: &copies, places };
+            let decision = duplication::take(&turn, place, moment);
+            if !decision.commands.is_empty() {
+                running = running.saturating_add(1);
+                note_taken(&decision.changes, &mut groups, &mut busy);
+            }
+            whole.changes.extend(decision.changes);
+            whole.commands.extend(decision.commands);
+        }
+        Ok(whole)
     }
 
     /// Stops duplications that may not run any more.
@@ -81,5 +106,23 @@ impl<C: Catalog> Primary<C> {
             Some(known) => duplication::made(&view, known, event, copy, moment),
             None => backup::committed(&view, event, (record, signed), copy, moment),
         })
+    }
+}
+
+/// What the next one finds when this one has started.
+fn note_taken(changes: &[Change], groups: &mut [StorageUnitGroup], busy: &mut Busy) {
+    for change in changes {
+        match change {
+            Change::Operation(Operation { unit: Some(unit), .. }) => {
+                *busy.entry(unit.clone()).or_default() += 1;
+            }
+            Change::StorageUnitGroup(taken) => {
+                groups
+                    .iter_mut()
+                    .filter(|group| group.name == taken.name)
+                    .for_each(|it| it.clone_from(taken));
+            }
+            _ => {}
+        }
     }
 }

@@ -33,7 +33,9 @@ impl<C: Catalog> Primary<C> {
         (from, to): (u32, u32),
         moment: Moment,
     ) -> Done<Migration, C> {
-        Ok(self.replan(name, (from, to), moment).await?.0)
+        self.known_version(name, from).await?;
+        let version = self.known_version(name, to).await?;
+        Ok(self.replan(name, from, &version, moment).await?.0)
     }
 
     /// Plans the operations anew that were not started for images made under version `from`, in one
@@ -44,18 +46,21 @@ impl<C: Catalog> Primary<C> {
         (from, to): (u32, u32),
         moment: Moment,
     ) -> Done<(Migration, Vec<Command>), C> {
-        let (migration, decision) = self.replan(name, (from, to), moment).await?;
+        self.known_version(name, from).await?;
+        let version = self.known_version(name, to).await?;
+        let (migration, mut decision) = self.replan(name, from, &version, moment).await?;
+        decision.changes.push(Change::SlpUnused(name.to_owned()));
         Ok((migration, self.settle(decision, moment).await?))
     }
 
-    async fn replan(
+    pub(super) async fn replan(
         &self,
         name: &str,
-        (from, to): (u32, u32),
+        from: u32,
+        version: &SlpVersion,
         moment: Moment,
     ) -> Done<(Migration, Decision), C> {
-        self.known_version(name, from).await?;
-        let version = self.known_version(name, to).await?;
+        let to = version.version;
         let partners = self.ask(self.catalog.partners()).await?;
         let filter = ImageFilter { slp: Some(name.to_owned()), ..ImageFilter::default() };
         let mut images = self.ask(self.catalog.images(&filter)).await?;
@@ -68,7 +73,7 @@ impl<C: Catalog> Primary<C> {
             }
             let moved = Image { slp_version: to, ..image };
             let Replanned { kept, added, retired, running } =
-                replan::image(&moved, &version, &loaded.replication_view(), &partners, moment.now);
+                replan::image(&moved, version, &loaded.replication_view(), &partners, moment.now);
             migration.images += 1;
             migration.kept += count(&kept);
             migration.added += count(&added);

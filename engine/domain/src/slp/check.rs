@@ -31,6 +31,8 @@ pub struct Surroundings {
     pub targets: Vec<ReplicationTarget>,
     /// All windows.
     pub windows: Vec<Window>,
+    /// Names of all data classifications.
+    pub classifications: Vec<String>,
     /// What partners said about the import SLPs that this policy names, by (domain, SLP).
     pub partner_slps: BTreeMap<(DomainId, String), PartnerSlp>,
     /// Whether a copy may be left only elsewhere.

@@ -15,6 +15,7 @@ use crate::storage::ANY_AVAILABLE;
 
 /// Everything that is wrong with what the policy names.
 pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
+    check_classification(slp, around, checked);
     let mut reached: BTreeMap<DomainId, usize> = BTreeMap::new();
     for (at, operation) in slp.operations.iter().enumerate() {
         check_storage(slp, at, operation, around, checked);
@@ -28,6 +29,25 @@ pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
         }
     }
     check_all_twice(slp, checked);
+}
+
+/// SLP-013: the data classification exists.
+fn check_classification(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
+    let name = &slp.data_classification;
+    if name == ANY_CLASSIFICATION || around.classifications.contains(name) {
+        return;
+    }
+    let names: Vec<_> = around.classifications.iter().map(|name| format!("\"{name}\"")).collect();
+    checked.findings.push(
+        Finding::policy("SLP-013", &slp.name, "data_classification")
+            .value(name)
+            .what(format!("has the data classification `{name}`, which does not exist"))
+            .why("partners compare classifications by name: a slip of the pen would keep images out")
+            .help(format!(
+                "name one of \"any\", {}, or add it: `narrowsctl classification add {name}`",
+                names.join(", ")
+            )),
+    );
 }
 
 /// SLP-013: the storage exists; a Duplication leaves its pool.

@@ -1,7 +1,7 @@
 //! An import that can't be made as things stand: kept, tried again when mended, given up after a week.
 
 use narrows_domain::limits::FAILED_IMPORT_KEEP;
-use narrows_domain::storage::StorageUnitGroup;
+use narrows_domain::storage::{Selection, StorageUnitGroup};
 
 use super::*;
 
@@ -30,7 +30,12 @@ fn import(primary: &Primary<MemoryCatalog>) -> Import {
 }
 
 fn everywhere() -> StorageUnitGroup {
-    StorageUnitGroup { name: "everywhere".into(), units: vec!["default".into()] }
+    StorageUnitGroup {
+        name: "everywhere".into(),
+        units: vec!["default".into()],
+        rule: Selection::Failover,
+        last: None,
+    }
 }
 
 /// AIR-004 is mended by changing the storage: the import happens at once, and the sender is told.

@@ -30,7 +30,14 @@ fn check_stopped(
 /// The window `nights` opens at 22:00 for two hours each day, UTC.
 fn nights() -> Window {
     let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + 22 * 60, minutes: 120 }).collect();
-    Window { name: "nights".into(), offset_minutes: 0, open, excluded_days: Vec::new() }
+    Window {
+        name: "nights".into(),
+        offset_minutes: 0,
+        open,
+        excluded_days: Vec::new(),
+        zone: String::new(),
+        transitions: Vec::new(),
+    }
 }
 
 #[test]

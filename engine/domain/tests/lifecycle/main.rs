@@ -5,6 +5,7 @@ mod duplication;
 mod expiry;
 mod failed_imports;
 mod held;
+mod in_place;
 mod migration;
 mod parting;
 mod storage;

@@ -1,6 +1,6 @@
 //! Storage and policies that change under what uses them.
 
-use narrows_domain::storage::{ReplicationTarget, StorageUnitGroup};
+use narrows_domain::storage::{ReplicationTarget, Selection, StorageUnitGroup};
 
 use super::*;
 
@@ -42,7 +42,12 @@ retention = { fixed = \"9d\" }
 #[test]
 fn slp_005_a_referenced_unit_is_not_moved_behind_a_group() {
     let mut primary = primary(GOLD);
-    let group = |name: &str| StorageUnitGroup { name: name.into(), units: vec!["default".into()] };
+    let group = |name: &str| StorageUnitGroup {
+        name: name.into(),
+        units: vec!["default".into()],
+        rule: Selection::Failover,
+        last: None,
+    };
     assert_eq!(code(ready(primary.put_group(group("default"), moment(NOW)))), "SLP-005");
     ready(primary.put_group(group("any-of-them"), moment(NOW))).unwrap();
     assert_eq!(ready(primary.catalog().storage_unit_groups()).unwrap(), [group("any-of-them")]);
@@ -52,14 +57,14 @@ fn slp_005_a_referenced_unit_is_not_moved_behind_a_group() {
 #[test]
 fn slp_014_a_policy_is_removed_when_its_images_are_complete() {
     let mut primary = primary(GOLD);
-    assert_eq!(code(ready(primary.delete_slp("silver"))), "SLP-013");
+    assert_eq!(code(ready(primary.delete_slp("silver", &Vec::new()))), "SLP-013");
     let (id, _) = backed_up(&mut primary, NOW);
-    assert_eq!(code(ready(primary.delete_slp("gold"))), "SLP-014");
+    assert_eq!(code(ready(primary.delete_slp("gold", &Vec::new()))), "SLP-014");
     for mut operation in ready(primary.catalog().operations(id)).unwrap() {
         operation.state = OperationState::Complete;
         ready(primary.put(&[Change::Operation(operation)])).unwrap();
     }
-    ready(primary.delete_slp("gold")).unwrap();
+    ready(primary.delete_slp("gold", &Vec::new())).unwrap();
     assert_eq!(ready(primary.catalog().slp("gold", None)).unwrap(), None);
 }
 

@@ -762,7 +762,14 @@ impl World {
     fn window(&mut self, hours: u16) -> Window {
         let first = u16::try_from(self.dice.below(24)).unwrap() * 60;
         let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + first, minutes: hours * 60 });
-        Window { name: "hours".into(), offset_minutes: 0, open: open.collect(), excluded_days: Vec::new() }
+        Window {
+            name: "hours".into(),
+            offset_minutes: 0,
+            open: open.collect(),
+            excluded_days: Vec::new(),
+            zone: String::new(),
+            transitions: Vec::new(),
+        }
     }
 
     fn trust_or_pause(&mut self, at: usize) {

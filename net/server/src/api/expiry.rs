@@ -31,11 +31,16 @@ pub async fn expire(
     let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
     let present = replicas.iter().filter(|replica| replica.state == ReplicaState::Present);
     let elsewhere = present.map(|replica| name_of(&app, &partners, replica.partner)).collect();
-    let copies = if request.dry_run {
-        app.control.plan_expiry(image.id).await?
-    } else {
-        app.control.expire(image.id).await?
-    };
+    let (id, dry_run) = (image.id, request.dry_run);
+    let expiring = app.control.act(move |primary, now| {
+        Box::pin(async move {
+            match dry_run {
+                true => Ok((primary.plan_expiry(id, now.now).await?, Vec::new())),
+                false => primary.expire_image(id, now).await,
+            }
+        })
+    });
+    let copies = expiring.await?;
     good(ExpireReply {
         image: image.id,
         name: image_name(&app, &partners, &image),
@@ -55,7 +60,9 @@ pub async fn undelete(
 ) -> Answer<UndeleteReply> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = named(&app, &partners, &id, &filter).await?;
-    let copies = app.control.undelete(image.id, request.expires.map(time_in)).await?;
+    let (id, expires) = (image.id, request.expires.map(time_in));
+    let undeleting = app.control.act(move |primary, now| Box::pin(primary.undelete_image(id, expires, now)));
+    let copies = undeleting.await?;
     let name = image_name(&app, &partners, &image);
     good(UndeleteReply { image: image.id, name, copies: numbers(&copies), expires: request.expires })
 }

@@ -8,15 +8,18 @@ use narrows_api::{
     error::codes,
     partner, paths,
     server::{self, Level},
-    slps::{ApplyReply, ApplyRequest, Format, SlpInfo, SlpOperation},
+    slps::{
+        ApplyReply, ApplyRequest, Difference, Format, Hold, SlpInfo, SlpOperation, TargetUse, VersionUse,
+    },
     text::{hex, time_out},
 };
 use narrows_domain::{
     Catalog as _,
     primary::Applying,
     slp::{
-        self, Finding, PartnerSlp, Slp, SlpVersion, TargetSpec,
+        self, Finding, PartnerSlp, Slp, SlpVersion,
         check::LocalCopy,
+        difference::{self, retention_words, target_words},
         version::{Plan, Unverified},
     },
 };
@@ -56,11 +59,6 @@ pub async fn apply(
         Format::Json => slp::Format::Json,
     };
     let wanted = slp::parse(&request.text, format).map_err(|bad| unreadable(&request.file, &bad))?;
-    if request.in_place {
-        let error = ApiError::new(codes::MALFORMED, "changing a version in place is not supported yet")
-            .help("without --in-place a new version is made");
-        return Err(error.into());
-    }
     let partner_slps = ask_partners(&app, &wanted).await?;
     let findings = reached(&app, &partner_slps).await?;
     let how = Applying {
@@ -69,11 +67,14 @@ pub async fn apply(
         unverified: if request.unverified { Unverified::Accept } else { Unverified::Refuse },
     };
     let before = app.catalog.slp(&wanted.name, None).await.map_err(|error| internal(&error))?;
-    let plan = if request.plan {
-        app.control.plan_slp(wanted.clone(), how).await?
-    } else {
-        app.control.apply_slp(wanted.clone(), how).await?
+    let differences = differences(before.as_ref(), &wanted);
+    let plan = match (request.plan, request.in_place) {
+        (true, false) => app.control.plan_slp(wanted.clone(), how).await?,
+        (false, false) => app.control.apply_slp(wanted.clone(), how).await?,
+        (true, true) => app.control.plan_in_place(wanted.clone(), how).await?,
+        (false, true) => app.control.apply_in_place(wanted.clone(), how).await?,
     };
+    let applied = !request.plan;
     match plan {
         Plan::Refused(found) => {
             let mut errors = found.iter().map(|finding| error(&request.file, finding)).collect::<Vec<_>>();
@@ -83,17 +84,23 @@ pub async fn apply(
             let version = before.unwrap_or_else(|| unstored(wanted));
             errors.dedup();
             let slp = info(&app, version).await?;
-            good(ApplyReply { slp, change: "refused".to_owned(), applied: false, findings, errors })
+            let change = "refused".to_owned();
+            good(ApplyReply { slp, change, applied: false, differences, findings, errors })
         }
         Plan::Unchanged(version) => {
             let slp = info(&app, version).await?;
             let change = "unchanged".to_owned();
-            good(ApplyReply { slp, change, applied: !request.plan, findings, errors: Vec::new() })
+            good(ApplyReply { slp, change, applied, differences: Vec::new(), findings, errors: Vec::new() })
         }
         Plan::Store(version) => {
-            let change = if before.is_some() { "changed" } else { "created" }.to_owned();
+            let change = match (&before, request.in_place) {
+                (None, _) => "created",
+                (Some(_), false) => "changed",
+                (Some(_), true) => "changed in place",
+            }
+            .to_owned();
             let slp = info(&app, version).await?;
-            good(ApplyReply { slp, change, applied: !request.plan, findings, errors: Vec::new() })
+            good(ApplyReply { slp, change, applied, differences, findings, errors: Vec::new() })
         }
     }
 }
@@ -158,7 +165,7 @@ pub async fn look_up(app: &App, domain: DomainId, name: &str) -> Result<PartnerS
 }
 
 /// A path segment: everything but letters, digits and `.-_~` as `%NN`.
-fn percent(name: &str) -> String {
+pub(super) fn percent(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b".-_~".contains(&byte) {
@@ -189,13 +196,52 @@ async fn reached(
     Ok(findings.collect())
 }
 
-async fn info(app: &App, version: SlpVersion) -> Result<SlpInfo, Failure> {
+/// What differs from the version before; all of it when there is none.
+fn differences(before: Option<&SlpVersion>, wanted: &Slp) -> Vec<Difference> {
+    let nothing = || Slp { data_classification: String::new(), operations: Vec::new(), ..wanted.clone() };
+    let before = before.map_or_else(nothing, |version| version.slp.clone());
+    let found = difference::differences(&before, wanted).into_iter();
+    found
+        .map(|it| Difference {
+            operation: it.operation.unwrap_or_default(),
+            field: it.field.to_owned(),
+            before: it.before.filter(|before| !before.is_empty()),
+            after: it.after,
+        })
+        .collect()
+}
+
+/// Images that are not complete, by version and target.
+async fn uses(app: &App, name: &str) -> Result<Vec<VersionUse>, Failure> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let mut versions: Vec<VersionUse> = Vec::new();
+    for line in app.catalog.slp_use(name).await.map_err(|error| internal(&error))? {
+        match (line.partner, versions.last_mut()) {
+            (Some(partner), Some(last)) if last.version == line.version => {
+                let domain = super::domains::name_of(app, &partners, partner);
+                last.targets.push(TargetUse { domain, images: line.images });
+            }
+            _ => {
+                let (version, images) = (line.version, line.images);
+                versions.push(VersionUse { version, images, targets: Vec::new() });
+            }
+        }
+    }
+    Ok(versions)
+}
+
+/// One SLP as people see it.
+pub(super) async fn info(app: &App, version: SlpVersion) -> Result<SlpInfo, Failure> {
     let unfinished = app.catalog.images_unfinished(&version.slp.name).await;
     let text = toml::to_string(&version.slp).map_err(|error| internal(&error))?;
+    let holds = app.catalog.slp_holds().await.map_err(|error| internal(&error))?;
+    let held = holds.iter().find(|hold| hold.slp == version.slp.name);
     Ok(SlpInfo {
         version: version.version,
         applied: time_out(version.made),
         text,
+        versions: uses(app, &version.slp.name).await?,
+        held: held.map(|hold| Hold { until: hold.until.map(time_out) }),
         images_unfinished: unfinished.map_err(|error| internal(&error))?,
         operations: version.slp.operations.iter().map(operation).collect(),
         data_classification: version.slp.data_classification,
@@ -206,33 +252,13 @@ async fn info(app: &App, version: SlpVersion) -> Result<SlpInfo, Failure> {
 
 fn operation(operation: &slp::SlpOperation) -> SlpOperation {
     let kind = narrows_domain::OperationKind::from(operation.kind);
-    let target = match &operation.target {
-        None => String::new(),
-        Some(TargetSpec::Word(word)) => word.clone(),
-        Some(TargetSpec::Named(target)) => match &target.import_slp {
-            Some(slp) => format!("{} ({slp})", target.domain),
-            None => target.domain.clone(),
-        },
-    };
     SlpOperation {
         id: operation.id.clone(),
         kind: kind.to_string(),
         source: operation.source.clone().unwrap_or_default(),
         storage: operation.storage.clone().unwrap_or_default(),
-        target,
-        retention: operation.retention.map(retention).unwrap_or_default(),
-    }
-}
-
-fn retention(retention: slp::Retention) -> String {
-    match retention {
-        slp::Retention::Fixed(period) => format!("fixed {period}"),
-        slp::Retention::ExpireAfterCopy => "expire-after-copy".to_owned(),
-        slp::Retention::CapacityManaged => "capacity-managed".to_owned(),
-        slp::Retention::Target { at_least, at_most } => {
-            let least = at_least.map(|period| format!(", at least {period}")).unwrap_or_default();
-            let most = at_most.map(|period| format!(", at most {period}")).unwrap_or_default();
-            format!("target{least}{most}")
-        }
+        target: operation.target.as_ref().map(target_words).unwrap_or_default(),
+        retention: operation.retention.map(retention_words).unwrap_or_default(),
+        window: operation.window.clone().unwrap_or_default(),
     }
 }

@@ -68,6 +68,30 @@ const ROUTES: [(&str, Method); 42] = [
     (paths::PARTNER_REACH, Method::GET),
 ];
 
+/// Those of storage, windows, classifications, and orders about SLPs.
+const ARRANGING: [(&str, Method); 20] = [
+    (paths::STORAGE_UNITS, Method::GET),
+    (paths::STORAGE_UNITS, Method::POST),
+    (paths::STORAGE_UNIT_GROUPS, Method::GET),
+    (paths::STORAGE_UNIT_GROUPS, Method::POST),
+    (paths::STORAGE_REMOVE, Method::POST),
+    (paths::TARGETS, Method::GET),
+    (paths::TARGETS, Method::POST),
+    (paths::TARGET_REMOVE, Method::POST),
+    (paths::CLASSIFICATIONS, Method::GET),
+    (paths::CLASSIFICATIONS, Method::POST),
+    (paths::WINDOWS, Method::GET),
+    (paths::WINDOWS, Method::POST),
+    (paths::WINDOW, Method::GET),
+    (paths::WINDOW_REMOVE, Method::POST),
+    (paths::SLP_HOLD, Method::POST),
+    (paths::SLP_RESUME, Method::POST),
+    (paths::SLP_DELETE, Method::POST),
+    (paths::SLP_MIGRATE, Method::POST),
+    (paths::PARTNER_SLP_USES, Method::GET),
+    (paths::CLASSIFICATION_REMOVE, Method::POST),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_administrator_is_known_by_the_token() {
     let mut house = House::build("east").await;
@@ -89,7 +113,7 @@ async fn an_administrator_is_known_by_the_token() {
 async fn no_route_answers_a_stranger() {
     let mut house = House::build("east").await;
     let stranger = house.caller(None, None);
-    for (path, method) in ROUTES {
+    for (path, method) in ROUTES.into_iter().chain(ARRANGING) {
         let path = path.replace("{id}", "latest").replace("{name}", "east");
         for body in [&b"{}"[..], b"", b"null", b"\xff"] {
             let (status, bytes) = stranger.raw(method.clone(), &path, Some(body.to_vec())).await.unwrap();
@@ -114,7 +138,7 @@ async fn a_client_does_not_rule() {
     assert_eq!((who.kind.as_str(), who.name.as_str()), ("client", "web01"));
     assert_eq!(who.id, reply.client.to_string());
     let theirs = [paths::WHOAMI, paths::BACKUPS, paths::RESTORES, paths::CLIENT_ENROLL, paths::PARTNER_PAIR];
-    for (path, method) in ROUTES.into_iter().filter(|(path, _)| !theirs.contains(path)) {
+    for (path, method) in ROUTES.into_iter().chain(ARRANGING).filter(|(path, _)| !theirs.contains(path)) {
         let path = path.replace("{id}", "1").replace("{name}", "east");
         let (status, bytes) = client.raw(method.clone(), &path, Some(b"{}".to_vec())).await.unwrap();
         let text = String::from_utf8(bytes).unwrap();

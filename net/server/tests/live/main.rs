@@ -14,3 +14,7 @@ mod orders;
 mod pairing;
 mod partners;
 mod shown;
+mod slp_codes;
+mod slps;
+mod storage;
+mod windows;

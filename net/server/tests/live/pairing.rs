@@ -50,7 +50,8 @@ pub(crate) fn local_slp() -> ApplyRequest {
     )
 }
 
-fn request(text: String) -> ApplyRequest {
+/// An SLP's text as it is sent.
+pub(crate) fn request(text: String) -> ApplyRequest {
     ApplyRequest {
         text,
         format: Format::Toml,

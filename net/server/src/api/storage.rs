@@ -1,0 +1,279 @@
+//! Storage units, groups of them, replication targets and data classifications.
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+use narrows_api::{
+    ApiError,
+    error::codes,
+    paths,
+    storage::{
+        ClassificationInfo, GroupInfo, GroupRequest, Making, RemoveReply, RemoveRequest, RemoveTargetRequest,
+        TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
+    },
+};
+use narrows_domain::{
+    Catalog as _,
+    partner::Partner,
+    storage::{Classification, Pool, ReplicationTarget, Selection, StorageUnit, StorageUnitGroup},
+};
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, internal, malformed},
+    caller::Admin,
+    domains::{find, name_of},
+};
+
+/// The routes of this file.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::STORAGE_UNITS, get(units).post(put_unit))
+        .route(paths::STORAGE_UNIT_GROUPS, get(groups).post(put_group))
+        .route(paths::STORAGE_REMOVE, post(remove_storage))
+        .route(paths::TARGETS, get(targets).post(put_target))
+        .route(paths::TARGET_REMOVE, post(remove_target))
+        .route(paths::CLASSIFICATIONS, get(classifications).post(put_classification))
+        .route(paths::CLASSIFICATION_REMOVE, post(remove_classification))
+}
+
+/// SLP-013: an object that a request names does not exist.
+pub(super) fn absent(what: &str, name: &str, command: &str) -> Failure {
+    let error = ApiError::new("SLP-013", format!("there is no {what} `{name}`"));
+    error.help(format!("`narrowsctl {command}` shows what there is")).into()
+}
+
+/// API-003 for what is added twice, SLP-013 for what is set and is not there.
+fn check_making(
+    making: Making,
+    is_known: bool,
+    (what, name, command): (&str, &str, &str),
+) -> Result<(), Failure> {
+    match (making, is_known) {
+        (Making::Add, true) => {
+            let error = ApiError::new(codes::CONFLICT, format!("there is a {what} `{name}` already"));
+            Err(error.help("change it with `set`").into())
+        }
+        (Making::Set, false) => Err(absent(what, name, command)),
+        _ => Ok(()),
+    }
+}
+
+async fn units(State(app): State<App>, _admin: Admin) -> Answer<Vec<UnitInfo>> {
+    good(unit_infos(&app).await?)
+}
+
+async fn unit_infos(app: &App) -> Result<Vec<UnitInfo>, Failure> {
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let groups = app.catalog.storage_unit_groups().await.map_err(|error| internal(&error))?;
+    let busy = app.control.busy().await?;
+    let info = |unit: StorageUnit| UnitInfo {
+        pool: unit.pool,
+        pool_name: pool_name(&pools, unit.pool),
+        jobs_max: unit.jobs_max,
+        jobs: busy.get(&unit.name).copied().unwrap_or(0),
+        groups: groups
+            .iter()
+            .filter(|group| group.units.contains(&unit.name))
+            .map(|group| group.name.clone())
+            .collect(),
+        name: unit.name,
+    };
+    let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+    Ok(units.into_iter().map(info).collect())
+}
+
+fn pool_name(pools: &[Pool], id: narrows_format::PoolId) -> String {
+    pools.iter().find(|pool| pool.id == id).map_or_else(|| id.to_string(), |pool| pool.name.clone())
+}
+
+/// The pool of this name; the first of all when none is named.
+async fn pool_called(app: &App, name: Option<&str>) -> Result<Pool, Failure> {
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let found = pools.into_iter().find(|pool| name.is_none_or(|name| pool.name == name));
+    found.ok_or_else(|| absent("pool", name.unwrap_or("default"), "status"))
+}
+
+async fn put_unit(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<UnitRequest>,
+) -> Answer<UnitInfo> {
+    let known = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+    let known = known.into_iter().find(|unit| unit.name == request.name);
+    let what = ("storage unit", request.name.as_str(), "storage-unit list");
+    check_making(request.making, known.is_some(), what)?;
+    let pool = match (&known, &request.pool) {
+        (Some(known), None) => known.pool,
+        (Some(known), Some(name)) => {
+            let named = pool_called(&app, Some(name)).await?.id;
+            if named != known.pool {
+                let error = ApiError::new(codes::CONFLICT, "a storage unit stays with its pool");
+                return Err(error.help("add another unit and let SLPs name that").into());
+            }
+            named
+        }
+        (None, name) => pool_called(&app, name.as_deref()).await?.id,
+    };
+    let unit = StorageUnit { name: request.name.clone(), pool, jobs_max: request.jobs_max };
+    app.control.put_unit(unit).await?;
+    let stored = unit_infos(&app).await?.into_iter().find(|unit| unit.name == request.name);
+    good(stored.ok_or_else(|| absent(what.0, what.1, what.2))?)
+}
+
+async fn groups(State(app): State<App>, _admin: Admin) -> Answer<Vec<GroupInfo>> {
+    let groups = app.catalog.storage_unit_groups().await.map_err(|error| internal(&error))?;
+    good(groups.into_iter().map(group_info).collect())
+}
+
+fn group_info(group: StorageUnitGroup) -> GroupInfo {
+    let StorageUnitGroup { name, units, rule, last } = group;
+    GroupInfo { name, units, rule: rule.to_string(), last }
+}
+
+async fn put_group(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<GroupRequest>,
+) -> Answer<GroupInfo> {
+    let known = app.catalog.storage_unit_groups().await.map_err(|error| internal(&error))?;
+    let known = known.into_iter().find(|group| group.name == request.name);
+    let what = ("storage unit group", request.name.as_str(), "storage-unit group list");
+    check_making(request.making, known.is_some(), what)?;
+    let said = request.rule.map(|rule| rule.parse::<Selection>()).transpose();
+    let said = said.map_err(|unknown| malformed("rule", &unknown.to_string()))?;
+    let before = known.as_ref();
+    let group = StorageUnitGroup {
+        name: request.name,
+        rule: said.or(before.map(|group| group.rule)).unwrap_or(Selection::Failover),
+        last: before.and_then(|group| group.last.clone()),
+        units: match before {
+            Some(group) if request.units.is_empty() => group.units.clone(),
+            _ => request.units,
+        },
+    };
+    app.control.put_group(group.clone()).await?;
+    good(group_info(group))
+}
+
+async fn remove_storage(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<RemoveRequest>,
+) -> Answer<RemoveReply> {
+    let uses = app.control.storage_uses(name.clone()).await?;
+    if request.dry_run {
+        let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+        let groups = app.catalog.storage_unit_groups().await.map_err(|error| internal(&error))?;
+        let mut names = units.iter().map(|unit| &unit.name).chain(groups.iter().map(|group| &group.name));
+        if !names.any(|known| *known == name) {
+            return Err(absent("storage unit or group", &name, "storage-unit list"));
+        }
+    } else {
+        app.control.remove_storage(name.clone()).await?;
+    }
+    good(RemoveReply { name, uses, removed: !request.dry_run })
+}
+
+async fn targets(State(app): State<App>, _admin: Admin) -> Answer<Vec<TargetInfo>> {
+    let known = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    good(known.into_iter().map(|target| target_info(&app, &pools, &partners, target)).collect())
+}
+
+fn target_info(app: &App, pools: &[Pool], partners: &[Partner], target: ReplicationTarget) -> TargetInfo {
+    TargetInfo {
+        pool: target.pool,
+        pool_name: pool_name(pools, target.pool),
+        domain: target.partner,
+        domain_name: name_of(app, partners, target.partner),
+        unit: target.unit,
+        bandwidth: target.bandwidth,
+        direction: target.direction.to_string(),
+        unlike: target.unlike.unwrap_or_default(),
+    }
+}
+
+/// The pool and the partner of a target that a request names.
+async fn ends(app: &App, name: &TargetName) -> Result<(Pool, Partner), Failure> {
+    let pool = pool_called(app, name.pool.as_deref()).await?;
+    let partner = find(app, &name.domain).await;
+    Ok((pool, partner.map_err(|_| absent("domain", &name.domain, "domain list"))?))
+}
+
+async fn put_target(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<TargetRequest>,
+) -> Answer<TargetInfo> {
+    let (pool, partner) = ends(&app, &request.name).await?;
+    let known = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
+    let known = known.into_iter().find(|it| it.pool == pool.id && it.partner == partner.domain);
+    let what = ("replication target in domain", partner.name.as_str(), "target list");
+    check_making(request.making, known.is_some(), what)?;
+    let before = known.unwrap_or_else(|| ReplicationTarget::usual(pool.id, partner.domain));
+    let target = ReplicationTarget {
+        unit: request.unit.unwrap_or_else(|| before.unit.clone()),
+        bandwidth: request.bandwidth.map_or(before.bandwidth, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
+        ..before
+    };
+    app.control.put_target(target.clone()).await?;
+    good(target_info(&app, &[pool], &[partner], target))
+}
+
+async fn remove_target(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<RemoveTargetRequest>,
+) -> Answer<RemoveReply> {
+    let (pool, partner) = ends(&app, &request.name).await?;
+    let uses = app.control.target_uses(pool.id, partner.domain).await?;
+    if request.dry_run {
+        let known = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
+        if !known.iter().any(|it| it.pool == pool.id && it.partner == partner.domain) {
+            return Err(absent("replication target in domain", &partner.name, "target list"));
+        }
+    } else {
+        app.control.remove_target(pool.id, partner.domain).await?;
+    }
+    good(RemoveReply { name: partner.name, uses, removed: !request.dry_run })
+}
+
+async fn classifications(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClassificationInfo>> {
+    let mut known = app.catalog.classifications().await.map_err(|error| internal(&error))?;
+    known.sort_by_key(|it| std::cmp::Reverse(it.rank));
+    let info = |it: Classification| ClassificationInfo { name: it.name, rank: it.rank };
+    good(known.into_iter().map(info).collect())
+}
+
+async fn put_classification(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(info): Body<ClassificationInfo>,
+) -> Answer<ClassificationInfo> {
+    let ClassificationInfo { name, rank } = info.clone();
+    app.control.put_classification(Classification { name, rank }).await?;
+    good(info)
+}
+
+async fn remove_classification(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<RemoveRequest>,
+) -> Answer<RemoveReply> {
+    let uses = app.control.classification_uses(name.clone()).await?;
+    if request.dry_run {
+        let known = app.catalog.classifications().await.map_err(|error| internal(&error))?;
+        if !known.iter().any(|it| it.name == name) {
+            return Err(absent("data classification", &name, "classification list"));
+        }
+    } else {
+        app.control.remove_classification(name.clone()).await?;
+    }
+    good(RemoveReply { name, uses, removed: !request.dry_run })
+}

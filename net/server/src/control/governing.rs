@@ -1,0 +1,80 @@
+//! What people order about SLPs and their versions, as deeds of the control task.
+
+use narrows_domain::{
+    primary::{Applying, Migration},
+    slp::{Slp, version::Plan},
+};
+use narrows_format::{DomainId, Timestamp};
+
+use super::Control;
+use crate::api::answer::Failure;
+
+impl Control {
+    /// What changing the newest version of an SLP as it stands would do.
+    pub async fn plan_in_place(&self, slp: Slp, how: Applying) -> Result<Plan, Failure> {
+        self.act(|primary, _| {
+            Box::pin(async move { Ok((primary.plan_in_place(&slp, how).await?, Vec::new())) })
+        })
+        .await
+    }
+
+    /// Changes the newest version of an SLP as it stands.
+    pub async fn apply_in_place(&self, slp: Slp, how: Applying) -> Result<Plan, Failure> {
+        self.act(|primary, now| Box::pin(async move { primary.apply_in_place(&slp, how, now).await }))
+            .await
+    }
+
+    /// Holds all work under an SLP: until then, or until resumed.
+    pub async fn hold_slp(&self, name: String, until: Option<Timestamp>) -> Result<(), Failure> {
+        self.act(move |primary, now| {
+            Box::pin(async move { Ok(((), primary.hold_slp(&name, until, now).await?)) })
+        })
+        .await
+    }
+
+    /// Lets the work of a held SLP go on.
+    pub async fn resume_slp(&self, name: String) -> Result<(), Failure> {
+        self.act(|primary, now| Box::pin(async move { Ok(((), primary.resume_slp(&name, now).await?)) }))
+            .await
+    }
+
+    /// What refers to an SLP here.
+    pub async fn slp_references(&self, name: String) -> Result<Vec<String>, Failure> {
+        self.act(|primary, _| {
+            Box::pin(async move { Ok((primary.slp_references(&name).await?, Vec::new())) })
+        })
+        .await
+    }
+
+    /// SLPs here whose images a partner imports through its SLP of this name.
+    pub async fn slps_naming(&self, partner: DomainId, name: String) -> Result<Vec<String>, Failure> {
+        self.act(move |primary, _| {
+            Box::pin(async move { Ok((primary.slps_naming(partner, &name).await?, Vec::new())) })
+        })
+        .await
+    }
+
+    /// Deletes an SLP that nothing refers to; `theirs` are SLPs of partners that do.
+    pub async fn delete_slp(&self, name: String, theirs: Vec<String>) -> Result<(), Failure> {
+        self.act(|primary, _| {
+            Box::pin(async move { Ok((primary.delete_slp(&name, &theirs).await?, Vec::new())) })
+        })
+        .await
+    }
+
+    /// What a migration would do.
+    pub async fn plan_migration(&self, name: String, versions: (u32, u32)) -> Result<Migration, Failure> {
+        self.act(move |primary, now| {
+            Box::pin(async move { Ok((primary.plan_migration(&name, versions, now).await?, Vec::new())) })
+        })
+        .await
+    }
+
+    /// Plans what was not started under one version anew under another.
+    pub async fn migrate_slp(&self, name: String, versions: (u32, u32)) -> Result<Migration, Failure> {
+        self.act(move |primary, now| {
+            Box::pin(async move { primary.migrate_slp(&name, versions, now).await })
+        })
+        .await
+    }
+}
