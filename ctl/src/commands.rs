@@ -10,6 +10,7 @@ mod orders;
 mod partners;
 mod reports;
 mod slps;
+mod timeline;
 mod topology;
 mod transfers;
 

@@ -23,6 +23,7 @@ pub mod paths;
 pub mod server;
 pub mod slps;
 pub mod text;
+pub mod timeline;
 pub mod topology;
 
 pub use error::{ApiError, ExitCode};

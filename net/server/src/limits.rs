@@ -61,6 +61,8 @@ pub const TELL_PAUSE_MAX: Duration = Duration::from_secs(10);
 pub const BACKFILL_AT_ONCE: usize = 128;
 /// Images that a back-fill looks up at once.
 pub const BACKFILL_PAGE: u32 = 1000;
+/// Most runs that a timeline tells.
+pub const TIMELINE_JOBS_MAX: u32 = 1000;
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

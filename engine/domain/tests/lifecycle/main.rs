@@ -5,6 +5,7 @@ mod duplication;
 mod failed_imports;
 mod held;
 mod migration;
+mod ordered;
 mod parting;
 mod storage;
 

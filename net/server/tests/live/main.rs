@@ -13,3 +13,4 @@ mod orders;
 mod pairing;
 mod partners;
 mod shown;
+mod timeline;
