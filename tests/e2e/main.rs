@@ -8,6 +8,7 @@ mod kill;
 mod machine;
 mod main_job;
 mod memory;
+mod orders;
 mod refusals;
 mod tour;
 mod unchanged;

@@ -101,7 +101,7 @@ const NEVER: CopyState = CopyState { expires: None, locked_until: None, held: fa
 #[test]
 fn an_import_is_tried_again_when_asked() {
     let mut primary = primary(&IMPORT.replace("\"gold\"", "\"other\"")).with_settings(Settings {
-        failed_import_keep: std::time::Duration::from_secs(60),
+        failed_import_keep: std::time::Duration::from_mins(1),
         ..Settings::default()
     });
     let logged = Logged::Arrival { arrival: arrival(), copy: NEVER, stored_bytes: 7 };
