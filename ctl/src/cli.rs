@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use orders::{
-    CancelArgs, GrantArgs, OneImageArgs, ProblemCommand, ReleaseArgs, ReplicaCommand, ReplicateArgs,
-    TopologyCommand, UnpairArgs,
+    CancelArgs, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs, ReleaseArgs, ReplicaCommand,
+    ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
@@ -298,6 +298,14 @@ pub(crate) enum ImageCommand {
                       narrowsctl --context east image replicate --missing --to-domain west"
     )]
     Replicate(ReplicateArgs),
+    /// Tells every step of an image across domains, in order.
+    #[command(after_help = "Example:\n  narrowsctl --context east image timeline latest --client web01")]
+    Timeline(OneImageArgs),
+    /// Gets an image back from a partner: one that was made or sent from here. The partner has to grant `recall`.
+    #[command(
+        after_help = "Example:\n  narrowsctl --context east image recall east/web01_1700000000 --from west --import-slp gold-import"
+    )]
+    Recall(RecallArgs),
     /// Pauses what is still to be done for an image.
     #[command(after_help = "Example:\n  narrowsctl --context east image pause latest --client web01")]
     Pause(OneImageArgs),

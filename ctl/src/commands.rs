@@ -15,6 +15,7 @@ mod slp_texts;
 mod slps;
 mod storage;
 mod templates;
+mod timeline;
 mod topology;
 mod transfers;
 mod windows;

@@ -10,6 +10,7 @@ mod machine;
 mod main_job;
 mod memory;
 mod mesh;
+mod orders;
 mod refusals;
 mod tour;
 mod unchanged;

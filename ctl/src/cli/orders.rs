@@ -68,6 +68,18 @@ pub(crate) struct ReplicateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RecallArgs {
+    /// UUID, or a name that is known here.
+    pub(crate) image: String,
+    /// The partner domain that has it.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) from: String,
+    /// The SLP here that is to import it; needed unless the image is here still.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) import_slp: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct GrantArgs {
     /// The partner's name or UUID.
     pub(crate) name: String,

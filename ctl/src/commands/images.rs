@@ -14,7 +14,7 @@ use narrows_api::{
 };
 use serde::Serialize;
 
-use super::{Session, expiry, jobs, orders};
+use super::{Session, expiry, jobs, orders, timeline};
 use crate::{
     api::{Api, filled},
     cli::{ImageCommand, ImageFilterArgs, ReplicateArgs},
@@ -54,6 +54,8 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
             session.style.show(&entries, |entries| listing(entries))
         }
         ImageCommand::Replicate(args) => replicate(session, &api, args).await,
+        ImageCommand::Timeline(args) => timeline::show(session, &api, args).await,
+        ImageCommand::Recall(args) => timeline::recall(session, &api, args).await,
         ImageCommand::Pause(args) => orders::pause(session, &api, args).await,
         ImageCommand::Resume(args) => orders::resume(session, &api, args).await,
         ImageCommand::Cancel(args) => orders::cancel(session, &api, args).await,

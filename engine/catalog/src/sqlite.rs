@@ -542,6 +542,11 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query).bind(kind.map(JobKind::as_str)).bind(limit), jobs::job).await
     }
 
+    async fn jobs_of(&self, image: ImageId, limit: u32) -> Asked<Vec<NumberedJob>> {
+        let query = "SELECT * FROM jobs WHERE image = ? ORDER BY number LIMIT ?";
+        self.all(sqlx::query(query).bind(image.0.to_vec()).bind(limit), jobs::job).await
+    }
+
     async fn job(&self, job: u64) -> Asked<Option<NumberedJob>> {
         self.one(sqlx::query("SELECT * FROM jobs WHERE number = ?").bind(number(job)), jobs::job).await
     }

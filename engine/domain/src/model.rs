@@ -596,6 +596,14 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn jobs_of(&self, image: ImageId, limit: u32) -> Result<Vec<NumberedJob>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.jobs.values().filter(|it| it.job.image == image).cloned().collect();
+            all.sort_by_key(|it| it.number);
+            limited(all.into_iter(), limit)
+        })
+    }
+
     async fn job(&self, number: u64) -> Result<Option<NumberedJob>, Burnt> {
         self.read(|rows| rows.jobs.values().find(|it| it.number == number).cloned())
     }

@@ -26,6 +26,7 @@ pub mod slp_orders;
 pub mod slps;
 pub mod storage;
 pub mod text;
+pub mod timeline;
 pub mod topology;
 pub mod windows;
 

@@ -35,6 +35,10 @@ pub const IMAGE_RESUME: &str = "/v1/images/{id}/resume";
 pub const IMAGE_CANCEL: &str = "/v1/images/{id}/cancel";
 /// POST [`crate::orders::ReleaseRequest`] -> [`crate::orders::OrderReply`].
 pub const IMAGE_RELEASE: &str = "/v1/images/{id}/release";
+/// GET [`crate::timeline::Timeline`].
+pub const IMAGE_TIMELINE: &str = "/v1/images/{id}/timeline";
+/// POST [`crate::timeline::RecallRequest`] -> [`crate::timeline::RecallReply`].
+pub const IMAGES_RECALL: &str = "/v1/images/recall";
 /// POST [`crate::orders::BackfillRequest`] -> [`crate::orders::BackfillReply`]: many images to one partner.
 pub const IMAGES_REPLICATE: &str = "/v1/images/replicate";
 
@@ -127,5 +131,9 @@ pub const PARTNER_REACH: &str = "/v1/partner/reach";
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
 /// GET list of names: SLPs of the answering side whose images the caller imports through its SLP of this name.
 pub const PARTNER_SLP_USES: &str = "/v1/partner/slps/{name}/uses";
+/// GET list of [`crate::timeline::Step`]: what happened to an image of the caller's here (grant `status`).
+pub const PARTNER_TIMELINE: &str = "/v1/partner/images/{id}/timeline";
+/// POST [`crate::timeline::PartnerRecall`] -> [`crate::timeline::RecallReply`] (grant `recall`).
+pub const PARTNER_RECALL: &str = "/v1/partner/recall";
 /// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.
 pub const PARTNER_IMPORTS: &str = "/v1/partner/imports";

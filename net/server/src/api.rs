@@ -20,11 +20,13 @@ pub mod partner;
 pub mod partners;
 pub mod places;
 pub mod problems;
+pub mod recall;
 pub mod restores;
 pub mod slp_orders;
 pub mod slps;
 pub mod status;
 pub mod storage;
+pub mod timeline;
 pub mod topology;
 pub mod windows;
 
@@ -152,6 +154,8 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_CANCEL, post(orders::cancel))
         .route(paths::IMAGE_RELEASE, post(orders::release))
         .route(paths::IMAGES_REPLICATE, post(orders::backfill))
+        .route(paths::IMAGES_RECALL, post(recall::recall))
+        .route(paths::IMAGE_TIMELINE, get(timeline::show))
         .route(paths::SLPS, get(slps::list).post(slps::apply))
         .route(paths::SLP, get(slps::show))
         .route(paths::DOMAINS, get(domains::list))
@@ -181,7 +185,9 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_PING, get(partner::ping))
         .route(paths::PARTNER_REACH, get(partner::reach))
         .route(paths::PARTNER_SLP, get(partner::slp))
-        .route(paths::PARTNER_IMPORTS, post(partner::imports));
+        .route(paths::PARTNER_IMPORTS, post(partner::imports))
+        .route(paths::PARTNER_TIMELINE, get(timeline::for_partner))
+        .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
         .merge(storage::routes())
         .merge(windows::routes())

@@ -69,6 +69,8 @@ pub const ZONE_RENEWAL: Duration = Duration::from_hours(24);
 pub const WINDOW_LINES_MAX: usize = 64;
 /// See [`WINDOW_LINES_MAX`].
 pub const WINDOW_DATES_MAX: usize = 1000;
+/// Most runs that a timeline tells.
+pub const TIMELINE_JOBS_MAX: u32 = 1000;
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

@@ -8,7 +8,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::{FutureExt as _, future::select_all};
 use narrows_catalog::SqliteCatalog;
-use narrows_domain::{Catalog as _, Event, Primary, job::Counters, partner::Trust, retry::Failure, storage};
+use narrows_domain::{
+    Catalog as _, Event, Primary, job::Counters, moment::before, partner::Trust, retry::Failure, storage,
+};
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
 use narrows_transport::{ClientAuth, TrustError, TrustStore};
@@ -349,17 +351,31 @@ fn say_opened(opened: &Opened) {
     }
 }
 
+/// An import that is pending for too long is told once, until none is. Whether it is told by now.
+async fn say_pending(app: &App, is_said: bool) -> bool {
+    let then = before(app.clock.now(), app.config.domain.pending_import_max);
+    match app.catalog.pending_since(then, 1).await.as_deref() {
+        Ok([]) => false,
+        Ok([pending, ..]) if !is_said => {
+            tracing::warn!(image = %pending.key.image, "an import over there is pending for too long; see `narrowsctl problem list`");
+            true
+        }
+        Ok(_) | Err(_) => is_said,
+    }
+}
+
 /// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were
-/// drained and are unpaired now are not believed any more; restores and backups whose ticket ran out unused are
-/// ended; windows' zones are kept known ahead.
+/// drained and are unpaired now are not believed any more; imports that are pending for too long are told; restores and
+/// backups whose ticket ran out unused are ended; windows' zones are kept known ahead.
 async fn look_after(app: App) {
-    let mut zones_due = Instant::now();
+    let (mut zones_due, mut is_pending_said) = (Instant::now(), false);
     loop {
         if zones_due <= Instant::now() {
             zones::renew(&app).await;
             zones_due = Instant::now() + ZONE_RENEWAL;
         }
         tokio::time::sleep(PAIRING_RETRY).await;
+        is_pending_said = say_pending(&app, is_pending_said).await;
         for ticket in app.tickets.sweep() {
             let failure = Failure::interrupted("the client did not begin");
             let event = match ticket {

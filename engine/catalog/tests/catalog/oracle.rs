@@ -118,6 +118,9 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
         }
     }
     answers.add("jobs", catalog.jobs(None, 4).await);
+    for image in 0..IMAGES {
+        answers.add("jobs_of", catalog.jobs_of(ImageId([image; 16]), 3).await);
+    }
     answers.add("jobs of a kind", catalog.jobs(Some(JobKind::Import), 4).await);
     answers.add("job", catalog.job(2).await);
     let jobs = catalog.jobs(None, 100).await.expect("no question fails");

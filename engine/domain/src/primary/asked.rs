@@ -71,6 +71,26 @@ impl<C: Catalog> Primary<C> {
         )
     }
 
+    /// A partner asks for an image to be sent back to it (grant `recall`): one that it made or that it sent here.
+    pub async fn recalled(
+        &mut self,
+        image: ImageId,
+        (asker, import_slp): (DomainId, Option<String>),
+        moment: Moment,
+    ) -> Done<(Operation, Vec<Command>), C> {
+        let partner = self.ask(self.catalog.partner(asker)).await?;
+        let known = self.ask(self.catalog.image(image)).await?;
+        let is_theirs = known.is_some_and(|it| it.origin == asker || it.sender == Some(asker));
+        if !is_theirs || !partner.is_some_and(|it| it.grants.recall) {
+            // Whether it is here is nobody else's business.
+            let sentence = format!("domain {asker} may not recall image {image}");
+            let help =
+                format!("grant it `recall` in `{}`; it may recall what it made or sent", self.own.name);
+            return Err(Refusal::new("AUTH-005", sentence, help).into());
+        }
+        self.replicate(image, (asker, import_slp), moment).await
+    }
+
     /// A person asks for an image to be sent to a partner. Returns the operation to watch.
     pub async fn replicate(
         &mut self,

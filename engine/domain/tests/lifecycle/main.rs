@@ -7,6 +7,7 @@ mod failed_imports;
 mod held;
 mod in_place;
 mod migration;
+mod ordered;
 mod parting;
 mod storage;
 

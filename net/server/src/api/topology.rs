@@ -19,6 +19,7 @@ use super::{
 
 /// GET this domain and those around it.
 pub async fn show(State(app): State<App>, _admin: Admin) -> Answer<Topology> {
+    app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
     let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
@@ -74,6 +75,7 @@ pub async fn replicas(
     _admin: Admin,
     Params(query): Params<ReplicaQuery>,
 ) -> Answer<Vec<ReplicaLine>> {
+    app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let domain = query.domain.map(|name| domain_called(&app, &partners, &name)).transpose()?;
     let state = query.state.map(|word| word.parse::<ReplicaState>()).transpose();

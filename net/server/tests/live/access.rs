@@ -23,7 +23,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 42] = [
+const ROUTES: [(&str, Method); 46] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -39,6 +39,8 @@ const ROUTES: [(&str, Method); 42] = [
     (paths::IMAGE_CANCEL, Method::POST),
     (paths::IMAGE_RELEASE, Method::POST),
     (paths::IMAGES_REPLICATE, Method::POST),
+    (paths::IMAGES_RECALL, Method::POST),
+    (paths::IMAGE_TIMELINE, Method::GET),
     (paths::SLPS, Method::GET),
     (paths::SLPS, Method::POST),
     (paths::SLP, Method::GET),
@@ -66,6 +68,8 @@ const ROUTES: [(&str, Method); 42] = [
     (paths::PARTNER_PING, Method::GET),
     (paths::PARTNER_IMPORTS, Method::POST),
     (paths::PARTNER_REACH, Method::GET),
+    (paths::PARTNER_TIMELINE, Method::GET),
+    (paths::PARTNER_RECALL, Method::POST),
 ];
 
 /// Those of storage, windows, classifications, and orders about SLPs.

@@ -18,3 +18,4 @@ mod slp_codes;
 mod slps;
 mod storage;
 mod windows;
+mod timeline;

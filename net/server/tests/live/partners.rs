@@ -17,6 +17,7 @@ use narrows_format::ImageId;
 use crate::{
     data::{back_up_directory, job_end, make_tree, settled_image},
     house::House,
+    imports::import_in,
     pairing::{apply, import_slp, local_slp, pair_both, slp},
 };
 
@@ -146,6 +147,59 @@ async fn an_unpaired_domain_is_cut_off_and_its_work_waits_until_it_is_paired_aga
     assert_eq!(drained.domain.state, "unpaired");
     let unknown: Result<UnpairReply, _> = order(&east, paths::DOMAIN_UNPAIR, "nowhere", &request).await;
     assert_eq!(unknown.unwrap_err().code, "API-002");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// What a partner sent before it was parted with is imported all the same, as soon as it can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_former_partners_image_still_imports() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&east, &local_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 44);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &grant.image.to_string());
+    let request = ReplicateRequest { domain: "west".into(), import_slp: Some("gold-import".into()) };
+    let _: ReplicateReply = east.admin().post(&path, &request).await.unwrap();
+    import_in(&west, grant.image, "failed(AIR-002)").await;
+    let request = UnpairRequest { how: Parting::Now, dry_run: false };
+    let parted: UnpairReply = order(&west, paths::DOMAIN_UNPAIR, "east", &request).await.unwrap();
+    assert_eq!((parted.imports, parted.domain.state.as_str()), (1, "unpaired"));
+    apply(&west, &import_slp()).await.unwrap();
+    import_in(&west, grant.image, "complete").await;
+    assert_eq!(settled_image(&west, &grant.image.to_string()).await.origin, east.domain());
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Draining lets what is to be done be done, and then parts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_is_drained_before_it_is_parted_with() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 45);
+    let (web, _) = east.enroll("web01").await;
+    let _: DomainInfo = order(&east, paths::DOMAIN_PAUSE, "west", &()).await.unwrap();
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    operation_in(&east, grant.image, "waiting(pause)").await;
+    let request = UnpairRequest { how: Parting::Drain, dry_run: false };
+    let draining: UnpairReply = order(&east, paths::DOMAIN_UNPAIR, "west", &request).await.unwrap();
+    assert_eq!((draining.domain.state.as_str(), draining.backlog.len()), ("draining", 1));
+    let _: DomainInfo = order(&east, paths::DOMAIN_RESUME, "west", &()).await.unwrap();
+    operation_in(&east, grant.image, "complete").await;
+    for _ in 0..600 {
+        if east.partner("west").await.unwrap().state == "unpaired" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(east.partner("west").await.unwrap().state, "unpaired");
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

@@ -312,9 +312,15 @@ fn principals_are_parsed_strictly() {
     }
 }
 
-/// Goal: a revocation ends open links within a heartbeat. Method: TLS over the simulated network, for its clock.
+/// Goal: a revocation, and the end of all trust in a domain, end open links within a heartbeat.
+/// Method: TLS over the simulated network, for its clock.
 #[test]
-fn revocation_ends_open_links() {
+fn who_is_not_believed_any_more_loses_open_links() {
+    loses_open_links(|trust| trust.revoke(WEST, &[78 - 1]), "AUTH-003");
+    loses_open_links(|trust| trust.remove_domain(WEST), "AUTH-001");
+}
+
+fn loses_open_links(change: fn(&TrustStore), code: &'static str) {
     use narrows_ring::sim::{Host, Sim};
     let (east, west) = (Ca::new(), Ca::new());
     let trust = store(&[(EAST, &east), (WEST, &west)]);
@@ -335,10 +341,10 @@ fn revocation_ends_open_links() {
         };
         let (dialled, accepted) = join(Link::dial(&from, address, security), accept).await;
         let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
-        trust.revoke(WEST, &[78 - 1]);
+        change(&trust);
         let began = clock.now();
         let (here, there) = join(dialled.receive(), accepted.receive()).await;
-        assert_eq!(there.unwrap_err().code(), Some("AUTH-003"));
+        assert_eq!(there.unwrap_err().code(), Some(code));
         assert!(here.unwrap_err().is_transient(), "it hears the reason when it dials again");
         assert!(clock.now() < began + 2 * crate::limits::HEARTBEAT_EVERY);
     })
