@@ -1,6 +1,9 @@
 //! Goal: what a machine can check of the house rules, a machine checks.
 //! Method: the tracked sources are read as text; each rule has its own test and names file and line.
 
+#[path = "tidy/codes.rs"]
+mod codes;
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -10,6 +10,7 @@
 //! happened.
 #![forbid(unsafe_code)]
 
+pub mod codes;
 pub mod limits;
 mod named;
 

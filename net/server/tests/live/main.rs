@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod access;
+mod codes;
 mod data;
 mod failing;
 mod forged;

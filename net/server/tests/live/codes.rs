@@ -1,0 +1,311 @@
+//! Goal: each rule of SLPs and topologies is refused with its own code by a running server.
+//! Method: a table, one row or more for each code: the rule, and an edit of an SLP that is right, or a request of
+//! another kind, that breaks just that rule. `tests/tidy` holds the rows against the list of codes.
+
+use std::pin::Pin;
+
+use narrows_api::{
+    ApiError, paths,
+    storage::{Making, RemoveReply, RemoveTargetRequest, TargetInfo, TargetName, TargetRequest},
+};
+use narrows_domain::{Catalog as _, Change};
+
+use crate::{
+    data::ask_backup,
+    house::House,
+    pairing::{apply, import_slp, local_slp, pair_both, request, slp},
+    slps::delete,
+    storage::{put_group, put_unit},
+};
+
+type Answering<'a> = Pin<Box<dyn Future<Output = Option<ApiError>> + Send + 'a>>;
+
+/// How a rule is broken.
+enum Break {
+    /// An edit of [`GOLD`]: everything of the first replaced by the second.
+    Edit(&'static str, &'static str),
+    /// This SLP is applied instead.
+    Slp(&'static str),
+    /// Something else; east and west are given.
+    By(for<'a> fn(&'a House, &'a House) -> Answering<'a>),
+}
+
+struct Row {
+    code: &'static str,
+    rule: &'static str,
+    broken: Break,
+}
+
+/// Right as it stands: backs up here, and replicates to west.
+const GOLD: &str = "name = \"table\"
+[[operation]]
+id = \"backup\"
+kind = \"backup\"
+storage = \"default\"
+retention = { fixed = \"30d\" }
+[[operation]]
+id = \"copy\"
+kind = \"replication\"
+source = \"backup\"
+target = { domain = \"west\", import_slp = \"gold-import\" }
+retention = { fixed = \"90d\" }
+";
+
+const IMPORT_AND_BACKUP: &str = "name = \"table\"
+[[operation]]
+id = \"import\"
+kind = \"import\"
+storage = \"default\"
+retention = { target = {} }
+[[operation]]
+id = \"backup\"
+kind = \"backup\"
+storage = \"default\"
+retention = { fixed = \"30d\" }
+";
+
+const IMPORT_FOR_30_DAYS: &str = "name = \"table\"
+[[operation]]
+id = \"import\"
+kind = \"import\"
+storage = \"default\"
+retention = { fixed = \"30d\" }
+";
+
+const IMPORT_WITH_SOURCE: &str = "name = \"table\"
+[[operation]]
+id = \"import\"
+kind = \"import\"
+source = \"import\"
+storage = \"default\"
+retention = { target = {} }
+";
+
+const DUPLICATION_FIRST: &str = "name = \"table\"
+[[operation]]
+id = \"dup\"
+kind = \"duplication\"
+source = \"dup\"
+storage = \"default\"
+retention = { fixed = \"30d\" }
+";
+
+const ROWS: &[Row] = &[
+    Row { code: "SLP-001", rule: "an SLP has operations", broken: Break::Slp("name = \"table\"") },
+    Row {
+        code: "SLP-001",
+        rule: "an SLP begins with a Backup or an Import",
+        broken: Break::Slp(DUPLICATION_FIRST),
+    },
+    Row { code: "SLP-002", rule: "an Import has no source", broken: Break::Slp(IMPORT_WITH_SOURCE) },
+    Row {
+        code: "SLP-003",
+        rule: "Backup and Import exclude one another",
+        broken: Break::Slp(IMPORT_AND_BACKUP),
+    },
+    Row {
+        code: "SLP-004",
+        rule: "a Replication has a source",
+        broken: Break::Edit("source = \"backup\"\n", ""),
+    },
+    Row {
+        code: "SLP-004",
+        rule: "a source exists",
+        broken: Break::Edit("source = \"backup\"", "source = \"nobody\""),
+    },
+    Row {
+        code: "SLP-005",
+        rule: "a replication source is not a group",
+        broken: Break::Edit("storage = \"default\"", "storage = \"any-a\""),
+    },
+    Row {
+        code: "SLP-005",
+        rule: "a referenced unit does not move behind a group",
+        broken: Break::By(|east, _| Box::pin(unit_behind_group(east))),
+    },
+    Row {
+        code: "SLP-006",
+        rule: "a pool replicates where it has a replication target",
+        broken: Break::By(|east, _| Box::pin(without_target(east))),
+    },
+    Row {
+        code: "SLP-008",
+        rule: "the target is paired",
+        broken: Break::Edit("domain = \"west\"", "domain = \"mars\""),
+    },
+    Row {
+        code: "SLP-008",
+        rule: "the import SLP exists there",
+        broken: Break::Edit("gold-import", "lead-import"),
+    },
+    Row {
+        code: "SLP-008",
+        rule: "the import SLP there begins with an Import",
+        broken: Break::Edit("gold-import", "plain"),
+    },
+    Row {
+        code: "SLP-009",
+        rule: "a source of any class does not go into an import of one",
+        broken: Break::Edit("gold-import", "silver-import"),
+    },
+    Row {
+        code: "SLP-010",
+        rule: "an import SLP has an operation of target retention",
+        broken: Break::Slp(IMPORT_FOR_30_DAYS),
+    },
+    Row {
+        code: "SLP-010",
+        rule: "target retention belongs to imports",
+        broken: Break::Edit("{ fixed = \"90d\" }", "{ target = {} }"),
+    },
+    Row {
+        code: "SLP-011",
+        rule: "expire-after-copy leaves a copy here",
+        broken: Break::Edit("{ fixed = \"30d\" }", "\"expire-after-copy\""),
+    },
+    Row {
+        code: "SLP-012",
+        rule: "an SLP that replicates is not capacity-managed",
+        broken: Break::Edit("{ fixed = \"30d\" }", "\"capacity-managed\""),
+    },
+    Row {
+        code: "SLP-013",
+        rule: "storage exists",
+        broken: Break::Edit("storage = \"default\"", "storage = \"nowhere\""),
+    },
+    Row {
+        code: "SLP-013",
+        rule: "a window exists",
+        broken: Break::Edit("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"never\""),
+    },
+    Row {
+        code: "SLP-013",
+        rule: "a data classification exists",
+        broken: Break::Edit("name = \"table\"", "name = \"table\"\ndata_classification = \"gilt\""),
+    },
+    Row {
+        code: "SLP-014",
+        rule: "an SLP with an unfinished image is not deleted",
+        broken: Break::By(|east, _| Box::pin(async { delete(east, "gold", false).await.err() })),
+    },
+    Row {
+        code: "SLP-014",
+        rule: "an SLP that a partner's names is not deleted",
+        broken: Break::By(|_, west| Box::pin(async { delete(west, "gold-import", false).await.err() })),
+    },
+    Row {
+        code: "SLP-014",
+        rule: "an SLP with an unfinished image is not reclassified",
+        broken: Break::By(|east, _| Box::pin(reclassified(east))),
+    },
+    Row {
+        code: "SLP-017",
+        rule: "no domain is reached twice",
+        broken: Break::Edit(
+            "[[operation]]\nid = \"copy\"",
+            "[[operation]]\nid = \"all\"\nkind = \"replication\"\nsource = \"backup\"\ntarget = \"all\"\n\
+             retention = { fixed = \"90d\" }\n[[operation]]\nid = \"copy\"",
+        ),
+    },
+    Row {
+        code: "TOPO-001",
+        rule: "a replication target is not one's own storage",
+        broken: Break::By(|east, west| Box::pin(own_storage(east, west))),
+    },
+];
+
+async fn unit_behind_group(east: &House) -> Option<ApiError> {
+    put_group(east, Making::Add, "default", (None, &["a"])).await.err()
+}
+
+async fn reclassified(east: &House) -> Option<ApiError> {
+    let text = slp("west").text.replacen('\n', "\ndata_classification = \"silver\"\n", 1);
+    apply(east, &request(text)).await.err()
+}
+
+fn to_west() -> TargetName {
+    TargetName { pool: None, domain: "west".to_owned() }
+}
+
+async fn put_target(east: &House, making: Making) -> Result<TargetInfo, ApiError> {
+    let request = TargetRequest { making, name: to_west(), unit: None, bandwidth: None };
+    east.admin().post(paths::TARGETS, &request).await
+}
+
+/// No SLP may replicate by the target that is taken away, so this stands on a domain of its own.
+async fn without_target(_east: &House) -> Option<ApiError> {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    let request_gone = RemoveTargetRequest { name: to_west(), dry_run: false };
+    let gone: RemoveReply = east.admin().post(paths::TARGET_REMOVE, &request_gone).await.unwrap();
+    assert!(gone.removed);
+    let refused = apply(&east, &request(GOLD.to_owned())).await.err();
+    put_target(&east, Making::Add).await.unwrap();
+    apply(&east, &request(GOLD.to_owned())).await.unwrap();
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+    refused
+}
+
+/// What receives over there says that it is a pool that is here: two servers share their storage.
+async fn own_storage(east: &House, west: &House) -> Option<ApiError> {
+    let app = east.server.as_ref().unwrap().app().clone();
+    let partner = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+    let mut claimed = partner.clone();
+    claimed.receive_pool = claimed
+        .receive_pool
+        .map(|there| narrows_domain::partner::ReceivePool { pool: app.who.pool, ..there });
+    app.control.put(vec![Change::Partner(claimed)]).await.unwrap();
+    let refused = put_target(east, Making::Set).await.err();
+    app.control.put(vec![Change::Partner(partner)]).await.unwrap();
+    put_target(east, Making::Set).await.unwrap();
+    refused
+}
+
+/// Both domains with all that the rows name, and a backup under `gold` that has begun.
+async fn scene() -> (House, House) {
+    let (east, west) = pair_both().await;
+    let import = import_slp();
+    for (name, class) in [("gold-import", "any"), ("silver-import", "silver")] {
+        let head = format!("name = \"{name}\"\ndata_classification = \"{class}\"");
+        let text = import.text.replace("name = \"gold-import\"", &head);
+        apply(&west, &request(text)).await.unwrap();
+    }
+    apply(&west, &request(local_slp().text.replace("\"gold\"", "\"plain\""))).await.unwrap();
+    put_unit(&east, Making::Add, "a", None).await.unwrap();
+    put_group(&east, Making::Add, "any-a", (None, &["a"])).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    ask_backup(&east, &web, std::path::Path::new("/srv")).await.unwrap();
+    (east, west)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rule_is_refused_with_its_code() {
+    let (mut east, mut west) = scene().await;
+    apply(&east, &request(GOLD.to_owned())).await.unwrap();
+    let mut faults = Vec::new();
+    for Row { code, rule, broken } in ROWS {
+        let answer = match broken {
+            Break::Edit(from, to) => {
+                assert!(GOLD.contains(from), "{code}: {from}");
+                apply(&east, &request(GOLD.replace(from, to))).await.err()
+            }
+            Break::Slp(text) => apply(&east, &request((*text).to_owned())).await.err(),
+            Break::By(ask) => ask(&east, &west).await,
+        };
+        match answer {
+            Some(error) if error.code == *code => {
+                assert!(!error.message.is_empty() && !error.help.is_empty(), "{code}: {error}");
+                assert_eq!(error.http_status(), 422, "{error}");
+            }
+            Some(error) => faults.push(format!("{code} ({rule}): answered with {error}")),
+            None => faults.push(format!("{code} ({rule}): was let through")),
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
