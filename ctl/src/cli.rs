@@ -10,8 +10,8 @@ use clap_complete::Shell;
 
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
-    ClassificationCommand, GroupCommand, RuleArg, StorageUnitCommand, SureArgs, TargetArgs, TargetCommand,
-    TargetNameArgs, WindowCommand,
+    ClassificationCommand, GroupCommand, RuleArg, ScheduleArg, StorageUnitCommand, SureArgs, TargetArgs,
+    TargetCommand, TargetNameArgs, WindowCommand,
 };
 
 /// Talks to domains, and backs up and restores as a client.

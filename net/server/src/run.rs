@@ -28,7 +28,7 @@ use crate::{
     limits::{PAIRING_RETRY, ZONE_RENEWAL},
     logging,
     notify::{self, State},
-    pairing,
+    pace, pairing,
     partners::Partners,
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
@@ -215,6 +215,7 @@ impl Server {
             control,
             plane: plane.plane,
             tickets: Tickets::default(),
+            paces: pace::Paces::default(),
             pool_incarnation: plane.opened.incarnation,
             segment_mean: plane.opened.segment_mean,
             started: time::now(),
@@ -327,7 +328,7 @@ fn say_opened(opened: &Opened) {
 }
 
 /// Pairings that were left half-made are completed as soon as both sides reach each other; restores and backups
-/// whose ticket ran out unused are ended; windows' zones are kept known ahead.
+/// whose ticket ran out unused are ended; windows' zones are kept known ahead, and rates follow the time of day.
 async fn look_after(app: App) {
     let mut zones_due = Instant::now();
     loop {
@@ -335,6 +336,7 @@ async fn look_after(app: App) {
             zones::renew(&app).await;
             zones_due = Instant::now() + ZONE_RENEWAL;
         }
+        pace::renew(&app).await;
         tokio::time::sleep(PAIRING_RETRY).await;
         for ticket in app.tickets.sweep() {
             let failure = Failure::interrupted("the client did not begin");

@@ -11,8 +11,8 @@ use narrows_domain::period::Period;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Classification, Client, Direction, LockRange, Pool, ReplicationTarget, Selection, StorageUnit,
-    StorageUnitGroup,
+    Classification, Client, Direction, LockRange, Pool, ReplicationTarget, ScheduledBandwidth, Selection,
+    StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Transition, Window};
@@ -289,6 +289,7 @@ impl Maker {
         ReplicationTarget {
             unit: self.word(),
             bandwidth: self.maybe(|it| it.roll() >> 1),
+            schedule: vec![ScheduledBandwidth { window: self.word(), bandwidth: self.maybe(Self::roll) }],
             direction: self.one(Direction::ALL),
             unlike: self.maybe(Self::word),
             ..ReplicationTarget::usual(self.pool_id(), partner)
@@ -319,7 +320,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(36) {
+        match self.below(37) {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -391,6 +392,7 @@ impl Maker {
                 Change::Classification(Classification { name: self.word(), rank: u32::from(self.below(9)) })
             }
             34 => Change::ClassificationGone(self.word()),
+            36 => Change::BandwidthChanged(partner, self.time()),
             35 => Change::SlpUnused("gold".into()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {

@@ -7,6 +7,7 @@ mod held;
 mod in_place;
 mod migration;
 mod parting;
+mod places;
 mod storage;
 
 use std::pin::pin;

@@ -76,10 +76,8 @@ impl Control {
 
     /// Makes or changes a replication target.
     pub async fn put_target(&self, target: ReplicationTarget) -> Result<(), Failure> {
-        self.arrange(|primary, _| {
-            Box::pin(async move { Ok((primary.put_target(target).await?, Vec::new())) })
-        })
-        .await
+        self.arrange(|primary, now| Box::pin(async move { Ok(((), primary.put_target(target, now).await?)) }))
+            .await
     }
 
     /// What replicates by a target.

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod access;
+mod bandwidth;
 mod codes;
 mod data;
 mod failing;
