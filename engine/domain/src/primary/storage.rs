@@ -185,8 +185,8 @@ impl<C: Catalog> Primary<C> {
         if let Some(unknown) = target.schedule.iter().map(|entry| &entry.window).find(unknown) {
             return Err(absent("window", unknown).into());
         }
-        let changed = Change::BandwidthChanged(target.partner, moment.now);
-        let changes = vec![Change::ReplicationTarget(target), changed];
+        let looked_at = Change::BandwidthChanged(target.partner, moment.now);
+        let changes = vec![Change::ReplicationTarget(target), looked_at];
         self.settle(Decision { changes, commands: Vec::new() }, moment).await
     }
 

@@ -46,6 +46,7 @@ impl ImageTree {
     }
 
     /// What is read from here is sent, and goes no faster than this.
+    #[must_use]
     pub fn at_pace(self, pace: Arc<Pace>, clock: Rc<dyn Clock>) -> Self {
         Self { pace: Some((pace, clock)), ..self }
     }
