@@ -16,7 +16,7 @@ pub(crate) use orders::{
 
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
-    ClassificationCommand, GroupCommand, RuleArg, StorageUnitCommand, TargetArgs, TargetCommand,
+    ClassificationCommand, GroupCommand, RuleArg, ScheduleArg, StorageUnitCommand, TargetArgs, TargetCommand,
     TargetNameArgs, WindowCommand,
 };
 

@@ -117,12 +117,11 @@ pub(crate) struct SlpFileArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["until", "span"])]
 pub(crate) struct SlpDeferArgs {
     /// Its name.
     pub(crate) name: String,
     /// Until then (RFC 3339).
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", required_unless_present = "span", conflicts_with = "span")]
     pub(crate) until: Option<jiff::Timestamp>,
     /// For so long from now on, e.g. `8h` or `90m`.
     #[arg(long = "for", value_name = "TIME")]

@@ -150,6 +150,32 @@ pub(crate) struct TargetArgs {
     /// Bytes a second at most, with k, M or G for thousands, millions, billions; `unlimited`.
     #[arg(long, value_name = "RATE")]
     pub(crate) bandwidth: Option<Rate>,
+    /// Another bandwidth while a window is open, or `none`; more than once, the first that is open holds.
+    #[arg(long = "in", value_name = "WINDOW=RATE")]
+    pub(crate) schedule: Vec<ScheduleArg>,
+    /// Forget the bandwidths for windows.
+    #[arg(long, conflicts_with = "schedule")]
+    pub(crate) no_schedule: bool,
+}
+
+/// A window and its bandwidth; `None` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScheduleArg {
+    pub(crate) window: String,
+    pub(crate) bandwidth: Option<u64>,
+}
+
+impl std::str::FromStr for ScheduleArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (window, rate) = text.rsplit_once('=').ok_or_else(|| "WINDOW=RATE, e.g. office=2M".to_owned())?;
+        let bandwidth = match rate {
+            "none" => Some(0),
+            rate => Some(rate.parse::<Rate>()?.0).filter(|bytes| *bytes > 0),
+        };
+        Ok(Self { window: window.to_owned(), bandwidth })
+    }
 }
 
 /// Bytes a second; 0 is unlimited.
@@ -184,7 +210,9 @@ pub(crate) enum TargetCommand {
     #[command(after_help = "Example:\n  narrowsctl --context east target add west --bandwidth 20M")]
     Add(TargetArgs),
     /// Changes one.
-    #[command(after_help = "Example:\n  narrowsctl --context east target set west --bandwidth unlimited")]
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east target set west --bandwidth unlimited\n  narrowsctl target set west --in office=2M --in noon=none"
+    )]
     Set(TargetArgs),
     /// Removes one by which no SLP replicates.
     #[command(after_help = "Example:\n  narrowsctl --context east target remove west --dry-run")]
@@ -264,6 +292,12 @@ mod tests {
         for text in ["", "0", "M", "-1", "1T", "99999999999G"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
+        for (text, window, bandwidth) in
+            [("a=b=2k", "a=b", Some(2000)), ("x=none", "x", Some(0)), ("x=unlimited", "x", None)]
+        {
+            assert_eq!(text.parse(), Ok(ScheduleArg { window: window.to_owned(), bandwidth }));
+        }
+        assert!("office".parse::<ScheduleArg>().is_err());
         assert_eq!("unlimited".parse(), Ok(JobsMax(None)));
         assert_eq!("4".parse(), Ok(JobsMax(Some(4))));
         assert!("many".parse::<JobsMax>().is_err());

@@ -177,8 +177,9 @@ fn describe(info: &ImageInfo) -> String {
     lines.extend(info.operations.iter().map(|operation| {
         let target =
             if operation.target.is_empty() { String::new() } else { format!(" to {}", operation.target) };
+        let unit = if operation.unit.is_empty() { String::new() } else { format!(" in {}", operation.unit) };
         let why = if operation.why.is_empty() { String::new() } else { format!(": {}", operation.why) };
-        format!("operation    {} {}{target} {}{why}", operation.id, operation.kind, operation.state)
+        format!("operation    {} {}{target}{unit} {}{why}", operation.id, operation.kind, operation.state)
     }));
     lines.join("\n")
 }

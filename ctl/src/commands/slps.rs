@@ -49,7 +49,7 @@ pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<ExitC
         }
         SlpCommand::Delete { name, sure } => delete(session, &api, &name, sure).await?,
         SlpCommand::Migrate { name, from, to, sure } => {
-            migrate(session, &api, &name, (from, to), sure).await?
+            migrate(session, &api, &name, (from, to), sure).await?;
         }
         SlpCommand::New(_) => {}
     }

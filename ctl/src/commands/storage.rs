@@ -3,8 +3,8 @@
 use narrows_api::{
     paths,
     storage::{
-        ClassificationInfo, GroupInfo, GroupRequest, Making, RemoveTargetRequest, TargetInfo, TargetName,
-        TargetRequest, UnitInfo, UnitRequest,
+        ClassificationInfo, GroupInfo, GroupRequest, Making, RemoveTargetRequest, ScheduleEntry, TargetInfo,
+        TargetName, TargetRequest, UnitInfo, UnitRequest,
     },
 };
 
@@ -12,7 +12,8 @@ use super::{Session, removing};
 use crate::{
     api::{Api, filled},
     cli::{
-        ClassificationCommand, GroupCommand, StorageUnitCommand, TargetArgs, TargetCommand, TargetNameArgs,
+        ClassificationCommand, GroupCommand, ScheduleArg, StorageUnitCommand, TargetArgs, TargetCommand,
+        TargetNameArgs,
     },
     failure::Outcome,
     output::{bytes, table},
@@ -93,9 +94,12 @@ pub(super) async fn targets(session: &Session, command: TargetCommand) -> Outcom
             return removing::remove_by(session, &api, paths::TARGET_REMOVE, what, sure, request).await;
         }
     };
-    let TargetArgs { name, unit, bandwidth } = args;
+    let TargetArgs { name, unit, bandwidth, schedule, no_schedule } = args;
+    let entry = |ScheduleArg { window, bandwidth }| ScheduleEntry { window, bandwidth };
+    let entries: Vec<_> = schedule.into_iter().map(entry).collect();
+    let schedule = (no_schedule || !entries.is_empty()).then_some(entries);
     let bandwidth = bandwidth.map(|rate| rate.0);
-    let request = TargetRequest { making, name: target_name(name), unit, bandwidth };
+    let request = TargetRequest { making, name: target_name(name), unit, bandwidth, schedule };
     let info: TargetInfo = api.post(paths::TARGETS, &request).await?;
     session.style.show(&info, |info| target_table(std::slice::from_ref(info)))
 }
@@ -104,16 +108,24 @@ fn target_name(TargetNameArgs { domain, pool }: TargetNameArgs) -> TargetName {
     TargetName { pool, domain }
 }
 
+fn rate(bandwidth: Option<u64>) -> String {
+    match bandwidth {
+        None => "unlimited".to_owned(),
+        Some(0) => "nothing".to_owned(),
+        Some(rate) => format!("{}/s", bytes(rate)),
+    }
+}
+
 fn target_table(targets: &[TargetInfo]) -> String {
     let row = |target: &TargetInfo| {
         let unit = if target.unit.is_empty() { "(as it receives)" } else { &target.unit };
-        let rate =
-            target.bandwidth.map_or_else(|| "unlimited".to_owned(), |rate| format!("{}/s", bytes(rate)));
+        let entry = |it: &ScheduleEntry| format!(", in {} {}", it.window, rate(it.bandwidth));
+        let scheduled: String = target.schedule.iter().map(entry).collect();
         vec![
             target.pool_name.clone(),
             target.domain_name.clone(),
             unit.to_owned(),
-            rate,
+            rate(target.bandwidth) + &scheduled,
             target.direction.clone(),
             target.unlike.clone(),
         ]

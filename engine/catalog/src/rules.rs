@@ -47,6 +47,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         }
         Change::ReplicationTarget(row) => storage::put_target(db, row).await,
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
+        Change::BandwidthChanged(partner, now) => {
+            let due = sqlx::query(BANDWIDTH_CHANGED).bind(nanos(*now)).bind(&partner.0[..]);
+            due.execute(db).await?;
+            Ok(())
+        }
         Change::Client(row) => storage::put_client(db, row).await,
         Change::Window(row, now) => {
             policies::put_window(db, row).await?;
@@ -89,7 +94,11 @@ async fn drop_named(db: &mut SqliteConnection, statement: &'static str, name: &s
 
 const WINDOWS_CHANGED: &str = "
     UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
-    WHERE state = 'waiting' AND detail = 'window'";
+    WHERE state = 'waiting' AND detail IN ('window', 'bandwidth')";
+
+const BANDWIDTH_CHANGED: &str = "
+    UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
+    WHERE partner = ?2 AND state = 'waiting' AND detail = 'bandwidth'";
 
 const RESUME: &str = "
     UPDATE operations SET since = ?2, state = 'not-started', detail = '', next_try = NULL

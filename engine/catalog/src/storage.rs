@@ -83,12 +83,13 @@ pub(crate) async fn put_target(db: &mut SqliteConnection, target: &ReplicationTa
     sqlx::query(upsert!(
         "replication_targets",
         ["pool", "partner"],
-        ["unit", "bandwidth", "direction", "unlike"]
+        ["unit", "bandwidth", "schedule", "direction", "unlike"]
     ))
     .bind(&target.pool.0[..])
     .bind(&target.partner.0[..])
     .bind(&target.unit)
     .bind(target.bandwidth.map(number))
+    .bind(serde_json::to_string(&target.schedule).unwrap_or_default())
     .bind(target.direction.as_str())
     .bind(&target.unlike)
     .execute(db)
@@ -113,6 +114,7 @@ pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
         partner: DomainId(columns.bytes("partner")?),
         unit: columns.text("unit")?,
         bandwidth: columns.count_or_null("bandwidth")?,
+        schedule: columns.json("schedule")?,
         direction: columns.word("direction")?,
         unlike: columns.text_or_null("unlike")?,
     })

@@ -252,9 +252,11 @@ pub enum Change {
     ReplicationTarget(ReplicationTarget),
     /// Remove the one of this pool and partner.
     ReplicationTargetGone(PoolId, DomainId),
+    /// A target to this partner may let through more or less: what waited with reason `bandwidth` is due.
+    BandwidthChanged(DomainId, Timestamp),
     /// Insert or replace.
     Client(Client),
-    /// Insert or replace. What waited for any window is due and looked at again.
+    /// Insert or replace. What waited for any window, or for bandwidth, is due and looked at again.
     Window(Window, Timestamp),
     /// Remove the window of this name.
     WindowGone(String),

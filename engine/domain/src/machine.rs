@@ -11,6 +11,7 @@ pub mod backup;
 mod children;
 pub mod duplication;
 pub mod order;
+pub mod pacing;
 pub mod placing;
 pub mod reach;
 pub mod replan;

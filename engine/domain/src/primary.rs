@@ -450,7 +450,7 @@ impl<C: Catalog> Primary<C> {
 fn stops_work(change: &Change) -> bool {
     match change {
         Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
-        Change::SlpHold(_) | Change::Window(..) | Change::Slp(_) => true,
+        Change::SlpHold(_) | Change::Window(..) | Change::Slp(_) | Change::BandwidthChanged(..) => true,
         _ => false,
     }
 }
@@ -459,7 +459,9 @@ fn stops_work(change: &Change) -> bool {
 fn partners_concerned(changes: &[Change]) -> Vec<DomainId> {
     let concerned = changes.iter().filter_map(|change| match change {
         Change::Operation(operation) => operation.target.as_ref().map(|target| target.partner),
-        Change::LetGo(partner, _) | Change::ReplicasLost(partner, ..) => Some(*partner),
+        Change::LetGo(partner, _)
+        | Change::ReplicasLost(partner, ..)
+        | Change::BandwidthChanged(partner, _) => Some(*partner),
         _ => None,
     });
     let mut partners: Vec<_> = concerned.collect();

@@ -1,6 +1,7 @@
 //! What a domain stores on and for whom: pools, storage units, clients, and the domain itself.
 
 use narrows_format::{ClientId, DomainId, PoolId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::named::named;
 use crate::period::Period;
@@ -59,18 +60,37 @@ pub struct ReplicationTarget {
     pub partner: DomainId,
     /// The storage unit there; empty is the one that receives from this domain by default.
     pub unit: String,
-    /// Bytes a second at most; `None` is unlimited.
+    /// Bytes a second at most while no window of the schedule is open; `None` is unlimited.
     pub bandwidth: Option<u64>,
+    /// Other bandwidths for times of day; the first whose window is open holds.
+    pub schedule: Vec<ScheduledBandwidth>,
     /// Which end dials.
     pub direction: Direction,
     /// Why the storage there is not similar, as found when the target was configured; `None` if it is.
     pub unlike: Option<String>,
 }
 
+/// The bandwidth while a window is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledBandwidth {
+    /// Name of the window.
+    pub window: String,
+    /// Bytes a second; `None` is unlimited, 0 lets nothing through.
+    pub bandwidth: Option<u64>,
+}
+
 impl ReplicationTarget {
     /// What a pairing makes: to whatever unit receives there, unbounded, pushed.
     pub fn usual(pool: PoolId, partner: DomainId) -> Self {
-        Self { pool, partner, unit: String::new(), bandwidth: None, direction: Direction::Push, unlike: None }
+        Self {
+            pool,
+            partner,
+            unit: String::new(),
+            bandwidth: None,
+            schedule: Vec::new(),
+            direction: Direction::Push,
+            unlike: None,
+        }
     }
 }
 

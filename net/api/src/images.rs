@@ -160,6 +160,9 @@ pub struct OperationInfo {
     /// Name of the target domain, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
+    /// The storage unit of this domain that its copy goes to, once one was chosen, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
     /// `not-started`, `waiting(reason)`, `in-process`, `pending-import`, `complete`, `failed(code)`, ...
     pub state: String,
     /// One sentence on the last failure or wait, or empty.

@@ -100,7 +100,20 @@ pub struct TargetRequest {
     /// The storage unit there; empty is the one that receives by default. As it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Bytes a second at most; 0 is unlimited. As it is when absent.
+    /// Bytes a second at most while no window of the schedule is open; 0 is unlimited. As it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
+    /// Other bandwidths for times of day, the first whose window is open holds. As it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Vec<ScheduleEntry>>,
+}
+
+/// The bandwidth while a window is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleEntry {
+    /// Name of the window.
+    pub window: String,
+    /// Bytes a second; unlimited when absent, and 0 lets nothing through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<u64>,
 }
@@ -124,6 +137,9 @@ pub struct TargetInfo {
     /// Bytes a second at most; unlimited when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<u64>,
+    /// Other bandwidths for times of day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<ScheduleEntry>,
     /// Which end dials: `push` or `pull`.
     pub direction: String,
     /// Why the storage there is not similar; empty if it is.

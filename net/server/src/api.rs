@@ -51,6 +51,7 @@ use crate::{
     control::Control,
     folder::DomainIdentity,
     limits::CATCH_UP_TIME_MAX,
+    pace::Paces,
     partners::Partners,
     pki::{Authority, SigningKey},
     plane::Plane,
@@ -86,6 +87,8 @@ pub struct Shared {
     pub partners: Partners,
     /// Data sessions that were allowed and have not begun.
     pub tickets: Tickets,
+    /// How fast each target is sent to.
+    pub paces: Paces,
     /// The pool's incarnation.
     pub pool_incarnation: u64,
     /// The pool's mean segment size in bytes.

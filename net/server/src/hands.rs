@@ -38,6 +38,7 @@ use crate::{
     api::{App, answer},
     control::Ordered,
     limits::PARTNER_TIME_MAX,
+    pace,
     pairing::pool_in,
     plane::{Dial, Replicated, Replication, ReplicationError},
     time,
@@ -237,7 +238,10 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
         Some(base) => app.catalog.image(base.image).await.map_err(catalog)?,
         None => None,
     };
+    // The time of day may have come since rates were looked at last.
+    pace::renew(app).await;
     Ok(Replication {
+        pace: app.paces.of(app.who.pool, partner.domain),
         image: image.id,
         origin: image.origin,
         lineage: image.lineage,

@@ -31,6 +31,7 @@ pub mod doing;
 pub mod doorman;
 pub mod hands;
 pub mod importer;
+pub mod pace;
 pub mod zones;
 
 pub mod plane;

@@ -71,6 +71,10 @@ pub const WINDOW_LINES_MAX: usize = 64;
 pub const WINDOW_DATES_MAX: usize = 1000;
 /// Most runs that a timeline tells.
 pub const TIMELINE_JOBS_MAX: u32 = 1000;
+/// What a target that was idle may be sent at once, as time at its rate.
+pub const PACE_BURST: Duration = Duration::from_millis(100);
+/// What waits for bandwidth looks this often whether the rate is another.
+pub const PACE_SLICE: Duration = Duration::from_millis(250);
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

@@ -33,7 +33,7 @@ use crate::{
     limits::{PAIRING_RETRY, ZONE_RENEWAL},
     logging,
     notify::{self, State},
-    pairing,
+    pace, pairing,
     partners::Partners,
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
@@ -224,6 +224,7 @@ impl Server {
             control,
             plane: plane.plane,
             tickets: Tickets::default(),
+            paces: pace::Paces::default(),
             pool_incarnation: plane.opened.incarnation,
             segment_mean: plane.opened.segment_mean,
             started: clock.now(),
@@ -366,7 +367,7 @@ async fn say_pending(app: &App, is_said: bool) -> bool {
 
 /// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were
 /// drained and are unpaired now are not believed any more; imports that are pending for too long are told; restores and
-/// backups whose ticket ran out unused are ended; windows' zones are kept known ahead.
+/// backups whose ticket ran out unused are ended; windows' zones are kept known ahead, and rates follow the time of day.
 async fn look_after(app: App) {
     let (mut zones_due, mut is_pending_said) = (Instant::now(), false);
     loop {
@@ -374,6 +375,7 @@ async fn look_after(app: App) {
             zones::renew(&app).await;
             zones_due = Instant::now() + ZONE_RENEWAL;
         }
+        pace::renew(&app).await;
         tokio::time::sleep(PAIRING_RETRY).await;
         is_pending_said = say_pending(&app, is_pending_said).await;
         for ticket in app.tickets.sweep() {

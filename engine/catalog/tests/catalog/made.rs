@@ -11,8 +11,8 @@ use narrows_domain::period::Period;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Classification, Client, Direction, LockRange, Pool, ReplicationTarget, Selection, StorageUnit,
-    StorageUnitGroup,
+    Classification, Client, Direction, LockRange, Pool, ReplicationTarget, ScheduledBandwidth, Selection,
+    StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Transition, Window};
@@ -297,6 +297,7 @@ impl Maker {
         ReplicationTarget {
             unit: self.word(),
             bandwidth: self.maybe(|it| it.roll() >> 1),
+            schedule: vec![ScheduledBandwidth { window: self.word(), bandwidth: self.maybe(Self::roll) }],
             direction: self.one(Direction::ALL),
             unlike: self.maybe(Self::word),
             ..ReplicationTarget::usual(self.pool_id(), partner)
@@ -327,7 +328,8 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        match self.below(36) {
+        let kind = self.below(37);
+        match kind {
             0 => {
                 let id = self.image_id();
                 Change::Image(self.image(id))
@@ -344,17 +346,7 @@ impl Maker {
                 let id = self.pool_id();
                 Change::Pool(self.pool(id))
             }
-            14 => Change::StorageUnit(StorageUnit {
-                name: self.word(),
-                pool: self.pool_id(),
-                jobs_max: self.maybe(|it| u32::from(it.below(9))),
-            }),
-            15 => Change::StorageUnitGroup(StorageUnitGroup {
-                name: self.word(),
-                units: vec![self.word()],
-                rule: self.one(Selection::ALL),
-                last: self.maybe(Self::word),
-            }),
+            14 | 15 | 17 | 23..=26 | 30.. => self.arrangement(kind, partner),
             16 => {
                 let id = self.below(3);
                 let (serial, enrolled, revoked) = (self.word(), self.time(), self.maybe(Self::time));
@@ -366,6 +358,36 @@ impl Maker {
                     revoked,
                 })
             }
+            18 => Change::Token(self.token()),
+            19 => Change::Cursor(self.pool_id(), u64::from(self.below(2)), Sequence(self.roll() >> 1)),
+            20 => Change::HoldBack(partner, self.one(WaitReason::ALL), self.time()),
+            21 => Change::LetGo(partner, self.time()),
+            22 if self.coin() => Change::ReportsDue(partner, self.time()),
+            22 => Change::ReportsHeld(partner),
+            27 => Change::ClockSetBack(self.time()),
+            28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
+            _ if self.coin() => {
+                let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };
+                Change::ReplicasLost(partner, kept, self.time())
+            }
+            _ => Change::Restarted(self.time()),
+        }
+    }
+
+    /// What people arrange: storage, windows, policies' holds.
+    fn arrangement(&mut self, kind: u8, partner: DomainId) -> Change {
+        match kind {
+            14 => Change::StorageUnit(StorageUnit {
+                name: self.word(),
+                pool: self.pool_id(),
+                jobs_max: self.maybe(|it| u32::from(it.below(9))),
+            }),
+            15 => Change::StorageUnitGroup(StorageUnitGroup {
+                name: self.word(),
+                units: vec![self.word()],
+                rule: self.one(Selection::ALL),
+                last: self.maybe(Self::word),
+            }),
             17 => {
                 let open = vec![OpenSpan { from_minute: 5, minutes: 9 }];
                 let (name, now) = (self.word(), self.time());
@@ -381,17 +403,10 @@ impl Maker {
                     now,
                 )
             }
-            18 => Change::Token(self.token()),
-            19 => Change::Cursor(self.pool_id(), u64::from(self.below(2)), Sequence(self.roll() >> 1)),
-            20 => Change::HoldBack(partner, self.one(WaitReason::ALL), self.time()),
-            21 => Change::LetGo(partner, self.time()),
-            22 if self.coin() => Change::ReportsDue(partner, self.time()),
-            22 => Change::ReportsHeld(partner),
             23 => Change::ReplicationTarget(self.target(partner)),
             24 => Change::ReplicationTargetGone(self.pool_id(), partner),
             25 => Change::SlpHold(SlpHold { slp: "gold".into(), until: self.maybe(Self::time) }),
             26 => Change::SlpResumed("gold".into(), self.time()),
-            27 => Change::ClockSetBack(self.time()),
             30 => Change::StorageUnitGone(self.word()),
             31 => Change::StorageUnitGroupGone(self.word()),
             32 => Change::WindowGone(self.word()),
@@ -399,13 +414,8 @@ impl Maker {
                 Change::Classification(Classification { name: self.word(), rank: u32::from(self.below(9)) })
             }
             34 => Change::ClassificationGone(self.word()),
-            35 => Change::SlpUnused("gold".into()),
-            28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
-            _ if self.coin() => {
-                let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };
-                Change::ReplicasLost(partner, kept, self.time())
-            }
-            _ => Change::Restarted(self.time()),
+            36 => Change::BandwidthChanged(partner, self.time()),
+            _ => Change::SlpUnused("gold".into()),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::image::{Image, ImageState};
 use crate::job::{Job, JobState};
 use crate::limits::{RESEND_AFTER, RETRY_MAX};
 use crate::machine::children;
+use crate::machine::pacing::Pace;
 use crate::machine::replication::MANUAL;
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
@@ -47,6 +48,8 @@ pub struct Candidate {
     pub hold: Option<SlpHold>,
     /// The windows that exist.
     pub windows: Vec<Window>,
+    /// What the target lets through; `None` for what stays in the domain.
+    pub pace: Option<Pace>,
     /// What the target has of the same lineage.
     pub base: Option<Base>,
 }
@@ -115,7 +118,7 @@ fn own_obstacle(candidate: &Candidate, moment: Moment) -> Option<(OperationState
     if let Err(note) = air::may_leave(image) {
         return Some((OperationState::Failed(note.code), None));
     }
-    let (reason, next_try) = candidate.held_by_policy(moment.now)?;
+    let (reason, next_try) = candidate.no_bandwidth().or_else(|| candidate.held_by_policy(moment.now))?;
     Some((OperationState::Waiting(reason), next_try))
 }
 
@@ -141,10 +144,16 @@ impl Candidate {
         }
     }
 
-    /// When its window closes, if it has one that does.
+    /// Nothing may be sent to the target at this time of day.
+    fn no_bandwidth(&self) -> Option<(WaitReason, Option<Timestamp>)> {
+        self.pace.filter(|pace| pace.stands()).map(|pace| (WaitReason::Bandwidth, pace.until))
+    }
+
+    /// When its window closes, if it has one that does, or its target may let nothing more through.
     pub(super) fn closing(&self, now: Timestamp) -> Option<Timestamp> {
-        let spec = children::spec_of(self.slp.as_ref()?, &self.operation)?;
-        self.window(spec)?.closing(now)
+        let spec = self.slp.as_ref().and_then(|slp| children::spec_of(slp, &self.operation));
+        let window = spec.and_then(|spec| self.window(spec)).and_then(|window| window.closing(now));
+        [window, self.pace.and_then(|pace| pace.until)].into_iter().flatten().min()
     }
 
     fn window(&self, spec: &SlpOperation) -> Option<&Window> {
@@ -160,7 +169,8 @@ pub fn review(partner: Option<&Partner>, running: &Candidate, moment: Moment) ->
     // A silent partner is no reason to stop: the attempt finds out by itself.
     let by_partner = partner.and_then(blocked).filter(|it| *it != WaitReason::TargetDown);
     let by_partner = by_partner.map(|reason| (reason, None));
-    if let Some((reason, next_try)) = by_partner.or_else(|| running.held_by_policy(now)) {
+    let held = by_partner.or_else(|| running.no_bandwidth()).or_else(|| running.held_by_policy(now));
+    if let Some((reason, next_try)) = held {
         stop(&running.operation, OperationState::Waiting(reason), now, &mut decision);
         if let Some(Change::Operation(stopped)) = decision.changes.first_mut() {
             stopped.next_try = next_try;

@@ -99,10 +99,14 @@ impl Rows {
             Change::StorageUnitGroupGone(name) => drop(self.groups.remove(&name)),
             Change::ReplicationTarget(row) => drop(self.targets.insert((row.pool, row.partner), row)),
             Change::ReplicationTargetGone(pool, partner) => drop(self.targets.remove(&(pool, partner))),
+            Change::BandwidthChanged(partner, now) => {
+                self.make_due(WaitReason::Bandwidth, now, |operation| goes_to(operation, partner));
+            }
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
             Change::Window(row, now) => {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
+                self.make_due(WaitReason::Bandwidth, now, |_| true);
             }
             Change::WindowGone(name) => drop(self.windows.remove(&name)),
             Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),

@@ -54,7 +54,7 @@ impl<C: Catalog> Primary<C> {
         let mut groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let pools = self.ask(self.catalog.pools()).await?;
         let mut busy = self.busy().await?;
-        for candidate in self.load_candidates(None, operations).await? {
+        for candidate in self.load_candidates(None, operations, moment.now).await? {
             let copies = self.ask(self.catalog.copies(candidate.operation.key.image)).await?;
             let place = if running < DUPLICATIONS_MAX { Place::Free } else { Place::Taken };
             let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy };
@@ -74,7 +74,7 @@ impl<C: Catalog> Primary<C> {
     pub(super) async fn review_here(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         let mut running = self.ask(self.catalog.duplications_in_process()).await?;
         running.retain(|it| self.is_unreviewed || it.next_try.is_some_and(|at| at <= moment.now));
-        for candidate in self.load_candidates(None, running).await? {
+        for candidate in self.load_candidates(None, running, moment.now).await? {
             let decision = turn::review(None, &candidate, moment);
             if !decision.changes.is_empty() {
                 self.store(&decision.changes).await?;

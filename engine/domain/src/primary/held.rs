@@ -138,7 +138,7 @@ impl<C: Catalog> Primary<C> {
                 continue;
             }
             let before = commands.len();
-            for candidate in self.load_candidates(Some(&partner), running).await? {
+            for candidate in self.load_candidates(Some(&partner), running, moment.now).await? {
                 let decision = turn::review(Some(&partner), &candidate, moment);
                 if !decision.changes.is_empty() {
                     self.store(&decision.changes).await?;

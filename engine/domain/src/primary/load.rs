@@ -8,6 +8,7 @@ use crate::image::{Image, ImageCopy};
 use crate::import::Arrival;
 use crate::machine::arrival::ArrivalView;
 use crate::machine::backup::CommittedView;
+use crate::machine::pacing::pace;
 use crate::machine::replication::ReplicationView;
 use crate::machine::turn::{Candidate, TurnView};
 use crate::operation::Operation;
@@ -15,7 +16,7 @@ use crate::partner::Partner;
 use crate::replica::ReplicaRecord;
 use crate::settings::Settings;
 use crate::slp::SlpVersion;
-use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
+use crate::storage::{Identity, ReplicationTarget, StorageUnit, StorageUnitGroup};
 
 /// An image and everything that hangs on it.
 pub(super) struct LoadedImage {
@@ -119,7 +120,7 @@ impl<C: Catalog> Primary<C> {
         if operations.is_empty() {
             return Ok(None);
         }
-        let candidates = self.load_candidates(Some(&partner), operations).await?;
+        let candidates = self.load_candidates(Some(&partner), operations, now).await?;
         Ok(Some(TurnView { partner, running, candidates }))
     }
 
@@ -128,9 +129,14 @@ impl<C: Catalog> Primary<C> {
         &self,
         partner: Option<&Partner>,
         operations: Vec<Operation>,
+        now: Timestamp,
     ) -> Done<Vec<Candidate>, C> {
         let windows = self.ask(self.catalog.windows()).await?;
         let holds = self.ask(self.catalog.slp_holds()).await?;
+        let targets = match partner {
+            Some(_) => self.ask(self.catalog.replication_targets()).await?,
+            None => Vec::new(),
+        };
         let mut candidates = Vec::with_capacity(operations.len());
         for operation in operations {
             let loaded = self.load_image(operation.key.image).await?;
@@ -142,7 +148,12 @@ impl<C: Catalog> Primary<C> {
                 _ => None,
             };
             let slp = loaded.image.as_ref().map(|image| image.slp.as_str());
+            let from = loaded.copies.first().map(|copy| copy.pool);
+            let is_way = |it: &&ReplicationTarget| {
+                Some(it.pool) == from && partner.is_some_and(|partner| it.partner == partner.domain)
+            };
             candidates.push(Candidate {
+                pace: targets.iter().find(is_way).map(|target| pace(target, &windows, now)),
                 operation,
                 hold: holds.iter().find(|hold| Some(hold.slp.as_str()) == slp).cloned(),
                 image: loaded.image,

@@ -6,7 +6,7 @@ use narrows_format::{DomainId, PoolId};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::{Change, Command};
+use crate::event::{Change, Command, Decision};
 use crate::limits::NAME_BYTES_MAX;
 use crate::machine::Refusal;
 use crate::moment::Moment;
@@ -93,7 +93,15 @@ impl<C: Catalog> Primary<C> {
 
     /// What names a window, in words for a list.
     pub async fn window_uses(&self, name: &str) -> Done<Vec<String>, C> {
-        self.slp_uses(|operation| operation.window.as_deref() == Some(name)).await
+        let mut uses = self.slp_uses(|operation| operation.window.as_deref() == Some(name)).await?;
+        let partners = self.ask(self.catalog.partners()).await?;
+        for target in self.ask(self.catalog.replication_targets()).await? {
+            if target.schedule.iter().any(|entry| entry.window == name) {
+                let domain = domain_name(&self.own, &partners, target.partner);
+                uses.push(format!("the replication target in domain `{domain}`"));
+            }
+        }
+        Ok(uses)
     }
 
     /// Removes a window that no policy names (SLP-013).
@@ -152,8 +160,9 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// Stores where a pool replicates to: the pool and the partner exist (SLP-013), the pool does not span
-    /// (SLP-007), and what receives there is not this domain's own storage (TOPO-001).
-    pub async fn put_target(&mut self, target: ReplicationTarget) -> Done<(), C> {
+    /// (SLP-007), what receives there is not this domain's own storage (TOPO-001), and the windows of its schedule
+    /// exist (SLP-013). What is under way and what waits for bandwidth is looked at again.
+    pub async fn put_target(&mut self, target: ReplicationTarget, moment: Moment) -> Done<Vec<Command>, C> {
         let pools = self.ask(self.catalog.pools()).await?;
         let partner = self.ask(self.catalog.partner(target.partner)).await?;
         let (Some(pool), Some(partner)) = (pools.iter().find(|it| it.id == target.pool), partner) else {
@@ -171,7 +180,14 @@ impl<C: Catalog> Primary<C> {
             let help = format!("let another pool receive in domain `{}`", partner.name);
             return Err(Refusal::new("TOPO-001", sentence, help).into());
         }
-        self.store(&[Change::ReplicationTarget(target)]).await
+        let windows = self.ask(self.catalog.windows()).await?;
+        let unknown = |window: &&String| !windows.iter().any(|known| known.name == **window);
+        if let Some(unknown) = target.schedule.iter().map(|entry| &entry.window).find(unknown) {
+            return Err(absent("window", unknown).into());
+        }
+        let looked_at = Change::BandwidthChanged(target.partner, moment.now);
+        let changes = vec![Change::ReplicationTarget(target), looked_at];
+        self.settle(Decision { changes, commands: Vec::new() }, moment).await
     }
 
     /// What replicates from a pool to a partner, in words for a list.

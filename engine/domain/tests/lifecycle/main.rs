@@ -9,6 +9,7 @@ mod in_place;
 mod migration;
 mod ordered;
 mod parting;
+mod places;
 mod storage;
 
 use std::pin::pin;

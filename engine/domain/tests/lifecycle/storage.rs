@@ -1,6 +1,7 @@
 //! Storage and policies that change under what uses them.
 
-use narrows_domain::storage::{ReplicationTarget, Selection, StorageUnitGroup};
+use narrows_domain::storage::{ReplicationTarget, ScheduledBandwidth, Selection, StorageUnitGroup};
+use narrows_domain::window::{OpenSpan, Window};
 
 use super::*;
 
@@ -74,17 +75,45 @@ fn topo_001_a_target_is_not_ones_own_storage() {
     let mut primary = primary(GOLD);
     let target = ReplicationTarget::usual(POOL, THERE);
     assert_eq!(
-        code(ready(primary.put_target(ReplicationTarget { partner: HERE, ..target.clone() }))),
+        code(ready(primary.put_target(ReplicationTarget { partner: HERE, ..target.clone() }, moment(NOW)))),
         "SLP-013"
     );
     let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
     partner.receive_pool = Some(ReceivePool { pool: POOL, incarnation: 1 });
     ready(primary.put(&[Change::Partner(partner.clone())])).unwrap();
-    assert_eq!(code(ready(primary.put_target(target.clone()))), "TOPO-001");
+    assert_eq!(code(ready(primary.put_target(target.clone(), moment(NOW)))), "TOPO-001");
     partner.receive_pool = None;
     ready(primary.put(&[Change::Partner(partner), Change::Pool(Pool { spanning: true, ..pool() })])).unwrap();
-    assert_eq!(code(ready(primary.put_target(target.clone()))), "SLP-007");
+    assert_eq!(code(ready(primary.put_target(target.clone(), moment(NOW)))), "SLP-007");
     ready(primary.put(&[Change::Pool(pool())])).unwrap();
-    ready(primary.put_target(target.clone())).unwrap();
+    ready(primary.put_target(target.clone(), moment(NOW))).unwrap();
     assert_eq!(ready(primary.catalog().replication_targets()).unwrap(), [target]);
+}
+
+/// A time of day without bandwidth holds back what is due and stops what runs, until its window closes.
+#[test]
+fn no_bandwidth_at_this_time_of_day_is_a_wait_with_its_reason() {
+    let mut primary = primary(GOLD);
+    let noon = Window {
+        name: "noon".into(),
+        offset_minutes: 0,
+        open: vec![OpenSpan { from_minute: 0, minutes: 10_080 }],
+        excluded_days: Vec::new(),
+        zone: String::new(),
+        transitions: Vec::new(),
+    };
+    let nothing = ScheduledBandwidth { window: "noon".into(), bandwidth: Some(0) };
+    let target = ReplicationTarget { schedule: vec![nothing], ..ReplicationTarget::usual(POOL, THERE) };
+    assert_eq!(code(ready(primary.put_target(target.clone(), moment(NOW)))), "SLP-013", "no such window");
+    ready(primary.put_window(noon.clone(), moment(NOW))).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(sent(&commands).partner, THERE);
+    let commands = ready(primary.put_target(target, moment(NOW))).unwrap();
+    assert!(matches!(commands[..], [Command::StopReplication(_)]), "{commands:?}");
+    let copy = &operations(&primary, id)[1];
+    assert_eq!(copy.state, OperationState::Waiting(WaitReason::Bandwidth));
+    assert_eq!(copy.next_try, noon.closing(at(NOW)), "it is looked at when the window closes");
+    assert_eq!(code(ready(primary.remove_window("noon"))), "SLP-013", "the target names it");
+    let shut = Window { open: Vec::new(), ..noon };
+    assert_eq!(sent(&ready(primary.put_window(shut, moment(NOW))).unwrap()).partner, THERE);
 }

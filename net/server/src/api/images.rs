@@ -305,6 +305,7 @@ fn operation_info(app: &App, partners: &[Partner], operation: &Operation) -> Ope
         operation: operation_id(operation.key),
         id: operation.name.clone(),
         kind: operation.kind.to_string(),
+        unit: operation.unit.clone().unwrap_or_default(),
         target: target.map(|target| name_of(app, partners, target.partner)).unwrap_or_default(),
         state: operation.state.to_string(),
         why: reason(partners, operation).as_ref().map(why).unwrap_or_default(),

@@ -93,7 +93,7 @@ async fn ask_partners(app: &App, name: &str) -> Result<(Vec<String>, Vec<String>
     for (partner, answer) in answers {
         match answer {
             Ok(slps) => {
-                uses.extend(slps.iter().map(|slp| format!("SLP `{slp}` of domain `{}`", partner.name)))
+                uses.extend(slps.iter().map(|slp| format!("SLP `{slp}` of domain `{}`", partner.name)));
             }
             Err(_) => unasked.push(partner.name.clone()),
         }

@@ -11,13 +11,15 @@ use narrows_api::{
     paths,
     storage::{
         ClassificationInfo, GroupInfo, GroupRequest, Making, RemoveReply, RemoveRequest, RemoveTargetRequest,
-        TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
+        ScheduleEntry, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
     },
 };
 use narrows_domain::{
     Catalog as _,
     partner::Partner,
-    storage::{Classification, Pool, ReplicationTarget, Selection, StorageUnit, StorageUnitGroup},
+    storage::{
+        Classification, Pool, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
+    },
 };
 
 use super::{
@@ -26,6 +28,7 @@ use super::{
     caller::Admin,
     domains::{find, name_of},
 };
+use crate::pace;
 
 /// The routes of this file.
 pub fn routes() -> Router<App> {
@@ -193,9 +196,18 @@ fn target_info(app: &App, pools: &[Pool], partners: &[Partner], target: Replicat
         domain_name: name_of(app, partners, target.partner),
         unit: target.unit,
         bandwidth: target.bandwidth,
+        schedule: target.schedule.into_iter().map(entry_out).collect(),
         direction: target.direction.to_string(),
         unlike: target.unlike.unwrap_or_default(),
     }
+}
+
+fn entry_in(ScheduleEntry { window, bandwidth }: ScheduleEntry) -> ScheduledBandwidth {
+    ScheduledBandwidth { window, bandwidth }
+}
+
+fn entry_out(ScheduledBandwidth { window, bandwidth }: ScheduledBandwidth) -> ScheduleEntry {
+    ScheduleEntry { window, bandwidth }
 }
 
 /// The pool and the partner of a target that a request names.
@@ -219,9 +231,14 @@ async fn put_target(
     let target = ReplicationTarget {
         unit: request.unit.unwrap_or_else(|| before.unit.clone()),
         bandwidth: request.bandwidth.map_or(before.bandwidth, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
+        schedule: match request.schedule {
+            Some(entries) => entries.into_iter().map(entry_in).collect(),
+            None => before.schedule.clone(),
+        },
         ..before
     };
     app.control.put_target(target.clone()).await?;
+    pace::renew(&app).await;
     good(target_info(&app, &[pool], &[partner], target))
 }
 

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     limits::{WINDOW_DATES_MAX, WINDOW_LINES_MAX},
-    time,
+    pace, time,
     zones::{self, Offsets},
 };
 
@@ -61,6 +61,7 @@ async fn apply(
 ) -> Answer<WindowInfo> {
     let window = read(&request)?;
     app.control.put_window(window.clone()).await?;
+    pace::renew(&app).await;
     good(info(&app, &window).await?)
 }
 

@@ -36,7 +36,7 @@ impl Control {
 
     /// Makes or changes a replication target.
     pub async fn put_target(&self, target: ReplicationTarget) -> Result<(), Failure> {
-        self.act(|primary, _| Box::pin(async move { Ok((primary.put_target(target).await?, Vec::new())) }))
+        self.act(|primary, now| Box::pin(async move { Ok(((), primary.put_target(target, now).await?)) }))
             .await
     }
 

@@ -20,8 +20,7 @@ impl Control {
 
     /// Changes the newest version of an SLP as it stands.
     pub async fn apply_in_place(&self, slp: Slp, how: Applying) -> Result<Plan, Failure> {
-        self.act(|primary, now| Box::pin(async move { primary.apply_in_place(&slp, how, now).await }))
-            .await
+        self.act(|primary, now| Box::pin(async move { primary.apply_in_place(&slp, how, now).await })).await
     }
 
     /// Holds all work under an SLP: until then, or until resumed.
@@ -40,10 +39,8 @@ impl Control {
 
     /// What refers to an SLP here.
     pub async fn slp_references(&self, name: String) -> Result<Vec<String>, Failure> {
-        self.act(|primary, _| {
-            Box::pin(async move { Ok((primary.slp_references(&name).await?, Vec::new())) })
-        })
-        .await
+        self.act(|primary, _| Box::pin(async move { Ok((primary.slp_references(&name).await?, Vec::new())) }))
+            .await
     }
 
     /// SLPs here whose images a partner imports through its SLP of this name.
@@ -72,9 +69,7 @@ impl Control {
 
     /// Plans what was not started under one version anew under another.
     pub async fn migrate_slp(&self, name: String, versions: (u32, u32)) -> Result<Migration, Failure> {
-        self.act(move |primary, now| {
-            Box::pin(async move { primary.migrate_slp(&name, versions, now).await })
-        })
-        .await
+        self.act(move |primary, now| Box::pin(async move { primary.migrate_slp(&name, versions, now).await }))
+            .await
     }
 }

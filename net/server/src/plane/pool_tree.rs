@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
     rc::Rc,
+    sync::Arc,
 };
 
 use futures_util::stream::{self, LocalBoxStream};
@@ -17,9 +18,10 @@ use narrows_pool::{
     recipe::walk::{NodeReader, WalkError, known_children, known_in_file},
     restore::Wanted,
 };
-use narrows_ring::world::Local;
+use narrows_ring::world::{Clock, Local};
 
 use super::pool_store::store_error;
+use crate::pace::Pace;
 
 /// Decoded nodes of a base that are kept for the next question; neighbours share their way down.
 const BASE_NODES_MAX: usize = 512;
@@ -29,6 +31,8 @@ pub struct ImageTree {
     pool: Pool,
     base: Option<Child>,
     nodes: BaseNodes,
+    /// How fast what is read may go, by which clock.
+    pace: Option<(Arc<Pace>, Rc<dyn Clock>)>,
     _lease: Lease,
 }
 
@@ -38,7 +42,13 @@ impl ImageTree {
     pub fn new(pool: Pool, base: Option<Child>) -> Self {
         let nodes = BaseNodes { pool: pool.clone(), kept: RefCell::default() };
         let lease = pool.lease();
-        Self { pool, base, nodes, _lease: lease }
+        Self { pool, base, nodes, pace: None, _lease: lease }
+    }
+
+    /// What is read from here is sent, and goes no faster than this.
+    #[must_use]
+    pub fn at_pace(self, pace: Arc<Pace>, clock: Rc<dyn Clock>) -> Self {
+        Self { pace: Some((pace, clock)), ..self }
     }
 
     async fn in_base(
@@ -96,11 +106,19 @@ fn wanted(child: &TreeChild) -> Wanted {
     Wanted { fingerprint: child.child.fingerprint, length: child.child.length, hint: child.hint }
 }
 
+/// Waits until so many bytes may go.
+async fn go(pace: Option<&(Arc<Pace>, Rc<dyn Clock>)>, bytes: usize) {
+    if let Some((pace, clock)) = pace {
+        pace.take(&**clock, bytes).await;
+    }
+}
+
 impl PoolTree for ImageTree {
     fn node<'a>(&'a self, node: &'a TreeChild) -> Local<'a, Result<TreeNode, StoreError>> {
         Box::pin(async move {
             let stored = self.pool.node(node.child.fingerprint, node.hint).await;
             let stored = stored.map_err(|error| store_error(&error))?;
+            go(self.pace.as_ref(), stored.bytes.len()).await;
             let envelope = children(&stored.bytes).map_err(|error| undecodable(&error))?;
             let mut hints = stored.annex.iter().copied();
             let children = envelope
@@ -137,11 +155,13 @@ impl PoolTree for ImageTree {
     fn frames(&self, children: Vec<TreeChild>) -> LocalBoxStream<'_, Result<StoredFrame, StoreError>> {
         let names: Vec<Fingerprint> = children.iter().map(|child| child.child.fingerprint).collect();
         let frames = self.pool.frames(children.iter().map(wanted).collect());
-        Box::pin(stream::unfold((frames, names), |(mut frames, names)| async move {
+        let pace = self.pace.as_ref();
+        Box::pin(stream::unfold((frames, names), move |(mut frames, names)| async move {
             let frame = frames.next().await?;
             let outcome = match frame {
                 Err(lost) => Err(store_error(&lost.error)),
                 Ok(read) => {
+                    go(pace, read.bytes.len()).await;
                     let found = read.wanted.iter();
                     let wanted =
                         found.filter_map(|here| Some((here.ordinal, *names.get(here.request)?))).collect();

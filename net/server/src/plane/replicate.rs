@@ -16,7 +16,7 @@ use narrows_wire::{Base, Purpose};
 use tokio::sync::oneshot;
 
 use super::{core::Core, pool_store::store_error, pool_tree::ImageTree, sessions::facts};
-use crate::limits::HISTORIES_MAX;
+use crate::{limits::HISTORIES_MAX, pace::Pace};
 
 /// What is to be sent, and to whom.
 pub struct Replication {
@@ -38,6 +38,8 @@ pub struct Replication {
     pub copy: CopyState,
     /// The SLP that is to import it, or empty.
     pub import_slp: String,
+    /// How fast.
+    pub pace: Arc<Pace>,
     /// The partner.
     pub to: Dial,
 }
@@ -177,7 +179,8 @@ async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
 }
 
 async fn push(core: &Core, replication: &Replication, session: Session) -> Result<Pushed, ExchangeError> {
-    let tree = ImageTree::new(core.pool.clone(), replication.base.map(|(_, root)| root));
+    let tree = ImageTree::new(core.pool.clone(), replication.base.map(|(_, root)| root))
+        .at_pace(Arc::clone(&replication.pace), Rc::clone(&core.world.clock));
     let there = core.pool.committed(replication.image).await;
     there.map_err(|error| ExchangeError::Store(store_error(&error)))?;
     let order = Push {

@@ -3,6 +3,7 @@
 
 mod access;
 mod ages;
+mod bandwidth;
 mod codes;
 mod data;
 mod expiry;
@@ -17,5 +18,5 @@ mod shown;
 mod slp_codes;
 mod slps;
 mod storage;
-mod windows;
 mod timeline;
+mod windows;

@@ -228,7 +228,7 @@ fn to_west() -> TargetName {
 }
 
 async fn put_target(east: &House, making: Making) -> Result<TargetInfo, ApiError> {
-    let request = TargetRequest { making, name: to_west(), unit: None, bandwidth: None };
+    let request = TargetRequest { making, name: to_west(), unit: None, bandwidth: None, schedule: None };
     east.admin().post(paths::TARGETS, &request).await
 }
 

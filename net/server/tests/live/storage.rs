@@ -12,7 +12,6 @@ use narrows_api::{
     },
     text::PathText,
 };
-use narrows_domain::Catalog as _;
 use narrows_format::ImageId;
 use narrows_transport::Identity;
 
@@ -65,8 +64,9 @@ async fn ask(house: &House, identity: &Identity, path: &str) -> Result<BackupGra
 }
 
 async fn unit_of(house: &House, image: ImageId) -> String {
-    let app = house.server.as_ref().unwrap().app().clone();
-    app.catalog.operations(image).await.unwrap()[0].unit.clone().unwrap()
+    let path = paths::IMAGE.replace("{id}", &image.to_string());
+    let info: ImageInfo = house.admin().get(&path).await.unwrap();
+    info.operations[0].unit.clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +190,7 @@ async fn replication_targets_are_made_by_pairing_and_kept_while_used() {
     assert_eq!((targets.len(), targets[0].domain_name.as_str(), targets[0].bandwidth), (1, "west", None));
     let put = |making, domain: &str, bandwidth| {
         let name = TargetName { pool: None, domain: domain.to_owned() };
-        let request = TargetRequest { making, name, unit: None, bandwidth };
+        let request = TargetRequest { making, name, unit: None, bandwidth, schedule: None };
         let admin = east.admin();
         async move { admin.post::<_, TargetInfo>(paths::TARGETS, &request).await }
     };
@@ -223,10 +223,10 @@ async fn classifications_are_objects_that_slps_name() {
     let known: Vec<ClassificationInfo> = east.admin().get(paths::CLASSIFICATIONS).await.unwrap();
     let names: Vec<_> = known.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["platinum", "gold", "silver", "bronze"], "what matters most first");
-    let named = |class: &str| {
+    let classed = |class: &str| {
         request(local_slp().text.replacen('\n', &format!("\ndata_classification = \"{class}\"\n"), 1))
     };
-    let refused = apply(&east, &named("diamond")).await.unwrap_err();
+    let refused = apply(&east, &classed("diamond")).await.unwrap_err();
     assert_eq!(
         (refused.code.as_str(), refused.place.as_str()),
         ("SLP-013", "gold.toml: field `data_classification`")
@@ -235,7 +235,7 @@ async fn classifications_are_objects_that_slps_name() {
     let diamond = ClassificationInfo { name: "diamond".into(), rank: 50 };
     let added: ClassificationInfo = east.admin().post(paths::CLASSIFICATIONS, &diamond).await.unwrap();
     assert_eq!(added, diamond);
-    apply(&east, &named("diamond")).await.unwrap();
+    apply(&east, &classed("diamond")).await.unwrap();
     let refused = remove(&east, paths::CLASSIFICATION_REMOVE, "diamond", false).await.unwrap_err();
     assert_eq!(refused.code, "SLP-013");
     assert!(refused.message.contains("SLP `gold` version 1"), "{refused}");

@@ -1,0 +1,79 @@
+//! Goal: a target's bandwidth holds for what runs and for what waits, by time of day, and changes at once.
+//! Method: a rate at which an image would take a quarter of an hour, and a window without any bandwidth.
+
+use std::time::Duration;
+
+use narrows_api::{
+    ApiError,
+    images::ImageInfo,
+    paths,
+    storage::{Making, ScheduleEntry, TargetInfo, TargetName, TargetRequest},
+};
+
+use crate::{
+    data::{back_up_directory, make_tree, settled_image},
+    house::House,
+    pairing::{apply, import_slp, pair_both, slp},
+    storage::remove,
+    windows::put_window,
+};
+
+async fn set(
+    house: &House,
+    bandwidth: Option<u64>,
+    schedule: Option<Vec<ScheduleEntry>>,
+) -> Result<TargetInfo, ApiError> {
+    let name = TargetName { pool: None, domain: "west".to_owned() };
+    let request = TargetRequest { making: Making::Set, name, unit: None, bandwidth, schedule };
+    house.admin().post(paths::TARGETS, &request).await
+}
+
+/// Waits for the replication of an image to be in this state.
+async fn until(house: &House, image: &str, state: &str) {
+    let path = paths::IMAGE.replace("{id}", image);
+    let mut info: ImageInfo = house.admin().get(&path).await.unwrap();
+    for _ in 0..400 {
+        if info.operations.iter().any(|it| it.id == "copy" && it.state == state) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        info = house.admin().get(&path).await.unwrap();
+    }
+    panic!("not {state}: {info:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 14);
+    let (web, _) = east.enroll("web01").await;
+
+    // Something is sent, and it does not come to its end.
+    set(&east, Some(1000), None).await.unwrap();
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    until(&east, &image, "in-process").await;
+
+    // A time of day without bandwidth stops it.
+    let nothing = ScheduleEntry { window: "always".into(), bandwidth: Some(0) };
+    let unknown = set(&east, None, Some(vec![nothing.clone()])).await.unwrap_err();
+    assert_eq!(unknown.code, "SLP-013", "{unknown}");
+    put_window(&east, "name = \"always\"\nopen = [\"daily 00:00-24:00\"]").await.unwrap();
+    let stopped = set(&east, None, Some(vec![nothing.clone()])).await.unwrap();
+    assert_eq!((stopped.bandwidth, stopped.schedule), (Some(1000), vec![nothing]));
+    until(&east, &image, "waiting(bandwidth)").await;
+    let refused = remove(&east, paths::WINDOW_REMOVE, "always", false).await.unwrap_err();
+    assert!(refused.message.contains("replication target in domain `west`"), "{refused}");
+
+    // Slow again, and then as fast as it goes: what is under way takes it.
+    set(&east, None, Some(Vec::new())).await.unwrap();
+    until(&east, &image, "in-process").await;
+    assert_eq!(set(&east, Some(0), None).await.unwrap().bandwidth, None);
+    settled_image(&east, &image).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
