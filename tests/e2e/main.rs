@@ -9,5 +9,6 @@ mod machine;
 mod main_job;
 mod memory;
 mod refusals;
+mod single;
 mod tour;
 mod unchanged;

@@ -9,6 +9,7 @@
 //! open, status, attributes, read, status, close.
 
 mod big;
+mod single;
 mod small;
 
 use std::{os::fd::OwnedFd, sync::Arc};
@@ -23,6 +24,7 @@ use rustix::{
 };
 
 pub use big::BigFile;
+pub use single::{BadSingle, Chunk, Single, SingleFile};
 use small::read_whole;
 
 use crate::{
@@ -343,13 +345,13 @@ impl Cursor {
 }
 
 /// Length of the hole at `at`, and where the data behind it ends; both within `size`.
-fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Why> {
+fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Errno> {
     let data = match seek(fd, SeekFrom::Data(at)) {
         Ok(data) => data.min(size),
         Err(Errno::NXIO) => size,
         // A file system that cannot tell: all is data.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok((0, size)),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     if data >= size {
         return Ok((size - at, size));
@@ -357,7 +359,7 @@ fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Why> {
     match seek(fd, SeekFrom::Hole(data)) {
         Ok(end) => Ok((data - at, end.clamp(data, size))),
         Err(Errno::NXIO) => Ok((data - at, size)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
