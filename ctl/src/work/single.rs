@@ -105,8 +105,8 @@ pub(crate) async fn restore_single(api: &Api, job: &SingleJob, style: Style) -> 
                 bar.finish_and_clear();
                 return Ok(summary_of(&grant, job, size, begun));
             }
-            // Its content is kept under its first name.
-            Ok(SingleFound::Link(first)) => path = Some(first),
+            // Its content is kept under its first name, which is no further name itself.
+            Ok(SingleFound::Link(first)) if path == job.path => path = Some(first),
             Ok(found) => return Err(refusal(&found, &grant, path)),
             Err(error) => {
                 if progress.written_bytes() > 0 {

@@ -18,6 +18,7 @@ use narrows_format::{Fingerprint, Tag, Timestamp, limits::XATTRS_INLINE_BYTES_MA
 use narrows_pool::ingest::{Piece, Splitter};
 use narrows_simd::fingerprint;
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, openat, seek, statx},
     io::{Errno, pread},
     process::{Uid, geteuid},
@@ -370,4 +371,9 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
             outcome => return outcome,
         }
     }
+}
+
+/// Waits until a stream that does not wait by itself lets itself be read or written.
+pub(crate) fn wait_for(fd: &OwnedFd, what: PollFlags) -> Result<(), Errno> {
+    retry(|| poll(&mut [PollFd::new(fd, what)], None)).map(drop)
 }

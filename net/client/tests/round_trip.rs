@@ -748,9 +748,10 @@ fn back_up_single(single: &Single) -> Image {
     image
 }
 
-/// A stream of these bytes, written in odd pieces by somebody else.
+/// A stream of these bytes, written in odd pieces by somebody else; it does not wait by itself.
 fn streamed(name: &str, bytes: &[u8]) -> Single {
     let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
     let bytes = bytes.to_vec();
     std::thread::Builder::new()
         .spawn(move || bytes.chunks(70_001).try_for_each(|some| std::io::Write::write_all(&mut writer, some)))
@@ -809,7 +810,8 @@ fn content(mut file: &fs::File) -> Vec<u8> {
 /// Bytes with runs, repeats and text among them.
 fn mixed(seed: u64, text: usize) -> Vec<u8> {
     let text = Seeded::new(seed).text(text);
-    [text.as_slice(), &[0; 300_000], b"between", &[7; 1_000_000], text.as_slice(), b"the end"].concat()
+    let (zeros, sevens) = (vec![0; 300_000], vec![7; 1_000_000]);
+    [&text, &zeros, b"between".as_slice(), &sevens, &text, b"the end".as_slice()].concat()
 }
 
 /// Goal: a stream is a file, of any length; the file comes back into a directory and as a stream.

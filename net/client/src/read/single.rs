@@ -26,12 +26,13 @@ use std::{
 use narrows_format::Timestamp;
 use narrows_pool::ingest::Splitter;
 use rustix::{
+    event::PollFlags,
     fs::{CWD, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, openat, seek},
     io::{Errno, pread, read},
     process::{getegid, geteuid},
 };
 
-use super::{FileRead, Item, Unit, next_data, retry};
+use super::{FileRead, Item, Unit, next_data, retry, wait_for};
 use crate::{
     limits::{DIRECT_BYTES, NAME_BYTES_MAX, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Status},
@@ -219,7 +220,14 @@ impl Stream {
         self.begun.store(true, Ordering::Relaxed);
         let mut done = 0;
         while done < UNIT_BYTES_MAX && !chunk.last {
-            let count = retry(|| read(&self.fd, chunk.room(done..UNIT_BYTES_MAX)))?;
+            let count = match retry(|| read(&self.fd, chunk.room(done..UNIT_BYTES_MAX))) {
+                // Whoever gave it to us made it so that it does not wait by itself.
+                Err(Errno::AGAIN) => {
+                    wait_for(&self.fd, PollFlags::IN)?;
+                    continue;
+                }
+                outcome => outcome?,
+            };
             chunk.last = count == 0;
             done += count;
         }

@@ -143,9 +143,9 @@ impl Layout {
 
     fn take_parts(&mut self, node: &Fingerprint) -> Vec<Part> {
         let parts = self.nodes.remove(node).unwrap_or_default();
-        parts.iter().for_each(|part| {
+        for part in &parts {
             self.undescribed.remove(&part.at);
-        });
+        }
         parts
     }
 

@@ -252,7 +252,9 @@ impl SingleSink {
         }
         match &self.output {
             Output::Stream(stream) => {
-                gaps.into_iter().for_each(|gap| stream.take_gap(gap));
+                for gap in gaps {
+                    stream.take_gap(gap);
+                }
                 self.write_stream(stream).await
             }
             Output::Device(device) => {

@@ -15,12 +15,16 @@ use std::{
 
 use narrows_ring::world::World;
 use rustix::{
+    event::PollFlags,
     fs::{CWD, FallocateFlags, Mode, OFlags, fallocate, openat, unlink},
     io::{Errno, pread, pwrite, write},
 };
 
 use super::{SinkError, layout::Gap};
-use crate::limits::{STREAM_HELD_BYTES_MAX, WRITE_BYTES};
+use crate::{
+    limits::{STREAM_HELD_BYTES_MAX, WRITE_BYTES},
+    read::wait_for,
+};
 
 /// Where a stream goes, and how far it has come: attempts of one restore share it.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ impl StreamTarget {
                     *done += count as u64;
                 }
                 Err(Errno::INTR) => {}
+                // Whoever gave it to us made it so that it does not wait by itself.
+                Err(Errno::AGAIN) => wait_for(&self.fd, PollFlags::OUT)?,
                 Err(error) => return Err(error),
             }
         }
