@@ -4,7 +4,10 @@ mod orders;
 mod slps;
 mod storage;
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -45,6 +48,13 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Whether standard output belongs to the bytes of a file.
+    pub(crate) fn gives_bytes(&self) -> bool {
+        matches!(&self.command, Command::Restore(args) if args.to.as_deref() == Some(Path::new("-")))
+    }
+}
+
 const EXAMPLES: &str = "Examples:
   narrowsctl demo /usr/share/doc
   narrowsctl context add east --from /srv/east/admin/context.toml
@@ -80,16 +90,25 @@ pub(crate) enum Command {
         #[arg(value_name = "DOMAIN")]
         domain: Option<String>,
     },
-    /// Backs up files as an image.
+    /// Backs up files, a stream or a device as an image.
     #[command(after_help = "Examples:\n  narrowsctl backup --slp gold --exclude '*.tmp' /home /etc\n  \
-                            narrowsctl backup --slp gold --verify-unchanged /home\n\n\
+                            narrowsctl backup --slp gold --verify-unchanged /home\n  \
+                            narrowsctl backup --slp gold --stdin --name db.sql\n  \
+                            narrowsctl backup --slp gold --device /dev/vg0/snapshot\n\n\
+                            A stream ends where it ends: a producer that died closes its pipe like one that is done, and the \
+                            image holds what came. So run pipelines under `set -o pipefail`, and take the image of one \
+                            that failed for what it is. A stream or device is read whole each time; what the domain has is \
+                            not sent. A device is read as it is: take a snapshot of what is mounted.\n\n\
                             Files whose size, times and inode are those of the last backup are not read again. \
                             What is needed for that lies in $XDG_CACHE_HOME/narrows and may be removed at any time.")]
     Backup(BackupArgs),
     /// Restores an image, or a part of it.
     #[command(after_help = "Examples:\n  narrowsctl restore latest --to /tmp/back\n  \
                             narrowsctl restore --client web01 --at 2026-01-01T00:00:00Z --to /tmp/back\n  \
-                            narrowsctl restore east/web01_1700000000 etc/hosts --to /tmp/back --overwrite changed")]
+                            narrowsctl restore east/web01_1700000000 etc/hosts --to /tmp/back --overwrite changed\n  \
+                            narrowsctl restore latest db.sql --to -\n  \
+                            narrowsctl restore latest --to-device /dev/vg0/fresh\n\n\
+                            With `--to -` everything but the file's bytes goes to standard error.")]
     Restore(RestoreArgs),
     /// Images, what is in them and what becomes of them.
     #[command(subcommand, after_help = "Example:\n  narrowsctl image list --client web01")]
@@ -178,8 +197,17 @@ pub(crate) enum ContextCommand {
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Files and directories.
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present_any = ["stdin", "device"], value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Back up what comes on standard input, as one file.
+    #[arg(long, requires = "name", conflicts_with_all = ["paths", "device", "exclude", "one_file_system", "verify_unchanged"])]
+    pub(crate) stdin: bool,
+    /// What that file is called in the image: a name without a directory.
+    #[arg(long, value_name = "NAME", requires = "stdin")]
+    pub(crate) name: Option<OsString>,
+    /// Back up a block device, or the raw image of one, whole and as one file.
+    #[arg(long, value_name = "DEV", conflicts_with_all = ["paths", "exclude", "one_file_system", "verify_unchanged"])]
+    pub(crate) device: Option<PathBuf>,
     /// The lifecycle policy of the image.
     #[arg(long, value_name = "NAME", required_unless_present = "policy")]
     pub(crate) slp: Option<String>,
@@ -219,9 +247,16 @@ pub(crate) struct RestoreArgs {
     /// Only these, as paths within the image.
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Where to. A directory that is made here, or is empty, gets the metadata of the image's root.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) to: PathBuf,
+    /// Where to. A directory that is made here, or is empty, gets the metadata of the image's root. `-` writes the one
+    /// file that PATH names, or that the image holds, to standard output.
+    #[arg(long, value_name = "DIR", required_unless_present = "to_device")]
+    pub(crate) to: Option<PathBuf>,
+    /// Write that one file over a block device, or the raw image of one, which must be as large and not in use.
+    #[arg(long, value_name = "DEV", conflicts_with = "to")]
+    pub(crate) to_device: Option<PathBuf>,
+    /// Overwrite the device without asking.
+    #[arg(long, requires = "to_device")]
+    pub(crate) yes: bool,
     /// For `latest`: of this client.
     #[arg(long, value_name = "NAME")]
     pub(crate) client: Option<String>,
@@ -512,6 +547,7 @@ mod tests {
             "narrowsctl --context west restore IMAGE --to DIR --as east/web01",
             "narrowsctl restore latest a/b c --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
             "narrowsctl restore --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
+            "narrowsctl restore latest --to-device /dev/sdz --yes",
             "narrowsctl context add east --from /srv/east/admin/context.toml",
             "narrowsctl slp apply -f -",
             "narrowsctl domain pair LINE --as other --json",
@@ -533,6 +569,12 @@ mod tests {
             "narrowsctl image replicate latest --all --to-domain dr",
             "narrowsctl image release ID --operation OP",
             "narrowsctl image cancel ID --dry-run --yes",
+            "narrowsctl restore latest --to x --to-device /dev/sdz",
+            "narrowsctl restore latest --to x --yes",
+            "narrowsctl backup --slp gold --stdin",
+            "narrowsctl backup --slp gold --name x SRC",
+            "narrowsctl backup --slp gold --stdin --name x SRC",
+            "narrowsctl backup --slp gold --stdin --name x --device /dev/sda",
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }

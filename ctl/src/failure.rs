@@ -100,7 +100,7 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         match &error {
             BackupError::Exchange(exchange) => of_exchange(exchange),
-            BackupError::Source(_) => Self::new(codes::FILE, error.to_string()),
+            BackupError::Source(_) | BackupError::Reading(_) => Self::new(codes::FILE, error.to_string()),
             BackupError::Mean(_) | BackupError::Forgotten(_) => Self::new(codes::STRANGE, error.to_string()),
             BackupError::Helper => Self::new(codes::BUG, error.to_string()),
         }

@@ -25,7 +25,8 @@ use crate::failure::{Failure, codes};
 
 fn main() -> process::ExitCode {
     let cli = cli::Cli::parse();
-    let json = cli.json;
+    // Standard output is not ours where it carries a file.
+    let json = cli.json && !cli.gives_bytes();
     let filter = EnvFilter::try_from_env("NARROWS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -38,6 +38,18 @@ impl Style {
         }
     }
 
+    /// The same on standard error, where standard output carries a file.
+    pub(crate) fn show_aside<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Outcome<()> {
+        let line = match self {
+            Self::Json => {
+                serde_json::to_string(value).map_err(|error| Failure::new(codes::BUG, error.to_string()))?
+            }
+            Self::Text => text(value),
+        };
+        eprintln!("{}", line.trim_end());
+        Ok(())
+    }
+
     /// A bar on standard error; invisible when that is no terminal, or for programs.
     pub(crate) fn bar(self, what: &str, total: Option<u64>) -> ProgressBar {
         if self == Self::Json || !io::stderr().is_terminal() {

@@ -3,6 +3,7 @@
 
 mod backup;
 mod restore;
+mod single;
 
 use std::{
     fmt::Debug,
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use backup::{BackupJob, BackupSummary, back_up};
 pub(crate) use restore::{RestoreJob, RestoreSummary, restore};
+pub(crate) use single::{SingleJob, SingleSummary, restore_single};
 
 use crate::{
     api::Api,

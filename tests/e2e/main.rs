@@ -12,5 +12,6 @@ mod memory;
 mod mesh;
 mod orders;
 mod refusals;
+mod single;
 mod tour;
 mod unchanged;

@@ -1,21 +1,29 @@
 //! `backup` and `restore`.
 
-use std::{os::unix::ffi::OsStrExt as _, path::PathBuf};
+use std::{
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use narrows_api::{ExitCode, backups::RestoreRequest};
-use narrows_client::sink::{Overwrite, Selection, SinkOptions};
+use narrows_client::{
+    read::{BadSingle, Single},
+    sink::{BadDevice, DeviceTarget, Overwrite, Selection, SingleTarget, SinkOptions, StreamTarget},
+};
 
 use super::Session;
 use crate::{
     cli::{BackupArgs, OverwriteArg, RestoreArgs},
-    failure::Outcome,
+    failure::{Failure, Outcome, codes},
     output::bytes,
-    work::{self, BackupJob, BackupSummary, RestoreJob, RestoreSummary},
+    work::{self, BackupJob, BackupSummary, RestoreJob, RestoreSummary, SingleJob, SingleSummary},
 };
 
 pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitCode> {
     let api = session.client(args.client.as_deref())?;
     let job = BackupJob {
+        single: single(&args)?,
         paths: args.paths,
         named_as: None,
         slp: args.slp,
@@ -34,6 +42,29 @@ pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitC
     });
     session.style.show(&summary, backed_up)?;
     Ok(if summary.partial || summary.damaged > 0 { ExitCode::Partial } else { ExitCode::Done })
+}
+
+/// The stream or device that is to be backed up in place of files.
+fn single(args: &BackupArgs) -> Outcome<Option<Single>> {
+    let made = match (&args.name, &args.device) {
+        (Some(name), _) if args.stdin => {
+            let stream = std::io::stdin().as_fd().try_clone_to_owned();
+            let stream = stream
+                .map_err(|error| Failure::file("there is no stream", Path::new("standard input"), &error))?;
+            Single::stream(name.as_bytes(), stream)
+        }
+        (_, Some(device)) => Single::device(device),
+        _ => return Ok(None),
+    };
+    made.map(Some).map_err(|bad| match &bad {
+        BadSingle::Name(_) => {
+            Failure::usage(bad.to_string()).help("a name without a directory: --name db.sql")
+        }
+        BadSingle::Kind(_) => Failure::usage(bad.to_string()).help("files are named without --device"),
+        BadSingle::Unreadable { source, .. } => {
+            Failure::new(codes::FILE, bad.to_string()).because(source.to_string())
+        }
+    })
 }
 
 /// Where clients keep what they know of unchanged files; without such a folder every file is read.
@@ -60,6 +91,12 @@ fn backed_up(summary: &BackupSummary) -> String {
 }
 
 pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> {
+    let to = match (&args.to, &args.to_device) {
+        (_, Some(_)) => return restore_one(session, args).await,
+        (Some(to), None) if to == Path::new("-") => return restore_one(session, args).await,
+        (Some(to), None) => to.clone(),
+        (None, None) => return Err(Failure::usage("where to is missing: --to DIR")),
+    };
     let api = session.client(args.acting.as_deref())?;
     let overwrite = match args.overwrite {
         OverwriteArg::Never => Overwrite::Never,
@@ -71,7 +108,7 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
     let paths = args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec());
     let job = RestoreJob {
         request: RestoreRequest { image, client: args.client, origin: args.origin, at: args.at },
-        to: args.to,
+        to,
         options: SinkOptions {
             overwrite,
             selection: Selection::new(paths),
@@ -91,6 +128,61 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
     }
     session.style.show(&summary, |summary| restored(summary, args.dry_run))?;
     Ok(if summary.skipped > 0 { ExitCode::Partial } else { ExitCode::Done })
+}
+
+/// One file, to standard output or onto a device.
+async fn restore_one(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> {
+    if args.overwrite != OverwriteArg::Never {
+        return Err(Failure::usage("--overwrite is for directories"));
+    }
+    let path = match args.paths.as_slice() {
+        [] => None,
+        [path] => Some(path.as_os_str().as_bytes().to_vec()),
+        _ => return Err(Failure::usage("one file at a time can be written there").help("name one PATH")),
+    };
+    let image = args.image.clone().unwrap_or_else(|| "latest".to_owned());
+    let request = RestoreRequest { image, client: args.client, origin: args.origin, at: args.at };
+    let target = match &args.to_device {
+        Some(path) => SingleTarget::Device(device(path)?),
+        None if args.dry_run => return Err(Failure::usage("--dry-run has nothing to count with --to -")),
+        None => SingleTarget::Stream(standard_output()?),
+    };
+    let api = session.client(args.acting.as_deref())?;
+    let job = SingleJob { request, path, target, dry_run: args.dry_run, asks: !args.yes };
+    let summary = work::restore_single(&api, &job, session.style).await?;
+    let text = |summary: &SingleSummary| restored_one(summary, args.dry_run);
+    match &job.target {
+        SingleTarget::Stream(_) => session.style.show_aside(&summary, text)?,
+        SingleTarget::Device(_) => session.style.show(&summary, text)?,
+    }
+    Ok(ExitCode::Done)
+}
+
+fn device(path: &Path) -> Outcome<Arc<DeviceTarget>> {
+    DeviceTarget::open(path).map_err(|bad| match &bad {
+        BadDevice::Kind(_) => Failure::usage(bad.to_string()).help("a directory is named with --to"),
+        BadDevice::InUse(_) => {
+            Failure::new(codes::FILE, bad.to_string()).help("unmount it, or name another device")
+        }
+        BadDevice::Unwritable { source, .. } => {
+            Failure::new(codes::FILE, bad.to_string()).because(source.to_string())
+        }
+    })
+}
+
+fn standard_output() -> Outcome<Arc<StreamTarget>> {
+    let stream = std::io::stdout().as_fd().try_clone_to_owned();
+    let bad = |error| Failure::file("there is no stream", Path::new("standard output"), &error);
+    Ok(StreamTarget::new(stream.map_err(bad)?))
+}
+
+fn restored_one(summary: &SingleSummary, dry_run: bool) -> String {
+    let to = if summary.to.0 == "-" { "standard output" } else { &summary.to.0 };
+    let size = bytes(summary.bytes);
+    if dry_run {
+        return format!("up to {size} of {} would be written over {to}", summary.image);
+    }
+    format!("{size} to {to} in {} s, every byte verified", summary.seconds)
 }
 
 fn restored(summary: &RestoreSummary, dry_run: bool) -> String {

@@ -16,8 +16,9 @@ use narrows_api::{
 };
 use narrows_client::{
     Base, DataPort, Excludes, History, Purpose,
-    backup::{BackupError, BackupOutcome, BackupPlan, BackupProgress, Missing, back_up as send},
+    backup::{BackupError, BackupOutcome, BackupPlan, BackupProgress, Missing, Source, back_up as send},
     cache::{CachePlan, Trust},
+    read::Single,
     walk::{Roots, WalkOptions},
 };
 use narrows_format::Fingerprint;
@@ -33,8 +34,10 @@ use crate::{
 /// What is to be backed up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BackupJob {
-    /// Files and directories as typed.
+    /// Files and directories as typed; none when there is a `single`.
     pub(crate) paths: Vec<PathBuf>,
+    /// A stream or a device in place of files.
+    pub(crate) single: Option<Single>,
     /// What the paths are called in the lineage, when that is something else (a copy of another tree).
     pub(crate) named_as: Option<Vec<PathBuf>>,
     pub(crate) slp: Option<String>,
@@ -97,9 +100,8 @@ type Attempt = (DataPort, BackupPlan);
 /// Backs up as the client whose certificate `api` has.
 pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome<BackupSummary> {
     let begun = Instant::now();
-    let roots = Roots::resolve(&job.paths)
-        .map_err(|bad| Failure::new(codes::FILE, bad.to_string()).because(bad.source.to_string()))?;
-    let request = request(job, &roots);
+    let source = source(job)?;
+    let request = request(job, &source);
     let progress = Arc::new(BackupProgress::default());
     let counted = Arc::clone(&progress);
     let data = DataThread::start(move || {
@@ -110,15 +112,16 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
             send(&world, session, &plan, Rc::clone(&history), &counted).await
         }
     })?;
-    let bar = style.bar("back up", None);
+    let bar = style.bar("back up", job.single.as_ref().and_then(Single::size));
     let mut patience = Patience::new();
     // What all attempts together have sent: one that sent nothing is no sign of life.
     let mut sent = 0;
-    let mut trust = if job.verify_unchanged { Trust::Verify } else { Trust::Skip };
+    let mut trust = first_trust(job);
     let mut grant = ask(api, &request, style).await?;
     loop {
-        let attempt = (port(api, &grant)?, plan(job, &roots, &grant, trust));
-        let outcome = show_while(&bar, &progress, data.run(attempt)).await?;
+        let attempt = (port(api, &grant)?, plan(job, &source, &grant, trust));
+        let mut broken = None;
+        let outcome = show_while(&bar, &progress, &source, data.run(attempt)).await?;
         match outcome {
             Ok(outcome) => {
                 bar.finish_and_clear();
@@ -133,7 +136,9 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
                     sent = progress.sent_bytes();
                     patience.renew();
                 }
-                patience.wait(error.into(), style).await?;
+                let failure = Failure::from(error);
+                broken = Some(failure.clone());
+                patience.wait(failure, style).await.map_err(|failure| explained(failure, job))?;
             }
         }
         // Asked first: a grant for an image that is whole already would be one for another, new image.
@@ -141,17 +146,60 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
             bar.finish_and_clear();
             return Ok(summary_of(image, &progress, begun.elapsed()));
         }
+        if let Some(failure) = broken
+            && job.single.as_ref().is_some_and(Single::is_spent)
+        {
+            return Err(explained(failure, job));
+        }
         grant = ask_again(api, &request, &mut patience, style).await?;
     }
 }
 
-fn request(job: &BackupJob, roots: &Roots) -> BackupRequest {
+/// What is to be read, as the client does.
+fn source(job: &BackupJob) -> Outcome<Source> {
+    if let Some(single) = &job.single {
+        return Ok(Source::Single(single.clone()));
+    }
+    let roots = Roots::resolve(&job.paths)
+        .map_err(|bad| Failure::new(codes::FILE, bad.to_string()).because(bad.source.to_string()))?;
+    let options = WalkOptions {
+        excludes: Excludes::new(job.exclude.iter().map(|pattern| pattern.clone().into_bytes())),
+        one_file_system: job.one_file_system,
+    };
+    Ok(Source::Tree { roots, options })
+}
+
+/// What a first attempt makes of unchanged files. A stream or device is always read, and a stream only once.
+fn first_trust(job: &BackupJob) -> Trust {
+    match (&job.single, job.verify_unchanged) {
+        (Some(_), _) => Trust::Nothing,
+        (None, true) => Trust::Verify,
+        (None, false) => Trust::Skip,
+    }
+}
+
+/// A failure with what is to be done about a stream that is lost with it.
+fn explained(failure: Failure, job: &BackupJob) -> Failure {
+    if !job.single.as_ref().is_some_and(Single::is_spent) {
+        return failure;
+    }
+    failure.help("a stream cannot be read twice: run the pipeline again; what the domain has already is not sent again")
+}
+
+fn request(job: &BackupJob, source: &Source) -> BackupRequest {
     use std::os::unix::ffi::OsStrExt as _;
-    let named = job.named_as.as_ref().unwrap_or(&roots.named);
+    let named = |paths: &[PathBuf]| -> Vec<PathText> {
+        paths.iter().map(|path| PathText::from_bytes(path.as_os_str().as_bytes())).collect()
+    };
+    let roots = match (source, &job.named_as) {
+        (Source::Single(single), _) => vec![PathText::from_bytes(&single.root())],
+        (Source::Tree { .. }, Some(paths)) => named(paths),
+        (Source::Tree { roots, .. }, None) => named(&roots.named),
+    };
     BackupRequest {
         slp: job.slp.clone(),
         policy: job.policy.clone(),
-        roots: named.iter().map(|path| PathText::from_bytes(path.as_os_str().as_bytes())).collect(),
+        roots,
         exclude: job.exclude.clone(),
         one_file_system: job.one_file_system,
     }
@@ -167,9 +215,10 @@ fn port(api: &Api, grant: &BackupGrant) -> Outcome<DataPort> {
     })
 }
 
-fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant, trust: Trust) -> BackupPlan {
+fn plan(job: &BackupJob, source: &Source, grant: &BackupGrant, trust: Trust) -> BackupPlan {
     let base = |base: &BaseImage| Base { image: base.image, root: Fingerprint(base.root.0) };
-    let cache = job.cache.as_ref().map(|folder| CachePlan {
+    let folder = job.cache.as_ref().filter(|_| job.single.is_none());
+    let cache = folder.map(|folder| CachePlan {
         path: folder.join("files").join(grant.domain.to_string()).join(grant.lineage.to_string()),
         pool: grant.pool,
         incarnation: grant.incarnation,
@@ -178,11 +227,7 @@ fn plan(job: &BackupJob, roots: &Roots, grant: &BackupGrant, trust: Trust) -> Ba
     });
     BackupPlan {
         cache,
-        roots: roots.clone(),
-        options: WalkOptions {
-            excludes: Excludes::new(job.exclude.iter().map(|pattern| pattern.clone().into_bytes())),
-            one_file_system: job.one_file_system,
-        },
+        source: source.clone(),
         image: grant.image,
         origin: grant.domain,
         lineage: grant.lineage.0,
@@ -300,6 +345,7 @@ fn listed(missing: Missing) -> Vec<Skipped> {
 async fn show_while<T>(
     bar: &indicatif::ProgressBar,
     progress: &BackupProgress,
+    source: &Source,
     attempt: impl Future<Output = T>,
 ) -> T {
     let mut attempt = std::pin::pin!(attempt);
@@ -311,11 +357,14 @@ async fn show_while<T>(
                 let (read, new) = (progress.read_bytes(), progress.new_bytes());
                 let share = (read.saturating_sub(new) * 100).checked_div(read).unwrap_or(0);
                 bar.set_position(read);
-                bar.set_message(format!(
-                    "{} files, {} unchanged, {share} % of the others known already",
-                    progress.entries(),
-                    progress.unchanged_files()
-                ));
+                bar.set_message(match source {
+                    Source::Single(_) => format!("{share} % known already"),
+                    Source::Tree { .. } => format!(
+                        "{} files, {} unchanged, {share} % of the others known already",
+                        progress.entries(),
+                        progress.unchanged_files()
+                    ),
+                });
             }
         }
     }

@@ -138,7 +138,7 @@ fn destination(job: &RestoreJob) -> PathBuf {
     if job.options.dry_run && !job.to.is_dir() { PathBuf::from("/") } else { job.to.clone() }
 }
 
-fn port(api: &Api, grant: &RestoreGrant) -> Outcome<DataPort> {
+pub(super) fn port(api: &Api, grant: &RestoreGrant) -> Outcome<DataPort> {
     Ok(DataPort {
         address: grant.data_addr.clone(),
         domain: grant.domain,
@@ -148,18 +148,18 @@ fn port(api: &Api, grant: &RestoreGrant) -> Outcome<DataPort> {
     })
 }
 
-fn plan(grant: &RestoreGrant) -> RestorePlan {
+pub(super) fn plan(grant: &RestoreGrant) -> RestorePlan {
     let root = Fingerprint(grant.root.0);
     RestorePlan { image: grant.image.image, origin: grant.image.origin, root }
 }
 
 /// The request for exactly the image that was granted.
-fn pinned(grant: &RestoreGrant) -> RestoreRequest {
+pub(super) fn pinned(grant: &RestoreGrant) -> RestoreRequest {
     RestoreRequest { image: grant.image.image.to_string(), client: None, origin: None, at: None }
 }
 
 /// Nothing of what was asked for is in the image: that is no restore.
-fn nothing_found(grant: &RestoreGrant, missing: &[Vec<u8>]) -> Failure {
+pub(super) fn nothing_found(grant: &RestoreGrant, missing: &[Vec<u8>]) -> Failure {
     let image = &grant.image.name;
     let paths: Vec<_> =
         missing.iter().take(3).map(|path| String::from_utf8_lossy(path).into_owned()).collect();
@@ -170,7 +170,7 @@ fn nothing_found(grant: &RestoreGrant, missing: &[Vec<u8>]) -> Failure {
         .help(format!("narrowsctl image browse {image} lists what is there"))
 }
 
-async fn ask_again(
+pub(super) async fn ask_again(
     api: &Api,
     request: &RestoreRequest,
     patience: &mut Patience,
@@ -208,7 +208,7 @@ fn summary(grant: &RestoreGrant, parts: &[Arc<RestoreProgress>], time: Duration)
 }
 
 /// Moves the bar while the attempt runs.
-async fn show_while<T>(
+pub(super) async fn show_while<T>(
     bar: &indicatif::ProgressBar,
     progress: &RestoreProgress,
     attempt: impl Future<Output = T>,

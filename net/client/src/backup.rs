@@ -1,4 +1,4 @@
-//! Sends a tree of files as an image.
+//! Sends a tree of files, a stream or a device as an image.
 //!
 //! The way of a unit (about 2 MiB of files): read and fingerprinted on a helper thread; its segments offered; what is
 //! lacking compressed on helper threads and sent at once; then, in path order again, its entries go into the tree,
@@ -13,6 +13,7 @@ mod assemble;
 mod finished;
 mod frames;
 mod nodes;
+mod pieces;
 mod progress;
 mod room;
 mod segments;
@@ -21,7 +22,7 @@ mod units;
 
 use std::{rc::Rc, sync::Arc};
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::LocalBoxStream};
 use narrows_exchange::{
     CommitFacts, ExchangeError, Session,
     outgoing::{Confirmed, History, Outgoing},
@@ -38,24 +39,24 @@ pub use finished::{FinishedNode, Shown};
 pub use progress::BackupProgress;
 
 use crate::{
+    beneath::Beneath,
     cache::{CachePlan, Matcher, Reader, Trust, Writer},
     limits::{ASKS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX},
-    read::{BigFile, Item, Unit},
+    read::{BigFile, Item, Single, Unit},
     walk::{Found, Roots, Walk, WalkOptions},
 };
 use frames::Compression;
 use nodes::NodeSender;
+use pieces::Pieces;
 use room::Room;
 use segments::SegmentSender;
-use units::Units;
+use units::{Reading, Units};
 
 /// What to back up, and as what.
 #[derive(Clone, Debug)]
 pub struct BackupPlan {
-    /// Where to begin.
-    pub roots: Roots,
-    /// What to leave out.
-    pub options: WalkOptions,
+    /// Where the bytes come from.
+    pub source: Source,
     /// The image to be; from the grant.
     pub image: ImageId,
     /// The domain that makes it.
@@ -68,6 +69,20 @@ pub struct BackupPlan {
     pub segment_mean: u32,
     /// What is known of the last backup, and where the next one finds what this one knows.
     pub cache: Option<CachePlan>,
+}
+
+/// What an image is made of.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files and directories.
+    Tree {
+        /// Where to begin.
+        roots: Roots,
+        /// What to leave out.
+        options: WalkOptions,
+    },
+    /// One file that no walk finds: a stream, or a device.
+    Single(Single),
 }
 
 /// A committed backup.
@@ -96,6 +111,9 @@ pub enum BackupError {
     /// The source directory cannot be opened.
     #[error("the source cannot be opened: {0}")]
     Source(rustix::io::Errno),
+    /// A stream or device cannot be read to its end.
+    #[error("the source cannot be read: {0}")]
+    Reading(rustix::io::Errno),
     /// The pool's segment size is not one that this program knows.
     #[error("segments of {0} bytes are not supported")]
     Mean(u32),
@@ -105,6 +123,12 @@ pub enum BackupError {
     /// The target answered "have" and later did not, or has not what was under the base that it accepted.
     #[error("the target lost {0} segments that it had promised to have")]
     Forgotten(usize),
+}
+
+impl Source {
+    fn has_many_roots(&self) -> bool {
+        matches!(self, Self::Tree { roots, .. } if roots.many)
+    }
 }
 
 impl BackupError {
@@ -225,13 +249,10 @@ impl Building<'_> {
 
 impl Backup<'_> {
     async fn run(&self, plan: &BackupPlan, cached: Option<Matcher>) -> Result<BackupOutcome, BackupError> {
-        let walk = Walk::new(plan.roots.clone(), plan.options.clone()).map_err(BackupError::Source)?;
-        let beneath = walk.beneath().clone();
         let last = cached.as_ref().map(Matcher::file);
-        let units = Units::new(&self.world, walk, cached, plan.segment_mean, self.room.clone())?;
+        let (units, beneath) = self.units(plan, cached)?;
         let mut sent = Box::pin(
             units
-                .stream()
                 .buffered(READS_IN_FLIGHT_MAX)
                 .map(|unit| async { self.segments.send(unit?).await })
                 .buffered(ASKS_IN_FLIGHT_MAX),
@@ -243,7 +264,9 @@ impl Backup<'_> {
             let mut unit = unit?;
             let mut items = std::mem::take(&mut unit.items);
             while let Some((found, rest)) = building.take(&unit, items) {
-                let file = units::big_file(&beneath, found, plan.segment_mean)?;
+                // Only what a walk found is ever given back.
+                let beneath = beneath.as_ref().ok_or(BackupError::Helper)?;
+                let file = units::big_file(beneath, found, plan.segment_mean)?;
                 self.read_by_itself(file, &mut building).await?;
                 items = rest;
             }
@@ -261,13 +284,34 @@ impl Backup<'_> {
         Ok(BackupOutcome { confirmed, files, logical_bytes, missing, damaged, unchanged })
     }
 
+    /// What is read, in order, and below what a file can be read again by itself.
+    fn units(
+        &self,
+        plan: &BackupPlan,
+        cached: Option<Matcher>,
+    ) -> Result<(LocalBoxStream<'static, Reading>, Option<Beneath>), BackupError> {
+        match &plan.source {
+            Source::Tree { roots, options } => {
+                let walk = Walk::new(roots.clone(), options.clone()).map_err(BackupError::Source)?;
+                let beneath = walk.beneath().clone();
+                let room = self.room.clone();
+                let units = Units::new(&self.world, walk, cached, plan.segment_mean, room)?;
+                Ok((Box::pin(units.stream()), Some(beneath)))
+            }
+            Source::Single(single) => {
+                let pieces = Pieces::new(&self.world, single.clone(), plan.segment_mean)?;
+                Ok((Box::pin(pieces.stream()), None))
+            }
+        }
+    }
+
     async fn commit(&self, plan: &BackupPlan, root: &Root, partial: bool) -> Result<Confirmed, BackupError> {
         let draft = Draft {
             root: root.fingerprint,
             root_length: root.length,
             logical_bytes: root.bytes,
             files: root.entries,
-            flags: ImageFlags { partial, many_roots: plan.roots.many, ..ImageFlags::default() },
+            flags: ImageFlags { partial, many_roots: plan.source.has_many_roots(), ..ImageFlags::default() },
             image_format: u16::from(VERSION),
         };
         let copy = CopyState { expires: None, locked_until: None, held: false };

@@ -39,6 +39,12 @@ pub const UNIT_BYTES_MAX: usize = 2 << 20;
 /// Bytes read by one system call; small enough to stay in the core's cache until they are hashed.
 pub const READ_BYTES: usize = 256 << 10;
 
+/// Alignment of what is read around the page cache, in bytes: at least that of every device.
+pub const DIRECT_BYTES: usize = 4 << 10;
+
+/// Reads of a device, of [`UNIT_BYTES_MAX`] each, in flight or waiting to be split.
+pub const DEVICE_READS_MAX: usize = 4;
+
 /// Jobs that read, in flight.
 pub const READS_IN_FLIGHT_MAX: usize = 6;
 
@@ -69,6 +75,13 @@ pub const SINK_DIRECTORIES_OPEN_MAX: usize = 256;
 /// Bytes written by one system call when a run of one byte is restored.
 pub const WRITE_BYTES: usize = 1 << 20;
 
+/// Bytes of a file that goes to a stream which were asked for, or have come and must wait for what stands before them:
+/// no more is asked for above it.
+pub const STREAM_AHEAD_BYTES: u64 = 64 << 20;
+
+/// Of these, bytes that wait in memory; the rest waits in a file without a name.
+pub const STREAM_HELD_BYTES_MAX: usize = 64 << 20;
+
 /// Files from this size on are read piece by piece.
 pub const BIG_FILE_BYTES: u64 = 1 << 20;
 
@@ -86,4 +99,9 @@ pub const NODE_ANSWERS_OPEN_MAX: usize = 1024;
 
 const _: () =
     assert!((READS_IN_FLIGHT_MAX + ASKS_IN_FLIGHT_MAX + 2) * UNIT_BYTES_MAX * 2 <= BACKUP_BYTES_MAX);
+const _: () = assert!(
+    (READS_IN_FLIGHT_MAX + ASKS_IN_FLIGHT_MAX + 2 + DEVICE_READS_MAX + 1) * UNIT_BYTES_MAX * 2
+        <= BACKUP_BYTES_MAX
+);
+const _: () = assert!(UNIT_BYTES_MAX.is_multiple_of(DIRECT_BYTES));
 const _: () = assert!(PATH_PIECE_BYTES_MAX + NAME_BYTES_MAX < 4096);

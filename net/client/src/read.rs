@@ -9,6 +9,7 @@
 //! open, status, attributes, read, status, close.
 
 mod big;
+mod single;
 mod small;
 
 use std::{os::fd::OwnedFd, sync::Arc};
@@ -17,12 +18,14 @@ use narrows_format::{Fingerprint, Tag, Timestamp, limits::XATTRS_INLINE_BYTES_MA
 use narrows_pool::ingest::{Piece, Splitter};
 use narrows_simd::fingerprint;
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, openat, seek, statx},
     io::{Errno, pread},
     process::{Uid, geteuid},
 };
 
 pub use big::BigFile;
+pub use single::{BadSingle, Chunk, Single, SingleFile};
 use small::read_whole;
 
 use crate::{
@@ -343,13 +346,13 @@ impl Cursor {
 }
 
 /// Length of the hole at `at`, and where the data behind it ends; both within `size`.
-fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Why> {
+fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Errno> {
     let data = match seek(fd, SeekFrom::Data(at)) {
         Ok(data) => data.min(size),
         Err(Errno::NXIO) => size,
         // A file system that cannot tell: all is data.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok((0, size)),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     if data >= size {
         return Ok((size - at, size));
@@ -357,7 +360,7 @@ fn next_data(fd: &OwnedFd, at: u64, size: u64) -> Result<(u64, u64), Why> {
     match seek(fd, SeekFrom::Hole(data)) {
         Ok(end) => Ok((data - at, end.clamp(data, size))),
         Err(Errno::NXIO) => Ok((data - at, size)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -368,4 +371,9 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
             outcome => return outcome,
         }
     }
+}
+
+/// Waits until a stream that does not wait by itself lets itself be read or written.
+pub(crate) fn wait_for(fd: &OwnedFd, what: PollFlags) -> Result<(), Errno> {
+    retry(|| poll(&mut [PollFd::new(fd, what)], None)).map(drop)
 }

@@ -10,7 +10,9 @@ use narrows_format::{DomainId, Fingerprint, ImageId, node::Child};
 use narrows_ring::world::{Local, World};
 use rustix::io::Errno;
 
-use crate::sink::{Orphan, RestoreProgress, Sink, SinkError, SinkOptions};
+use crate::sink::{
+    Orphan, RestoreProgress, SingleFound, SingleSink, SingleTarget, Sink, SinkError, SinkOptions,
+};
 
 /// What to restore.
 #[derive(Clone, Copy, Debug)]
@@ -70,24 +72,74 @@ pub async fn restore(
 ) -> Result<RestoreOutcome, RestoreError> {
     let sink = Sink::new(world.clone(), directory, options, Arc::clone(progress))
         .map_err(RestoreError::Destination)?;
-    let store = Rc::new(SinkStore { sink, root: plan.root });
-    let pull = Pull { image: plan.image, origin: plan.origin };
-    let received = match restore::pull(&session, &pull, Rc::clone(&store) as Rc<dyn Store>).await {
-        Ok(received) => received,
+    let sink = Rc::new(sink);
+    let wire_bytes = match pull(&session, plan, Receiver::Tree(Rc::clone(&sink))).await {
+        Ok(wire_bytes) => wire_bytes,
         Err(error) => {
-            store.sink.abandon().await;
-            return Err(error.into());
+            sink.abandon().await;
+            return Err(error);
         }
     };
-    store.sink.finish().await?;
-    let (orphans, missing) = (store.sink.orphans(), store.sink.missing());
-    Ok(RestoreOutcome { wire_bytes: received.wire_bytes, orphans, missing })
+    sink.finish().await?;
+    let (orphans, missing) = (sink.orphans(), sink.missing());
+    Ok(RestoreOutcome { wire_bytes, orphans, missing })
 }
 
-/// The sink in the words of an exchange.
+/// Restores the file at `path`, or the only one of the image, to a stream or onto a device. A stream that an earlier
+/// attempt has begun is gone on with where it stands.
+pub async fn restore_single(
+    world: &World,
+    session: Session,
+    plan: &RestorePlan,
+    path: Option<Vec<u8>>,
+    target: &SingleTarget,
+    progress: &Arc<RestoreProgress>,
+) -> Result<SingleFound, RestoreError> {
+    let sink = Rc::new(SingleSink::new(world, path, target, Arc::clone(progress)).await?);
+    pull(&session, plan, Receiver::Single(Rc::clone(&sink))).await?;
+    Ok(sink.finish().await?)
+}
+
+/// Takes what the receiver wants; gives the bytes that crossed.
+async fn pull(session: &Session, plan: &RestorePlan, receiver: Receiver) -> Result<u64, RestoreError> {
+    let store = Rc::new(SinkStore { receiver, root: plan.root });
+    let pull = Pull { image: plan.image, origin: plan.origin };
+    Ok(restore::pull(session, &pull, store).await?.wire_bytes)
+}
+
+/// What an image is restored to.
+enum Receiver {
+    Tree(Rc<Sink>),
+    Single(Rc<SingleSink>),
+}
+
+/// A receiver in the words of an exchange.
 struct SinkStore {
-    sink: Sink,
+    receiver: Receiver,
     root: Fingerprint,
+}
+
+impl Receiver {
+    /// The place of a node in the order of answers, where that matters.
+    fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Tree(_) => None,
+            Self::Single(single) => Some(single.ticket()),
+        }
+    }
+
+    async fn take_node(
+        &self,
+        ticket: Option<u64>,
+        name: Fingerprint,
+        bytes: &[u8],
+    ) -> Result<Vec<bool>, StoreError> {
+        let wanted = match self {
+            Self::Tree(sink) => sink.take_node(name, bytes).await,
+            Self::Single(sink) => sink.take_node(ticket, name, bytes).await,
+        };
+        wanted.map_err(|error| failed(&error))
+    }
 }
 
 impl Store for SinkStore {
@@ -96,6 +148,8 @@ impl Store for SinkStore {
         asker: Asker<'a>,
         children: &'a [Child],
     ) -> Local<'a, Result<Vec<Found>, StoreError>> {
+        // Now, not when it is polled: an exchange begins look-ups in the order in which it answers.
+        let ticket = if let Asker::Node { .. } = asker { self.receiver.ticket() } else { None };
         Box::pin(async move {
             let found = |wants: bool| if wants { Found::Lack } else { Found::Skip };
             match asker {
@@ -105,8 +159,7 @@ impl Store for SinkStore {
                 }
                 Asker::Offer => Ok(vec![Found::Lack; children.len()]),
                 Asker::Node { fingerprint, bytes } => {
-                    let wanted =
-                        self.sink.take_node(fingerprint, bytes).await.map_err(|error| failed(&error))?;
+                    let wanted = self.receiver.take_node(ticket, fingerprint, bytes).await?;
                     Ok(wanted.into_iter().map(found).collect())
                 }
             }
@@ -117,7 +170,7 @@ impl Store for SinkStore {
         Box::pin(async move {
             // A node with children was planned when they were asked about; one without is planned here.
             for node in nodes.nodes.iter().filter(|node| node.children.is_empty()) {
-                self.sink.take_node(node.fingerprint, &node.bytes).await.map_err(|error| failed(&error))?;
+                self.receiver.take_node(None, node.fingerprint, &node.bytes).await?;
             }
             Ok(())
         })
@@ -127,7 +180,11 @@ impl Store for SinkStore {
         Box::pin(async move {
             let segments: Vec<_> =
                 data.segments.into_iter().map(|segment| (segment.fingerprint, segment.range)).collect();
-            self.sink.take_data(data.plain, &segments).await.map_err(|error| failed(&error))
+            let taken = match &self.receiver {
+                Receiver::Tree(sink) => sink.take_data(data.plain, &segments).await,
+                Receiver::Single(sink) => sink.take_data(data.plain, &segments).await,
+            };
+            taken.map_err(|error| failed(&error))
         })
     }
 

@@ -12,15 +12,19 @@
 //! [`Overwrite::Changed`], for its directories have no metadata yet.
 
 mod content;
+mod device;
 mod directories;
 mod entries;
 mod file;
+mod layout;
 mod links;
 mod metadata;
 mod plan;
 mod prepare;
 mod report;
 mod selection;
+mod single;
+mod stream;
 
 use std::{cell::RefCell, ops::Range, os::fd::OwnedFd, path::Path, sync::Arc};
 
@@ -32,10 +36,13 @@ use narrows_format::{
 use narrows_ring::world::World;
 use rustix::{fs::Dir, io::Errno};
 
+pub use device::{BadDevice, DeviceTarget};
 pub use directories::MadeDirectories;
 pub use metadata::{Metadata, SharedMetadata};
 pub use report::{RestoreProgress, Trouble, TroubleKind};
 pub use selection::Selection;
+pub use single::{SingleFound, SingleSink, SingleTarget};
+pub use stream::StreamTarget;
 
 use crate::{
     beneath::{Beneath, split_name},

@@ -175,6 +175,11 @@ impl Status {
         }
     }
 
+    /// Of a file that no file system has: one that comes as a stream, or from a device.
+    pub(crate) fn of_single(mode: u32, (uid, gid): (u32, u32), mtime: Timestamp, size: u64) -> Self {
+        Self { mode, uid, gid, mtime, ctime: mtime, size, inode: Inode(0, 0, 0), names: 1 }
+    }
+
     /// Of an open file.
     pub fn of_file(fd: &OwnedFd) -> Result<Self, Errno> {
         Ok(Self::new(&statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?))

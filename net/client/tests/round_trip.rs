@@ -16,8 +16,11 @@ use std::{
 use narrows_client::{
     Excludes,
     backup::{Assembler, FinishedNode, Missing},
-    read::{BigFile, Item, Unit, read_batch},
-    sink::{Orphan, Overwrite, RestoreProgress, Selection, Sink, SinkOptions, TroubleKind},
+    read::{BigFile, Item, Single, Unit, read_batch},
+    sink::{
+        DeviceTarget, Orphan, Overwrite, RestoreProgress, Selection, SingleFound, SingleSink, SingleTarget,
+        Sink, SinkOptions, StreamTarget, TroubleKind,
+    },
     walk::{Found, FoundKind, Missed, Roots, Step, Walk, WalkOptions, Why},
 };
 use narrows_format::{
@@ -721,4 +724,207 @@ fn unreadable_files_are_listed() {
     assert_eq!(missed, [b"shut".to_vec(), b"shut dir".to_vec()]);
     assert_eq!(image.root.unwrap().entries, 3, "the root, the open file and the shut directory itself");
     fs::set_permissions(dir.path().join("before/shut dir"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// Reads a stream or device as a backup does.
+fn back_up_single(single: &Single) -> Image {
+    let (mut image, mut assembler) = (Image::default(), Assembler::new());
+    let now = Timestamp { seconds: 1_600_000_000, nanos: 7 };
+    let mut file = single.file(splitter(), now);
+    let (mut at, mut buffer, mut last, mut nodes) = (0, Vec::new(), false, Vec::new());
+    while !last {
+        let chunk = single.read(at, buffer).unwrap();
+        let mut unit = file.take(&chunk).unwrap();
+        (last, buffer, at) = (chunk.last, chunk.into_buffer(), at + (2 << 20));
+        assert!(unit.bytes.len() <= 4 << 20, "a piece is bounded, whatever comes");
+        for segment in &unit.segments {
+            image.segments.insert(segment.fingerprint, unit.segment_bytes(segment).to_vec());
+        }
+        let items = std::mem::take(&mut unit.items);
+        assert!(assembler.take(&unit, items, &mut nodes).is_none());
+    }
+    let all = assembler.finish(&mut nodes);
+    image.keep_nodes(nodes);
+    (image.root, image.missing) = (Some(all.root), all.missing);
+    image
+}
+
+/// A stream of these bytes, written in odd pieces by somebody else; it does not wait by itself.
+fn streamed(name: &str, bytes: &[u8]) -> Single {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    let bytes = bytes.to_vec();
+    std::thread::Builder::new()
+        .spawn(move || bytes.chunks(70_001).try_for_each(|some| std::io::Write::write_all(&mut writer, some)))
+        .unwrap();
+    Single::stream(name.as_bytes(), reader.into()).unwrap()
+}
+
+impl Image {
+    /// Feeds a sink for one file: nodes from the root down, data backwards; after `most` segments the session breaks.
+    /// Gives what was found, or how many segments were asked for.
+    fn restore_single(
+        &self,
+        path: Option<&str>,
+        target: &SingleTarget,
+        most: usize,
+    ) -> Result<SingleFound, usize> {
+        let path = path.map(|path| path.as_bytes().to_vec());
+        block_on(Setup::here(1 << 20), async |world| {
+            let sink = SingleSink::new(&world, path, target, Arc::default()).await.unwrap();
+            let (mut nodes, mut wanted) = (vec![self.root.unwrap().fingerprint], Vec::new());
+            while let Some(name) = nodes.pop() {
+                let node = &self.nodes[&name];
+                let answers = sink.take_node(Some(sink.ticket()), name, &node.bytes).await.unwrap();
+                let asked = node.children.iter().zip(answers).filter(|(_, wants)| *wants);
+                let (below, here): (Vec<_>, Vec<_>) =
+                    asked.map(|(child, _)| child.fingerprint).partition(|name| self.nodes.contains_key(name));
+                nodes.extend(below);
+                wanted.extend(here);
+            }
+            for name in wanted.iter().rev().take(most) {
+                let plain = self.segments[name].clone();
+                let range = 0..plain.len();
+                sink.take_data(plain, &[(*name, range)]).await.unwrap();
+            }
+            if wanted.len() > most { Err(wanted.len()) } else { Ok(sink.finish().await.unwrap()) }
+        })
+        .unwrap()
+    }
+}
+
+/// A target that keeps what is written to it.
+fn kept() -> (fs::File, SingleTarget) {
+    let file = tempfile::tempfile_in("/var/tmp").unwrap();
+    let target = StreamTarget::new(file.try_clone().unwrap().into());
+    (file, SingleTarget::Stream(target))
+}
+
+fn content(mut file: &fs::File) -> Vec<u8> {
+    use std::io::{Read as _, Seek as _};
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Bytes with runs, repeats and text among them.
+fn mixed(seed: u64, text: usize) -> Vec<u8> {
+    let text = Seeded::new(seed).text(text);
+    let (zeros, sevens) = (vec![0; 300_000], vec![7; 1_000_000]);
+    [&text, &zeros, b"between".as_slice(), &sevens, &text, b"the end".as_slice()].concat()
+}
+
+/// Goal: a stream is a file, of any length; the file comes back into a directory and as a stream.
+#[test]
+fn streams_become_files_and_streams_again() {
+    let dir = folder();
+    for (number, bytes) in
+        [Vec::new(), b"x".to_vec(), vec![0; 5_000_000], mixed(3, 9_000_000)].iter().enumerate()
+    {
+        let image = back_up_single(&streamed("dump", bytes));
+        let root = image.root.unwrap();
+        assert_eq!((root.entries, root.bytes, image.missing.count), (1, bytes.len() as u64, 0));
+        let after = made(&dir, &number.to_string());
+        assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+        assert!(fs::read(after.join("dump")).unwrap() == *bytes);
+        for path in [None, Some("dump")] {
+            let (file, target) = kept();
+            let found = image.restore_single(path, &target, usize::MAX);
+            assert_eq!(found, Ok(SingleFound::File(bytes.len() as u64)));
+            assert!(content(&file) == *bytes, "{number}");
+        }
+    }
+    for name in ["", "a/b", "..", "."] {
+        assert!(Single::stream(name.as_bytes(), std::io::pipe().unwrap().0.into()).is_err(), "{name:?}");
+    }
+}
+
+/// Goal: the same stream makes the same segments and nodes but for the leaf with its time.
+#[test]
+fn an_unchanged_stream_is_the_same_image() {
+    let bytes = mixed(8, 3_000_000);
+    let images = [back_up_single(&streamed("dump", &bytes)), back_up_single(&streamed("dump", &bytes))];
+    assert_eq!(images[0].root, images[1].root);
+}
+
+/// Goal: a stream that breaks is gone on with where it stands, and what was written is not asked for again.
+#[test]
+fn a_broken_stream_is_gone_on_with() {
+    let bytes = [Seeded::new(1).bytes(6_000_000), vec![0; 100_000], Seeded::new(2).bytes(3_000_000)].concat();
+    let image = back_up_single(&streamed("dump", &bytes));
+    let (file, target) = kept();
+    let SingleTarget::Stream(stream) = &target else { panic!("a stream was made") };
+    let all = image.restore_single(None, &target, 0).unwrap_err();
+    assert_eq!(stream.done(), 0);
+    assert_eq!(image.restore_single(None, &target, all / 2), Err(all));
+    assert!(stream.done() > 0 && stream.done() < bytes.len() as u64, "{} are written", stream.done());
+    let left = image.restore_single(None, &target, 0).unwrap_err();
+    assert!(left < all, "{left} of {all} are asked for again");
+    assert_eq!(image.restore_single(None, &target, all), Ok(SingleFound::File(bytes.len() as u64)));
+    assert!(content(&file) == bytes);
+    // All is there: nothing is asked for, and nothing is written twice.
+    assert_eq!(image.restore_single(None, &target, 0), Ok(SingleFound::File(bytes.len() as u64)));
+    assert!(content(&file) == bytes);
+}
+
+/// Goal: what is no single file is told, and nothing is written.
+#[test]
+fn only_files_go_to_streams() {
+    let dir = folder();
+    let before = made(&dir, "before");
+    fs::create_dir(before.join("sub")).unwrap();
+    fs::write(before.join("sub/file"), b"content").unwrap();
+    fs::hard_link(before.join("sub/file"), before.join("sub/link")).unwrap();
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    for (path, expected) in [
+        (None, SingleFound::NoFile),
+        (Some("sub"), SingleFound::NoFile),
+        (Some("no"), SingleFound::Nothing),
+        (Some("sub/link"), SingleFound::Link(b"sub/file".to_vec())),
+        (Some("/sub/file"), SingleFound::File(7)),
+    ] {
+        let (file, target) = kept();
+        let is_file = expected == SingleFound::File(7);
+        assert_eq!(image.restore_single(path, &target, usize::MAX), Ok(expected), "{path:?}");
+        assert_eq!(content(&file), if is_file { b"content".as_slice() } else { b"" });
+    }
+}
+
+/// Goal: a raw image is read with its holes, and written over whatever lies on a device; one too small is left alone.
+#[test]
+fn devices_are_read_and_written_whole() {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    let dir = folder();
+    let (before, after) = (dir.path().join("disk.img"), made(&dir, "after"));
+    let file = fs::File::create(&before).unwrap();
+    let size = 60 << 20;
+    file.set_len(size + 700).unwrap();
+    file.write_all_at(&mixed(5, 2_000_000), 9_000_000).unwrap();
+    file.write_all_at(&[1; 100], size + 600).unwrap();
+    let single = Single::device(&before).unwrap();
+    assert_eq!((single.size(), single.is_spent()), (Some(size + 700), false));
+    let image = back_up_single(&single);
+    assert_eq!(image.missing.count, 0);
+    assert_eq!(image.restore(&after, SinkOptions::default()).listed(), vec![]);
+    let (ours, theirs) = (fs::read(&before).unwrap(), fs::read(after.join("disk.img")).unwrap());
+    assert!(ours == theirs);
+    assert!(fs::metadata(after.join("disk.img")).unwrap().blocks() * 512 < 12 << 20, "holes were filled");
+
+    let device = dir.path().join("device");
+    for larger in [0, 5000] {
+        fs::write(&device, vec![0xee; ours.len() + larger]).unwrap();
+        let target = SingleTarget::Device(DeviceTarget::open(&device).unwrap());
+        let found = image.restore_single(None, &target, usize::MAX);
+        assert_eq!(found, Ok(SingleFound::File(size + 700)));
+        let written = fs::read(&device).unwrap();
+        assert!(written[..ours.len()] == ours[..]);
+        assert!(written[ours.len()..] == vec![0xee; larger], "what lies behind stays");
+    }
+    fs::write(&device, vec![0xee; ours.len() - 1]).unwrap();
+    let target = SingleTarget::Device(DeviceTarget::open(&device).unwrap());
+    let found = image.restore_single(None, &target, usize::MAX);
+    assert_eq!(found, Ok(SingleFound::TooLarge(size + 700)));
+    assert!(fs::read(&device).unwrap().iter().all(|byte| *byte == 0xee));
+    assert!(Single::device(dir.path()).is_err() && DeviceTarget::open(dir.path()).is_err());
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A splitter for a pool's segment size.
-fn splitter(mean: u32) -> Result<Splitter, BackupError> {
+pub(super) fn splitter(mean: u32) -> Result<Splitter, BackupError> {
     Splitter::new(mean).map_err(|bad| BackupError::Mean(bad.0))
 }
 
@@ -33,7 +33,7 @@ fn needs_reading(step: &Step) -> bool {
 }
 
 /// A unit being read.
-type Reading = Local<'static, Result<Unit, BackupError>>;
+pub(super) type Reading = Local<'static, Result<Unit, BackupError>>;
 
 /// See the module.
 pub(super) struct Units {

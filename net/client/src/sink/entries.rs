@@ -52,7 +52,7 @@ impl Sink {
             match (decision, &entry.kind) {
                 (Decision::PutOnLater, _) => self.put_on_later(plan, entry, children),
                 (Decision::Wanted, EntryKind::File { size, content }) => {
-                    let file = FileJob::new(plan.path.clone(), *size, plan.metadata.clone());
+                    let file = FileJob::new(&plan.path, *size, plan.metadata.clone());
                     let outcome =
                         self.begin_file(Arc::new(file), content, &plan, entry, children, &mut first);
                     self.contradicted(outcome);

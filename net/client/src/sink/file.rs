@@ -8,7 +8,8 @@
 //! where the file system knows no nameless files. `.narrows-<random>-<number>` stays behind only when the process is
 //! killed, and is then the operator's to remove.
 //!
-//! Costs per small file in a directory that the restore made: open, write, chmod, times, link, close.
+//! Costs per small file in a directory that the restore made: open, write, times, link, close; a chmod where the owner is
+//! another one, or the process's umask takes away what the image gives.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -30,7 +31,7 @@ use rustix::{
 use super::{
     Context, Overwrite,
     directories::{Directory, State},
-    metadata::{LeftOut, SharedMetadata},
+    metadata::{Born, LeftOut, SharedMetadata},
 };
 use crate::{
     beneath::split_name,
@@ -48,6 +49,8 @@ pub(super) struct Files {
     /// Working names begin with it.
     prefix: String,
     named: AtomicU64,
+    /// Permissions that the kernel takes from what is made; all of them when it does not tell.
+    umask: u32,
 }
 
 impl Files {
@@ -61,7 +64,16 @@ impl Files {
             by_descriptor: AtomicBool::new(true),
             prefix: format!(".narrows-{random:016x}"),
             named: AtomicU64::new(0),
+            umask: umask().unwrap_or(0o777),
         }
+    }
+
+    /// The permissions that a file is made with in a directory whose files belong to `owner` and inherit nothing.
+    fn first_mode(&self, metadata: &SharedMetadata, directory: &Directory, owner: (u32, u32)) -> u32 {
+        // One that is closed before it is whole must let itself be opened again.
+        let fits = |mode: &u32| mode & (self.umask | !0o777) == 0 && mode & MODE_FIRST == MODE_FIRST;
+        let wanted = metadata.permissions_of(owner).filter(fits);
+        wanted.filter(|_| directory.state == State::Plain).unwrap_or(MODE_FIRST)
     }
 
     fn working_name(&self) -> Vec<u8> {
@@ -69,8 +81,8 @@ impl Files {
     }
 
     /// A new file, and its working name if it has one.
-    fn make(&self, directory: &Directory) -> Result<(OwnedFd, Option<Vec<u8>>), Errno> {
-        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    fn make(&self, directory: &Directory, mode: u32) -> Result<(OwnedFd, Option<Vec<u8>>), Errno> {
+        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
         if self.nameless.load(Ordering::Relaxed) {
             match openat(&directory.fd, c".", flags | OFlags::TMPFILE, mode) {
                 Ok(fd) => return Ok((fd, None)),
@@ -101,10 +113,20 @@ impl Files {
     }
 }
 
+/// Permissions of a file that is made for another owner, or where others come at the end.
+const MODE_FIRST: u32 = 0o600;
+
+/// The process's umask: asked for in a way that does not change it.
+fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
+}
+
 /// One file on its way; shared by the jobs that write parts of it.
 #[derive(Debug)]
 pub(super) struct FileJob {
-    path: Vec<u8>,
+    path: Arc<[u8]>,
     size: u64,
     metadata: SharedMetadata,
     /// Bytes still to be accounted for, holes too; one for an empty file, and one more for late attributes.
@@ -126,6 +148,8 @@ struct Begun {
 struct Open {
     fd: OwnedFd,
     directory: Arc<Directory>,
+    /// The permissions that it was just made with.
+    mode: Option<u32>,
 }
 
 /// What came of a step.
@@ -141,9 +165,9 @@ pub(super) enum Progress {
 
 impl FileJob {
     /// A file of which nothing is written yet.
-    pub(super) fn new(path: Vec<u8>, size: u64, metadata: SharedMetadata) -> Self {
+    pub(super) fn new(path: &[u8], size: u64, metadata: SharedMetadata) -> Self {
         Self {
-            path,
+            path: path.into(),
             size,
             metadata,
             missing: AtomicU64::new(size.max(1)),
@@ -156,6 +180,11 @@ impl FileJob {
     /// Where it goes.
     pub(super) fn path(&self) -> &[u8] {
         &self.path
+    }
+
+    /// The same, to be kept without a copy.
+    pub(super) fn shared_path(&self) -> Arc<[u8]> {
+        Arc::clone(&self.path)
     }
 
     /// Logical size in bytes.
@@ -246,15 +275,17 @@ impl FileJob {
             return Err(Errno::CANCELED);
         }
         let directory = context.directories.open(split_name(&self.path).0)?;
-        let fd = if let Some(name) = &begun.name {
+        let (fd, mode) = if let Some(name) = &begun.name {
             let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            openat(&directory.fd, name.as_slice(), flags, Mode::empty())?
+            (openat(&directory.fd, name.as_slice(), flags, Mode::empty())?, None)
         } else {
-            let (fd, name) = context.files.make(&directory)?;
+            let owner = context.directories.owner();
+            let mode = context.files.first_mode(&self.metadata, &directory, owner);
+            let (fd, name) = context.files.make(&directory, mode)?;
             begun.name = name;
-            fd
+            (fd, Some(mode))
         };
-        let open = Arc::new(Open { fd, directory });
+        let open = Arc::new(Open { fd, directory, mode });
         context.files.open.fetch_add(1, Ordering::Relaxed);
         begun.open = Some(Arc::clone(&open));
         Ok(open)
@@ -282,14 +313,14 @@ impl FileJob {
             ftruncate(&open.fd, self.size)?;
         }
         let is_plain = open.directory.state == State::Plain;
-        let owner = is_plain.then(|| context.directories.owner());
-        let left_out = self.metadata.get().put_on(&open.fd, owner)?;
+        let born = is_plain.then(|| Born { owner: context.directories.owner(), mode: open.mode });
+        let left_out = self.metadata.get().put_on(&open.fd, born)?;
         self.place(context, &open)?;
         Ok(left_out)
     }
 
     /// Gives the file its name. `EXIST`: something lies there, and stays.
-    fn place(&self, context: &Context, Open { fd, directory }: &Open) -> Result<(), Errno> {
+    fn place(&self, context: &Context, Open { fd, directory, .. }: &Open) -> Result<(), Errno> {
         let name = split_name(&self.path).1;
         let replaces = context.options.overwrite != Overwrite::Never;
         let mut begun = self.lock();

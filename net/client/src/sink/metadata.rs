@@ -55,9 +55,24 @@ impl SharedMetadata {
         self.lock().clone()
     }
 
+    /// The permissions of something that belongs to `owner`.
+    pub(super) fn permissions_of(&self, owner: (u32, u32)) -> Option<u32> {
+        let metadata = self.lock();
+        ((metadata.uid, metadata.gid) == owner).then_some(metadata.mode)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Metadata> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What something was made with that is known to have inherited no attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Born {
+    /// User and group.
+    pub owner: (u32, u32),
+    /// Permissions, if the process's umask left them whole.
+    pub mode: Option<u32>,
 }
 
 /// What could not be put on an object; the object itself is there.
@@ -77,18 +92,22 @@ impl LeftOut {
 }
 
 impl Metadata {
-    /// Puts everything on an open file or directory. `born` is the user and group of one that was just made and that
-    /// is known to have inherited no attributes.
-    pub fn put_on(&self, fd: impl AsFd, born: Option<(u32, u32)>) -> Result<LeftOut, Errno> {
+    /// Puts everything on an open file or directory. `born` is what one that was just made is known to have.
+    pub fn put_on(&self, fd: impl AsFd, born: Option<Born>) -> Result<LeftOut, Errno> {
         let fd = fd.as_fd();
-        let owned = born == Some((self.uid, self.gid)) || own(self, |uid, gid| fchown(fd, uid, gid))?;
+        let is_ours = born.is_some_and(|born| born.owner == (self.uid, self.gid));
+        let owned = is_ours || own(self, |uid, gid| fchown(fd, uid, gid))?;
         let mut left_out = LeftOut { owner: !owned, xattrs: Vec::new() };
         if born.is_none() {
             self.remove_others(fd);
         }
         self.put_attributes(fd, &mut left_out);
         let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
-        fchmod(fd, Mode::from_raw_mode(mode))?;
+        // An owner that was set, or an ACL, may have changed what it was made with.
+        let is_set = is_ours && self.xattrs.is_empty() && born.is_some_and(|born| born.mode == Some(mode));
+        if !is_set {
+            fchmod(fd, Mode::from_raw_mode(mode))?;
+        }
         futimens(fd, &times(self.mtime))?;
         Ok(left_out)
     }

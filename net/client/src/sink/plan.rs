@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
     rc::Rc,
     sync::Arc,
@@ -25,11 +25,11 @@ use super::{Orphan, file::FileJob, metadata::SharedMetadata, prepare::Planned};
 #[derive(Default)]
 pub(super) struct Plan {
     /// Where the bytes of segments go.
-    segments: ByFingerprint<Vec<Place>>,
+    segments: ByFingerprint<Places>,
     /// Which parts of files the extents nodes describe.
     parts: ByFingerprint<Vec<Part>>,
     /// Files that are not whole yet.
-    unfinished: HashMap<Vec<u8>, Arc<FileJob>>,
+    unfinished: HashMap<Arc<[u8]>, Arc<FileJob>>,
     /// Objects whose metadata is put on at the end, parents before children.
     pub(super) later: Vec<Planned>,
     /// Hard links: further path, first path.
@@ -66,6 +66,36 @@ pub(super) enum Place {
     File(Write),
     /// Into a list of attributes.
     Attributes(Rc<LateAttributes>, usize),
+}
+
+/// Where one segment's bytes go: as a rule to one place, which then costs no list.
+pub(super) enum Places {
+    /// A single one.
+    One(Place),
+    /// Several.
+    Many(Vec<Place>),
+}
+
+impl Places {
+    /// One more.
+    fn push(&mut self, place: Place) {
+        if let Self::Many(places) = self {
+            return places.push(place);
+        }
+        let before = std::mem::replace(self, Self::Many(Vec::with_capacity(2)));
+        if let (Self::Many(places), Self::One(first)) = (self, before) {
+            places.extend([first, place]);
+        }
+    }
+
+    /// All of them, in the order in which they were wanted.
+    pub(super) fn into_list(self) -> impl Iterator<Item = Place> {
+        let (one, many) = match self {
+            Self::One(place) => (Some(place), Vec::new()),
+            Self::Many(places) => (None, places),
+        };
+        one.into_iter().chain(many)
+    }
 }
 
 /// One write, or several of the same bytes one behind the other.
@@ -128,7 +158,7 @@ impl Plan {
 
     /// A file begins; false when one of that path is under way already.
     pub(super) fn begin(&mut self, file: &Arc<FileJob>) -> bool {
-        self.unfinished.insert(file.path().to_vec(), Arc::clone(file)).is_none()
+        self.unfinished.insert(file.shared_path(), Arc::clone(file)).is_none()
     }
 
     /// A file ended, one way or the other.
@@ -222,7 +252,7 @@ impl Plan {
         });
         for (at, child) in stored.iter().enumerate() {
             let place = Place::Attributes(Rc::clone(&late), at);
-            self.segments.entry(child.fingerprint).or_default().push(place);
+            self.place(child, place);
         }
         Ok(())
     }
@@ -233,8 +263,8 @@ impl Plan {
     }
 
     /// Everything that needs this segment; from now on it is not wanted any more.
-    pub(super) fn take_places(&mut self, segment: &Fingerprint) -> Vec<Place> {
-        self.segments.remove(segment).unwrap_or_default()
+    pub(super) fn take_places(&mut self, segment: &Fingerprint) -> impl Iterator<Item = Place> + use<> {
+        self.segments.remove(segment).into_iter().flat_map(Places::into_list)
     }
 
     fn extents(
@@ -283,7 +313,16 @@ impl Plan {
     }
 
     fn want(&mut self, child: &Child, write: Write) {
-        self.segments.entry(child.fingerprint).or_default().push(Place::File(write));
+        self.place(child, Place::File(write));
+    }
+
+    fn place(&mut self, child: &Child, place: Place) {
+        match self.segments.entry(child.fingerprint) {
+            Entry::Vacant(free) => {
+                free.insert(Places::One(place));
+            }
+            Entry::Occupied(mut wanted) => wanted.get_mut().push(place),
+        }
     }
 }
 

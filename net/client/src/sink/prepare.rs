@@ -18,7 +18,7 @@ use rustix::{
 use super::{
     Context, Overwrite,
     directories::{Making, State},
-    metadata::{LeftOut, SharedMetadata, times},
+    metadata::{Born, LeftOut, SharedMetadata, times},
     report::TroubleKind,
 };
 use crate::{beneath::split_name, walk::Status};
@@ -196,7 +196,8 @@ pub(super) fn put_on_late(context: &Context, entry: &Planned) {
             // Reading needs no permission that the working mode does not give.
             let directory = context.top.open_directory(&entry.path, OFlags::RDONLY)?;
             let is_plain = context.directories.state(&entry.path) == State::Plain;
-            return entry.metadata.get().put_on(&directory, is_plain.then(|| context.directories.owner()));
+            let born = Born { owner: context.directories.owner(), mode: None };
+            return entry.metadata.get().put_on(&directory, is_plain.then_some(born));
         }
         let (above, name) = split_name(&entry.path);
         let directory = context.directories.open(above)?;

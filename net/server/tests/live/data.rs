@@ -13,7 +13,7 @@ use narrows_api::{
 };
 use narrows_client::{
     DataPort,
-    backup::{BackupOutcome, BackupPlan, back_up},
+    backup::{BackupOutcome, BackupPlan, Source, back_up},
     restore::{RestorePlan, restore},
     sink::SinkOptions,
     walk::{Roots, WalkOptions},
@@ -64,8 +64,10 @@ pub(crate) async fn back_up_directory(
 ) -> (BackupGrant, BackupOutcome) {
     let grant = ask_backup(house, identity, root).await.unwrap();
     let plan = BackupPlan {
-        roots: Roots::resolve(&[root.to_owned()]).unwrap(),
-        options: WalkOptions::default(),
+        source: Source::Tree {
+            roots: Roots::resolve(&[root.to_owned()]).unwrap(),
+            options: WalkOptions::default(),
+        },
         image: grant.image,
         origin: grant.domain,
         lineage: grant.lineage.0,
@@ -300,8 +302,10 @@ pub(crate) async fn code_of_backup(
     root: &Path,
 ) -> String {
     let plan = BackupPlan {
-        roots: Roots::resolve(&[root.to_owned()]).unwrap(),
-        options: WalkOptions::default(),
+        source: Source::Tree {
+            roots: Roots::resolve(&[root.to_owned()]).unwrap(),
+            options: WalkOptions::default(),
+        },
         image: grant.image,
         origin: grant.domain,
         lineage: grant.lineage.0,

@@ -1,0 +1,385 @@
+//! Bytes that come in any order, written one behind the other: to a pipe, as a rule.
+//!
+//! Guarantees: nothing is written twice and nothing in the wrong place, also when the session breaks in the middle of a
+//! write and another one goes on; what comes too early waits in memory up to [`STREAM_HELD_BYTES_MAX`], and beyond it in
+//! a file without a name. It does not decide how much comes early: who asks does.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use narrows_ring::world::World;
+use rustix::{
+    event::PollFlags,
+    fs::{CWD, FallocateFlags, Mode, OFlags, fallocate, openat, unlink},
+    io::{Errno, pread, pwrite, write},
+};
+
+use super::{SinkError, layout::Gap};
+use crate::{
+    limits::{STREAM_HELD_BYTES_MAX, WRITE_BYTES},
+    read::wait_for,
+};
+
+/// Where a stream goes, and how far it has come: attempts of one restore share it.
+#[derive(Debug)]
+pub struct StreamTarget {
+    fd: OwnedFd,
+    /// Bytes written. Held over each write, so that whoever goes on knows what there is.
+    done: Mutex<u64>,
+}
+
+impl StreamTarget {
+    /// Nothing is written yet.
+    pub fn new(fd: OwnedFd) -> Arc<Self> {
+        Arc::new(Self { fd, done: Mutex::new(0) })
+    }
+
+    /// Bytes written; waits for a write that is under way.
+    pub fn done(&self) -> u64 {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        // Counted after each call: a job that panicked left no half-made state behind.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what lies at `at`: the part of it that was not written before. Nothing while something is missing in front
+    /// of it, which a job of a broken session may find.
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<u64, Errno> {
+        let mut done = self.lock();
+        let skip = done.checked_sub(at).and_then(|skip| usize::try_from(skip).ok());
+        let mut rest = skip.and_then(|skip| bytes.get(skip..)).unwrap_or_default();
+        while !rest.is_empty() {
+            match write(&self.fd, rest) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(count) => {
+                    rest = &rest[count..];
+                    *done += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                // Whoever gave it to us made it so that it does not wait by itself.
+                Err(Errno::AGAIN) => wait_for(&self.fd, PollFlags::OUT)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(*done)
+    }
+}
+
+/// Something whose turn has not come.
+enum Early {
+    Bytes { bytes: Arc<Vec<u8>>, count: u64 },
+    Spilled { length: usize, count: u64 },
+    Gap { length: u64, byte: u8 },
+}
+
+impl Early {
+    /// Bytes of the file.
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes { bytes, count } => bytes.len() as u64 * count,
+            Self::Spilled { length, count } => *length as u64 * count,
+            Self::Gap { length, .. } => *length,
+        }
+    }
+
+    /// Bytes of its segment, and how many of them are in memory.
+    fn bytes(&self) -> (usize, usize) {
+        match self {
+            Self::Bytes { bytes, .. } => (bytes.len(), bytes.len()),
+            Self::Spilled { length, .. } => (*length, 0),
+            Self::Gap { .. } => (0, 0),
+        }
+    }
+}
+
+impl State {
+    fn insert(&mut self, at: u64, early: Early) {
+        let (all, held) = early.bytes();
+        self.early_bytes += all as u64;
+        self.held_bytes += held;
+        self.early.insert(at, early);
+    }
+
+    /// What has its turn. It counts until it is forgotten.
+    fn next(&mut self) -> Option<(u64, Early)> {
+        let next = self.early.first_entry().filter(|next| *next.key() <= self.done)?;
+        Some(next.remove_entry())
+    }
+
+    fn forget(&mut self, (all, held): (usize, usize)) {
+        self.early_bytes -= all as u64;
+        self.held_bytes -= held;
+    }
+}
+
+/// One attempt's view of a stream.
+pub(super) struct InOrder {
+    world: World,
+    target: Arc<StreamTarget>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Bytes written, as far as this attempt knows.
+    done: u64,
+    early: BTreeMap<u64, Early>,
+    /// Bytes of segments among these, in memory or not.
+    early_bytes: u64,
+    /// Those in memory.
+    held_bytes: usize,
+    spill: Option<Arc<OwnedFd>>,
+    writing: bool,
+}
+
+impl InOrder {
+    /// Goes on at `done`, where the target stands.
+    pub(super) fn new(world: &World, target: Arc<StreamTarget>, done: u64) -> Self {
+        let state = State { done, ..State::default() };
+        Self { world: world.clone(), target, state: RefCell::new(state) }
+    }
+
+    /// Bytes written.
+    pub(super) fn done(&self) -> u64 {
+        self.state.borrow().done
+    }
+
+    /// Bytes that wait for what stands before them, wherever they do.
+    pub(super) fn early_bytes(&self) -> u64 {
+        self.state.borrow().early_bytes
+    }
+
+    /// Takes bytes that stand `count` times at `at`.
+    pub(super) async fn take(&self, at: u64, bytes: Arc<Vec<u8>>, count: u64) -> Result<(), SinkError> {
+        let length = bytes.len();
+        let fits = {
+            let mut state = self.state.borrow_mut();
+            let fits = state.held_bytes + length <= STREAM_HELD_BYTES_MAX || at <= state.done;
+            if fits {
+                state.insert(at, Early::Bytes { bytes: Arc::clone(&bytes), count });
+            }
+            fits
+        };
+        if !fits {
+            let spill = self.spill().await?;
+            self.job(move || write_all_at(&spill, at, &bytes)).await?;
+            self.state.borrow_mut().insert(at, Early::Spilled { length, count });
+        }
+        Ok(())
+    }
+
+    /// Takes a run of one byte.
+    pub(super) fn take_gap(&self, Gap { at, length, byte }: Gap) {
+        if length > 0 {
+            self.state.borrow_mut().insert(at, Early::Gap { length, byte });
+        }
+    }
+
+    /// Writes whatever has its turn, unless somebody is at it. `moved` is called after each piece.
+    pub(super) async fn write(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
+        if std::mem::replace(&mut self.state.borrow_mut().writing, true) {
+            return Ok(());
+        }
+        let outcome = self.write_all(moved).await;
+        self.state.borrow_mut().writing = false;
+        outcome
+    }
+
+    async fn write_all(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
+        loop {
+            let (at, early) = {
+                let mut state = self.state.borrow_mut();
+                let Some((at, early)) = state.next() else { return Ok(()) };
+                if at + early.length() <= state.done {
+                    // An earlier attempt has written it.
+                    state.forget(early.bytes());
+                    continue;
+                }
+                (at, early)
+            };
+            let (bytes_of, before) = (early.bytes(), self.done());
+            let done = match early {
+                Early::Bytes { bytes, count } => self.write_bytes(at, bytes, count).await?,
+                Early::Gap { length, byte } => self.write_gap(at, length, byte).await?,
+                Early::Spilled { length, count } => {
+                    let spill = self.spill().await?;
+                    let read = move || read_back(&spill, at, length);
+                    self.write_bytes(at, Arc::new(self.job(read).await?), count).await?
+                }
+            };
+            let mut state = self.state.borrow_mut();
+            state.done = done;
+            state.forget(bytes_of);
+            drop(state);
+            moved(done - before);
+        }
+    }
+
+    async fn write_bytes(&self, at: u64, bytes: Arc<Vec<u8>>, count: u64) -> Result<u64, SinkError> {
+        let target = Arc::clone(&self.target);
+        self.job(move || {
+            let mut done = target.done();
+            for repeat in 0..count {
+                done = target.write(at + repeat * bytes.len() as u64, &bytes)?;
+            }
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn write_gap(&self, at: u64, length: u64, byte: u8) -> Result<u64, SinkError> {
+        let target = Arc::clone(&self.target);
+        self.job(move || {
+            let block = vec![byte; usize::try_from(length).unwrap_or(usize::MAX).min(WRITE_BYTES)];
+            let mut done = target.done().max(at);
+            while done < at + length {
+                let count = usize::try_from(at + length - done).unwrap_or(usize::MAX).min(block.len());
+                done = target.write(done, &block[..count])?;
+            }
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn spill(&self) -> Result<Arc<OwnedFd>, SinkError> {
+        if let Some(spill) = &self.state.borrow().spill {
+            return Ok(Arc::clone(spill));
+        }
+        let made = Arc::new(self.job(|| nameless(&std::env::temp_dir())).await?);
+        // Made twice at once: the first one stays, for something may lie in it.
+        Ok(Arc::clone(self.state.borrow_mut().spill.get_or_insert(made)))
+    }
+
+    async fn job<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let outcome = self.world.offload(work).await.ok_or(SinkError::Helper)?;
+        outcome.map_err(|error| SinkError::Destination { path: b"the stream".to_vec(), error })
+    }
+}
+
+/// A file that is gone when it is closed.
+fn nameless(folder: &std::path::Path) -> Result<OwnedFd, Errno> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    match openat(CWD, folder, flags | OFlags::TMPFILE, mode) {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+        outcome => return outcome,
+    }
+    let random = RandomState::new().hash_one(std::process::id());
+    let path: PathBuf = folder.join(format!(".narrows-{random:016x}"));
+    let fd = openat(CWD, &path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    unlink(&path)?;
+    Ok(fd)
+}
+
+/// What was spilled at `at`; its room is given back.
+fn read_back(spill: &OwnedFd, at: u64, length: usize) -> Result<Vec<u8>, Errno> {
+    let (mut bytes, mut done) = (vec![0; length], 0);
+    while done < length {
+        match pread(spill, &mut bytes[done..], at + done as u64) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Where that cannot be done, the room is given back at the end.
+    let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(spill, how, at, length as u64).ok();
+    Ok(bytes)
+}
+
+/// Writes all of it at a place of a file.
+pub(super) fn write_all_at(fd: &OwnedFd, mut at: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match pwrite(fd, bytes, at) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                at += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Read as _, Seek as _},
+    };
+
+    use narrows_ring::cores::{Setup, block_on};
+
+    use super::*;
+
+    const PIECE: usize = 1 << 20;
+
+    fn piece(number: u64) -> Arc<Vec<u8>> {
+        Arc::new((0..PIECE as u64).map(|at| ((at * 31 + number * 7) % 251) as u8).collect())
+    }
+
+    /// Goal: what comes backwards, and more of it than memory may hold, is written in order, each byte once. Method: an
+    /// attempt that breaks in the middle, and another one that hears everything from the beginning.
+    #[test]
+    fn all_orders_come_out_in_one() {
+        let count = (STREAM_HELD_BYTES_MAX / PIECE) as u64 + 10;
+        let mut file = tempfile::tempfile().unwrap();
+        let target = StreamTarget::new(file.try_clone().unwrap().into());
+        let gap = Gap { at: count * PIECE as u64, length: 3_000_000, byte: 9 };
+        let at = |number: u64| number * PIECE as u64;
+        block_on(Setup::here(1 << 20), async |world| {
+            let stream = InOrder::new(&world, Arc::clone(&target), 0);
+            stream.take_gap(gap);
+            for number in (1..count).rev() {
+                stream.take(at(number), piece(number), 1).await.unwrap();
+                stream.write(|_| ()).await.unwrap();
+            }
+            assert_eq!((target.done(), stream.early_bytes()), (0, at(count - 1)));
+            assert!(stream.state.borrow().held_bytes <= STREAM_HELD_BYTES_MAX);
+            assert!(stream.state.borrow().spill.is_some(), "memory was enough: nothing was shown");
+            stream.take(0, Arc::new(piece(0)[..PIECE / 2].to_vec()), 1).await.unwrap();
+            stream.write(|_| ()).await.unwrap();
+            assert_eq!(stream.done(), PIECE as u64 / 2);
+
+            let again = InOrder::new(&world, Arc::clone(&target), target.done());
+            for number in 0..count {
+                again.take(at(number), piece(number), 1).await.unwrap();
+            }
+            again.take_gap(gap);
+            again.write(|_| ()).await.unwrap();
+            assert_eq!((again.done(), again.early_bytes()), (gap.at + gap.length, 0));
+            assert_eq!(again.state.borrow().held_bytes, 0);
+            // A job of the attempt that broke: too late, and once too early.
+            target.write(at(3), &piece(3)).unwrap();
+            target.write(gap.at + gap.length + 1, &piece(3)).unwrap();
+        })
+        .unwrap();
+        assert_eq!(target.done(), gap.at + gap.length);
+        is_whole(&mut file, count, gap);
+    }
+
+    fn is_whole(file: &mut File, count: u64, gap: Gap) {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, gap.at + gap.length);
+        for number in 0..count {
+            let start = usize::try_from(number).unwrap() * PIECE;
+            assert!(bytes[start..start + PIECE] == piece(number)[..], "piece {number}");
+        }
+        assert!(bytes[usize::try_from(gap.at).unwrap()..].iter().all(|byte| *byte == gap.byte));
+    }
+}
