@@ -15,6 +15,7 @@ use narrows_format::{
     Fingerprint, Tag,
     frame::{self, FrameKind},
 };
+use narrows_simd::Batch;
 use narrows_wire::{HEADER_BYTES, Message};
 
 use super::Incoming;
@@ -138,10 +139,9 @@ fn open(mut message: Vec<u8>) -> Result<Opened, ExchangeError> {
     }
     let mut plain = Vec::new();
     let ranges = frame.open(&mut plain).map_err(bad_frame)?;
-    let hash = |range: Range<usize>| {
-        let (fingerprint, tag) = narrows_simd::fingerprint::data(&plain[range.clone()]);
-        (fingerprint, tag, range)
-    };
-    let segments = ranges.into_iter().map(hash).collect();
+    let mut batch = Batch::new();
+    let names = batch.data(ranges.iter().map(|range| &plain[range.clone()]));
+    let segment = |((fingerprint, tag), range): (&(Fingerprint, Tag), _)| (*fingerprint, *tag, range);
+    let segments = names.iter().zip(ranges).map(segment).collect();
     Ok(Opened { message_bytes, frame: message, plain, segments })
 }
