@@ -14,7 +14,10 @@ use std::{
 use narrows_benches::{bed::FRAME_BYTES, corpora};
 use narrows_format::frame::{self, Codec, FrameKind};
 use narrows_pool::ingest::{Piece, Splitter};
-use narrows_simd::boundaries::{MEAN_DEFAULT, MEANS};
+use narrows_simd::{
+    boundaries::{MEAN_DEFAULT, MEANS},
+    fingerprint,
+};
 
 /// What is tried, and the level where there is one.
 const CODECS: [(Codec, i32); 3] = [(Codec::Lz4, 0), (Codec::Zstd, 1), (Codec::Zstd, 3)];
@@ -78,8 +81,8 @@ fn measure(name: &str, files: &[PathBuf], mean: u32) {
         let mut fresh = Vec::new();
         let mut at = 0;
         let mut sink = |piece: Piece<'_>| match piece {
-            Piece::Segment { bytes, fingerprint, .. } => {
-                if seen.insert(fingerprint) {
+            Piece::Segment(bytes) => {
+                if seen.insert(fingerprint::data(bytes).0) {
                     fresh.push(at..at + bytes.len());
                 }
                 at += bytes.len();

@@ -15,6 +15,7 @@ use narrows_pool::{
     recipe::build::{BuiltNode, ExtentBuilder, TreeBuilder},
 };
 use narrows_ring::world::Local;
+use narrows_simd::fingerprint;
 use narrows_tests::trees::Seeded;
 
 /// Files by path.
@@ -100,7 +101,10 @@ enum Kept {
 
 fn keep(piece: Piece<'_>, found: &mut Vec<Kept>) {
     found.push(match piece {
-        Piece::Segment { bytes, fingerprint, tag } => Kept::Segment(fingerprint, tag, bytes.to_vec()),
+        Piece::Segment(bytes) => {
+            let (fingerprint, tag) = fingerprint::data(bytes);
+            Kept::Segment(fingerprint, tag, bytes.to_vec())
+        }
         Piece::Fill { byte, length } => Kept::Fill(byte, length),
         Piece::Hole(length) => Kept::Hole(length),
     });

@@ -1,5 +1,7 @@
 //! Candidates with AVX2: 32 windows to a register.
 
+pub(crate) mod compress;
+
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
 };

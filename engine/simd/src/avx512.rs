@@ -1,5 +1,7 @@
 //! Candidates with AVX-512: 64 windows to a register.
 
+pub(crate) mod compress;
+
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi8, _mm512_cmpeq_epi8_mask, _mm512_loadu_epi8, _mm512_set1_epi8,
 };

@@ -1,18 +1,22 @@
-//! The seam for instruction sets: which code marks the candidates of the boundary search.
+//! The seam for instruction sets: which code marks the candidates of the boundary search, and compresses for
+//! fingerprints.
 //!
-//! Guarantee: every kernel marks exactly what the scalar reference marks, and everything else is shared, so the
-//! choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a variant of the private `Path`;
+//! Guarantee: every kernel marks exactly what the scalar reference marks and hashes what the `blake3` crate hashes, and
+//! everything else is shared, so the choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a variant of the private `Path`;
 //! the tests run over [`Kernel::all`].
 
 use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2, avx512};
-use crate::{scalar, search};
+use crate::{
+    lanes::{Domain, Job, Output},
+    scalar, search,
+};
 
 pub use crate::search::WINDOW;
 
-/// An implementation of the hot loop that this machine can run: there is no other way to get one.
+/// An implementation of the hot loops that this machine can run: there is no other way to get one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel(Path);
 
@@ -75,6 +79,36 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Path::Avx512 => unsafe { avx512::smallest(bytes) },
+        }
+    }
+
+    /// Jobs that it does at once; none if it leaves hashing to the `blake3` crate.
+    pub(crate) const fn lanes(self) -> Option<usize> {
+        match self.0 {
+            Path::Scalar => None,
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => Some(8),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => Some(16),
+        }
+    }
+
+    /// See [`crate::lanes::run`]. Does nothing where there are no lanes.
+    pub(crate) fn run<'a, const B: usize>(
+        self,
+        domain: &Domain,
+        first: u32,
+        jobs: impl Iterator<Item = Job<'a, B>>,
+        done: impl FnMut(usize, &Output),
+    ) {
+        match self.0 {
+            Path::Scalar => {}
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Path::Avx2 => unsafe { avx2::compress::run(domain, first, jobs, done) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Path::Avx512 => unsafe { avx512::compress::run(domain, first, jobs, done) },
         }
     }
 }

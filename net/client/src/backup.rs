@@ -299,7 +299,7 @@ impl Backup<'_> {
                 Ok((Box::pin(units.stream()), Some(beneath)))
             }
             Source::Single(single) => {
-                let pieces = Pieces::new(&self.world, single.clone(), plan.segment_mean)?;
+                let pieces = Pieces::new(&self.world, single.clone(), plan.segment_mean, self.room.clone())?;
                 Ok((Box::pin(pieces.stream()), None))
             }
         }

@@ -9,14 +9,14 @@
 //! open, status, attributes, read, status, close.
 
 mod big;
+mod draft;
 mod single;
 mod small;
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use narrows_format::{Fingerprint, Tag, Timestamp, limits::XATTRS_INLINE_BYTES_MAX, xattrs};
+use narrows_format::{Fingerprint, Tag, Timestamp};
 use narrows_pool::ingest::{Piece, Splitter};
-use narrows_simd::fingerprint;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, openat, seek, statx},
@@ -25,13 +25,14 @@ use rustix::{
 };
 
 pub use big::BigFile;
+use draft::Draft;
 pub use single::{BadSingle, Chunk, Single, SingleFile};
 use small::read_whole;
 
 use crate::{
     beneath::{Beneath, split_name},
     cache::{Known, Leaf},
-    limits::{BIG_FILE_BYTES, CHANGED_RETRIES_MAX, FRAME_BYTES_MAX, READ_BYTES, UNIT_BYTES_MAX},
+    limits::{BIG_FILE_BYTES, CHANGED_RETRIES_MAX, READ_BYTES, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Missed, Status, Step, Why},
     xattr,
 };
@@ -117,7 +118,7 @@ pub enum Run {
 pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>, mut room: Vec<u8>) -> Unit {
     let bytes: u64 = steps.iter().map(step_bytes).sum();
     room.reserve(usize::try_from(bytes).unwrap_or(0).min(2 * UNIT_BYTES_MAX));
-    let mut unit = Unit { bytes: room, ..Unit::default() };
+    let mut draft = Draft::in_room(room);
     let mut parent = Parent::new(beneath);
     for step in steps {
         let item = match step {
@@ -126,17 +127,18 @@ pub fn read_batch(beneath: &Beneath, splitter: &mut Splitter, steps: Vec<Step>, 
             Step::Leaf(leaf) => Item::Leaf(leaf),
             Step::Found(found) if found.kind == FoundKind::File => {
                 let path = found.path.clone();
-                read_file(&mut parent, splitter, found, &mut unit)
+                read_file(&mut parent, splitter, found, &mut draft)
                     .unwrap_or_else(|why| Item::Missed(Missed { path, why }))
             }
             Step::Found(found) => {
-                let attributes = unit.take_attributes(&found.xattrs);
+                let attributes = draft.take_attributes(&found.xattrs);
                 Item::Object(found, attributes)
             }
         };
-        unit.items.push(item);
+        draft.items.push(item);
+        draft.name_batches();
     }
-    unit
+    draft.finish()
 }
 
 /// Bytes that a step will bring, as far as the walk knows.
@@ -152,41 +154,6 @@ impl Unit {
     pub fn segment_bytes(&self, segment: &Segment) -> &[u8] {
         let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
         &self.bytes[segment.start..segment.start + length]
-    }
-
-    /// Takes what the splitter tells.
-    fn take(&mut self, piece: Piece<'_>, runs: &mut Vec<Run>) {
-        runs.push(match piece {
-            Piece::Segment { bytes, fingerprint, tag } => {
-                let start = self.bytes.len();
-                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                self.bytes.extend_from_slice(bytes);
-                self.segments.push(Segment { fingerprint, tag, start, length });
-                Run::Data(self.segments.len() - 1)
-            }
-            Piece::Fill { byte, length } => Run::Fill(byte, length),
-            Piece::Hole(length) => Run::Hole(length),
-        });
-    }
-
-    /// Makes segments of attributes that are too long for a leaf, and tells which.
-    fn take_attributes(&mut self, list: &xattr::List) -> Vec<usize> {
-        if xattrs::encoded_length(list) <= XATTRS_INLINE_BYTES_MAX {
-            return Vec::new();
-        }
-        let mut positions = Vec::new();
-        for bytes in xattrs::encode(list).chunks(FRAME_BYTES_MAX) {
-            let (fingerprint, tag) = fingerprint::data(bytes);
-            positions.push(self.segments.len());
-            self.take(Piece::Segment { bytes, fingerprint, tag }, &mut Vec::new());
-        }
-        positions
-    }
-
-    /// Forgets what came after a mark.
-    fn roll_back(&mut self, bytes: usize, segments: usize) {
-        self.bytes.truncate(bytes);
-        self.segments.truncate(segments);
     }
 }
 
@@ -253,15 +220,15 @@ fn read_file(
     parent: &mut Parent<'_>,
     splitter: &mut Splitter,
     found: Found,
-    unit: &mut Unit,
+    draft: &mut Draft,
 ) -> Result<Item, Why> {
-    let mark = (unit.bytes.len(), unit.segments.len());
+    let mark = draft.mark();
     for attempt in 0.. {
         let opened = parent.open_file(&found)?;
         if opened.status.size >= BIG_FILE_BYTES {
             return Ok(Item::Grown(found));
         }
-        let outcome = read_content(&opened, splitter, unit);
+        let outcome = read_content(&opened, splitter, draft);
         let settled = outcome.and_then(|(size, runs)| {
             let settled = size == opened.status.size && unchanged(&opened)?;
             Ok((settled, size, runs))
@@ -270,13 +237,13 @@ fn read_file(
             Ok((settled, size, runs)) if settled || attempt >= CHANGED_RETRIES_MAX => {
                 let replaced = opened.status.inode != found.status.inode;
                 let found = Found { status: opened.status, xattrs: opened.xattrs, ..found };
-                let attributes = unit.take_attributes(&found.xattrs);
+                let attributes = draft.take_attributes(&found.xattrs);
                 let changed = !settled;
                 return Ok(Item::File(FileRead { found, runs, attributes, size, changed, replaced }));
             }
-            Ok(_) => unit.roll_back(mark.0, mark.1),
+            Ok(_) => draft.roll_back(mark),
             Err(why) => {
-                unit.roll_back(mark.0, mark.1);
+                draft.roll_back(mark);
                 return Err(why);
             }
         }
@@ -285,13 +252,13 @@ fn read_file(
 }
 
 /// Reads a file to its end, at most to what its size was when it was opened.
-fn read_content(opened: &Opened, splitter: &mut Splitter, unit: &mut Unit) -> Result<(u64, Vec<Run>), Why> {
-    if let Some(whole) = read_whole(opened, splitter, unit)? {
+fn read_content(opened: &Opened, splitter: &mut Splitter, draft: &mut Draft) -> Result<(u64, Vec<Run>), Why> {
+    if let Some(whole) = read_whole(opened, splitter, draft)? {
         return Ok(whole);
     }
     let (mut cursor, mut buffer, mut runs) = (Cursor::default(), vec![0; READ_BYTES], Vec::new());
     let mut advance =
-        || cursor.advance(opened, splitter, &mut buffer, &mut |piece| unit.take(piece, &mut runs));
+        || cursor.advance(opened, splitter, &mut buffer, &mut |piece| draft.take(piece, &mut runs));
     let outcome = loop {
         match advance() {
             Ok(true) => {}
@@ -300,7 +267,7 @@ fn read_content(opened: &Opened, splitter: &mut Splitter, unit: &mut Unit) -> Re
         }
     };
     // Always ended, so that the splitter is ready for the next file.
-    let size = splitter.finish(&mut |piece| unit.take(piece, &mut runs));
+    let size = splitter.finish(&mut |piece| draft.take(piece, &mut runs));
     outcome.map(|()| (size, runs))
 }
 

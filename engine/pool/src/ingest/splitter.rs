@@ -1,6 +1,6 @@
 //! One file's bytes in, pieces out.
 //!
-//! Cost: each byte is hashed for boundaries and fingerprinted while it is in the cache; bytes are copied
+//! Cost: each byte is looked at for boundaries; bytes are copied
 //! only where a piece of input ends in the middle of a segment (at most 132 KiB per call of
 //! [`Splitter::write`]). Memory: that carry, nothing else.
 
@@ -8,22 +8,15 @@ use std::ops::Range;
 
 use narrows_format::{Fingerprint, Tag};
 use narrows_simd::{
+    Batch,
     boundaries::{BadMean, Boundaries, Cut, CutKind},
-    fingerprint,
 };
 
 /// The next run of a file, told with the bytes themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// A segment and its name.
-    Segment {
-        /// Its bytes, at most 128 KiB.
-        bytes: &'a [u8],
-        /// Name of the bytes.
-        fingerprint: Fingerprint,
-        /// Shows possession of the bytes.
-        tag: Tag,
-    },
+    /// A segment, at most 128 KiB; many are named at once by a [`Batch`].
+    Segment(&'a [u8]),
     /// The same byte, so many times; two fills of one byte never follow each other.
     Fill {
         /// The byte.
@@ -172,9 +165,7 @@ impl Splitter {
             }
             (CutKind::Data, _) => {
                 self.tell_growing(sink);
-                let bytes = &bytes[..length];
-                let (fingerprint, tag) = fingerprint::data(bytes);
-                sink(Piece::Segment { bytes, fingerprint, tag });
+                sink(Piece::Segment(&bytes[..length]));
             }
         }
         length
@@ -198,23 +189,34 @@ enum End {
 
 /// All spans of bytes that are at hand.
 pub fn split(bytes: &[u8], mean: u32) -> Result<Vec<Span>, BadMean> {
-    let (mut spans, mut at) = (Vec::new(), 0);
+    let (mut spans, mut segments, mut at) = (Vec::new(), Vec::new(), 0);
     let mut splitter = Splitter::new(mean)?;
-    let mut sink = |piece: Piece<'_>| {
+    splitter.whole(bytes, &mut |piece| {
         let (length, span) = match piece {
-            Piece::Segment { bytes, fingerprint, tag } => {
-                let length = bytes.len() as u64;
-                (length, Span::Segment { range: at..at + length, fingerprint, tag })
+            Piece::Segment(piece) => {
+                segments.push(at..at + piece.len());
+                (piece.len(), None)
             }
-            Piece::Fill { byte, length } => (length, Span::Fill { byte, length }),
-            Piece::Hole(length) => (length, Span::Hole(length)),
+            Piece::Fill { byte, length } => (short(length), Some(Span::Fill { byte, length })),
+            Piece::Hole(length) => (short(length), Some(Span::Hole(length))),
         };
         at += length;
         spans.push(span);
+    });
+    let mut batch = Batch::new();
+    let names = batch.data(segments.iter().map(|range| &bytes[range.clone()]));
+    let segment = |(range, (fingerprint, tag)): (&Range<usize>, &_)| Span::Segment {
+        range: range.start as u64..range.end as u64,
+        fingerprint: *fingerprint,
+        tag: *tag,
     };
-    splitter.write(bytes, &mut sink);
-    splitter.finish(&mut sink);
-    Ok(spans)
+    let mut in_order = segments.iter().zip(names).map(segment);
+    Ok(spans.into_iter().filter_map(|span| span.or_else(|| in_order.next())).collect())
+}
+
+/// Length of a run in bytes that are at hand.
+fn short(length: u64) -> usize {
+    usize::try_from(length).expect("no longer than the bytes")
 }
 
 #[cfg(test)]

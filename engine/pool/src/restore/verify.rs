@@ -18,7 +18,7 @@ use narrows_format::{
     node::{Child, ChildKind, envelope},
 };
 use narrows_ring::world::Task;
-use narrows_simd::fingerprint;
+use narrows_simd::Batch;
 
 use super::{
     frames,
@@ -210,20 +210,27 @@ fn hash(read: &ReadFrame, names: &[Fingerprint]) -> Hashed {
     let mut plain = Vec::new();
     let mut found = Hashed::default();
     let opened = frame::parse(&read.bytes).and_then(|frame| frame.open(&mut plain));
-    for ((here, place), name) in read.wanted.iter().zip(&read.places).zip(names) {
-        let corrupt = |region| Error::Corrupt { container: read.container, slot: Some(place.slot()), region };
-        let Ok(ranges) = &opened else {
-            found.damage.push(corrupt(Region::Frame));
-            continue;
-        };
+    let Ok(ranges) = opened else {
+        let lost = read.places.iter().map(|place| corrupt(read, *place, Region::Frame));
+        return Hashed { damage: lost.collect(), ..found };
+    };
+    let bytes = read.wanted.iter().map(|here| {
         let range = ranges.get(here.ordinal as usize).cloned();
-        let bytes = range.and_then(|range| plain.get(range)).unwrap_or_default();
-        if fingerprint::data(bytes).0 == *name {
+        range.and_then(|range| plain.get(range)).unwrap_or_default()
+    });
+    let mut batch = Batch::new();
+    let hashed = batch.data(bytes.clone()).iter().zip(bytes);
+    for (((fingerprint, _), bytes), (place, name)) in hashed.zip(read.places.iter().zip(names)) {
+        if fingerprint == name {
             found.segments += 1;
             found.bytes += bytes.len() as u64;
         } else {
-            found.damage.push(corrupt(Region::Segment));
+            found.damage.push(corrupt(read, *place, Region::Segment));
         }
     }
     found
+}
+
+fn corrupt(read: &ReadFrame, place: Location, region: Region) -> Error {
+    Error::Corrupt { container: read.container, slot: Some(place.slot()), region }
 }

@@ -13,6 +13,7 @@ use narrows_pool::{
     recipe::build::{BuiltNode, ExtentBuilder, TreeBuilder},
 };
 use narrows_ring::sim::{CrashKind, Sim};
+use narrows_simd::fingerprint;
 
 use crate::bed::{
     Dice, HOST, Source, close, image_id, make_pool, open_pool, options, pool_path, record_of, request,
@@ -41,8 +42,8 @@ async fn bring(pool: &Pool, files: &[(&str, Vec<u8>)]) {
         let (mut extents, mut segments) = (ExtentBuilder::new(), Vec::new());
         let mut splitter = Splitter::new(8 << 10).unwrap();
         let mut take = |piece: Piece<'_>| match piece {
-            Piece::Segment { bytes, fingerprint, .. } => {
-                extents.segment(fingerprint, u32::try_from(bytes.len()).unwrap(), &mut sink);
+            Piece::Segment(bytes) => {
+                extents.segment(fingerprint::data(bytes).0, u32::try_from(bytes.len()).unwrap(), &mut sink);
                 segments.push(bytes.to_vec());
             }
             Piece::Fill { byte, length } => extents.fill(byte, length, &mut sink),

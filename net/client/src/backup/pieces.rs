@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{
     BackupError,
+    room::Room,
     units::{Reading, splitter},
 };
 use crate::{
@@ -32,13 +33,14 @@ pub(super) struct Pieces {
     at: u64,
     reads: Reads,
     spare: Vec<Vec<u8>>,
+    room: Room,
 }
 
 impl Pieces {
     /// Nothing is read yet.
-    pub(super) fn new(world: &World, single: Single, mean: u32) -> Result<Self, BackupError> {
+    pub(super) fn new(world: &World, single: Single, mean: u32, room: Room) -> Result<Self, BackupError> {
         let file = Some(single.file(splitter(mean)?, cache::now(world)));
-        Ok(Self { world: world.clone(), single, file, at: 0, reads: Reads::new(), spare: Vec::new() })
+        Ok(Self { world: world.clone(), single, file, at: 0, reads: Reads::new(), spare: Vec::new(), room })
     }
 
     /// Futures of units, in order, as those of files are.
@@ -62,7 +64,8 @@ impl Pieces {
         if !last {
             self.read_ahead();
         }
-        let split = move || (file.take(&chunk), file, chunk.into_buffer());
+        let room = self.room.take();
+        let split = move || (file.take(&chunk, room), file, chunk.into_buffer());
         let (unit, file, buffer) = self.world.offload(split).await.ok_or(BackupError::Helper)?;
         self.spare.push(buffer);
         if !last {

@@ -3,7 +3,7 @@
 use narrows_pool::ingest::Splitter;
 use rustix::fs::{Advice, fadvise};
 
-use super::{Cursor, FileRead, Item, Opened, Parent, Unit, unchanged};
+use super::{Cursor, Draft, FileRead, Item, Opened, Parent, Unit, unchanged};
 use crate::{
     beneath::Beneath,
     limits::{CHANGED_RETRIES_MAX, READ_BYTES, UNIT_BYTES_MAX},
@@ -28,50 +28,49 @@ impl BigFile {
     /// The next piece, and whether it is the last: that one ends with [`Item::PartEnd`] or [`Item::Missed`]. `room` is
     /// an empty buffer.
     pub fn next_piece(&mut self, room: Vec<u8>) -> (Unit, bool) {
-        let mut unit = Unit { bytes: room, ..Unit::default() };
-        let last = match self.fill(&mut unit) {
-            Ok(last) => last,
+        let mut draft = Draft::in_room(room);
+        match self.fill(&mut draft) {
+            Ok(last) => (draft.finish(), last),
             Err(why) => {
                 let path = self.found.path.clone();
-                unit = Unit { items: vec![Item::Missed(Missed { path, why })], ..Unit::default() };
-                true
+                (Unit { items: vec![Item::Missed(Missed { path, why })], ..Unit::default() }, true)
             }
-        };
-        (unit, last)
+        }
     }
 
-    fn fill(&mut self, unit: &mut Unit) -> Result<bool, Why> {
+    fn fill(&mut self, draft: &mut Draft) -> Result<bool, Why> {
         let (opened, mut cursor) = match self.reading.take() {
             Some(reading) => reading,
             None => (self.open()?, Cursor::default()),
         };
-        unit.bytes.reserve(UNIT_BYTES_MAX + READ_BYTES);
+        draft.bytes.reserve(UNIT_BYTES_MAX + READ_BYTES);
         let mut buffer = vec![0; READ_BYTES];
         let (mut runs, mut read, mut more) = (Vec::new(), 0, true);
         while more && read < UNIT_BYTES_MAX {
-            let take = &mut |piece: narrows_pool::ingest::Piece<'_>| unit.take(piece, &mut runs);
+            let take = &mut |piece: narrows_pool::ingest::Piece<'_>| draft.take(piece, &mut runs);
             more = cursor.advance(&opened, &mut self.splitter, &mut buffer, take)?;
+            draft.name_batches();
             // Counted by what was read, not by what it came to: fills take no room, but time.
             read += READ_BYTES;
         }
         if more {
-            unit.items.push(Item::Part(runs));
+            draft.items.push(Item::Part(runs));
             self.reading = Some((opened, cursor));
             return Ok(false);
         }
-        let size = self.splitter.finish(&mut |piece| unit.take(piece, &mut runs));
-        unit.items.push(Item::Part(runs));
+        let size = self.splitter.finish(&mut |piece| draft.take(piece, &mut runs));
+        draft.items.push(Item::Part(runs));
         let settled = size == opened.status.size && unchanged(&opened)?;
         if !settled && self.attempt < CHANGED_RETRIES_MAX {
             self.attempt += 1;
-            unit.items.push(Item::PartRestart);
+            draft.items.push(Item::PartRestart);
             return Ok(false);
         }
         let replaced = opened.status.inode != self.found.status.inode;
         let found = Found { status: opened.status, xattrs: opened.xattrs, ..self.found.clone() };
-        let attributes = unit.take_attributes(&found.xattrs);
+        let attributes = draft.take_attributes(&found.xattrs);
         let read = FileRead { found, runs: Vec::new(), attributes, size, changed: !settled, replaced };
-        unit.items.push(Item::PartEnd(read));
+        draft.items.push(Item::PartEnd(read));
         Ok(true)
     }
 

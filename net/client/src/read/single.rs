@@ -32,7 +32,7 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-use super::{FileRead, Item, Unit, next_data, retry, wait_for};
+use super::{Draft, FileRead, Item, Unit, next_data, retry, wait_for};
 use crate::{
     limits::{DIRECT_BYTES, NAME_BYTES_MAX, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Status},
@@ -308,12 +308,12 @@ pub struct SingleFile {
 }
 
 impl SingleFile {
-    /// What a chunk comes to.
-    pub fn take(&mut self, chunk: &Chunk) -> Result<Unit, Errno> {
-        let mut unit = Unit::default();
-        unit.bytes.reserve(UNIT_BYTES_MAX);
+    /// What a chunk comes to. `room` is an empty buffer.
+    pub fn take(&mut self, chunk: &Chunk, mut room: Vec<u8>) -> Result<Unit, Errno> {
+        room.reserve(UNIT_BYTES_MAX);
+        let mut draft = Draft::in_room(room);
         let mut runs = Vec::new();
-        let take = &mut |piece: narrows_pool::ingest::Piece<'_>| unit.take(piece, &mut runs);
+        let take = &mut |piece: narrows_pool::ingest::Piece<'_>| draft.take(piece, &mut runs);
         for run in &chunk.runs {
             match run {
                 Run::Hole(length) => self.splitter.hole(*length, take),
@@ -324,11 +324,11 @@ impl SingleFile {
             }
         }
         let size = chunk.last.then(|| self.splitter.finish(take));
-        unit.items.push(Item::Part(runs));
+        draft.items.push(Item::Part(runs));
         if let Some(size) = size {
-            unit.items.push(Item::PartEnd(self.end(size)?));
+            draft.items.push(Item::PartEnd(self.end(size)?));
         }
-        Ok(unit)
+        Ok(draft.finish())
     }
 
     fn end(&self, size: u64) -> Result<FileRead, Errno> {

@@ -15,6 +15,7 @@ use narrows_format::{
     Fingerprint, Tag,
     frame::{self, FrameKind},
 };
+use narrows_simd::Batch;
 use narrows_wire::{HEADER_BYTES, Message};
 
 use super::Incoming;
@@ -134,15 +135,19 @@ impl Kind {
     }
 }
 
+thread_local! {
+    /// Plain bytes that nobody keeps: their pages are not asked for anew with every frame.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
+}
+
 fn open_to_keep(message: Vec<u8>) -> Result<Opened, ExchangeError> {
     let mut plain = Vec::new();
     let opened = open(message, &mut plain)?;
     Ok(Opened { plain, ..opened })
 }
 
-/// Keeps no plain bytes: each thread has one place for them, whose pages are not asked for anew with every frame.
 fn open_to_check(message: Vec<u8>) -> Result<Opened, ExchangeError> {
-    thread_local!(static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
     PLAIN.with_borrow_mut(|plain| open(message, plain))
 }
 
@@ -157,10 +162,10 @@ fn open(mut message: Vec<u8>, plain: &mut Vec<u8>) -> Result<Opened, ExchangeErr
         return Err(ExchangeError::malformed("a frame of another kind in place of data"));
     }
     let ranges = frame.open(plain).map_err(bad_frame)?;
-    let hash = |range: Range<usize>| {
-        let (fingerprint, tag) = narrows_simd::fingerprint::data(&plain[range.clone()]);
-        (fingerprint, tag, range)
-    };
-    let segments = ranges.into_iter().map(hash).collect();
+    let segments = BATCH.with_borrow_mut(|batch| {
+        let names = batch.data(ranges.iter().map(|range| &plain[range.clone()]));
+        let segment = |((fingerprint, tag), range): (&(Fingerprint, Tag), _)| (*fingerprint, *tag, range);
+        names.iter().zip(ranges).map(segment).collect()
+    });
     Ok(Opened { message_bytes, frame: message, plain: Vec::new(), segments })
 }
