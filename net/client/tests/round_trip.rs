@@ -734,7 +734,7 @@ fn back_up_single(single: &Single) -> Image {
     let (mut at, mut buffer, mut last, mut nodes) = (0, Vec::new(), false, Vec::new());
     while !last {
         let chunk = single.read(at, buffer).unwrap();
-        let mut unit = file.take(&chunk).unwrap();
+        let mut unit = file.take(&chunk, Vec::new()).unwrap();
         (last, buffer, at) = (chunk.last, chunk.into_buffer(), at + (2 << 20));
         assert!(unit.bytes.len() <= 4 << 20, "a piece is bounded, whatever comes");
         for segment in &unit.segments {
