@@ -45,7 +45,7 @@ pub(super) async fn remove_by<R: Serialize>(
         let mut lines = vec![match (reply.removed, reply.uses.len()) {
             (true, _) => format!("{what} `{name}` is removed"),
             (false, 0) => format!("{what} `{name}` is named by nothing and would be removed"),
-            (false, uses) => format!("{what} `{name}` would not be removed: it is named in {uses} places"),
+            (false, _) => format!("{what} `{name}` would not be removed; it is named by"),
         }];
         lines.extend(reply.uses.iter().map(|used| format!("  {used}")));
         lines.join("\n")

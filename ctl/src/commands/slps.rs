@@ -86,28 +86,35 @@ async fn delete(session: &Session, api: &Api, name: &str, sure: ConsentArgs) -> 
     let reply = if sure.dry_run {
         counted
     } else {
-        let versions = counted.versions.len();
+        let versions = versions_of(&counted);
         let unasked = match counted.unasked.join(", ").as_str() {
             "" => String::new(),
             unasked => format!(" (could not be asked: {unasked})"),
         };
         if counted.uses.is_empty() {
-            let what = format!("SLP `{name}` goes with {versions} versions; nothing refers to it{unasked}");
+            let what = format!("SLP `{name}` goes with {versions}; nothing refers to it{unasked}");
             sure.ask(session.style, &what, name)?;
         }
         api.post(&path, &RemoveRequest { dry_run: false }).await?
     };
     session.style.show(&reply, |reply| {
-        let versions = reply.versions.len();
+        let versions = versions_of(reply);
         let mut lines = vec![match (reply.deleted, reply.uses.len()) {
-            (true, _) => format!("SLP `{name}` is deleted with {versions} versions"),
-            (false, 0) => format!("SLP `{name}` would be deleted with {versions} versions"),
-            (false, uses) => format!("SLP `{name}` would not be deleted: {uses} refer to it"),
+            (true, _) => format!("SLP `{name}` is deleted with {versions}"),
+            (false, 0) => format!("SLP `{name}` would be deleted with {versions}"),
+            (false, _) => format!("SLP `{name}` would not be deleted; referred to by"),
         }];
         lines.extend(reply.uses.iter().map(|used| format!("  {used}")));
         lines.extend(reply.unasked.iter().map(|domain| format!("  domain `{domain}` could not be asked")));
         lines.join("\n")
     })
+}
+
+/// `version 3`, or `versions 1, 3`.
+fn versions_of(reply: &DeleteReply) -> String {
+    let numbers: Vec<_> = reply.versions.iter().map(ToString::to_string).collect();
+    let word = if numbers.len() == 1 { "version" } else { "versions" };
+    format!("{word} {}", numbers.join(", "))
 }
 
 async fn migrate(

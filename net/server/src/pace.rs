@@ -16,7 +16,6 @@ use narrows_ring::world::Clock;
 use crate::{
     api::App,
     limits::{PACE_BURST, PACE_SLICE},
-    time,
 };
 
 /// The bucket of one target.
@@ -107,7 +106,7 @@ pub async fn renew(app: &App) {
         (Ok(targets), Ok(windows)) => (targets, windows),
         (Err(error), _) | (_, Err(error)) => return tracing::error!(%error, "the targets can't be read"),
     };
-    let now = time::now();
+    let now = app.clock.now();
     for target in targets {
         let pace = pacing::pace(&target, &windows, now);
         app.paces.of(target.pool, target.partner).set(pace.bandwidth);

@@ -132,7 +132,7 @@ fn days_since_1970(date: Date) -> Option<i32> {
 }
 
 async fn info(app: &App, window: &Window) -> Result<WindowInfo, Failure> {
-    let now = time::now();
+    let now = app.clock.now();
     let gate = window.gate(now);
     let dates = window.excluded_days.iter().filter_map(|day| EPOCH.checked_add(day.days()).ok());
     Ok(WindowInfo {
