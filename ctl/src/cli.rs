@@ -478,10 +478,9 @@ pub(crate) enum ImportCommand {
     List,
     /// Tries imports again that wait, failed or were given up.
     #[command(after_help = "Examples:\n  narrowsctl --context west import retry\n  \
-                      narrowsctl --context west import retry --image 0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b")]
+                      narrowsctl --context west import retry east/web01_1700000000")]
     Retry {
-        /// Only this image, by the UUID that `import list --json` tells.
-        #[arg(long, value_name = "UUID")]
+        /// Only this image: its name or UUID, as `import list` tells it.
         image: Option<String>,
     },
 }

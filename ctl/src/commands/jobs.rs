@@ -8,6 +8,7 @@ use narrows_api::{
     orders::RetryRequest,
     paths,
 };
+use narrows_format::ImageId;
 
 use super::Session;
 use crate::{
@@ -72,9 +73,11 @@ pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcom
     let imports: Vec<ImportInfo> = match command {
         ImportCommand::List => api.get(paths::IMPORTS, &()).await?,
         ImportCommand::Retry { image } => {
-            let image =
-                image.map(|image| image.parse().map_err(|_| Failure::usage(format!("`{image}` is no UUID"))));
-            api.post_work(paths::IMPORTS_RETRY, &RetryRequest { image: image.transpose()? }).await?
+            let image = match image {
+                Some(called) => Some(arrived(&api, &called).await?),
+                None => None,
+            };
+            api.post_work(paths::IMPORTS_RETRY, &RetryRequest { image }).await?
         }
     };
     session.style.show(&imports, |imports| {
@@ -90,6 +93,19 @@ pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcom
         };
         let rows: Vec<_> = imports.iter().map(row).collect();
         table(&["IMAGE", "FROM", "SLP", "STATE", "ARRIVED", "WHY"], &rows)
+    })
+}
+
+/// What arrived under a name; it may not be in the catalog.
+async fn arrived(api: &Api, called: &str) -> Outcome<ImageId> {
+    if let Ok(image) = called.parse() {
+        return Ok(image);
+    }
+    let imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &()).await?;
+    let found = imports.into_iter().find(|it| it.image_name == called).map(|it| it.image);
+    found.ok_or_else(|| {
+        Failure::usage(format!("no image `{called}` has arrived"))
+            .help("narrowsctl import list shows what has, with its origin: east/web01_1700000000")
     })
 }
 

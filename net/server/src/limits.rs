@@ -8,6 +8,10 @@ pub const API_CONNECTIONS_MAX: usize = 512;
 pub const API_IDLE_MAX: Duration = Duration::from_mins(1);
 /// A TLS handshake of the API ends within this, or is dropped.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// A connection that was refused in its handshake stays so long for its reason to be heard.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+/// And is read from so often, a kibibyte at a time.
+pub const LINGER_READS_MAX: usize = 64;
 /// Answers of a partner's API come within this.
 pub const PARTNER_TIME_MAX: Duration = Duration::from_secs(15);
 /// A connection to a partner's API that is not used is closed after this.

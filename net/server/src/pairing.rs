@@ -25,6 +25,7 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Change,
     partner::{self, Partner, Reach, Trust},
+    primary,
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{DomainId, Timestamp};
@@ -172,18 +173,31 @@ pub async fn complete(app: &App, domain: DomainId) -> Result<Partner, Failure> {
     finish(app, partner, &pong).await
 }
 
-/// Nobody of an unpaired domain is believed any more, and its connections end. Partners whose pairing begins anew
-/// are believed by [`believe`].
-pub fn forget_parted(app: &App, partners: &[Partner]) {
-    for partner in partners.iter().filter(|it| it.trust == Trust::Unpaired) {
-        if !app.trust.believes(partner.domain) {
-            continue;
-        }
-        app.trust.remove_domain(partner.domain);
-        app.partners.forget(partner.domain);
-        app.parted.send_modify(|count| *count += 1);
-        tracing::info!(partner = %partner.name, "unpaired: its certificates are not believed any more");
-    }
+/// Nobody of an unpaired domain is believed any more, and its connections end.
+///
+/// It is looked at in the control task's own time: a pairing that begins anew stores its partner there before it
+/// believes it ([`believe`]), so what is stored as unpaired at that moment is not about to be believed.
+pub async fn forget_parted(app: &App) -> Result<(), Failure> {
+    let believed = app.clone();
+    let parted = app.control.act(move |primary, _| {
+        Box::pin(async move {
+            let partners = primary.catalog().partners().await.map_err(primary::Error::Catalog)?;
+            for partner in partners.iter().filter(|it| it.trust == Trust::Unpaired) {
+                if believed.trust.believes(partner.domain) {
+                    forget(&believed, partner);
+                }
+            }
+            Ok(((), Vec::new()))
+        })
+    });
+    parted.await
+}
+
+fn forget(app: &App, partner: &Partner) {
+    app.trust.remove_domain(partner.domain);
+    app.partners.forget(partner.domain);
+    app.parted.send_modify(|count| *count += 1);
+    tracing::info!(partner = %partner.name, "unpaired: its certificates are not believed any more");
 }
 
 /// What we say of ourselves.

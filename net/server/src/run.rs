@@ -9,7 +9,8 @@ use std::{net::SocketAddr, sync::Arc};
 use futures_util::{FutureExt as _, future::select_all};
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{
-    Catalog as _, Event, Primary, job::Counters, moment::before, partner::Trust, retry::Failure, storage,
+    Catalog as _, Event, Partner, Primary, job::Counters, moment::before, partner::Trust, retry::Failure,
+    storage,
 };
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
@@ -390,7 +391,12 @@ async fn look_after(app: App) {
             app.control.tell(event).await;
         }
         let Ok(partners) = app.catalog.partners().await else { continue };
-        pairing::forget_parted(&app, &partners);
+        let is_parted = |it: &Partner| it.trust == Trust::Unpaired && app.trust.believes(it.domain);
+        if partners.iter().any(is_parted)
+            && let Err(api::answer::Failure(error)) = pairing::forget_parted(&app).await
+        {
+            tracing::warn!(%error, "a former partner is still believed");
+        }
         for partner in partners.iter().filter(|partner| partner.trust == Trust::Half) {
             if let Err(api::answer::Failure(error)) = pairing::complete(&app, partner.domain).await {
                 tracing::debug!(partner = partner.name, %error, "the pairing is still half-made");

@@ -24,8 +24,7 @@ pub struct Switches {
         long = "test-clock-offset-ms",
         env = "NARROWS_TEST_CLOCK_OFFSET_MS",
         value_name = "MILLISECONDS",
-        allow_negative_numbers = true,
-        hide = true
+        allow_negative_numbers = true
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
@@ -34,8 +33,7 @@ pub struct Switches {
         id = "test_image_format_max",
         long = "test-image-format-max",
         env = "NARROWS_TEST_IMAGE_FORMAT_MAX",
-        value_name = "VERSION",
-        hide = true
+        value_name = "VERSION"
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_format_max: Option<u16>,

@@ -14,6 +14,7 @@ use hyper_util::{
 };
 use narrows_transport::{Principal, TrustStore};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -26,7 +27,9 @@ use super::{
     caller::Peer,
     places::{Places, Standing},
 };
-use crate::limits::{API_CONNECTIONS_MAX, API_IDLE_MAX, HANDSHAKE_TIME_MAX, STOP_TIME_MAX};
+use crate::limits::{
+    API_CONNECTIONS_MAX, API_IDLE_MAX, HANDSHAKE_TIME_MAX, LINGER_READS_MAX, LINGER_TIME_MAX, STOP_TIME_MAX,
+};
 
 /// What ends connections.
 #[derive(Clone)]
@@ -100,10 +103,11 @@ async fn connection(
     let mut stop = bounds.stop.clone();
     // Small answers shall not wait for more; failing to say so costs time only.
     drop(stream.set_nodelay(true));
-    let stream = match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
+    let stream = match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             tracing::debug!(%error, "a TLS handshake failed");
+            drop(timeout(LINGER_TIME_MAX, let_hear(stream)).await);
             return;
         }
         Err(_) => {
@@ -139,6 +143,20 @@ async fn connection(
     };
     if let Err(error) = outcome {
         tracing::debug!(error, "a connection ended badly");
+    }
+}
+
+/// Whoever was refused has to hear why. The system cuts a connection that is closed with something unread, and our
+/// alert with it; so what came meanwhile is read first.
+async fn let_hear(mut stream: TcpStream) {
+    let mut unread = [0; 1024];
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    for _ in 0..LINGER_READS_MAX {
+        if !matches!(stream.read(&mut unread).await, Ok(count) if count > 0) {
+            return;
+        }
     }
 }
 

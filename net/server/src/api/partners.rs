@@ -95,9 +95,9 @@ pub async fn unpair(
         })
     });
     let Ties { slps, backlog } = parted.await?;
-    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     // What was stored is what counts: a drained partner may be unpaired by this.
-    pairing::forget_parted(&app, &partners);
+    pairing::forget_parted(&app).await?;
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let now = partners.iter().find(|it| it.domain == domain).cloned();
     let domain = info(&app, now.ok_or_else(|| not_found("domain", &name))?).await?;
     let backlog = backlog_lines(&app, &partners, backlog);

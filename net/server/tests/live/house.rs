@@ -49,9 +49,9 @@ pub(crate) struct Caller {
 /// Two neighbouring ports that nobody holds just now.
 fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 21_000 + u16::try_from(std::process::id() % 400).unwrap() * 100;
+    let first = 21_000 + u16::try_from(std::process::id() % 200).unwrap() * 200;
     loop {
-        let port = first + NEXT.fetch_add(2, Ordering::Relaxed) % 100;
+        let port = first + NEXT.fetch_add(2, Ordering::Relaxed) % 200;
         let pair = [port, port + 1].map(|port| TcpListener::bind(("127.0.0.1", port)));
         if pair.iter().all(Result::is_ok) {
             return port;
