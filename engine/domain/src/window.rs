@@ -195,6 +195,7 @@ const fn instant(seconds: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp { seconds, nanos: 0 }
@@ -311,4 +312,48 @@ mod tests {
         window.excluded_days = (1..8).map(|week| day - 7 * week).collect();
         assert_eq!(window.gate(at(FORWARD - 40 * DAY_SECONDS)), Gate::ShutUntil(Some(at(noon))));
     }
+
+    fn is_open_at(window: &Window, second: i64) -> bool {
+        let here = window.stretch(second);
+        window.is_open(here.local_minute(second))
+    }
+
+    proptest! {
+        /// Goal: the next opening and the closing are the first minutes at which the answer is another one, however
+        /// the clock is set forward and back meanwhile.
+        /// Method: minute by minute, over a week and more.
+        #[test]
+        fn openings_and_closings_are_the_first_of_their_kind(
+            spans in proptest::collection::vec((0u16..10_080, 1u16..3000), 1..4),
+            changes in proptest::collection::btree_map(0i64..20_160, -28i16..29, 0..4),
+            excluded in proptest::collection::vec(4i32..18, 0..3),
+            begin in 0i64..10_080,
+        ) {
+            let transition =
+                |(minute, halves): (&i64, &i16)| Transition { at: MONDAY + minute * 60, offset_minutes: halves * 30 };
+            let window = Window {
+                open: spans.iter().map(|(from, minutes)| OpenSpan { from_minute: *from, minutes: *minutes }).collect(),
+                excluded_days: excluded,
+                transitions: changes.iter().map(transition).collect(),
+                ..nights(0)
+            };
+            let now = MONDAY + begin * 60;
+            // Two weeks of changes and excluded days, and one in which every span comes.
+            let changed = |open: bool| {
+                (1..5 * WEEK_MINUTES).map(|minute| now + minute * 60).find(|at| is_open_at(&window, *at) != open)
+            };
+            if is_open_at(&window, now) {
+                let week = now + WEEK_MINUTES * 60;
+                let closing = changed(true).unwrap_or(week).min(week);
+                prop_assert_eq!(window.closing(at(now)), Some(at(closing)));
+                prop_assert_eq!(window.gate(at(now)), Gate::Open);
+            } else {
+                prop_assert_eq!(window.closing(at(now)), None);
+                // It opens within some weeks: no span is excluded for longer.
+                prop_assert_eq!(window.gate(at(now)), Gate::ShutUntil(changed(false).map(at)));
+            }
+        }
+    }
+
+    const MONDAY: i64 = 4 * DAY_SECONDS;
 }

@@ -186,3 +186,47 @@ async fn damage_is_said_with_its_place() {
         }
     }
 }
+
+/// Goal: a catalog of before classifications were objects keeps the names that its policies and images had, and its
+/// groups and targets what they were.
+/// Method: the older migrations, rows as they were then, and the migrations that came.
+#[tokio::test]
+async fn bare_names_of_before_are_classifications() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut db = raw_new(&folder.path().join("catalog.sqlite")).await;
+    let mut files: Vec<_> =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().collect();
+    files.sort_by_key(|file| file.as_ref().unwrap().file_name());
+    let texts = files.into_iter().map(|file| {
+        let path = file.unwrap().path();
+        (path.file_name().unwrap().to_str().unwrap() >= "0010", std::fs::read_to_string(&path).unwrap())
+    });
+    let (came, were): (Vec<_>, Vec<_>) = texts.partition(|(is_later, _)| *is_later);
+    assert!(were.len() >= 6 && came.len() >= 2, "{} and {}", were.len(), came.len());
+    for (_, text) in were {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut db).await.unwrap();
+    }
+    let rows = "
+        INSERT INTO slps VALUES ('a', 1, '{\"name\":\"a\",\"data_classification\":\"gold\"}', 0, '[]', 1);
+        INSERT INTO slps VALUES ('a', 2, '{\"name\":\"a\",\"data_classification\":\"lead\"}', 0, '[]', 1);
+        INSERT INTO slps VALUES ('b', 1, '{\"name\":\"b\",\"data_classification\":\"any\"}', 0, '[]', 1);
+        INSERT INTO storage_unit_groups VALUES ('g', '[\"x\",\"y\"]');";
+    sqlx::raw_sql(rows).execute(&mut db).await.unwrap();
+    for (_, text) in came {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut db).await.unwrap();
+    }
+    let found =
+        sqlx::query("SELECT name, rank FROM classifications ORDER BY name").fetch_all(&mut db).await.unwrap();
+    let found: Vec<(String, i64)> = found.iter().map(|row| (row.get("name"), row.get("rank"))).collect();
+    assert_eq!(found, [("gold".to_owned(), 0), ("lead".to_owned(), 0)]);
+    let group = sqlx::query("SELECT rule, last FROM storage_unit_groups").fetch_one(&mut db).await.unwrap();
+    assert_eq!(
+        (group.get::<String, _>("rule"), group.get::<Option<String>, _>("last")),
+        ("failover".to_owned(), None)
+    );
+}
+
+async fn raw_new(path: &std::path::Path) -> sqlx::SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    sqlx::SqliteConnection::connect_with(&options).await.unwrap()
+}

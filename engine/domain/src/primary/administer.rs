@@ -98,8 +98,9 @@ impl<C: Catalog> Primary<C> {
         self.store(&[Change::SlpGone(name.to_owned())]).await
     }
 
-    /// SLPs here whose images another domain imports through its SLP of this name.
+    /// SLPs here whose images a partner imports through its SLP of this name (grant `slp-lookup`).
     pub async fn slps_naming(&self, partner: DomainId, name: &str) -> Done<Vec<String>, C> {
+        self.may_look_up(partner).await?;
         let mut found = Vec::new();
         for version in self.ask(self.catalog.slps()).await? {
             let slp = &version.slp;
@@ -150,15 +151,19 @@ impl<C: Catalog> Primary<C> {
         }
     }
 
+    /// AUTH-005: SLPs are looked up with the grant `slp-lookup`.
+    async fn may_look_up(&self, asker: DomainId) -> Done<Partner, C> {
+        let partner = self.ask(self.catalog.partner(asker)).await?;
+        let granted = partner.filter(|it| it.grants.slp_lookup && it.trust != Trust::Unpaired);
+        granted.ok_or_else(|| {
+            let help = "grant `slp-lookup` to it where it asks";
+            Refusal::new("AUTH-005", format!("domain {asker} may not look up SLPs here"), help).into()
+        })
+    }
+
     /// The answer to a partner that asks about an SLP of ours (grant `slp-lookup`).
     pub async fn slp_for_partner(&self, asker: DomainId, name: &str) -> Done<PartnerSlp, C> {
-        let partner = self.ask(self.catalog.partner(asker)).await?;
-        let Some(partner) = partner.filter(|it| it.grants.slp_lookup && it.trust != Trust::Unpaired) else {
-            let help = "grant `slp-lookup` to it where it asks";
-            return Err(
-                Refusal::new("AUTH-005", format!("domain {asker} may not look up SLPs here"), help).into()
-            );
-        };
+        let partner = self.may_look_up(asker).await?;
         let Some(version) = self.ask(self.catalog.slp(name, None)).await? else {
             return Ok(PartnerSlp::Absent);
         };

@@ -12,6 +12,7 @@ use crate::machine::Refusal;
 use crate::moment::Moment;
 use crate::partner::{Partner, Trust};
 use crate::slp::check::check_group;
+use crate::slp::version::list;
 use crate::slp::{ANY_CLASSIFICATION, Kind, SlpOperation, SlpVersion};
 use crate::storage::{
     ANY_AVAILABLE, Classification, ReplicationTarget, StorageUnit, StorageUnitGroup, domain_name,
@@ -270,13 +271,4 @@ fn check_unused(what: &str, name: &str, uses: &[String]) -> Result<(), Refusal> 
     }
     let sentence = format!("{what} `{name}` is named by {}", list(uses));
     Err(Refusal::new("SLP-013", sentence, "let them name another first"))
-}
-
-/// The first few, and how many more.
-pub(super) fn list(uses: &[String]) -> String {
-    let shown = uses.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    match uses.len().saturating_sub(5) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }

@@ -95,7 +95,8 @@ pub fn check_removal(name: &str, references: &References) -> Result<(), Box<Find
     Err(Box::new(finding))
 }
 
-fn list(references: &References) -> String {
+/// The first few, and how many more.
+pub(crate) fn list(references: &[String]) -> String {
     let shown = references.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     match references.len().saturating_sub(5) {
         0 => shown,
