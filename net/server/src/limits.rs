@@ -14,6 +14,8 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 pub const LINGER_READS_MAX: usize = 64;
 /// Answers of a partner's API come within this.
 pub const PARTNER_TIME_MAX: Duration = Duration::from_secs(15);
+/// A request that was never on its connection is sent again so often.
+pub const UNSENT_TRIES_MAX: u32 = 4;
 /// A connection to a partner's API that is not used is closed after this.
 pub const PARTNER_IDLE_MAX: Duration = Duration::from_secs(30);
 /// Largest answer of a partner's API in bytes.

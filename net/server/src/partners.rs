@@ -16,10 +16,10 @@ use narrows_transport::{
     Identity, TrustError, TrustStore,
     trust::{CaFingerprint, code_of},
 };
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX};
+use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX};
 
 /// Connections to the APIs of partners.
 pub struct Partners {
@@ -93,7 +93,7 @@ impl PartnerApi {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let response = sent(request).await.map_err(|error| self.failed(&error))?;
         let is_good = response.status().is_success();
         let status = response.status().as_u16();
         let bytes = self.bounded(response).await?;
@@ -147,6 +147,24 @@ fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
 
 fn untrusted(error: &TrustError) -> ApiError {
     ApiError::new("AUTH-001", error.to_string())
+}
+
+/// Sends a request. A connection that ended before the request was on it takes its reason along (a certificate that is
+/// refused, as a rule): the request is sent again, a few times, until something says why.
+pub async fn sent(mut request: RequestBuilder) -> Result<Response, reqwest::Error> {
+    for _ in 0..UNSENT_TRIES_MAX {
+        let Some(again) = request.try_clone() else { break };
+        match request.send().await {
+            Err(error) if was_never_sent(&error) => request = again,
+            outcome => return outcome,
+        }
+    }
+    request.send().await
+}
+
+fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
+    let here = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+    here || error.source().is_some_and(was_never_sent)
 }
 
 /// The code of what TLS had against a certificate, ours or theirs, somewhere below an HTTP client's error.

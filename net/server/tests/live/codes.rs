@@ -85,6 +85,8 @@ struct Town {
     web: Identity,
     /// A client of west's.
     db: Identity,
+    /// When it was built: what seconds are counted from.
+    built: Timestamp,
 }
 
 impl Town {
@@ -101,13 +103,13 @@ impl Town {
         let ((web, _), (db, _)) = (east.enroll("web01").await, west.enroll("db01").await);
         back_up_secret(&east, &web).await;
         back_up_secret(&west, &db).await;
-        Self { east, west, stolen: Stolen::new(), web, db }
+        Self { east, west, stolen: Stolen::new(), web, db, built: narrows_server::time::now() }
     }
 
     /// East's record of an image of that number, each of its own second, signed after it was changed.
     fn signed(&self, number: u8, change: impl FnOnce(&mut ImageRecord)) -> SignedRecord {
         let mut record = record(&self.east, &self.stolen, ImageId([number; 16]));
-        record.started.seconds -= i64::from(number);
+        record.started.seconds = self.built.seconds - i64::from(number);
         change(&mut record);
         let signature = self.east.server.as_ref().unwrap().app().signing.sign(&record.encode());
         SignedRecord { record, signature }
@@ -238,8 +240,13 @@ async fn last_word(link: &Link) -> Result<String, ExchangeError> {
     }
 }
 
+/// The code of a refusal; of anything else, what it was.
 fn code<T: std::fmt::Debug>(outcome: Result<T, ApiError>) -> String {
-    outcome.map_or_else(|error| error.code, |good| format!("{good:?}"))
+    match outcome {
+        Ok(good) => format!("{good:?}"),
+        Err(error) if error.code.starts_with("NET-") => error.to_string(),
+        Err(error) => error.code,
+    }
 }
 
 fn met(outcome: Result<(), ExchangeError>) -> String {
@@ -250,7 +257,7 @@ const DAY: i64 = 86_400;
 
 async fn air(town: &Town, wanted: &str) -> String {
     match wanted {
-        "AIR-001" => town.arrived(1, "gold-import", |it| it.started.seconds += 100 + 60).await,
+        "AIR-001" => town.arrived(1, "gold-import", |it| it.started.seconds += 3600).await,
         "AIR-002" => town.arrived(2, "nowhere", |_| {}).await,
         "AIR-003" => town.arrived(3, "strict", |_| {}).await,
         "AIR-004" => town.arrived(4, "gold", |_| {}).await,

@@ -21,7 +21,7 @@ use narrows_server::{
     config::{Cores, Memory, Settings},
     folder::Folder,
     init::{Init, SegmentMean, init},
-    partners::certificate_code,
+    partners::{certificate_code, sent},
     pki::authority::{certificate_of_pem, identity_of_pem},
     run::Server,
 };
@@ -235,7 +235,7 @@ impl Caller {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let response = request.send().await.map_err(|error| connection(&error))?;
+        let response = sent(request).await.map_err(|error| connection(&error))?;
         let status = response.status().as_u16();
         let bytes = response.bytes().await.map_err(|error| connection(&error))?;
         Ok((status, bytes.to_vec()))
