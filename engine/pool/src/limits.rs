@@ -115,6 +115,9 @@ pub const INDEX_LOCALITY_SHARE: u64 = 8;
 /// Children that are asked for at first, to find out where the others may be.
 pub const LOCALITY_PROBE: usize = 32;
 
+/// Children that are asked for together at most: what belongs to their questions and answers stays in the core's cache.
+pub const LOOK_UP_AT_ONCE_MAX: usize = 8 << 10;
+
 /// Tables of containers that are kept after one such question.
 pub const LOCALITY_TABLES_AT_ONCE: usize = 8;
 
@@ -156,6 +159,7 @@ const _: () = {
     assert!(JOURNAL_WAITING_RECORDS_MAX >= format::CONTAINER_SEGMENTS_MAX, "any container can be journaled");
     assert!(WRITE_BYTES <= BUFFER_BYTES_MAX, "a write fits a buffer");
     assert!(CORES_MAX < RESERVED_RUNS_MAX as usize, "our own reservations of runs are believed");
+    assert!(LOCALITY_PROBE <= LOOK_UP_AT_ONCE_MAX, "a probe is the least that is asked for");
     let table = 1000 / INDEX_TABLE_SHARE * 2 + 1000 / INDEX_LOCALITY_SHARE;
     let runs = 1000 / INDEX_FILTER_SHARE + 1000 / INDEX_WORK_SHARE;
     assert!(table + runs <= 1000, "shares of the index's memory");

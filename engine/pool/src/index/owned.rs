@@ -167,13 +167,18 @@ impl Owned {
     /// Answers of a batch what can be answered without reading, in order.
     pub(crate) fn look_up(&mut self, asker: &Asker, children: &[Asked], claim: Claim) -> Warm<Answer> {
         let generation = self.generation;
+        let candidates = self.candidates(children.iter().map(|child| &child.fingerprint));
+        let mut candidates = candidates.into_iter().peekable();
         let (mut answers, mut pages) = (Vec::with_capacity(children.len()), Vec::new());
         for (number, child) in children.iter().enumerate() {
             let best = self.best(child, asker, &[]);
-            let before = pages.len();
             // A closed copy is the best there is; any other may be bettered by what is on disk.
-            if !matches!(best, Some(Answer::Closed(_))) {
-                self.pages(&child.fingerprint, number, &mut pages);
+            let settled = matches!(best, Some(Answer::Closed(_)));
+            let before = pages.len();
+            while let Some(candidate) = candidates.next_if(|(_, asked)| *asked == number) {
+                if !settled {
+                    pages.push(candidate);
+                }
             }
             answers.push(if pages.len() > before {
                 Answer::Lack
@@ -184,9 +189,9 @@ impl Owned {
         Warm { answers, pages, generation }
     }
 
-    fn pages(&self, fingerprint: &Fingerprint, number: usize, pages: &mut Vec<(PageId, usize)>) {
-        let partition = self.map.partition(fingerprint);
-        pages.extend(self.pieces.pages(partition, fingerprint).map(|page| (page, number)));
+    /// Pages that may have these, with their numbers, in order.
+    fn candidates<'a>(&self, names: impl Iterator<Item = &'a Fingerprint>) -> Vec<(PageId, usize)> {
+        self.pieces.pages(names.map(|name| (self.map.partition(name), name)))
     }
 
     /// The answer about a child of whom these copies were found on disk.
@@ -253,15 +258,11 @@ impl Owned {
 
     /// Where each of these can be read, as far as that is known without reading pages.
     pub(crate) fn locate(&self, fingerprints: &[Fingerprint]) -> Warm<Option<Place>> {
-        let (mut answers, mut pages) = (Vec::with_capacity(fingerprints.len()), Vec::new());
-        for (number, fingerprint) in fingerprints.iter().enumerate() {
-            let found = self.settle_place(fingerprint, &[]);
-            let closed = |place: &Place| !self.not_closed.contains_key(&place.location.container());
-            if !found.as_ref().is_some_and(closed) {
-                self.pages(fingerprint, number, &mut pages);
-            }
-            answers.push(found);
-        }
+        let mut pages = self.candidates(fingerprints.iter());
+        let answers: Vec<Option<Place>> =
+            fingerprints.iter().map(|fingerprint| self.settle_place(fingerprint, &[])).collect();
+        let closed = |place: &Place| !self.not_closed.contains_key(&place.location.container());
+        pages.retain(|(_, number)| !answers[*number].as_ref().is_some_and(closed));
         Warm { answers, pages, generation: self.generation }
     }
 

@@ -4,7 +4,7 @@
 //! of the disk. A page that does not hold is said, once a run, and the index is made anew at the next start; until then
 //! what it had counts as absent to those who bring images (it is stored once more) and as damage to those who read.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
 use narrows_format::{Fingerprint, index_run::Page, limits::BLOCK_BYTES};
@@ -127,19 +127,27 @@ impl Core {
         self: &Rc<Self>,
         mut pages: Vec<(PageId, usize)>,
         name: &impl Fn(usize) -> Fingerprint,
-    ) -> BTreeMap<usize, Read> {
+    ) -> Vec<(usize, Read)> {
         pages.sort_unstable();
         let by_page = pages.chunk_by(|(one, _), (other, _)| one == other);
         let reads = by_page.map(|group| self.read_page(group, name));
         let mut reads = stream::iter(reads).buffer_unordered(INDEX_READS_IN_FLIGHT_MAX);
-        let mut all: BTreeMap<usize, Read> = BTreeMap::new();
+        let mut told = Vec::new();
         while let Some(found) = reads.next().await {
-            for (number, found) in found {
-                let read = all.entry(number).or_default();
-                match found {
-                    Ok(places) => read.places.extend(places),
-                    Err(error) => read.damage = Some(error),
-                }
+            told.extend(found);
+        }
+        // Several pages may have told about one.
+        told.sort_by_key(|(number, _)| *number);
+        let mut all: Vec<(usize, Read)> = Vec::with_capacity(told.len());
+        for (number, found) in told {
+            if all.last().is_none_or(|(last, _)| *last != number) {
+                all.push((number, Read::default()));
+            }
+            let Some((_, read)) = all.last_mut() else { continue };
+            match found {
+                Ok(places) if read.places.is_empty() => read.places = places,
+                Ok(places) => read.places.extend(places),
+                Err(error) => read.damage = Some(error),
             }
         }
         all

@@ -16,7 +16,7 @@ use crate::{
     container::child_kind,
     error::Error,
     index::{Answer, Asked, Asker, Batch, OwnedSpace, StreamId},
-    limits::{LOCALITY_PROBE, LOCALITY_TABLES_AT_ONCE, LOOK_UP_CHILDREN_MAX},
+    limits::{LOCALITY_PROBE, LOCALITY_TABLES_AT_ONCE, LOOK_UP_AT_ONCE_MAX},
     stream::Claim,
 };
 
@@ -80,17 +80,21 @@ impl Core {
     ) -> Result<Vec<Answer>, Error> {
         let mut answers = vec![Answer::Lack; children.len()];
         let mut left: Vec<usize> = (0..children.len()).collect();
+        self.answer_near(children, &mut left, &mut answers);
         let mut at_once = LOCALITY_PROBE;
         while !left.is_empty() {
-            self.answer_near(children, &mut left, &mut answers);
             let now: Vec<usize> = left.drain(..at_once.min(left.len())).collect();
             let batch: Vec<Asked> = now.iter().map(|number| children[*number]).collect();
             let told = self.ask_owners(asker, &batch, claim).await?;
             for (number, told) in now.iter().zip(&told) {
                 answers[*number] = told.answer;
             }
-            let helps = !left.is_empty() && self.keep_tables(&told).await;
-            at_once = if helps { LOCALITY_PROBE } else { (at_once * 8).min(LOOK_UP_CHILDREN_MAX) };
+            at_once = if !left.is_empty() && self.keep_tables(&told).await {
+                self.answer_near(children, &mut left, &mut answers);
+                LOCALITY_PROBE
+            } else {
+                (at_once * 8).min(LOOK_UP_AT_ONCE_MAX)
+            };
         }
         Ok(answers)
     }
