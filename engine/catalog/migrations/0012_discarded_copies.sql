@@ -6,8 +6,9 @@ ALTER TABLE copies ADD COLUMN not_before INTEGER;
 -- When to look whether a copy may go, or go for good: `ImageCopy::next_look`.
 ALTER TABLE copies ADD COLUMN next_look INTEGER GENERATED ALWAYS AS (
     CASE
+        WHEN next_amend IS NOT NULL THEN NULL
         WHEN discarded_until IS NOT NULL THEN max(discarded_until, coalesce(not_before, discarded_until))
-        WHEN held OR next_amend IS NOT NULL OR expires IS NULL THEN NULL
+        WHEN held OR expires IS NULL THEN NULL
         ELSE max(expires, coalesce(locked, expires), coalesce(not_before, expires))
     END
 ) VIRTUAL;

@@ -184,7 +184,12 @@ async fn lose_replicas(
     Ok(())
 }
 
-const RESTART: [&str; 6] = [
+/// By a clock that ran ahead: what is hidden though its time has not come is brought back.
+const HIDDEN_EARLY: &str = "
+    UPDATE copies SET next_amend = ?1
+    WHERE discarded = 'expired' AND next_amend IS NULL AND (expires IS NULL OR expires > ?1)";
+
+const RESTART: [&str; 7] = [
     "UPDATE operations SET since = ?1, state = 'waiting', detail = 'source-incomplete', next_try = NULL
      WHERE state = 'in-process' AND kind = 'backup'",
     "UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
@@ -193,13 +198,15 @@ const RESTART: [&str; 6] = [
     "UPDATE imports SET next_report = ?1 WHERE told < revision",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
     "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL",
+    HIDDEN_EARLY,
 ];
 
-const SET_BACK: [&str; 5] = [
+const SET_BACK: [&str; 6] = [
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
     "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",
     "UPDATE copies SET not_before = ?1 WHERE not_before > ?1",
+    HIDDEN_EARLY,
     "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1",
 ];
 

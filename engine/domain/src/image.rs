@@ -198,8 +198,10 @@ impl ImageCopy {
     /// When to look whether it may go, or go for good; `None` while nothing but an event can bring that about.
     pub fn next_look(&self) -> Option<Timestamp> {
         let due = match self.discarded {
+            // It is being brought back, or its expiry is about to be another one.
+            _ if self.next_amend.is_some() => None,
             Some(discarded) => Some(discarded.until),
-            None if self.wanted.held || self.next_amend.is_some() => None,
+            None if self.wanted.held => None,
             None => self
                 .wanted
                 .expires

@@ -25,7 +25,7 @@ mod tick;
 use std::collections::BTreeSet;
 
 use narrows_format::record::CopyState;
-use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::{Catalog, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
@@ -270,8 +270,10 @@ impl<C: Catalog> Primary<C> {
             }
             Logged::Arrival { .. } => self.arrived(event, moment).await?,
             Logged::Amend { image, copy } => self.amended(event, *image, *copy, moment).await?,
-            Logged::Discard { image, discarded } => self.discarded(event, *image, *discarded).await?,
-            Logged::Remove { image } => self.removed(event, *image).await?,
+            Logged::Discard { image, discarded } => {
+                self.discarded(event, *image, *discarded, moment.now).await?
+            }
+            Logged::Remove { image } => self.removed(event, *image, moment).await?,
         };
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         Ok(Some(decision))
@@ -321,21 +323,36 @@ impl<C: Catalog> Primary<C> {
             copy.next_amend = None;
         }
         let mut decision = Decision { changes: vec![Change::Copy(copy)], commands: Vec::new() };
+        self.tell_expiry((event.pool, image), state.expires, moment, &mut decision).await?;
+        Ok(decision)
+    }
+
+    /// Who sent an image is told when the copy that came of it expires, if that is news.
+    async fn tell_expiry(
+        &self,
+        (pool, image): (PoolId, ImageId),
+        expires: Option<Timestamp>,
+        moment: Moment,
+        decision: &mut Decision,
+    ) -> Done<(), C> {
         for mut import in self.ask(self.catalog.imports_of(image)).await? {
-            if import.key.pool == event.pool && import.lives_until(state.expires, moment.now) {
+            if import.key.pool == pool && import.lives_until(expires, moment.now) {
                 let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
                 decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
                 decision.changes.push(Change::Import(import));
             }
         }
-        Ok(decision)
+        Ok(())
     }
 
-    async fn removed(&self, event: &PoolEvent, id: ImageId) -> Done<Decision, C> {
+    async fn removed(&self, event: &PoolEvent, id: ImageId, moment: Moment) -> Done<Decision, C> {
         let copies = self.ask(self.catalog.copies(id)).await?;
         let (gone, left): (Vec<_>, Vec<_>) = copies.into_iter().partition(|copy| copy.pool == event.pool);
         let mut decision = Decision::nothing();
         decision.changes.extend(gone.iter().map(|copy| Change::CopyGone(id, copy.number)));
+        // Whatever it was told: it is over, at the latest now.
+        let ended = gone.iter().filter_map(|copy| copy.in_log.expires).min().filter(|it| *it <= moment.now);
+        self.tell_expiry((event.pool, id), ended.or(Some(moment.now)), moment, &mut decision).await?;
         if left.is_empty()
             && let Some(mut image) = self.ask(self.catalog.image(id)).await?
         {

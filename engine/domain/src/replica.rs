@@ -46,6 +46,13 @@ pub struct ReplicaRecord {
     pub revision: u32,
 }
 
+impl ReplicaRecord {
+    /// A copy is there that has not expired, by what the partner said last.
+    pub fn is_there(&self, now: Timestamp) -> bool {
+        self.state == ReplicaState::Present && self.expires.is_none_or(|expires| expires > now)
+    }
+}
+
 /// An image that both sides have: only what differs from it has to cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {

@@ -139,7 +139,9 @@ fn open_children<'a>(
 ) -> impl Iterator<Item = &'a Operation> {
     let is_child = move |operation: &Operation| {
         if let Some(spec) = slp.and_then(|slp| slp.operation(&operation.name)) {
-            return spec.source.as_ref() == Some(&copy.operation);
+            // A copy made by an operation that this version does not have may be what is still to be copied from.
+            let is_unknown = slp.is_some_and(|slp| slp.operation(&copy.operation).is_none());
+            return spec.source.as_ref() == Some(&copy.operation) || spec.source.is_some() && is_unknown;
         }
         // The version that asked for it is not known, or another one governs the image by now: whatever is
         // still to be copied may need this copy, but for what a person asked for beside the policy.

@@ -16,6 +16,7 @@ use narrows_domain::{
     operation::Note,
     partner::ReceivePool,
     primary::{self, Applying},
+    retry,
     slp::{PartnerSlp, Slp, version::Plan},
     token::{Token, TokenPurpose},
 };
@@ -202,7 +203,16 @@ impl Desk {
             Order::Redeem { secret, purpose, changes, reply } => {
                 answer(reply, self.primary.redeem(&secret, purpose, &changes, now).await);
             }
-            Order::BeginBackup(ask, reply) => answer(reply, self.primary.begin_backup(&ask, now).await),
+            Order::BeginBackup(ask, reply) => {
+                let begun = self.primary.begin_backup(&ask, now).await;
+                if let Err(Ok(unheard)) = reply.send(begun) {
+                    let failure = retry::Failure::interrupted("the client went away before it began");
+                    let (image, attempt) = (unheard.image.id, unheard.attempt);
+                    let event = Event::BackupInterrupted { image, attempt, failure };
+                    let freed = self.primary.handle(event, now).await;
+                    self.hand_out_or_log(freed).await;
+                }
+            }
             Order::Replicate { image, partner, import_slp, reply } => {
                 let outcome = self.primary.replicate(image, (partner, import_slp), now).await;
                 self.hand_out_and_answer(outcome, reply).await;

@@ -75,6 +75,13 @@ impl Hands {
     fn take(&mut self, Ordered { command, work }: Ordered) {
         let app = self.app.clone();
         match command {
+            Command::AmendCopy { pool, .. }
+            | Command::DiscardCopy { pool, .. }
+            | Command::RemoveCopy { pool, .. }
+                if pool != app.who.pool =>
+            {
+                tracing::warn!(%pool, "a copy in a pool that is not here can't be changed");
+            }
             Command::Replicate(order) => {
                 let (operation, attempt) = (order.operation, order.attempt);
                 self.stop(operation);

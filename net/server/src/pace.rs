@@ -98,6 +98,13 @@ impl Paces {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry((pool, partner)).or_default())
     }
+
+    /// What has no target any more is unlimited.
+    fn forget(&self, is_target: impl Fn(PoolId, DomainId) -> bool) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = known.iter().filter(|((pool, partner), _)| !is_target(*pool, *partner));
+        gone.for_each(|(_, pace)| pace.set(None));
+    }
 }
 
 /// Sets all rates to what holds now by target and time of day.
@@ -107,6 +114,7 @@ pub async fn renew(app: &App) {
         (Err(error), _) | (_, Err(error)) => return tracing::error!(%error, "the targets can't be read"),
     };
     let now = app.clock.now();
+    app.paces.forget(|pool, partner| targets.iter().any(|it| (it.pool, it.partner) == (pool, partner)));
     for target in targets {
         let pace = pacing::pace(&target, &windows, now);
         app.paces.of(target.pool, target.partner).set(pace.bandwidth);

@@ -301,9 +301,7 @@ pub fn standing(
     let under_way = |it: &Operation| to_partner(it) && !it.state.is_final();
     match expires {
         _ if image.origin == partner => Standing::Own,
-        _ if view.replicas.iter().any(|it| it.partner == partner && it.state == ReplicaState::Present) => {
-            Standing::Present
-        }
+        _ if view.replicas.iter().any(|it| it.partner == partner && it.is_there(now)) => Standing::Present,
         _ if view.operations.iter().any(under_way) => Standing::UnderWay,
         None => Standing::Unfit,
         _ if image.state != crate::ImageState::Whole || crate::air::may_leave(image).is_err() => {
@@ -326,7 +324,7 @@ pub fn ask(
     now: Timestamp,
 ) -> (Operation, Decision) {
     let to_partner = |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == partner);
-    let there = view.replicas.iter().any(|it| it.partner == partner && it.state == ReplicaState::Present);
+    let there = view.replicas.iter().any(|it| it.partner == partner && it.is_there(now));
     let complete = |it: &&Operation| it.state == OperationState::Complete && there;
     if let Some(operation) = view.operations.iter().filter(to_partner).find(complete) {
         return (operation.clone(), Decision::nothing());

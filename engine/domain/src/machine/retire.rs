@@ -27,10 +27,18 @@ pub enum Owner {
 pub fn look(copy: &ImageCopy, view: &ReplicationView<'_>, owner: Owner, now: Timestamp) -> Decision {
     let mut copy = copy.clone();
     let (image, pool) = (copy.image, copy.pool);
+    let is_needed = !standing(&copy, view.slp.map(|it| &it.slp), view.operations, now).is_empty();
     let command = match copy.discarded {
-        Some(discarded) if discarded.until <= now => Some(Command::RemoveCopy { image, pool }),
-        Some(_) => return Decision::nothing(),
-        None if standing(&copy, view.slp.map(|it| &it.slp), view.operations, now).is_empty() => {
+        Some(discarded) if discarded.until > now => return Decision::nothing(),
+        // Something has come to need it meanwhile.
+        Some(_) if is_needed => {
+            let mut decision = Decision::nothing();
+            replication::amend(&mut copy, now, &mut decision);
+            decision.changes.push(Change::Copy(copy));
+            return decision;
+        }
+        Some(_) => Some(Command::RemoveCopy { image, pool }),
+        None if !is_needed => {
             let window = match owner {
                 Owner::Own => UNDELETE_OWN,
                 Owner::Foreign => UNDELETE_FOREIGN,

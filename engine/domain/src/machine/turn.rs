@@ -113,6 +113,9 @@ fn own_obstacle(candidate: &Candidate, moment: Moment) -> Option<(OperationState
     let image =
         candidate.image.as_ref().filter(|image| image.state == ImageState::Whole && candidate.has_copy);
     let Some(image) = image else {
+        if candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Gone) {
+            return Some((OperationState::Failed("API-002".to_owned()), None));
+        }
         return Some((OperationState::Waiting(WaitReason::SourceIncomplete), later()));
     };
     if let Err(note) = air::may_leave(image) {

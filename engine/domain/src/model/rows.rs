@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::NumberedJob;
@@ -201,6 +202,16 @@ impl Rows {
         }
     }
 
+    /// What a clock that ran ahead has hidden though its time has not come is brought back.
+    fn bring_back_early(&mut self, now: Timestamp) {
+        for copy in self.copies.values_mut().filter(|it| it.next_amend.is_none()) {
+            let is_expired = copy.discarded.is_some_and(|it| it.reason == RemoveReason::Expired);
+            if is_expired && copy.wanted.expires.is_none_or(|expires| expires > now) {
+                copy.next_amend = Some(now);
+            }
+        }
+    }
+
     fn set_back(&mut self, now: Timestamp) {
         let soon = |time: &mut Option<Timestamp>| *time = time.map(|time| time.min(now));
         let waits = |it: &&mut Operation| {
@@ -212,6 +223,7 @@ impl Rows {
             soon(&mut copy.next_amend);
             soon(&mut copy.not_before);
         }
+        self.bring_back_early(now);
         for partner in self.partners.values_mut() {
             if let Reach::Down { next_probe, .. } = &mut partner.reach {
                 *next_probe = (*next_probe).min(now);
@@ -239,6 +251,7 @@ impl Rows {
             copy.next_amend = Some(now);
         }
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
+        self.bring_back_early(now);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use narrows_format::image_log::RemoveReason;
 use narrows_format::{ImageId, Timestamp};
 
 use super::{Done, Primary};
@@ -9,8 +10,8 @@ use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Discarded, ImageCopy};
 use crate::limits::DUE_PER_TICK;
-use crate::machine::Refusal;
 use crate::machine::retire::{self, Owner};
+use crate::machine::{Refusal, replication};
 use crate::moment::Moment;
 
 /// Something stands against it that a copy goes.
@@ -69,17 +70,23 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    /// The log says that nobody reads a copy any more.
+    /// The log says that nobody reads a copy any more. One that has not expired is brought back: the command was overtaken
+    /// by a longer life, or came of a catalog that had not read the log to its end.
     pub(super) async fn discarded(
         &self,
         event: &PoolEvent,
         image: ImageId,
         discarded: Discarded,
+        now: Timestamp,
     ) -> Done<Decision, C> {
         let copies = self.ask(self.catalog.copies(image)).await?;
         let mut decision = Decision::nothing();
         if let Some(mut copy) = copies.into_iter().find(|copy| copy.pool == event.pool) {
             (copy.discarded, copy.not_before) = (Some(discarded), None);
+            let is_early = copy.wanted.expires.is_none_or(|expires| expires > now);
+            if is_early && discarded.reason == RemoveReason::Expired {
+                replication::amend(&mut copy, now, &mut decision);
+            }
             decision.changes.push(Change::Copy(copy));
         }
         Ok(decision)

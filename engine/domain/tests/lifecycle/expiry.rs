@@ -149,3 +149,68 @@ fn an_image_from_elsewhere_has_a_week_and_its_sender_is_told() {
     let commands = tick(&mut primary, NOW + DAY);
     assert!(commands.contains(&discard(id, NOW + DAY + FOREIGN_WINDOW)), "{commands:?}");
 }
+
+/// An undelete whose command was lost is carried out, and nothing removes the copy meanwhile.
+#[test]
+fn what_is_being_brought_back_is_not_removed() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary);
+    let end = NOW + 30 * DAY;
+    tick(&mut primary, end);
+    let until = end + OWN_WINDOW;
+    logged(&mut primary, 2, Logged::Discard { image: id, discarded: discarded(until) }, end + 1);
+    ready(primary.undelete_image(id, Some(at(until + DAY)), moment(until - 1))).unwrap();
+    // The command was lost with the server, which starts when the window is over.
+    let commands = ready(primary.recover(moment(until + 5))).unwrap();
+    assert!(matches!(commands[..], [Command::AmendCopy { .. }]), "{commands:?}");
+    assert_eq!(tick(&mut primary, until + 6), []);
+}
+
+/// A discard that a longer life has overtaken, or that came of a catalog older than its log, is undone.
+#[test]
+fn what_was_hidden_too_early_is_brought_back() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary);
+    let commands =
+        logged(&mut primary, 2, Logged::Discard { image: id, discarded: discarded(NOW + DAY) }, NOW + 9);
+    let [Command::AmendCopy { copy, .. }] = commands[..] else { panic!("{commands:?}") };
+    assert_eq!(copy.expires, Some(at(NOW + 30 * DAY)));
+    logged(&mut primary, 3, Logged::Amend { image: id, copy }, NOW + 10);
+    assert!(ready(primary.catalog().copies(id)).unwrap()[0].is_readable());
+}
+
+/// A clock that ran years ahead hides what has not expired; set right, it brings that back, and removes nothing.
+#[test]
+fn a_clock_that_ran_ahead_hides_nothing_for_good() {
+    for restarted in [false, true] {
+        let mut primary = primary(GOLD);
+        let id = confirmed(&mut primary);
+        let ahead = NOW + 3650 * DAY;
+        assert_eq!(tick(&mut primary, ahead), [discard(id, ahead + OWN_WINDOW)]);
+        let hidden = Logged::Discard { image: id, discarded: discarded(ahead + OWN_WINDOW) };
+        logged(&mut primary, 2, hidden, ahead + 1);
+        let commands = if restarted {
+            ready(primary.recover(moment(NOW + 60))).unwrap()
+        } else {
+            tick(&mut primary, NOW + 60)
+        };
+        assert!(matches!(commands[..], [Command::AmendCopy { .. }]), "{commands:?}");
+    }
+}
+
+/// After a migration to a version that knows the copy's operation by another name, what is still to be copied keeps it.
+#[test]
+fn a_copy_of_a_renamed_operation_stays_for_what_is_to_be_copied() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    let renamed = GOLD
+        .replace("id = \"backup\"", "id = \"first\"")
+        .replace("source = \"backup\"", "source = \"first\"");
+    let slp = parse(&renamed, Format::Toml).unwrap();
+    let version = SlpVersion { slp, version: 2, made: at(NOW), targets: vec![], verified: true };
+    ready(primary.put(&[Change::Slp(version)])).unwrap();
+    ready(primary.migrate_slp("gold", (1, 2), moment(NOW + 1))).unwrap();
+    assert_eq!(code(ready(primary.expire_image(id, moment(NOW + 2)))), "API-003");
+    let commands = tick(&mut primary, NOW + 31 * DAY);
+    assert!(!commands.iter().any(|it| matches!(it, Command::DiscardCopy { .. })), "{commands:?}");
+}

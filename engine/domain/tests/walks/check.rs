@@ -101,7 +101,11 @@ fn check_kept(domain: &Domain, operation: &Operation) -> Result<(), String> {
     let far = narrows_format::Timestamp { seconds: i64::MAX, nanos: 0 };
     let slp = slp.as_ref().map(|it| &it.slp);
     let spec = slp.and_then(|slp| slp.operation(&operation.name));
-    let is_source = |copy: &ImageCopy| spec.is_some_and(|spec| spec.source.as_ref() == Some(&copy.operation));
+    // Where the version that governs knows no operation that made a copy, any may be the source.
+    let is_orphan = |copy: &ImageCopy| slp.is_some_and(|slp| slp.operation(&copy.operation).is_none());
+    let is_source = |copy: &ImageCopy| {
+        spec.is_some_and(|spec| spec.source.as_ref() == Some(&copy.operation) || is_orphan(copy))
+    };
     for copy in now(domain.catalog().copies(id)).into_iter().filter(is_source) {
         if retention::standing(&copy, slp, &operations, far).is_empty() {
             return Err(format!("a copy may go although {operation:?}"));

@@ -67,6 +67,9 @@ impl Replayed {
         if !entry.may_go(at) {
             return entry.state();
         }
+        // What is in its window already keeps all of it.
+        let until = entry.discarded.map_or(discarded.until, |before| before.until.max(discarded.until));
+        let discarded = Discarded { until, ..discarded };
         Arc::make_mut(entry).discarded = Some(discarded);
         EventKind::Discarded(image, discarded)
     }

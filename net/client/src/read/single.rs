@@ -282,16 +282,18 @@ impl Device {
 
     /// Reads a range of the chunk that begins at `at`.
     fn fill(&self, at: u64, chunk: &mut Chunk, range: Range<usize>) -> Result<(), Errno> {
-        let mut done = range.start;
+        let (mut done, mut is_plain) = (range.start, false);
         while done < range.end {
             // The last block of a file may end within a block.
             let most = range.end.next_multiple_of(DIRECT_BYTES);
             match retry(|| pread(&self.fd, chunk.room(done..most), at + done as u64)) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(count) => done += count,
-                Err(Errno::INVAL) if fcntl_getfl(&self.fd)?.contains(OFlags::DIRECT) => {
+                // Another read may have done the same already.
+                Err(Errno::INVAL) if !is_plain => {
                     let flags = fcntl_getfl(&self.fd)?;
                     fcntl_setfl(&self.fd, flags.difference(OFlags::DIRECT))?;
+                    is_plain = true;
                 }
                 Err(error) => return Err(error),
             }

@@ -9,9 +9,10 @@ use narrows_api::{
     text::time_out,
 };
 use narrows_domain::{
-    Catalog as _, Image,
+    Catalog as _, Event, Image,
     machine::{BackupAsk, BackupBegun},
     operation::OperationKey,
+    retry::Failure as Broken,
 };
 use narrows_format::{ImageId, record::ScheduleKind};
 
@@ -46,7 +47,16 @@ pub async fn begin(
     // What the log holds already decides whether this goes on with an unfinished image.
     app.caught_up().await?;
     let begun = app.control.begin_backup(ask).await?;
-    good(grant(&app, begun)?)
+    let (image, attempt) = (begun.image.id, begun.attempt);
+    match grant(&app, begun) {
+        Ok(grant) => good(grant),
+        Err(Failure(error)) => {
+            // Without a ticket nobody comes: its place is free again.
+            let failure = Broken::interrupted("no ticket could be given");
+            app.control.tell(Event::BackupInterrupted { image, attempt, failure }).await;
+            Err(error.into())
+        }
+    }
 }
 
 fn slp_of(request: &BackupRequest) -> Result<String, Failure> {

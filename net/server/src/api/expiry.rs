@@ -8,7 +8,7 @@ use narrows_api::{
     images::ImageFilter,
     text::time_in,
 };
-use narrows_domain::{Catalog as _, Image, ImageCopy, replica::ReplicaState};
+use narrows_domain::{Catalog as _, Image, ImageCopy};
 
 use super::{
     App,
@@ -29,7 +29,8 @@ pub async fn expire(
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = named(&app, &partners, &id, &filter).await?;
     let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
-    let present = replicas.iter().filter(|replica| replica.state == ReplicaState::Present);
+    let now = app.clock.now();
+    let present = replicas.iter().filter(|replica| replica.is_there(now));
     let elsewhere = present.map(|replica| name_of(&app, &partners, replica.partner)).collect();
     let (id, dry_run) = (image.id, request.dry_run);
     let expiring = app.control.act(move |primary, now| {

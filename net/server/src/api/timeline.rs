@@ -43,7 +43,7 @@ pub async fn show(
 ) -> Answer<Timeline> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = named(&app, &partners, &id, &filter).await?;
-    let mut steps = own_steps(&app, &partners, &image).await?;
+    let mut steps = own_steps(&app, &partners, &image, None).await?;
     let mut domains = Vec::new();
     for partner in others(&app, &partners, &image).await? {
         match ask(&app, partner, image.id).await {
@@ -73,7 +73,7 @@ pub async fn for_partner(
     }
     let image = theirs.ok_or_else(|| not_found("image", &id.to_string()))?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    good(own_steps(&app, &partners, &image).await?)
+    good(own_steps(&app, &partners, &image, Some(partner.domain)).await?)
 }
 
 /// The partners that sent it, or that it goes or went to.
@@ -130,9 +130,20 @@ async fn witness(
 }
 
 /// What happened in this domain, in order.
-async fn own_steps(app: &App, partners: &[Partner], image: &Image) -> Result<Vec<Step>, Failure> {
-    let jobs = app.catalog.jobs_of(image.id, TIMELINE_JOBS_MAX).await.map_err(|error| internal(&error))?;
-    let operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
+/// `asker` hears nothing of other partners.
+async fn own_steps(
+    app: &App,
+    partners: &[Partner],
+    image: &Image,
+    asker: Option<DomainId>,
+) -> Result<Vec<Step>, Failure> {
+    let mut jobs =
+        app.catalog.jobs_of(image.id, TIMELINE_JOBS_MAX).await.map_err(|error| internal(&error))?;
+    let mut operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
+    if let Some(asker) = asker {
+        jobs.retain(|it| it.job.partner.is_none_or(|partner| partner == asker));
+        operations.retain(|it| it.target.as_ref().is_none_or(|target| target.partner == asker));
+    }
     let teller = Teller { app, partners };
     let mut steps: Vec<Step> = jobs.iter().map(|job| teller.run(&job.job)).collect();
     for operation in &operations {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     limits::{WINDOW_DATES_MAX, WINDOW_LINES_MAX},
-    pace, time,
+    pace,
     zones::{self, Offsets},
 };
 
