@@ -1,0 +1,563 @@
+//! What the model catalog answers: the trait, question by question.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::catalog::{
+    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+};
+use crate::event::Change;
+use crate::image::{Image, ImageCopy, ImageState};
+use crate::import::{Import, ImportKey, ImportState};
+use crate::job::{JobKey, JobKind};
+use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
+use crate::partner::{Partner, Reach, ReceivePool};
+use crate::replica::{Base, ReplicaRecord, ReplicaState};
+use crate::slp::{SlpHold, SlpVersion};
+use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use crate::window::{OpenSpan, Window};
+
+use super::MemoryCatalog;
+use super::bug::{self, Bug, Burnt};
+
+fn limited<T>(rows: impl Iterator<Item = T>, limit: u32) -> Vec<T> {
+    rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+}
+
+impl Catalog for MemoryCatalog {
+    type Error = Burnt;
+
+    async fn apply(&self, changes: &[Change]) -> Result<(), Burnt> {
+        let blown = self.fuse().burn();
+        let mut rows = self.rows();
+        for change in changes.iter().filter_map(|change| bug::spoil(self.bug, change, blown.is_err())) {
+            rows.apply(&change);
+        }
+        blown
+    }
+
+    async fn redeem(
+        &self,
+        hash: TokenHash,
+        purpose: TokenPurpose,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> Result<Token, RedeemError<Burnt>> {
+        self.fuse().burn().map_err(RedeemError::Catalog)?;
+        let mut rows = self.rows();
+        let token = rows.tokens.get(&hash).cloned().ok_or(RedeemError::Refused(TokenRefused))?;
+        token.check(purpose, now).map_err(RedeemError::Refused)?;
+        rows.apply(&Change::TokenUsed(hash, now));
+        for change in changes {
+            rows.apply(change);
+        }
+        Ok(token)
+    }
+
+    async fn token(&self, hash: TokenHash) -> Result<Option<Token>, Burnt> {
+        self.read(|rows| rows.tokens.get(&hash).cloned())
+    }
+
+    async fn image(&self, id: ImageId) -> Result<Option<Image>, Burnt> {
+        if self.bug == Some(Bug::LosesImages) {
+            return Ok(None);
+        }
+        self.read(|rows| rows.images.get(&id).cloned())
+    }
+
+    async fn image_labelled(
+        &self,
+        origin: DomainId,
+        client_name: &str,
+        second: i64,
+    ) -> Result<Option<Image>, Burnt> {
+        let is_it = |it: &&Image| {
+            it.origin == origin && it.client_name == client_name && it.started.seconds == second
+        };
+        self.read(|rows| rows.images.values().find(is_it).cloned())
+    }
+
+    async fn images(&self, filter: &ImageFilter) -> Result<Vec<Image>, Burnt> {
+        let fits = |it: &&Image| {
+            filter.client_name.as_ref().is_none_or(|name| it.client_name == *name)
+                && filter.origin.is_none_or(|origin| it.origin == origin)
+                && filter.state.is_none_or(|state| it.state == state)
+                && filter.slp.as_ref().is_none_or(|slp| it.slp == *slp)
+                && filter.since.is_none_or(|since| it.started >= since)
+                && filter.until.is_none_or(|until| it.started <= until)
+        };
+        self.read(|rows| {
+            limited(rows.newest_images().filter(fits).cloned(), filter.limit.unwrap_or(u32::MAX))
+        })
+    }
+
+    async fn unfinished(&self, lineage: [u8; 32]) -> Result<Option<Image>, Burnt> {
+        let is_it = |it: &&Image| it.lineage == lineage && it.state == ImageState::Writing;
+        self.read(|rows| rows.newest_images().find(is_it).cloned())
+    }
+
+    async fn latest_whole(&self, lineage: [u8; 32]) -> Result<Option<Image>, Burnt> {
+        self.read(|rows| {
+            let is_it = |it: &&Image| {
+                it.lineage == lineage
+                    && it.state == ImageState::Whole
+                    && rows.copies_of(it.id).any(ImageCopy::is_readable)
+            };
+            rows.newest_images().find(is_it).cloned()
+        })
+    }
+
+    async fn copies(&self, image: ImageId) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| rows.copies_of(image).cloned().collect())
+    }
+
+    async fn replicas(&self, image: ImageId) -> Result<Vec<ReplicaRecord>, Burnt> {
+        self.read(|rows| rows.replicas.values().filter(|it| it.image == image).cloned().collect())
+    }
+
+    async fn replicas_checked(
+        &self,
+        partner: Option<DomainId>,
+        state: Option<ReplicaState>,
+        limit: u32,
+    ) -> Result<Vec<ReplicaRecord>, Burnt> {
+        self.read(|rows| {
+            let fits = |it: &&ReplicaRecord| {
+                partner.is_none_or(|partner| it.partner == partner)
+                    && state.is_none_or(|state| it.state == state)
+            };
+            let mut all: Vec<_> = rows.replicas.values().filter(fits).cloned().collect();
+            all.sort_by_key(|it| {
+                std::cmp::Reverse((it.checked, it.image, it.partner, it.pool, it.incarnation))
+            });
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn missing(&self, partner: DomainId, limit: u32) -> Result<Vec<ImageId>, Burnt> {
+        self.read(|rows| {
+            let there = |it: &Image, states: &[ReplicaState]| {
+                let mut replicas = rows.replicas.values().filter(|row| row.image == it.id);
+                replicas.any(|row| row.partner == partner && states.contains(&row.state))
+            };
+            let is_it = |it: &&Image| {
+                it.state == ImageState::Whole
+                    && rows.copies_of(it.id).next().is_some()
+                    && there(it, &[ReplicaState::Lost])
+                    && !there(it, &[ReplicaState::Arrived, ReplicaState::Present])
+            };
+            limited(rows.newest_images().filter(is_it).map(|it| it.id), limit)
+        })
+    }
+
+    async fn operations(&self, image: ImageId) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| rows.operations.values().filter(|it| it.key.image == image).cloned().collect())
+    }
+
+    async fn operation(&self, key: OperationKey) -> Result<Option<Operation>, Burnt> {
+        self.read(|rows| rows.operations.get(&key).cloned())
+    }
+
+    async fn unfinished_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> =
+                rows.operations.values().filter(|it| !it.state.is_final()).cloned().collect();
+            all.sort_by_key(|it| (it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn backlog(&self) -> Result<Vec<BacklogLine>, Burnt> {
+        self.read(|rows| {
+            let mut lines: BTreeMap<(DomainId, String), BacklogLine> = BTreeMap::new();
+            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
+                let Some(partner) = operation.target.as_ref().map(|target| target.partner) else { continue };
+                let (state, oldest) = (operation.state.clone(), operation.age);
+                let line = lines.entry((partner, state.to_string())).or_insert(BacklogLine {
+                    partner,
+                    state,
+                    operations: 0,
+                    oldest,
+                });
+                line.operations += 1;
+                line.oldest = line.oldest.min(oldest);
+            }
+            lines.into_values().collect()
+        })
+    }
+
+    async fn images_unfinished(&self, slp: &str) -> Result<u64, Burnt> {
+        self.read(|rows| {
+            let open = rows.operations.values().filter(|it| !it.state.is_final()).map(|it| it.key.image);
+            let governed = |id: &ImageId| rows.images.get(id).is_some_and(|image| image.slp == slp);
+            let images: BTreeSet<_> = open.filter(governed).collect();
+            u64::try_from(images.len()).unwrap_or(u64::MAX)
+        })
+    }
+
+    async fn slp_use(&self, slp: &str) -> Result<Vec<SlpUse>, Burnt> {
+        self.read(|rows| {
+            let mut images: BTreeMap<(u32, Option<DomainId>), BTreeSet<ImageId>> = BTreeMap::new();
+            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
+                let image = rows.images.get(&operation.key.image).filter(|image| image.slp == slp);
+                let Some(image) = image else { continue };
+                let partner = operation.target.as_ref().map(|target| target.partner);
+                images.entry((image.slp_version, None)).or_default().insert(image.id);
+                if partner.is_some() {
+                    images.entry((image.slp_version, partner)).or_default().insert(image.id);
+                }
+            }
+            let count = |images: &BTreeSet<ImageId>| u64::try_from(images.len()).unwrap_or(u64::MAX);
+            let line = |((version, partner), images)| SlpUse { version, partner, images: count(&images) };
+            images.into_iter().map(line).collect()
+        })
+    }
+
+    async fn slp_version_seen(&self, slp: &str) -> Result<u32, Burnt> {
+        self.read(|rows| {
+            let versions = rows.images.values().filter(|it| it.slp == slp).map(|it| it.slp_version);
+            versions.max().unwrap_or(0)
+        })
+    }
+
+    async fn failed_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_));
+            let mut all: Vec<_> = rows.operations.values().filter(failed).cloned().collect();
+            all.sort_by_key(|it| std::cmp::Reverse((it.age, it.key)));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn pending_since(&self, then: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let pending = |it: &&Operation| it.state == OperationState::PendingImport && it.since <= then;
+            let mut all: Vec<_> = rows.operations.values().filter(pending).cloned().collect();
+            all.sort_by_key(|it| (it.since, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn clients_seen(&self) -> Result<Vec<ClientSeen>, Burnt> {
+        self.read(|rows| {
+            let mut seen: BTreeMap<(DomainId, String), ClientSeen> = BTreeMap::new();
+            for image in rows.newest_images().filter(|it| it.state == ImageState::Whole) {
+                let known = seen.entry((image.origin, image.client_name.clone())).or_insert_with(|| {
+                    let (origin, client_name) = (image.origin, image.client_name.clone());
+                    let (last_backup, last_replica) = (image.started, None);
+                    ClientSeen { origin, client_name, images: 0, last_backup, last_replica }
+                });
+                known.images += 1;
+                let mut replicas = rows.replicas.values().filter(|it| it.image == image.id);
+                if known.last_replica.is_none() && replicas.any(|it| it.state == ReplicaState::Present) {
+                    known.last_replica = Some(image.started);
+                }
+            }
+            seen.into_values().collect()
+        })
+    }
+
+    async fn candidates(
+        &self,
+        partner: DomainId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> =
+                rows.to_partner(partner).filter(|it| it.is_candidate(now)).cloned().collect();
+            all.sort_by_key(|it| (std::cmp::Reverse(it.priority), it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn running(&self, partner: DomainId) -> Result<u32, Burnt> {
+        self.read(|rows| {
+            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            u32::try_from(running.count()).unwrap_or(u32::MAX)
+        })
+    }
+
+    async fn in_process(&self, partner: DomainId) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            running.cloned().collect()
+        })
+    }
+
+    async fn duplications(&self, now: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.duplications().filter(|it| it.is_candidate(now)).cloned().collect();
+            all.sort_by_key(|it| (std::cmp::Reverse(it.priority), it.age, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn duplications_in_process(&self) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            rows.duplications().filter(|it| it.state == OperationState::InProcess).cloned().collect()
+        })
+    }
+
+    async fn unit_jobs(&self) -> Result<Vec<(String, u32)>, Burnt> {
+        self.read(|rows| {
+            let mut jobs: BTreeMap<String, u32> = BTreeMap::new();
+            let running = rows.operations.values().filter(|it| it.state == OperationState::InProcess);
+            for unit in running.filter_map(|it| it.unit.clone()) {
+                *jobs.entry(unit).or_default() += 1;
+            }
+            jobs.into_iter().collect()
+        })
+    }
+
+    async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
+        self.read(|rows| {
+            let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);
+            let governed =
+                |it: &&Operation| rows.images.get(&it.key.image).is_some_and(|image| image.slp == slp);
+            rows.operations.values().filter(waits).filter(governed).cloned().collect()
+        })
+    }
+
+    async fn base(
+        &self,
+        lineage: [u8; 32],
+        except: ImageId,
+        partner: DomainId,
+        pool: ReceivePool,
+    ) -> Result<Option<Base>, Burnt> {
+        self.read(|rows| {
+            let acknowledged = |it: &ReplicaRecord, image: ImageId| {
+                it.image == image
+                    && it.partner == partner
+                    && it.pool == pool.pool
+                    && it.incarnation == pool.incarnation
+                    && matches!(it.state, ReplicaState::Arrived | ReplicaState::Present)
+            };
+            let is_it = |it: &&Image| {
+                it.lineage == lineage
+                    && it.id != except
+                    && it.state == ImageState::Whole
+                    && rows.copies_of(it.id).any(ImageCopy::is_readable)
+                    && rows.replicas.values().any(|replica| acknowledged(replica, it.id))
+            };
+            let base = |it: &Image| Base { image: it.id, pool: pool.pool, incarnation: pool.incarnation };
+            rows.newest_images().find(is_it).map(base)
+        })
+    }
+
+    async fn slp(&self, name: &str, version: Option<u32>) -> Result<Option<SlpVersion>, Burnt> {
+        self.read(|rows| {
+            let fits =
+                |it: &&SlpVersion| it.slp.name == name && version.is_none_or(|wanted| it.version == wanted);
+            rows.slps.values().filter(fits).max_by_key(|it| it.version).cloned()
+        })
+    }
+
+    async fn slps(&self) -> Result<Vec<SlpVersion>, Burnt> {
+        self.read(|rows| {
+            let older = |it: &SlpVersion, other: &SlpVersion| {
+                it.slp.name == other.slp.name && it.version < other.version
+            };
+            let newest = |it: &&SlpVersion| !rows.slps.values().any(|other| older(it, other));
+            rows.slps.values().filter(newest).cloned().collect()
+        })
+    }
+
+    async fn slp_versions(&self) -> Result<Vec<SlpVersion>, Burnt> {
+        self.read(|rows| rows.slps.values().cloned().collect())
+    }
+
+    async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
+        if self.bug == Some(Bug::IgnoresHolds) {
+            return Ok(Vec::new());
+        }
+        self.read(|rows| rows.holds.values().cloned().collect())
+    }
+
+    async fn partners(&self) -> Result<Vec<Partner>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.partners.values().cloned().collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        })
+    }
+
+    async fn partner(&self, domain: DomainId) -> Result<Option<Partner>, Burnt> {
+        self.read(|rows| rows.partners.get(&domain).cloned())
+    }
+
+    async fn pools(&self) -> Result<Vec<Pool>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.pools.values().cloned().collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        })
+    }
+
+    async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {
+        self.read(|rows| rows.units.values().cloned().collect())
+    }
+
+    async fn storage_unit_groups(&self) -> Result<Vec<StorageUnitGroup>, Burnt> {
+        self.read(|rows| rows.groups.values().cloned().collect())
+    }
+
+    async fn replication_targets(&self) -> Result<Vec<ReplicationTarget>, Burnt> {
+        self.read(|rows| rows.targets.values().cloned().collect())
+    }
+
+    async fn classifications(&self) -> Result<Vec<Classification>, Burnt> {
+        self.read(|rows| rows.classifications.values().cloned().collect())
+    }
+
+    async fn windows(&self) -> Result<Vec<Window>, Burnt> {
+        let open = (self.bug == Some(Bug::IgnoresWindows))
+            .then(|| vec![OpenSpan { from_minute: 0, minutes: 7 * 24 * 60 }]);
+        self.read(|rows| {
+            let found = rows.windows.values().cloned();
+            found
+                .map(|row| Window { open: open.clone().unwrap_or_else(|| row.open.clone()), ..row })
+                .collect()
+        })
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.clients.values().cloned().collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        })
+    }
+
+    async fn client(&self, id: ClientId) -> Result<Option<Client>, Burnt> {
+        self.read(|rows| rows.clients.get(&id).cloned())
+    }
+
+    async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {
+        self.read(|rows| rows.imports.get(&key).cloned())
+    }
+
+    async fn imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| limited(rows.newest_imports().into_iter(), limit))
+    }
+
+    async fn imports_of(&self, image: ImageId) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            rows.newest_imports().into_iter().filter(|it| it.arrival.record.image == image).collect()
+        })
+    }
+
+    async fn failed_imports(&self, slp: &str) -> Result<Vec<Import>, Burnt> {
+        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.arrival.slp() == slp;
+        self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
+    }
+
+    async fn due_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &Import| it.state.next_step().filter(|due| *due <= now);
+            let mut all: Vec<_> = rows.imports.values().filter(|it| due(it).is_some()).cloned().collect();
+            all.sort_by_key(|it| (it.state.next_step(), it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_reports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&Import| it.next_report.is_some_and(|due| due <= now);
+            let mut all: Vec<_> = rows.imports.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_report, it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_amendments(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&ImageCopy| it.next_amend.is_some_and(|due| due <= now);
+            let mut all: Vec<_> = rows.copies.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_amend, it.image, it.number));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_copies(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&ImageCopy| it.next_look().is_some_and(|due| due <= now);
+            let mut all: Vec<_> = rows.copies.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_look(), it.image, it.number));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn due_partners(&self, now: Timestamp) -> Result<Vec<DomainId>, Burnt> {
+        self.read(|rows| {
+            let due = rows
+                .operations
+                .values()
+                .filter(|it| it.kind == OperationKind::Replication && it.is_candidate(now));
+            let mut domains: Vec<_> = due.filter_map(|it| it.target.as_ref().map(|to| to.partner)).collect();
+            domains.sort_unstable();
+            domains.dedup();
+            domains
+        })
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, Burnt> {
+        self.read(|rows| {
+            let tries = rows.operations.values().filter_map(|it| it.next_try);
+            let steps = rows.imports.values().filter_map(|it| it.state.next_step());
+            let reports = rows.imports.values().filter_map(|it| it.next_report);
+            let amendments = rows.copies.values().filter_map(|it| it.next_amend);
+            let probes = rows.partners.values().filter_map(|it| match it.reach {
+                Reach::Down { next_probe, .. } => Some(next_probe),
+                Reach::Up => None,
+            });
+            let looks = rows.copies.values().filter_map(ImageCopy::next_look);
+            tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes).min()
+        })
+    }
+
+    async fn cursor(&self, pool: PoolId, incarnation: u64) -> Result<Sequence, Burnt> {
+        self.read(|rows| rows.cursors.get(&(pool, incarnation)).copied().unwrap_or_default())
+    }
+
+    async fn jobs(&self, kind: Option<JobKind>, limit: u32) -> Result<Vec<NumberedJob>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.jobs.values().cloned().collect();
+            all.retain(|it| kind.is_none_or(|kind| it.job.kind == kind));
+            all.sort_by_key(|it| std::cmp::Reverse(it.number));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn jobs_of(&self, image: ImageId, limit: u32) -> Result<Vec<NumberedJob>, Burnt> {
+        self.read(|rows| {
+            let mut all: Vec<_> = rows.jobs.values().filter(|it| it.job.image == image).cloned().collect();
+            all.sort_by_key(|it| it.number);
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn job(&self, number: u64) -> Result<Option<NumberedJob>, Burnt> {
+        self.read(|rows| rows.jobs.values().find(|it| it.number == number).cloned())
+    }
+
+    async fn job_keyed(&self, key: &JobKey) -> Result<Option<NumberedJob>, Burnt> {
+        self.read(|rows| rows.jobs.get(key).cloned())
+    }
+
+    async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Result<JobTotals, Burnt> {
+        self.read(|rows| {
+            let prefix = JobKey::attempts(kind, key);
+            let mut totals = JobTotals::default();
+            for (_, numbered) in rows.jobs.iter().filter(|(key, _)| key.0.starts_with(&prefix)) {
+                totals.wire_bytes += numbered.job.counters.wire_bytes;
+                totals.data_bytes += numbered.job.counters.data_bytes;
+                totals.resent_bytes += numbered.job.counters.resent_bytes;
+            }
+            totals
+        })
+    }
+}
