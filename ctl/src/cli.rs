@@ -255,7 +255,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "DEV", conflicts_with = "to")]
     pub(crate) to_device: Option<PathBuf>,
     /// Overwrite the device without asking.
-    #[arg(long, requires = "to_device")]
+    #[arg(long, requires = "to_device", conflicts_with = "to")]
     pub(crate) yes: bool,
     /// For `latest`: of this client.
     #[arg(long, value_name = "NAME")]

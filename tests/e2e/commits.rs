@@ -125,6 +125,9 @@ fn a_primary_that_ends_at_any_commit_loses_and_doubles_nothing() {
                 }
                 commits += 1;
             }
+            // It would still end at the commit that was not reached.
+            victim.of(&mut pair).stop();
+            victim.of(&mut pair).run();
             println!("{victim:?} ended {side} each of {commits} commits");
             assert!(commits >= COMMITS_MIN, "{victim:?} {side}: only {commits} commits were reached");
         }

@@ -8,7 +8,7 @@ use super::{refuse, text, tracked};
 const REGISTRY: &str = "engine/domain/src/codes.rs";
 
 /// Tables of live tests whose rows assert a code.
-const TABLES: &[&str] = &["net/server/tests/live/codes.rs", "net/server/tests/live/slp_codes.rs"];
+const TABLES: &[&str] = &["tests/live/codes.rs", "tests/live/slp_codes.rs"];
 
 /// Codes without a row, each with the reason. This list may only shrink: one that has a row by now is a fault.
 const WITHOUT_ROW: &[(&str, &str)] = &[

@@ -90,7 +90,10 @@ impl Turn<'_> {
     fn source(&self) -> Option<PoolId> {
         let is_whole = self.candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Whole);
         let spec = children::spec_of(self.candidate.slp.as_ref()?, &self.candidate.operation)?;
-        let copy = self.copies.iter().find(|copy| spec.source.as_ref() == Some(&copy.operation))?;
+        let copy = self
+            .copies
+            .iter()
+            .find(|copy| copy.is_readable() && spec.source.as_ref() == Some(&copy.operation))?;
         is_whole.then_some(copy.pool)
     }
 

@@ -34,7 +34,8 @@ fn a_duplication_waits_for_a_place() {
     assert_eq!(commands, []);
     let dup = |primary: &Primary<MemoryCatalog>| operations(primary, id).remove(1);
     assert_eq!(dup(&primary).state, OperationState::Waiting(WaitReason::Limit));
-    assert_eq!(ready(primary.next_due()).unwrap(), None, "nothing is looked at in vain");
+    let end = Some(at(NOW + 30 * DAY));
+    assert_eq!(ready(primary.next_due()).unwrap(), end, "nothing is looked at but the copy's end");
     let commands = ready(primary.put_unit(unit("vault", SECOND, Some(1)), moment(NOW))).unwrap();
     assert!(matches!(&commands[..], [Command::Duplicate(order)] if order.target == SECOND), "{commands:?}");
     assert_eq!(dup(&primary).unit.as_deref(), Some("vault"));

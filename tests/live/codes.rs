@@ -95,7 +95,7 @@ impl Town {
         apply(&east, &local_slp()).await.unwrap();
         let strict = import_slp()
             .text
-            .replace("name = \"gold-import\"", "name = \"strict\"\ndata_classification = \"secret\"");
+            .replace("name = \"gold-import\"", "name = \"strict\"\ndata_classification = \"platinum\"");
         let strict = ApplyRequest { text: strict, ..import_slp() };
         for slp in [import_slp(), local_slp(), strict] {
             apply(&west, &slp).await.unwrap();
