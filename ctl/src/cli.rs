@@ -203,7 +203,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, requires = "name", conflicts_with_all = ["paths", "device", "exclude", "one_file_system", "verify_unchanged"])]
     pub(crate) stdin: bool,
     /// What that file is called in the image: a name without a directory.
-    #[arg(long, value_name = "NAME", requires = "stdin")]
+    #[arg(long, value_name = "NAME", requires = "stdin", conflicts_with_all = ["paths", "device"])]
     pub(crate) name: Option<OsString>,
     /// Back up a block device, or the raw image of one, whole and as one file.
     #[arg(long, value_name = "DEV", conflicts_with_all = ["paths", "exclude", "one_file_system", "verify_unchanged"])]
