@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -167,11 +168,13 @@ fn policy(origin: usize, at: usize) -> String {
     for (_, _, to, days) in EDGES.iter().filter(|(of, from, ..)| (*of, *from) == (origin, at)) {
         // Nothing goes back to the origin; the policy has to name something all the same.
         let import = if *to == origin { RING_END.to_owned() } else { slp(origin) };
-        text += &format!(
+        write!(
+            text,
             "[[operation]]\nid = \"to-{to}\"\nkind = \"replication\"\nsource = \"{first}\"\n\
              target = {{ domain = \"{}\", import_slp = \"{import}\" }}\nretention = {{ fixed = \"{days}d\" }}\n",
             name(*to)
-        );
+        )
+        .expect("a text takes everything");
     }
     text
 }

@@ -118,7 +118,7 @@ const HOLD_BACK: &str = "
     UPDATE operations
     SET since = CASE WHEN state = 'waiting' AND detail = ?2 THEN since ELSE ?3 END,
         state = 'waiting', detail = ?2, next_try = NULL
-    WHERE partner = ?1
+    WHERE partner = ?1 AND NOT (state = 'waiting' AND detail = ?2 AND next_try IS NULL)
         AND (state = 'not-started' OR state = 'pending-import' AND ?2 = 'unpaired'
             OR state = 'waiting' AND (next_try <= ?3
                 OR next_try IS NULL AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')))";

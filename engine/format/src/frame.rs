@@ -309,7 +309,7 @@ fn encode(kind: FrameKind, codec: Codec, plain_length: usize, lengths: &[U24], p
         crc: U32::new(0),
     };
     head.crc = U32::new(checksum(&[head.as_bytes(), lengths.as_bytes(), payload]));
-    let mut out = Vec::with_capacity(HEAD_BYTES + lengths.len() * size_of::<U24>() + payload.len());
+    let mut out = Vec::with_capacity(HEAD_BYTES + size_of_val(lengths) + payload.len());
     out.put(&head);
     out.extend_from_slice(lengths.as_bytes());
     out.extend_from_slice(payload);

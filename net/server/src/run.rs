@@ -14,7 +14,7 @@ use narrows_domain::{
 };
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
-use narrows_transport::{ClientAuth, TrustError, TrustStore};
+use narrows_transport::{ClientAuth, Identity, TrustError, TrustStore};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -188,10 +188,7 @@ impl Server {
         let trust = TrustStore::new();
         trust.set_domain(who.domain, vec![authority.der().clone()])?;
         let listener = listen(config.listen).await?;
-        let mut catalog = SqliteCatalog::open(&folder.catalog()).await?;
-        if let Some(at) = config.test.end_at {
-            catalog = catalog.ending_at(at);
-        }
+        let catalog = open_catalog(folder, &config).await?;
         believe_known(&catalog, &trust, &who).await?;
 
         let plane = plane::start(PlaneSetup {
@@ -211,8 +208,7 @@ impl Server {
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
         let control::Started { control, commands, task: desk } =
             control::start(Primary::new(catalog.clone(), own).with_settings(config.domain), clock.clone());
-        let mut tls = trust.server_config(&identity, ClientAuth::Optional)?;
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let tls = api_tls(&trust, &identity)?;
         let app = App(Arc::new(Shared {
             partners: Partners::new(Arc::clone(&trust), identity.clone()),
             who,
@@ -245,12 +241,8 @@ impl Server {
         let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
         let router = api::router(app.clone());
         say_ready(&app);
-        let serving = tokio::spawn(listener::serve(
-            listener,
-            Arc::new(tls),
-            router,
-            Bounds { stop: stopped, parted, trust },
-        ));
+        let serving =
+            tokio::spawn(listener::serve(listener, tls, router, Bounds { stop: stopped, parted, trust }));
         parts.insert(0, Part::new("listener of the API", serving));
         Ok(Self { app, stop, parts, end: plane.end, catalog, _lock: lock })
     }
@@ -300,6 +292,21 @@ impl Server {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
+}
+
+async fn open_catalog(folder: &Folder, config: &Config) -> Result<SqliteCatalog, RunError> {
+    let catalog = SqliteCatalog::open(&folder.catalog()).await?;
+    Ok(match config.test.end_at {
+        Some(at) => catalog.ending_at(at),
+        None => catalog,
+    })
+}
+
+/// For the API's port: a certificate is not asked of everybody.
+fn api_tls(trust: &Arc<TrustStore>, identity: &Identity) -> Result<Arc<rustls::ServerConfig>, TrustError> {
+    let mut tls = trust.server_config(identity, ClientAuth::Optional)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(tls))
 }
 
 /// Partners' CAs are believed, revoked clients are not.

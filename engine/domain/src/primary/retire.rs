@@ -123,7 +123,9 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(Vec<ImageCopy>, Vec<Command>), C> {
         let copies = self.plan_expiry(image, moment.now).await?;
         let mut decision = Decision::nothing();
-        copies.iter().for_each(|copy| retire::set_expiry(copy, Some(moment.now), moment.now, &mut decision));
+        for copy in &copies {
+            retire::set_expiry(copy, Some(moment.now), moment.now, &mut decision);
+        }
         let commands = self.settle(decision, moment).await?;
         Ok((copies, commands))
     }
@@ -148,7 +150,9 @@ impl<C: Catalog> Primary<C> {
             return Err(Refusal::new(KEPT, sentence, "name a date in the future, or none").into());
         }
         let mut decision = Decision::nothing();
-        copies.iter().for_each(|copy| retire::set_expiry(copy, expires, moment.now, &mut decision));
+        for copy in &copies {
+            retire::set_expiry(copy, expires, moment.now, &mut decision);
+        }
         let commands = self.settle(decision, moment).await?;
         Ok((copies, commands))
     }

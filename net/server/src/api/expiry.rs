@@ -35,10 +35,10 @@ pub async fn expire(
     let (id, dry_run) = (image.id, request.dry_run);
     let expiring = app.control.act(move |primary, now| {
         Box::pin(async move {
-            match dry_run {
-                true => Ok((primary.plan_expiry(id, now.now).await?, Vec::new())),
-                false => primary.expire_image(id, now).await,
+            if dry_run {
+                return Ok((primary.plan_expiry(id, now.now).await?, Vec::new()));
             }
+            primary.expire_image(id, now).await
         })
     });
     let copies = expiring.await?;
