@@ -14,6 +14,9 @@ pub enum Error {
         /// Which column.
         column: &'static str,
     },
+    /// A value that is stored as text has none.
+    #[error("a value has no text to store")]
+    Text(#[from] serde_json::Error),
     /// A statement failed: disk, lock, or a rule such as a unique name.
     #[error("a statement of the catalog failed")]
     Database(#[from] sqlx::Error),
@@ -31,7 +34,7 @@ impl Error {
                 let code = error.code().and_then(|code| code.parse::<u32>().ok());
                 code.is_some_and(|code| code & 0xff == CONSTRAINT)
             }
-            Self::Database(_) | Self::Open(_) => false,
+            Self::Database(_) | Self::Open(_) | Self::Text(_) => false,
         }
     }
 

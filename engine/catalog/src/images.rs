@@ -13,7 +13,7 @@ use crate::columns::{Columns, nanos, number};
 use crate::upsert::upsert;
 
 pub(crate) async fn put_image(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
-    let roots = serde_json::to_string(&image.roots).unwrap_or_default();
+    let roots = serde_json::to_string(&image.roots)?;
     sqlx::query(upsert!(
         "images",
         ["id"],

@@ -18,6 +18,7 @@ mod policies;
 mod rules;
 mod sqlite;
 mod storage;
+mod turns;
 mod upsert;
 
 pub use ending::{BadEnding, EndAt};

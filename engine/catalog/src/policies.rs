@@ -19,7 +19,7 @@ pub(crate) async fn put_slp(db: &mut SqliteConnection, version: &SlpVersion) -> 
         .bind(version.version)
         .bind(to_json(&version.slp))
         .bind(nanos(version.made))
-        .bind(serde_json::to_string(&targets).unwrap_or_default())
+        .bind(serde_json::to_string(&targets)?)
         .bind(version.verified)
         .execute(db)
         .await?;
@@ -60,7 +60,7 @@ pub(crate) fn hold(row: &SqliteRow) -> Result<SlpHold, Error> {
 pub(crate) async fn put_window(db: &mut SqliteConnection, window: &Window) -> Result<(), Error> {
     sqlx::query(upsert!("windows", ["name"], ["text"]))
         .bind(&window.name)
-        .bind(serde_json::to_string(window).unwrap_or_default())
+        .bind(serde_json::to_string(window)?)
         .execute(db)
         .await?;
     Ok(())

@@ -12,6 +12,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::Error;
 use crate::columns::{nanos, number};
+use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::{images, imports, jobs, operations, partners, policies, storage};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
@@ -110,19 +111,6 @@ async fn resume(db: &mut SqliteConnection, slp: &str, now: Timestamp) -> Result<
     Ok(())
 }
 
-const POSTPONE_RESENDS: &str = "
-    UPDATE operations SET next_try = ?2
-    WHERE partner = ?1 AND state = 'pending-import' AND next_try <= ?3";
-
-const HOLD_BACK: &str = "
-    UPDATE operations
-    SET since = CASE WHEN state = 'waiting' AND detail = ?2 THEN since ELSE ?3 END,
-        state = 'waiting', detail = ?2, next_try = NULL
-    WHERE partner = ?1 AND NOT (state = 'waiting' AND detail = ?2 AND next_try IS NULL)
-        AND (state = 'not-started' OR state = 'pending-import' AND ?2 = 'unpaired'
-            OR state = 'waiting' AND (next_try <= ?3
-                OR next_try IS NULL AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')))";
-
 async fn hold_back(
     db: &mut SqliteConnection,
     partner: DomainId,
@@ -133,15 +121,12 @@ async fn hold_back(
     // Those of a partner that was unpaired are held back below.
     let postpone = sqlx::query(POSTPONE_RESENDS).bind(&partner.0[..]).bind(later).bind(nanos(now));
     postpone.execute(&mut *db).await?;
-    let hold = sqlx::query(HOLD_BACK).bind(&partner.0[..]).bind(reason.as_str()).bind(nanos(now));
-    hold.execute(db).await?;
+    for statement in HOLD_BACK {
+        let hold = sqlx::query(statement).bind(&partner.0[..]).bind(reason.as_str()).bind(nanos(now));
+        hold.execute(&mut *db).await?;
+    }
     Ok(())
 }
-
-const LET_GO: &str = "
-    UPDATE operations SET since = ?2, state = 'not-started', detail = ''
-    WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL
-        AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')";
 
 async fn let_go(db: &mut SqliteConnection, partner: DomainId, now: Timestamp) -> Result<(), Error> {
     sqlx::query(LET_GO).bind(&partner.0[..]).bind(nanos(now)).execute(db).await?;
@@ -189,7 +174,9 @@ const HIDDEN_EARLY: &str = "
     UPDATE copies SET next_amend = ?1
     WHERE discarded = 'expired' AND next_amend IS NULL AND (expires IS NULL OR expires > ?1)";
 
-const RESTART: [&str; 7] = [
+const PROBE_SOON: &str = "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1";
+
+const RESTART: [&str; 8] = [
     "UPDATE operations SET since = ?1, state = 'waiting', detail = 'source-incomplete', next_try = NULL
      WHERE state = 'in-process' AND kind = 'backup'",
     "UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
@@ -199,6 +186,7 @@ const RESTART: [&str; 7] = [
     "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
     "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL",
     HIDDEN_EARLY,
+    PROBE_SOON,
 ];
 
 const SET_BACK: [&str; 6] = [
@@ -207,7 +195,7 @@ const SET_BACK: [&str; 6] = [
     "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",
     "UPDATE copies SET not_before = ?1 WHERE not_before > ?1",
     HIDDEN_EARLY,
-    "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1",
+    PROBE_SOON,
 ];
 
 async fn each(db: &mut SqliteConnection, statements: &[&'static str], now: Timestamp) -> Result<(), Error> {

@@ -31,6 +31,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 
 use crate::columns::{nanos, number, time};
 use crate::ending::{EndAt, Ending, Side};
+use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{Error, images, imports, jobs, operations, partners, policies, rules, storage};
 
 /// Connections that read at the same time.
@@ -119,26 +120,6 @@ impl SqliteCatalog {
         Ok(Some(token))
     }
 }
-
-/// Operations for a partner in the order of their turn.
-const CANDIDATES: &str = "
-    SELECT * FROM operations
-    WHERE partner = ?1 AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
-        OR state IN ('waiting', 'pending-import') AND next_try <= ?2)
-    ORDER BY priority DESC, age, image, ordinal LIMIT ?3";
-
-/// Duplications in the order of their turn.
-const DUPLICATIONS: &str = "
-    SELECT * FROM operations
-    WHERE kind = 'duplication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
-        OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
-    ORDER BY priority DESC, age, image, ordinal LIMIT ?2";
-
-const DUE_PARTNERS: &str = "
-    SELECT DISTINCT partner FROM operations
-    WHERE kind = 'replication' AND (state = 'not-started' OR state = 'waiting' AND detail = 'limit' AND next_try IS NULL
-        OR state IN ('waiting', 'pending-import') AND next_try <= ?1)
-    ORDER BY partner";
 
 const BASE: &str = "
     SELECT i.id FROM images i
@@ -375,9 +356,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn duplications_in_process(&self) -> Asked<Vec<Operation>> {
-        let query = "SELECT * FROM operations WHERE kind = 'duplication' AND state = 'in-process'
-             ORDER BY image, ordinal";
-        self.all(sqlx::query(query), operations::operation).await
+        self.all(sqlx::query(DUPLICATIONS_IN_PROCESS), operations::operation).await
     }
 
     async fn unit_jobs(&self) -> Asked<Vec<(String, u32)>> {

@@ -61,7 +61,7 @@ pub(crate) fn unit(row: &SqliteRow) -> Result<StorageUnit, Error> {
 pub(crate) async fn put_group(db: &mut SqliteConnection, group: &StorageUnitGroup) -> Result<(), Error> {
     sqlx::query(upsert!("storage_unit_groups", ["name"], ["units", "rule", "last"]))
         .bind(&group.name)
-        .bind(serde_json::to_string(&group.units).unwrap_or_default())
+        .bind(serde_json::to_string(&group.units)?)
         .bind(group.rule.as_str())
         .bind(&group.last)
         .execute(db)
@@ -89,7 +89,7 @@ pub(crate) async fn put_target(db: &mut SqliteConnection, target: &ReplicationTa
     .bind(&target.partner.0[..])
     .bind(&target.unit)
     .bind(target.bandwidth.map(number))
-    .bind(serde_json::to_string(&target.schedule).unwrap_or_default())
+    .bind(serde_json::to_string(&target.schedule)?)
     .bind(target.direction.as_str())
     .bind(&target.unlike)
     .execute(db)

@@ -497,10 +497,8 @@ impl Catalog for MemoryCatalog {
                 .operations
                 .values()
                 .filter(|it| it.kind == OperationKind::Replication && it.is_candidate(now));
-            let mut domains: Vec<_> = due.filter_map(|it| it.target.as_ref().map(|to| to.partner)).collect();
-            domains.sort_unstable();
-            domains.dedup();
-            domains
+            let due: BTreeSet<_> = due.filter_map(|it| it.target.as_ref().map(|to| to.partner)).collect();
+            due.into_iter().filter(|it| rows.partners.contains_key(it)).collect()
         })
     }
 

@@ -212,6 +212,14 @@ impl Rows {
         }
     }
 
+    fn probe_soon(&mut self, now: Timestamp) {
+        for partner in self.partners.values_mut() {
+            if let Reach::Down { next_probe, .. } = &mut partner.reach {
+                *next_probe = (*next_probe).min(now);
+            }
+        }
+    }
+
     fn set_back(&mut self, now: Timestamp) {
         let soon = |time: &mut Option<Timestamp>| *time = time.map(|time| time.min(now));
         let waits = |it: &&mut Operation| {
@@ -224,11 +232,7 @@ impl Rows {
             soon(&mut copy.not_before);
         }
         self.bring_back_early(now);
-        for partner in self.partners.values_mut() {
-            if let Reach::Down { next_probe, .. } = &mut partner.reach {
-                *next_probe = (*next_probe).min(now);
-            }
-        }
+        self.probe_soon(now);
     }
 
     fn restart(&mut self, now: Timestamp) {
@@ -252,6 +256,7 @@ impl Rows {
         }
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
         self.bring_back_early(now);
+        self.probe_soon(now);
     }
 }
 
