@@ -10,6 +10,7 @@
 
 mod ahead;
 mod assemble;
+mod big;
 mod finished;
 mod frames;
 mod nodes;
@@ -42,9 +43,10 @@ use crate::{
     beneath::Beneath,
     cache::{CachePlan, Matcher, Reader, Trust, Writer},
     limits::{ASKS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX},
-    read::{BigFile, Item, Single, Unit},
+    read::{Item, Single, Unit},
     walk::{Found, Roots, Walk, WalkOptions},
 };
+use big::Big;
 use frames::Compression;
 use nodes::NodeSender;
 use pieces::Pieces;
@@ -266,7 +268,7 @@ impl Backup<'_> {
             while let Some((found, rest)) = building.take(&unit, items) {
                 // Only what a walk found is ever given back.
                 let beneath = beneath.as_ref().ok_or(BackupError::Helper)?;
-                let file = units::big_file(beneath, found, plan.segment_mean)?;
+                let file = Big::start(&self.world, beneath, found, plan.segment_mean)?;
                 self.read_by_itself(file, &mut building).await?;
                 items = rest;
             }
@@ -319,25 +321,18 @@ impl Backup<'_> {
     }
 
     /// Reads a file out of the stream of units, piece by piece, and takes it into the tree.
-    async fn read_by_itself(
-        &self,
-        mut file: BigFile,
-        building: &mut Building<'_>,
-    ) -> Result<(), BackupError> {
-        loop {
-            let room = self.room.take();
-            let job = move || (file.next_piece(room), file);
-            let ((piece, last), rest) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
-            file = rest;
-            let mut piece = self.segments.send(piece).await?;
+    async fn read_by_itself(&self, file: Big, building: &mut Building<'_>) -> Result<(), BackupError> {
+        let mut left = Some(file);
+        while let Some(file) = left {
+            let (piece, rest) = file.next(self.room.take()).await?;
+            left = rest;
+            let mut piece = self.segments.send(piece.await?).await?;
             let items = std::mem::take(&mut piece.items);
             // Pieces are no hard links and cannot outgrow themselves: nothing is given back.
             building.take(&piece, items);
             self.room.give_back(piece.bytes);
             building.send().await?;
-            if last {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 }

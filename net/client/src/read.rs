@@ -9,6 +9,7 @@
 //! open, status, attributes, read, status, close.
 
 mod big;
+mod chunk;
 mod draft;
 mod single;
 mod small;
@@ -24,9 +25,10 @@ use rustix::{
     process::{Uid, geteuid},
 };
 
-pub use big::BigFile;
-use draft::Draft;
-pub use single::{BadSingle, Chunk, Single, SingleFile};
+pub use big::{BigFile, BigPiece};
+pub use chunk::Chunk;
+pub use draft::Draft;
+pub use single::{BadSingle, Single, SingleFile};
 use small::read_whole;
 
 use crate::{
@@ -257,17 +259,17 @@ fn read_content(opened: &Opened, splitter: &mut Splitter, draft: &mut Draft) -> 
         return Ok(whole);
     }
     let (mut cursor, mut buffer, mut runs) = (Cursor::default(), vec![0; READ_BYTES], Vec::new());
-    let mut advance =
-        || cursor.advance(opened, splitter, &mut buffer, &mut |piece| draft.take(piece, &mut runs));
+    let take = &mut |piece: Piece<'_>| draft.take(piece, &mut runs);
     let outcome = loop {
-        match advance() {
-            Ok(true) => {}
-            Ok(false) => break Ok(()),
+        match cursor.next(opened, &mut buffer) {
+            Ok(Came::Hole(length)) => splitter.hole(length, take),
+            Ok(Came::Data(count)) => splitter.write(&buffer[..count], take),
+            Ok(Came::End) => break Ok(()),
             Err(why) => break Err(why),
         }
     };
     // Always ended, so that the splitter is ready for the next file.
-    let size = splitter.finish(&mut |piece| draft.take(piece, &mut runs));
+    let size = splitter.finish(take);
     outcome.map(|()| (size, runs))
 }
 
@@ -280,35 +282,35 @@ pub(crate) struct Cursor {
     data_end: u64,
 }
 
+/// What came next.
+pub(crate) enum Came {
+    /// So many bytes that were never written.
+    Hole(u64),
+    /// So many bytes in the buffer.
+    Data(usize),
+    /// Nothing: the end of the file, which may come before its size.
+    End,
+}
+
 impl Cursor {
-    /// Reads one buffer, or goes over one hole; false at the end of the file, which may come before its size.
-    pub(crate) fn advance(
-        &mut self,
-        opened: &Opened,
-        splitter: &mut Splitter,
-        buffer: &mut [u8],
-        take: &mut dyn FnMut(Piece<'_>),
-    ) -> Result<bool, Why> {
+    /// Reads at most a buffer, which has room, or goes over one hole.
+    pub(crate) fn next(&mut self, opened: &Opened, buffer: &mut [u8]) -> Result<Came, Why> {
         let size = opened.status.size;
         if self.at >= self.data_end {
             if self.at >= size {
-                return Ok(false);
+                return Ok(Came::End);
             }
             let (hole, data_end) = next_data(&opened.fd, self.at, size)?;
-            if hole > 0 {
-                splitter.hole(hole, take);
-            }
             self.at += hole;
             self.data_end = data_end;
+            if hole > 0 {
+                return Ok(Came::Hole(hole));
+            }
         }
         let room = usize::try_from(self.data_end - self.at).unwrap_or(usize::MAX).min(buffer.len());
-        if room == 0 {
-            return Ok(true);
-        }
         let count = retry(|| pread(&opened.fd, &mut buffer[..room], self.at))?;
-        splitter.write(&buffer[..count], take);
         self.at += count as u64;
-        Ok(count > 0)
+        Ok(if count > 0 { Came::Data(count) } else { Came::End })
     }
 }
 

@@ -109,9 +109,11 @@ impl Image {
     }
 
     fn take_big(&mut self, assembler: &mut Assembler, walk: &Walk, found: Found) {
-        let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
+        let (mut big, mut splitter) = (BigFile::new(walk.beneath().clone(), found), splitter());
         loop {
-            let (unit, last) = big.next_piece(Vec::new());
+            let piece = big.read(Vec::new());
+            let last = piece.is_last();
+            let unit = piece.split(&mut splitter, Vec::new()).0.finish();
             assert!(unit.bytes.len() <= 4 << 20, "a piece is bounded, whatever the file");
             self.take(assembler, walk, unit);
             if last {
@@ -675,10 +677,12 @@ fn a_big_file_that_keeps_changing_is_marked() {
     let steps = walk.next_batch(10);
     let [Step::Found(found)] = steps.as_slice() else { panic!("{steps:?}") };
     for changes in [1, 100] {
-        let mut big = BigFile::new(walk.beneath().clone(), found.clone(), splitter());
+        let (mut big, mut splitter) = (BigFile::new(walk.beneath().clone(), found.clone()), splitter());
         let (mut restarts, mut pieces) = (0, 0);
         let end = loop {
-            let (unit, last) = big.next_piece(Vec::new());
+            let piece = big.read(Vec::new());
+            let last = piece.is_last();
+            let unit = piece.split(&mut splitter, Vec::new()).0.finish();
             restarts += unit.items.iter().filter(|item| matches!(item, Item::PartRestart)).count();
             pieces += 1;
             if pieces <= changes {
@@ -734,7 +738,7 @@ fn back_up_single(single: &Single) -> Image {
     let (mut at, mut buffer, mut last, mut nodes) = (0, Vec::new(), false, Vec::new());
     while !last {
         let chunk = single.read(at, buffer).unwrap();
-        let mut unit = file.take(&chunk, Vec::new()).unwrap();
+        let mut unit = file.take(&chunk, Vec::new()).unwrap().finish();
         (last, buffer, at) = (chunk.last, chunk.into_buffer(), at + (2 << 20));
         assert!(unit.bytes.len() <= 4 << 20, "a piece is bounded, whatever comes");
         for segment in &unit.segments {

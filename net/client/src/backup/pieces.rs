@@ -1,4 +1,4 @@
-//! A stream or a device as a stream of units: read ahead on helper threads, split in order.
+//! A stream or a device as a stream of units: read ahead on helper threads, split in order, named side by side.
 //!
 //! A stream is read once at a time while what came before is split; a device by several reads at once. Memory for them is
 //! used again.
@@ -6,18 +6,20 @@
 use std::collections::VecDeque;
 
 use futures_util::{Stream, stream};
+use narrows_format::Timestamp;
 use narrows_ring::world::{Task, World};
 use rustix::io::Errno;
 
 use super::{
     BackupError,
+    big::named,
     room::Room,
     units::{Reading, splitter},
 };
 use crate::{
     cache,
     limits::UNIT_BYTES_MAX,
-    read::{Chunk, Single, SingleFile, Unit},
+    read::{Chunk, Draft, Single, SingleFile},
 };
 
 /// A read under way.
@@ -46,15 +48,15 @@ impl Pieces {
     /// Futures of units, in order, as those of files are.
     pub(super) fn stream(self) -> impl Stream<Item = Reading> {
         stream::unfold(self, |mut pieces| async {
-            let unit = match pieces.next().await {
-                Ok(unit) => Ok(unit?),
-                Err(error) => Err(error),
+            let reading = match pieces.next().await {
+                Ok(draft) => named(&pieces.world, draft?, Timestamp::default()),
+                Err(error) => Box::pin(std::future::ready(Err(error))),
             };
-            Some((Box::pin(std::future::ready(unit)) as Reading, pieces))
+            Some((reading, pieces))
         })
     }
 
-    async fn next(&mut self) -> Result<Option<Unit>, BackupError> {
+    async fn next(&mut self) -> Result<Option<Draft>, BackupError> {
         let Some(mut file) = self.file.take() else { return Ok(None) };
         self.read_ahead();
         let Some(read) = self.reads.pop_front() else { return Err(BackupError::Helper) };
@@ -66,12 +68,12 @@ impl Pieces {
         }
         let room = self.room.take();
         let split = move || (file.take(&chunk, room), file, chunk.into_buffer());
-        let (unit, file, buffer) = self.world.offload(split).await.ok_or(BackupError::Helper)?;
+        let (draft, file, buffer) = self.world.offload(split).await.ok_or(BackupError::Helper)?;
         self.spare.push(buffer);
         if !last {
             self.file = Some(file);
         }
-        Ok(Some(unit.map_err(BackupError::Reading)?))
+        Ok(Some(draft.map_err(BackupError::Reading)?))
     }
 
     fn read_ahead(&mut self) {

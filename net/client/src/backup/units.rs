@@ -8,24 +8,18 @@ use futures_util::{Stream, stream};
 use narrows_pool::ingest::Splitter;
 use narrows_ring::world::{Local, World};
 
-use super::{BackupError, ahead::Ahead, room::Room};
+use super::{BackupError, ahead::Ahead, big::Big, room::Room};
 use crate::{
     beneath::Beneath,
     cache::{self, Matcher},
     limits::{BIG_FILE_BYTES, UNIT_BYTES_MAX, UNIT_ENTRIES_MAX},
-    read::{BigFile, Unit, read_batch, step_bytes},
-    walk::{Found, FoundKind, Step, Walk},
+    read::{Unit, read_batch, step_bytes},
+    walk::{FoundKind, Step, Walk},
 };
 
 /// A splitter for a pool's segment size.
 pub(super) fn splitter(mean: u32) -> Result<Splitter, BackupError> {
     Splitter::new(mean).map_err(|bad| BackupError::Mean(bad.0))
-}
-
-/// A file to be read by itself, whatever the walk took it for.
-pub(super) fn big_file(beneath: &Beneath, mut found: Found, mean: u32) -> Result<BigFile, BackupError> {
-    found.kind = FoundKind::File;
-    Ok(BigFile::new(beneath.clone(), found, splitter(mean)?))
 }
 
 fn needs_reading(step: &Step) -> bool {
@@ -42,7 +36,7 @@ pub(super) struct Units {
     beneath: Beneath,
     ahead: Ahead,
     steps: VecDeque<Step>,
-    big: Option<BigFile>,
+    big: Option<Big>,
     room: Room,
 }
 
@@ -81,7 +75,7 @@ impl Units {
         if step_bytes(first) >= BIG_FILE_BYTES
             && let Some(Step::Found(found)) = self.steps.pop_front()
         {
-            self.big = Some(big_file(&self.beneath, found, self.mean)?);
+            self.big = Some(Big::start(&self.world, &self.beneath, found, self.mean)?);
             return self.next_piece().await.map(Some);
         }
         let batch = self.next_small();
@@ -112,15 +106,10 @@ impl Units {
         batch
     }
 
-    /// The next piece of the big file; read before the one after it is asked for.
     async fn next_piece(&mut self) -> Result<Reading, BackupError> {
-        let Some(mut big) = self.big.take() else { return Err(BackupError::Helper) };
-        let (read_at, room) = (cache::now(&self.world), self.room.take());
-        let job = move || (big.next_piece(room), big);
-        let ((unit, last), big) = self.world.offload(job).await.ok_or(BackupError::Helper)?;
-        if !last {
-            self.big = Some(big);
-        }
-        Ok(Box::pin(std::future::ready(Ok(Unit { read_at, ..unit }))))
+        let big = self.big.take().ok_or(BackupError::Helper)?;
+        let (reading, rest) = big.next(self.room.take()).await?;
+        self.big = rest;
+        Ok(reading)
     }
 }

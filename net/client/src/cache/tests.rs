@@ -149,10 +149,12 @@ fn step_bytes_of(found: &Found) -> u64 {
 
 fn whole(walk: &Walk, found: Found) -> Vec<Unit> {
     assert!(step_bytes(&Step::Found(found.clone())) >= BIG_FILE_BYTES);
-    let mut big = BigFile::new(walk.beneath().clone(), found, splitter());
+    let (mut big, mut splitter) = (BigFile::new(walk.beneath().clone(), found), splitter());
     let mut units = Vec::new();
     loop {
-        let (unit, last) = big.next_piece(Vec::new());
+        let piece = big.read(Vec::new());
+        let last = piece.is_last();
+        let unit = piece.split(&mut splitter, Vec::new()).0.finish();
         units.push(unit);
         if last {
             return units;

@@ -1,77 +1,88 @@
-//! A file that is read piece by piece.
+//! A file that is read piece by piece: one job reads, the next one splits, a third one names the segments.
 
 use narrows_pool::ingest::Splitter;
 use rustix::fs::{Advice, fadvise};
 
-use super::{Cursor, Draft, FileRead, Item, Opened, Parent, Unit, unchanged};
+use super::{Came, Chunk, Cursor, Draft, FileRead, Item, Opened, Parent, unchanged};
 use crate::{
     beneath::Beneath,
     limits::{CHANGED_RETRIES_MAX, READ_BYTES, UNIT_BYTES_MAX},
     walk::{Found, Missed, Why},
 };
 
-/// A big file on its way; moves from job to job, one after the other.
+/// Reads a big file from its beginning; moves from job to job, one after the other.
 pub struct BigFile {
     beneath: Beneath,
     found: Found,
-    splitter: Splitter,
     attempt: u32,
     reading: Option<(Opened, Cursor)>,
 }
 
+/// What one job read.
+pub struct BigPiece {
+    chunk: Chunk,
+    end: Option<End>,
+}
+
+/// What stands behind a piece.
+enum End {
+    /// The file changed: it is read again from its beginning.
+    Restart,
+    /// All of it was read.
+    Whole(Box<FileRead>),
+    /// It can't be read; what was does not count.
+    Missed(Missed),
+}
+
 impl BigFile {
-    /// A file to be read from its beginning.
-    pub fn new(beneath: Beneath, found: Found, splitter: Splitter) -> Self {
-        Self { beneath, found, splitter, attempt: 0, reading: None }
+    /// A file to be read.
+    pub fn new(beneath: Beneath, found: Found) -> Self {
+        Self { beneath, found, attempt: 0, reading: None }
     }
 
-    /// The next piece, and whether it is the last: that one ends with [`Item::PartEnd`] or [`Item::Missed`]. `room` is
-    /// an empty buffer.
-    pub fn next_piece(&mut self, room: Vec<u8>) -> (Unit, bool) {
-        let mut draft = Draft::in_room(room);
-        match self.fill(&mut draft) {
-            Ok(last) => (draft.finish(), last),
-            Err(why) => {
-                let path = self.found.path.clone();
-                (Unit { items: vec![Item::Missed(Missed { path, why })], ..Unit::default() }, true)
-            }
-        }
+    /// The next piece, read into memory that was used before or never.
+    pub fn read(&mut self, buffer: Vec<u8>) -> BigPiece {
+        let mut chunk = Chunk::new(buffer);
+        let end = self.fill(&mut chunk).unwrap_or_else(|why| {
+            let path = self.found.path.clone();
+            Some(End::Missed(Missed { path, why }))
+        });
+        chunk.last = matches!(end, Some(End::Whole(_) | End::Missed(_)));
+        BigPiece { chunk, end }
     }
 
-    fn fill(&mut self, draft: &mut Draft) -> Result<bool, Why> {
+    fn fill(&mut self, chunk: &mut Chunk) -> Result<Option<End>, Why> {
         let (opened, mut cursor) = match self.reading.take() {
             Some(reading) => reading,
             None => (self.open()?, Cursor::default()),
         };
-        draft.bytes.reserve(UNIT_BYTES_MAX + READ_BYTES);
-        let mut buffer = vec![0; READ_BYTES];
-        let (mut runs, mut read, mut more) = (Vec::new(), 0, true);
-        while more && read < UNIT_BYTES_MAX {
-            let take = &mut |piece: narrows_pool::ingest::Piece<'_>| draft.take(piece, &mut runs);
-            more = cursor.advance(&opened, &mut self.splitter, &mut buffer, take)?;
-            draft.name_batches();
-            // Counted by what was read, not by what it came to: fills take no room, but time.
-            read += READ_BYTES;
+        let mut done = 0;
+        while done < UNIT_BYTES_MAX {
+            let room = chunk.room(done..UNIT_BYTES_MAX.min(done + READ_BYTES));
+            match cursor.next(&opened, room)? {
+                Came::Hole(length) => chunk.hole(length),
+                Came::Data(count) => {
+                    chunk.data(done..done + count);
+                    done += count;
+                }
+                Came::End => return self.end(opened, &cursor).map(Some),
+            }
         }
-        if more {
-            draft.items.push(Item::Part(runs));
-            self.reading = Some((opened, cursor));
-            return Ok(false);
-        }
-        let size = self.splitter.finish(&mut |piece| draft.take(piece, &mut runs));
-        draft.items.push(Item::Part(runs));
+        self.reading = Some((opened, cursor));
+        Ok(None)
+    }
+
+    fn end(&mut self, opened: Opened, cursor: &Cursor) -> Result<End, Why> {
+        let size = cursor.at;
         let settled = size == opened.status.size && unchanged(&opened)?;
         if !settled && self.attempt < CHANGED_RETRIES_MAX {
             self.attempt += 1;
-            draft.items.push(Item::PartRestart);
-            return Ok(false);
+            return Ok(End::Restart);
         }
         let replaced = opened.status.inode != self.found.status.inode;
         let found = Found { status: opened.status, xattrs: opened.xattrs, ..self.found.clone() };
-        let attributes = draft.take_attributes(&found.xattrs);
-        let read = FileRead { found, runs: Vec::new(), attributes, size, changed: !settled, replaced };
-        draft.items.push(Item::PartEnd(read));
-        Ok(true)
+        let (runs, attributes) = (Vec::new(), Vec::new());
+        Ok(End::Whole(Box::new(FileRead { found, runs, attributes, size, changed: !settled, replaced })))
     }
 
     fn open(&self) -> Result<Opened, Why> {
@@ -79,5 +90,36 @@ impl BigFile {
         // Advice only: reading works without.
         fadvise(&opened.fd, 0, None, Advice::Sequential).ok();
         Ok(opened)
+    }
+}
+
+impl BigPiece {
+    /// Whether nothing follows: what it comes to ends with [`Item::PartEnd`] or [`Item::Missed`].
+    pub fn is_last(&self) -> bool {
+        self.chunk.last
+    }
+
+    /// What it comes to, pieces taken in order. `room` is an empty buffer. Gives the piece's memory to be used again.
+    pub fn split(self, splitter: &mut Splitter, room: Vec<u8>) -> (Draft, Vec<u8>) {
+        let Self { chunk, end } = self;
+        let mut draft = Draft::in_room(room);
+        let mut runs = chunk.split(splitter, &mut draft);
+        if end.is_some() {
+            splitter.finish(&mut |piece| draft.take(piece, &mut runs));
+        }
+        draft.items.push(Item::Part(runs));
+        match end {
+            None => {}
+            Some(End::Restart) => draft.items.push(Item::PartRestart),
+            Some(End::Whole(read)) => {
+                let attributes = draft.take_attributes(&read.found.xattrs);
+                draft.items.push(Item::PartEnd(FileRead { attributes, ..*read }));
+            }
+            Some(End::Missed(missed)) => {
+                draft = Draft::default();
+                draft.items.push(Item::Missed(missed));
+            }
+        }
+        (draft, chunk.into_buffer())
     }
 }

@@ -11,7 +11,7 @@ use crate::{limits::FRAME_BYTES_MAX, xattr};
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Draft {
+pub struct Draft {
     /// Plain bytes.
     pub(super) bytes: Vec<u8>,
     /// Objects.
@@ -98,8 +98,12 @@ impl Draft {
         }
     }
 
-    /// All of it.
-    pub(super) fn finish(mut self) -> Unit {
+    /// Names what has no name yet.
+    ///
+    /// # Panics
+    ///
+    /// Never: no segment is longer than a frame.
+    pub fn finish(mut self) -> Unit {
         self.name_batches();
         self.name(self.places.len());
         let Self { bytes, items, places, names, .. } = self;

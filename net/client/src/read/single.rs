@@ -32,7 +32,7 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-use super::{Draft, FileRead, Item, Unit, next_data, retry, wait_for};
+use super::{Chunk, Draft, FileRead, Item, next_data, retry, wait_for};
 use crate::{
     limits::{DIRECT_BYTES, NAME_BYTES_MAX, UNIT_BYTES_MAX},
     walk::{Found, FoundKind, Status},
@@ -182,39 +182,6 @@ fn checked(name: &[u8]) -> Result<Vec<u8>, BadSingle> {
     Ok(name.to_vec())
 }
 
-/// What one read brought.
-pub struct Chunk {
-    buffer: Vec<u8>,
-    /// Where the buffer is aligned.
-    start: usize,
-    runs: Vec<Run>,
-    /// Nothing follows.
-    pub last: bool,
-}
-
-enum Run {
-    /// Counted from the start of the chunk.
-    Data(Range<usize>),
-    Hole(u64),
-}
-
-impl Chunk {
-    fn new(mut buffer: Vec<u8>) -> Self {
-        buffer.resize(UNIT_BYTES_MAX + DIRECT_BYTES, 0);
-        let start = buffer.as_ptr().align_offset(DIRECT_BYTES).min(DIRECT_BYTES);
-        Self { buffer, start, runs: Vec::new(), last: false }
-    }
-
-    fn room(&mut self, range: Range<usize>) -> &mut [u8] {
-        &mut self.buffer[self.start + range.start..self.start + range.end]
-    }
-
-    /// The memory, to be used again.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.buffer
-    }
-}
-
 impl Stream {
     fn read(&self, chunk: &mut Chunk) -> Result<(), Errno> {
         self.begun.store(true, Ordering::Relaxed);
@@ -231,7 +198,7 @@ impl Stream {
             chunk.last = count == 0;
             done += count;
         }
-        chunk.runs.push(Run::Data(0..done));
+        chunk.data(0..done);
         Ok(())
     }
 }
@@ -257,13 +224,13 @@ impl Device {
         while here < end {
             let (data, data_end) = self.data_at(here, end)?;
             if data > here {
-                chunk.runs.push(Run::Hole(data - here));
+                chunk.hole(data - here);
             }
             if data_end > data {
                 let within = |place: u64| usize::try_from(place - at).unwrap_or(UNIT_BYTES_MAX);
                 let range = within(data)..within(data_end);
                 self.fill(at, chunk, range.clone())?;
-                chunk.runs.push(Run::Data(range));
+                chunk.data(range);
             }
             here = data_end;
         }
@@ -311,26 +278,15 @@ pub struct SingleFile {
 
 impl SingleFile {
     /// What a chunk comes to. `room` is an empty buffer.
-    pub fn take(&mut self, chunk: &Chunk, mut room: Vec<u8>) -> Result<Unit, Errno> {
-        room.reserve(UNIT_BYTES_MAX);
+    pub fn take(&mut self, chunk: &Chunk, room: Vec<u8>) -> Result<Draft, Errno> {
         let mut draft = Draft::in_room(room);
-        let mut runs = Vec::new();
-        let take = &mut |piece: narrows_pool::ingest::Piece<'_>| draft.take(piece, &mut runs);
-        for run in &chunk.runs {
-            match run {
-                Run::Hole(length) => self.splitter.hole(*length, take),
-                Run::Data(range) => {
-                    let range = chunk.start + range.start..chunk.start + range.end;
-                    self.splitter.write(&chunk.buffer[range], take);
-                }
-            }
-        }
-        let size = chunk.last.then(|| self.splitter.finish(take));
+        let mut runs = chunk.split(&mut self.splitter, &mut draft);
+        let size = chunk.last.then(|| self.splitter.finish(&mut |piece| draft.take(piece, &mut runs)));
         draft.items.push(Item::Part(runs));
         if let Some(size) = size {
             draft.items.push(Item::PartEnd(self.end(size)?));
         }
-        Ok(draft.finish())
+        Ok(draft)
     }
 
     fn end(&self, size: u64) -> Result<FileRead, Errno> {
