@@ -77,6 +77,9 @@ pub(crate) struct RecallArgs {
     /// The SLP here that is to import it; needed unless the image is here still.
     #[arg(long, value_name = "NAME")]
     pub(crate) import_slp: Option<String>,
+    /// Wait until it can be restored here.
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,17 +1,28 @@
 //! `image timeline`, `image recall`.
 
+use std::time::Duration;
+
 use narrows_api::{
+    error,
+    images::{ImageFilter, ImageInfo},
+    jobs::ImportInfo,
     paths,
     timeline::{RecallReply, RecallRequest, Step, Timeline, Witness},
 };
 
-use super::{Session, images::of_args};
+use super::{
+    Session,
+    images::{find, of_args},
+};
 use crate::{
     api::{Api, filled},
     cli::{OneImageArgs, RecallArgs},
-    failure::Outcome,
+    failure::{Failure, Outcome, codes},
     output::{bytes, table, time, time_or_dash},
 };
+
+/// Between two looks whether a recalled image is here.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) async fn show(session: &Session, api: &Api, args: OneImageArgs) -> Outcome<()> {
     let path = filled(paths::IMAGE_TIMELINE, &args.image);
@@ -21,13 +32,53 @@ pub(super) async fn show(session: &Session, api: &Api, args: OneImageArgs) -> Ou
 
 pub(super) async fn recall(session: &Session, api: &Api, args: RecallArgs) -> Outcome<()> {
     let request = RecallRequest { image: args.image, domain: args.from, import_slp: args.import_slp };
+    let failed_before = failed(api).await?;
     let reply: RecallReply = api.post(paths::IMAGES_RECALL, &request).await?;
+    if args.wait {
+        return session.style.show(&arrival(api, &reply.image.to_string(), &failed_before).await?, |info| {
+            format!("{} is here and can be restored", info.name)
+        });
+    }
     session.style.show(&reply, |reply| {
         format!(
             "{} comes from {} ({} there); `import list` says when it is here",
             reply.image, request.domain, reply.state
         )
     })
+}
+
+async fn failed(api: &Api) -> Outcome<Vec<ImportInfo>> {
+    let mut imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &()).await?;
+    imports.retain(|it| it.state.starts_with("failed"));
+    Ok(imports)
+}
+
+fn is_not_here(failure: &Failure) -> bool {
+    [error::codes::NOT_FOUND, error::codes::GONE].contains(&failure.0.code.as_str())
+}
+
+/// Waits until a copy here can be read. An import of it that failed meanwhile is a failure.
+async fn arrival(api: &Api, image: &str, failed_before: &[ImportInfo]) -> Outcome<ImageInfo> {
+    loop {
+        match find(api, image, &ImageFilter::default()).await {
+            Ok(info) if info.copies.iter().any(|copy| copy.discarded_until.is_none()) => return Ok(info),
+            Err(failure) if !is_not_here(&failure) => return Err(failure),
+            Ok(_) | Err(_) => {}
+        }
+        let is_new = |it: &ImportInfo| {
+            !failed_before
+                .iter()
+                .any(|old| (old.image, old.sender, old.arrived) == (it.image, it.sender, it.arrived))
+        };
+        let failed = failed(api).await?;
+        if let Some(failed) = failed.into_iter().find(|it| it.image.to_string() == image && is_new(it)) {
+            let message = format!("image {} came, and its import is {}", failed.image_name, failed.state);
+            return Err(Failure::new(codes::JOB, message)
+                .because(failed.why)
+                .help("mend the cause; `narrowsctl import retry` tries again"));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 fn describe(timeline: &Timeline) -> String {

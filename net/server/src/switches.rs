@@ -3,13 +3,18 @@
 //! None of them is for use with anybody's data. They are set by `[test]` in `narrowsd.toml` or by `NARROWS_TEST_*`, and
 //! a server that has one on says so in its log when it starts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use narrows_catalog::EndAt;
 use narrows_format::Timestamp;
+use narrows_ring::world::{self, Local};
 use serde::{Deserialize, Serialize};
 
 use crate::time;
@@ -105,5 +110,29 @@ impl Clock {
     /// Sets it ahead by so much more, or back. Whoever waits for a time has to be told.
     pub fn advance_ms(&self, by_ms: i64) {
         self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
+/// A data thread's clock: it runs ahead as the server's does, so that a pool judges by one time with those who ask it.
+pub struct CoreClock {
+    /// The thread's own.
+    pub inner: Rc<dyn world::Clock>,
+    /// How far it runs ahead.
+    pub server: Clock,
+}
+
+impl world::Clock for CoreClock {
+    fn monotonic(&self) -> Duration {
+        self.inner.monotonic()
+    }
+
+    fn wall(&self) -> Duration {
+        let (wall, offset_ms) = (self.inner.wall(), self.server.offset_ms());
+        let offset = Duration::from_millis(offset_ms.unsigned_abs());
+        if offset_ms < 0 { wall.saturating_sub(offset) } else { wall.saturating_add(offset) }
+    }
+
+    fn sleep(&self, time: Duration) -> Local<'_, ()> {
+        self.inner.sleep(time)
     }
 }

@@ -14,7 +14,10 @@ use narrows_transport::TrustStore;
 use tokio::sync::mpsc::Sender;
 
 use super::{Opened, Order, PlaneError, PlaneSetup, Question, Shares, browse, replicate, sessions};
-use crate::{folder::DomainIdentity, switches::Clock};
+use crate::{
+    folder::DomainIdentity,
+    switches::{Clock, CoreClock},
+};
 
 /// Reported once by each core: the first one knows the pool.
 pub(super) type Ready = Result<Option<Opened>, PlaneError>;
@@ -83,6 +86,8 @@ impl Places {
             .get(number)
             .and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
         let (setup, shares) = (Arc::clone(&self.setup), self.shares);
+        let clock = Rc::new(CoreClock { inner: Rc::clone(&world.clock), server: setup.clock.clone() });
+        let world = World { clock, ..world };
         Box::pin(async move {
             if let Some(place) = place {
                 run(place, &setup, shares, world).await;
