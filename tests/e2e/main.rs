@@ -6,6 +6,7 @@ mod arrange;
 mod commits;
 mod damage;
 mod demo;
+mod fan;
 mod kill;
 mod machine;
 mod main_job;
