@@ -6,13 +6,10 @@ catalog are copied until so many operations wait (100,000 unless said). Prints o
 process until it is ready, and until the image that really is in the pool has been replicated after the partner came back; CPU
 of an idle server with the partner down, in percent of a core over twenty seconds; resident memory; size of the catalog.
 """
-import json, os, re, shutil, signal, sqlite3, subprocess, sys, time, uuid
+import json, os, shutil, sqlite3, sys, time, uuid
 
-here = os.path.dirname(os.path.abspath(__file__))
-bin_dir = os.environ.get("NARROWS_BIN", os.path.join(here, "../target/release"))
-work = os.path.abspath(sys.argv[1])
-count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
-env = dict(os.environ, XDG_CONFIG_HOME=work + "/config", XDG_CACHE_HOME=work + "/cache", NARROWS_BIN=bin_dir)
+from two_domains import Two, cpu_seconds, resident_mb, stop
+
 POLICY = """name = "far"
 [[operation]]
 id = "backup"
@@ -28,40 +25,7 @@ retention = { fixed = "90d" }
 """
 
 
-def ctl(*words, text=None):
-    command = [bin_dir + "/narrowsctl", "--context", "a", "--json", *words]
-    return json.loads(subprocess.run(command, env=env, input=text, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-
-
-def start(name):
-    """Starts a server; its process and the seconds until it was ready."""
-    begun = time.monotonic()
-    log = open(f"{work}/{name}.bench.log", "ab+")
-    offset = log.seek(0, 2)
-    process = subprocess.Popen([bin_dir + "/narrowsd", "run", "--data", f"{work}/{name}"], stderr=log, stdin=subprocess.DEVNULL)
-    while b"narrowsd is ready" not in open(log.name, "rb").read()[offset:]:
-        if process.poll() is not None:
-            sys.exit(f"narrowsd ended; see {log.name}")
-        time.sleep(0.005)
-    return process, time.monotonic() - begun
-
-
-def stop(pid):
-    os.kill(pid, signal.SIGTERM)
-    while os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z":
-        time.sleep(0.02)
-
-
-def cpu_seconds(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mb(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{pid}/status").read())[1]) / 1000
-
-
-def multiply(catalog):
+def multiply(catalog, count):
     """Copies the one image with its operations; each copy is younger than it by a second."""
     db = sqlite3.connect(catalog)
     names = {t: [row[1] for row in db.execute(f"PRAGMA table_info({t})")] for t in ("images", "copies", "operations")}
@@ -90,20 +54,19 @@ def multiply(catalog):
 
 
 def main():
-    shutil.rmtree(work, ignore_errors=True)
-    os.makedirs(work + "/tree")
-    open(work + "/tree/file", "w").write("a file\n" * 1000)
-    setup = subprocess.run(["bash", here + "/compare/setup.sh", work + "/a", work + "/b"], env=env, check=True, capture_output=True, text=True)
-    a, b = map(int, setup.stdout.split()[-2:])
-    ctl("slp", "apply", "-f", "-", text=POLICY)
-    stop(b)
-    image = ctl("backup", "--slp", "far", work + "/tree")["image"]
-    while "waiting" not in ctl("image", "show", image)["operations"][1]["state"]:
+    two = Two(sys.argv[1])
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    os.makedirs(two.work + "/tree")
+    open(two.work + "/tree/file", "w").write("a file\n" * 1000)
+    two.ctl("slp", "apply", "-f", "-", text=POLICY)
+    stop(two.b)
+    image = two.ctl("backup", "--slp", "far", two.work + "/tree")["image"]
+    while "waiting" not in two.ctl("image", "show", image)["operations"][1]["state"]:
         time.sleep(0.1)
-    stop(a)
-    multiply(work + "/a/catalog.sqlite")
+    stop(two.a)
+    multiply(two.work + "/a/catalog.sqlite", count)
 
-    server, ready = start("a")
+    server, ready = two.start("a")
     time.sleep(5)
     before = cpu_seconds(server.pid)
     time.sleep(20)
@@ -112,10 +75,10 @@ def main():
     stop(server.pid)
     server.wait()
 
-    partner, _ = start("b")
+    partner, _ = two.start("b")
     begun = time.monotonic()
-    server, _ = start("a")
-    while ctl("image", "show", image)["operations"][1]["state"] != "complete":
+    server, _ = two.start("a")
+    while two.ctl("image", "show", image)["operations"][1]["state"] != "complete":
         time.sleep(0.05)
     submitted = time.monotonic() - begun
     for process in (server, partner):
@@ -123,8 +86,8 @@ def main():
         process.wait()
     print(json.dumps({"operations": count, "ready_seconds": round(ready, 2), "submitted_seconds": round(submitted, 2),
                       "idle_cpu_percent": round(idle, 1), "resident_mb": round(resident),
-                      "catalog_mb": round(os.path.getsize(work + "/a/catalog.sqlite") / 1e6)}))
-    shutil.rmtree(work)
+                      "catalog_mb": round(os.path.getsize(two.work + "/a/catalog.sqlite") / 1e6)}))
+    shutil.rmtree(two.work)
 
 
 main()

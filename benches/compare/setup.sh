@@ -4,6 +4,7 @@
 set -euo pipefail
 bin=${NARROWS_BIN:-$(dirname "$0")/../../target/release}
 memory=${NARROWS_BENCH_MEMORY:-1GiB}
+mean=${NARROWS_BENCH_SEGMENT_MEAN:-32KiB}
 
 free_port() {
   python3 - <<'PY'
@@ -18,7 +19,7 @@ PY
 }
 
 start() { # NAME DIR: sets $pid
-  "$bin/narrowsd" init --domain "$1" --data "$2" --listen "127.0.0.1:$(free_port)" --memory "$memory" >/dev/null
+  "$bin/narrowsd" init --domain "$1" --data "$2" --listen "127.0.0.1:$(free_port)" --memory "$memory" --segment-mean "$mean" >/dev/null
   "$bin/narrowsd" run --data "$2" 2>"$2.log" >/dev/null </dev/null &
   pid=$!
   until grep -qs "narrowsd is ready" "$2.log"; do
