@@ -139,9 +139,9 @@ impl Owned {
     }
 
     /// The best copy for a stream: closed before its own, before its image's, before another's.
-    fn best(&self, child: &Asked, asker: &Asker, read: &[Place]) -> Option<Answer> {
+    fn best(&self, child: &Asked, asker: &Asker, read: impl Iterator<Item = Place>) -> Option<Answer> {
         let (mut best, mut own) = (None, false);
-        let read = read.iter().copied().filter(|place| self.existing.has(place.location));
+        let read = read.filter(|place| self.existing.has(place.location));
         for place in self.places(&child.fingerprint).chain(read).filter(|place| child.is(place)) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(Answer::Closed(place)),
@@ -171,7 +171,7 @@ impl Owned {
         let mut candidates = candidates.into_iter().peekable();
         let (mut answers, mut pages) = (Vec::with_capacity(children.len()), Vec::new());
         for (number, child) in children.iter().enumerate() {
-            let best = self.best(child, asker, &[]);
+            let best = self.best(child, asker, std::iter::empty());
             // A closed copy is the best there is; any other may be bettered by what is on disk.
             let settled = matches!(best, Some(Answer::Closed(_)));
             let before = pages.len();
@@ -195,7 +195,13 @@ impl Owned {
     }
 
     /// The answer about a child of whom these copies were found on disk.
-    pub(crate) fn settle(&mut self, asker: &Asker, child: &Asked, claim: Claim, read: &[Place]) -> Answer {
+    pub(crate) fn settle(
+        &mut self,
+        asker: &Asker,
+        child: &Asked,
+        claim: Claim,
+        read: impl Iterator<Item = Place>,
+    ) -> Answer {
         let best = self.best(child, asker, read);
         self.decide(asker, child, claim, best)
     }
@@ -259,17 +265,23 @@ impl Owned {
     /// Where each of these can be read, as far as that is known without reading pages.
     pub(crate) fn locate(&self, fingerprints: &[Fingerprint]) -> Warm<Option<Place>> {
         let mut pages = self.candidates(fingerprints.iter());
-        let answers: Vec<Option<Place>> =
-            fingerprints.iter().map(|fingerprint| self.settle_place(fingerprint, &[])).collect();
+        let answers: Vec<Option<Place>> = fingerprints
+            .iter()
+            .map(|fingerprint| self.settle_place(fingerprint, std::iter::empty()))
+            .collect();
         let closed = |place: &Place| !self.not_closed.contains_key(&place.location.container());
         pages.retain(|(_, number)| !answers[*number].as_ref().is_some_and(closed));
         Warm { answers, pages, generation: self.generation }
     }
 
     /// Any copy that can be read, closed ones first; `read` are those that were found on disk.
-    pub(crate) fn settle_place(&self, fingerprint: &Fingerprint, read: &[Place]) -> Option<Place> {
+    pub(crate) fn settle_place(
+        &self,
+        fingerprint: &Fingerprint,
+        read: impl Iterator<Item = Place>,
+    ) -> Option<Place> {
         let mut found = None;
-        let read = read.iter().copied().filter(|place| self.existing.has(place.location));
+        let read = read.filter(|place| self.existing.has(place.location));
         for place in self.places(fingerprint).chain(read) {
             match self.not_closed.get(&place.location.container()) {
                 None => return Some(place),

@@ -4,10 +4,14 @@
 //! of the disk. A page that does not hold is said, once a run, and the index is made anew at the next start; until then
 //! what it had counts as absent to those who bring images (it is stored once more) and as damage to those who read.
 
-use std::rc::Rc;
+use std::{cell::RefCell, future::ready, rc::Rc};
 
 use futures_util::{StreamExt, stream};
-use narrows_format::{Fingerprint, index_run::Page, limits::BLOCK_BYTES};
+use narrows_format::{
+    Fingerprint,
+    index_run::{BadRun, Page},
+    limits::BLOCK_BYTES,
+};
 use narrows_ring::{
     buffer::Buffer,
     world::{BlockOffset, File, OpenMode},
@@ -29,11 +33,32 @@ fn known(answer: Answer) -> Told {
     Told { answer, read: false }
 }
 
-/// What pages told about one fingerprint.
+/// What pages told about one fingerprint: mostly one place, so that is not worth a list.
 #[derive(Default)]
 struct Read {
-    places: Vec<Place>,
+    first: Option<Place>,
+    more: Vec<Place>,
     damage: Option<Error>,
+}
+
+impl Read {
+    /// What a page has of it.
+    fn of(page: &Page<'_>, name: &Fingerprint) -> Result<Self, BadRun> {
+        let mut places = page.find(name).map(|entry| entry.map(|entry| Place::from(&entry)));
+        let first = places.next().transpose()?;
+        Ok(Self { first, more: places.collect::<Result<_, _>>()?, damage: None })
+    }
+
+    /// What another page told.
+    fn add(&mut self, other: Self) {
+        self.more.extend(other.first);
+        self.more.extend(other.more);
+        self.damage = other.damage.or(self.damage.take());
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        self.first.iter().chain(&self.more).copied()
+    }
 }
 
 impl Core {
@@ -58,7 +83,7 @@ impl Core {
                 owned.look_up(&asker, &children[number..=number], claim).map(known)
             };
             let settle = |owned: &mut Owned, number: usize, read: Read| {
-                let answer = owned.settle(&asker, &children[number], claim, &read.places);
+                let answer = owned.settle(&asker, &children[number], claim, read.places());
                 Told { answer, read: true }
             };
             let answers = core.answer(warm, name, again, settle).await;
@@ -80,7 +105,7 @@ impl Core {
             let again =
                 |owned: &mut Owned, number: usize| owned.locate(&names[number..=number]).map(Located::Ok);
             let settle = |owned: &mut Owned, number: usize, read: Read| {
-                let place = owned.settle_place(&names[number], &read.places);
+                let place = owned.settle_place(&names[number], read.places());
                 match (place, read.damage) {
                     (None, Some(damage)) => Err(damage),
                     (place, _) => Ok(place),
@@ -129,25 +154,18 @@ impl Core {
         name: &impl Fn(usize) -> Fingerprint,
     ) -> Vec<(usize, Read)> {
         pages.sort_unstable();
+        let told = RefCell::new(Vec::with_capacity(pages.len()));
         let by_page = pages.chunk_by(|(one, _), (other, _)| one == other);
-        let reads = by_page.map(|group| self.read_page(group, name));
-        let mut reads = stream::iter(reads).buffer_unordered(INDEX_READS_IN_FLIGHT_MAX);
-        let mut told = Vec::new();
-        while let Some(found) = reads.next().await {
-            told.extend(found);
-        }
+        let reads = by_page.map(|group| self.read_page(group, name, &told));
+        stream::iter(reads).buffer_unordered(INDEX_READS_IN_FLIGHT_MAX).for_each(|()| ready(())).await;
+        let mut told = told.into_inner();
         // Several pages may have told about one.
-        told.sort_by_key(|(number, _)| *number);
+        told.sort_unstable_by_key(|(number, _)| *number);
         let mut all: Vec<(usize, Read)> = Vec::with_capacity(told.len());
         for (number, found) in told {
-            if all.last().is_none_or(|(last, _)| *last != number) {
-                all.push((number, Read::default()));
-            }
-            let Some((_, read)) = all.last_mut() else { continue };
-            match found {
-                Ok(places) if read.places.is_empty() => read.places = places,
-                Ok(places) => read.places.extend(places),
-                Err(error) => read.damage = Some(error),
+            match all.last_mut() {
+                Some((last, read)) if *last == number => read.add(found),
+                _ => all.push((number, found)),
             }
         }
         all
@@ -158,26 +176,41 @@ impl Core {
         self: &Rc<Self>,
         group: &[(PageId, usize)],
         name: &impl Fn(usize) -> Fingerprint,
-    ) -> Vec<(usize, Result<Vec<Place>, Error>)> {
-        let Some((PageId { run, mut block, first }, _)) = group.first().copied() else { return Vec::new() };
-        let mut left: Vec<usize> = group.iter().map(|(_, number)| *number).collect();
-        let mut all = Vec::with_capacity(left.len());
-        while !left.is_empty() {
-            let read = self.page(run, block).await;
-            let page = read.and_then(|bytes| find(&bytes, run, block, &mut left, name));
-            match page {
-                Ok(found) => all.extend(found.into_iter().map(|(number, places)| (number, Ok(places)))),
-                Err(error) => {
-                    self.doubt(run, &error);
-                    all.extend(left.drain(..).map(|number| (number, Err(error.clone()))));
-                }
-            }
-            if block <= first {
-                break;
-            }
+        told: &RefCell<Vec<(usize, Read)>>,
+    ) {
+        let Some((PageId { run, mut block, first }, _)) = group.first().copied() else { return };
+        let mut back = self.find(run, block, group.iter().map(|(_, number)| *number), name, told).await;
+        while !back.is_empty() && block > first {
             block -= 1;
+            back = self.find(run, block, back.into_iter(), name, told).await;
         }
-        all
+    }
+
+    /// What a page has of those who ask; gives those whose fingerprint reaches back to the page before it.
+    async fn find(
+        self: &Rc<Self>,
+        run: u64,
+        block: u64,
+        asking: impl Iterator<Item = usize> + Clone,
+        name: &impl Fn(usize) -> Fingerprint,
+        told: &RefCell<Vec<(usize, Read)>>,
+    ) -> Vec<usize> {
+        let read = self.page(run, block).await;
+        let mut told = told.borrow_mut();
+        let found = read.and_then(|bytes| {
+            let page = Page::open(&bytes, run, block).map_err(|_| run::damaged(run, block))?;
+            for number in asking.clone() {
+                told.push((number, Read::of(&page, &name(number)).map_err(|_| run::damaged(run, block))?));
+            }
+            Ok(asking.clone().filter(|number| page.continues(&name(*number))).collect())
+        });
+        found.unwrap_or_else(|error| {
+            self.doubt(run, &error);
+            told.extend(
+                asking.map(|number| (number, Read { damage: Some(error.clone()), ..Read::default() })),
+            );
+            Vec::new()
+        })
     }
 
     async fn page(&self, run: u64, block: u64) -> Result<Buffer, Error> {
@@ -217,24 +250,4 @@ impl Core {
             drop(core.order(|reply| Order::DoubtRun { run, error, reply }).await);
         });
     }
-}
-
-/// The entries that a page has of those who ask; keeps in `left` those whose fingerprint reaches back.
-fn find(
-    bytes: &[u8],
-    run: u64,
-    block: u64,
-    left: &mut Vec<usize>,
-    name: &impl Fn(usize) -> Fingerprint,
-) -> Result<Vec<(usize, Vec<Place>)>, Error> {
-    let bad = |_| run::damaged(run, block);
-    let page = Page::open(bytes, run, block).map_err(bad)?;
-    let mut all = Vec::with_capacity(left.len());
-    for number in left.iter().copied() {
-        let name = name(number);
-        let found = page.find(&name).map(|entry| entry.map(|entry| Place::from(&entry)));
-        all.push((number, found.collect::<Result<Vec<_>, _>>().map_err(bad)?));
-    }
-    left.retain(|number| page.continues(&name(*number)));
-    Ok(all)
 }

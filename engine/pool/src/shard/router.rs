@@ -1,6 +1,6 @@
 //! Asking owners: one batch per core, all cores at once, answers in the order of the question.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use futures_channel::oneshot;
 use futures_util::future::join_all;
@@ -113,15 +113,17 @@ impl Core {
 
     /// Keeps tables of closed containers in which several pages were worth reading. Whether there were any.
     async fn keep_tables(self: &Rc<Self>, told: &[Told]) -> bool {
-        let mut hits: BTreeMap<ContainerId, usize> = BTreeMap::new();
-        for told in told.iter().filter(|told| told.read) {
-            if let Answer::Closed(place) = told.answer {
-                *hits.entry(place.location.container()).or_default() += 1;
-            }
-        }
-        hits.retain(|container, hits| *hits > 1 && !self.locality.borrow().has(*container));
+        let hits = told.iter().filter(|told| told.read).filter_map(|told| match told.answer {
+            Answer::Closed(place) => Some(place.location.container()),
+            _ => None,
+        });
+        let mut hits: Vec<ContainerId> = hits.collect();
+        hits.sort_unstable();
+        let several = hits.chunk_by(|one, other| one == other).filter(|hits| hits.len() > 1);
+        let worth: Vec<ContainerId> =
+            several.map(|hits| hits[0]).filter(|it| !self.locality.borrow().has(*it)).collect();
         let mut kept = false;
-        for container in hits.into_keys().take(LOCALITY_TABLES_AT_ONCE) {
+        for container in worth.into_iter().take(LOCALITY_TABLES_AT_ONCE) {
             // One that is damaged is found out by who reads from it.
             let Ok(open) = self.library.container(container).await else { continue };
             let kind = child_kind(open.header.kind);
