@@ -56,15 +56,24 @@ pub(crate) async fn create(world: World, host: Host) {
     narrows_pool::create(&world, Path::new(DIR), pool).await.unwrap();
 }
 
+/// Opens a pool on all cores.
+pub(crate) async fn open_pools(
+    sim: &Sim,
+    host: Host,
+) -> Result<(Vec<Pool>, Vec<World>), narrows_pool::Error> {
+    let worlds: Vec<World> = (0..CORES).map(|_| sim.world(host)).collect();
+    let mut how = Open::new(usize::from(CORES), INDEX_BYTES);
+    how.log_segment_bytes = LOG_SEGMENT_BYTES;
+    let (seeds, _) = narrows_pool::open(&worlds[0], Path::new(DIR), how).await?;
+    let pools =
+        seeds.into_iter().zip(&worlds).map(|(seed, world)| Pool::start(seed, world.clone())).collect();
+    Ok((pools, worlds))
+}
+
 impl Site {
     /// Opens the pool and begins to listen.
     pub(crate) async fn open(sim: Sim, host: Host) -> Result<Self, narrows_pool::Error> {
-        let worlds: Vec<World> = (0..CORES).map(|_| sim.world(host)).collect();
-        let mut how = Open::new(usize::from(CORES), INDEX_BYTES);
-        how.log_segment_bytes = LOG_SEGMENT_BYTES;
-        let (seeds, _) = narrows_pool::open(&worlds[0], Path::new(DIR), how).await?;
-        let pools: Vec<Pool> =
-            seeds.into_iter().zip(&worlds).map(|(seed, world)| Pool::start(seed, world.clone())).collect();
+        let (pools, worlds) = open_pools(&sim, host).await?;
         let counts = Rc::new(Counts::default());
         for ((pool, world), core) in pools.iter().zip(&worlds).zip(0..) {
             let listener = world.net.listen(address(host, core)).await.expect("the address is free");

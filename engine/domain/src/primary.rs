@@ -318,11 +318,15 @@ impl<C: Catalog> Primary<C> {
             return Ok(Decision::nothing());
         };
         (copy.in_log, copy.discarded, copy.not_before) = (state, None, None);
-        if copy.next_amend.is_none() || copy.wanted == state {
+        let mut decision = Decision::nothing();
+        if copy.next_amend.take().is_some() {
+            // The answer to an amendment of ours, and perhaps more is wanted by now. A lock is never taken back.
+            copy.wanted.locked_until = copy.wanted.locked_until.max(state.locked_until);
+            replication::amend(&mut copy, moment.now, &mut decision);
+        } else {
             copy.wanted = state;
-            copy.next_amend = None;
         }
-        let mut decision = Decision { changes: vec![Change::Copy(copy)], commands: Vec::new() };
+        decision.changes.push(Change::Copy(copy));
         self.tell_expiry((event.pool, image), state.expires, moment, &mut decision).await?;
         Ok(decision)
     }

@@ -221,7 +221,8 @@ fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
     }
 }
 
-fn exchange_failure(error: &ExchangeError) -> Failure {
+/// What the end of a session means for the replication.
+pub fn exchange_failure(error: &ExchangeError) -> Failure {
     let side = match error {
         ExchangeError::Store(_) => Side::Source,
         ExchangeError::Link(_) | ExchangeError::Refused(_) | ExchangeError::RefusedByPeer(_) => Side::Target,

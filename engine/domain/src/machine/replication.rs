@@ -250,8 +250,12 @@ pub(super) fn release(
 }
 
 /// Asks for a copy's wanted expiry, lock and hold to be written to the log, if they are not there yet or the copy was
-/// discarded: it is brought back by that.
+/// discarded: it is brought back by that. One at a time, because the log may take the first of two last: what is wanted
+/// by then follows when the log has answered, or nobody has for too long.
 pub fn amend(copy: &mut ImageCopy, now: Timestamp, decision: &mut Decision) {
+    if copy.next_amend.is_some_and(|due| due > now) {
+        return;
+    }
     if copy.wanted == copy.in_log && copy.is_readable() {
         copy.next_amend = None;
         return;

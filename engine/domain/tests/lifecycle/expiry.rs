@@ -150,6 +150,34 @@ fn an_image_from_elsewhere_has_a_week_and_its_sender_is_told() {
     assert!(commands.contains(&discard(id, NOW + DAY + FOREIGN_WINDOW)), "{commands:?}");
 }
 
+/// Goal: a copy lives as long as the longest life asked for, in whatever order amendments come into the log.
+/// Method: two partners' wishes at once; of the commands that are out, the last one is carried out first.
+#[test]
+fn amendments_that_overtake_one_another_shorten_no_life() {
+    let mut primary = primary(IMPORT);
+    let id = arrival().record.image;
+    let living = |days| CopyState { expires: Some(at(NOW + days * DAY)), locked_until: None, held: false };
+    let asked = |days| {
+        let arrival = Arrival { asked_expiry: living(days).expires, ..arrival() };
+        Logged::Arrival { arrival, copy: living(5), stored_bytes: 7 }
+    };
+    logged(&mut primary, 1, asked(5), NOW);
+    let mut amendments = Vec::new();
+    for days in [10, 20] {
+        let (sequence, logged) = (Sequence(1), asked(days));
+        let again = Event::ArrivedAgain(PoolEvent { pool: POOL, incarnation: 1, sequence, logged });
+        amendments.extend(ready(primary.handle(again, moment(NOW + 1))).unwrap());
+    }
+    for sequence in 2.. {
+        amendments.retain(|it| matches!(it, Command::AmendCopy { .. }));
+        let Some(Command::AmendCopy { copy, .. }) = amendments.pop() else { break };
+        assert!(sequence < 9, "it has no end");
+        amendments.extend(logged(&mut primary, sequence, Logged::Amend { image: id, copy }, NOW + 2));
+    }
+    let copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    assert_eq!((copy.in_log, copy.wanted, copy.next_amend), (living(20), living(20), None));
+}
+
 /// An undelete whose command was lost is carried out, and nothing removes the copy meanwhile.
 #[test]
 fn what_is_being_brought_back_is_not_removed() {

@@ -1,0 +1,156 @@
+//! Three domains, their policies as people write them, and, reckoned by hand, how long each copy has to live.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use narrows_domain::{
+    Change, Moment, Partner, Primary,
+    model::MemoryCatalog,
+    partner::Trust,
+    primary::Applying,
+    slp::{
+        Format, PartnerSlp,
+        check::LocalCopy,
+        parse,
+        version::{Plan, Unverified},
+    },
+    storage::{Identity, Pool, ReplicationTarget, StorageUnit},
+};
+use narrows_format::{DomainId, PoolId, Timestamp};
+use narrows_ring::sim::Host;
+
+use super::desk::ready;
+
+pub(super) const EAST: usize = 0;
+pub(super) const WEST: usize = 1;
+pub(super) const NORTH: usize = 2;
+pub(super) const NAMES: [&str; 3] = ["east", "west", "north"];
+/// Where all clients run.
+pub(super) const CLIENT: Host = Host(9);
+
+/// How long a copy lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// From the backup's start.
+    For(Duration),
+    /// Until what copies from it is complete.
+    UntilCopied,
+}
+
+/// A policy of the east, as the oracle knows it.
+pub(super) struct Policy {
+    pub(super) name: &'static str,
+    /// In the east, the west and the north; `None`: the image must not get there.
+    pub(super) lives: [Option<Life>; 3],
+    /// From where to where it goes.
+    pub(super) edges: &'static [(usize, usize)],
+}
+
+const fn minutes(minutes: u64) -> Option<Life> {
+    Some(Life::For(Duration::from_mins(minutes)))
+}
+
+const fn days(days: u64) -> Option<Life> {
+    minutes(days * 24 * 60)
+}
+
+/// Reckoned by hand from the texts below, bounds of the receivers included.
+pub(super) const POLICIES: [Policy; 4] = [
+    Policy { name: "fan", lives: [minutes(30), days(10), days(45)], edges: &[(EAST, WEST), (EAST, NORTH)] },
+    Policy {
+        name: "cascade",
+        lives: [Some(Life::UntilCopied), days(20), days(30)],
+        edges: &[(EAST, WEST), (WEST, NORTH)],
+    },
+    // The longer of two lives: 16 days by the east's order and the north's bound, 18 by the west's.
+    Policy {
+        name: "both",
+        lives: [days(8), days(6), days(18)],
+        edges: &[(EAST, WEST), (EAST, NORTH), (WEST, NORTH)],
+    },
+    Policy { name: "near", lives: [days(2), days(4), None], edges: &[(EAST, WEST)] },
+];
+
+const BACKUP: &str = r#"id = "first", kind = "backup", storage = "default""#;
+const IMPORT: &str = r#"id = "first", kind = "import", storage = "default""#;
+
+/// Name, domain, retention of the first copy, and where it goes on to for how long.
+type Row = (&'static str, usize, &'static str, &'static [(usize, &'static str)]);
+
+const TEXTS: [Row; 11] = [
+    ("fan", EAST, r#"{ fixed = "30m" }"#, &[(WEST, "10d"), (NORTH, "50d")]),
+    ("fan", WEST, "{ target = {} }", &[]),
+    ("fan", NORTH, r#"{ target = {}, at_most = "45d" }"#, &[]),
+    ("cascade", EAST, r#""expire-after-copy""#, &[(WEST, "20d")]),
+    ("cascade", WEST, "{ target = {} }", &[(NORTH, "40d")]),
+    ("cascade", NORTH, r#"{ target = {}, at_most = "30d" }"#, &[]),
+    ("both", EAST, r#"{ fixed = "8d" }"#, &[(WEST, "6d"), (NORTH, "15d")]),
+    ("both", WEST, "{ target = {} }", &[(NORTH, "18d")]),
+    ("both", NORTH, r#"{ target = {}, at_least = "16d" }"#, &[]),
+    ("near", EAST, r#"{ fixed = "2d" }"#, &[(WEST, "5d")]),
+    ("near", WEST, r#"{ target = {}, at_most = "4d" }"#, &[]),
+];
+
+fn text((name, at, retention, on): &Row) -> String {
+    let first = if *at == EAST { BACKUP } else { IMPORT };
+    let mut operations = vec![format!("{{ {first}, retention = {retention} }}")];
+    operations.extend(on.iter().map(|(to, fixed)| {
+        let to = NAMES[*to];
+        format!(
+            r#"{{ id = "to-{to}", kind = "replication", source = "first", target = {{ domain = "{to}" }}, retention = {{ fixed = "{fixed}" }} }}"#
+        )
+    }));
+    format!("name = \"{name}\"\noperation = [{}]", operations.join(", "))
+}
+
+pub(super) fn host(at: usize) -> Host {
+    Host(u32::try_from(at).unwrap() + 1)
+}
+
+pub(super) fn domain_id(at: usize) -> DomainId {
+    DomainId([u8::try_from(at).unwrap() + 1; 16])
+}
+
+/// The domain with this identity.
+pub(super) fn at(domain: DomainId) -> usize {
+    usize::from(domain.0[0]) - 1
+}
+
+/// As [`crate::site::create`] makes it.
+pub(super) fn pool_id(at: usize) -> PoolId {
+    PoolId([u8::try_from(at).unwrap() + 1; 16])
+}
+
+pub(super) fn identity(at: usize) -> Identity {
+    Identity { domain: domain_id(at), incarnation: 1, name: NAMES[at].to_owned() }
+}
+
+/// A paired domain that has its policies.
+pub(super) fn settle(primary: &mut Primary<MemoryCatalog>, at: usize, moment: Moment) {
+    ready(primary.put(&rows(at, moment.now))).unwrap();
+    for row in TEXTS.iter().filter(|(_, here, ..)| *here == at) {
+        let slp = parse(&text(row), Format::Toml).unwrap();
+        let present = PartnerSlp::Present { classification: "any".into(), receives: true };
+        let asked = ready(primary.partner_slps_to_ask(&slp)).unwrap();
+        let partner_slps: BTreeMap<_, _> = asked.into_iter().map(|asked| (asked, present.clone())).collect();
+        let how = Applying { partner_slps, local_copy: LocalCopy::NotNeeded, unverified: Unverified::Refuse };
+        let (plan, _) = ready(primary.apply_slp(&slp, how, moment)).unwrap();
+        assert!(matches!(plan, Plan::Store(_)), "{plan:?}");
+    }
+}
+
+fn rows(at: usize, paired: Timestamp) -> Vec<Change> {
+    let pool = pool_id(at);
+    let mut rows = vec![
+        Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
+        Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
+    ];
+    for other in (0..NAMES.len()).filter(|other| *other != at) {
+        let mut partner = Partner::half(domain_id(other), 1, NAMES[other], paired);
+        partner.trust = Trust::Complete;
+        partner.grants.relay.extend((0..NAMES.len()).map(|origin| (domain_id(origin), None)));
+        partner.running_max = 2;
+        rows.push(Change::Partner(partner));
+        rows.push(Change::ReplicationTarget(ReplicationTarget::usual(pool, domain_id(other))));
+    }
+    rows
+}
