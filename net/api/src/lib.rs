@@ -14,6 +14,7 @@ pub mod context;
 pub mod domains;
 pub mod error;
 pub mod expiry;
+pub mod holdings;
 pub mod images;
 pub mod invitation;
 pub mod jobs;

@@ -11,10 +11,12 @@ pub mod clients;
 pub mod doctor;
 pub mod domains;
 pub mod expiry;
+pub mod holdings;
 pub mod images;
 pub mod jobs;
 pub mod kept;
 pub mod listener;
+pub mod local;
 pub mod orders;
 pub mod partner;
 pub mod partners;
@@ -47,10 +49,12 @@ use tokio::sync::watch;
 use self::answer::Failure;
 use crate::{
     Catalog,
+    comparing::Comparisons,
     config::Config,
     control::Control,
     folder::DomainIdentity,
     limits::CATCH_UP_TIME_MAX,
+    marks::Marks,
     pace::Paces,
     partners::Partners,
     pki::{Authority, SigningKey},
@@ -89,6 +93,10 @@ pub struct Shared {
     pub tickets: Tickets,
     /// How fast each target is sent to.
     pub paces: Paces,
+    /// When partners were asked what they hold.
+    pub comparisons: Comparisons,
+    /// Tells an older copy of the catalog.
+    pub marks: Marks,
     /// The pool's incarnation.
     pub pool_incarnation: u64,
     /// The pool's mean segment size in bytes.
@@ -194,6 +202,7 @@ pub fn router(app: App) -> Router {
     people
         .merge(storage::routes())
         .merge(windows::routes())
+        .merge(holdings::routes())
         .merge(slp_orders::routes())
         .merge(machines)
         .fallback(answer::no_route)

@@ -49,7 +49,13 @@ impl<C: Catalog> Primary<C> {
                 partner.grants = change(partner.grants, given, &taken);
             }
         }
-        let commands = self.put_partner(partner.clone(), moment).await?;
+        let mut commands = self.put_partner(partner.clone(), moment).await?;
+        if partner.grants.auto_import.is_some() {
+            // What was refused for want of an SLP or of room may be let in by now.
+            let failed = self.ask(self.catalog.failed_imports_from(domain)).await?;
+            self.owed.extend(failed.iter().map(|import| import.arrival.slp().to_owned()));
+            commands.extend(self.pay(moment).await);
+        }
         Ok((partner, commands))
     }
 }
@@ -57,7 +63,8 @@ impl<C: Catalog> Primary<C> {
 fn read(words: &[String]) -> Result<Grants, Refusal> {
     Grants::from_words(words.iter().map(String::as_str)).ok_or_else(|| {
         let sentence = format!("`{}` are not all grants", words.join(" "));
-        let help = "send, slp-lookup, status, recall, heal, auto-import, relay(UUID) and relay(UUID=KEY) are";
+        let help = "send, slp-lookup, status, recall, heal, auto-import, auto-import(at-most=90d,quota=500GiB), \
+                    relay(UUID) and relay(UUID=KEY) are";
         Refusal::new("SLP-013", sentence, help)
     })
 }
@@ -78,7 +85,7 @@ fn change(before: Grants, given: Grants, taken: &Grants) -> Grants {
         relay,
         recall: flag(before.recall, given.recall, taken.recall),
         heal: flag(before.heal, given.heal, taken.heal),
-        auto_import: flag(before.auto_import, given.auto_import, taken.auto_import),
+        auto_import: given.auto_import.or(before.auto_import).filter(|_| taken.auto_import.is_none()),
     }
 }
 
