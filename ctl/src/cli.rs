@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use orders::{
-    CancelArgs, CatalogCommand, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs, ReleaseArgs,
-    ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
+    CancelArgs, CatalogCommand, CertCommand, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs,
+    ReleaseArgs, ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
@@ -150,6 +150,9 @@ pub(crate) enum Command {
     /// What this domain knows, and whether it is as pools and partners say.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east catalog show")]
     Catalog(CatalogCommand),
+    /// Certificates and CAs.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east cert list")]
+    Cert(CertCommand),
     /// What is amiss.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east problem list")]
     Problem(ProblemCommand),

@@ -1,6 +1,7 @@
 //! Runs what was typed: each command asks, and prints the answer.
 
 mod catalog;
+mod certificates;
 mod clients;
 mod contexts;
 mod domains;
@@ -94,6 +95,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Topology(TopologyCommand::Show) => topology::show(&session).await?,
         Command::Replica(command) => topology::replicas(&session, command).await?,
         Command::Catalog(command) => catalog::run(&session, command).await?,
+        Command::Cert(command) => certificates::run(&session, command).await?,
         Command::Problem(ProblemCommand::List) => reports::problems(&session).await?,
         Command::Completions { shell } => local::completions(shell)?,
         Command::Man { dir } => local::man(&dir)?,

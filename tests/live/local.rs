@@ -10,7 +10,7 @@ use narrows_api::{paths, server::WhoAmI};
 use crate::house::House;
 
 /// One request by hand; status line and body.
-fn get(house: &House, path: &str) -> (String, String) {
+pub(crate) fn get(house: &House, path: &str) -> (String, String) {
     let mut socket = UnixStream::connect(house.data().admin_socket()).unwrap();
     write!(socket, "GET {path} HTTP/1.1\r\nhost: narrows\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -5,6 +5,7 @@ mod access;
 mod ages;
 mod auto_import;
 mod bandwidth;
+mod certificates;
 mod codes;
 mod data;
 mod expiry;

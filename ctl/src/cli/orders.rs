@@ -143,6 +143,22 @@ pub(crate) enum ReplicaCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// Lists CAs and certificates with the end of their lives, and when they are renewed by themselves.
+    #[command(after_help = "Example:\n  narrowsctl --context east cert list")]
+    List,
+    /// Renews the server's certificate now; the CA too if asked. Nothing stops by it.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east cert renew\n  narrowsctl --context east cert renew --ca"
+    )]
+    Renew {
+        /// The CA too: the one before it is believed until it ends, and partners learn of the new one by themselves.
+        #[arg(long)]
+        ca: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum CatalogCommand {
     /// Shows whether the catalog is as its pools and partners say.
     #[command(after_help = "Example:\n  narrowsctl --context east catalog show")]

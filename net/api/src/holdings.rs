@@ -19,6 +19,9 @@ pub struct HoldingsQuery {
 pub struct Holdings {
     /// The domain's incarnation.
     pub incarnation: u64,
+    /// The CAs that its certificates come from now, newest first, PEM; empty from an older server.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ca_pem: String,
     /// The pool that holds them.
     pub receive_pool: ReceivePool,
     /// Up to where in that pool's image log the page is complete.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backups;
+pub mod certificates;
 pub mod clients;
 pub mod context;
 pub mod domains;

@@ -101,6 +101,12 @@ pub const TOPOLOGY: &str = "/v1/topology";
 pub const REPLICAS: &str = "/v1/replicas";
 /// POST [`crate::holdings::CheckRequest`] -> list of [`crate::holdings::CheckReply`].
 pub const REPLICAS_CHECK: &str = "/v1/replicas/check";
+/// GET list of [`crate::certificates::CertificateInfo`].
+pub const CERTIFICATES: &str = "/v1/certificates";
+/// POST [`crate::certificates::RenewRequest`] -> list of [`crate::certificates::CertificateInfo`].
+pub const CERTIFICATES_RENEW: &str = "/v1/certificates/renew";
+/// GET Prometheus' text.
+pub const METRICS: &str = "/metrics";
 /// GET [`crate::holdings::CatalogInfo`].
 pub const CATALOG: &str = "/v1/catalog";
 /// POST [`crate::holdings::ReconcileRequest`] -> [`crate::holdings::CatalogInfo`].

@@ -22,6 +22,7 @@ use crate::{
         App,
         answer::{Failure, internal},
     },
+    certificates,
     limits::{COMPARE_EVERY, COMPARE_RETRY},
     pairing::pool_in,
 };
@@ -130,6 +131,7 @@ async fn ask(app: &App, partner: &Partner) -> Result<Compared, Failure> {
             let receive_pool = Some(pool_in(page.receive_pool));
             let up = Event::PartnerUp { partner: partner.domain, receive_pool, skew_ms: None };
             app.control.happened(up).await?;
+            certificates::learn(app, partner, page.incarnation, &page.ca_pem).await?;
         }
         let (more, list) = (page.more && last > after, list_of(partner.domain, after, page));
         let found = app.control.act(move |primary, moment| {

@@ -269,7 +269,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
 }
 
 async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
-    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
+    let tls = app.trust.client_config_of(&app.certificates.credentials, partner.domain);
     let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Dial { partner: partner.domain, addresses: resolve(partner).await?, tls: Arc::new(tls) })
 }

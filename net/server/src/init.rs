@@ -158,7 +158,8 @@ async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError>
     create_private(&pki)?;
     let authority = Authority::create(&pki, identity.domain, &identity.name)?;
     SigningKey::create(&pki)?;
-    authority.create_server(&pki, identity.server.clone(), vec![config.host.clone()])?;
+    let now = time::OffsetDateTime::now_utc();
+    authority.create_server(&pki, (identity.server.clone(), vec![config.host.clone()]), now)?;
 
     create_private(&folder.pool())?;
     make_pool(folder.pool(), identity.pool, init.segment_mean).await?;

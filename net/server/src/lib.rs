@@ -27,6 +27,7 @@ pub mod pairing;
 pub mod partners;
 pub mod tickets;
 
+pub mod certificates;
 pub mod comparing;
 pub mod control;
 pub mod doing;

@@ -14,7 +14,7 @@ use narrows_domain::{
 };
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
-use narrows_transport::{ClientAuth, Identity, TrustError, TrustStore};
+use narrows_transport::{ClientAuth, Credentials, TrustError, TrustStore};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -27,6 +27,7 @@ use crate::{
         self, App, Shared,
         listener::{self, Bounds},
     },
+    certificates::{self, Certificates},
     comparing::{self, Comparisons},
     config::{BadSetting, Config, Settings},
     control, doorman,
@@ -38,7 +39,7 @@ use crate::{
     notify::{self, State},
     pace, pairing,
     partners::Partners,
-    pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
+    pki::{PkiError, SigningKey, authority::certificates_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
     tickets::{Ticket, Tickets},
     zones,
@@ -183,12 +184,11 @@ impl Server {
         let clock = config.test.announce();
         let mut who = folder.load_identity()?;
         let lock = folder.lock()?;
-        let pki = folder.pki();
-        let authority = Authority::load(&pki, who.domain)?;
-        let signing = SigningKey::load(&pki)?;
-        let identity = authority.load_server(&pki)?;
+        let signing = SigningKey::load(&folder.pki())?;
         let trust = TrustStore::new();
-        trust.set_domain(who.domain, vec![authority.der().clone()])?;
+        trust.judge_ahead_by(clock.ahead());
+        let certificates = Certificates::load(folder, &who, config.host.clone(), (&trust, clock.now()))?;
+        let credentials = Arc::clone(&certificates.credentials);
         let listener = listen(config.listen).await?;
         let catalog = open_catalog(folder, &config).await?;
         let marks = Marks::check(folder, &catalog, &mut who, clock.now()).await?;
@@ -200,7 +200,7 @@ impl Server {
             memory: config.memory,
             pool: folder.pool(),
             listen: config.data_listen,
-            tls: Arc::new(trust.server_config(&identity, ClientAuth::Required)?),
+            tls: Arc::new(trust.server_config_of(&credentials, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
         })
@@ -211,13 +211,12 @@ impl Server {
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
         let control::Started { control, commands, task: desk } =
             control::start(Primary::new(catalog.clone(), own).with_settings(config.domain), clock.clone());
-        let tls = api_tls(&trust, &identity)?;
+        let tls = api_tls(&trust, &credentials)?;
         let app = App(Arc::new(Shared {
-            partners: Partners::new(Arc::clone(&trust), identity.clone()),
+            partners: Partners::new(Arc::clone(&trust), credentials),
             who,
             config,
-            identity,
-            authority,
+            certificates,
             signing,
             trust,
             catalog: catalog.clone(),
@@ -327,8 +326,11 @@ async fn open_catalog(folder: &Folder, config: &Config) -> Result<SqliteCatalog,
 }
 
 /// For the API's port: a certificate is not asked of everybody.
-fn api_tls(trust: &Arc<TrustStore>, identity: &Identity) -> Result<Arc<rustls::ServerConfig>, TrustError> {
-    let mut tls = trust.server_config(identity, ClientAuth::Optional)?;
+fn api_tls(
+    trust: &Arc<TrustStore>,
+    credentials: &Arc<Credentials>,
+) -> Result<Arc<rustls::ServerConfig>, TrustError> {
+    let mut tls = trust.server_config_of(credentials, ClientAuth::Optional)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }
@@ -343,10 +345,11 @@ async fn believe_known(
         if partner.trust == Trust::Unpaired {
             continue;
         }
-        if let Some(ca) = certificate_of_pem(&partner.ca_pem) {
-            trust.set_domain(partner.domain, vec![ca])?;
-        } else {
+        let named = certificates_of_pem(&partner.ca_pem);
+        if named.is_empty() {
             tracing::error!(partner = partner.name, "its CA certificate can't be read");
+        } else {
+            trust.set_domain(partner.domain, named)?;
         }
     }
     for client in catalog.clients().await? {
@@ -408,6 +411,7 @@ async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer:
             app.marks.write(mark).map_err(|error| api::answer::internal(&error))?;
         }
     }
+    certificates::round(app).await?;
     comparing::round(app).await
 }
 

@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::event::Command;
 use crate::machine::Refusal;
 use crate::moment::Moment;
-use crate::partner::{Grants, Partner};
+use crate::partner::{Grants, Partner, Trust};
 
 /// What is changed; everything else stays as it is at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,48 @@ impl<C: Catalog> Primary<C> {
             commands.extend(self.pay(moment).await);
         }
         Ok((partner, commands))
+    }
+}
+
+impl<C: Catalog> Primary<C> {
+    /// A partner says in which of its lives it is, and by which CAs it is known from now on, if those are others. One
+    /// that comes with an earlier life is alive twice, or was put back: TRUST-003, frozen until a person decides.
+    pub async fn partner_seen(
+        &mut self,
+        domain: DomainId,
+        incarnation: u64,
+        ca_pem: Option<String>,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut partner = self.known_partner(domain).await?;
+        if partner.trust == Trust::Unpaired {
+            return Ok(Vec::new());
+        }
+        if incarnation < partner.incarnation {
+            partner.trust = Trust::Frozen;
+        } else {
+            partner.incarnation = incarnation;
+            partner.ca_pem = ca_pem.unwrap_or(partner.ca_pem);
+        }
+        let decision = Self::storing(partner, moment);
+        self.settle(decision, moment).await
+    }
+
+    /// All CAs that are known of a partner have expired: its work waits. Or one of them holds again.
+    pub async fn ca_expired(
+        &mut self,
+        domain: DomainId,
+        has_expired: bool,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut partner = self.known_partner(domain).await?;
+        partner.trust = match (partner.trust, has_expired) {
+            (Trust::Complete, true) => Trust::Expired,
+            (Trust::Expired, false) => Trust::Complete,
+            _ => return Ok(Vec::new()),
+        };
+        let decision = Self::storing(partner, moment);
+        self.settle(decision, moment).await
     }
 }
 

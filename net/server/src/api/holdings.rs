@@ -51,6 +51,7 @@ async fn for_partner(
     let held = held.await?;
     good(Holdings {
         incarnation: app.who.incarnation,
+        ca_pem: app.authority().believed_pem(app.clock.now().seconds),
         receive_pool: app.receive_pool(),
         reached,
         more: held.len() as u64 >= u64::from(HOLDINGS_PAGE),
