@@ -11,11 +11,14 @@ use narrows_transport::{
     Identity, TrustStore,
     trust::{CaFingerprint, ca_fingerprint, code_of},
 };
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::failure::{Failure, Outcome, codes};
+use crate::{
+    context::SOCKET,
+    failure::{Failure, Outcome, codes},
+};
 
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -45,6 +48,9 @@ pub(crate) struct Api {
 impl Api {
     /// As the administrator whose token the context holds.
     pub(crate) fn as_administrator(context: &Context) -> Outcome<Self> {
+        if let Some(socket) = context.url.strip_prefix(SOCKET) {
+            return Self::local(socket);
+        }
         let mut api = Self::new(context, None)?;
         api.token.clone_from(&context.token);
         Ok(api)
@@ -53,6 +59,18 @@ impl Api {
     /// As an enrolled client.
     pub(crate) fn as_client(context: &Context, credentials: &Context) -> Outcome<Self> {
         Self::new(context, Some(identity(credentials)?))
+    }
+
+    /// By the socket in the server's data folder; what we may is said by who we are on this machine.
+    fn local(socket: &str) -> Outcome<Self> {
+        let trust = TrustStore::new();
+        // Nobody is believed: nothing but the socket is spoken to.
+        let config = trust
+            .first_contact_config(None, CaFingerprint([0; 32]))
+            .map_err(|error| strange(&error.to_string()))?;
+        let http = builder(config).unix_socket(std::path::Path::new(socket)).build();
+        let http = http.map_err(|error| Failure::new(codes::BUG, error.to_string()))?;
+        Ok(Self { http, url: "http://narrowsd".to_owned(), token: None, trust, identity: None })
     }
 
     fn new(context: &Context, identity: Option<Identity>) -> Outcome<Self> {
@@ -118,6 +136,10 @@ pub(crate) fn is_ca(pem: &str, expected: Hex<32>) -> Outcome<bool> {
 }
 
 fn client(config: rustls::ClientConfig) -> Outcome<Client> {
+    builder(config).build().map_err(|error| Failure::new(codes::BUG, error.to_string()))
+}
+
+fn builder(config: rustls::ClientConfig) -> ClientBuilder {
     Client::builder()
         .tls_backend_preconfigured(config)
         .connect_timeout(CONNECT_MAX)
@@ -125,8 +147,6 @@ fn client(config: rustls::ClientConfig) -> Outcome<Client> {
         .tcp_keepalive(PROBE_AFTER)
         .tcp_keepalive_interval(PROBE_AFTER)
         .no_proxy()
-        .build()
-        .map_err(|error| Failure::new(codes::BUG, error.to_string()))
 }
 
 async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> Outcome<T> {

@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use orders::{
-    CancelArgs, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs, ReleaseArgs, ReplicaCommand,
-    ReplicateArgs, TopologyCommand, UnpairArgs,
+    CancelArgs, CatalogCommand, CertCommand, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs,
+    ReleaseArgs, ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
@@ -36,7 +36,8 @@ use crate::confirm::ConsentArgs;
     after_help = EXAMPLES
 )]
 pub(crate) struct Cli {
-    /// The domain to talk to, by the name that `context add` gave it.
+    /// The domain to talk to, by the name that `context add` gave it; or `local:DATA`, the server of that data folder on
+    /// this machine, as root or as its user.
     #[arg(long, global = true, env = "NARROWS_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
 
@@ -146,6 +147,12 @@ pub(crate) enum Command {
     /// Copies in other domains.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east replica list --state lost")]
     Replica(ReplicaCommand),
+    /// What this domain knows, and whether it is as pools and partners say.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east catalog show")]
+    Catalog(CatalogCommand),
+    /// Certificates and CAs.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east cert list")]
+    Cert(CertCommand),
     /// What is amiss.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east problem list")]
     Problem(ProblemCommand),
@@ -463,6 +470,7 @@ pub(crate) enum DomainCommand {
     },
     /// Changes what a partner may do here.
     #[command(after_help = "Examples:\n  narrowsctl --context north domain grant west 'relay(east)'\n  \
+                      narrowsctl --context north domain grant west 'auto-import(at-most=90d,quota=500GiB)'\n  \
                       narrowsctl --context north domain grant west --revoke send")]
     Grant(GrantArgs),
     /// Takes a pairing apart; says first what hangs on it.

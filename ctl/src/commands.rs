@@ -1,5 +1,7 @@
 //! Runs what was typed: each command asks, and prints the answer.
 
+mod catalog;
+mod certificates;
 mod clients;
 mod contexts;
 mod domains;
@@ -28,7 +30,7 @@ pub(crate) use jobs::wait;
 use crate::{
     api::Api,
     cli::{Cli, Command, ProblemCommand, TopologyCommand},
-    context::Contexts,
+    context::{Contexts, SOCKET},
     demo,
     failure::Outcome,
     output::Style,
@@ -62,7 +64,7 @@ impl Session {
     /// As administrator where the context can, else as the client enrolled here: for reading.
     fn reader(&self) -> Outcome<Api> {
         let (name, context) = self.context()?;
-        if context.token.is_some() {
+        if context.token.is_some() || context.url.starts_with(SOCKET) {
             return Api::as_administrator(&context);
         }
         Api::as_client(&context, &self.contexts.client(&name, None)?)
@@ -92,6 +94,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Job(command) => jobs::run(&session, command).await?,
         Command::Topology(TopologyCommand::Show) => topology::show(&session).await?,
         Command::Replica(command) => topology::replicas(&session, command).await?,
+        Command::Catalog(command) => catalog::run(&session, command).await?,
+        Command::Cert(command) => certificates::run(&session, command).await?,
         Command::Problem(ProblemCommand::List) => reports::problems(&session).await?,
         Command::Completions { shell } => local::completions(shell)?,
         Command::Man { dir } => local::man(&dir)?,

@@ -72,8 +72,12 @@ impl Contexts {
         self.write(&self.root.join("current"), name)
     }
 
-    /// The context asked for by name, or the one in use, or the only one.
+    /// The context asked for by name, or the one in use, or the only one. `local:DATA` needs none: it is the socket in
+    /// that data folder.
     pub(crate) fn choose(&self, asked: Option<&str>) -> Outcome<(String, Context)> {
+        if let Some(data) = asked.and_then(|asked| asked.strip_prefix("local:")) {
+            return Ok((format!("local:{data}"), local(data)));
+        }
         let names = self.names()?;
         let name = match (asked, self.current(), names.as_slice()) {
             (Some(asked), _, _) => asked.to_owned(),
@@ -154,6 +158,22 @@ impl Contexts {
         fs::rename(&new, path).map_err(failed)
     }
 }
+
+/// The server on this machine, as root or as its own user.
+fn local(data: &str) -> Context {
+    Context {
+        name: format!("local:{data}"),
+        domain: String::new(),
+        url: format!("{SOCKET}{}", Path::new(data).join("admin.sock").display()),
+        ca_pem: String::new(),
+        token: None,
+        certificate_pem: None,
+        key_pem: None,
+    }
+}
+
+/// How the URL of a socket begins.
+pub(crate) const SOCKET: &str = "unix:";
 
 fn no_client(context: &str) -> Failure {
     Failure::new(codes::MISSING, format!("no client is enrolled in `{context}` on this machine"))

@@ -140,6 +140,9 @@ impl House {
     /// Believes this domain's CA.
     pub(crate) fn trust(&self) -> Arc<TrustStore> {
         let trust = TrustStore::new();
+        if let Some(server) = &self.server {
+            trust.judge_ahead_by(server.app().clock.ahead());
+        }
         let ca = certificate_of_pem(&self.context.ca_pem).unwrap();
         trust.set_domain(self.domain(), vec![ca]).unwrap();
         trust

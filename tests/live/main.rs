@@ -3,20 +3,26 @@
 
 mod access;
 mod ages;
+mod auto_import;
 mod bandwidth;
+mod certificates;
 mod codes;
 mod data;
 mod expiry;
 mod failing;
 mod forged;
+mod homecoming;
 mod house;
 mod imports;
+mod local;
 mod orders;
 mod pairing;
 mod partners;
+mod reconcile;
 mod shown;
 mod slp_codes;
 mod slps;
 mod storage;
 mod timeline;
+mod true_replicas;
 mod windows;

@@ -88,6 +88,8 @@ pub(crate) struct GrantArgs {
     pub(crate) name: String,
     /// It may from now on: `send`, `slp-lookup`, `status`, `recall`, `heal`, `auto-import`, `relay(ORIGIN)`, or
     /// `relay(UUID=KEY)` for an origin that is no partner here; `domain show` there tells UUID and key.
+    /// `auto-import(at-least=1d,at-most=90d,quota=500GiB)` says how long its copies live and how much room they take;
+    /// without bounds they live a year at most.
     #[arg(value_name = "GRANT", required_unless_present = "revoke")]
     pub(crate) grants: Vec<String>,
     /// It may no longer.
@@ -127,12 +129,53 @@ pub(crate) enum ReplicaCommand {
         /// In this domain.
         #[arg(long, value_name = "DOMAIN")]
         domain: Option<String>,
-        /// In this state: `arrived`, `present`, `import-failed`, `lost`, `expired`.
+        /// In this state: `arrived`, `present`, `damaged`, `import-failed`, `lost`, `expired`.
         #[arg(long)]
         state: Option<String>,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: u32,
+    },
+    /// Asks partners now what they hold for this domain; that happens once a day by itself.
+    #[command(after_help = "Example:\n  narrowsctl --context east replica check --domain west")]
+    Check {
+        /// Only this partner.
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// Lists CAs and certificates with the end of their lives, and when they are renewed by themselves.
+    #[command(after_help = "Example:\n  narrowsctl --context east cert list")]
+    List,
+    /// Renews the server's certificate now; the CA too if asked. Nothing stops by it.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east cert renew\n  narrowsctl --context east cert renew --ca"
+    )]
+    Renew {
+        /// The CA too: the one before it is believed until it ends, and partners learn of the new one by themselves.
+        #[arg(long)]
+        ca: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Shows whether the catalog is as its pools and partners say.
+    #[command(after_help = "Example:\n  narrowsctl --context east catalog show")]
+    Show,
+    /// Ends the time in which nothing expires because an older catalog was put back.
+    ///
+    /// It ends by itself once image logs and what partners hold were compared.
+    #[command(after_help = "Example:\n  narrowsctl --context east catalog reconcile --force --yes")]
+    Reconcile {
+        /// Also though not everything was compared.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        sure: ConsentArgs,
     },
 }
 

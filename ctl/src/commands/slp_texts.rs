@@ -48,6 +48,7 @@ fn uses(versions: &[VersionUse]) -> Vec<String> {
 /// One SLP with its text.
 pub(super) fn shown(info: &SlpInfo) -> String {
     let mut lines = vec![format!("# {} version {}, applied {}", info.name, info.version, time(info.applied))];
+    lines.extend(info.made_for.iter().map(|domain| format!("# made by itself, for images of {domain}")));
     lines.extend(info.held.map(|held| format!("# {}", hold(held))));
     lines.extend(uses(&info.versions).into_iter().map(|line| format!("# {line}")));
     lines.push(info.text.clone());
@@ -87,6 +88,7 @@ mod tests {
                 images: 3,
                 targets: vec![TargetUse { domain: "west".into(), images: 2 }],
             }],
+            made_for: None,
             held: None,
         };
         let reply = ApplyReply {

@@ -65,11 +65,12 @@ fn list(slps: &[SlpInfo]) -> String {
             info.operations.iter().map(|op| op.id.clone()).collect::<Vec<_>>().join(", "),
             info.images_unfinished.to_string(),
             time(info.applied),
+            info.made_for.as_ref().map(|domain| format!("by itself, for {domain}")).unwrap_or_default(),
             info.held.map(slp_texts::hold).unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = slps.iter().map(row).collect();
-    table(&["NAME", "VERSION", "CLASS", "OPERATIONS", "UNFINISHED", "APPLIED", "HELD"], &rows)
+    table(&["NAME", "VERSION", "CLASS", "OPERATIONS", "UNFINISHED", "APPLIED", "MADE", "HELD"], &rows)
 }
 
 async fn hold(session: &Session, api: &Api, name: &str, until: Option<jiff::Timestamp>) -> Outcome<()> {

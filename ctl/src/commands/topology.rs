@@ -1,6 +1,7 @@
-//! `topology show`, `replica list`.
+//! `topology show`, `replica list|check`.
 
 use narrows_api::{
+    holdings::{CheckReply, CheckRequest},
     paths,
     topology::{ReplicaLine, ReplicaQuery, Topology, TopologyPartner, TopologyTarget},
 };
@@ -18,7 +19,10 @@ pub(super) async fn show(session: &Session) -> Outcome<()> {
 }
 
 pub(super) async fn replicas(session: &Session, command: ReplicaCommand) -> Outcome<()> {
-    let ReplicaCommand::List { domain, state, limit } = command;
+    let (domain, state, limit) = match command {
+        ReplicaCommand::List { domain, state, limit } => (domain, state, limit),
+        ReplicaCommand::Check { domain } => return check(session, domain).await,
+    };
     let query = ReplicaQuery { domain, state, limit: Some(limit) };
     let lines: Vec<ReplicaLine> = session.administrator()?.get(paths::REPLICAS, &query).await?;
     session.style.show(&lines, |lines| {
@@ -33,6 +37,19 @@ pub(super) async fn replicas(session: &Session, command: ReplicaCommand) -> Outc
         };
         let rows: Vec<_> = lines.iter().map(row).collect();
         table(&["IMAGE", "DOMAIN", "STATE", "UNTIL", "CHECKED"], &rows)
+    })
+}
+
+async fn check(session: &Session, domain: Option<String>) -> Outcome<()> {
+    let request = CheckRequest { domain };
+    let replies: Vec<CheckReply> = session.administrator()?.post(paths::REPLICAS_CHECK, &request).await?;
+    session.style.show(&replies, |replies| {
+        let row = |it: &CheckReply| {
+            let counts = [it.present, it.lost, it.damaged, it.unknown].map(|count| count.to_string());
+            [vec![it.domain.clone()], counts.into(), vec![it.why.clone()]].concat()
+        };
+        let rows: Vec<_> = replies.iter().map(row).collect();
+        table(&["DOMAIN", "PRESENT", "LOST", "DAMAGED", "UNKNOWN", "WHY"], &rows)
     })
 }
 

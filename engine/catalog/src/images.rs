@@ -1,7 +1,8 @@
-//! The tables `images`, `copies` and `replicas`.
+//! The tables `images`, `copies`, `replicas` and `recalls`.
 
 use narrows_domain::catalog::ClientSeen;
 use narrows_domain::image::{Content, Discarded, ImageCopy};
+use narrows_domain::recall::Recall;
 use narrows_domain::{Image, ReplicaRecord};
 use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ScheduleKind, SignedRecord};
@@ -260,5 +261,24 @@ pub(crate) fn replica(row: &SqliteRow) -> Result<ReplicaRecord, Error> {
         checked: columns.time("checked")?,
         sequence: Sequence(columns.count("sequence")?),
         revision: columns.count("revision")?,
+    })
+}
+
+pub(crate) async fn put_recall(db: &mut SqliteConnection, recall: &Recall) -> Result<(), Error> {
+    sqlx::query(upsert!("recalls", ["image", "partner"], ["asked"]))
+        .bind(&recall.image.0[..])
+        .bind(&recall.partner.0[..])
+        .bind(nanos(recall.asked))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn recall(row: &SqliteRow) -> Result<Recall, Error> {
+    let columns = Columns { table: "recalls", row };
+    Ok(Recall {
+        image: ImageId(columns.bytes("image")?),
+        partner: DomainId(columns.bytes("partner")?),
+        asked: columns.time("asked")?,
     })
 }

@@ -1,8 +1,9 @@
 //! The table `imports`.
 
 use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
+use narrows_domain::machine::comparing::Held;
 use narrows_format::record::SignedRecord;
-use narrows_format::{DomainId, PoolId, Sequence};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -98,5 +99,16 @@ pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
         told: columns.count("told")?,
         failures: columns.count("failures")?,
         next_report: columns.time_or_null("next_report")?,
+    })
+}
+
+pub(crate) fn held(row: &SqliteRow) -> Result<Held, Error> {
+    let columns = Columns { table: "imports", row };
+    Ok(Held {
+        image: ImageId(columns.bytes("image")?),
+        sequence: Sequence(columns.count("sequence")?),
+        revision: columns.count("revision")?,
+        expires: columns.time_or_null("log_expires")?,
+        is_damaged: columns.flag("damaged")?,
     })
 }

@@ -1,5 +1,6 @@
-//! The tables `slps`, `slp_holds`, `windows` and `classifications`.
+//! The tables `slps`, `slp_holds`, `auto_slps`, `windows` and `classifications`.
 
+use narrows_domain::auto_import::AutoSlp;
 use narrows_domain::catalog::SlpUse;
 use narrows_domain::slp::read::{Format, parse, to_json};
 use narrows_domain::slp::{ResolvedTarget, SlpHold, SlpVersion};
@@ -55,6 +56,20 @@ pub(crate) async fn put_hold(db: &mut SqliteConnection, hold: &SlpHold) -> Resul
 pub(crate) fn hold(row: &SqliteRow) -> Result<SlpHold, Error> {
     let columns = Columns { table: "slp_holds", row };
     Ok(SlpHold { slp: columns.text("slp")?, until: columns.time_or_null("until")? })
+}
+
+pub(crate) async fn put_auto(db: &mut SqliteConnection, made: &AutoSlp) -> Result<(), Error> {
+    sqlx::query(upsert!("auto_slps", ["slp"], ["partner"]))
+        .bind(&made.slp)
+        .bind(&made.partner.0[..])
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn auto(row: &SqliteRow) -> Result<AutoSlp, Error> {
+    let columns = Columns { table: "auto_slps", row };
+    Ok(AutoSlp { slp: columns.text("slp")?, partner: DomainId(columns.bytes("partner")?) })
 }
 
 pub(crate) async fn put_window(db: &mut SqliteConnection, window: &Window) -> Result<(), Error> {

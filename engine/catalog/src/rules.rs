@@ -2,6 +2,7 @@
 //!
 //! What each rule means is said by the model catalog; a test keeps the two the same.
 
+use narrows_domain::catalog::Reconciling;
 use narrows_domain::event::Change;
 use narrows_domain::limits::RESEND_AFTER;
 use narrows_domain::moment::after;
@@ -13,6 +14,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
+use crate::upsert::upsert;
 use crate::{images, imports, jobs, operations, partners, policies, storage};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
@@ -31,8 +33,28 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Slp(row) => policies::put_slp(db, row).await,
         Change::SlpGone(name) => {
             sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(&mut *db).await?;
+            drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await?;
             drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
         }
+        Change::AutoSlp(row) => policies::put_auto(db, row).await,
+        Change::Recall(row) => images::put_recall(db, row).await,
+        Change::RecallGone(image, partner) => {
+            let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
+            gone.bind(&image.0[..]).bind(&partner.0[..]).execute(db).await?;
+            Ok(())
+        }
+        Change::Mark(mark) => {
+            sqlx::query(MARK).bind(number(*mark)).execute(db).await?;
+            Ok(())
+        }
+        Change::ReconcileBegun(row) => reconcile(db, row).await,
+        Change::ReconcileEnded(_) => {
+            let looked_at = "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL";
+            sqlx::query(looked_at).execute(&mut *db).await?;
+            sqlx::query("DELETE FROM reconciling").execute(db).await?;
+            Ok(())
+        }
+        Change::AutoSlpGone(name) => drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await,
         Change::SlpUnused(name) => drop_named(db, DROP_UNUSED, name).await,
         Change::SlpHold(row) => policies::put_hold(db, row).await,
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
@@ -81,6 +103,24 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ClockSetBack(now) => each(db, &SET_BACK, *now).await,
         Change::Restarted(now) => each(db, &RESTART, *now).await,
     }
+}
+
+const MARK: &str = "
+    INSERT INTO marks (id, mark) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET mark = max(mark, excluded.mark)";
+
+const FORGET_AMENDMENTS: &str = "
+    UPDATE copies SET expires = log_expires, locked = log_locked, held = log_held, next_amend = NULL
+    WHERE next_amend IS NOT NULL";
+
+async fn reconcile(db: &mut SqliteConnection, row: &Reconciling) -> Result<(), Error> {
+    sqlx::query(FORGET_AMENDMENTS).execute(&mut *db).await?;
+    sqlx::query(upsert!("reconciling", ["id"], ["since", "why"]))
+        .bind(1_i64)
+        .bind(nanos(row.since))
+        .bind(&row.why)
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 const DROP_UNUSED: &str = "

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use narrows_domain::Catalog;
+use narrows_domain::auto_import::AutoSlp;
 use narrows_domain::catalog::{
-    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, Reconciling, RedeemError, SlpUse,
 };
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Import, ImportKey};
 use narrows_domain::job::{JobKey, JobKind};
+use narrows_domain::limits::COUNTED_BYTES_MAX;
+use narrows_domain::machine::comparing::Held;
 use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
+use narrows_domain::recall::Recall;
 use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{SlpHold, SlpVersion};
 use narrows_domain::storage::{
@@ -129,6 +133,17 @@ const BASE: &str = "
             AND r.incarnation = ?5 AND r.state IN ('arrived', 'present'))
     ORDER BY i.started DESC, i.id DESC LIMIT 1";
 
+const REPLICAS_AT: &str = "
+    SELECT * FROM replicas WHERE partner = ?1 AND pool = ?2 AND incarnation = ?3
+        AND (?4 IS NULL OR image > ?4) AND (?5 IS NULL OR image <= ?5)
+    ORDER BY image LIMIT ?6";
+
+const HELD_FOR: &str = "
+    SELECT c.image, c.sequence, i.revision, c.log_expires, coalesce(i.note_code = 'POOL-001', 0) AS damaged
+    FROM copies c JOIN imports i ON i.pool = c.pool AND i.sequence = c.sequence AND i.sender = ?1
+    WHERE c.pool = ?4 AND (?2 IS NULL OR c.image > ?2) AND c.discarded_until IS NULL AND i.state = 'imported' AND i.image = c.image
+    ORDER BY c.image LIMIT ?3";
+
 const REPLICAS_CHECKED: &str = "
     SELECT * FROM replicas WHERE (?1 IS NULL OR partner = ?1) AND (?2 IS NULL OR state = ?2)
     ORDER BY checked DESC, image DESC, partner DESC, pool DESC, incarnation DESC LIMIT ?3";
@@ -151,6 +166,10 @@ const IMAGES: &str = "
     WHERE (?1 IS NULL OR client_name = ?1) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
         AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
     ORDER BY started DESC, id DESC LIMIT ?7";
+
+const AUTO_IMPORTED: &str = "
+    SELECT coalesce(sum(min(c.stored_bytes, ?2)), 0) AS bytes FROM images i JOIN copies c ON c.image = i.id
+    WHERE i.sender = ?1 AND i.slp IN (SELECT slp FROM auto_slps WHERE partner = ?1)";
 
 const BACKLOG: &str = "
     SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations
@@ -262,6 +281,42 @@ impl Catalog for SqliteCatalog {
     async fn replicas(&self, image: ImageId) -> Asked<Vec<ReplicaRecord>> {
         let query = "SELECT * FROM replicas WHERE image = ? ORDER BY partner, pool, incarnation";
         self.all(sqlx::query(query).bind(image.0.to_vec()), images::replica).await
+    }
+
+    async fn recalls(&self, image: ImageId) -> Asked<Vec<Recall>> {
+        let query = "SELECT * FROM recalls WHERE image = ? ORDER BY partner";
+        self.all(sqlx::query(query).bind(image.0.to_vec()), images::recall).await
+    }
+
+    async fn replicas_at(
+        &self,
+        partner: DomainId,
+        pool: ReceivePool,
+        (after, last): (Option<ImageId>, Option<ImageId>),
+        limit: u32,
+    ) -> Asked<Vec<ReplicaRecord>> {
+        let query = sqlx::query(REPLICAS_AT)
+            .bind(partner.0.to_vec())
+            .bind(pool.pool.0.to_vec())
+            .bind(number(pool.incarnation))
+            .bind(after.map(|image| image.0.to_vec()))
+            .bind(last.map(|image| image.0.to_vec()))
+            .bind(limit);
+        self.all(query, images::replica).await
+    }
+
+    async fn held_for(
+        &self,
+        (sender, pool): (DomainId, PoolId),
+        after: Option<ImageId>,
+        limit: u32,
+    ) -> Asked<Vec<Held>> {
+        let query = sqlx::query(HELD_FOR)
+            .bind(sender.0.to_vec())
+            .bind(after.map(|image| image.0.to_vec()))
+            .bind(limit)
+            .bind(pool.0.to_vec());
+        self.all(query, imports::held).await
     }
 
     async fn replicas_checked(
@@ -406,6 +461,16 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query("SELECT * FROM slps ORDER BY name, version"), policies::slp).await
     }
 
+    async fn auto_slps(&self) -> Asked<Vec<AutoSlp>> {
+        self.all(sqlx::query("SELECT * FROM auto_slps ORDER BY slp"), policies::auto).await
+    }
+
+    async fn auto_imported(&self, partner: DomainId) -> Asked<u64> {
+        let query = sqlx::query(AUTO_IMPORTED).bind(partner.0.to_vec()).bind(number(COUNTED_BYTES_MAX));
+        let row = query.fetch_one(&self.readers).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0))
+    }
+
     async fn slp_holds(&self) -> Asked<Vec<SlpHold>> {
         self.all(sqlx::query("SELECT * FROM slp_holds ORDER BY slp"), policies::hold).await
     }
@@ -475,6 +540,12 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query).bind(slp), imports::import).await
     }
 
+    async fn failed_imports_from(&self, sender: DomainId) -> Asked<Vec<Import>> {
+        let query =
+            "SELECT * FROM imports WHERE state = 'failed' AND sender = ? ORDER BY pool, sequence, sender";
+        self.all(sqlx::query(query).bind(sender.0.to_vec()), imports::import).await
+    }
+
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
         let query =
             "SELECT * FROM imports WHERE next_step <= ? ORDER BY next_step, pool, sequence, sender LIMIT ?";
@@ -508,6 +579,15 @@ impl Catalog for SqliteCatalog {
     async fn next_due(&self) -> Asked<Option<Timestamp>> {
         let row = sqlx::query(NEXT_DUE).fetch_one(&self.readers).await?;
         Ok(row.try_get::<Option<i64>, _>("at")?.map(time))
+    }
+
+    async fn mark(&self) -> Asked<u64> {
+        let mark = self.one(sqlx::query("SELECT mark FROM marks"), storage::mark).await?;
+        Ok(mark.unwrap_or(0))
+    }
+
+    async fn reconciling(&self) -> Asked<Option<Reconciling>> {
+        self.one(sqlx::query("SELECT since, why FROM reconciling"), storage::reconciling).await
     }
 
     async fn cursor(&self, pool: PoolId, incarnation: u64) -> Asked<Sequence> {

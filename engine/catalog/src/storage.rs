@@ -1,6 +1,7 @@
-//! The tables `pools`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `tokens` and
-//! `cursors`.
+//! The tables `pools`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `tokens`,
+//! `cursors`, `marks` and `reconciling`.
 
+use narrows_domain::catalog::Reconciling;
 use narrows_domain::storage::{Client, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
 use narrows_domain::token::{Token, TokenHash};
 use narrows_format::{ClientId, DomainId, PoolId, Sequence};
@@ -185,4 +186,13 @@ pub(crate) async fn put_cursor(
 
 pub(crate) fn cursor(row: &SqliteRow) -> Result<Sequence, Error> {
     Ok(Sequence(Columns { table: "cursors", row }.count("sequence")?))
+}
+
+pub(crate) fn mark(row: &SqliteRow) -> Result<u64, Error> {
+    Columns { table: "marks", row }.count("mark")
+}
+
+pub(crate) fn reconciling(row: &SqliteRow) -> Result<Reconciling, Error> {
+    let columns = Columns { table: "reconciling", row };
+    Ok(Reconciling { since: columns.time("since")?, why: columns.text("why")? })
 }

@@ -12,6 +12,7 @@ use crate::limits::{CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN};
 use crate::moment::{before, since};
 use crate::operation::Note;
 use crate::partner::Partner;
+use crate::recall::{self, Homecoming};
 use crate::retention;
 use crate::slp::{ANY_CLASSIFICATION, Retention, Slp, SlpVersion};
 use crate::storage::{ANY_AVAILABLE, Identity, StorageUnit, StorageUnitGroup};
@@ -27,6 +28,8 @@ pub struct Receiver<'a> {
     pub sender: Option<&'a Partner>,
     /// The newest version of the SLP that is to import it.
     pub slp: Option<&'a SlpVersion>,
+    /// Why that SLP takes nothing from this sender, or none is made by itself (AIR-002); see [`crate::auto_import`].
+    pub barred: Option<&'a Note>,
     /// All storage units.
     pub units: &'a [StorageUnit],
     /// All storage unit groups.
@@ -35,6 +38,8 @@ pub struct Receiver<'a> {
     pub existing: Option<&'a Image>,
     /// The image of this origin, client name and second in the catalog.
     pub labelled: Option<&'a Image>,
+    /// How this domain stands to it, if it was made here.
+    pub homecoming: Homecoming,
     /// Newest recipe format that this server restores.
     pub image_format_max: u16,
 }
@@ -80,14 +85,21 @@ pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verd
     if let Some(other) = clash(arrival, receiver) {
         return Verdict::Refuse(other);
     }
+    if receiver.homecoming == Homecoming::Unasked {
+        return Verdict::Refuse(recall::unasked(receiver.own, arrival.record.image));
+    }
     let known = receiver.existing.is_some_and(|image| image.state != ImageState::Gone);
-    let terms = match import_operation(arrival, receiver) {
+    let mut terms = match import_operation(arrival, receiver) {
         Ok(retention) => terms(arrival, receiver, retention),
         // What is in the catalog already needs no policy to be merged, for example one's own image
         // coming home.
         Err(_) if known => terms(arrival, receiver, Retention::Target { at_least: None, at_most: None }),
         Err(note) => return Verdict::Fail(note),
     };
+    if let Homecoming::Here(expires) = receiver.homecoming {
+        // What is here already lives as long as this domain says.
+        terms.expires = expires;
+    }
     if terms.expires.is_some_and(|expires| expires <= now) {
         return Verdict::Refuse(note("AIR-006", "the image's expiry had passed when it arrived"));
     }
@@ -139,6 +151,9 @@ fn clash(arrival: &Arrival, receiver: &Receiver<'_>) -> Option<Note> {
 /// AIR-002, AIR-004 and AIR-003: the retention of the operation that imports it.
 fn import_operation(arrival: &Arrival, receiver: &Receiver<'_>) -> Result<Retention, Note> {
     let name = arrival.slp();
+    if let Some(barred) = receiver.barred {
+        return Err(barred.clone());
+    }
     let Some(version) = receiver.slp else {
         return Err(note("AIR-002", format!("there is no SLP `{name}` here")));
     };

@@ -9,12 +9,15 @@ use std::future::Future;
 
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::auto_import::AutoSlp;
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Job, JobKind};
+use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
+use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
@@ -91,6 +94,15 @@ pub struct SlpUse {
     pub images: u64,
 }
 
+/// The catalog was found older than its pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconciling {
+    /// When.
+    pub since: Timestamp,
+    /// By what, in one sentence.
+    pub why: String,
+}
+
 /// A job with the number that people call it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberedJob {
@@ -160,6 +172,28 @@ pub trait Catalog: Send + Sync {
 
     /// Replica records of an image.
     fn replicas(&self, image: ImageId) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
+
+    /// Which partners were asked here for an image, by partner.
+    fn recalls(&self, image: ImageId) -> impl Reading<Result<Vec<Recall>, Self::Error>>;
+
+    /// Replica records at a partner in this pool and incarnation, of images behind the first and up to the last of
+    /// these, in the order of images.
+    fn replicas_at(
+        &self,
+        partner: DomainId,
+        pool: ReceivePool,
+        part: (Option<ImageId>, Option<ImageId>),
+        limit: u32,
+    ) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
+
+    /// Images with a readable copy in this pool that this partner sent and that were imported, behind this one, in the
+    /// order of images.
+    fn held_for(
+        &self,
+        from: (DomainId, PoolId),
+        after: Option<ImageId>,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<Held>, Self::Error>>;
 
     /// Replica records at one partner or all, in one state or any, those checked last first.
     fn replicas_checked(
@@ -250,6 +284,12 @@ pub trait Catalog: Send + Sync {
     /// All versions of all SLPs, by name and version.
     fn slp_versions(&self) -> impl Reading<Result<Vec<SlpVersion>, Self::Error>>;
 
+    /// Policies that were made by themselves, by name.
+    fn auto_slps(&self) -> impl Reading<Result<Vec<AutoSlp>, Self::Error>>;
+
+    /// Bytes in pools here of images that this partner sent and that such a policy of its own imported.
+    fn auto_imported(&self, partner: DomainId) -> impl Reading<Result<u64, Self::Error>>;
+
     /// All policies that are held, by name.
     fn slp_holds(&self) -> impl Reading<Result<Vec<SlpHold>, Self::Error>>;
 
@@ -295,6 +335,9 @@ pub trait Catalog: Send + Sync {
     /// Arrivals that failed and are kept (AIR-002..004), and whose import SLP is this one.
     fn failed_imports(&self, slp: &str) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
+    /// The same, from this partner.
+    fn failed_imports_from(&self, sender: DomainId) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
     /// Arrivals that have to be decided, or given up, by now.
     fn due_imports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
@@ -314,6 +357,12 @@ pub trait Catalog: Send + Sync {
     /// The next time at which something is due by itself: a try, an import, a report, an amendment, an
     /// expiry, a probe. Work that is due already and only waits for a free place does not count.
     fn next_due(&self) -> impl Reading<Result<Option<Timestamp>, Self::Error>>;
+
+    /// The highest [`Change::Mark`]; 0 if none.
+    fn mark(&self) -> impl Reading<Result<u64, Self::Error>>;
+
+    /// Whether nothing is let go because the catalog was found older than its pool.
+    fn reconciling(&self) -> impl Reading<Result<Option<Reconciling>, Self::Error>>;
 
     /// Up to where a pool's log has been handled; zero if never.
     fn cursor(&self, pool: PoolId, incarnation: u64) -> impl Reading<Result<Sequence, Self::Error>>;

@@ -7,11 +7,14 @@
 use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::auto_import::AutoSlp;
+use crate::catalog::Reconciling;
 use crate::image::{Discarded, Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport};
 use crate::job::{Counters, Job, JobKey};
 use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
+use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::slp::{SlpHold, SlpVersion};
@@ -248,6 +251,21 @@ pub enum Change {
     StorageUnitGone(String),
     /// Remove the group of this name.
     StorageUnitGroupGone(String),
+    /// Insert or replace by the SLP's name: it was made by itself for this partner.
+    AutoSlp(AutoSlp),
+    /// Insert or replace by (image, partner).
+    Recall(Recall),
+    /// Nobody waits any more for this image from this partner.
+    RecallGone(ImageId, DomainId),
+    /// The catalog was marked so often; an older copy of it has a lower mark.
+    Mark(u64),
+    /// The catalog was found older than its pool: nothing goes. Amendments that it was about to ask for are forgotten:
+    /// the log's word is newer.
+    ReconcileBegun(Reconciling),
+    /// It is as its pools and partners say: what was put off is looked at.
+    ReconcileEnded(Timestamp),
+    /// An SLP that was made by itself is a person's from now on.
+    AutoSlpGone(String),
     /// Insert or replace by (pool, partner).
     ReplicationTarget(ReplicationTarget),
     /// Remove the one of this pool and partner.
@@ -335,6 +353,13 @@ pub enum Command {
         image: ImageId,
         /// From which pool.
         pool: PoolId,
+    },
+    /// An SLP was made by itself: nothing to do, but to say so.
+    SlpMade {
+        /// Its name.
+        slp: String,
+        /// For whose images.
+        partner: DomainId,
     },
     /// Ask a partner whether it is there; answer with `PartnerUp` or `PartnerDown`.
     Probe(DomainId),

@@ -17,11 +17,13 @@ mod named;
 pub mod moment;
 pub mod period;
 
+pub mod auto_import;
 pub mod image;
 pub mod import;
 pub mod job;
 pub mod operation;
 pub mod partner;
+pub mod recall;
 pub mod replica;
 pub mod settings;
 pub mod storage;

@@ -30,10 +30,20 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// A partner that acknowledged an image and then said nothing of its import for so long is sent it
 /// again, which moves no data and makes it say it.
 pub const RESEND_AFTER: Duration = Duration::from_hours(1);
+/// An image that a partner was asked for may come home for so long; later it has to be asked for again.
+pub const RECALL_OPEN: Duration = Duration::from_hours(30 * 24);
+/// Replica records that are compared with a partner's list in one transaction.
+pub const COMPARED_AT_ONCE: u32 = 500;
+/// A copy whose time has come while the catalog is compared with its pools and partners is looked at again after this.
+pub const RECONCILE_LOOK: Duration = Duration::from_mins(1);
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
 /// Images duplicated from pool to pool at the same time.
 pub const DUPLICATIONS_MAX: u32 = 4;
+/// Import SLPs that are made by themselves for one partner.
+pub const AUTO_SLPS_MAX: usize = 20;
+/// A copy counts as so many bytes at most where copies are summed up, so that no sum overflows.
+pub const COUNTED_BYTES_MAX: u64 = 1 << 50;
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Backup operations in one SLP (SLP-003).

@@ -9,6 +9,7 @@
 pub mod arrival;
 pub mod backup;
 mod children;
+pub mod comparing;
 pub mod duplication;
 pub mod order;
 pub mod pacing;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use narrows_format::{DomainId, PoolId, Timestamp};
 
+use crate::auto_import::AutoImport;
 use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
 use crate::machine::Refusal;
 use crate::named::named;
@@ -43,8 +44,8 @@ pub struct Grants {
     pub recall: bool,
     /// Read segments of images replicated between the two.
     pub heal: bool,
-    /// An import SLP is made here for it where none exists.
-    pub auto_import: bool,
+    /// An import SLP is made here for it where none exists, within these bounds.
+    pub auto_import: Option<AutoImport>,
 }
 
 impl Default for Grants {
@@ -57,13 +58,13 @@ impl Default for Grants {
             relay: BTreeMap::new(),
             recall: false,
             heal: false,
-            auto_import: false,
+            auto_import: None,
         }
     }
 }
 
 impl Grants {
-    /// One word each: `send slp-lookup status relay(UUID) relay(UUID=KEY)`, the key in hexadecimal digits.
+    /// One word each: `send slp-lookup status auto-import(at-most=90d) relay(UUID) relay(UUID=KEY)`, the key in hexadecimal digits.
     pub fn to_words(&self) -> Vec<String> {
         let flags = [
             (self.send, "send"),
@@ -71,10 +72,13 @@ impl Grants {
             (self.status, "status"),
             (self.recall, "recall"),
             (self.heal, "heal"),
-            (self.auto_import, "auto-import"),
         ];
         let plain = flags.iter().filter(|(set, _)| *set).map(|(_, word)| (*word).to_owned());
-        plain.chain(self.relay.iter().map(|(origin, key)| relay_word(*origin, key.as_ref()))).collect()
+        let bounded = self.auto_import.iter().map(ToString::to_string);
+        plain
+            .chain(bounded)
+            .chain(self.relay.iter().map(|(origin, key)| relay_word(*origin, key.as_ref())))
+            .collect()
     }
 
     /// The reverse of [`Self::to_words`]; `None` for a word that is no grant.
@@ -87,7 +91,7 @@ impl Grants {
                 "status" => grants.status = true,
                 "recall" => grants.recall = true,
                 "heal" => grants.heal = true,
-                "auto-import" => grants.auto_import = true,
+                word if word.starts_with("auto-import") => grants.auto_import = Some(word.parse().ok()?),
                 _ => {
                     let origin = word.strip_prefix("relay(")?.strip_suffix(')')?;
                     let (origin, key) = match origin.split_once('=') {

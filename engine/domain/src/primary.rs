@@ -10,6 +10,7 @@ mod administer;
 mod asked;
 mod backfill;
 mod change;
+mod comparing;
 mod duplicate;
 mod held;
 mod imports;
@@ -27,7 +28,7 @@ use std::collections::BTreeSet;
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::catalog::{Catalog, RedeemError};
+use crate::catalog::{Catalog, Reconciling, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
@@ -76,6 +77,8 @@ pub struct Primary<C: Catalog> {
     latest: Option<Timestamp>,
     /// What partners are bringing just now.
     receiving: Vec<receiving::Receiving>,
+    /// The catalog was found older than its pool: nothing is let go.
+    reconciling: Option<Reconciling>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -95,6 +98,7 @@ impl<C: Catalog> Primary<C> {
             is_unreviewed: false,
             latest: None,
             receiving: Vec::new(),
+            reconciling: None,
         }
     }
 
@@ -124,6 +128,7 @@ impl<C: Catalog> Primary<C> {
     pub async fn recover(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
         // A policy may have been stored without what follows from it.
         let policies = self.ask(self.catalog.slps()).await?;
+        self.reconciling = self.ask(self.catalog.reconciling()).await?;
         self.store(&[Change::Restarted(moment.now)]).await?;
         self.owed.extend(policies.into_iter().map(|version| version.slp.name));
         Ok(self.tick(moment).await)
@@ -319,7 +324,7 @@ impl<C: Catalog> Primary<C> {
         };
         (copy.in_log, copy.discarded, copy.not_before) = (state, None, None);
         let mut decision = Decision::nothing();
-        if copy.next_amend.take().is_some() {
+        if copy.next_amend.take().is_some() && self.reconciling.is_none() {
             // The answer to an amendment of ours, and perhaps more is wanted by now. A lock is never taken back.
             copy.wanted.locked_until = copy.wanted.locked_until.max(state.locked_until);
             replication::amend(&mut copy, moment.now, &mut decision);
@@ -373,7 +378,7 @@ impl<C: Catalog> Primary<C> {
         };
         let seen = arrival::seen(event, arrival, *copy, *stored_bytes, moment);
         let known = self.ask(self.catalog.import(seen.key)).await?;
-        let around = self.load_arrival(arrival).await?;
+        let around = self.load_arrival(arrival, moment.now).await?;
         Ok(match known {
             Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),
             None => arrival::decide(&around.view(&self.own, self.settings), &seen, moment),

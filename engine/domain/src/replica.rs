@@ -14,6 +14,8 @@ named! {
         Arrived = "arrived",
         /// In the catalog there.
         Present = "present",
+        /// In the catalog there, but its bytes were found damaged.
+        Damaged = "damaged",
         /// Durable there, but its import failed.
         ImportFailed = "import-failed",
         /// The pool there has another incarnation now.

@@ -6,6 +6,7 @@ use narrows_domain::import::{Arrival, Proof};
 use narrows_domain::operation::{Operation, OperationKey, OperationKind, OperationState};
 use narrows_domain::partner::Partner;
 use narrows_domain::period::Period;
+use narrows_domain::recall::Homecoming;
 use narrows_domain::retention::{self, KeptBecause, expiry, standing};
 use narrows_domain::slp::{Format, Retention, SlpVersion, parse};
 use narrows_domain::storage::{Identity, StorageUnit};
@@ -99,10 +100,12 @@ impl Here {
             pool: POOL,
             sender: self.partners.iter().find(|it| it.domain == arrival.sender),
             slp: self.slp.as_ref(),
+            barred: None,
             units: &self.units,
             groups: &[],
             existing: self.existing.as_ref(),
             labelled: self.labelled.as_ref(),
+            homecoming: Homecoming::Foreign,
             image_format_max: 1,
         };
         judge(arrival, &receiver, at(NOW))

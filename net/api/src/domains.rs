@@ -44,7 +44,7 @@ pub struct LimitRequest {
 }
 
 /// Changes what a partner may do here. Words are `send`, `slp-lookup`, `status`, `recall`, `heal`, `auto-import`,
-/// `relay(ORIGIN)` and, for an origin that this domain is not paired with, `relay(UUID=KEY)`: the origin's signing
+/// with bounds as in `auto-import(at-least=1d,at-most=90d,quota=500GiB)`, `relay(ORIGIN)` and, for an origin that this domain is not paired with, `relay(UUID=KEY)`: the origin's signing
 /// key as its `domain show` tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRequest {

@@ -9,11 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod backups;
+pub mod certificates;
 pub mod clients;
 pub mod context;
 pub mod domains;
 pub mod error;
 pub mod expiry;
+pub mod holdings;
 pub mod images;
 pub mod invitation;
 pub mod jobs;

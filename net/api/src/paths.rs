@@ -99,6 +99,18 @@ pub const DOMAIN_UNPAIR: &str = "/v1/domains/{name}/unpair";
 pub const TOPOLOGY: &str = "/v1/topology";
 /// GET [`crate::topology::ReplicaQuery`] -> list of [`crate::topology::ReplicaLine`].
 pub const REPLICAS: &str = "/v1/replicas";
+/// POST [`crate::holdings::CheckRequest`] -> list of [`crate::holdings::CheckReply`].
+pub const REPLICAS_CHECK: &str = "/v1/replicas/check";
+/// GET list of [`crate::certificates::CertificateInfo`].
+pub const CERTIFICATES: &str = "/v1/certificates";
+/// POST [`crate::certificates::RenewRequest`] -> list of [`crate::certificates::CertificateInfo`].
+pub const CERTIFICATES_RENEW: &str = "/v1/certificates/renew";
+/// GET Prometheus' text.
+pub const METRICS: &str = "/metrics";
+/// GET [`crate::holdings::CatalogInfo`].
+pub const CATALOG: &str = "/v1/catalog";
+/// POST [`crate::holdings::ReconcileRequest`] -> [`crate::holdings::CatalogInfo`].
+pub const CATALOG_RECONCILE: &str = "/v1/catalog/reconcile";
 
 /// GET list of [`crate::clients::ClientInfo`].
 pub const CLIENTS: &str = "/v1/clients";
@@ -135,5 +147,7 @@ pub const PARTNER_SLP_USES: &str = "/v1/partner/slps/{name}/uses";
 pub const PARTNER_TIMELINE: &str = "/v1/partner/images/{id}/timeline";
 /// POST [`crate::timeline::PartnerRecall`] -> [`crate::timeline::RecallReply`] (grant `recall`).
 pub const PARTNER_RECALL: &str = "/v1/partner/recall";
+/// GET [`crate::holdings::HoldingsQuery`] -> [`crate::holdings::Holdings`]: what is held for the caller (grant `status`).
+pub const PARTNER_HOLDINGS: &str = "/v1/partner/holdings";
 /// POST [`crate::partner::Confirmation`]: an image that the caller was sent is in its catalog, or is not and why.
 pub const PARTNER_IMPORTS: &str = "/v1/partner/imports";

@@ -119,6 +119,9 @@ pub struct SlpInfo {
     /// The same by version and target; versions without any are left out.
     #[serde(default)]
     pub versions: Vec<VersionUse>,
+    /// It was made by itself, for images of this domain (grant `auto-import`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<String>,
     /// Its work is held: deferred until then, or paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Hold>,

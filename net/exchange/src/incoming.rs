@@ -5,9 +5,10 @@
 //! refused while anything is outstanding (WIRE-006); memory is bounded by the credit given and by
 //! [`limits`](crate::limits) (WIRE-003), whatever the source sends.
 //!
-//! Five loops share one state on one core: the reader has many frames under way to be opened and takes messages in
+//! Six loops share one state on one core: the reader has many frames under way to be opened and takes messages in
 //! order; the answerer has many look-ups under way and answers in order; the keeper has many puts under way; the syncer
-//! acknowledges; the settler passes on what other sessions brought. No loop waits for the source, except the reader.
+//! acknowledges; the settler passes on what other sessions brought; the watch ends a session of which nothing comes any
+//! more. No loop waits for the source, except the reader.
 
 mod ask;
 mod data;
@@ -15,13 +16,14 @@ mod flow;
 mod nodes;
 mod open;
 mod opening;
+mod quiet;
 mod stage;
 
 use std::{cell::RefCell, collections::VecDeque, pin::pin, rc::Rc};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
-    future::{Either, select, try_join4},
+    future::{Either, select, try_join5},
 };
 use narrows_format::{Fingerprint, record::SignedRecord};
 use narrows_transport::flow::Gate;
@@ -189,6 +191,8 @@ struct State {
     puts: VecDeque<Put>,
     intake: Intake,
     received: Received,
+    /// Messages that were taken.
+    taken: u64,
 }
 
 impl<'a> Incoming<'a> {
@@ -202,6 +206,7 @@ impl<'a> Incoming<'a> {
             puts: VecDeque::new(),
             intake: Intake::new(session.our_window),
             received: Received::default(),
+            taken: 0,
         };
         Self { session, store, naming, state: RefCell::new(state), gate: Gate::default() }
     }
@@ -219,7 +224,13 @@ impl<'a> Incoming<'a> {
     /// Takes in everything until the source ends; then nothing is under way any more.
     pub(crate) async fn run(&self) -> Result<Ending, ExchangeError> {
         let reader = pin!(self.read_all().fuse());
-        let others = pin!(try_join4(self.answer_all(), self.keep_all(), self.sync_all(), self.settle_all()));
+        let others = pin!(try_join5(
+            self.answer_all(),
+            self.keep_all(),
+            self.sync_all(),
+            self.settle_all(),
+            self.watch()
+        ));
         match select(reader, others).await {
             Either::Left((ending, _)) => ending,
             Either::Right((Err(error), _)) => Err(error),
@@ -264,6 +275,7 @@ impl<'a> Incoming<'a> {
     /// Takes one message. What it makes us do goes into the queues of the other loops.
     fn take(&self, arrived: Arrived) -> Result<Option<Ending>, ExchangeError> {
         self.arrived(&arrived);
+        self.state.borrow_mut().taken += 1;
         let ending = match arrived {
             Arrived::Data(opened) => self.take_data(opened).map(|()| None),
             Arrived::Other(message) => self.take_other(&message),

@@ -35,6 +35,14 @@ pub const PENDING_MAX: Duration = Duration::from_mins(1);
 /// How often it is looked whether some child was awaited so long.
 pub const PENDING_TICK: Duration = Duration::from_secs(5);
 
+/// A partner's session in which nothing came for so long, although nothing is owed to it, is ended: the place that it
+/// holds is somebody else's. At the latest after twice this time. A source that is let through at 1 KiB a second
+/// sends more often.
+pub const QUIET_PARTNER_MAX: Duration = Duration::from_mins(15);
+
+/// The same for a client's backup, whose source may be a stream that pauses.
+pub const QUIET_CLIENT_MAX: Duration = Duration::from_hours(24);
+
 /// Plain bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
 

@@ -7,14 +7,18 @@
 pub mod answer;
 pub mod backups;
 pub mod caller;
+pub mod certificates;
 pub mod clients;
 pub mod doctor;
 pub mod domains;
 pub mod expiry;
+pub mod holdings;
 pub mod images;
 pub mod jobs;
 pub mod kept;
 pub mod listener;
+pub mod local;
+pub mod metrics;
 pub mod orders;
 pub mod partner;
 pub mod partners;
@@ -41,16 +45,19 @@ use axum::{
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
 use narrows_domain::storage as stored;
 use narrows_format::{Sequence, Timestamp};
-use narrows_transport::{Identity, TrustStore};
+use narrows_transport::TrustStore;
 use tokio::sync::watch;
 
 use self::answer::Failure;
 use crate::{
     Catalog,
+    certificates::Certificates,
+    comparing::Comparisons,
     config::Config,
     control::Control,
     folder::DomainIdentity,
     limits::CATCH_UP_TIME_MAX,
+    marks::Marks,
     pace::Paces,
     partners::Partners,
     pki::{Authority, SigningKey},
@@ -69,10 +76,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Counts the domains that nobody is believed of any more; connections look when it moves.
     pub parted: watch::Sender<u64>,
-    /// This server, towards others.
-    pub identity: Identity,
-    /// Issues certificates.
-    pub authority: Authority,
+    /// The CA, and what this server shows to others.
+    pub certificates: Certificates,
     /// Signs image records.
     pub signing: SigningKey,
     /// Who is believed.
@@ -89,6 +94,10 @@ pub struct Shared {
     pub tickets: Tickets,
     /// How fast each target is sent to.
     pub paces: Paces,
+    /// When partners were asked what they hold.
+    pub comparisons: Comparisons,
+    /// Tells an older copy of the catalog.
+    pub marks: Marks,
     /// The pool's incarnation.
     pub pool_incarnation: u64,
     /// The pool's mean segment size in bytes.
@@ -112,6 +121,11 @@ impl Deref for App {
 }
 
 impl Shared {
+    /// The CA as it stands.
+    pub fn authority(&self) -> Arc<Authority> {
+        self.certificates.authority()
+    }
+
     /// This domain, in the domain's words.
     pub fn own(&self) -> stored::Identity {
         let DomainIdentity { domain, incarnation, ref name, .. } = self.who;
@@ -194,6 +208,8 @@ pub fn router(app: App) -> Router {
     people
         .merge(storage::routes())
         .merge(windows::routes())
+        .merge(holdings::routes())
+        .merge(certificates::routes())
         .merge(slp_orders::routes())
         .merge(machines)
         .fallback(answer::no_route)

@@ -94,7 +94,8 @@ async fn admit(
 ) -> Result<Admission, Refusal> {
     match (purpose, principal) {
         (Purpose::Replicate, Principal::Server { domain }) if *domain != app.who.domain => {
-            let partner = app.control.begin_receiving(*domain, begin.image).await.map_err(refused)?;
+            let partner =
+                app.control.begin_receiving(*domain, (begin.image, begin.origin)).await.map_err(refused)?;
             // That it reaches us does not say that we reach it.
             if partner.reach == Reach::Up {
                 let skew_ms = Some(skew_ms);

@@ -6,7 +6,9 @@
 //! lock               held by the running server
 //! pki/               keys and certificates
 //! admin/context.toml for `narrowsctl context add --from`
+//! admin.sock         who is root here is the administrator: `narrowsctl --context local:DATA`
 //! catalog.sqlite     the catalog
+//! catalog.mark       how often the catalog was marked
 //! pool/              the deduplication pool
 //! ```
 
@@ -117,9 +119,19 @@ impl Folder {
         self.root.join("admin").join("context.toml")
     }
 
+    /// The socket that admits the administrator.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.root.join("admin.sock")
+    }
+
     /// The catalog.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.sqlite")
+    }
+
+    /// The catalog's mark; see [`crate::marks`].
+    pub fn catalog_mark(&self) -> PathBuf {
+        self.root.join("catalog.mark")
     }
 
     /// The pool.

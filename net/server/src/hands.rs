@@ -23,7 +23,7 @@ use narrows_domain::{
 };
 use narrows_exchange::ExchangeError;
 use narrows_format::{
-    DomainId,
+    DomainId, ImageId,
     node::{Child, ChildKind},
     record::CopyState,
 };
@@ -37,6 +37,7 @@ use tokio::{
 use crate::{
     api::{App, answer},
     control::Ordered,
+    in_order::InOrder,
     limits::PARTNER_TIME_MAX,
     pace,
     pairing::pool_in,
@@ -46,7 +47,7 @@ use crate::{
 
 /// Runs until the control task has gone; what is under way then is cut off and taken up at the next start.
 pub async fn run(app: App, mut commands: mpsc::Receiver<Ordered>) {
-    let mut hands = Hands { app, tasks: JoinSet::new(), sending: HashMap::new() };
+    let mut hands = Hands { app, tasks: JoinSet::new(), copies: InOrder::default(), sending: HashMap::new() };
     loop {
         tokio::select! {
             ordered = commands.recv() => match ordered {
@@ -61,6 +62,8 @@ pub async fn run(app: App, mut commands: mpsc::Receiver<Ordered>) {
 struct Hands {
     app: App,
     tasks: JoinSet<()>,
+    /// What is written of one copy is written in the order in which it was commanded.
+    copies: InOrder<ImageId>,
     /// Replications by their task.
     sending: HashMap<task::Id, Sending>,
 }
@@ -110,7 +113,7 @@ impl Hands {
             }
             Command::AmendCopy { image, pool: _, copy } => {
                 // The log's own record of it is the answer; without one it is commanded again.
-                self.tasks.spawn(async move {
+                self.copies.run(&mut self.tasks, image, async move {
                     if let Err(answer::Failure(error)) = app.plane.amend(image, copy).await {
                         tracing::warn!(%image, %error, "a copy could not be amended");
                     }
@@ -118,18 +121,21 @@ impl Hands {
             }
             Command::DiscardCopy { image, pool: _, discarded: Discarded { reason, until } } => {
                 let discarded = images::Discarded { reason, until };
-                self.tasks.spawn(async move {
+                self.copies.run(&mut self.tasks, image, async move {
                     if let Err(answer::Failure(error)) = app.plane.discard(image, discarded).await {
                         tracing::warn!(%image, %error, "a copy could not be let go");
                     }
                 });
             }
             Command::RemoveCopy { image, pool: _ } => {
-                self.tasks.spawn(async move {
+                self.copies.run(&mut self.tasks, image, async move {
                     if let Err(answer::Failure(error)) = app.plane.remove(image).await {
                         tracing::warn!(%image, %error, "a discarded copy could not be removed");
                     }
                 });
+            }
+            Command::SlpMade { slp, partner } => {
+                tracing::info!(slp, %partner, "an import SLP was made by itself");
             }
             Command::Probe(partner) => {
                 self.tasks.spawn(async move {
@@ -264,7 +270,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
 }
 
 async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
-    let tls = app.trust.client_config(Some(&app.identity), partner.domain);
+    let tls = app.trust.client_config_of(&app.certificates.credentials, partner.domain);
     let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Dial { partner: partner.domain, addresses: resolve(partner).await?, tls: Arc::new(tls) })
 }

@@ -158,7 +158,8 @@ async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError>
     create_private(&pki)?;
     let authority = Authority::create(&pki, identity.domain, &identity.name)?;
     SigningKey::create(&pki)?;
-    authority.create_server(&pki, identity.server.clone(), vec![config.host.clone()])?;
+    let now = time::OffsetDateTime::now_utc();
+    authority.create_server(&pki, (identity.server.clone(), vec![config.host.clone()]), now)?;
 
     create_private(&folder.pool())?;
     make_pool(folder.pool(), identity.pool, init.segment_mean).await?;
@@ -195,15 +196,18 @@ async fn make_pool(path: PathBuf, pool: PoolId, mean: SegmentMean) -> Result<(),
     Ok(())
 }
 
-async fn make_catalog(folder: &Folder, identity: &DomainIdentity) -> Result<(), InitError> {
-    let catalog = SqliteCatalog::open(&folder.catalog()).await?;
+/// What the catalog of a new domain has.
+pub fn first_rows(identity: &DomainIdentity) -> Vec<Change> {
     let pool =
         Pool { id: identity.pool, incarnation: 1, name: "default".to_owned(), spanning: false, lock: None };
     let unit = StorageUnit { name: "default".to_owned(), pool: identity.pool, jobs_max: None };
     let classifications = usual_classifications().into_iter().map(Change::Classification);
-    let changes: Vec<_> =
-        [Change::Pool(pool), Change::StorageUnit(unit)].into_iter().chain(classifications).collect();
-    catalog.apply(&changes).await?;
+    [Change::Pool(pool), Change::StorageUnit(unit)].into_iter().chain(classifications).collect()
+}
+
+async fn make_catalog(folder: &Folder, identity: &DomainIdentity) -> Result<(), InitError> {
+    let catalog = SqliteCatalog::open(&folder.catalog()).await?;
+    catalog.apply(&first_rows(identity)).await?;
     catalog.close().await;
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod folder;
 pub mod limits;
 pub mod logging;
+pub mod marks;
 pub mod notify;
 pub mod random;
 pub mod switches;
@@ -26,11 +27,14 @@ pub mod pairing;
 pub mod partners;
 pub mod tickets;
 
+pub mod certificates;
+pub mod comparing;
 pub mod control;
 pub mod doing;
 pub mod doorman;
 pub mod hands;
 pub mod importer;
+pub mod in_order;
 pub mod pace;
 pub mod zones;
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Most API connections at once; more wait in the kernel.
 pub const API_CONNECTIONS_MAX: usize = 512;
+/// Connections at once to the socket in the data folder.
+pub const LOCAL_CONNECTIONS_MAX: usize = 16;
 /// A connection of the API without the head of a request, or a sign of life, is closed after this.
 pub const API_IDLE_MAX: Duration = Duration::from_mins(1);
 /// A TLS handshake of the API ends within this, or is dropped.
@@ -53,6 +55,14 @@ pub const JOB_POLL: Duration = Duration::from_millis(50);
 pub const IMPORTS_LISTED_MAX: u32 = 1000;
 /// Most replicas that are counted before a partner is parted with.
 pub const REPLICAS_COUNTED_MAX: u32 = 1000;
+/// The catalog is marked this often while there is news.
+pub const MARK_EVERY: Duration = Duration::from_mins(1);
+/// A partner is asked what it holds for us this often.
+pub const COMPARE_EVERY: Duration = Duration::from_hours(24);
+/// The same after it could not be asked.
+pub const COMPARE_RETRY: Duration = Duration::from_mins(10);
+/// Images in one page of what we hold for a partner.
+pub const HOLDINGS_PAGE: u32 = 1000;
 /// Most failed operations among the problems of `status`.
 pub const FAILED_LISTED_MAX: u32 = 100;
 /// The control task looks around at least this often.

@@ -37,7 +37,7 @@ use crate::{
         answer::{Failure, internal},
     },
     limits::INVITATION_LIFE,
-    pki::authority::{certificate_of_pem, fingerprint},
+    pki::authority::{certificate_of_pem, certificates_of_pem, fingerprint},
     random, time,
 };
 
@@ -80,7 +80,7 @@ pub async fn make_line(
         address: app.config.api_addr(),
         domain: app.who.domain,
         name: app.who.name.clone(),
-        ca_fingerprint: app.authority.fingerprint(),
+        ca_fingerprint: app.authority().fingerprint(),
         token: Hex(secret),
         expires: expires.seconds,
     };
@@ -209,7 +209,7 @@ fn introduce(app: &App) -> Introduction {
         incarnation: app.who.incarnation,
         url: app.config.url(),
         data_addr: app.config.data_addr(),
-        ca_pem: app.authority.pem().to_owned(),
+        ca_pem: app.authority().believed_pem(app.clock.now().seconds),
         signing_key: Hex(app.signing.public()),
         receive_pool: app.receive_pool(),
     }
@@ -235,7 +235,7 @@ pub async fn pong_for(app: &App, paired: bool) -> Result<Pong, Failure> {
 /// A partner as it introduced itself, half-paired. What an earlier pairing had granted stays.
 async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partner, Failure> {
     let malformed = |field: &str, why: &str| ApiError::new(codes::MALFORMED, why).at(field.to_owned());
-    let der = certificate_of_pem(&theirs.ca_pem).ok_or_else(|| malformed("ca_pem", "no certificate"))?;
+    certificate_of_pem(&theirs.ca_pem).ok_or_else(|| malformed("ca_pem", "no certificate"))?;
     let is_url = theirs.url.strip_prefix("https://").is_some_and(is_authority);
     if !is_url || !is_authority(&theirs.data_addr) {
         return Err(malformed("url", "the address is malformed").into());
@@ -243,7 +243,10 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let known = partners.iter().find(|partner| partner.domain == theirs.domain).cloned();
     if let Some(known) = known.as_ref().filter(|known| known.trust == Trust::Complete) {
-        let is_same = certificate_of_pem(&known.ca_pem).is_some_and(|known| known == der);
+        // One of them renewed its CA since; all that is believed of it counts.
+        let is_same = certificates_of_pem(&theirs.ca_pem)
+            .iter()
+            .any(|named| certificates_of_pem(&known.ca_pem).contains(named));
         if !is_same {
             let sentence = format!("domain {} is known here with another CA", theirs.domain);
             let error = ApiError::new("TRUST-003", sentence)
@@ -286,8 +289,11 @@ async fn finish(app: &App, partner: Partner, pong: &Pong) -> Result<Partner, Fai
 /// Believes certificates of the partner's CA from now on.
 pub fn believe(app: &App, partner: &Partner) -> Result<(), Failure> {
     let malformed = || ApiError::new(codes::MALFORMED, "no certificate").at("ca_pem");
-    let der = certificate_of_pem(&partner.ca_pem).ok_or_else(malformed)?;
-    app.trust.set_domain(partner.domain, vec![der]).map_err(|_| malformed())?;
+    let named = certificates_of_pem(&partner.ca_pem);
+    if named.is_empty() {
+        return Err(malformed().into());
+    }
+    app.trust.set_domain(partner.domain, named).map_err(|_| malformed())?;
     app.partners.forget(partner.domain);
     Ok(())
 }

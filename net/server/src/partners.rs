@@ -13,7 +13,7 @@ use std::{
 use narrows_api::{ApiError, Hex, error::codes};
 use narrows_format::DomainId;
 use narrows_transport::{
-    Identity, TrustError, TrustStore,
+    Credentials, TrustError, TrustStore,
     trust::{CaFingerprint, code_of},
 };
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -24,7 +24,7 @@ use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, 
 /// Connections to the APIs of partners.
 pub struct Partners {
     trust: Arc<TrustStore>,
-    identity: Identity,
+    credentials: Arc<Credentials>,
     clients: Mutex<BTreeMap<DomainId, Client>>,
 }
 
@@ -36,9 +36,9 @@ pub struct PartnerApi {
 }
 
 impl Partners {
-    /// Speaks as `identity`.
-    pub fn new(trust: Arc<TrustStore>, identity: Identity) -> Self {
-        Self { trust, identity, clients: Mutex::default() }
+    /// Speaks with these credentials, in each handshake the newest.
+    pub fn new(trust: Arc<TrustStore>, credentials: Arc<Credentials>) -> Self {
+        Self { trust, credentials, clients: Mutex::default() }
     }
 
     /// The API of a domain whose CA is known. `name` is for error messages.
@@ -47,7 +47,7 @@ impl Partners {
         let client = if let Some(client) = clients.get(&domain) {
             client.clone()
         } else {
-            let tls = self.trust.client_config(Some(&self.identity), domain);
+            let tls = self.trust.client_config_of(&self.credentials, domain);
             let client = build(tls.map_err(|error| untrusted(&error))?)?;
             clients.insert(domain, client.clone());
             client

@@ -9,12 +9,12 @@ use std::{net::SocketAddr, sync::Arc};
 use futures_util::{FutureExt as _, future::select_all};
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{
-    Catalog as _, Event, Partner, Primary, job::Counters, moment::before, partner::Trust, retry::Failure,
-    storage,
+    Catalog as _, Change, Event, Partner, Primary, job::Counters, moment::before, partner::Trust,
+    retry::Failure, storage,
 };
 use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
-use narrows_transport::{ClientAuth, Identity, TrustError, TrustStore};
+use narrows_transport::{ClientAuth, Credentials, TrustError, TrustStore};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -27,16 +27,19 @@ use crate::{
         self, App, Shared,
         listener::{self, Bounds},
     },
+    certificates::{self, Certificates},
+    comparing::{self, Comparisons},
     config::{BadSetting, Config, Settings},
     control, doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer,
-    limits::{PAIRING_RETRY, ZONE_RENEWAL},
+    limits::{MARK_EVERY, PAIRING_RETRY, ZONE_RENEWAL},
     logging,
+    marks::Marks,
     notify::{self, State},
     pace, pairing,
     partners::Partners,
-    pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
+    pki::{PkiError, SigningKey, authority::certificates_of_pem},
     plane::{self, Opened, PlaneError, PlaneSetup},
     tickets::{Ticket, Tickets},
     zones,
@@ -179,16 +182,16 @@ impl Server {
     /// Starts; requests are answered when this returns.
     pub async fn start(folder: &Folder, config: Config) -> Result<Self, RunError> {
         let clock = config.test.announce();
-        let who = folder.load_identity()?;
+        let mut who = folder.load_identity()?;
         let lock = folder.lock()?;
-        let pki = folder.pki();
-        let authority = Authority::load(&pki, who.domain)?;
-        let signing = SigningKey::load(&pki)?;
-        let identity = authority.load_server(&pki)?;
+        let signing = SigningKey::load(&folder.pki())?;
         let trust = TrustStore::new();
-        trust.set_domain(who.domain, vec![authority.der().clone()])?;
+        trust.judge_ahead_by(clock.ahead());
+        let certificates = Certificates::load(folder, &who, config.host.clone(), (&trust, clock.now()))?;
+        let credentials = Arc::clone(&certificates.credentials);
         let listener = listen(config.listen).await?;
         let catalog = open_catalog(folder, &config).await?;
+        let marks = Marks::check(folder, &catalog, &mut who, clock.now()).await?;
         believe_known(&catalog, &trust, &who).await?;
 
         let plane = plane::start(PlaneSetup {
@@ -197,7 +200,7 @@ impl Server {
             memory: config.memory,
             pool: folder.pool(),
             listen: config.data_listen,
-            tls: Arc::new(trust.server_config(&identity, ClientAuth::Required)?),
+            tls: Arc::new(trust.server_config_of(&credentials, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
         })
@@ -208,13 +211,12 @@ impl Server {
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
         let control::Started { control, commands, task: desk } =
             control::start(Primary::new(catalog.clone(), own).with_settings(config.domain), clock.clone());
-        let tls = api_tls(&trust, &identity)?;
+        let tls = api_tls(&trust, &credentials)?;
         let app = App(Arc::new(Shared {
-            partners: Partners::new(Arc::clone(&trust), identity.clone()),
+            partners: Partners::new(Arc::clone(&trust), credentials),
             who,
             config,
-            identity,
-            authority,
+            certificates,
             signing,
             trust,
             catalog: catalog.clone(),
@@ -222,6 +224,8 @@ impl Server {
             plane: plane.plane,
             tickets: Tickets::default(),
             paces: pace::Paces::default(),
+            comparisons: Comparisons::default(),
+            marks,
             pool_incarnation: plane.opened.incarnation,
             segment_mean: plane.opened.segment_mean,
             started: clock.now(),
@@ -240,6 +244,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
         let router = api::router(app.clone());
+        parts.push(Part::new("local socket", local(folder, &app, router.clone(), stopped.clone())?));
         say_ready(&app);
         let serving =
             tokio::spawn(listener::serve(listener, tls, router, Bounds { stop: stopped, parted, trust }));
@@ -279,6 +284,12 @@ impl Server {
         for part in parts {
             part.end().await;
         }
+        // A copy that was made before is older than this.
+        let mark = app.marks.next();
+        match catalog.apply(&[Change::Mark(mark)]).await {
+            Ok(()) => app.marks.write(mark)?,
+            Err(error) => tracing::warn!(%error, "the catalog could not be marked"),
+        }
         drop(app);
         let outcome = end.await;
         catalog.close().await;
@@ -288,6 +299,18 @@ impl Server {
             _ => Ok(()),
         }
     }
+}
+
+/// The administrator's way in when nothing else works.
+fn local(
+    folder: &Folder,
+    app: &App,
+    router: axum::Router,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, RunError> {
+    let path = folder.admin_socket();
+    let listener = api::local::listen(&path).map_err(|source| FolderError::Disk { path, source })?;
+    Ok(tokio::spawn(api::local::serve(listener, router, app.who.domain, stop)))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -303,8 +326,11 @@ async fn open_catalog(folder: &Folder, config: &Config) -> Result<SqliteCatalog,
 }
 
 /// For the API's port: a certificate is not asked of everybody.
-fn api_tls(trust: &Arc<TrustStore>, identity: &Identity) -> Result<Arc<rustls::ServerConfig>, TrustError> {
-    let mut tls = trust.server_config(identity, ClientAuth::Optional)?;
+fn api_tls(
+    trust: &Arc<TrustStore>,
+    credentials: &Arc<Credentials>,
+) -> Result<Arc<rustls::ServerConfig>, TrustError> {
+    let mut tls = trust.server_config_of(credentials, ClientAuth::Optional)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }
@@ -319,10 +345,11 @@ async fn believe_known(
         if partner.trust == Trust::Unpaired {
             continue;
         }
-        if let Some(ca) = certificate_of_pem(&partner.ca_pem) {
-            trust.set_domain(partner.domain, vec![ca])?;
-        } else {
+        let named = certificates_of_pem(&partner.ca_pem);
+        if named.is_empty() {
             tracing::error!(partner = partner.name, "its CA certificate can't be read");
+        } else {
+            trust.set_domain(partner.domain, named)?;
         }
     }
     for client in catalog.clients().await? {
@@ -373,15 +400,34 @@ async fn say_pending(app: &App, is_said: bool) -> bool {
     }
 }
 
+/// Partners are asked what they hold, and the catalog is marked when there is news.
+async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer::Failure> {
+    if *mark_due <= Instant::now() {
+        *mark_due = Instant::now() + MARK_EVERY;
+        let reached = *app.reached.borrow();
+        if app.marks.is_news(reached) {
+            let mark = app.marks.next();
+            app.control.put(vec![Change::Mark(mark)]).await?;
+            app.marks.write(mark).map_err(|error| api::answer::internal(&error))?;
+        }
+    }
+    certificates::round(app).await?;
+    comparing::round(app).await
+}
+
 /// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were
 /// drained and are unpaired now are not believed any more; imports that are pending for too long are told; restores and
-/// backups whose ticket ran out unused are ended; windows' zones are kept known ahead, and rates follow the time of day.
+/// backups whose ticket ran out unused are ended; partners are asked once a day what they hold; windows' zones are kept known ahead, and rates follow the time of day.
 async fn look_after(app: App) {
     let (mut zones_due, mut is_pending_said) = (Instant::now(), false);
+    let mut mark_due = Instant::now() + MARK_EVERY;
     loop {
         if zones_due <= Instant::now() {
             zones::renew(&app).await;
             zones_due = Instant::now() + ZONE_RENEWAL;
+        }
+        if let Err(api::answer::Failure(error)) = keep_true(&app, &mut mark_due).await {
+            tracing::warn!(%error, "replicas or the catalog's mark could not be looked at");
         }
         pace::renew(&app).await;
         tokio::time::sleep(PAIRING_RETRY).await;

@@ -102,6 +102,11 @@ impl Clock {
         time::plus_millis(time::now(), self.offset_ms())
     }
 
+    /// How far it runs ahead, for whoever judges by it.
+    pub fn ahead(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.offset_ms)
+    }
+
     /// How far it runs ahead.
     pub fn offset_ms(&self) -> i64 {
         self.offset_ms.load(Ordering::Relaxed)

@@ -14,4 +14,4 @@ pub mod flow;
 pub mod link;
 
 pub use link::{Counters, Link, LinkError, Security};
-pub use trust::{ClientAuth, Identity, Principal, TrustError, TrustStore};
+pub use trust::{ClientAuth, Credentials, Identity, Principal, TrustError, TrustStore};

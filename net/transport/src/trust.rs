@@ -7,12 +7,16 @@
 //! Not here: who may do what (grants), issuing certificates, and where any of it is stored.
 
 mod config;
+mod credentials;
 mod principal;
 mod store;
 mod verifier;
 
 pub use config::{ClientAuth, Identity};
-pub use principal::{BadPrincipal, Principal, certificate_serial, certificate_valid_until, server_name};
+pub use credentials::Credentials;
+pub use principal::{
+    BadPrincipal, Principal, certificate_life, certificate_serial, certificate_valid_until, server_name,
+};
 pub use store::{CaFingerprint, TrustStore, ca_fingerprint};
 
 /// Why a TLS configuration or a store entry could not be made.

@@ -1,5 +1,7 @@
 //! Rows and changes out of a seed, over few identities so that they meet.
 
+use narrows_domain::auto_import::{AutoImport, AutoSlp};
+use narrows_domain::catalog::Reconciling;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
@@ -8,6 +10,7 @@ use narrows_domain::operation::{
 };
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
 use narrows_domain::period::Period;
+use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
@@ -136,7 +139,7 @@ impl Maker {
             in_log: self.copy_state(),
             wanted: self.copy_state(),
             next_amend: self.maybe(Self::time),
-            sequence: Sequence(self.roll() >> 1),
+            sequence: Sequence(u64::from(self.below(4))),
             stored_bytes: self.roll() >> 1,
             made: self.time(),
             discarded: self.maybe(|maker| {
@@ -272,6 +275,8 @@ impl Maker {
         let mut partner = Partner::half(id, self.roll() >> 1, &format!("d{}", id.0[0]), self.time());
         partner.trust = self.one(Trust::ALL);
         partner.grants = Grants { recall: self.coin(), ..Grants::default() };
+        partner.grants.auto_import =
+            self.maybe(|maker| AutoImport { quota_bytes: maker.maybe(Self::roll), ..AutoImport::default() });
         let key = self.maybe(|maker| [maker.below(200); 32]);
         partner.grants.relay.extend(self.maybe(Self::partner_id).map(|origin| (origin, key)));
         partner.receive_pool = self.maybe(|it| ReceivePool { pool: it.pool_id(), incarnation: 1 });
@@ -328,7 +333,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(37);
+        let kind = self.below(44);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -415,6 +420,13 @@ impl Maker {
             }
             34 => Change::ClassificationGone(self.word()),
             36 => Change::BandwidthChanged(partner, self.time()),
+            37 => Change::AutoSlp(AutoSlp { slp: self.one(&["gold", "silver"]).to_owned(), partner }),
+            38 => Change::AutoSlpGone("gold".into()),
+            39 => Change::Recall(Recall { image: self.image_id(), partner, asked: self.time() }),
+            40 => Change::RecallGone(self.image_id(), partner),
+            41 => Change::Mark(u64::from(self.below(9))),
+            42 => Change::ReconcileBegun(Reconciling { since: self.time(), why: self.word() }),
+            43 => Change::ReconcileEnded(self.time()),
             _ => Change::SlpUnused("gold".into()),
         }
     }

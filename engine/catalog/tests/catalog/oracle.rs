@@ -33,6 +33,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         let image = ImageId([byte; 16]);
         answers.add("image", catalog.image(image).await);
         answers.add("copies", catalog.copies(image).await);
+        answers.add("recalls", catalog.recalls(image).await);
         answers.add("replicas", catalog.replicas(image).await);
         answers.add("operations", catalog.operations(image).await);
         answers.add("operation", catalog.operation(OperationKey { image, ordinal: 2 }).await);
@@ -50,6 +51,14 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
     for byte in 0..PARTNERS {
         let partner = DomainId([byte; 16]);
         answers.add("partner", catalog.partner(partner).await);
+        for after in [None, Some(ImageId([2; 16]))] {
+            let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
+            let part = (after, Some(ImageId([4; 16])));
+            answers.add("replicas_at", catalog.replicas_at(partner, pool, part, 2).await);
+            answers.add("held_for", catalog.held_for((partner, PoolId([1; 16])), after, 2).await);
+        }
+        answers.add("auto_imported", catalog.auto_imported(partner).await);
+        answers.add("failed_imports_from", catalog.failed_imports_from(partner).await);
         answers.add("candidates", catalog.candidates(partner, now, 3).await);
         answers.add("running", catalog.running(partner).await);
         answers.add("in_process", catalog.in_process(partner).await);
@@ -102,6 +111,9 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("storage_units", catalog.storage_units().await);
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
     answers.add("replication_targets", catalog.replication_targets().await);
+    answers.add("mark", catalog.mark().await);
+    answers.add("reconciling", catalog.reconciling().await);
+    answers.add("auto_slps", catalog.auto_slps().await);
     answers.add("slp_holds", catalog.slp_holds().await);
     answers.add("windows", catalog.windows().await);
     answers.add("clients", catalog.clients().await);

@@ -1,18 +1,20 @@
 //! A replicated image arrived: imported through its SLP, or not, and the sender told.
 
 use narrows_format::record::CopyState;
-use narrows_format::{DomainId, PoolId};
+use narrows_format::{DomainId, PoolId, Timestamp};
 
 use crate::air::{self, Receiver, Terms, Verdict};
-use crate::event::{Change, Decision, PoolEvent};
+use crate::auto_import::AutoSlp;
+use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Arrival, Import, ImportKey, ImportState};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::machine::children::{self, Parent};
 use crate::machine::{replication, report};
 use crate::moment::{Moment, after};
-use crate::operation::{Operation, OperationKey, OperationKind, OperationState};
+use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState};
 use crate::partner::Partner;
+use crate::recall::{self, Homecoming, Recall};
 use crate::replica::ReplicaRecord;
 use crate::retention;
 use crate::settings::Settings;
@@ -28,6 +30,10 @@ pub struct ArrivalView<'a> {
     pub settings: Settings,
     /// The newest version of the SLP that is to import it.
     pub slp: Option<&'a SlpVersion>,
+    /// That SLP is not there yet: it is made for this partner with the first image that it imports.
+    pub made_for: Option<DomainId>,
+    /// Why the SLP takes nothing from the sender, or none is made.
+    pub barred: Option<&'a Note>,
     /// The image of this UUID.
     pub existing: Option<&'a Image>,
     /// The image of this origin, client name and second.
@@ -38,6 +44,8 @@ pub struct ArrivalView<'a> {
     pub copies: &'a [ImageCopy],
     /// Replica records of the image.
     pub replicas: &'a [ReplicaRecord],
+    /// Who was asked for it here.
+    pub recalls: &'a [Recall],
     /// All partners.
     pub partners: &'a [Partner],
     /// All storage units.
@@ -51,16 +59,23 @@ impl<'a> ArrivalView<'a> {
         self.partners.iter().find(|partner| partner.domain == domain)
     }
 
-    fn receiver(&self, pool: PoolId, arrival: &Arrival) -> Receiver<'a> {
+    fn homecoming(&self, arrival: &Arrival, now: Timestamp) -> Homecoming {
+        let whose = (arrival.record.origin, arrival.sender);
+        recall::homecoming(self.own, whose, (self.existing, self.copies), self.recalls, now)
+    }
+
+    fn receiver(&self, pool: PoolId, arrival: &Arrival, now: Timestamp) -> Receiver<'a> {
         Receiver {
             own: self.own,
             pool,
             sender: self.sender(arrival.sender),
             slp: self.slp,
+            barred: self.barred,
             units: self.units,
             groups: self.groups,
             existing: self.existing,
             labelled: self.labelled,
+            homecoming: self.homecoming(arrival, now),
             image_format_max: self.settings.image_format_max,
         }
     }
@@ -100,17 +115,19 @@ pub fn admit(
     (arrival, earlier): (&Arrival, &[Import]),
     moment: Moment,
 ) -> Result<CopyState, crate::operation::Note> {
-    let expires = match air::judge(arrival, &view.receiver(pool, arrival), moment.now) {
+    let held = view.copies.iter().find(|copy| copy.pool == pool).map(|copy| copy.wanted);
+    let longer = |expires| held.map_or(expires, |held| retention::later(held.expires, expires));
+    let expires = match air::judge(arrival, &view.receiver(pool, arrival, moment.now), moment.now) {
         Verdict::Import(terms) => terms.expires,
-        Verdict::Merge(terms) => {
-            let held = view.copies.iter().find(|copy| copy.pool == pool);
-            held.map_or(terms.expires, |copy| retention::later(copy.wanted.expires, terms.expires))
-        }
+        Verdict::Merge(terms) => longer(terms.expires),
         Verdict::Fail(note) if earlier.iter().any(|it| it.state == ImportState::GivenUp) => return Err(note),
-        Verdict::Wait(..) | Verdict::Fail(_) => arrival.asked_expiry,
+        // It is not decided yet, and changes nothing of what is here.
+        Verdict::Wait(..) | Verdict::Fail(_) => match view.homecoming(arrival, moment.now) {
+            Homecoming::Here(expires) => expires,
+            _ => longer(arrival.asked_expiry),
+        },
         Verdict::Refuse(note) => return Err(note),
     };
-    let held = view.copies.iter().find(|copy| copy.pool == pool).map(|copy| copy.wanted);
     let kept = held.unwrap_or(CopyState { expires, locked_until: None, held: false });
     Ok(CopyState { expires, ..kept })
 }
@@ -121,7 +138,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
     let mut import = import.clone();
     let sender = view.sender(import.arrival.sender);
     let mut decision = Decision::nothing();
-    match air::judge(&import.arrival, &view.receiver(import.key.pool, &import.arrival), now) {
+    match air::judge(&import.arrival, &view.receiver(import.key.pool, &import.arrival, now), now) {
         Verdict::Import(terms) | Verdict::Merge(terms) => {
             take_over(view, &mut import, terms, moment, &mut decision);
         }
@@ -200,6 +217,12 @@ fn take_over(
     import.expires = copy.wanted.expires;
     decision.changes.push(Change::Image(image.clone()));
     if let (Some(version), Some(spec)) = (view.slp, spec) {
+        if let Some(partner) = view.made_for {
+            let slp = version.slp.name.clone();
+            decision.changes.push(Change::Slp(version.clone()));
+            decision.changes.push(Change::AutoSlp(AutoSlp { slp: slp.clone(), partner }));
+            decision.commands.push(Command::SlpMade { slp, partner });
+        }
         let operation = import_operation(view, &image, version, &spec.id, copy.wanted.expires, moment);
         let mut existing = view.operations.to_vec();
         existing.push(operation.clone());
@@ -218,6 +241,9 @@ fn take_over(
         decision.changes.extend(due.into_iter().map(Change::Operation));
     }
     decision.changes.push(Change::Copy(copy));
+    if view.recalls.iter().any(|it| it.partner == import.arrival.sender) {
+        decision.changes.push(Change::RecallGone(image.id, import.arrival.sender));
+    }
     import.enter(ImportState::Imported, terms.note, now);
 }
 
@@ -290,7 +316,7 @@ fn import_operation(
     image: &Image,
     version: &SlpVersion,
     name: &str,
-    expires: Option<narrows_format::Timestamp>,
+    expires: Option<Timestamp>,
     moment: Moment,
 ) -> Operation {
     let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0) + 1;

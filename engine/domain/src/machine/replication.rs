@@ -165,6 +165,7 @@ pub fn reported(
         pool: report.pool,
         incarnation: report.incarnation,
         state: match &report.outcome {
+            Outcome::Imported { note: Some(note), .. } if note.code == "POOL-001" => ReplicaState::Damaged,
             Outcome::Imported { .. } => ReplicaState::Present,
             Outcome::Waiting { .. } => ReplicaState::Arrived,
             Outcome::Refused { note } if note.code == "AIR-006" => ReplicaState::Expired,
@@ -316,7 +317,16 @@ pub fn standing(
     }
 }
 
-/// A person asks for an image to be sent to a partner, whatever its SLP says.
+/// Who asks for an image to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody here: what was paused goes on.
+    Person,
+    /// The partner that is to get it: what somebody here paused stays paused.
+    Partner,
+}
+
+/// Somebody asks for an image to be sent to a partner, whatever its SLP says.
 ///
 /// Work for that partner that is not complete is taken up at once instead of being doubled, with the import
 /// SLP that is named now unless it is being sent; a copy that is there already is the answer.
@@ -324,7 +334,7 @@ pub fn ask(
     view: &ReplicationView<'_>,
     image: &crate::Image,
     (partner, import_slp): (DomainId, Option<String>),
-    expires: Option<Timestamp>,
+    (expires, asker): (Option<Timestamp>, Asker),
     now: Timestamp,
 ) -> (Operation, Decision) {
     let to_partner = |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == partner);
@@ -340,6 +350,9 @@ pub fn ask(
         let named = import_slp.clone().or_else(|| Some(image.slp.clone()));
         manual(view, image, (partner, named), expires, now)
     };
+    if asker == Asker::Partner && operation.state == OperationState::Paused {
+        return (operation, Decision::nothing());
+    }
     let renamed = operation.state != OperationState::InProcess && rename(&mut operation, import_slp);
     if matches!(
         operation.state,

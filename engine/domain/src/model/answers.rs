@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::auto_import::AutoSlp;
 use crate::catalog::{
-    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, RedeemError, SlpUse,
+    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, Reconciling, RedeemError, SlpUse,
 };
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
+use crate::limits::COUNTED_BYTES_MAX;
+use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
+use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
@@ -115,6 +119,58 @@ impl Catalog for MemoryCatalog {
 
     async fn replicas(&self, image: ImageId) -> Result<Vec<ReplicaRecord>, Burnt> {
         self.read(|rows| rows.replicas.values().filter(|it| it.image == image).cloned().collect())
+    }
+
+    async fn recalls(&self, image: ImageId) -> Result<Vec<Recall>, Burnt> {
+        if self.bug == Some(Bug::InventsRecalls) {
+            return self.read(|rows| {
+                let asked = rows.partners.values().map(|it| (it.domain, it.heard.unwrap_or(it.paired)));
+                asked.map(|(partner, asked)| Recall { image, partner, asked }).collect()
+            });
+        }
+        self.read(|rows| rows.recalls.values().filter(|it| it.image == image).cloned().collect())
+    }
+
+    async fn replicas_at(
+        &self,
+        partner: DomainId,
+        pool: ReceivePool,
+        (after, last): (Option<ImageId>, Option<ImageId>),
+        limit: u32,
+    ) -> Result<Vec<ReplicaRecord>, Burnt> {
+        let fits = |it: &&ReplicaRecord| {
+            (it.partner, it.pool, it.incarnation) == (partner, pool.pool, pool.incarnation)
+                && after.is_none_or(|after| it.image > after)
+                && last.is_none_or(|last| it.image <= last)
+        };
+        self.read(|rows| limited(rows.replicas.values().filter(fits).cloned(), limit))
+    }
+
+    async fn held_for(
+        &self,
+        (sender, pool): (DomainId, PoolId),
+        after: Option<ImageId>,
+        limit: u32,
+    ) -> Result<Vec<Held>, Burnt> {
+        self.read(|rows| {
+            let readable = rows.copies.values().filter(|copy| {
+                copy.pool == pool && copy.discarded.is_none() && after.is_none_or(|after| copy.image > after)
+            });
+            let held = readable.filter_map(|copy| {
+                let key = ImportKey { pool: copy.pool, sequence: copy.sequence, sender };
+                let import = rows.imports.get(&key).filter(|it| {
+                    it.state == ImportState::Imported && it.arrival.record.image == copy.image
+                })?;
+                Some(Held {
+                    image: copy.image,
+                    sequence: copy.sequence,
+                    revision: import.revision,
+                    expires: copy.in_log.expires,
+                    is_damaged: import.note.as_ref().is_some_and(|note| note.code == "POOL-001"),
+                })
+            });
+            limited(held, limit)
+        })
     }
 
     async fn replicas_checked(
@@ -370,6 +426,22 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.slps.values().cloned().collect())
     }
 
+    async fn auto_slps(&self) -> Result<Vec<AutoSlp>, Burnt> {
+        self.read(|rows| rows.auto_slps.values().cloned().collect())
+    }
+
+    async fn auto_imported(&self, partner: DomainId) -> Result<u64, Burnt> {
+        self.read(|rows| {
+            let is_theirs = |it: &Image| {
+                let made = rows.auto_slps.get(&it.slp);
+                it.sender == Some(partner) && made.is_some_and(|made| made.partner == partner)
+            };
+            let images = rows.images.values().filter(|it| is_theirs(it));
+            let copies = images.flat_map(|image| rows.copies_of(image.id));
+            copies.map(|copy| copy.stored_bytes.min(COUNTED_BYTES_MAX)).sum()
+        })
+    }
+
     async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
         if self.bug == Some(Bug::IgnoresHolds) {
             return Ok(Vec::new());
@@ -455,6 +527,11 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
     }
 
+    async fn failed_imports_from(&self, sender: DomainId) -> Result<Vec<Import>, Burnt> {
+        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.key.sender == sender;
+        self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
+    }
+
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| {
             let due = |it: &Import| it.state.next_step().filter(|due| *due <= now);
@@ -515,6 +592,14 @@ impl Catalog for MemoryCatalog {
             let looks = rows.copies.values().filter_map(ImageCopy::next_look);
             tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes).min()
         })
+    }
+
+    async fn mark(&self) -> Result<u64, Burnt> {
+        self.read(|rows| rows.mark)
+    }
+
+    async fn reconciling(&self) -> Result<Option<Reconciling>, Burnt> {
+        self.read(|rows| rows.reconciling.clone())
     }
 
     async fn cursor(&self, pool: PoolId, incarnation: u64) -> Result<Sequence, Burnt> {

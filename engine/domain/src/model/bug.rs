@@ -31,6 +31,8 @@ pub enum Bug {
     IgnoresHolds,
     /// Every window is found open.
     IgnoresWindows,
+    /// Every partner is found to have been asked for every image.
+    InventsRecalls,
 }
 
 /// The fuse that [`super::MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.

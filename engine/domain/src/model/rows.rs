@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::catalog::NumberedJob;
+use crate::auto_import::AutoSlp;
+use crate::catalog::{NumberedJob, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
@@ -14,6 +15,7 @@ use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
+use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
@@ -27,9 +29,11 @@ pub(super) struct Rows {
     pub(super) copies: BTreeMap<(ImageId, u32), ImageCopy>,
     pub(super) operations: BTreeMap<OperationKey, Operation>,
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
+    pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
     pub(super) imports: BTreeMap<ImportKey, Import>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
+    pub(super) auto_slps: BTreeMap<String, AutoSlp>,
     pub(super) holds: BTreeMap<String, SlpHold>,
     pub(super) partners: BTreeMap<DomainId, Partner>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
@@ -40,6 +44,8 @@ pub(super) struct Rows {
     pub(super) windows: BTreeMap<String, Window>,
     pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
+    pub(super) mark: u64,
+    pub(super) reconciling: Option<Reconciling>,
     pub(super) cursors: BTreeMap<(PoolId, u64), Sequence>,
 }
 
@@ -83,7 +89,23 @@ impl Rows {
             Change::SlpGone(name) => {
                 self.slps.retain(|(of, _), _| *of != name);
                 self.holds.remove(&name);
+                self.auto_slps.remove(&name);
             }
+            Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
+            Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
+            Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
+            Change::Mark(mark) => self.mark = self.mark.max(mark),
+            Change::ReconcileBegun(row) => {
+                for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
+                    (copy.wanted, copy.next_amend) = (copy.in_log, None);
+                }
+                self.reconciling = Some(row);
+            }
+            Change::ReconcileEnded(_) => {
+                self.copies.values_mut().for_each(|it| it.not_before = None);
+                self.reconciling = None;
+            }
+            Change::AutoSlpGone(name) => drop(self.auto_slps.remove(&name)),
             Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => {

@@ -79,7 +79,8 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(Plan, Vec<Command>), C> {
         let plan = self.plan_slp(slp, how, moment).await?;
         let Plan::Store(version) = &plan else { return Ok((plan, Vec::new())) };
-        self.store(&[Change::Slp(version.clone()), Change::SlpUnused(slp.name.clone())]).await?;
+        let theirs = Change::AutoSlpGone(slp.name.clone());
+        self.store(&[Change::Slp(version.clone()), Change::SlpUnused(slp.name.clone()), theirs]).await?;
         let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
         Ok((plan, commands))
     }

@@ -5,13 +5,15 @@ use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::Command;
+use crate::event::{Change, Command};
 use crate::import::Arrival;
 use crate::limits::IDENTITY_SECONDS_MAX;
 use crate::machine::backup::{self, BackupAsk, BackupBegun, BeginView};
-use crate::machine::{Refusal, arrival, replication};
+use crate::machine::replication::{self, Asker};
+use crate::machine::{Refusal, arrival};
 use crate::moment::Moment;
 use crate::operation::Operation;
+use crate::recall::Recall;
 
 impl<C: Catalog> Primary<C> {
     /// A client begins a backup, or resumes the unfinished one of the same lineage.
@@ -63,7 +65,7 @@ impl<C: Catalog> Primary<C> {
     ///
     /// Asked before the commit is durable, so that usually nothing has to be amended afterwards.
     pub async fn admit(&self, pool: PoolId, arrival: &Arrival, moment: Moment) -> Done<CopyState, C> {
-        let around = self.load_arrival(arrival).await?;
+        let around = self.load_arrival(arrival, moment.now).await?;
         let mut earlier = self.ask(self.catalog.imports_of(arrival.record.image)).await?;
         earlier.retain(|it| it.key.pool == pool && it.key.sender == arrival.sender);
         arrival::admit(&around.view(&self.own, self.settings), pool, (arrival, &earlier), moment).map_err(
@@ -88,14 +90,34 @@ impl<C: Catalog> Primary<C> {
                 format!("grant it `recall` in `{}`; it may recall what it made or sent", self.own.name);
             return Err(Refusal::new("AUTH-005", sentence, help).into());
         }
-        self.replicate(image, (asker, import_slp), moment).await
+        self.send_to(image, (asker, import_slp), Asker::Partner, moment).await
+    }
+
+    /// A person asks a partner for an image: it may come home from there, for [`crate::limits::RECALL_OPEN`].
+    pub async fn recall(&mut self, image: ImageId, partner: DomainId, moment: Moment) -> Done<(), C> {
+        self.store(&[Change::Recall(Recall { image, partner, asked: moment.now })]).await
+    }
+
+    /// The partner said no: what it brings all the same was not asked for.
+    pub async fn give_up_recall(&mut self, image: ImageId, partner: DomainId) -> Done<(), C> {
+        self.store(&[Change::RecallGone(image, partner)]).await
     }
 
     /// A person asks for an image to be sent to a partner. Returns the operation to watch.
     pub async fn replicate(
         &mut self,
         image: ImageId,
+        to: (DomainId, Option<String>),
+        moment: Moment,
+    ) -> Done<(Operation, Vec<Command>), C> {
+        self.send_to(image, to, Asker::Person, moment).await
+    }
+
+    async fn send_to(
+        &mut self,
+        image: ImageId,
         (partner, import_slp): (DomainId, Option<String>),
+        asker: Asker,
         moment: Moment,
     ) -> Done<(Operation, Vec<Command>), C> {
         let loaded = self.load_image(image).await?;
@@ -120,7 +142,7 @@ impl<C: Catalog> Primary<C> {
         };
         let view = loaded.replication_view();
         let (operation, decision) =
-            replication::ask(&view, known, (partner, import_slp), expires, moment.now);
+            replication::ask(&view, known, (partner, import_slp), (expires, asker), moment.now);
         let commands = self.settle(decision, moment).await?;
         let operation = self.ask(self.catalog.operation(operation.key)).await?.unwrap_or(operation);
         Ok((operation, commands))

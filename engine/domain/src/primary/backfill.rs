@@ -6,7 +6,7 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Command, Decision};
 use crate::machine::Refusal;
-use crate::machine::replication::{self, Standing};
+use crate::machine::replication::{self, Asker, Standing};
 use crate::moment::Moment;
 use crate::partner::Trust;
 
@@ -87,7 +87,8 @@ impl<C: Catalog> Primary<C> {
                     counts.sent_bytes += image.content.as_ref().map_or(0, |content| content.logical_bytes);
                     if doing == Doing::Send {
                         let to = (partner, import_slp.clone());
-                        let (_, decision) = replication::ask(&view, image, to, expires, moment.now);
+                        let (_, decision) =
+                            replication::ask(&view, image, to, (expires, Asker::Person), moment.now);
                         whole.changes.extend(decision.changes);
                     }
                 }

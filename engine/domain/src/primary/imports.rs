@@ -26,7 +26,7 @@ impl<C: Catalog> Primary<C> {
         let mut commands = Vec::new();
         let mut decided = Vec::new();
         for import in known.iter().filter(open) {
-            let around = self.load_arrival(&import.arrival).await?;
+            let around = self.load_arrival(&import.arrival, moment.now).await?;
             let decision = arrival::decide(&around.view(&self.own, self.settings), import, moment);
             commands.extend(self.settle(decision, moment).await?);
             decided.extend(self.ask(self.catalog.import(import.key)).await?);

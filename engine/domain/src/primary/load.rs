@@ -3,6 +3,7 @@
 use narrows_format::{DomainId, ImageId, Timestamp};
 
 use super::{Done, LOOK_AHEAD, Primary};
+use crate::auto_import::{self, AutoSlp, Surroundings};
 use crate::catalog::Catalog;
 use crate::image::{Image, ImageCopy};
 use crate::import::Arrival;
@@ -11,8 +12,9 @@ use crate::machine::backup::CommittedView;
 use crate::machine::pacing::pace;
 use crate::machine::replication::ReplicationView;
 use crate::machine::turn::{Candidate, TurnView};
-use crate::operation::Operation;
+use crate::operation::{Note, Operation};
 use crate::partner::Partner;
+use crate::recall::Recall;
 use crate::replica::ReplicaRecord;
 use crate::settings::Settings;
 use crate::slp::SlpVersion;
@@ -57,7 +59,11 @@ impl LoadedImage {
 pub(super) struct LoadedArrival {
     existing: LoadedImage,
     labelled: Option<Image>,
+    recalls: Vec<Recall>,
     slp: Option<SlpVersion>,
+    /// The SLP is one that would be made now, for this partner.
+    made_for: Option<DomainId>,
+    barred: Option<Note>,
     partners: Vec<Partner>,
     units: Vec<StorageUnit>,
     groups: Vec<StorageUnitGroup>,
@@ -69,11 +75,14 @@ impl LoadedArrival {
             own,
             settings,
             slp: self.slp.as_ref(),
+            made_for: self.made_for,
+            barred: self.barred.as_ref(),
             existing: self.existing.image.as_ref(),
             labelled: self.labelled.as_ref(),
             operations: &self.existing.operations,
             copies: &self.existing.copies,
             replicas: &self.existing.replicas,
+            recalls: &self.recalls,
             partners: &self.partners,
             units: &self.units,
             groups: &self.groups,
@@ -97,18 +106,61 @@ impl<C: Catalog> Primary<C> {
         })
     }
 
-    pub(super) async fn load_arrival(&self, arrival: &Arrival) -> Done<LoadedArrival, C> {
+    pub(super) async fn load_arrival(&self, arrival: &Arrival, now: Timestamp) -> Done<LoadedArrival, C> {
         let record = &arrival.record;
         let labelled =
             self.catalog.image_labelled(record.origin, &record.client_name, record.started.seconds);
-        Ok(LoadedArrival {
+        let mut loaded = LoadedArrival {
             existing: self.load_image(record.image).await?,
             labelled: self.ask(labelled).await?,
+            recalls: self.ask(self.catalog.recalls(record.image)).await?,
             slp: self.ask(self.catalog.slp(arrival.slp(), None)).await?,
+            made_for: None,
+            barred: None,
             partners: self.ask(self.catalog.partners()).await?,
             units: self.ask(self.catalog.storage_units()).await?,
             groups: self.ask(self.catalog.storage_unit_groups()).await?,
-        })
+        };
+        self.load_auto_import(arrival, &mut loaded, now).await?;
+        Ok(loaded)
+    }
+
+    /// What the grant `auto-import` of the sender makes of it.
+    async fn load_auto_import(
+        &self,
+        arrival: &Arrival,
+        loaded: &mut LoadedArrival,
+        now: Timestamp,
+    ) -> Done<(), C> {
+        let granted = |it: &&Partner| it.domain == arrival.sender && it.grants.auto_import.is_some();
+        let Some(sender) = loaded.partners.iter().find(granted) else { return Ok(()) };
+        let made = self.ask(self.catalog.auto_slps()).await?;
+        let is_theirs = |it: &AutoSlp| it.slp == arrival.slp() && it.partner == sender.domain;
+        if loaded.slp.is_some() && !made.iter().any(is_theirs) {
+            return Ok(());
+        }
+        let classifications = self.ask(self.catalog.classifications()).await?;
+        // It is a sum over all that came: asked for only where it counts.
+        let is_bounded = sender.grants.auto_import.is_some_and(|bounds| bounds.quota_bytes.is_some());
+        let used_bytes =
+            if is_bounded { self.ask(self.catalog.auto_imported(sender.domain)).await? } else { 0 };
+        let around = Surroundings {
+            sender,
+            made: &made,
+            used_bytes,
+            units: &loaded.units,
+            classifications: &classifications,
+        };
+        if loaded.slp.is_some() {
+            loaded.barred = auto_import::takes_more(arrival.slp(), &around).err();
+            return Ok(());
+        }
+        let seen = self.ask(self.catalog.slp_version_seen(arrival.slp())).await?;
+        match auto_import::make(arrival, &around, seen.saturating_add(1), now) {
+            Ok(version) => (loaded.slp, loaded.made_for) = (Some(version), Some(sender.domain)),
+            Err(why) => loaded.barred = Some(why),
+        }
+        Ok(())
     }
 
     /// `None` when nothing may be started for the partner, or it is not known.

@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::event::Command;
 use crate::machine::Refusal;
 use crate::moment::Moment;
-use crate::partner::{Grants, Partner};
+use crate::partner::{Grants, Partner, Trust};
 
 /// What is changed; everything else stays as it is at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +49,64 @@ impl<C: Catalog> Primary<C> {
                 partner.grants = change(partner.grants, given, &taken);
             }
         }
-        let commands = self.put_partner(partner.clone(), moment).await?;
+        let mut commands = self.put_partner(partner.clone(), moment).await?;
+        if partner.grants.auto_import.is_some() {
+            // What was refused for want of an SLP or of room may be let in by now.
+            let failed = self.ask(self.catalog.failed_imports_from(domain)).await?;
+            self.owed.extend(failed.iter().map(|import| import.arrival.slp().to_owned()));
+            commands.extend(self.pay(moment).await);
+        }
         Ok((partner, commands))
+    }
+}
+
+impl<C: Catalog> Primary<C> {
+    /// A partner says in which of its lives it is, and by which CAs it is known from now on, if those are others. One
+    /// that comes with an earlier life is alive twice, or was put back: TRUST-003, frozen until a person decides.
+    pub async fn partner_seen(
+        &mut self,
+        domain: DomainId,
+        incarnation: u64,
+        ca_pem: Option<String>,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut partner = self.known_partner(domain).await?;
+        if partner.trust == Trust::Unpaired {
+            return Ok(Vec::new());
+        }
+        if incarnation < partner.incarnation {
+            partner.trust = Trust::Frozen;
+        } else {
+            partner.incarnation = incarnation;
+            partner.ca_pem = ca_pem.unwrap_or(partner.ca_pem);
+        }
+        let decision = Self::storing(partner, moment);
+        self.settle(decision, moment).await
+    }
+
+    /// All CAs that are known of a partner have expired: its work waits. Or one of them holds again.
+    pub async fn ca_expired(
+        &mut self,
+        domain: DomainId,
+        has_expired: bool,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut partner = self.known_partner(domain).await?;
+        partner.trust = match (partner.trust, has_expired) {
+            (Trust::Complete, true) => Trust::Expired,
+            (Trust::Expired, false) => Trust::Complete,
+            _ => return Ok(Vec::new()),
+        };
+        let decision = Self::storing(partner, moment);
+        self.settle(decision, moment).await
     }
 }
 
 fn read(words: &[String]) -> Result<Grants, Refusal> {
     Grants::from_words(words.iter().map(String::as_str)).ok_or_else(|| {
         let sentence = format!("`{}` are not all grants", words.join(" "));
-        let help = "send, slp-lookup, status, recall, heal, auto-import, relay(UUID) and relay(UUID=KEY) are";
+        let help = "send, slp-lookup, status, recall, heal, auto-import, auto-import(at-most=90d,quota=500GiB), \
+                    relay(UUID) and relay(UUID=KEY) are";
         Refusal::new("SLP-013", sentence, help)
     })
 }
@@ -78,7 +127,7 @@ fn change(before: Grants, given: Grants, taken: &Grants) -> Grants {
         relay,
         recall: flag(before.recall, given.recall, taken.recall),
         heal: flag(before.heal, given.heal, taken.heal),
-        auto_import: flag(before.auto_import, given.auto_import, taken.auto_import),
+        auto_import: given.auto_import.or(before.auto_import).filter(|_| taken.auto_import.is_none()),
     }
 }
 

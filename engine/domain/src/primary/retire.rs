@@ -9,10 +9,10 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Discarded, ImageCopy};
-use crate::limits::DUE_PER_TICK;
+use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK};
 use crate::machine::retire::{self, Owner};
 use crate::machine::{Refusal, replication};
-use crate::moment::Moment;
+use crate::moment::{Moment, after};
 
 /// Something stands against it that a copy goes.
 const KEPT: &str = "API-003";
@@ -59,7 +59,12 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
-        for copy in copies {
+        for mut copy in copies {
+            if self.reconciling.is_some() {
+                copy.not_before = Some(after(moment.now, RECONCILE_LOOK));
+                self.store(&[Change::Copy(copy)]).await?;
+                continue;
+            }
             let loaded = self.load_image(copy.image).await?;
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };

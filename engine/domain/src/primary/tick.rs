@@ -57,7 +57,7 @@ impl<C: Catalog> Primary<C> {
 
     async fn decide_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.due_imports(moment.now, DUE_PER_TICK)).await? {
-            let around = self.load_arrival(&import.arrival).await?;
+            let around = self.load_arrival(&import.arrival, moment.now).await?;
             let decision = arrival::decide(&around.view(&self.own, self.settings), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
         }
@@ -117,7 +117,7 @@ impl<C: Catalog> Primary<C> {
 
     async fn follow_slp(&mut self, name: &str, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
         for import in self.ask(self.catalog.failed_imports(name)).await? {
-            let around = self.load_arrival(&import.arrival).await?;
+            let around = self.load_arrival(&import.arrival, moment.now).await?;
             let decision = arrival::decide(&around.view(&self.own, self.settings), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
         }

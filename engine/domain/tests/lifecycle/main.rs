@@ -1,15 +1,18 @@
 //! Goal: what the machine decides about one image, case by case, through a [`Primary`] over the model catalog.
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
+mod auto_import;
 mod duplication;
 mod expiry;
 mod failed_imports;
 mod held;
+mod homecoming;
 mod in_place;
 mod migration;
 mod ordered;
 mod parting;
 mod places;
+mod reconcile;
 mod storage;
 
 use std::pin::pin;

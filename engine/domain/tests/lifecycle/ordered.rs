@@ -163,3 +163,22 @@ fn a_recall_needs_its_grant_and_ones_own_image() {
         (OperationState::InProcess, Some("gold-import"))
     );
 }
+
+/// A partner's recall is no person's order: what was paused here stays paused.
+#[test]
+fn a_recall_does_not_resume_what_was_paused() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    let order = narrows_domain::primary::PartnerOrder::Grant { given: vec!["recall".into()], taken: vec![] };
+    ready(primary.order_partner(THERE, order, moment(NOW))).unwrap();
+    let mut image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    image.sender = Some(THERE);
+    ready(primary.put(&[Change::Image(image)])).unwrap();
+    ready(primary.pause_image(id, moment(NOW + 1))).unwrap();
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Paused);
+    let (operation, commands) = ready(primary.recalled(id, (THERE, None), moment(NOW + 2))).unwrap();
+    assert_eq!((operation.state, commands), (OperationState::Paused, vec![]));
+    // A person's order is one.
+    let (_, commands) = ready(primary.replicate(id, (THERE, None), moment(NOW + 3))).unwrap();
+    sent(&commands);
+}

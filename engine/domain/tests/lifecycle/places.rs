@@ -48,14 +48,17 @@ fn arrivals_and_backups_share_the_places_of_a_unit() {
     let mut primary = primary(GOLD);
     ready(primary.put_unit(unit("default", POOL, Some(1)), moment(NOW))).unwrap();
     let image = ImageId([77; 16]);
-    ready(primary.begin_receiving(THERE, image)).unwrap();
-    assert_eq!(code(ready(primary.begin_receiving(THERE, ImageId([78; 16])))), "NET-004");
+    ready(primary.begin_receiving(THERE, (image, THERE), at(NOW))).unwrap();
+    assert_eq!(code(ready(primary.begin_receiving(THERE, (ImageId([78; 16]), THERE), at(NOW)))), "NET-004");
     assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "NET-004");
     ready(primary.end_receiving(THERE, image, moment(NOW))).unwrap();
     ready(primary.end_receiving(THERE, image, moment(NOW))).unwrap();
     ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
-    assert_eq!(code(ready(primary.begin_receiving(THERE, image))), "NET-004");
-    assert_eq!(code(ready(primary.begin_receiving(DomainId([99; 16]), image))), "TRUST-001");
+    assert_eq!(code(ready(primary.begin_receiving(THERE, (image, THERE), at(NOW)))), "NET-004");
+    assert_eq!(
+        code(ready(primary.begin_receiving(DomainId([99; 16]), (image, THERE), at(NOW)))),
+        "TRUST-001"
+    );
 }
 
 /// A target that is at its limit is asked again after a pause, not at once and not never.

@@ -13,7 +13,7 @@ mod world;
 use std::ops::Range;
 
 use narrows_domain::model::Bug;
-use world::World;
+use world::{World, homecoming};
 
 /// Steps of one walk before everything is mended.
 const STEPS: u32 = 80;
@@ -38,6 +38,7 @@ fn walk(seed: u64, bug: Option<Bug>) -> Result<(), String> {
     world.mend_everything();
     world.come_to_rest()?;
     check::always(&world)?;
+    homecoming::nothing_comes_unasked(&mut world)?;
     check::in_the_end(&world)
 }
 
@@ -74,6 +75,8 @@ fn planted_bugs_are_caught() {
         // Something runs that is paused, or whose window is shut.
         Bug::IgnoresHolds,
         Bug::IgnoresWindows,
+        // What was let go comes back unasked.
+        Bug::InventsRecalls,
     ];
     for bug in bugs {
         let caught = (0..WALKS / 10).find(|seed| walk(*seed, Some(bug)).is_err());

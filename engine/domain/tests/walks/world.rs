@@ -1,5 +1,6 @@
 //! Two or three domains with a pool each, the links between them, and what may happen to them.
 
+pub(crate) mod homecoming;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -617,7 +618,7 @@ impl World {
                 };
                 self.answers.push(Answer { to: at, event });
             }
-            Command::StopReplication(_) => {}
+            Command::StopReplication(_) | Command::SlpMade { .. } => {}
         }
     }
 

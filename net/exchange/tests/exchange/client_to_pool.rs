@@ -49,9 +49,20 @@ pub(crate) fn against<T: 'static, F: Future<Output = Result<T, ExchangeError>>>(
     begin: Begin,
     source: impl FnOnce(Rc<Outgoing>) -> F + 'static,
 ) -> (Result<T, ExchangeError>, Result<Taken, ExchangeError>) {
+    against_for(Purpose::Backup, seed, target, begin, source)
+}
+
+/// The same in a session for this purpose.
+pub(crate) fn against_for<T: 'static, F: Future<Output = Result<T, ExchangeError>>>(
+    purpose: Purpose,
+    seed: u64,
+    target: &Rc<Pool>,
+    begin: Begin,
+    source: impl FnOnce(Rc<Outgoing>) -> F + 'static,
+) -> (Result<T, ExchangeError>, Result<Taken, ExchangeError>) {
     let sim = Sim::new(seed);
     let (from, to, target) = (sim.world(Host(1)), sim.world(Host(2)), Rc::clone(target));
-    let facts = HelloFacts::new(Purpose::Backup, DomainId([7; 16]), PoolId([0; 16]));
+    let facts = HelloFacts::new(purpose, DomainId([7; 16]), PoolId([0; 16]));
     sim.run(async move {
         let listener = to.net.listen(([10, 0, 0, 2], 0).into()).await.expect("listens");
         let address = listener.local_addr();

@@ -5,4 +5,5 @@ mod model;
 mod client_to_pool;
 mod opening;
 mod pool_to_pool;
+mod quiet;
 mod restore;

@@ -23,7 +23,9 @@ use super::{
     answer::{Answer, Body, Failure, good, internal, malformed},
     caller::Admin,
 };
-use crate::{limits::INVITATION_LIFE, pairing, pki::authority::certificate_of_pem, random};
+use crate::{
+    certificates::time_of, limits::INVITATION_LIFE, pairing, pki::authority::certificate_of_pem, random,
+};
 
 /// GET the list.
 pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClientInfo>> {
@@ -78,8 +80,8 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
 
     let id = ClientId(random::uuid());
     let pem = app
-        .authority
-        .issue_for_request(id, &request.csr_pem)
+        .authority()
+        .issue_for_request(id, &request.csr_pem, time_of(now).map_err(|error| internal(&error))?)
         .map_err(|error| malformed("csr_pem", &format!("not a certificate signing request: {error}")))?;
     let der = certificate_of_pem(&pem).ok_or_else(|| malformed("csr_pem", "no certificate"))?;
     let serial = certificate_serial(&der).map_err(|error| internal(&error))?;
@@ -91,7 +93,7 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
         client: id,
         name,
         certificate_pem: pem,
-        ca_pem: app.authority.pem().to_owned(),
+        ca_pem: app.authority().believed_pem(now.seconds),
         domain: app.who.domain,
         domain_name: app.who.name.clone(),
     })

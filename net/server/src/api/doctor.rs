@@ -27,8 +27,7 @@ use super::{
 use crate::{
     hands::{ping, reach},
     limits::{CERTIFICATE_WARNING_SECONDS, FREE_BYTES_WARNING, SKEW_MS_WARNING},
-    pki::authority::certificate_of_pem,
-    time,
+    pki::authority::certificates_of_pem,
 };
 
 /// POST: checks one partner, or all.
@@ -84,16 +83,17 @@ impl Sheet {
 
 async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
     let own = app.who.name.as_str();
-    let leaf = app.identity.chain.first().and_then(|leaf| certificate_valid_until(leaf).ok());
-    check_certificate(sheet, "server certificate", own, leaf);
-    check_certificate(sheet, "CA", own, certificate_valid_until(app.authority.der()).ok());
+    let now = app.clock.now().seconds;
+    let leaf = app.certificates.credentials.leaf().and_then(|leaf| certificate_valid_until(&leaf).ok());
+    check_certificate(sheet, "server certificate", own, leaf, now);
+    check_certificate(sheet, "CA", own, certificate_valid_until(app.authority().der()).ok(), now);
     let space = app.plane.space().await?;
     check_free(sheet, own, space.disk_available);
     Ok(())
 }
 
-fn check_certificate(sheet: &mut Sheet, check: &str, side: &str, until: Option<i64>) {
-    let left = until.map(|until| until.saturating_sub(time::now().seconds));
+fn check_certificate(sheet: &mut Sheet, check: &str, side: &str, until: Option<i64>, now: i64) {
+    let left = until.map(|until| until.saturating_sub(now));
     match left {
         None => drop(sheet.note(Level::Error, check, side, "can't be read")),
         Some(left) if left <= 0 => {
@@ -123,8 +123,9 @@ async fn check_partner(
     sheet: &mut Sheet,
 ) -> Result<(), Failure> {
     let (own, name) = (app.who.name.as_str(), partner.name.as_str());
-    let ca = certificate_of_pem(&partner.ca_pem).and_then(|ca| certificate_valid_until(&ca).ok());
-    check_certificate(sheet, "CA", name, ca);
+    let known = certificates_of_pem(&partner.ca_pem);
+    let ca = known.iter().filter_map(|ca| certificate_valid_until(ca).ok()).max();
+    check_certificate(sheet, "CA", name, ca, app.clock.now().seconds);
     match ping(app, partner).await {
         Ok((pong, skew_ms)) => {
             sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
@@ -260,6 +261,7 @@ mod tests {
     use narrows_format::{DomainId, PoolId};
 
     use super::*;
+    use crate::time;
 
     fn partner() -> Partner {
         let mut partner = Partner::half(DomainId([2; 16]), 1, "west", time::now());
@@ -305,7 +307,7 @@ mod tests {
     #[test]
     fn ending_certificates_are_found() {
         let now = time::now().seconds;
-        let found = |until| worst(|sheet| check_certificate(sheet, "CA", "west", until));
+        let found = |until| worst(|sheet| check_certificate(sheet, "CA", "west", until, now));
         assert_eq!(found(None).level, Level::Error);
         let expired = found(Some(now - 1));
         assert_eq!((expired.level, expired.code.as_str()), (Level::Error, "AUTH-002"));

@@ -86,7 +86,7 @@ pub fn own_info(app: &App) -> DomainInfo {
         incarnation: app.who.incarnation,
         url: app.config.url(),
         data_addr: app.config.data_addr(),
-        ca_fingerprint: app.authority.fingerprint(),
+        ca_fingerprint: app.authority().fingerprint(),
         signing_key: Hex(app.signing.public()),
         grants: Vec::new(),
         images_at_once: 0,

@@ -114,6 +114,11 @@ pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = named(&app, &partners, &id, &ImageFilter::default()).await?;
     let verified = app.plane.verify(image.id).await?;
+    let (copy, damage) = ((image.id, app.who.pool), verified.damage.first().map(ToString::to_string));
+    let told = app.control.act(move |primary, moment| {
+        Box::pin(async move { Ok(((), primary.copy_read(copy, damage, moment).await?)) })
+    });
+    told.await?;
     if let Some(damage) = verified.damage.first() {
         let sentence = format!("image {} is damaged: {damage}", image.label());
         return Err(ApiError::new(damage.code(), sentence).into());

@@ -8,6 +8,7 @@ use narrows_domain::{
     moment::{before, since},
     operation::Operation,
     partner::{Partner, Reach, Trust},
+    replica::ReplicaState,
 };
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     domains::name_of,
     jobs::why,
 };
+use crate::comparing;
 use crate::limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX};
 
 /// GET the list.
@@ -29,9 +31,11 @@ pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>>
 /// Everything, worst first.
 pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
     let mut problems = Vec::new();
+    problems.extend(reconciling(app, partners).await?);
     for partner in partners {
         problems.extend(silent(partner));
         problems.extend(lost(app, partner).await?);
+        problems.extend(damaged(app, partner).await?);
     }
     let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
     problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
@@ -82,12 +86,42 @@ async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> 
     Ok(Some(finding("", "replicas".to_owned(), name, message, &help)))
 }
 
+/// Images whose copy at the partner was found damaged there.
+async fn damaged(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
+    let found =
+        app.catalog.replicas_checked(Some(partner.domain), Some(ReplicaState::Damaged), IMPORTS_LISTED_MAX);
+    let count = found.await.map_err(|error| internal(&error))?.len();
+    let name = &partner.name;
+    let message = format!("{count} images are damaged in domain {name}");
+    let help = "`narrowsctl replica list --state damaged` names them";
+    Ok((count > 0).then(|| finding("POOL-001", "replicas".to_owned(), name, message, help)))
+}
+
+/// The catalog was found older than its pool.
+async fn reconciling(app: &App, partners: &[Partner]) -> Result<Option<Finding>, Failure> {
+    let open = app.catalog.reconciling().await.map_err(|error| internal(&error))?;
+    let Some(open) = open else { return Ok(None) };
+    let waits = comparing::waits_for(app, partners).await?.join(", ");
+    let message = format!(
+        "it was found older than it was ({}); nothing expires until it was compared with: {waits}",
+        open.why
+    );
+    let help = "make them reachable, or go on without them: `narrowsctl catalog reconcile --force`";
+    Ok(Some(finding("", "catalog".to_owned(), &app.who.name, message, help)))
+}
+
 /// An arrival that is not in the catalog: for a reason that somebody has to mend, or for too long.
 fn stuck(app: &App, import: &Import) -> Option<Finding> {
     let record = &import.arrival.record;
     let note = import.note.as_ref();
     let (message, help) = match import.state {
-        ImportState::Imported => return None,
+        ImportState::Imported => {
+            let damage = note.filter(|note| note.code == "POOL-001")?;
+            (
+                format!("its copy here is damaged: {}", damage.sentence),
+                "send it again from another domain".to_owned(),
+            )
+        }
         ImportState::Failed { .. } | ImportState::GivenUp | ImportState::Refused => {
             (note.map(why).unwrap_or_default(), "`narrowsctl import list` says more".to_owned())
         }

@@ -37,8 +37,31 @@ pub async fn recall(
     };
     check_import(&app, image, request.import_slp.as_deref()).await?;
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    // Before it is asked: it may begin to send before its answer is here.
+    let domain = partner.domain;
+    app.control
+        .act(move |primary, moment| {
+            Box::pin(async move { Ok((primary.recall(image, domain, moment).await?, Vec::new())) })
+        })
+        .await?;
     let asked = PartnerRecall { image, import_slp: request.import_slp };
-    good(api.post(paths::PARTNER_RECALL, &asked).await?)
+    let reply: Result<RecallReply, ApiError> = api.post(paths::PARTNER_RECALL, &asked).await;
+    match reply {
+        Ok(reply) => good(reply),
+        Err(error) => {
+            // Without an answer in time it may have begun; then what was asked for stays asked for.
+            if error.code != codes::TIMED_OUT {
+                app.control
+                    .act(move |primary, _| {
+                        Box::pin(
+                            async move { Ok((primary.give_up_recall(image, domain).await?, Vec::new())) },
+                        )
+                    })
+                    .await?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// It would be sent for nothing if nothing here took it in.

@@ -236,11 +236,20 @@ pub(super) async fn info(app: &App, version: SlpVersion) -> Result<SlpInfo, Fail
     let text = toml::to_string(&version.slp).map_err(|error| internal(&error))?;
     let holds = app.catalog.slp_holds().await.map_err(|error| internal(&error))?;
     let held = holds.iter().find(|hold| hold.slp == version.slp.name);
+    let made = app.catalog.auto_slps().await.map_err(|error| internal(&error))?;
+    let made_for = match made.iter().find(|made| made.slp == version.slp.name) {
+        Some(made) => {
+            let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+            Some(super::domains::name_of(app, &partners, made.partner))
+        }
+        None => None,
+    };
     Ok(SlpInfo {
         version: version.version,
         applied: time_out(version.made),
         text,
         versions: uses(app, &version.slp.name).await?,
+        made_for,
         held: held.map(|hold| Hold { until: hold.until.map(time_out) }),
         images_unfinished: unfinished.map_err(|error| internal(&error))?,
         operations: version.slp.operations.iter().map(operation).collect(),

@@ -103,10 +103,16 @@ impl Control {
         self.act(|primary, _| Box::pin(async move { Ok((primary.busy().await?, Vec::new())) })).await
     }
 
-    /// A partner begins to bring an image; [`Self::end_receiving`] says when that is over.
-    pub async fn begin_receiving(&self, sender: DomainId, image: ImageId) -> Result<Partner, Failure> {
-        self.act(move |primary, _| {
-            Box::pin(async move { Ok((primary.begin_receiving(sender, image).await?, Vec::new())) })
+    /// A partner begins to bring an image of an origin; [`Self::end_receiving`] says when that is over.
+    pub async fn begin_receiving(
+        &self,
+        sender: DomainId,
+        image: (ImageId, DomainId),
+    ) -> Result<Partner, Failure> {
+        self.act(move |primary, moment| {
+            Box::pin(
+                async move { Ok((primary.begin_receiving(sender, image, moment.now).await?, Vec::new())) },
+            )
         })
         .await
     }

@@ -1,5 +1,9 @@
 //! The domain's certificate authority.
 //!
+//! It is renewed under its old key: the new CA certificate exists twice, signed by itself and by the old one, and both are
+//! shown with each certificate that the new one issued. So who knows the old CA only believes them too, as long as that
+//! holds.
+//!
 //! Guarantees: the names in a certificate are decided here and never taken from a request; a certificate
 //! names exactly one principal, as a URI; serial numbers are random. Revocation is the trust store's.
 
@@ -9,7 +13,8 @@ use narrows_api::Hex;
 use narrows_format::{ClientId, DomainId};
 use narrows_transport::{
     Identity,
-    trust::{ca_fingerprint, server_name},
+    limits::CAS_PER_DOMAIN_MAX,
+    trust::{ca_fingerprint, certificate_life, server_name},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -51,8 +56,7 @@ pub struct Validity {
 
 impl Validity {
     /// The usual life, from now on.
-    pub fn usual() -> Self {
-        let now = OffsetDateTime::now_utc();
+    pub fn usual(now: OffsetDateTime) -> Self {
         Self { from: now - CERTIFICATE_BACKDATE, until: now + CERTIFICATE_LIFE }
     }
 }
@@ -63,10 +67,16 @@ pub struct Authority {
     pem: String,
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+    /// The CAs before this one, newest first, PEM.
+    older: String,
+    /// This CA as the one before signed it, PEM; empty for the first one.
+    cross: String,
 }
 
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca.key";
+const OLDER_FILE: &str = "ca.older.pem";
+const CROSS_FILE: &str = "ca.cross.pem";
 const SERVER_FILE: &str = "server.pem";
 const SERVER_KEY_FILE: &str = "server.key";
 
@@ -74,33 +84,68 @@ impl Authority {
     /// Makes a new CA for `domain` and writes it to `pki`.
     pub fn create(pki: &Path, domain: DomainId, name: &str) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        let now = OffsetDateTime::now_utc();
-        params.not_before = now - CERTIFICATE_BACKDATE;
-        params.not_after = now + CA_LIFE;
-        params.serial_number = Some(random_serial());
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, format!("Narrows domain {name}"));
-        params.distinguished_name.push(DnType::CommonName, format!("CA {domain}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?;
+        let certificate = ca_params(domain, name, OffsetDateTime::now_utc()).self_signed(&key)?;
         write(pki, CA_FILE, certificate.pem().as_bytes())?;
         write(pki, CA_KEY_FILE, key.serialize_pem().as_bytes())?;
-        Self::from_parts(domain, &certificate.pem(), key)
+        Self::load(pki, domain)
+    }
+
+    /// Makes the next CA, which the one that is in `pki` vouches for, and puts it in its place. A crash leaves one or
+    /// the other.
+    pub fn renew(pki: &Path, domain: DomainId, name: &str, now: OffsetDateTime) -> Result<Self, PkiError> {
+        let before = Self::load(pki, domain)?;
+        let key = KeyPair::generate()?;
+        let params = ca_params(domain, name, now);
+        let cross = params.signed_by(&key, &before.issuer)?;
+        let certificate = params.self_signed(&key)?;
+        write(pki, CROSS_FILE, cross.pem().as_bytes())?;
+        write(pki, OLDER_FILE, format!("{}{}", before.pem, before.older).as_bytes())?;
+        // Both keys, until the certificate says which of them counts.
+        let keys = format!("{}{}", key.serialize_pem(), read(pki, CA_KEY_FILE)?);
+        write(pki, CA_KEY_FILE, keys.as_bytes())?;
+        write(pki, CA_FILE, certificate.pem().as_bytes())?;
+        write(pki, CA_KEY_FILE, key.serialize_pem().as_bytes())?;
+        Self::load(pki, domain)
     }
 
     /// Reads the CA from `pki`.
     pub fn load(pki: &Path, domain: DomainId) -> Result<Self, PkiError> {
         let pem = read(pki, CA_FILE)?;
-        let key = KeyPair::from_pem(&read(pki, CA_KEY_FILE)?)?;
-        Self::from_parts(domain, &pem, key)
+        let der = certificate_of_pem(&pem).ok_or(PkiError::Key(CA_FILE))?;
+        let key = key_of(&der, &read(pki, CA_KEY_FILE)?).ok_or(PkiError::Key(CA_KEY_FILE))?;
+        let issuer = Issuer::from_ca_cert_der(&der, KeyPair::from_pem(&key)?)?;
+        let (older, cross) = (read_if_there(pki, OLDER_FILE)?, read_if_there(pki, CROSS_FILE)?);
+        // A renewal that a crash cut off has left a cross certificate of a CA that never was.
+        let is_ours = certificate_of_pem(&cross).is_some_and(|cross| public_key(&cross) == public_key(&der));
+        Ok(Self { domain, pem, der, issuer, older, cross: if is_ours { cross } else { String::new() } })
     }
 
-    fn from_parts(domain: DomainId, pem: &str, key: KeyPair) -> Result<Self, PkiError> {
-        let der = certificate_of_pem(pem).ok_or(PkiError::Key(CA_FILE))?;
-        let issuer = Issuer::from_ca_cert_der(&der, key)?;
-        Ok(Self { domain, pem: pem.to_owned(), der, issuer })
+    /// This CA and those before it that have not expired by then, newest first.
+    pub fn believed(&self, now: i64) -> Vec<CertificateDer<'static>> {
+        let older = certificates_of_pem(&self.older).into_iter();
+        let holds = |ca: &CertificateDer<'_>| certificate_life(ca).is_ok_and(|(_, until)| until > now);
+        // One that a cut-off renewal has listed already is this one itself.
+        let is_other = |ca: &CertificateDer<'_>| *ca != self.der;
+        [self.der.clone()]
+            .into_iter()
+            .chain(older.filter(holds).filter(is_other))
+            .take(CAS_PER_DOMAIN_MAX)
+            .collect()
+    }
+
+    /// The same, PEM: what others are told to believe.
+    pub fn believed_pem(&self, now: i64) -> String {
+        self.believed(now).iter().map(pem_of).collect()
+    }
+
+    /// What is shown behind a certificate that it issued.
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        [self.der.clone()].into_iter().chain(certificates_of_pem(&self.cross)).collect()
+    }
+
+    /// Whose.
+    pub fn domain(&self) -> DomainId {
+        self.domain
     }
 
     /// The CA certificate, PEM.
@@ -159,9 +204,14 @@ impl Authority {
     }
 
     /// Issues a client's certificate for the key of a signing request; nothing else in it is looked at.
-    pub fn issue_for_request(&self, client: ClientId, csr_pem: &str) -> Result<String, PkiError> {
+    pub fn issue_for_request(
+        &self,
+        client: ClientId,
+        csr_pem: &str,
+        now: OffsetDateTime,
+    ) -> Result<String, PkiError> {
         let request = CertificateSigningRequestParams::from_pem(csr_pem)?;
-        self.issue(&Role::Client(client), &request.public_key, Validity::usual())
+        self.issue(&Role::Client(client), &request.public_key, Validity::usual(now))
     }
 
     /// Issues a certificate with a fresh key.
@@ -171,16 +221,30 @@ impl Authority {
     }
 
     /// Issues the server's certificate with a fresh key and writes both to `pki`.
-    pub fn create_server(&self, pki: &Path, server: String, hosts: Vec<String>) -> Result<(), PkiError> {
-        let (certificate, key) = self.issue_identity(&Role::Server { server, hosts }, Validity::usual())?;
+    pub fn create_server(
+        &self,
+        pki: &Path,
+        (server, hosts): (String, Vec<String>),
+        now: OffsetDateTime,
+    ) -> Result<(), PkiError> {
+        let role = Role::Server { server, hosts };
+        let (certificate, key) = self.issue_identity(&role, Validity::usual(now))?;
+        // Both keys, until the certificate says which of them counts: a crash leaves one pair or the other.
+        let keys = format!("{key}{}", read_if_there(pki, SERVER_KEY_FILE)?);
+        write(pki, SERVER_KEY_FILE, keys.as_bytes())?;
         write(pki, SERVER_FILE, certificate.as_bytes())?;
         write(pki, SERVER_KEY_FILE, key.as_bytes())
     }
 
     /// Reads the server's certificate; the chain ends with the CA, so that who pairs can compare fingerprints.
     pub fn load_server(&self, pki: &Path) -> Result<Identity, PkiError> {
-        identity_of_pem(&read(pki, SERVER_FILE)?, &read(pki, SERVER_KEY_FILE)?, &self.der)
-            .ok_or(PkiError::Key(SERVER_FILE))
+        let pem = read(pki, SERVER_FILE)?;
+        let leaf = certificate_of_pem(&pem).ok_or(PkiError::Key(SERVER_FILE))?;
+        let key = key_of(&leaf, &read(pki, SERVER_KEY_FILE)?).ok_or(PkiError::Key(SERVER_KEY_FILE))?;
+        let mut identity = identity_of_pem(&pem, &key, &self.der).ok_or(PkiError::Key(SERVER_FILE))?;
+        identity.chain.truncate(1);
+        identity.chain.extend(self.chain());
+        Ok(identity)
     }
 }
 
@@ -192,6 +256,45 @@ pub fn fingerprint(der: &CertificateDer<'_>) -> Hex<32> {
 /// The first certificate of a PEM text.
 pub fn certificate_of_pem(pem: &str) -> Option<CertificateDer<'static>> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+/// All certificates of a PEM text; those that can't be read are left out.
+pub fn certificates_of_pem(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect()
+}
+
+fn pem_of(der: &CertificateDer<'static>) -> String {
+    pem::encode(&pem::Pem::new("CERTIFICATE", der.to_vec()))
+}
+
+fn ca_params(domain: DomainId, name: &str, now: OffsetDateTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.not_before = now - CERTIFICATE_BACKDATE;
+    params.not_after = now + CA_LIFE;
+    params.serial_number = Some(random_serial());
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, format!("Narrows domain {name}"));
+    // A CA that is renewed has another name: who knows both looks for an issuer by it.
+    let number = now.unix_timestamp();
+    params.distinguished_name.push(DnType::CommonName, format!("CA {domain} {number}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.public_key().raw.to_vec())
+}
+
+/// The one of several keys, PEM, that a certificate is of.
+fn key_of(certificate: &CertificateDer<'_>, keys: &str) -> Option<String> {
+    let wanted = public_key(certificate)?;
+    let found = pem::parse_many(keys).ok()?;
+    found
+        .iter()
+        .map(pem::encode)
+        .find(|text| KeyPair::from_pem(text).is_ok_and(|key| key.subject_public_key_info() == wanted))
 }
 
 /// Leaf, key and CA as TLS wants them.
@@ -222,6 +325,10 @@ fn write(pki: &Path, name: &str, bytes: &[u8]) -> Result<(), PkiError> {
     folder::write_secret(&path, bytes).map_err(|source| PkiError::Disk { path, source })
 }
 
+fn read_if_there(pki: &Path, name: &str) -> Result<String, PkiError> {
+    if pki.join(name).exists() { read(pki, name) } else { Ok(String::new()) }
+}
+
 fn read(pki: &Path, name: &str) -> Result<String, PkiError> {
     let path = pki.join(name);
     std::fs::read_to_string(&path).map_err(|source| PkiError::Disk { path, source })
@@ -244,7 +351,7 @@ mod tests {
         asked.distinguished_name.push(DnType::CommonName, "admin root");
         let csr = asked.serialize_request(&key).unwrap().pem().unwrap();
         let client = ClientId([9; 16]);
-        let pem = loaded.issue_for_request(client, &csr).unwrap();
+        let pem = loaded.issue_for_request(client, &csr, OffsetDateTime::now_utc()).unwrap();
 
         let der = certificate_of_pem(&pem).unwrap();
         let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
@@ -259,7 +366,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(folder.path(), DomainId([3; 16]), "east").unwrap();
-        authority.create_server(folder.path(), "s".into(), vec!["127.0.0.1".into()]).unwrap();
+        authority
+            .create_server(folder.path(), ("s".into(), vec!["127.0.0.1".into()]), OffsetDateTime::now_utc())
+            .unwrap();
         for name in [CA_KEY_FILE, SERVER_KEY_FILE] {
             let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");

@@ -13,7 +13,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{
-    CaFingerprint, TrustError, TrustStore,
+    CaFingerprint, Credentials, TrustError, TrustStore,
     verifier::{Dialled, Dialling, FirstContact},
 };
 
@@ -42,7 +42,7 @@ pub enum ClientAuth {
     Optional,
 }
 
-fn certificate(error: &rustls::Error) -> TrustError {
+pub(super) fn certificate(error: &rustls::Error) -> TrustError {
     match error {
         rustls::Error::InconsistentKeys(_) | rustls::Error::General(_) => TrustError::Key(error.to_string()),
         _ => TrustError::Certificate(error.to_string()),
@@ -51,9 +51,9 @@ fn certificate(error: &rustls::Error) -> TrustError {
 
 impl TrustStore {
     /// For a listener (rustls directly, or tokio-rustls). Set ALPN on the result where it is wanted.
-    pub fn server_config(
+    pub fn server_config_of(
         self: &Arc<Self>,
-        identity: &Identity,
+        credentials: &Arc<Credentials>,
         auth: ClientAuth,
     ) -> Result<ServerConfig, TrustError> {
         let verifier = Arc::new(Dialling { store: Arc::clone(self), auth });
@@ -61,10 +61,18 @@ impl TrustStore {
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| certificate(&error))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(identity.chain.clone(), identity.key.clone_key())
-            .map_err(|error| certificate(&error))?;
+            .with_cert_resolver(Arc::clone(credentials) as Arc<_>);
         config.send_tls13_tickets = 0;
         Ok(config)
+    }
+
+    /// The same with a certificate that stays.
+    pub fn server_config(
+        self: &Arc<Self>,
+        identity: &Identity,
+        auth: ClientAuth,
+    ) -> Result<ServerConfig, TrustError> {
+        self.server_config_of(&Credentials::new(identity)?, auth)
     }
 
     /// For dialling a server of `domain`, whatever address it is reached at. Without an identity no
@@ -75,6 +83,17 @@ impl TrustStore {
         domain: DomainId,
     ) -> Result<ClientConfig, TrustError> {
         self.client_config_with(Arc::new(Dialled { store: Arc::clone(self), domain }), identity)
+    }
+
+    /// The same for a certificate that may be renewed: each handshake shows the newest.
+    pub fn client_config_of(
+        self: &Arc<Self>,
+        credentials: &Arc<Credentials>,
+        domain: DomainId,
+    ) -> Result<ClientConfig, TrustError> {
+        let mut config = self.client_config(None, domain)?;
+        config.client_auth_cert_resolver = Arc::clone(credentials) as Arc<_>;
+        Ok(config)
     }
 
     /// For the first contact with a domain of which only the CA's fingerprint is known (from an invitation

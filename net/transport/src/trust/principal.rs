@@ -103,6 +103,13 @@ pub fn certificate_serial(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, B
     Ok(trim_serial(parsed.raw_serial()))
 }
 
+/// When a certificate begins and ends, in seconds since 1970.
+pub fn certificate_life(certificate: &CertificateDer<'_>) -> Result<(i64, i64), BadPrincipal> {
+    let (_, parsed) =
+        x509_parser::certificate::X509Certificate::from_der(certificate).map_err(|_| BadPrincipal)?;
+    Ok((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
+}
+
 /// When a certificate ends, in seconds since 1970.
 pub fn certificate_valid_until(certificate: &CertificateDer<'_>) -> Result<i64, BadPrincipal> {
     let (_, parsed) =

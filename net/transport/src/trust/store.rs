@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use narrows_format::DomainId;
@@ -12,7 +16,7 @@ use rustls::{
     crypto::CryptoProvider,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{TrustError, hex, principal::trim_serial};
 use crate::limits::CAS_PER_DOMAIN_MAX;
@@ -58,13 +62,25 @@ struct State {
 pub struct TrustStore {
     state: RwLock<State>,
     provider: Arc<CryptoProvider>,
+    /// For tests: how far the clock that certificates are judged by runs ahead, in milliseconds.
+    ahead_ms: OnceLock<Arc<AtomicI64>>,
 }
 
 impl TrustStore {
     /// A store that believes nobody.
     pub fn new() -> Arc<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Arc::new(Self { state: RwLock::default(), provider })
+        Arc::new(Self { state: RwLock::default(), provider, ahead_ms: OnceLock::new() })
+    }
+
+    /// For tests: judges certificates by a clock that runs ahead by so many milliseconds. The first word counts.
+    pub fn judge_ahead_by(&self, ahead_ms: Arc<AtomicI64>) {
+        self.ahead_ms.get_or_init(|| ahead_ms);
+    }
+
+    pub(crate) fn time(&self, now: UnixTime) -> UnixTime {
+        let ahead = self.ahead_ms.get().map_or(0, |ahead| ahead.load(Ordering::Relaxed)) / 1000;
+        UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().saturating_add_signed(ahead)))
     }
 
     /// Believes certificates of `domain` that one of these CAs issued; replaces what was believed for it.

@@ -93,6 +93,7 @@ impl ClientCertVerifier for Dialling {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let now = self.store.time(now);
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let principal = Principal::of(end_entity).map_err(|_| unknown())?;
         let trust = self.store.trust_of(principal.domain()).ok_or_else(unknown)?;
@@ -150,6 +151,7 @@ impl ServerCertVerifier for Dialled {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let now = self.store.time(now);
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let trust = self.store.trust_of(self.domain).ok_or_else(unknown)?;
         // Which address was dialled does not matter: the domain's name has to be in the certificate.
@@ -195,6 +197,7 @@ impl ServerCertVerifier for FirstContact {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let now = self.store.time(now);
         let wrong =
             || Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(WrongFingerprint))));
         let ca = intermediates.iter().find(|ca| ca_fingerprint(ca) == self.ca).ok_or_else(wrong)?;

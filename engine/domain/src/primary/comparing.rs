@@ -1,0 +1,103 @@
+//! Replicas stay true: what a partner holds for us is compared with what we know, what is damaged here is told to who
+//! sent it; and a catalog that is older than its pool lets nothing go until all of that was done.
+
+use narrows_format::{DomainId, ImageId, PoolId};
+
+use super::{Done, Primary};
+use crate::catalog::{Catalog, Reconciling};
+use crate::event::{Change, Command, Decision};
+use crate::import::ImportState;
+use crate::limits::COMPARED_AT_ONCE;
+use crate::machine::comparing::{Compared, Held, ReplicaList, compare};
+use crate::machine::{Refusal, report};
+use crate::moment::Moment;
+use crate::operation::Note;
+use crate::partner::Trust;
+
+/// The code of stored bytes that are not what they were.
+const DAMAGED: &str = "POOL-001";
+
+impl<C: Catalog> Primary<C> {
+    /// A part of what a pool here holds for a partner that sent it (grant `status`), in the order of images.
+    pub async fn held_for(
+        &self,
+        (asker, pool): (DomainId, PoolId),
+        after: Option<ImageId>,
+        limit: u32,
+    ) -> Done<Vec<Held>, C> {
+        let partner = self.ask(self.catalog.partner(asker)).await?;
+        if !partner.is_some_and(|it| it.grants.status && it.trust != Trust::Unpaired) {
+            let sentence = format!("domain {asker} may not ask for the state of its images here");
+            return Err(Refusal::new("AUTH-005", sentence, "grant it `status`").into());
+        }
+        self.ask(self.catalog.held_for((asker, pool), after, limit)).await
+    }
+
+    /// A partner says what it holds for us.
+    pub async fn replicas_listed(
+        &mut self,
+        list: &ReplicaList,
+        moment: Moment,
+    ) -> Done<(Compared, Vec<Command>), C> {
+        let (mut compared, mut commands, mut after) = (Compared::default(), Vec::new(), list.after);
+        let mut held = list.held.clone();
+        loop {
+            let part = self.catalog.replicas_at(list.from, list.pool, (after, list.last), COMPARED_AT_ONCE);
+            let records = self.ask(part).await?;
+            let is_full = records.len() as u64 >= u64::from(COMPARED_AT_ONCE);
+            let last = records.last().map(|record| record.image).filter(|_| is_full).or(list.last);
+            let is_here = |it: &Held| last.is_none_or(|last| it.image <= last);
+            let (here, behind) = held.into_iter().partition(is_here);
+            let (found, decision) =
+                compare(&records, &ReplicaList { held: here, ..list.clone() }, moment.now);
+            compared = compared.and(found);
+            commands.extend(self.settle(decision, moment).await?);
+            if !is_full {
+                return Ok((compared, commands));
+            }
+            (held, after) = (behind, last);
+        }
+    }
+
+    /// All bytes of a copy here were read: some are damaged, for this reason, or none is. Who sent it is told if that
+    /// is news.
+    pub async fn copy_read(
+        &mut self,
+        (image, pool): (ImageId, PoolId),
+        damage: Option<String>,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let mut decision = Decision::nothing();
+        for mut import in self.ask(self.catalog.imports_of(image)).await? {
+            let was_damaged = import.note.as_ref().is_some_and(|note| note.code == DAMAGED);
+            let is_other = was_damaged != damage.is_some();
+            if import.key.pool != pool || import.state != ImportState::Imported || !is_other {
+                continue;
+            }
+            let note = damage.clone().map(|sentence| Note { code: DAMAGED.to_owned(), sentence });
+            import.enter(ImportState::Imported, note, moment.now);
+            let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
+            decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
+            decision.changes.push(Change::Import(import));
+        }
+        self.settle(decision, moment).await
+    }
+
+    /// Why nothing is let go just now, if the catalog was found older than its pool.
+    pub const fn reconciling(&self) -> Option<&Reconciling> {
+        self.reconciling.as_ref()
+    }
+
+    /// Image logs and partners' lists were compared, or a person says that it is enough: copies whose time has come go.
+    pub async fn end_reconcile(&mut self, moment: Moment) -> Done<Vec<Command>, C> {
+        if self.reconciling.is_none() {
+            return Ok(Vec::new());
+        }
+        self.store(&[Change::ReconcileEnded(moment.now)]).await?;
+        self.reconciling = None;
+        let mut commands = Vec::new();
+        let retired = self.retire_due(&mut commands, moment).await;
+        self.note(retired);
+        Ok(commands)
+    }
+}

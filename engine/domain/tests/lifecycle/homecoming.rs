@@ -1,0 +1,107 @@
+//! Images of this domain that a partner brings back: only what was asked for, or is here.
+
+use narrows_domain::limits::RECALL_OPEN;
+
+use super::*;
+
+const IMPORT: &str = r#"
+name = "home"
+[[operation]]
+id = "import"
+kind = "import"
+storage = "default"
+retention = { target = {} }
+"#;
+
+const NEVER: CopyState = CopyState { expires: None, locked_until: None, held: false };
+
+/// A domain that has backed up one image, and what its partner sends home of it, to be kept for ever.
+fn made() -> (Primary<MemoryCatalog>, Arrival) {
+    let mut primary = primary(GOLD);
+    let slp = parse(IMPORT, Format::Toml).unwrap();
+    let version = SlpVersion { slp, version: 1, made: at(NOW), targets: vec![], verified: true };
+    ready(primary.put(&[Change::Slp(version)])).unwrap();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let arrival = Arrival {
+        record: record(&image),
+        signed: vec![1],
+        proof: Proof::Good,
+        sender: THERE,
+        import_slp: Some("home".into()),
+        asked_expiry: None,
+    };
+    (primary, arrival)
+}
+
+/// Its only copy goes.
+fn let_go(primary: &mut Primary<MemoryCatalog>, image: ImageId) {
+    let logged = Logged::Remove { image };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(2), logged };
+    ready(primary.handle(Event::Pool(event), moment(NOW + 1))).unwrap();
+    assert_eq!(ready(primary.catalog().image(image)).unwrap().unwrap().state, ImageState::Gone);
+}
+
+fn begins(primary: &mut Primary<MemoryCatalog>, image: ImageId, seconds: i64) -> Result<(), Error<Burnt>> {
+    ready(primary.begin_receiving(THERE, (image, HERE), at(seconds))).map(drop)
+}
+
+fn arrive(primary: &mut Primary<MemoryCatalog>, arrival: Arrival, seconds: i64) -> Import {
+    let image = arrival.record.image;
+    let logged = Logged::Arrival { arrival, copy: NEVER, stored_bytes: 7 };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(3), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap();
+    ready(primary.catalog().imports_of(image)).unwrap().remove(0)
+}
+
+#[test]
+fn what_was_let_go_here_does_not_come_back_unasked() {
+    let (mut primary, arrival) = made();
+    let image = arrival.record.image;
+    let_go(&mut primary, image);
+    assert_eq!(code(begins(&mut primary, image, NOW + 2)), "AUTH-005");
+    assert_eq!(code(ready(primary.admit(POOL, &arrival, moment(NOW + 2)))), "AUTH-005");
+    let import = arrive(&mut primary, arrival, NOW + 2);
+    assert_eq!((import.state, import.note.unwrap().code.as_str()), (ImportState::Refused, "AUTH-005"));
+    assert_eq!(ready(primary.catalog().copies(image)).unwrap(), []);
+}
+
+#[test]
+fn what_was_asked_for_comes_home_once_and_in_time() {
+    let (mut primary, arrival) = made();
+    let image = arrival.record.image;
+    let_go(&mut primary, image);
+    ready(primary.recall(image, DomainId([98; 16]), moment(NOW + 2))).unwrap();
+    assert_eq!(code(begins(&mut primary, image, NOW + 2)), "AUTH-005", "another one was asked");
+    ready(primary.recall(image, THERE, moment(NOW + 2))).unwrap();
+    let late = NOW + 3 + i64::try_from(RECALL_OPEN.as_secs()).unwrap();
+    assert_eq!(code(begins(&mut primary, image, late)), "AUTH-005", "that was long ago");
+    begins(&mut primary, image, NOW + 3).unwrap();
+    ready(primary.admit(POOL, &arrival, moment(NOW + 3))).unwrap();
+    assert_eq!(arrive(&mut primary, arrival, NOW + 3).state, ImportState::Imported);
+    let left = ready(primary.catalog().recalls(image)).unwrap();
+    assert!(left.iter().all(|it| it.partner != THERE), "it has come: {left:?}");
+    ready(primary.recall(image, THERE, moment(NOW + 4))).unwrap();
+    ready(primary.give_up_recall(image, THERE)).unwrap();
+    assert!(ready(primary.catalog().recalls(image)).unwrap().iter().all(|it| it.partner != THERE));
+}
+
+/// What is here may be brought, which moves no data; it lives as long as it did.
+#[test]
+fn what_is_here_does_not_live_longer_by_it() {
+    let (mut primary, arrival) = made();
+    let image = arrival.record.image;
+    begins(&mut primary, image, NOW + 2).unwrap();
+    let life = Some(at(NOW + 30 * DAY));
+    assert_eq!(ready(primary.admit(POOL, &arrival, moment(NOW + 2))).unwrap().expires, life);
+    // The log has the partner's wish by then, if it was written by an older server.
+    let event = PoolEvent {
+        pool: POOL,
+        incarnation: 1,
+        sequence: Sequence(2),
+        logged: Logged::Arrival { arrival, copy: CopyState { expires: life, ..NEVER }, stored_bytes: 7 },
+    };
+    ready(primary.handle(Event::Pool(event), moment(NOW + 2))).unwrap();
+    let copies = ready(primary.catalog().copies(image)).unwrap();
+    assert_eq!((copies.len(), copies[0].wanted.expires), (1, life));
+}

@@ -1,0 +1,104 @@
+//! A catalog that is older than its pool: nothing goes, and the log has the last word, until all was compared.
+
+use narrows_domain::catalog::Reconciling;
+use narrows_domain::machine::comparing::{Compared, Held, ReplicaList};
+
+use super::*;
+
+const IMPORT: &str = r#"
+name = "gold"
+[[operation]]
+id = "import"
+kind = "import"
+storage = "default"
+retention = { target = {} }
+"#;
+
+fn begin(primary: &mut Primary<MemoryCatalog>) {
+    let row = Reconciling { since: at(NOW), why: "it is older".into() };
+    ready(primary.put(&[Change::ReconcileBegun(row)])).unwrap();
+}
+
+#[test]
+fn nothing_goes_until_all_was_compared() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    acknowledge(&mut primary, &sent(&commands), NOW + 1);
+    report(&mut primary, id, 1, Outcome::Imported { expires: None, note: None }, NOW + 2);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW + 3))).unwrap();
+    assert!(primary.reconciling().is_some());
+    let over = NOW + 40 * DAY;
+    let commands = ready(primary.handle(Event::Tick, moment(over))).unwrap();
+    assert_eq!(commands, [], "its time has come");
+    assert!(ready(primary.next_due()).unwrap().unwrap() > at(over), "and nobody spins over it");
+    let commands = ready(primary.end_reconcile(moment(over + 1))).unwrap();
+    assert!(matches!(&commands[..], [Command::DiscardCopy { .. }]), "{commands:?}");
+    assert_eq!(ready(primary.end_reconcile(moment(over + 2))).unwrap(), []);
+}
+
+/// An amendment that the older catalog was about to ask for is not news, and not asked for.
+#[test]
+fn the_logs_word_is_the_last() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    let mut copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    copy.wanted.expires = Some(at(NOW + 1));
+    copy.next_amend = Some(at(NOW + 1));
+    ready(primary.put(&[Change::Copy(copy)])).unwrap();
+    begin(&mut primary);
+    let commands = ready(primary.recover(moment(NOW + 5))).unwrap();
+    assert!(!commands.iter().any(|it| matches!(it, Command::AmendCopy { .. })), "{commands:?}");
+    let longer = CopyState { expires: Some(at(NOW + 60 * DAY)), locked_until: None, held: true };
+    let logged = Logged::Amend { image: id, copy: longer };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(2), logged };
+    ready(primary.handle(Event::Pool(event), moment(NOW + 6))).unwrap();
+    let copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    assert_eq!((copy.wanted, copy.in_log, copy.next_amend), (longer, longer, None));
+}
+
+/// A partner's list is compared part by part, and only with what its pool was sent.
+#[test]
+fn a_partners_list_says_what_is_there() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    acknowledge(&mut primary, &sent(&commands), NOW + 1);
+    report(&mut primary, id, 1, Outcome::Imported { expires: None, note: None }, NOW + 2);
+    let pool = ReceivePool { pool: PoolId([4; 16]), incarnation: 1 };
+    let held =
+        |image, is_damaged| Held { image, sequence: Sequence(1), revision: 1, expires: None, is_damaged };
+    let mut listed = |held, seconds| {
+        let list = ReplicaList { from: THERE, pool, reached: Sequence(5), after: None, last: None, held };
+        let (compared, _) = ready(primary.replicas_listed(&list, moment(seconds))).unwrap();
+        let replica = ready(primary.catalog().replicas(id)).unwrap().remove(0);
+        (compared, replica.state, replica.checked)
+    };
+    let present = Compared { present: 1, unknown: 1, ..Compared::default() };
+    let both = vec![held(id, false), held(ImageId([99; 16]), false)];
+    assert_eq!(listed(both, NOW + 3), (present, ReplicaState::Present, at(NOW + 3)));
+    let damaged = Compared { damaged: 1, ..Compared::default() };
+    assert_eq!(listed(vec![held(id, true)], NOW + 4), (damaged, ReplicaState::Damaged, at(NOW + 4)));
+    let lost = Compared { lost: 1, ..Compared::default() };
+    assert_eq!(listed(Vec::new(), NOW + 5), (lost, ReplicaState::Lost, at(NOW + 5)));
+    assert_eq!(ready(primary.catalog().missing(THERE, 9)).unwrap(), [id], "`--missing` sends it again");
+}
+
+/// Who sent a copy that is damaged here is told once, and once more when it is whole again.
+#[test]
+fn damage_is_told_to_who_sent_it() {
+    let mut primary = primary(IMPORT);
+    let copy = CopyState { expires: None, locked_until: None, held: false };
+    let logged = Logged::Arrival { arrival: arrival(), copy, stored_bytes: 7 };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(1), logged };
+    ready(primary.handle(Event::Pool(event), moment(NOW))).unwrap();
+    let image = arrival().record.image;
+    assert_eq!(ready(primary.held_for((THERE, POOL), None, 9)).unwrap().len(), 1);
+    let mut read = |damage: Option<&str>, seconds| {
+        let damage = damage.map(str::to_owned);
+        let commands = ready(primary.copy_read((image, POOL), damage, moment(seconds))).unwrap();
+        commands.iter().filter(|it| matches!(it, Command::Report { .. })).count()
+    };
+    assert_eq!(read(None, NOW + 1), 0, "it is whole");
+    assert_eq!((read(Some("container 1"), NOW + 2), read(Some("container 1"), NOW + 3)), (1, 0));
+    assert_eq!(read(None, NOW + 4), 1);
+}

@@ -1,0 +1,94 @@
+//! Gauges for Prometheus, in its text format: what waits and since when, what ends when, and whose clock is off.
+//!
+//! It is for administrators as everything else is: a scraper shows the token (`authorization`), or asks by the local socket.
+
+use std::fmt::Write as _;
+
+use axum::{extract::State, http::header, response::IntoResponse};
+use narrows_domain::{Catalog as _, ImportState, moment::since, partner::Reach};
+
+use super::{
+    App,
+    answer::{Failure, internal},
+    caller::Admin,
+    certificates,
+    domains::name_of,
+};
+use crate::limits::IMPORTS_LISTED_MAX;
+
+/// GET the text.
+pub async fn show(State(app): State<App>, _admin: Admin) -> Result<impl IntoResponse, Failure> {
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text(&app).await?))
+}
+
+struct Sheet(String);
+
+impl Sheet {
+    fn gauge(&mut self, name: &str, help: &str) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.0, "# HELP narrows_{name} {help}\n# TYPE narrows_{name} gauge");
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<_> =
+            labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "narrows_{name}{labels} {value}");
+    }
+}
+
+async fn text(app: &App) -> Result<String, Failure> {
+    let mut sheet = Sheet(String::new());
+    let now = app.clock.now();
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let backlog = app.catalog.backlog().await.map_err(|error| internal(&error))?;
+    sheet.gauge("backlog_operations", "Operations that are due and not complete, by target and state.");
+    for line in &backlog {
+        let (target, state) = (name_of(app, &partners, line.partner), line.state.to_string());
+        sheet.value("backlog_operations", &[("target", &target), ("state", &state)], line.operations);
+    }
+    sheet.gauge("backlog_oldest_seconds", "Age of the oldest image of the backlog, by target.");
+    for partner in &partners {
+        let oldest =
+            backlog.iter().filter(|line| line.partner == partner.domain).map(|line| line.oldest).min();
+        let age = oldest.map_or(0, |oldest| since(now, oldest).as_secs());
+        sheet.value("backlog_oldest_seconds", &[("target", &partner.name)], age);
+    }
+    sheet.gauge("partner_up", "1 if the partner answered when it was asked last.");
+    sheet.gauge("clock_skew_milliseconds", "The partner's clock minus ours, as measured last.");
+    for partner in &partners {
+        let labels = [("partner", partner.name.as_str())];
+        sheet.value("partner_up", &labels, u8::from(partner.reach == Reach::Up));
+        if let Some(skew) = partner.skew_ms {
+            sheet.value("clock_skew_milliseconds", &labels, skew);
+        }
+    }
+    sheet.gauge("certificate_expires_seconds", "When a certificate ends, in seconds since 1970.");
+    for info in certificates::infos(app).await? {
+        let labels = [("domain", info.domain.as_str()), ("kind", info.kind.as_str())];
+        sheet.value("certificate_expires_seconds", &labels, info.until.as_second());
+    }
+    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let pending = imports.iter().filter(|it| {
+        matches!(it.state, ImportState::Pending | ImportState::Waiting { .. } | ImportState::Failed { .. })
+    });
+    sheet.gauge("imports_pending", "Images that arrived here and are not imported, among the newest 1000.");
+    sheet.value("imports_pending", &[], pending.count());
+    let reconciling = app.catalog.reconciling().await.map_err(|error| internal(&error))?;
+    sheet.gauge("reconciling", "1 while nothing expires because an older catalog was put back.");
+    sheet.value("reconciling", &[], u8::from(reconciling.is_some()));
+    Ok(sheet.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut sheet = Sheet(String::new());
+        sheet.value("up", &[("name", "a\"b\\c\nd")], 1);
+        assert_eq!(sheet.0, "narrows_up{name=\"a\\\"b\\\\c\\nd\"} 1\n");
+    }
+}

@@ -1,0 +1,139 @@
+//! Goal: certificates and CAs are renewed before they end, by themselves or by order, and replication does not notice;
+//! a partner whose CA has ended is waited for.
+//! Method: both clocks go ahead by the same; certificates are judged by them.
+
+use narrows_api::{
+    certificates::{CertificateInfo, RenewRequest},
+    holdings::{CheckReply, CheckRequest},
+    jobs::JobInfo,
+    paths,
+    server::Finding,
+};
+
+use crate::{
+    data::{back_up_directory, make_tree, settled_image},
+    house::House,
+    local,
+    pairing::{apply, import_slp, pair_both, slp},
+    partners::operation_in,
+};
+
+const MONTH_MS: i64 = 30 * 86_400_000;
+
+async fn certificates(house: &House) -> Vec<CertificateInfo> {
+    house.admin().get(paths::CERTIFICATES).await.unwrap()
+}
+
+fn of<'c>(all: &'c [CertificateInfo], domain: &str, kind: &str) -> Vec<&'c CertificateInfo> {
+    all.iter().filter(|it| it.domain == domain && it.kind == kind).collect()
+}
+
+async fn check(house: &House) -> CheckReply {
+    let asked = CheckRequest::default();
+    let replies: Vec<CheckReply> = house.admin().post(paths::REPLICAS_CHECK, &asked).await.unwrap();
+    replies[0].clone()
+}
+
+async fn policies(east: &House, west: &House) {
+    apply(west, &import_slp()).await.unwrap();
+    apply(east, &slp("west")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_is_renewed_and_nothing_stops() {
+    let (mut east, mut west) = pair_both().await;
+    policies(&east, &west).await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 101);
+    let (web, _) = east.enroll("web01").await;
+    let before = certificates(&east).await;
+    assert_eq!(of(&before, "east", "ca-before").len(), 0);
+
+    // West knows the old one only, and believes what the new one issued.
+    let renew = RenewRequest { ca: true };
+    let after: Vec<CertificateInfo> = east.admin().post(paths::CERTIFICATES_RENEW, &renew).await.unwrap();
+    for kind in ["server", "ca"] {
+        assert_ne!(
+            of(&before, "east", kind)[0].fingerprint,
+            of(&after, "east", kind)[0].fingerprint,
+            "{kind}"
+        );
+    }
+    assert_eq!(of(&before, "east", "ca")[0].fingerprint, of(&after, "east", "ca-before")[0].fingerprint);
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &grant.image.to_string()).await;
+    assert_eq!(of(&certificates(&west).await, "east", "ca").len(), 1);
+
+    // West learns the new one with what it asks for daily.
+    assert_eq!(check(&west).await.why, "");
+    let known = certificates(&west).await;
+    assert_eq!(of(&known, "east", "ca")[0].fingerprint, of(&after, "east", "ca")[0].fingerprint);
+    assert_eq!(of(&known, "east", "ca-before").len(), 1);
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+        house.start().await;
+    }
+    let (newcomer, _) = east.enroll("web02").await;
+    let (grant, _) = back_up_directory(&east, &newcomer, files.path()).await;
+    settled_image(&east, &grant.image.to_string()).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_renewed_by_themselves_and_an_expired_partner_is_waited_for() {
+    let (mut east, mut west) = pair_both().await;
+    policies(&east, &west).await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 102);
+    let first = certificates(&east).await;
+    // A certificate is renewed at two thirds of its two years, a CA at half of its ten.
+    for (months, cas) in [(17, 0), (62, 1)] {
+        for house in [&mut east, &mut west] {
+            house.restart_with(|settings| settings.test.clock_offset_ms = Some(months * MONTH_MS)).await;
+        }
+        let now = certificates(&east).await;
+        assert_ne!(of(&now, "east", "server")[0].fingerprint, of(&first, "east", "server")[0].fingerprint);
+        assert_eq!(of(&now, "east", "ca-before").len(), cas, "after {months} months: {now:?}");
+        assert_eq!(check(&west).await.why, "", "after {months} months");
+        assert_eq!(check(&east).await.why, "", "after {months} months");
+    }
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &grant.image.to_string()).await;
+
+    // Many years later nobody knows a CA of the other's that holds.
+    west.stop().await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    operation_in(&east, grant.image, "waiting(target-down)").await;
+    east.restart_with(|settings| settings.test.clock_offset_ms = Some(200 * MONTH_MS)).await;
+    west.settings.test.clock_offset_ms = Some(200 * MONTH_MS);
+    west.start().await;
+    let job = paths::JOB.replace("{id}", &format!("{}.2", grant.image));
+    for _ in 0..600 {
+        let (_, body) = local::get(&east, &job);
+        let info: JobInfo = serde_json::from_str(&body).unwrap();
+        if info.state == "waiting(trust)" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (_, body) = local::get(&east, &job);
+    let info: JobInfo = serde_json::from_str(&body).unwrap();
+    assert_eq!(info.state, "waiting(trust)", "{info:?}");
+    let (_, body) = local::get(&east, paths::PROBLEMS);
+    let problems: Vec<Finding> = serde_json::from_str(&body).unwrap();
+    assert!(problems.iter().any(|it| it.side == "west" && it.code == "AUTH-002"), "{problems:?}");
+    let (_, metrics) = local::get(&east, paths::METRICS);
+    for line in [
+        "narrows_backlog_operations{target=\"west\",state=\"waiting(trust)\"} 1",
+        "narrows_certificate_expires_seconds{domain=\"west\",kind=\"ca\"}",
+        "narrows_imports_pending 0",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}

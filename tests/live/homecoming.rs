@@ -1,0 +1,79 @@
+//! Goal: a partner can't bring home an image that was let go here, unless it was asked for it: nothing of it crosses.
+
+use narrows_api::{
+    domains::{DomainInfo, GrantRequest},
+    expiry::{ExpireReply, ExpireRequest},
+    images::{ImageInfo, ReplicateReply, ReplicateRequest},
+    jobs::{ImportInfo, JobInfo},
+    paths,
+    timeline::{RecallReply, RecallRequest},
+};
+
+use crate::{
+    data::{back_up_directory, job_end, make_tree, settled_image},
+    house::House,
+    pairing::{apply, import_slp, pair_both, slp},
+};
+
+async fn shown(house: &House, id: &str) -> ImageInfo {
+    house.admin().get(&paths::IMAGE.replace("{id}", id)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_let_go_comes_home_only_when_asked_for() {
+    let (mut east, mut west) = pair_both().await;
+    for house in [&east, &west] {
+        apply(house, &import_slp()).await.unwrap();
+    }
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 82);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let id = grant.image.to_string();
+    settled_image(&east, &id).await;
+    let path = paths::IMAGE_EXPIRE.replace("{id}", &id);
+    let _: ExpireReply = east.admin().post(&path, &ExpireRequest { dry_run: false }).await.unwrap();
+    for _ in 0..600 {
+        if shown(&east, &id).await.copies[0].discarded_until.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    // Somebody over there sends it home.
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &id);
+    let request = ReplicateRequest { domain: "east".into(), import_slp: Some("gold-import".into()) };
+    let sent: ReplicateReply = west.admin().post(&path, &request).await.unwrap();
+    let job = paths::JOB.replace("{id}", &sent.job);
+    let mut refused: JobInfo = west.admin().get(&job).await.unwrap();
+    for _ in 0..600 {
+        if refused.state == "waiting(trust)" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        refused = west.admin().get(&job).await.unwrap();
+    }
+    assert_eq!(
+        (refused.state.as_str(), refused.code.as_str()),
+        ("waiting(trust)", "AUTH-005"),
+        "{refused:?}"
+    );
+    assert!(refused.why.contains("nobody there has asked for it"), "{refused:?}");
+    let imports: Vec<ImportInfo> = east.admin().get(paths::IMPORTS).await.unwrap();
+    assert_eq!(imports.len(), 0);
+    assert!(shown(&east, &id).await.copies[0].discarded_until.is_some(), "it is let go still");
+
+    // Now it is asked for.
+    let request = GrantRequest { grant: vec!["recall".into()], revoke: Vec::new() };
+    let path = paths::DOMAIN_GRANT.replace("{name}", "east");
+    let _: DomainInfo = west.admin().post(&path, &request).await.unwrap();
+    let import_slp = Some("gold-import".to_owned());
+    let asked = RecallRequest { image: id.clone(), domain: "west".into(), import_slp };
+    let _: RecallReply = east.admin().post(paths::IMAGES_RECALL, &asked).await.unwrap();
+    assert_eq!(job_end(&west, &sent.job).await.state, "complete");
+    assert!(shown(&east, &id).await.copies[0].discarded_until.is_none(), "it is back");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}

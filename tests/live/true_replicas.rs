@@ -1,0 +1,105 @@
+//! Goal: what is said of a replica is what its domain says of it: as often as once a day, at once when it is damaged, and
+//! when the copy there is gone.
+
+use std::{fs::File, os::unix::fs::FileExt as _, time::Duration};
+
+use narrows_api::{
+    holdings::{CheckReply, CheckRequest},
+    images::{ImageInfo, VerifyReport},
+    paths,
+    server::Finding,
+};
+use narrows_domain::Change;
+use narrows_server::comparing;
+
+use crate::{
+    data::{back_up_directory, make_tree, settled_image},
+    house::House,
+    pairing::{apply, import_slp, pair_both, slp},
+};
+
+async fn replica_in(house: &House, id: &str, state: &str) -> ImageInfo {
+    let path = paths::IMAGE.replace("{id}", id);
+    for _ in 0..600 {
+        let info: ImageInfo = house.admin().get(&path).await.unwrap();
+        if info.replicas.first().is_some_and(|replica| replica.state == state) {
+            return info;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no replica is {state}: {:?}", house.admin().get::<ImageInfo>(&path).await);
+}
+
+async fn check(house: &House) -> CheckReply {
+    let replies: Vec<CheckReply> =
+        house.admin().post(paths::REPLICAS_CHECK, &CheckRequest::default()).await.unwrap();
+    replies[0].clone()
+}
+
+/// A bit of each container, or the same bit back.
+fn flip_containers(house: &House) {
+    let containers = std::fs::read_dir(house.data().pool().join("containers")).unwrap();
+    for entry in containers {
+        let file = File::options().read(true).write(true).open(entry.unwrap().path()).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 4096 + 100).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], 4096 + 100).unwrap();
+        file.sync_all().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_are_as_their_domain_says() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 91);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let id = grant.image.to_string();
+    let before = settled_image(&east, &id).await.replicas[0].checked;
+
+    // A day later it is asked for by itself; the day after it is not asked for twice.
+    east.advance(Duration::from_hours(25)).await;
+    let app = east.server.as_ref().unwrap().app().clone();
+    comparing::round(&app).await.unwrap();
+    let checked = replica_in(&east, &id, "present").await.replicas[0].checked;
+    assert!(checked.duration_since(before).as_hours() >= 24, "{before} {checked}");
+    comparing::round(&app).await.unwrap();
+    assert_eq!(replica_in(&east, &id, "present").await.replicas[0].checked, checked);
+    let found = check(&east).await;
+    assert_eq!(
+        (found.domain.as_str(), found.present, found.lost, found.damaged),
+        ("west", 1, 0, 0),
+        "{found:?}"
+    );
+
+    // Damage that is found there is told at once, and so is its end.
+    west.stop().await;
+    flip_containers(&west);
+    west.start().await;
+    let verify = paths::IMAGE_VERIFY.replace("{id}", &id);
+    let damaged = west.admin().post::<_, VerifyReport>(&verify, &()).await.unwrap_err();
+    assert_eq!(damaged.code, "POOL-001");
+    replica_in(&east, &id, "damaged").await;
+    assert_eq!(check(&east).await.damaged, 1, "the list says so too");
+    for house in [&east, &west] {
+        let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
+        assert!(problems.iter().any(|it| it.code == "POOL-001"), "{problems:?}");
+    }
+    west.stop().await;
+    flip_containers(&west);
+    west.start().await;
+    let _: VerifyReport = west.admin().post(&verify, &()).await.unwrap();
+    replica_in(&east, &id, "present").await;
+
+    // West's catalog has no copy of it any more, and nobody said so.
+    west.server.as_ref().unwrap().app().control.put(vec![Change::CopyGone(grant.image, 1)]).await.unwrap();
+    assert_eq!(check(&east).await.lost, 1);
+    replica_in(&east, &id, "lost").await;
+    drop(app);
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
