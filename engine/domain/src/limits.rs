@@ -36,6 +36,10 @@ pub const RUNNING_PER_PARTNER: u32 = 4;
 pub const DUPLICATIONS_MAX: u32 = 4;
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
+/// Pools of one domain.
+pub const POOLS_MAX: usize = 32;
+/// Operations that are looked at again when a pool is well again; the others look by themselves.
+pub const STIRRED_MAX: u32 = 1000;
 /// Backup operations in one SLP (SLP-003).
 pub const BACKUPS_PER_SLP_MAX: usize = 4;
 /// Operations in one SLP.

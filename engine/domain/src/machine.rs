@@ -8,7 +8,7 @@
 
 pub mod arrival;
 pub mod backup;
-mod children;
+pub(crate) mod children;
 pub mod duplication;
 pub mod order;
 pub mod pacing;

@@ -56,13 +56,7 @@ fn slp(text: &str) -> Slp {
 
 fn around() -> Surroundings {
     let unit = |name: &str, pool| StorageUnit { name: name.into(), pool: PoolId([pool; 16]), jobs_max: None };
-    let pool = |id, spanning| Pool {
-        id: PoolId([id; 16]),
-        incarnation: 1,
-        name: format!("p{id}"),
-        spanning,
-        lock: None,
-    };
+    let pool = |id, spanning| Pool { spanning, ..Pool::new(PoolId([id; 16]), format!("p{id}")) };
     let mut dr = Partner::half(DomainId([9; 16]), 1, "dr", NOW);
     dr.trust = Trust::Complete;
     let present = PartnerSlp::Present { classification: "gold".into(), receives: true };

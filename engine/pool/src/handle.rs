@@ -108,6 +108,15 @@ impl Pool {
         self.core.poison.check().is_err()
     }
 
+    /// Gives the index another share of memory, all cores together, in bytes. To be called on every core. A smaller one
+    /// holds from the next flush on, a larger one at once.
+    pub fn set_index_bytes(&self, bytes: u64) {
+        let share = bytes / self.core.map.cores() as u64;
+        self.core.owned.borrow_mut().set_bytes_max(share);
+        let locality = self.core.owned.borrow().locality();
+        self.core.locality.replace(locality);
+    }
+
     /// Begins, or goes on with, bringing an image.
     pub async fn ingest(&self, image: ImageId) -> Result<Ingest, Error> {
         Ingest::begin(&self.core, image).await

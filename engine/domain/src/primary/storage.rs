@@ -246,7 +246,7 @@ fn version_words(version: &SlpVersion) -> String {
     format!("SLP `{}` version {}", version.slp.name, version.version)
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     let is_word = name == ANY_AVAILABLE || name == ANY_CLASSIFICATION;
     if name.trim() == name && !name.is_empty() && name.len() <= NAME_BYTES_MAX && !is_word {
         return Ok(());
@@ -256,7 +256,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     Err(Refusal::new("SLP-013", sentence, help))
 }
 
-fn taken(what: &str, name: &str) -> Refusal {
+pub(super) fn taken(what: &str, name: &str) -> Refusal {
     Refusal::new(CLASH, format!("there is a {what} `{name}` already"), "choose another name")
 }
 

@@ -7,7 +7,7 @@ use narrows_format::DomainId;
 
 use crate::limits::REPLICATED_NAME_BYTES_MAX;
 use crate::partner::{Partner, Trust};
-use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, pool_of};
+use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, may_span, pool_of};
 use crate::slp::{
     ALL_TARGETS, ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Retention, Slp, SlpOperation,
 };
@@ -157,11 +157,11 @@ fn check_source_copy(
         );
         return;
     }
-    if pool_of(storage, around).is_some_and(|pool| pool.spanning) {
+    if may_span(storage, (&around.units, &around.groups, &around.pools)) {
         checked.findings.push(
             Finding::operation("SLP-007", at, operation, "source")
                 .value(storage)
-                .what(format!("replicates from `{storage}`, whose pool is spanning"))
+                .what(format!("replicates from `{storage}`, whose pool spans several volumes"))
                 .why("an image that lies on several volumes is not replicated")
                 .help(format!("give operation `{}` a storage unit whose pool does not span", source.id)),
         );

@@ -269,15 +269,9 @@ impl World {
         let paired = Timestamp { seconds: self.now, nanos: 0 };
         let window = self.window(12);
         let mut changes = vec![
-            Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
+            Change::Pool(Pool::new(pool, "pool")),
             Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
-            Change::Pool(Pool {
-                id: vault_id(at),
-                incarnation: 1,
-                name: "vault".into(),
-                spanning: false,
-                lock: None,
-            }),
+            Change::Pool(Pool::new(vault_id(at), "vault")),
             Change::StorageUnit(StorageUnit { name: "vault".into(), pool: vault_id(at), jobs_max: None }),
             Change::Window(window.clone(), paired),
         ];
@@ -613,7 +607,8 @@ impl World {
                 let event = if self.is_cut(at, to) {
                     Event::PartnerDown { partner, sentence: "no answer".into() }
                 } else {
-                    Event::PartnerUp { partner, receive_pool: Some(self.receive_pool(to)), skew_ms: None }
+                    let (receive_pool, pools) = (Some(self.receive_pool(to)), Vec::new());
+                    Event::PartnerUp { partner, receive_pool, pools, skew_ms: None }
                 };
                 self.answers.push(Answer { to: at, event });
             }

@@ -65,13 +65,15 @@ pub struct Open {
     pub log_segment_bytes: u64,
     /// Bytes at which a container is full; the default is [`limits::CONTAINER_BYTES_MAX`].
     pub container_bytes: u64,
+    /// The pool that is expected there; any, when nobody says.
+    pub pool: Option<PoolId>,
 }
 
 impl Open {
     /// The defaults for so many cores.
     pub fn new(cores: usize, index_bytes: u64) -> Self {
         let (log_segment_bytes, container_bytes) = (limits::LOG_SEGMENT_BYTES, limits::CONTAINER_BYTES_MAX);
-        Self { cores, index_bytes, log_segment_bytes, container_bytes }
+        Self { cores, index_bytes, log_segment_bytes, container_bytes, pool: None }
     }
 }
 
@@ -117,6 +119,18 @@ pub struct Seed {
     pub(crate) control: Option<ControlSeed>,
 }
 
+impl Seed {
+    /// Identity and incarnation of the pool.
+    pub fn identity(&self) -> (PoolId, u64) {
+        (self.facts.pool, self.facts.incarnation)
+    }
+
+    /// Mean segment length that clients are to cut with.
+    pub fn segment_mean(&self) -> u32 {
+        self.facts.segment_mean
+    }
+}
+
 /// What core 0 gets on top.
 pub(crate) struct ControlSeed {
     pub(crate) manifest: Place,
@@ -153,6 +167,9 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     let poison = Poison::default();
     let superblock = superblock::read(world, dir).await?;
     let pool = superblock.pool;
+    if options.pool.is_some_and(|expected| expected != pool) {
+        return Err(Error::Other { found: pool });
+    }
     let mut listing = manifest::read(world, dir, pool, superblock.manifest, &mut recovery).await?;
     let (replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
     let epoch = listing.epoch + 1;

@@ -53,7 +53,7 @@ pub(crate) struct Core {
     pub(crate) poison: Poison,
     pub(crate) owned: RefCell<Owned>,
     /// Tables of containers that streams of this core met on disk.
-    pub(super) locality: RefCell<Locality>,
+    pub(crate) locality: RefCell<Locality>,
     /// Runs that are open for reading.
     pub(super) run_files: RefCell<BTreeMap<u64, Rc<dyn File>>>,
     /// Batches that wait for room in the table of new entries.

@@ -88,15 +88,16 @@ async fn unit_infos(app: &App) -> Result<Vec<UnitInfo>, Failure> {
     Ok(units.into_iter().map(info).collect())
 }
 
-fn pool_name(pools: &[Pool], id: narrows_format::PoolId) -> String {
+pub(super) fn pool_name(pools: &[Pool], id: narrows_format::PoolId) -> String {
     pools.iter().find(|pool| pool.id == id).map_or_else(|| id.to_string(), |pool| pool.name.clone())
 }
 
 /// The pool of this name; the first of all when none is named.
 async fn pool_called(app: &App, name: Option<&str>) -> Result<Pool, Failure> {
     let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
-    let found = pools.into_iter().find(|pool| name.is_none_or(|name| pool.name == name));
-    found.ok_or_else(|| absent("pool", name.unwrap_or("default"), "status"))
+    let is_it = |pool: &Pool| name.map_or(pool.id == app.who.pool, |name| pool.name == name);
+    let found = pools.into_iter().find(is_it);
+    found.ok_or_else(|| absent("pool", name.unwrap_or("default"), "pool list"))
 }
 
 async fn put_unit(

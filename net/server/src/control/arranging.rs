@@ -103,10 +103,16 @@ impl Control {
         self.act(|primary, _| Box::pin(async move { Ok((primary.busy().await?, Vec::new())) })).await
     }
 
-    /// A partner begins to bring an image; [`Self::end_receiving`] says when that is over.
-    pub async fn begin_receiving(&self, sender: DomainId, image: ImageId) -> Result<Partner, Failure> {
+    /// A partner begins to bring an image, to a unit that it may have named; the pool that takes it.
+    /// [`Self::end_receiving`] says when that is over.
+    pub async fn begin_receiving(
+        &self,
+        sender: DomainId,
+        image: ImageId,
+        unit: Option<String>,
+    ) -> Result<(Partner, PoolId), Failure> {
         self.act(move |primary, _| {
-            Box::pin(async move { Ok((primary.begin_receiving(sender, image).await?, Vec::new())) })
+            Box::pin(async move { Ok((primary.begin_receiving(sender, image, unit).await?, Vec::new())) })
         })
         .await
     }
