@@ -70,6 +70,8 @@ pub struct Opening {
     pub pool: PoolId,
     /// Where it is.
     pub directory: PathBuf,
+    /// Further directories for containers.
+    pub volumes: Vec<PathBuf>,
     /// The index's share of memory in bytes.
     pub index_bytes: u64,
 }
@@ -211,9 +213,13 @@ impl Plane {
     }
 
     /// Opens a pool on all cores. Those that are open give up a part of the index's memory for it.
-    pub async fn open(&self, pool: PoolId, directory: PathBuf) -> Result<Opened, Error> {
+    pub async fn open(
+        &self,
+        pool: PoolId,
+        (directory, volumes): (PathBuf, Vec<PathBuf>),
+    ) -> Result<Opened, Error> {
         let share = self.index_bytes_of_one_more();
-        let opening = Opening { pool, directory, index_bytes: share };
+        let opening = Opening { pool, directory, volumes, index_bytes: share };
         for open in self.pools_open() {
             self.pool(open).share_index(share).await?;
         }

@@ -4,6 +4,7 @@
 //! said, and the others go on. What stands against writing to one is told to the domain's mind when it changes.
 
 pub mod making;
+mod marks;
 
 use std::{
     collections::BTreeMap,
@@ -74,12 +75,16 @@ pub struct Pools {
     making: tokio::sync::Mutex<()>,
 }
 
-/// Where a pool lies, its own folder first.
+/// Where a pool lies: its own folder, and further ones for containers.
+pub fn places(folder: &Folder, pool: &Pool) -> (PathBuf, Vec<PathBuf>) {
+    let mut all = pool.directories.iter().map(PathBuf::from);
+    (all.next().unwrap_or_else(|| folder.pool()), all.collect())
+}
+
+/// The same in one list, its own folder first.
 pub fn directories(folder: &Folder, pool: &Pool) -> Vec<PathBuf> {
-    if pool.directories.is_empty() {
-        return vec![folder.pool()];
-    }
-    pool.directories.iter().map(PathBuf::from).collect()
+    let (home, volumes) = places(folder, pool);
+    [home].into_iter().chain(volumes).collect()
 }
 
 impl Pools {
@@ -101,10 +106,10 @@ impl Pools {
     }
 
     async fn open_one(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), OpenError> {
-        let opened = match locked(folder, pool) {
+        let opened = match locked(folder, pool).and_then(|locks| marks::check(folder, pool).map(|()| locks)) {
             Ok(locks) => {
-                let directory = directories(folder, pool).swap_remove(0);
-                plane.open(pool.id, directory).await.map(|opened| (opened, locks)).map_err(OpenError::from)
+                let opened = plane.open(pool.id, places(folder, pool)).await;
+                opened.map(|opened| (opened, locks)).map_err(OpenError::from)
             }
             Err(error) => Err(error.into()),
         };

@@ -13,7 +13,7 @@ use narrows_api::{ApiError, error::codes, pools::PoolRequest};
 use narrows_domain::{Catalog as _, storage::Pool};
 use narrows_format::PoolId;
 
-use super::{Pools, directories};
+use super::{Pools, directories, marks, places};
 use crate::{
     api::{
         App,
@@ -48,11 +48,15 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
         keep_free: request.keep_free.unwrap_or(0),
         ..Pool::new(id, request.name)
     };
-    let create = narrows_pool::Create { segment_mean, ..narrows_pool::Create::new(id) };
-    let home = directories(&app.folder, &pool).swap_remove(0);
-    if let Err(error) = make_pool(home, create).await {
+    let (home, volumes) = places(&app.folder, &pool);
+    let create = narrows_pool::Create { segment_mean, volumes, ..narrows_pool::Create::new(id) };
+    let made = match marks::write(&app.folder, &pool) {
+        Ok(()) => make_pool(home, create).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = made {
         folders.take_away();
-        return Err(ApiError::new("POOL-003", format!("the pool can't be made: {error}")).into());
+        return Err(ApiError::new("POOL-003", format!("the pool can't be made: {why}")).into());
     }
     let row = pool.clone();
     let added = app
