@@ -6,24 +6,24 @@ use std::{path::Path, time::Duration};
 
 use narrows_api::{
     ApiError,
-    images::{BrowsePage, ImageInfo, VerifyReport},
+    images::{BrowsePage, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     jobs::JobInfo,
     paths,
     pools::{PoolChange, PoolInfo, PoolRequest},
     server::{Finding, Status},
     slps::ApplyRequest,
-    storage::{Making, UnitInfo, UnitRequest},
+    storage::{Making, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest},
     topology::Topology,
 };
 
 use crate::{
     data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees},
     house::House,
-    pairing::{apply, import_slp, pair_both, request},
+    pairing::{apply, import_slp, pair_both, request, slp},
     storage::put_group,
 };
 
-fn asked(name: &str, directories: &[&Path]) -> PoolRequest {
+pub(crate) fn asked(name: &str, directories: &[&Path]) -> PoolRequest {
     PoolRequest {
         name: name.to_owned(),
         directories: directories.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
@@ -213,4 +213,247 @@ async fn a_pool_that_can_not_be_opened_is_said_and_the_others_go_on() {
     restore_image(&east, &web, &image, back.path()).await.unwrap();
     same_trees(files.path(), back.path());
     east.stop().await;
+}
+
+/// Backs up here, duplicates to the vault, and replicates the duplicate.
+fn through_the_vault() -> ApplyRequest {
+    request(
+        "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
+         retention = { fixed = \"30d\" }\n[[operation]]\nid = \"dup\"\nkind = \"duplication\"\n\
+         source = \"backup\"\nstorage = \"vault\"\nretention = { fixed = \"60d\" }\n[[operation]]\n\
+         id = \"copy\"\nkind = \"replication\"\nsource = \"dup\"\n\
+         target = { domain = \"west\", import_slp = \"gold-import\" }\nretention = { fixed = \"90d\" }\n"
+            .to_owned(),
+    )
+}
+
+/// The job of an image's duplication that ended well.
+async fn duplication_job(house: &House, image: &ImageInfo) -> JobInfo {
+    let jobs: Vec<JobInfo> = house.admin().get(&format!("{}?kind=duplication", paths::JOBS)).await.unwrap();
+    let found = jobs.iter().find(|job| job.image == image.image && job.state == "complete");
+    found.cloned().unwrap_or_else(|| panic!("{jobs:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_duplicated_by_the_exchange_and_replicated_from_the_duplicate() {
+    let (mut east, mut west) = pair_both().await;
+    let vault = pool_with_unit(&east, "vault").await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &through_the_vault()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 7);
+    let (web, _) = east.enroll("web01").await;
+    let (first, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = image_when(&east, &first.image.to_string(), is_complete).await;
+    let made: Vec<_> = image.copies.iter().map(|it| (it.pool_name.as_str(), it.operation.as_str())).collect();
+    assert_eq!(made, [("default", "backup"), ("vault", "dup")]);
+    assert!(image.copies[0].expires < image.copies[1].expires, "each by its own retention: {image:?}");
+    assert!(image.copies[1].kept_because.contains("retention period"), "{image:?}");
+    assert_eq!(image.replicas.len(), 1);
+    let whole = duplication_job(&east, &image).await;
+    assert!(whole.counters.data_bytes > 0 && whole.counters.stored_bytes > 0, "{whole:?}");
+
+    // A little is changed: only that crosses from pool to pool.
+    std::fs::write(files.path().join("deep/file7"), b"changed").unwrap();
+    let (second, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = image_when(&east, &second.image.to_string(), is_complete).await;
+    let little = duplication_job(&east, &image).await;
+    assert!(little.counters.wire_bytes * 10 < whole.counters.wire_bytes, "{little:?} {whole:?}");
+
+    // The pool that it was backed up to burns: the duplicate is what is read, and what replicates.
+    east.stop().await;
+    let superblock = east.data().pool().join("superblock");
+    std::fs::rename(&superblock, superblock.with_extension("gone")).unwrap();
+    east.start().await;
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&east, &web, &second.image.to_string(), back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    let verify = paths::IMAGE_VERIFY.replace("{id}", &second.image.to_string());
+    let refused = east.admin().post::<_, VerifyReport>(&verify, &()).await.unwrap_err();
+    assert_eq!(refused.code, "POOL-003", "a copy that can't be read is not verified: {refused}");
+    assert_eq!(pools(&east).await[1].pool, vault.pool);
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplication_goes_on_after_a_stop_and_waits_for_a_pool_that_is_full() {
+    let (mut east, mut west) = pair_both().await;
+    pool_with_unit(&east, "vault").await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &through_the_vault()).await.unwrap();
+    let full = PoolChange { spanning: false, keep_free: Some(u64::MAX >> 1) };
+    let info = set_pool(&east, "vault", full).await.unwrap();
+    assert_eq!((info.code.as_str(), info.readable), ("POOL-002", true), "{info:?}");
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 9);
+    std::fs::write(
+        files.path().join("large"),
+        (0..4_000_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    let is_full = |it: &ImageInfo| it.operations.iter().any(|it| it.state == "waiting(target-full)");
+    let waiting = image_when(&east, &image, is_full).await;
+    let dup = waiting.operations.iter().find(|it| it.id == "dup").unwrap();
+    assert!(dup.why.contains("`vault` is full"), "{dup:?}");
+    // How full it is is remembered with the pool, not with the process.
+    east.stop().await;
+    east.start().await;
+    image_when(&east, &image, is_full).await;
+
+    set_pool(&east, "vault", PoolChange { spanning: false, keep_free: Some(0) }).await.unwrap();
+    let has_begun = |it: &ImageInfo| {
+        it.operations
+            .iter()
+            .any(|it| it.id == "dup" && ["in-process", "complete"].contains(&it.state.as_str()))
+    };
+    image_when(&east, &image, has_begun).await;
+    east.stop().await;
+    east.start().await;
+    let done = image_when(&east, &image, is_complete).await;
+    assert_eq!(done.copies.len(), 2, "{done:?}");
+    let verify = paths::IMAGE_VERIFY.replace("{id}", &image);
+    let verified: VerifyReport = east.admin().post(&verify, &()).await.unwrap();
+    assert!(verified.bytes > 2 * 16_000_000, "both copies: {verified:?}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_passes_over_a_pool_that_takes_nothing() {
+    let mut east = House::build("east").await;
+    for name in ["first", "second"] {
+        pool_with_unit(&east, name).await;
+    }
+    put_group(&east, Making::Add, "either", (None, &["first", "second"])).await.unwrap();
+    apply(&east, &to_unit("either")).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let begun = |path: &'static str| {
+        let (east, web) = (&east, &web);
+        async move {
+            Ok::<_, ApiError>(
+                show(east, &ask_backup(east, web, Path::new(path)).await?.image.to_string()).await,
+            )
+        }
+    };
+    assert_eq!(begun("/1").await.unwrap().operations[0].unit, "first");
+    let full = PoolChange { spanning: false, keep_free: Some(u64::MAX >> 1) };
+    set_pool(&east, "first", full).await.unwrap();
+    assert_eq!(begun("/2").await.unwrap().operations[0].unit, "second", "the first is full");
+    set_pool(&east, "second", full).await.unwrap();
+    let refused = begun("/3").await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.http_status()), ("POOL-002", 507), "{refused}");
+    assert!(refused.message.contains("`first` is full") && refused.help.contains("pool list"), "{refused}");
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert_eq!(problems.iter().filter(|it| it.code == "POOL-002").count(), 2, "{problems:?}");
+    let free = PoolChange { spanning: false, keep_free: Some(0) };
+    set_pool(&east, "second", free).await.unwrap();
+    assert_eq!(begun("/3").await.unwrap().operations[0].unit, "second");
+
+    // And one that is not open.
+    east.stop().await;
+    std::fs::rename(east.folder.path().join("second"), east.folder.path().join("away")).unwrap();
+    east.start().await;
+    set_pool(&east, "first", free).await.unwrap();
+    assert_eq!(begun("/4").await.unwrap().operations[0].unit, "first");
+    east.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_on_several_volumes_is_whole_and_stays_in_its_domain() {
+    let (mut east, mut west) = pair_both().await;
+    let (one, two) = (east.folder.path().join("one"), east.folder.path().join("two"));
+    let wide = PoolRequest { spanning: true, ..asked("wide", &[&one, &two]) };
+    assert!(make_pool(&east, &wide).await.unwrap().spanning);
+    put_unit_on(&east, "wide").await;
+    apply(&east, &to_unit("wide")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 15);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    for volume in [&one, &two] {
+        let containers = std::fs::read_dir(volume.join("containers")).unwrap().count();
+        assert!(containers > 0, "{}", volume.display());
+    }
+    let replicate = ReplicateRequest { domain: "west".into(), import_slp: Some("gold-import".into()) };
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &image);
+    let refused = east.admin().post::<_, ReplicateReply>(&path, &replicate).await.unwrap_err();
+    assert_eq!(refused.code, "AIR-010", "{refused}");
+
+    east.stop().await;
+    east.start().await;
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&east, &web, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    // Two volumes in each other's place are not opened as if they were damaged.
+    east.stop().await;
+    std::fs::remove_file(two.join("volume")).unwrap();
+    east.start().await;
+    let told = pools(&east).await;
+    let wide = told.iter().find(|it| it.name == "wide").unwrap();
+    assert!(wide.code == "POOL-003" && wide.why.contains("volume"), "{wide:?}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replication_target_names_the_unit_that_receives() {
+    let (mut east, mut west) = pair_both().await;
+    let vault = pool_with_unit(&west, "vault").await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let put = |unit: &str, direction: Option<&str>| {
+        let name = TargetName { pool: None, domain: "west".into() };
+        let (unit, direction) = (Some(unit.to_owned()), direction.map(str::to_owned));
+        let request =
+            TargetRequest { making: Making::Set, name, unit, bandwidth: None, schedule: None, direction };
+        let admin = east.admin();
+        async move { admin.post::<_, TargetInfo>(paths::TARGETS, &request).await }
+    };
+    let refused = put("vault", Some("pull")).await.unwrap_err();
+    assert_eq!(refused.code, "API-001", "{refused}");
+    assert_eq!(put("vault", None).await.unwrap().unit, "vault");
+    // The import SLP there takes what lies behind its own unit only.
+    let refused = apply(&east, &slp("west")).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-008", "{refused}");
+    let into_vault =
+        ApplyRequest { text: import_slp().text.replace("\"default\"", "\"vault\""), ..import_slp() };
+    apply(&west, &into_vault).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 17);
+    let (web, _) = east.enroll("web01").await;
+    let (first, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = image_when(&east, &first.image.to_string(), is_complete).await;
+    assert_eq!(image.replicas[0].pool, vault.pool);
+    let there = show(&west, &first.image.to_string()).await;
+    assert_eq!(there.copies[0].pool_name, "vault");
+    std::fs::write(files.path().join("deep/file7"), b"changed").unwrap();
+    let (second, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = image_when(&east, &second.image.to_string(), is_complete).await;
+    let all: Vec<_> = image.replicas.iter().map(|it| (it.pool, it.state.as_str())).collect();
+    assert_eq!(all, [(vault.pool, "present")]);
+    let first = show(&east, &first.image.to_string()).await;
+    assert_eq!(
+        first.replicas[0].state, "present",
+        "it is in another pool than the one that receives, not lost"
+    );
+    // A unit that is not there is waited for, like everything that is to be mended over there.
+    put("nowhere", None).await.unwrap();
+    std::fs::write(files.path().join("deep/file7"), b"once more").unwrap();
+    let (third, _) = back_up_directory(&east, &web, files.path()).await;
+    let waits = |it: &ImageInfo| it.operations.iter().any(|it| it.state == "waiting(import-failed)");
+    let waiting = image_when(&east, &third.image.to_string(), waits).await;
+    assert!(waiting.operations[1].why.contains("`nowhere`"), "{waiting:?}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
 }

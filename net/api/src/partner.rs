@@ -110,6 +110,9 @@ pub struct PartnerSlp {
     pub data_classification: String,
     /// It begins with an Import whose storage includes the unit that receives from the caller.
     pub receives: bool,
+    /// Storage units that it imports into, for replication targets that name one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<String>,
 }
 
 /// What became of an image that the receiver of this had sent.

@@ -174,8 +174,8 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("pool `{}` is spanning and can't be a replication source", pool.name);
             return Err(Refusal::new("SLP-007", sentence, "name a pool that does not span").into());
         }
-        let receives = |id: PoolId| partner.receive_pool.is_some_and(|there| there.pool == id);
-        if let Some(own) = pools.iter().find(|it| receives(it.id)) {
+        let is_there = |id: PoolId| partner.receive_pool.iter().chain(&partner.pools).any(|it| it.pool == id);
+        if let Some(own) = pools.iter().find(|it| is_there(it.id)) {
             let sentence =
                 format!("what receives in domain `{}` is pool `{}` of this domain", partner.name, own.name);
             let help = format!("let another pool receive in domain `{}`", partner.name);

@@ -53,7 +53,22 @@ pub enum PartnerSlp {
         classification: String,
         /// It begins with an Import whose storage includes the unit that receives from here.
         receives: bool,
+        /// Names of all storage units that it imports into, for replication targets that name one.
+        units: Vec<String>,
     },
+}
+
+impl PartnerSlp {
+    /// What that means for images that are brought to this unit there; an empty name is the one that receives.
+    #[must_use]
+    pub fn for_unit(self, unit: &str) -> Self {
+        match self {
+            Self::Present { classification, units, .. } if !unit.is_empty() => {
+                Self::Present { classification, receives: units.iter().any(|it| it == unit), units }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Whether the author accepts that `expire-after-copy` leaves no local copy.

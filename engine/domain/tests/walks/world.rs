@@ -354,7 +354,7 @@ impl World {
     fn apply_slp(&mut self, at: usize, origin: usize, unverified: Unverified) -> bool {
         let slp = self.slp(at, origin);
         let asked = ready(self.domains[at].primary().partner_slps_to_ask(&slp)).unwrap();
-        let present = PartnerSlp::Present { classification: "any".into(), receives: true };
+        let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
         let said = match unverified {
             Unverified::Accept => BTreeMap::new(),
             Unverified::Refuse => asked.into_iter().map(|asked| (asked, present.clone())).collect(),

@@ -227,6 +227,7 @@ async fn check_slp(
     sheet: &mut Sheet,
 ) -> Result<(), Failure> {
     let ours = version.slp.data_classification.as_str();
+    let ways = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
     for operation in &version.slp.operations {
         let Some(target) = operation.named_target() else { continue };
         if version.domain_of(&target.domain) != Some(partner.domain) {
@@ -234,7 +235,9 @@ async fn check_slp(
         }
         let named = target.import_slp.as_deref().unwrap_or(&version.slp.name);
         let check = format!("slp {} -> {named}", version.slp.name);
-        match look_up(app, partner.domain, named).await? {
+        let said = look_up(app, partner.domain, named).await?;
+        let unit = ways.iter().find(|it| it.partner == partner.domain).map_or("", |way| way.unit.as_str());
+        match said.for_unit(unit) {
             PartnerSlp::Unreachable(why) => {
                 sheet.note(Level::Error, &check, &partner.name, why);
             }

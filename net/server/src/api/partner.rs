@@ -66,8 +66,8 @@ pub async fn slp(
     Path(name): Path<String>,
 ) -> Answer<PartnerSlp> {
     match app.control.slp_for_partner(partner.domain, name.clone()).await? {
-        Looked::Present { classification, receives } => {
-            good(PartnerSlp { name, data_classification: classification, receives })
+        Looked::Present { classification, receives, units } => {
+            good(PartnerSlp { name, data_classification: classification, receives, units })
         }
         Looked::Absent => Err(not_found("SLP", &name)),
         Looked::Unreachable(sentence) => Err(ApiError::new(codes::INTERNAL, sentence).into()),
