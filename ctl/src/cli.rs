@@ -1,6 +1,7 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
 mod orders;
+mod pools;
 mod slps;
 mod storage;
 
@@ -17,6 +18,7 @@ pub(crate) use orders::{
     ReleaseArgs, ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 
+pub(crate) use pools::{PoolCommand, PoolCreateArgs};
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
     ClassificationCommand, GroupCommand, RuleArg, ScheduleArg, StorageUnitCommand, TargetArgs, TargetCommand,
@@ -126,6 +128,9 @@ pub(crate) enum Command {
     /// Storage units: what SLPs store on, with limits.
     #[command(subcommand, after_help = "Example:\n  narrowsctl storage-unit add nightly --jobs-max 4")]
     StorageUnit(StorageUnitCommand),
+    /// Pools: where what is stored lies.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl pool create vault --data /mnt/vault")]
+    Pool(PoolCommand),
     /// Replication targets: where pools replicate to.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east target list")]
     Target(TargetCommand),

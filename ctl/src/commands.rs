@@ -11,6 +11,7 @@ mod jobs;
 mod local;
 mod orders;
 mod partners;
+mod pools;
 mod removing;
 mod reports;
 mod slp_texts;
@@ -86,6 +87,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Image(command) => images::run(&session, command).await?,
         Command::Window(command) => windows::run(&session, command).await?,
         Command::Classification(command) => storage::classifications(&session, command).await?,
+        Command::Pool(command) => pools::pools(&session, command).await?,
         Command::StorageUnit(command) => storage::units(&session, command).await?,
         Command::Target(command) => storage::targets(&session, command).await?,
         Command::Client(command) => clients::run(&session, command).await?,

@@ -24,7 +24,8 @@ async fn set(
     schedule: Option<Vec<ScheduleEntry>>,
 ) -> Result<TargetInfo, ApiError> {
     let name = TargetName { pool: None, domain: "west".to_owned() };
-    let request = TargetRequest { making: Making::Set, name, unit: None, bandwidth, schedule };
+    let request =
+        TargetRequest { making: Making::Set, name, unit: None, bandwidth, schedule, direction: None };
     house.admin().post(paths::TARGETS, &request).await
 }
 

@@ -318,7 +318,7 @@ async fn trust(town: &Town, wanted: &str) -> String {
                 data_addr: known.data_address,
                 ca_pem: known.ca_pem,
                 signing_key: narrows_api::Hex(known.signing_key),
-                receive_pool: town.west.server.as_ref().unwrap().app().receive_pool(),
+                receive_pool: town.west.server.as_ref().unwrap().app().receive_pool("default").await.unwrap(),
             };
             let stranger = town.east.caller(None, None);
             code(stranger.post::<_, Introduction>(paths::PARTNER_PAIR, &older).await)

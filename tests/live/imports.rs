@@ -73,7 +73,7 @@ async fn a_failed_import_is_tried_again_when_asked_and_given_up_when_its_time_is
     assert!(red.iter().any(|it| it.code == "AIR-002" && it.check.starts_with("import of web01_")), "{red:?}");
 
     // Mended without anybody noticing; the data is here still, and nothing is sent again.
-    let before = app.plane.space().await.unwrap().index_entries;
+    let before = app.plane.pool(app.who.pool).space().await.unwrap().index_entries;
     let slp = narrows_domain::slp::parse(&import_slp().text, narrows_domain::slp::Format::Toml).unwrap();
     let made = app.clock.now();
     let version = narrows_domain::slp::SlpVersion { slp, version: 9, made, targets: vec![], verified: true };
@@ -81,7 +81,7 @@ async fn a_failed_import_is_tried_again_when_asked_and_given_up_when_its_time_is
     let tried = retry(&west, Some(grant.image)).await.unwrap();
     assert_eq!(tried[0].state, "complete", "{tried:?}");
     settled_image(&east, &grant.image.to_string()).await;
-    assert_eq!(app.plane.space().await.unwrap().index_entries, before);
+    assert_eq!(app.plane.pool(app.who.pool).space().await.unwrap().index_entries, before);
     assert_eq!(problems(&west).await, []);
     let refused = retry(&west, Some(grant.image)).await.unwrap_err();
     assert_eq!(refused.code, "SLP-013", "it is imported");

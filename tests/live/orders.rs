@@ -162,7 +162,12 @@ async fn a_new_partner_gets_the_older_images_and_a_rebuilt_one_gets_them_again()
     // Another pool receives there now: what the old one had is lost, which is said, and mended by one order.
     let app = east.server.as_ref().unwrap().app().clone();
     let other = ReceivePool { pool: PoolId([9; 16]), incarnation: 1 };
-    let up = Event::PartnerUp { partner: west.domain(), receive_pool: Some(other), skew_ms: None };
+    let up = Event::PartnerUp {
+        partner: west.domain(),
+        receive_pool: Some(other),
+        pools: vec![other],
+        skew_ms: None,
+    };
     app.control.happened(up).await.unwrap();
     drop(app);
     assert!(show(&east, images[0]).await.replicas.iter().all(|it| it.state == "lost"));

@@ -64,7 +64,7 @@ async fn set_back() -> (House, House, [String; 3]) {
     let app = east.server.as_ref().unwrap().app().clone();
     let expires = narrows_format::Timestamp { seconds: app.clock.now().seconds + 60 * 86_400, nanos: 0 };
     let longer = CopyState { expires: Some(expires), locked_until: None, held: false };
-    app.plane.amend(first.image, longer).await.unwrap();
+    app.plane.pool(app.who.pool).amend(first.image, longer).await.unwrap();
     drop(app);
     let (third, _) = back_up_directory(&east, &web, files.path()).await;
     settled_image(&east, &third.image.to_string()).await;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use narrows_api::{
     ApiError, paths,
+    pools::{PoolChange, PoolRequest},
     storage::{Making, RemoveReply, RemoveTargetRequest, TargetInfo, TargetName, TargetRequest},
 };
 use narrows_domain::{Catalog as _, Change};
@@ -14,6 +15,7 @@ use crate::{
     data::ask_backup,
     house::House,
     pairing::{apply, import_slp, local_slp, pair_both, request, slp},
+    pools::{asked, make_pool, pool_with_unit, put_unit_on, set_pool},
     slps::delete,
     storage::{put_group, put_unit},
 };
@@ -129,6 +131,16 @@ const ROWS: &[Row] = &[
         broken: Break::By(|east, _| Box::pin(without_target(east))),
     },
     Row {
+        code: "SLP-007",
+        rule: "nothing replicates from a pool that spans",
+        broken: Break::Edit("storage = \"default\"", "storage = \"wide\""),
+    },
+    Row {
+        code: "SLP-007",
+        rule: "a backup whose pool spans by now fails before it reads",
+        broken: Break::By(|east, _| Box::pin(spans_by_now(east))),
+    },
+    Row {
         code: "SLP-008",
         rule: "the target is paired",
         broken: Break::Edit("domain = \"west\"", "domain = \"mars\""),
@@ -223,12 +235,33 @@ async fn reclassified(east: &House) -> Option<ApiError> {
     apply(east, &request(text)).await.err()
 }
 
+/// The SLP was stored first; its pool spans from then on.
+async fn spans_by_now(east: &House) -> Option<ApiError> {
+    pool_with_unit(east, "late").await;
+    apply(east, &request(GOLD.replace("\"default\"", "\"late\"").replace("\"table\"", "\"gold\"")))
+        .await
+        .unwrap();
+    let (web, _) = east.enroll("web02").await;
+    let spans = PoolChange { spanning: true, keep_free: None };
+    assert!(set_pool(east, "late", spans).await.unwrap().spanning);
+    let refused = ask_backup(east, &web, std::path::Path::new("/srv/late")).await.err();
+    apply(east, &slp("west")).await.unwrap();
+    refused
+}
+
 fn to_west() -> TargetName {
     TargetName { pool: None, domain: "west".to_owned() }
 }
 
 async fn put_target(east: &House, making: Making) -> Result<TargetInfo, ApiError> {
-    let request = TargetRequest { making, name: to_west(), unit: None, bandwidth: None, schedule: None };
+    let request = TargetRequest {
+        making,
+        name: to_west(),
+        unit: None,
+        bandwidth: None,
+        schedule: None,
+        direction: None,
+    };
     east.admin().post(paths::TARGETS, &request).await
 }
 
@@ -274,6 +307,10 @@ async fn scene() -> (House, House) {
     }
     apply(&west, &request(local_slp().text.replace("\"gold\"", "\"plain\""))).await.unwrap();
     put_unit(&east, Making::Add, "a", None).await.unwrap();
+    let folders = ["wide1", "wide2"].map(|name| east.folder.path().join(name).to_str().unwrap().to_owned());
+    let wide = PoolRequest { spanning: true, ..asked("wide", &[]) };
+    make_pool(&east, &PoolRequest { directories: folders.into(), ..wide }).await.unwrap();
+    put_unit_on(&east, "wide").await;
     put_group(&east, Making::Add, "any-a", (None, &["a"])).await.unwrap();
     apply(&east, &slp("west")).await.unwrap();
     let (web, _) = east.enroll("web01").await;

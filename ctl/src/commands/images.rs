@@ -167,6 +167,13 @@ fn describe(info: &ImageInfo) -> String {
             }
             None => format!("copy {}       expires {expires}", copy.number),
         });
+        // A domain with one pool need not hear of it.
+        if info.copies.len() > 1 || copy.pool_name != "default" {
+            lines.push(format!(
+                "             in pool {}, made by operation {}",
+                copy.pool_name, copy.operation
+            ));
+        }
         lines.extend(kept(copy));
     }
     lines.extend(info.replicas.iter().map(|replica| {

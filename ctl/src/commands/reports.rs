@@ -2,7 +2,8 @@
 
 use narrows_api::{
     ExitCode, paths,
-    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, Finding, PoolInfo, Status},
+    pools::PoolInfo,
+    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, Finding, Status},
 };
 
 use super::{Session, slps::sentence};
@@ -49,6 +50,7 @@ fn screen(status: &Status) -> String {
     parts.push(section(&["TARGET", "STATE", "OPERATIONS", "OLDEST"], &rows));
     let row = |pool: &PoolInfo| {
         vec![
+            pool.name.clone(),
             pool.storage_unit.clone(),
             bytes(pool.used_bytes),
             bytes(pool.free_bytes),
@@ -56,7 +58,7 @@ fn screen(status: &Status) -> String {
         ]
     };
     let rows: Vec<_> = status.pools.iter().map(row).collect();
-    parts.push(section(&["STORAGE UNIT", "USED", "FREE", "SEGMENTS"], &rows));
+    parts.push(section(&["POOL", "STORAGE UNITS", "USED", "FREE", "SEGMENTS"], &rows));
     parts.push(format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
     parts.concat()
 }

@@ -99,9 +99,13 @@ pub(super) async fn targets(session: &Session, command: TargetCommand) -> Outcom
     let entries: Vec<_> = schedule.into_iter().map(entry).collect();
     let schedule = (no_schedule || !entries.is_empty()).then_some(entries);
     let bandwidth = bandwidth.map(|rate| rate.0);
-    let request = TargetRequest { making, name: target_name(name), unit, bandwidth, schedule };
+    let request =
+        TargetRequest { making, name: target_name(name), unit, bandwidth, schedule, direction: None };
     let info: TargetInfo = api.post(paths::TARGETS, &request).await?;
-    session.style.show(&info, |info| target_table(std::slice::from_ref(info)))
+    session.style.show(&info, |info| {
+        let remark = if info.remark.is_empty() { String::new() } else { format!("\n{}", info.remark) };
+        target_table(std::slice::from_ref(info)) + &remark
+    })
 }
 
 fn target_name(TargetNameArgs { domain, pool }: TargetNameArgs) -> TargetName {

@@ -58,7 +58,8 @@ fn draw(topology: &Topology) -> String {
     let mut lines = vec![topology.domain.name.clone()];
     lines.extend(topology.pools.iter().map(|pool| {
         let spanning = if pool.spanning { ", spanning" } else { "" };
-        format!("|  pool {} (storage units: {}{spanning})", pool.name, pool.storage_units.join(", "))
+        let open = if pool.is_open { "" } else { ", not open" };
+        format!("|  pool {} (storage units: {}{spanning}{open})", pool.name, pool.storage_units.join(", "))
     }));
     let last = topology.partners.len().saturating_sub(1);
     for (at, partner) in topology.partners.iter().enumerate() {

@@ -32,6 +32,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
             "receive_unit",
             "receive_pool",
             "receive_incarnation",
+            "pools",
             "down_since",
             "down_failures",
             "next_probe",
@@ -56,6 +57,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
     .bind(&partner.receive_unit)
     .bind(pool.map(|pool| &pool.pool.0[..]))
     .bind(pool.map(|pool| number(pool.incarnation)))
+    .bind(pools_text(&partner.pools))
     .bind(since)
     .bind(failures)
     .bind(next_probe)
@@ -88,6 +90,7 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
         grants: grants.ok_or_else(|| columns.corrupt("grants"))?,
         receive_unit: columns.text("receive_unit")?,
         receive_pool: pool.zip(incarnation).map(|(pool, incarnation)| ReceivePool { pool, incarnation }),
+        pools: pools(&columns)?,
         reach: reach(&columns)?,
         skew_ms: columns.signed_or_null("skew_ms")?,
         heard: columns.time_or_null("heard")?,
@@ -95,6 +98,23 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
         draining: columns.flag("draining")?,
         running_max: columns.count("running_max")?,
     })
+}
+
+/// A list of texts: the pool in capital hexadecimal digits as SQL writes it, a colon, its incarnation.
+pub(crate) fn pools_text(pools: &[ReceivePool]) -> String {
+    let text =
+        |it: &ReceivePool| format!("{:032X}:{}", u128::from_be_bytes(it.pool.0), number(it.incarnation));
+    serde_json::Value::from(pools.iter().map(text).collect::<Vec<_>>()).to_string()
+}
+
+fn pools(columns: &Columns<'_>) -> Result<Vec<ReceivePool>, Error> {
+    let texts: Vec<String> = columns.json("pools")?;
+    let pool = |text: &String| {
+        let (pool, incarnation) = text.split_once(':')?;
+        let pool = PoolId(u128::from_str_radix(pool, 16).ok()?.to_be_bytes());
+        Some(ReceivePool { pool, incarnation: incarnation.parse().ok()? })
+    };
+    texts.iter().map(pool).collect::<Option<_>>().ok_or_else(|| columns.corrupt("pools"))
 }
 
 fn reach(columns: &Columns<'_>) -> Result<Reach, Error> {

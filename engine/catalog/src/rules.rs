@@ -99,7 +99,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::LetGo(partner, now) => let_go(db, *partner, *now).await,
         Change::ReportsDue(partner, now) => reports(db, *partner, Some(*now)).await,
         Change::ReportsHeld(partner) => reports(db, *partner, None).await,
-        Change::ReplicasLost(partner, kept, now) => lose_replicas(db, *partner, *kept, *now).await,
+        Change::ReplicasLost(partner, kept, now) => lose_replicas(db, *partner, kept, *now).await,
         Change::ClockSetBack(now) => each(db, &SET_BACK, *now).await,
         Change::Restarted(now) => each(db, &RESTART, *now).await,
     }
@@ -183,25 +183,25 @@ async fn reports(db: &mut SqliteConnection, partner: DomainId, due: Option<Times
 }
 
 const OPERATIONS_OF_LOST: &str = "
-    UPDATE operations SET since = ?4, state = 'not-started', detail = '', next_try = NULL
+    UPDATE operations SET since = ?3, state = 'not-started', detail = '', next_try = NULL
     WHERE partner = ?1 AND state = 'pending-import' AND image IN (
-        SELECT image FROM replicas WHERE partner = ?1 AND NOT (pool = ?2 AND incarnation = ?3))";
+        SELECT image FROM replicas WHERE partner = ?1
+            AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2)))";
 
 const LOSE: &str = "
-    UPDATE replicas SET state = 'lost', checked = ?4
-    WHERE partner = ?1 AND NOT (pool = ?2 AND incarnation = ?3)";
+    UPDATE replicas SET state = 'lost', checked = ?3
+    WHERE partner = ?1 AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2))";
 
 async fn lose_replicas(
     db: &mut SqliteConnection,
     partner: DomainId,
-    kept: ReceivePool,
+    kept: &[ReceivePool],
     now: Timestamp,
 ) -> Result<(), Error> {
     for statement in [OPERATIONS_OF_LOST, LOSE] {
         sqlx::query(statement)
             .bind(&partner.0[..])
-            .bind(&kept.pool.0[..])
-            .bind(number(kept.incarnation))
+            .bind(partners::pools_text(kept))
             .bind(nanos(now))
             .execute(&mut *db)
             .await?;

@@ -15,7 +15,7 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     sqlx::query(upsert!(
         "pools",
         ["id"],
-        ["incarnation", "name", "spanning", "lock_at_least", "lock_at_most"]
+        ["incarnation", "name", "spanning", "lock_at_least", "lock_at_most", "directories", "keep_free"]
     ))
     .bind(&pool.id.0[..])
     .bind(number(pool.incarnation))
@@ -23,6 +23,8 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     .bind(pool.spanning)
     .bind(pool.lock.map(|range| range.at_least.to_string()))
     .bind(pool.lock.map(|range| range.at_most.to_string()))
+    .bind(serde_json::Value::from(pool.directories.clone()).to_string())
+    .bind(number(pool.keep_free))
     .execute(db)
     .await?;
     Ok(())
@@ -37,6 +39,8 @@ pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
         name: columns.text("name")?,
         spanning: columns.flag("spanning")?,
         lock: at_least.zip(at_most).map(|(at_least, at_most)| LockRange { at_least, at_most }),
+        directories: columns.json("directories")?,
+        keep_free: columns.count("keep_free")?,
     })
 }
 

@@ -4,6 +4,7 @@
 //!
 //! It does not look anything up and does not act: the caller brings what is known and stores what follows.
 
+use narrows_format::record::ImageFlags;
 use narrows_format::{DomainId, PoolId, Timestamp};
 
 use crate::image::{Image, ImageState};
@@ -74,9 +75,9 @@ fn note(code: &str, sentence: impl Into<String>) -> Note {
     Note { code: code.to_owned(), sentence: sentence.into() }
 }
 
-/// Judges one arrival.
+/// Judges one arrival. What its sender should not have sent (AIR-009, AIR-010) is refused like what it could not prove.
 pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verdict {
-    if let Err(note) = prove_origin(arrival, receiver) {
+    if let Err(note) = prove_origin(arrival, receiver).and_then(|()| may_travel(arrival.record.flags)) {
         return Verdict::Refuse(note);
     }
     if let Some(verdict) = check_clock(arrival.record.started, now) {
@@ -218,13 +219,20 @@ fn terms(arrival: &Arrival, receiver: &Receiver<'_>, retention: Retention) -> Te
 /// AIR-009 and AIR-010: whether an image may be replicated at all.
 pub fn may_leave(image: &Image) -> Result<(), Note> {
     let flags = image.content.as_ref().map(|content| content.flags).unwrap_or_default();
+    may_travel(flags)
+}
+
+/// AIR-009 and AIR-010, by what the record says.
+fn may_travel(flags: ImageFlags) -> Result<(), Note> {
     if flags.synthetic {
         return Err(note("AIR-009", "an image made by a synthetic backup is not replicated"));
     }
-    if flags.spans {
-        return Err(note("AIR-010", "an image on a spanning pool is not replicated"));
-    }
-    Ok(())
+    if flags.spans { Err(spanning()) } else { Ok(()) }
+}
+
+/// AIR-010.
+pub fn spanning() -> Note {
+    note("AIR-010", "an image on a spanning pool is not replicated")
 }
 
 /// AIR-008 and AIR-007: whether `reader`, a principal of `principal_domain`, may restore here.

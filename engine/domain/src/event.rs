@@ -92,12 +92,23 @@ pub enum Event {
         /// Why, if it broke.
         failure: Option<Failure>,
     },
+    /// What an attempt of a duplication moved, told once the target's log was read: its record is what completes it.
+    Duplicated {
+        /// Which operation.
+        operation: OperationKey,
+        /// Which attempt.
+        attempt: u32,
+        /// What it moved.
+        counters: Counters,
+    },
     /// A partner answered.
     PartnerUp {
         /// Which.
         partner: DomainId,
         /// The pool there that receives from here, if it said.
         receive_pool: Option<ReceivePool>,
+        /// All pools there, if it said; what is in none of them is lost.
+        pools: Vec<ReceivePool>,
         /// Its clock minus ours, if measured.
         skew_ms: Option<i64>,
     },
@@ -299,9 +310,9 @@ pub enum Change {
     ReportsDue(DomainId, Timestamp),
     /// No undelivered report to the partner is due until it answers.
     ReportsHeld(DomainId),
-    /// The partner's receiving pool is this one now: replica records that name another pool or
-    /// incarnation are lost, and operations that waited for an import there are due again.
-    ReplicasLost(DomainId, ReceivePool, Timestamp),
+    /// The partner has these pools now: replica records that name another pool or incarnation are lost, and operations that
+    /// waited for an import there are due again.
+    ReplicasLost(DomainId, Vec<ReceivePool>, Timestamp),
     /// The clock was set back to now: whatever waits for a time after it is looked at at once, because that
     /// time was reckoned by a clock that ran ahead.
     ClockSetBack(Timestamp),
@@ -387,8 +398,12 @@ pub struct ReplicateOrder {
     pub operation: OperationKey,
     /// Which attempt; reports name it.
     pub attempt: u32,
+    /// The pool to read from.
+    pub pool: PoolId,
     /// To whom.
     pub partner: DomainId,
+    /// The storage unit there; empty is the one that receives from here by default.
+    pub unit: String,
     /// The import SLP to name there; `None` is the one of the record's SLP name.
     pub import_slp: Option<String>,
     /// The expiry to ask for; `None` is never.

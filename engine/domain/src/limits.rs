@@ -46,6 +46,10 @@ pub const AUTO_SLPS_MAX: usize = 20;
 pub const COUNTED_BYTES_MAX: u64 = 1 << 50;
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
+/// Pools of one domain.
+pub const POOLS_MAX: usize = 32;
+/// Operations that are looked at again when a pool is well again; the others look by themselves.
+pub const STIRRED_MAX: u32 = 1000;
 /// Backup operations in one SLP (SLP-003).
 pub const BACKUPS_PER_SLP_MAX: usize = 4;
 /// Operations in one SLP.

@@ -8,7 +8,7 @@
 
 pub mod arrival;
 pub mod backup;
-mod children;
+pub(crate) mod children;
 pub mod comparing;
 pub mod duplication;
 pub mod order;

@@ -145,7 +145,7 @@ pub enum Reach {
     },
 }
 
-/// The pool at the partner that receives from here.
+/// A pool at the partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivePool {
     /// Its UUID.
@@ -181,6 +181,8 @@ pub struct Partner {
     pub receive_unit: String,
     /// The pool there that receives from here, as last said.
     pub receive_pool: Option<ReceivePool>,
+    /// All pools there, as last said; empty if it never did.
+    pub pools: Vec<ReceivePool>,
     /// Whether it answers.
     pub reach: Reach,
     /// Its clock minus ours in milliseconds, as last measured.
@@ -211,6 +213,7 @@ impl Partner {
             grants: Grants::default(),
             receive_unit: "default".to_owned(),
             receive_pool: None,
+            pools: Vec::new(),
             reach: Reach::Up,
             skew_ms: None,
             heard: None,

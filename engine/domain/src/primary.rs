@@ -18,6 +18,7 @@ mod load;
 mod migrate;
 mod parting;
 mod partners;
+mod pools;
 mod receiving;
 mod retire;
 mod storage;
@@ -32,6 +33,7 @@ use crate::catalog::{Catalog, Reconciling, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
+use crate::machine::placing::Troubles;
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind, WaitReason};
@@ -79,6 +81,8 @@ pub struct Primary<C: Catalog> {
     receiving: Vec<receiving::Receiving>,
     /// The catalog was found older than its pool: nothing is let go.
     reconciling: Option<Reconciling>,
+    /// Pools that take nothing just now, as the server last said.
+    troubles: Troubles,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -99,6 +103,7 @@ impl<C: Catalog> Primary<C> {
             latest: None,
             receiving: Vec::new(),
             reconciling: None,
+            troubles: Troubles::new(),
         }
     }
 
@@ -225,9 +230,16 @@ impl<C: Catalog> Primary<C> {
                 Ok(Decision { changes: vec![Change::Job(job)], commands: Vec::new() })
             }
             Event::ArrivedAgain(event) => self.arrived(&event, moment).await,
-            Event::PartnerUp { partner, receive_pool, skew_ms } => {
+            Event::Duplicated { operation, attempt, counters } => {
+                let key = JobKey::operation(JobKind::Duplication, operation, attempt);
+                let known = self.ask(self.catalog.job_keyed(&key)).await?.map(|numbered| numbered.job);
+                let changes = known.map(|job| Change::Job(job.having_moved(&counters)));
+                Ok(Decision { changes: changes.into_iter().collect(), commands: Vec::new() })
+            }
+            Event::PartnerUp { partner, receive_pool, pools, skew_ms } => {
                 let partner = self.ask(self.catalog.partner(partner)).await?;
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, receive_pool, skew_ms, moment)))
+                let said = (receive_pool, pools);
+                Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, said, skew_ms, moment)))
             }
             Event::PartnerDown { partner, sentence } => {
                 let partner = self.ask(self.catalog.partner(partner)).await?;

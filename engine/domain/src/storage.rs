@@ -30,6 +30,41 @@ pub struct Pool {
     pub spanning: bool,
     /// Its copies are locked, for a time within this range; `None` locks none.
     pub lock: Option<LockRange>,
+    /// Absolute paths on its media server, its own first; empty for the pool that lies in the server's data folder.
+    pub directories: Vec<String>,
+    /// With less than so many bytes free it counts as full: nothing new begins.
+    pub keep_free: u64,
+}
+
+impl Pool {
+    /// As a domain begins with one: in the server's data folder, on one volume, not locked.
+    pub fn new(id: PoolId, name: impl Into<String>) -> Self {
+        Self {
+            id,
+            incarnation: 1,
+            name: name.into(),
+            spanning: false,
+            lock: None,
+            directories: Vec::new(),
+            keep_free: 0,
+        }
+    }
+}
+
+/// Whether this pool is among those that span.
+pub fn spans(pools: &[Pool], pool: PoolId) -> bool {
+    pools.iter().any(|it| it.id == pool && it.spanning)
+}
+
+/// Why nothing can be written to a pool just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolTrouble {
+    /// Its code: full is POOL-002, poisoned POOL-004; what could not be opened has the code of that.
+    pub code: String,
+    /// In one sentence.
+    pub sentence: String,
+    /// What is in it can be read all the same.
+    pub readable: bool,
 }
 
 /// How long a locked volume may lock a copy (SLP-012).

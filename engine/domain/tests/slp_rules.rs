@@ -56,16 +56,10 @@ fn slp(text: &str) -> Slp {
 
 fn around() -> Surroundings {
     let unit = |name: &str, pool| StorageUnit { name: name.into(), pool: PoolId([pool; 16]), jobs_max: None };
-    let pool = |id, spanning| Pool {
-        id: PoolId([id; 16]),
-        incarnation: 1,
-        name: format!("p{id}"),
-        spanning,
-        lock: None,
-    };
+    let pool = |id, spanning| Pool { spanning, ..Pool::new(PoolId([id; 16]), format!("p{id}")) };
     let mut dr = Partner::half(DomainId([9; 16]), 1, "dr", NOW);
     dr.trust = Trust::Complete;
-    let present = PartnerSlp::Present { classification: "gold".into(), receives: true };
+    let present = PartnerSlp::Present { classification: "gold".into(), receives: true, units: vec![] };
     let nights = vec![OpenSpan { from_minute: 0, minutes: 60 }];
     Surroundings {
         units: vec![unit("stu-a", 1), unit("stu-b", 2), unit("wide", 3)],
@@ -246,7 +240,10 @@ fn slp_008_the_target_is_paired_and_imports() {
     breaks(GOLD, &[("name = \"gold\"", &long)], "SLP-008");
     let fits = format!("name = \"{}\"", "x".repeat(112));
     assert_eq!(codes(&edited(GOLD, &[("name = \"gold\"", &fits)]), &around()), [""; 0]);
-    for said in [PartnerSlp::Absent, PartnerSlp::Present { classification: "gold".into(), receives: false }] {
+    for said in [
+        PartnerSlp::Absent,
+        PartnerSlp::Present { classification: "gold".into(), receives: false, units: vec![] },
+    ] {
         let mut around = around();
         around.partner_slps.values_mut().for_each(|slp| *slp = said.clone());
         assert_eq!(codes(GOLD, &around), ["SLP-008"]);
@@ -257,7 +254,8 @@ fn slp_008_the_target_is_paired_and_imports() {
 fn slp_009_classifications_are_equal_or_the_import_takes_any() {
     let said = |classification: &str| {
         let mut around = around();
-        let present = PartnerSlp::Present { classification: classification.into(), receives: true };
+        let present =
+            PartnerSlp::Present { classification: classification.into(), receives: true, units: vec![] };
         around.partner_slps.values_mut().for_each(|slp| *slp = present.clone());
         around
     };

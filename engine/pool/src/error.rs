@@ -4,7 +4,7 @@
 
 use std::{fmt, io};
 
-use narrows_format::{ContainerId, Fingerprint, ImageId, Location, Sequence, Slot, Timestamp};
+use narrows_format::{ContainerId, Fingerprint, ImageId, Location, PoolId, Sequence, Slot, Timestamp};
 
 /// What a damaged container is damaged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,12 @@ pub enum Error {
         /// What.
         what: &'static str,
     },
+    /// What lies in the folder is not the pool that was asked for.
+    #[error("another pool lies there: {found}")]
+    Other {
+        /// Which.
+        found: PoolId,
+    },
     /// The image refers to what is neither in the pool nor in this session.
     #[error("{count} children are not in the pool, the first is {first:?}")]
     NotClosed {
@@ -167,7 +173,9 @@ impl Error {
     /// The stable code of API replies and logs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Corrupt { .. } | Self::LogCorrupt { .. } | Self::Missing { .. } => "POOL-001",
+            Self::Corrupt { .. } | Self::LogCorrupt { .. } | Self::Missing { .. } | Self::Other { .. } => {
+                "POOL-001"
+            }
             Self::Full { .. } => "POOL-002",
             Self::Device { .. } => "POOL-003",
             Self::Poisoned => "POOL-004",

@@ -26,7 +26,7 @@ use crate::{
 /// Bytes and counts of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolSpace {
-    /// Size of the file system.
+    /// Size of the file systems of all its volumes.
     pub disk_total: u64,
     /// What may still be written there.
     pub disk_available: u64,
@@ -106,6 +106,15 @@ impl Pool {
     /// Whether a failed write has stopped the pool (POOL-004).
     pub fn is_poisoned(&self) -> bool {
         self.core.poison.check().is_err()
+    }
+
+    /// Gives the index another share of memory, all cores together, in bytes. To be called on every core. A smaller one
+    /// holds from the next flush on, a larger one at once.
+    pub fn set_index_bytes(&self, bytes: u64) {
+        let share = bytes / self.core.map.cores() as u64;
+        self.core.owned.borrow_mut().set_bytes_max(share);
+        let locality = self.core.owned.borrow().locality();
+        self.core.locality.replace(locality);
     }
 
     /// Begins, or goes on with, bringing an image.
@@ -194,13 +203,21 @@ impl Pool {
 
     /// Where the room goes.
     pub async fn space(&self) -> Result<PoolSpace, Error> {
-        let disk = self.core.world.disk.space(&self.core.facts.directory).await;
-        let disk = disk.map_err(|error| Error::device("free space", &error))?;
+        let (mut disk_total, mut disk_available, mut seen) = (0, 0, Vec::new());
+        for volume in &*self.core.facts.volumes {
+            let disk = self.core.world.disk.space(volume).await;
+            let disk = disk.map_err(|error| Error::device("free space", &error))?;
+            if !seen.contains(&disk.device) {
+                seen.push(disk.device);
+                disk_total += disk.total;
+                disk_available += disk.available;
+            }
+        }
         let control = self.core.order(|reply| Order::Space { reply }).await?;
         let index = self.core.index_space().await?;
         Ok(PoolSpace {
-            disk_total: disk.total,
-            disk_available: disk.available,
+            disk_total,
+            disk_available,
             container_bytes: control.container_bytes,
             containers: control.containers,
             staged_bytes: control.staged_bytes,

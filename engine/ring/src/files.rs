@@ -78,7 +78,7 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 pub(crate) fn space(path: &Path) -> io::Result<Space> {
     let state = fs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(state.f_frsize);
-    Ok(Space { total: bytes(state.f_blocks), available: bytes(state.f_bavail) })
+    Ok(Space { total: bytes(state.f_blocks), available: bytes(state.f_bavail), device: state.f_fsid })
 }
 
 /// The size of a file.

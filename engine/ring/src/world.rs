@@ -78,6 +78,8 @@ pub struct Space {
     pub total: u64,
     /// What an unprivileged process may still write.
     pub available: u64,
+    /// Tells one file system from another on this machine.
+    pub device: u64,
 }
 
 /// Files by path.

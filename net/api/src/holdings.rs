@@ -1,7 +1,7 @@
 //! Replicas stay true: what a domain holds for a partner, and whether the catalog is as its pools and partners say.
 
 use jiff::Timestamp;
-use narrows_format::ImageId;
+use narrows_format::{ImageId, PoolId};
 use serde::{Deserialize, Serialize};
 
 use crate::{partner::ReceivePool, text};
@@ -12,6 +12,9 @@ pub struct HoldingsQuery {
     /// Behind this image; from the first when absent.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
     pub after: Option<ImageId>,
+    /// What this pool holds; the one that receives from the caller when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
+    pub pool: Option<PoolId>,
 }
 
 /// A page of what the answering domain holds for the caller, in the order of images.
@@ -23,7 +26,9 @@ pub struct Holdings {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca_pem: String,
     /// The pool that holds them.
-    pub receive_pool: ReceivePool,
+    pub pool: ReceivePool,
+    /// All pools of the answering domain.
+    pub pools: Vec<ReceivePool>,
     /// Up to where in that pool's image log the page is complete.
     pub reached: u64,
     /// The images.

@@ -95,6 +95,12 @@ pub struct CopyInfo {
     /// Pool.
     #[serde(with = "text::by_text")]
     pub pool: PoolId,
+    /// Its name.
+    #[serde(default)]
+    pub pool_name: String,
+    /// Id of the operation that made it.
+    #[serde(default)]
+    pub operation: String,
     /// When it may go; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,

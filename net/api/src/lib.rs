@@ -23,6 +23,7 @@ pub mod limits;
 pub mod orders;
 pub mod partner;
 pub mod paths;
+pub mod pools;
 pub mod server;
 pub mod slp_orders;
 pub mod slps;

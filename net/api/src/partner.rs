@@ -60,7 +60,10 @@ pub struct Pong {
     pub image_format: u16,
     /// The pool that receives from the caller.
     pub receive_pool: ReceivePool,
-    /// That pool's mean segment size in bytes.
+    /// All pools of the domain: what is in none of them is lost. Empty from a server that knows one only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<ReceivePool>,
+    /// The receiving pool's mean segment size in bytes; 0 when it is not open.
     pub segment_mean: u32,
     /// Free bytes of that pool.
     pub free_bytes: u64,
@@ -81,6 +84,23 @@ pub struct Reached {
     pub why: String,
 }
 
+/// Asks to bring an image to a storage unit other than the one that receives from the caller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReceiveRequest {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+    /// The storage unit there.
+    pub unit: String,
+}
+
+/// It may be brought.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReceiveGrant {
+    /// To show on the data port.
+    pub ticket: Hex<32>,
+}
+
 /// What a partner may know about one of our SLPs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PartnerSlp {
@@ -90,6 +110,9 @@ pub struct PartnerSlp {
     pub data_classification: String,
     /// It begins with an Import whose storage includes the unit that receives from the caller.
     pub receives: bool,
+    /// Storage units that it imports into, for replication targets that name one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<String>,
 }
 
 /// What became of an image that the receiver of this had sent.

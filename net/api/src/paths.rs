@@ -55,6 +55,10 @@ pub const SLP_DELETE: &str = "/v1/slps/{name}/delete";
 /// POST [`crate::slp_orders::MigrateRequest`] -> [`crate::slp_orders::MigrateReply`].
 pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
 
+/// GET list of [`crate::pools::PoolInfo`] · POST [`crate::pools::PoolRequest`] -> [`crate::pools::PoolInfo`]: makes one.
+pub const POOLS: &str = "/v1/pools";
+/// GET [`crate::pools::PoolInfo`] · POST [`crate::pools::PoolChange`] -> the same.
+pub const POOL: &str = "/v1/pools/{name}";
 /// GET list of [`crate::storage::UnitInfo`] · POST [`crate::storage::UnitRequest`] -> [`crate::storage::UnitInfo`].
 pub const STORAGE_UNITS: &str = "/v1/storage-units";
 /// GET list of [`crate::storage::GroupInfo`] · POST [`crate::storage::GroupRequest`] -> [`crate::storage::GroupInfo`].
@@ -139,6 +143,8 @@ pub const PARTNER_CONFIRM: &str = "/v1/partner/confirm";
 pub const PARTNER_PING: &str = "/v1/partner/ping";
 /// GET [`crate::partner::Reached`]: whether the answering side reaches the caller's data port.
 pub const PARTNER_REACH: &str = "/v1/partner/reach";
+/// POST [`crate::partner::ReceiveRequest`] -> [`crate::partner::ReceiveGrant`].
+pub const PARTNER_RECEIVE: &str = "/v1/partner/receive";
 /// GET [`crate::partner::PartnerSlp`].
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
 /// GET list of names: SLPs of the answering side whose images the caller imports through its SLP of this name.

@@ -1,10 +1,10 @@
 //! Who am I, how is the server, is everything right at both ends.
 
 use jiff::Timestamp;
-use narrows_format::{DomainId, PoolId};
+use narrows_format::DomainId;
 use serde::{Deserialize, Serialize};
 
-use crate::{jobs::JobInfo, text};
+use crate::{jobs::JobInfo, pools::PoolInfo, text};
 
 /// The principal of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,26 +52,6 @@ pub struct Status {
     pub backlog: Vec<Backlog>,
     /// Jobs under way.
     pub jobs: Vec<JobInfo>,
-}
-
-/// A pool and its room.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PoolInfo {
-    /// Its UUID.
-    #[serde(with = "text::by_text")]
-    pub pool: PoolId,
-    /// Incarnation.
-    pub incarnation: u64,
-    /// The storage unit before it.
-    pub storage_unit: String,
-    /// Bytes of containers and logs.
-    pub used_bytes: u64,
-    /// Free bytes of its file system.
-    pub free_bytes: u64,
-    /// Total bytes of its file system.
-    pub total_bytes: u64,
-    /// Distinct segments and nodes in the index.
-    pub segments: u64,
 }
 
 /// One client's state.

@@ -106,6 +106,9 @@ pub struct TargetRequest {
     /// Other bandwidths for times of day, the first whose window is open holds. As it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Vec<ScheduleEntry>>,
+    /// Which end dials: `push`, the source. `pull` is refused: no server dials to be sent to yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
 }
 
 /// The bandwidth while a window is open.
@@ -145,6 +148,9 @@ pub struct TargetInfo {
     /// Why the storage there is not similar; empty if it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unlike: String,
+    /// What its author should know: said when it is made or changed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remark: String,
 }
 
 /// Removes an object, or only counts what names it.

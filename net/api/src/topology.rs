@@ -27,8 +27,16 @@ pub struct TopologyPool {
     pub name: String,
     /// It places one image over several volumes, and can't be a replication source.
     pub spanning: bool,
+    /// It can be read from and, if it has room, written to.
+    #[serde(default = "yes")]
+    pub is_open: bool,
     /// Storage units before it.
     pub storage_units: Vec<String>,
+}
+
+/// A server that does not say has one pool, and could not answer without it.
+const fn yes() -> bool {
+    true
 }
 
 /// A partner, and what goes to it.

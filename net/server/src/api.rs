@@ -23,6 +23,7 @@ pub mod orders;
 pub mod partner;
 pub mod partners;
 pub mod places;
+pub mod pools;
 pub mod problems;
 pub mod recall;
 pub mod restores;
@@ -43,25 +44,26 @@ use axum::{
     routing::{get, post},
 };
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
-use narrows_domain::storage as stored;
-use narrows_format::{Sequence, Timestamp};
+use narrows_domain::{Catalog as _, storage as stored};
+use narrows_format::Timestamp;
 use narrows_transport::TrustStore;
 use tokio::sync::watch;
 
-use self::answer::Failure;
+use self::answer::{Failure, internal};
 use crate::{
     Catalog,
     certificates::Certificates,
     comparing::Comparisons,
     config::Config,
     control::Control,
-    folder::DomainIdentity,
+    folder::{DomainIdentity, Folder},
     limits::CATCH_UP_TIME_MAX,
     marks::Marks,
     pace::Paces,
     partners::Partners,
     pki::{Authority, SigningKey},
     plane::Plane,
+    pools::{OpenPool, Pools},
     switches::Clock,
     tickets::Tickets,
 };
@@ -98,14 +100,12 @@ pub struct Shared {
     pub comparisons: Comparisons,
     /// Tells an older copy of the catalog.
     pub marks: Marks,
-    /// The pool's incarnation.
-    pub pool_incarnation: u64,
-    /// The pool's mean segment size in bytes.
-    pub segment_mean: u32,
+    /// The data folder.
+    pub folder: Folder,
+    /// The pools that are open, and why others are not.
+    pub pools: Pools,
     /// Since when the server runs.
     pub started: Timestamp,
-    /// Up to where the pool's image log is in the catalog; set by the importer.
-    pub reached: watch::Sender<Sequence>,
 }
 
 /// [`Shared`], cheap to clone.
@@ -132,24 +132,41 @@ impl Shared {
         stored::Identity { domain, incarnation, name: name.clone() }
     }
 
-    /// Waits until the catalog knows what the pool knew when this was called: who was told that an image is
+    /// Waits until the catalog knows what the pools knew when this was called: who was told that an image is
     /// committed finds it. After a while it gives up: the importer has said why in the log.
     pub async fn caught_up(&self) -> Result<(), Failure> {
-        let mut reached = self.reached.subscribe();
-        let caught_up = async {
-            loop {
-                let here = *reached.borrow_and_update();
-                if self.plane.events(here, 1).await?.is_empty() || reached.changed().await.is_err() {
-                    return Ok(());
-                }
-            }
-        };
-        tokio::time::timeout(CATCH_UP_TIME_MAX, caught_up).await.unwrap_or(Ok(()))
+        let open = self.pools.open_ones();
+        let all = futures_util::future::try_join_all(open.iter().map(|pool| self.caught_up_with(pool)));
+        tokio::time::timeout(CATCH_UP_TIME_MAX, all).await.map_or(Ok(()), |all| all.map(drop))
     }
 
-    /// The pool that receives from partners.
-    pub fn receive_pool(&self) -> ReceivePool {
-        ReceivePool { pool: self.who.pool, incarnation: self.pool_incarnation }
+    async fn caught_up_with(&self, pool: &OpenPool) -> Result<(), Failure> {
+        let mut reached = pool.reached.subscribe();
+        let log = self.plane.pool(pool.pool);
+        loop {
+            let here = *reached.borrow_and_update();
+            if log.events(here, 1).await?.is_empty() || reached.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The pools of this domain as partners are told of them.
+    pub async fn pools_told(&self) -> Result<Vec<ReceivePool>, Failure> {
+        let pools = self.catalog.pools().await.map_err(|error| internal(&error))?;
+        let told = |pool: stored::Pool| {
+            let open = self.pools.get(pool.id).map(|open| open.incarnation);
+            ReceivePool { pool: pool.id, incarnation: open.unwrap_or(pool.incarnation) }
+        };
+        Ok(pools.into_iter().map(told).collect())
+    }
+
+    /// The pool that receives from partners through this storage unit; the first one if there is none of that name.
+    pub async fn receive_pool(&self, unit: &str) -> Result<ReceivePool, Failure> {
+        let units = self.catalog.storage_units().await.map_err(|error| internal(&error))?;
+        let pool = units.iter().find(|it| it.name == unit).map_or(self.who.pool, |unit| unit.pool);
+        let told = self.pools_told().await?.into_iter().find(|it| it.pool == pool);
+        Ok(told.unwrap_or(ReceivePool { pool, incarnation: 1 }))
     }
 }
 
@@ -201,11 +218,13 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_CONFIRM, post(partner::confirm))
         .route(paths::PARTNER_PING, get(partner::ping))
         .route(paths::PARTNER_REACH, get(partner::reach))
+        .route(paths::PARTNER_RECEIVE, post(partner::receive))
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports))
         .route(paths::PARTNER_TIMELINE, get(timeline::for_partner))
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
+        .merge(pools::routes())
         .merge(storage::routes())
         .merge(windows::routes())
         .merge(holdings::routes())

@@ -11,11 +11,12 @@ use std::{
 use narrows_api::{ApiError, holdings::Holdings, paths, text::time_in};
 use narrows_domain::{
     Catalog as _, Event, Partner,
+    limits::POOLS_MAX,
     machine::comparing::{Compared, Held, ReplicaList},
     moment::since,
     partner::{Reach, Trust},
 };
-use narrows_format::{DomainId, Sequence, Timestamp};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::{
     api::{
@@ -82,12 +83,21 @@ pub async fn round(app: &App) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What has to be compared before anything may go: the image log, and partners by name.
+/// What has to be compared before anything may go: image logs, and partners by name.
 pub async fn waits_for(app: &App, partners: &[Partner]) -> Result<Vec<String>, Failure> {
     let mut waits = Vec::new();
-    let reached = *app.reached.borrow();
-    if !app.plane.events(reached, 1).await?.is_empty() {
-        waits.push("image log".to_owned());
+    for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
+        let is_behind = match app.pools.get(pool.id) {
+            Ok(open) => {
+                let reached = *open.reached.borrow();
+                !app.plane.pool(pool.id).events(reached, 1).await?.is_empty()
+            }
+            // What is in it is not known until it is open.
+            Err(_) => true,
+        };
+        if is_behind {
+            waits.push(format!("image log of pool {}", pool.name));
+        }
     }
     let counts = |it: &&Partner| matches!(it.trust, Trust::Complete | Trust::Expired);
     let missing = partners.iter().filter(counts).filter(|it| !app.comparisons.has(it.domain));
@@ -116,21 +126,37 @@ pub async fn compare(app: &App, partner: &Partner) -> Result<Compared, Failure> 
 }
 
 async fn ask(app: &App, partner: &Partner) -> Result<Compared, Failure> {
+    let (mut compared, mut others) = ask_pool(app, partner, None).await?;
+    while let Some(pool) = others.pop() {
+        compared = compared.and(ask_pool(app, partner, Some(pool)).await?.0);
+    }
+    Ok(compared)
+}
+
+/// What one pool of a partner holds, and its other pools. Without a pool it is the one that receives from us.
+async fn ask_pool(
+    app: &App,
+    partner: &Partner,
+    pool: Option<PoolId>,
+) -> Result<(Compared, Vec<PoolId>), Failure> {
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let (mut compared, mut after) = (Compared::default(), None);
+    let (mut compared, mut after, mut others) = (Compared::default(), None, Vec::new());
     loop {
-        let path = match after {
-            Some(after) => format!("{}?after={after}", paths::PARTNER_HOLDINGS),
-            None => paths::PARTNER_HOLDINGS.to_owned(),
-        };
+        let wanted =
+            [("pool", pool.map(|it| it.to_string())), ("after", after.map(|it: ImageId| it.to_string()))];
+        let wanted = wanted.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+        let path = format!("{}?{}", paths::PARTNER_HOLDINGS, wanted.collect::<Vec<_>>().join("&"));
         let page: Result<Holdings, ApiError> = api.get(&path).await;
         let page = page?;
         let last = page.images.last().map(|holding| holding.image);
-        if after.is_none() {
+        if after.is_none() && pool.is_none() {
             // Another pool, or another life of it, loses what the old one held.
-            let receive_pool = Some(pool_in(page.receive_pool));
-            let up = Event::PartnerUp { partner: partner.domain, receive_pool, skew_ms: None };
-            app.control.happened(up).await?;
+            let pools: Vec<_> = page.pools.iter().copied().take(POOLS_MAX).map(pool_in).collect();
+            others.extend(pools.iter().map(|it| it.pool).filter(|it| *it != page.pool.pool));
+            let (partner, receive_pool) = (partner.domain, Some(pool_in(page.pool)));
+            app.control.happened(Event::PartnerUp { partner, receive_pool, pools, skew_ms: None }).await?;
+        }
+        if after.is_none() {
             certificates::learn(app, partner, page.incarnation, &page.ca_pem).await?;
         }
         let (more, list) = (page.more && last > after, list_of(partner.domain, after, page));
@@ -139,13 +165,13 @@ async fn ask(app: &App, partner: &Partner) -> Result<Compared, Failure> {
         });
         compared = compared.and(found.await?);
         if !more {
-            return Ok(compared);
+            return Ok((compared, others));
         }
         after = last;
     }
 }
 
-fn list_of(from: DomainId, after: Option<narrows_format::ImageId>, page: Holdings) -> ReplicaList {
+fn list_of(from: DomainId, after: Option<ImageId>, page: Holdings) -> ReplicaList {
     let last = page.images.last().map(|holding| holding.image).filter(|_| page.more);
     let held = page.images.into_iter().map(|it| Held {
         image: it.image,
@@ -156,7 +182,7 @@ fn list_of(from: DomainId, after: Option<narrows_format::ImageId>, page: Holding
     });
     ReplicaList {
         from,
-        pool: pool_in(page.receive_pool),
+        pool: pool_in(page.pool),
         reached: Sequence(page.reached),
         after,
         last,

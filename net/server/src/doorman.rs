@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a backup needs its ticket and the certificate of the client that it was given to; a partner's
 //! image needs trust, grants and the origin's signature (AIR-012); a restore needs its ticket and a client
-//! of this domain (AIR-008). What is committed for a backup is made and signed here, not by the client.
+//! of this domain (AIR-008). What is committed for a backup is made and signed here, not by the client. A copy from
+//! pool to pool needs the ticket that this server gave itself, and brings the record that the catalog has.
 
 use narrows_domain::{
     Catalog as _, Event, Image,
@@ -11,6 +12,7 @@ use narrows_domain::{
     job::{Counters, JobKey},
     partner::Reach,
     retry::{Failure as Met, Side},
+    storage::spans,
 };
 use narrows_exchange::{CommitFacts, Refusal};
 use narrows_format::{
@@ -94,27 +96,56 @@ async fn admit(
 ) -> Result<Admission, Refusal> {
     match (purpose, principal) {
         (Purpose::Replicate, Principal::Server { domain }) if *domain != app.who.domain => {
-            let partner =
-                app.control.begin_receiving(*domain, (begin.image, begin.origin)).await.map_err(refused)?;
+            let unit = named_unit(app, ticket, *domain, begin.image)?;
+            let image = (begin.image, begin.origin);
+            let receiving = app.control.begin_receiving(*domain, image, unit).await;
+            let (partner, pool) = receiving.map_err(refused)?;
             // That it reaches us does not say that we reach it.
             if partner.reach == Reach::Up {
                 let skew_ms = Some(skew_ms);
-                app.control.tell(Event::PartnerUp { partner: *domain, receive_pool: None, skew_ms }).await;
+                let (receive_pool, pools) = (None, Vec::new());
+                app.control.tell(Event::PartnerUp { partner: *domain, receive_pool, pools, skew_ms }).await;
             }
-            Ok(Admission::Replica { image: begin.image, sender: *domain })
+            Ok(Admission::Replica { image: begin.image, sender: *domain, pool })
+        }
+        (Purpose::Replicate, Principal::Server { domain }) if *domain == app.who.domain => {
+            match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
+                Ticket::Duplicate { image, copy, pool } if image == begin.image => {
+                    Ok(Admission::Duplicate { image, copy, pool })
+                }
+                _ => Err(bad_ticket()),
+            }
         }
         (Purpose::Backup, Principal::Client { domain, client }) if *domain == app.who.domain => {
             let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
             match given {
-                Ticket::Backup { client: holder, image, attempt, copy }
+                Ticket::Backup { client: holder, image, attempt, copy, pool }
                     if holder == *client && image == begin.image =>
                 {
-                    Ok(Admission::Backup { image, attempt, copy })
+                    Ok(Admission::Backup { image, attempt, copy, pool })
                 }
                 _ => Err(bad_ticket()),
             }
         }
         _ => Err(Refusal::new("AUTH-005", format!("{principal} may not bring images for this purpose"))),
+    }
+}
+
+/// The storage unit that a partner's ticket names; without a ticket the one that receives from it takes what comes.
+fn named_unit(
+    app: &App,
+    ticket: &[u8; 32],
+    sender: DomainId,
+    image: ImageId,
+) -> Result<Option<String>, Refusal> {
+    if *ticket == [0; 32] {
+        return Ok(None);
+    }
+    match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
+        Ticket::Receive { sender: holder, image: named, unit } if holder == sender && named == image => {
+            Ok(Some(unit))
+        }
+        _ => Err(bad_ticket()),
     }
 }
 
@@ -126,16 +157,26 @@ async fn seal(
     import_slp: String,
 ) -> Result<(Vec<u8>, CopyState), Refusal> {
     match (admission, facts) {
-        (Admission::Backup { image, copy, .. }, CommitFacts::Draft(draft)) => {
+        (Admission::Backup { image, copy, pool, .. }, CommitFacts::Draft(mut draft)) => {
             let image = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
             let image = image.ok_or_else(|| Refusal::new("WIRE-002", "the image was never begun"))?;
+            let pools = app.catalog.pools().await.map_err(|error| catalog_refused(&error))?;
+            // AIR-010: wherever it goes, its record says that it was made on several volumes.
+            draft.flags.spans = spans(&pools, pool);
             Ok((sign(app, &image, &draft), copy))
         }
-        (Admission::Replica { image, sender }, CommitFacts::Signed(signed)) => {
+        (Admission::Replica { image, sender, pool }, CommitFacts::Signed(signed)) => {
             let arrival = arrival(app, image, sender, signed, copy, import_slp).await?;
             let signed = arrival.signed.clone();
-            let copy = app.control.admit(app.who.pool, arrival).await.map_err(refused)?;
+            let copy = app.control.admit(pool, arrival).await.map_err(refused)?;
             Ok((signed, copy))
+        }
+        (Admission::Duplicate { image, copy, .. }, CommitFacts::Signed(signed)) => {
+            let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
+            match known.and_then(|image| image.content) {
+                Some(content) if content.signed == signed => Ok((signed, copy)),
+                _ => Err(Refusal::new("WIRE-002", "the record is not the one of the image here")),
+            }
         }
         _ => Err(Refusal::new("WIRE-002", "this kind of commit does not fit the session's purpose")),
     }
@@ -194,14 +235,18 @@ async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageI
         return Err(Refusal::new("AIR-008", format!("{principal} is a client of another domain")));
     }
     let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
-    let job = match given {
-        Ticket::Restore { client: holder, image: named, job } if holder == *client && named == image => job,
+    let (job, pool) = match given {
+        Ticket::Restore { client: holder, image: named, pool, job }
+            if holder == *client && named == image =>
+        {
+            (job, pool)
+        }
         Ticket::Restore { job, .. } => {
             let failure = Met::coded("AUTH-004", Side::Target, "its ticket was shown by somebody else");
             restored(app, job, Counters::default(), Some(failure)).await;
             return Err(bad_ticket());
         }
-        Ticket::Backup { .. } => return Err(bad_ticket()),
+        _ => return Err(bad_ticket()),
     };
     let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
     let known = known.and_then(|image| image.content.map(|content| (content, image.lineage)));
@@ -212,14 +257,14 @@ async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageI
         return Err(Refusal::new("API-002", sentence));
     };
     let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
-    Ok(Loan { root, lineage, job })
+    Ok(Loan { root, lineage, pool, job })
 }
 
 /// What came of a session, into its job.
 async fn for_the_job(app: &App, told: Told) {
     match told {
-        Told::Received { image, sender, sequence, received } => {
-            let import = ImportKey { pool: app.who.pool, sequence, sender };
+        Told::Received { image, sender, pool, sequence, received } => {
+            let import = ImportKey { pool, sequence, sender };
             let counters = Counters {
                 wire_bytes: received.wire_bytes,
                 data_bytes: received.data_bytes,
@@ -266,15 +311,20 @@ async fn arrived_again(app: &App, again: Again) {
     let (sender, asked_expiry) = (again.sender, again.asked_expiry);
     let arrival = Arrival { record, signed, proof, sender, import_slp, asked_expiry };
     let logged = Logged::Arrival { arrival, copy: entry.copy, stored_bytes: entry.stored_bytes };
-    let (pool, incarnation, sequence) = (app.who.pool, app.pool_incarnation, entry.sequence);
+    let (pool, incarnation, sequence) = (again.pool, again.incarnation, entry.sequence);
     app.control.tell(Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged })).await;
 }
 
 /// A session ended without a commit. A replication's source knows; a backup waits for its client.
 async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
+    if matches!(code, "POOL-002" | "POOL-004") {
+        app.pools.notice();
+    }
     let (image, attempt) = match admission {
         Admission::Backup { image, attempt, .. } => (image, attempt),
-        Admission::Replica { image, sender } => return app.control.end_receiving(sender, image).await,
+        Admission::Replica { image, sender, .. } => return app.control.end_receiving(sender, image).await,
+        // Its sender is here, and knows.
+        Admission::Duplicate { .. } => return,
     };
     let failure =
         if code.is_empty() { Met::interrupted(sentence) } else { Met::coded(code, Side::Target, sentence) };

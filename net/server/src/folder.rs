@@ -141,14 +141,7 @@ impl Folder {
 
     /// Takes the lock. It goes with the process, however that ends.
     pub fn lock(&self) -> Result<FolderLock, FolderError> {
-        let path = self.root.join(LOCK_FILE);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|source| FolderError::Disk { path: path.clone(), source })?;
-        match file.try_lock() {
-            Ok(()) => Ok(FolderLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(FolderError::InUse(self.root.clone())),
-            Err(TryLockError::Error(source)) => Err(FolderError::Disk { path, source }),
-        }
+        lock_in(&self.root)
     }
 
     /// Reads who the domain is.
@@ -170,6 +163,18 @@ impl Folder {
         let text = toml::to_string(identity)
             .map_err(|error| FolderError::Malformed { path: path.clone(), sentence: error.to_string() })?;
         write_secret(&path, text.as_bytes()).map_err(|source| FolderError::Disk { path, source })
+    }
+}
+
+/// Takes the lock of any folder. It goes with the process, however that ends.
+pub fn lock_in(root: &Path) -> Result<FolderLock, FolderError> {
+    let path = root.join(LOCK_FILE);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(|source| FolderError::Disk { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(FolderLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(FolderError::InUse(root.to_owned())),
+        Err(TryLockError::Error(source)) => Err(FolderError::Disk { path, source }),
     }
 }
 

@@ -3,18 +3,20 @@
 //! Guarantees: each command ends in an event to the control task; a command that is lost is commanded again.
 //! Nothing is decided here but what a failure is: a connection, a code, a side.
 
+mod duplicating;
+
 use std::{collections::HashMap, sync::Arc};
 
 use narrows_api::{
     ApiError,
     error::codes,
-    partner::{Confirmation, Pong, ReceivePool},
+    partner::{Confirmation, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
     paths,
     text::{time_in, time_out},
 };
 use narrows_domain::{
     Catalog as _, Command, Event, ImportKey, ImportReport, Outcome, Partner,
-    event::{DuplicateOrder, ReplicateOrder, ReplicationDone},
+    event::{ReplicateOrder, ReplicationDone},
     image::{Content, Discarded},
     job::Counters,
     operation::{Note, OperationKey},
@@ -40,7 +42,7 @@ use crate::{
     in_order::InOrder,
     limits::PARTNER_TIME_MAX,
     pace,
-    pairing::pool_in,
+    pairing::up,
     plane::{Dial, Replicated, Replication, ReplicationError},
     time,
 };
@@ -81,9 +83,9 @@ impl Hands {
             Command::AmendCopy { pool, .. }
             | Command::DiscardCopy { pool, .. }
             | Command::RemoveCopy { pool, .. }
-                if pool != app.who.pool =>
+                if !app.pools.is_open(pool) =>
             {
-                tracing::warn!(%pool, "a copy in a pool that is not here can't be changed");
+                tracing::warn!(%pool, "a copy in a pool that is not open can't be changed");
             }
             Command::Replicate(order) => {
                 let (operation, attempt) = (order.operation, order.attempt);
@@ -95,15 +97,14 @@ impl Hands {
                 self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
             Command::StopReplication(operation) => self.stop(operation),
-            Command::Duplicate(DuplicateOrder { operation, attempt, .. }) => {
-                // One process serves one pool: there is none to copy to.
-                let failure = Failure::coded("SLP-013", Side::Target, "this server has no second pool");
-                let counters = Counters::default();
-                let event = Event::ReplicationFailed { operation, attempt, failure, counters };
-                self.tasks.spawn(async move {
+            Command::Duplicate(order) => {
+                let (operation, attempt) = (order.operation, order.attempt);
+                self.stop(operation);
+                let task = self.tasks.spawn(async move {
                     let _work = work;
-                    app.control.tell(event).await;
+                    duplicating::duplicate(&app, order).await;
                 });
+                self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
             Command::Report { partner, import, report } => {
                 self.tasks.spawn(async move {
@@ -111,25 +112,26 @@ impl Hands {
                     app.control.tell(event).await;
                 });
             }
-            Command::AmendCopy { image, pool: _, copy } => {
+            Command::AmendCopy { image, pool, copy } => {
                 // The log's own record of it is the answer; without one it is commanded again.
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.amend(image, copy).await {
+                    if let Err(answer::Failure(error)) = app.plane.pool(pool).amend(image, copy).await {
                         tracing::warn!(%image, %error, "a copy could not be amended");
                     }
                 });
             }
-            Command::DiscardCopy { image, pool: _, discarded: Discarded { reason, until } } => {
+            Command::DiscardCopy { image, pool, discarded: Discarded { reason, until } } => {
                 let discarded = images::Discarded { reason, until };
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.discard(image, discarded).await {
+                    if let Err(answer::Failure(error)) = app.plane.pool(pool).discard(image, discarded).await
+                    {
                         tracing::warn!(%image, %error, "a copy could not be let go");
                     }
                 });
             }
-            Command::RemoveCopy { image, pool: _ } => {
+            Command::RemoveCopy { image, pool } => {
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.remove(image).await {
+                    if let Err(answer::Failure(error)) = app.plane.pool(pool).remove(image).await {
                         tracing::warn!(%image, %error, "a discarded copy could not be removed");
                     }
                 });
@@ -184,9 +186,7 @@ async fn replicate(app: &App, order: ReplicateOrder) {
     let event = match outcome {
         Ok(done) => {
             let receive_pool = partner::ReceivePool { pool: done.pool, incarnation: done.incarnation };
-            let up =
-                Event::PartnerUp { partner, receive_pool: Some(receive_pool), skew_ms: Some(done.skew_ms) };
-            app.control.tell(up).await;
+            app.control.tell(answered(app, &order, receive_pool, done.skew_ms).await).await;
             Event::ReplicationDone(ReplicationDone {
                 operation,
                 attempt,
@@ -202,6 +202,23 @@ async fn replicate(app: &App, order: ReplicateOrder) {
         }
     };
     app.control.tell(event).await;
+}
+
+/// The partner is there. Whether another pool than before receives, and whether that means that one is lost, it says
+/// itself when it is asked.
+async fn answered(app: &App, order: &ReplicateOrder, took: partner::ReceivePool, skew_ms: i64) -> Event {
+    let known = app.catalog.partner(order.partner).await.ok().flatten();
+    let is_news = |it: &Partner| {
+        order.unit.is_empty() && it.receive_pool != Some(took)
+            || !it.pools.is_empty() && !it.pools.contains(&took)
+    };
+    if known.as_ref().is_some_and(is_news)
+        && let Some(event) = probe(app, order.partner).await
+    {
+        return event;
+    }
+    let (receive_pool, pools) = (None, Vec::new());
+    Event::PartnerUp { partner: order.partner, receive_pool, pools, skew_ms: Some(skew_ms) }
 }
 
 fn counters(done: &Replicated) -> Counters {
@@ -255,8 +272,9 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
     // The time of day may have come since rates were looked at last.
     pace::renew(app).await;
     Ok(Replication {
-        pace: app.paces.of(app.who.pool, partner.domain),
+        pace: app.paces.of(order.pool, partner.domain),
         image: image.id,
+        pool: order.pool,
         origin: image.origin,
         lineage: image.lineage,
         root: root_of(content),
@@ -265,8 +283,23 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
         resume: order.attempt > 1,
         copy: CopyState { expires: order.expires, locked_until: None, held: false },
         import_slp: order.import_slp.clone().unwrap_or_default(),
+        ticket: receiving_ticket(app, &partner, order).await?,
         to: dial(app, &partner).await?,
     })
+}
+
+/// A unit that is to receive there is named over the API, which gives a ticket for the data port. The usual one needs none.
+async fn receiving_ticket(app: &App, partner: &Partner, order: &ReplicateOrder) -> Result<[u8; 32], Failure> {
+    if order.unit.is_empty() {
+        return Ok([0; 32]);
+    }
+    let asked = ReceiveRequest { image: order.operation.image, unit: order.unit.clone() };
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name);
+    let granted: Result<ReceiveGrant, ApiError> = match api {
+        Ok(api) => api.post(paths::PARTNER_RECEIVE, &asked).await,
+        Err(error) => Err(error),
+    };
+    granted.map(|grant| grant.ticket.0).map_err(|error| api_failure(&error))
 }
 
 async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
@@ -351,11 +384,7 @@ fn confirmation(report: ImportReport) -> Confirmation {
 pub async fn probe(app: &App, domain: DomainId) -> Option<Event> {
     let known = app.catalog.partner(domain).await.ok().flatten()?;
     Some(match ping(app, &known).await {
-        Ok((pong, skew_ms)) => Event::PartnerUp {
-            partner: domain,
-            receive_pool: Some(pool_in(pong.receive_pool)),
-            skew_ms: Some(skew_ms),
-        },
+        Ok((pong, skew_ms)) => up(domain, &pong, skew_ms),
         Err(error) => Event::PartnerDown { partner: domain, sentence: api_failure(&error).sentence },
     })
 }

@@ -1,10 +1,10 @@
-//! Reads the pool's image log by a durable cursor and brings each record to the control task.
+//! Reads each pool's image log by a durable cursor and brings each record to the control task.
 //!
 //! Guarantee: every record is handled once and in order, whatever crashes: the cursor is stored in the
 //! same transaction as what followed from the record. What can never be handled is listed as failed and
 //! passed; what may be handled later is tried again, and what is behind it waits. It waits for the log without asking again and again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use narrows_api::error::codes;
 use narrows_domain::{
@@ -17,29 +17,54 @@ use narrows_domain::{
 };
 use narrows_format::{DomainId, Sequence, record::codec::signed_part};
 use narrows_pool::images::{self, Event as LogEvent, EventKind, ImageEntry};
+use tokio::task::JoinSet;
 
 use crate::{
     api::{App, answer::Failure},
     control::Taken,
     limits::EVENTS_AT_ONCE,
     pki::signing::is_signed_by,
+    pools::OpenPool,
 };
 
-/// Runs until the data plane or the control task has gone.
+/// Follows the log of each pool that is open, or comes to be, until the data plane or the control task has gone.
 pub async fn run(app: App) {
-    let mut cursor = match app.catalog.cursor(app.who.pool, app.pool_incarnation).await {
+    let mut changes = app.pools.changes();
+    let (mut following, mut tasks) = (BTreeSet::new(), JoinSet::new());
+    loop {
+        changes.borrow_and_update();
+        for pool in app.pools.open_ones() {
+            if following.insert(pool.pool) {
+                tasks.spawn(follow_pool(app.clone(), pool));
+            }
+        }
+        tokio::select! {
+            // None of them ends while the server runs, unless it panics.
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(()) if tasks.is_empty() => return,
+                Ok(()) => {}
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => return,
+            },
+            outcome = changes.changed() => if outcome.is_err() { return },
+        }
+    }
+}
+
+async fn follow_pool(app: App, pool: Arc<OpenPool>) {
+    let mut cursor = match app.catalog.cursor(pool.pool, pool.incarnation).await {
         Ok(cursor) => cursor,
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the cursor can't be read");
             Sequence(0)
         }
     };
-    app.reached.send_replace(cursor);
+    pool.reached.send_replace(cursor);
     loop {
-        match follow(&app, cursor).await {
+        match follow(&app, &pool, cursor).await {
             Ok(Some(reached)) => {
                 cursor = reached;
-                app.reached.send_replace(reached);
+                pool.reached.send_replace(reached);
             }
             Ok(None) => return,
             Err(Failure(error)) => {
@@ -51,10 +76,11 @@ pub async fn run(app: App) {
 }
 
 /// Handles what is behind `cursor`, or waits for something; `None` when the pool is closed.
-async fn follow(app: &App, cursor: Sequence) -> Result<Option<Sequence>, Failure> {
-    let events = app.plane.events(cursor, EVENTS_AT_ONCE).await?;
+async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<Sequence>, Failure> {
+    let log = app.plane.pool(pool.pool);
+    let events = log.events(cursor, EVENTS_AT_ONCE).await?;
     if events.is_empty() {
-        return match app.plane.event_after(cursor).await {
+        return match log.event_after(cursor).await {
             Ok(_) => Ok(Some(cursor)),
             Err(narrows_pool::Error::Closed) => Ok(None),
             Err(error) => Err(crate::plane::failure(&error)),
@@ -63,8 +89,8 @@ async fn follow(app: &App, cursor: Sequence) -> Result<Option<Sequence>, Failure
     let mut reached = cursor;
     for event in events {
         let sequence = event.sequence;
+        let (pool, incarnation) = (pool.pool, pool.incarnation);
         if let Some(logged) = logged(app, event).await? {
-            let (pool, incarnation) = (app.who.pool, app.pool_incarnation);
             let event = PoolEvent { pool, incarnation, sequence, logged };
             match app.control.logged(Event::Pool(event.clone())).await? {
                 Taken::Done => {}
@@ -82,8 +108,7 @@ async fn follow(app: &App, cursor: Sequence) -> Result<Option<Sequence>, Failure
             }
         } else {
             // What it said is not known; what follows it shall not wait for that.
-            let passed = Change::Cursor(app.who.pool, app.pool_incarnation, sequence);
-            app.control.put(vec![passed]).await?;
+            app.control.put(vec![Change::Cursor(pool, incarnation, sequence)]).await?;
         }
         reached = sequence;
     }

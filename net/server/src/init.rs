@@ -55,7 +55,11 @@ pub enum SegmentMean {
 }
 
 impl SegmentMean {
-    const fn bytes(self) -> u32 {
+    /// Those that there are.
+    pub const ALL: [Self; 4] = [Self::Kib8, Self::Kib16, Self::Kib32, Self::Kib64];
+
+    /// In bytes.
+    pub const fn bytes(self) -> u32 {
         match self {
             Self::Kib8 => 8 << 10,
             Self::Kib16 => 16 << 10,
@@ -162,7 +166,9 @@ async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError>
     authority.create_server(&pki, (identity.server.clone(), vec![config.host.clone()]), now)?;
 
     create_private(&folder.pool())?;
-    make_pool(folder.pool(), identity.pool, init.segment_mean).await?;
+    let segment_mean = init.segment_mean.bytes();
+    let create = narrows_pool::Create { segment_mean, ..narrows_pool::Create::new(identity.pool) };
+    make_pool(folder.pool(), create).await?;
     make_catalog(folder, &identity).await?;
 
     let settings = Settings { listen: Some(config.listen), ..init.settings.clone() };
@@ -184,8 +190,7 @@ async fn make(folder: &Folder, init: &Init) -> Result<DomainIdentity, InitError>
 }
 
 /// The pool is made on a thread of its own, in the data plane's world.
-async fn make_pool(path: PathBuf, pool: PoolId, mean: SegmentMean) -> Result<(), InitError> {
-    let create = narrows_pool::Create { segment_mean: mean.bytes(), ..narrows_pool::Create::new(pool) };
+pub(crate) async fn make_pool(path: PathBuf, create: narrows_pool::Create) -> Result<(), InitError> {
     let made = tokio::task::spawn_blocking(move || {
         block_on(Setup::here(INIT_ARENA_BYTES), |world| async move {
             narrows_pool::create(&world, &path, create).await
@@ -198,8 +203,7 @@ async fn make_pool(path: PathBuf, pool: PoolId, mean: SegmentMean) -> Result<(),
 
 /// What the catalog of a new domain has.
 pub fn first_rows(identity: &DomainIdentity) -> Vec<Change> {
-    let pool =
-        Pool { id: identity.pool, incarnation: 1, name: "default".to_owned(), spanning: false, lock: None };
+    let pool = Pool::new(identity.pool, "default");
     let unit = StorageUnit { name: "default".to_owned(), pool: identity.pool, jobs_max: None };
     let classifications = usual_classifications().into_iter().map(Change::Classification);
     [Change::Pool(pool), Change::StorageUnit(unit)].into_iter().chain(classifications).collect()

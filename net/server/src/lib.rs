@@ -39,5 +39,6 @@ pub mod pace;
 pub mod zones;
 
 pub mod plane;
+pub mod pools;
 
 pub use narrows_catalog::{Error as CatalogError, SqliteCatalog as Catalog};

@@ -41,6 +41,8 @@ pub const INVITATION_LIFE: Duration = Duration::from_hours(24);
 pub const TICKET_LIFE: Duration = Duration::from_mins(15);
 /// Tickets that may be out at once.
 pub const TICKETS_MAX: usize = 4096;
+/// Of these, for images that one partner announced and has not begun to bring.
+pub const RECEIVE_TICKETS_MAX: usize = 256;
 /// Least memory that a server runs with, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// Memory when none is said, in bytes.
@@ -111,5 +113,11 @@ pub const CERTIFICATE_WARNING_SECONDS: i64 = 60 * 86_400;
 pub const FREE_BYTES_WARNING: u64 = 1 << 30;
 /// More clock skew than this is a warning of `doctor`, in milliseconds.
 pub const SKEW_MS_WARNING: i64 = 1000;
+/// How often the pools are looked at: whether they take writes, and have room.
+pub const POOL_LOOK: Duration = Duration::from_secs(30);
+/// Least memory for the index of one pool: with less for each there is no further pool.
+pub const POOL_INDEX_BYTES_MIN: u64 = 4 << 20;
+/// Folders of one pool.
+pub const POOL_FOLDERS_MAX: usize = 64;
 /// A request waits so long for the catalog to know what the pool knows.
 pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use std::{
 
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{Catalog as _, Change, catalog::Reconciling};
-use narrows_format::{Sequence, Timestamp};
+use narrows_format::Timestamp;
 
 use crate::{
     folder::{DomainIdentity, Folder, FolderError, write_secret},
@@ -26,7 +26,7 @@ use crate::{
 pub struct Marks {
     path: PathBuf,
     mark: AtomicU64,
-    /// How far the image log was in the catalog at the last one.
+    /// How far the image logs were in the catalog at the last one, all together.
     reached: AtomicU64,
 }
 
@@ -68,9 +68,9 @@ impl Marks {
         self.mark.load(Ordering::Relaxed) + 1
     }
 
-    /// Whether the log has gone on since this was asked last.
-    pub fn is_news(&self, reached: Sequence) -> bool {
-        self.reached.swap(reached.0, Ordering::Relaxed) != reached.0
+    /// Whether the logs have gone on since this was asked last: what their sequences come to.
+    pub fn is_news(&self, reached: u64) -> bool {
+        self.reached.swap(reached, Ordering::Relaxed) != reached
     }
 
     /// The catalog has this mark.

@@ -23,7 +23,8 @@ use narrows_api::{
     text::time_out,
 };
 use narrows_domain::{
-    Catalog as _, Change,
+    Catalog as _, Change, Event,
+    limits::POOLS_MAX,
     partner::{self, Partner, Reach, Trust},
     primary,
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
@@ -40,6 +41,9 @@ use crate::{
     pki::authority::{certificate_of_pem, certificates_of_pem, fingerprint},
     random, time,
 };
+
+/// The storage unit that receives from a partner that was just met.
+const RECEIVE_UNIT: &str = "default";
 
 /// Makes an invitation.
 pub async fn invite(app: &App, request: InviteRequest) -> Result<InviteReply, Failure> {
@@ -104,7 +108,7 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     check_name_is_free(app, &name, Some(line.domain)).await?;
 
     let api = app.partners.first_contact(line.ca_fingerprint, &line.url(), &name)?;
-    let ours = Introduction { token: Some(line.token), ..introduce(app) };
+    let ours = Introduction { token: Some(line.token), ..introduce(app).await? };
     let theirs: Introduction = api.post(paths::PARTNER_PAIR, &ours).await?;
     let is_the_one = theirs.domain == line.domain
         && certificate_of_pem(&theirs.ca_pem).is_some_and(|der| fingerprint(&der) == line.ca_fingerprint);
@@ -137,7 +141,7 @@ pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Fai
     app.control.redeem(secret, TokenPurpose::Pair, vec![Change::Partner(partner.clone())]).await?;
     believe(app, &partner)?;
     tracing::info!(partner = %name, "half paired: it knows us, we wait for its confirmation");
-    Ok(introduce(app))
+    introduce(app).await
 }
 
 /// The inviter's part of the second step; `partner` is the caller by its certificate.
@@ -150,8 +154,8 @@ pub async fn confirm(app: &App, partner: Partner) -> Result<Pong, Failure> {
             partner.url, app.who.name
         ))
     })?;
-    finish(app, partner, &pong).await?;
-    pong_for(app, true).await
+    let complete = finish(app, partner, &pong).await?;
+    pong_for(app, &complete.receive_unit, true).await
 }
 
 /// The joiner's part of the second step; also tried again for half-made pairings.
@@ -201,8 +205,9 @@ fn forget(app: &App, partner: &Partner) {
 }
 
 /// What we say of ourselves.
-fn introduce(app: &App) -> Introduction {
-    Introduction {
+async fn introduce(app: &App) -> Result<Introduction, Failure> {
+    let receive_pool = app.receive_pool(RECEIVE_UNIT).await?;
+    Ok(Introduction {
         token: None,
         domain: app.who.domain,
         name: app.who.name.clone(),
@@ -211,13 +216,18 @@ fn introduce(app: &App) -> Introduction {
         data_addr: app.config.data_addr(),
         ca_pem: app.authority().believed_pem(app.clock.now().seconds),
         signing_key: Hex(app.signing.public()),
-        receive_pool: app.receive_pool(),
-    }
+        receive_pool,
+    })
 }
 
-/// What a partner is told when it asks.
-pub async fn pong_for(app: &App, paired: bool) -> Result<Pong, Failure> {
-    let space = app.plane.space().await?;
+/// What a partner is told when it asks, of the pool behind the unit that receives from it and of all others.
+pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failure> {
+    let receive_pool = app.receive_pool(unit).await?;
+    let open = app.pools.get(receive_pool.pool).ok();
+    let free_bytes = match &open {
+        Some(open) => app.plane.pool(open.pool).space().await?.disk_available,
+        None => 0,
+    };
     Ok(Pong {
         domain: app.who.domain,
         incarnation: app.who.incarnation,
@@ -225,9 +235,10 @@ pub async fn pong_for(app: &App, paired: bool) -> Result<Pong, Failure> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
         image_format: app.config.domain.image_format_max,
-        receive_pool: app.receive_pool(),
-        segment_mean: app.segment_mean,
-        free_bytes: space.disk_available,
+        receive_pool,
+        pools: app.pools_told().await?,
+        segment_mean: open.map_or(0, |open| open.segment_mean),
+        free_bytes,
         paired,
     })
 }
@@ -282,8 +293,19 @@ async fn finish(app: &App, partner: Partner, pong: &Pong) -> Result<Partner, Fai
     let skew_ms = time::millis_between(app.clock.now(), narrows_api::text::time_in(pong.clock));
     // What was read before the call may be old by now: an unpairing meanwhile stays.
     let complete = app.control.pairing_proved(partner, pool_in(pong.receive_pool), skew_ms).await?;
+    app.control.tell(up(complete.domain, pong, skew_ms)).await;
     tracing::info!(partner = %complete.name, "paired");
     Ok(complete)
+}
+
+/// What follows from a partner's answer.
+pub fn up(partner: DomainId, pong: &Pong, skew_ms: i64) -> Event {
+    Event::PartnerUp {
+        partner,
+        receive_pool: Some(pool_in(pong.receive_pool)),
+        pools: pong.pools.iter().copied().take(POOLS_MAX).map(pool_in).collect(),
+        skew_ms: Some(skew_ms),
+    }
 }
 
 /// Believes certificates of the partner's CA from now on.

@@ -1,12 +1,13 @@
-//! The data plane: a pool and the exchange on ring threads, and the channels to the control plane.
+//! The data plane: pools and the exchange on ring threads, and the channels to the control plane.
 //!
 //! `pool_store` and `pool_tree` know neither tokio nor the catalog: they run under simulation too. The
 //! control plane sends [`Order`]s down and gets [`Question`]s up, both through bounded mailboxes; nothing
-//! else is shared with a data thread.
+//! else is shared with a data thread. All pools run on the same threads.
 
 pub mod browse;
 pub mod core;
 pub mod gate;
+pub mod one_pool;
 pub mod pool_store;
 pub mod pool_tree;
 pub mod present_store;
@@ -14,11 +15,15 @@ pub mod relay;
 pub mod replicate;
 pub mod sessions;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use narrows_api::{ApiError, error::codes, images::BrowsePage};
-use narrows_format::{ImageId, Sequence, node::Child, record::CopyState};
-use narrows_pool::{Error, PoolSpace, Recovery, Verified, images};
+use narrows_api::{ApiError, error::codes};
+use narrows_format::PoolId;
+use narrows_pool::{Error, Recovery, Seed};
 use narrows_ring::{
     cores::{self, CorePanic, Cores, Setup, StartError},
     mailbox,
@@ -33,6 +38,7 @@ use crate::{
     switches::Clock,
 };
 pub use gate::Question;
+pub use one_pool::{Browse, OnePool, PoolOrder};
 use relay::relayed;
 pub use replicate::{Dial, Replicated, Replication, ReplicationEnd, ReplicationError};
 
@@ -41,48 +47,33 @@ pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the control plane wants done.
 pub enum Order {
-    /// Where the room goes.
-    Space(Reply<PoolSpace>),
-    /// Image log records after a sequence number.
-    Events {
-        /// After which.
-        after: Sequence,
-        /// At most so many.
-        max: usize,
-        /// To whom.
-        reply: Reply<Vec<images::Event>>,
-    },
-    /// Waits until the log holds a record after this.
-    EventAfter(Sequence, Reply<Sequence>),
-    /// Changes expiry, lock or hold of a copy.
-    Amend(ImageId, CopyState, Reply<Sequence>),
-    /// Hides a copy from all who read.
-    Discard(ImageId, images::Discarded, Reply<Sequence>),
-    /// Takes a discarded copy out of the log.
-    Remove(ImageId, Reply<Sequence>),
-    /// Reads and checks a whole image.
-    Verify(ImageId, Reply<Verified>),
-    /// Lists a directory of an image.
-    Browse(Browse, Reply<Option<BrowsePage>>),
-    /// Sends an image to a partner. Dropping the receiver of the answer stops it.
+    /// Opens a pool; core 0 does that, and gives a seed for each core.
+    Open(Opening, Reply<(Vec<Seed>, Recovery)>),
+    /// Starts this core's part of an opened pool.
+    Start(Box<Seed>, oneshot::Sender<()>),
+    /// Something in one pool.
+    In(PoolId, PoolOrder),
+    /// Accepts data sessions from now on.
+    Listen(oneshot::Sender<std::io::Result<()>>),
+    /// Sends an image to a partner, or to another pool here. Dropping the receiver of the answer stops it.
     Replicate(Box<Replication>, oneshot::Sender<ReplicationEnd>),
     /// Dials a partner as a replication does, and hangs up.
     Reach(Box<Dial>, oneshot::Sender<Result<(), ReplicationError>>),
-    /// Closes this core's part of the pool; sessions go on until then.
+    /// Closes this core's part of all pools; sessions go on until then.
     Close(Reply<()>),
 }
 
-/// A directory of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Browse {
-    /// Root node of the image.
-    pub root: Child,
-    /// Path of the directory; empty for the root.
-    pub path: Vec<u8>,
-    /// Name of the last entry of the page before.
-    pub after: Option<Vec<u8>>,
-    /// At most so many entries.
-    pub limit: u32,
+/// Which pool is to be opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The pool that is expected there.
+    pub pool: PoolId,
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Further directories for containers.
+    pub volumes: Vec<PathBuf>,
+    /// The index's share of memory in bytes.
+    pub index_bytes: u64,
 }
 
 /// How the data plane starts.
@@ -93,8 +84,6 @@ pub struct PlaneSetup {
     pub cores: Vec<usize>,
     /// Bytes for everything in this process.
     pub memory: u64,
-    /// The pool's folder.
-    pub pool: PathBuf,
     /// Where data sessions are accepted.
     pub listen: SocketAddr,
     /// For accepting: certificates required.
@@ -105,10 +94,12 @@ pub struct PlaneSetup {
     pub clock: Clock,
 }
 
-/// What is known once the pool is open.
+/// What is known once a pool is open.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// The pool's incarnation.
+    /// The pool.
+    pub pool: PoolId,
+    /// Its incarnation.
     pub incarnation: u64,
     /// Mean segment size in bytes.
     pub segment_mean: u32,
@@ -122,7 +113,7 @@ pub enum PlaneError {
     /// Threads, ring or memory.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The pool.
+    /// The first pool, without any other.
     #[error("the pool can't be opened: {0}")]
     Pool(Error),
     /// The data port.
@@ -143,16 +134,21 @@ pub enum PlaneError {
 pub struct Plane {
     cores: Vec<mailbox::Sender<Order>>,
     next: Arc<std::sync::atomic::AtomicUsize>,
+    /// The index's memory, and the pools that share it.
+    index: Arc<Index>,
 }
 
-/// A started data plane.
+struct Index {
+    bytes: u64,
+    pools: Mutex<Vec<PoolId>>,
+}
+
+/// A started data plane: no pool is open yet, and nobody is let in.
 pub struct Started {
     /// To send orders.
     pub plane: Plane,
     /// What the cores ask.
     pub questions: mailbox::Receiver<Question>,
-    /// What is known of the pool.
-    pub opened: Opened,
     /// Tells when the threads have ended, and whether one panicked.
     pub end: oneshot::Receiver<Result<(), CorePanic>>,
 }
@@ -162,7 +158,7 @@ pub struct Started {
 pub struct Shares {
     /// Buffers of each core.
     pub arena_bytes_per_core: usize,
-    /// The index, all cores together.
+    /// The indexes of all pools, all cores together.
     pub index_bytes: u64,
     /// Credit of each incoming session.
     pub window_bytes: u32,
@@ -182,30 +178,20 @@ impl Shares {
     }
 }
 
-/// Starts the cores, opens the pool, and listens.
+/// Starts the cores.
 pub async fn start(setup: PlaneSetup) -> Result<Started, PlaneError> {
     let count = setup.cores.len();
     let shares = Shares::of(setup.memory, count);
     let (ask, questions) = mailbox::channel(QUESTIONS_MAX);
     let (orders, waiting): (Vec<_>, Vec<_>) = (0..count).map(|_| mailbox::channel(PLANE_MAILBOX)).unzip();
-    // Each core reports once.
-    let (ready, mut is_ready) = tokio::sync::mpsc::channel(count.max(1));
     let ring = Setup::new(setup.cores.clone(), shares.arena_bytes_per_core);
-    let places = core::places(setup, shares, waiting, &ask, &ready);
-    drop((ask, ready));
+    let places = core::places(setup, shares, waiting, &ask);
+    drop(ask);
     let cores = cores::start(ring, move |number, world| places.main(number, world))?;
     let end = watch(cores);
-    let mut opened = None;
-    for _ in 0..count {
-        match is_ready.recv().await {
-            Some(Ok(facts)) => opened = opened.or(facts),
-            Some(Err(error)) => return Err(error),
-            None => return Err(PlaneError::Ended),
-        }
-    }
-    let opened = opened.ok_or(PlaneError::Ended)?;
-    let plane = Plane { cores: orders, next: Arc::default() };
-    Ok(Started { plane, questions, opened, end })
+    let index = Index { bytes: shares.index_bytes, pools: Mutex::default() };
+    let plane = Plane { cores: orders, next: Arc::default(), index: Arc::new(index) };
+    Ok(Started { plane, questions, end })
 }
 
 /// Joining blocks, so a thread of tokio's blocking pool does it.
@@ -216,47 +202,77 @@ fn watch(cores: Cores) -> oneshot::Receiver<Result<(), CorePanic>> {
 }
 
 impl Plane {
-    /// Where the room goes.
-    pub async fn space(&self) -> Result<PoolSpace, Failure> {
-        self.api(Order::Space).await
+    /// One pool, which should be open.
+    pub fn pool(&self, pool: PoolId) -> OnePool {
+        OnePool { plane: self.clone(), pool }
     }
 
-    /// Image log records after a sequence number, at most `max`.
-    pub async fn events(&self, after: Sequence, max: usize) -> Result<Vec<images::Event>, Failure> {
-        self.api(|reply| Order::Events { after, max, reply }).await
+    /// Memory that each index would have with one pool more.
+    pub fn index_bytes_of_one_more(&self) -> u64 {
+        self.index.bytes / (self.pools_open().len() as u64 + 1)
     }
 
-    /// Waits until the log holds a record after this; [`Error::Closed`] when there will be none.
-    pub async fn event_after(&self, after: Sequence) -> Result<Sequence, Error> {
-        self.ask(0, |reply| Order::EventAfter(after, reply)).await
+    /// Opens a pool on all cores. Those that are open give up a part of the index's memory for it.
+    pub async fn open(
+        &self,
+        pool: PoolId,
+        (directory, volumes): (PathBuf, Vec<PathBuf>),
+    ) -> Result<Opened, Error> {
+        let share = self.index_bytes_of_one_more();
+        let opening = Opening { pool, directory, volumes, index_bytes: share };
+        for open in self.pools_open() {
+            self.pool(open).share_index(share).await?;
+        }
+        let opened = self.ask(0, |reply| Order::Open(opening, reply)).await;
+        let opened = match opened {
+            Ok((seeds, recovery)) => self.start_pool(seeds, recovery).await,
+            Err(error) => Err(error),
+        };
+        match &opened {
+            Ok(opened) => self.index.pools.lock().unwrap_or_else(PoisonError::into_inner).push(opened.pool),
+            Err(_) => {
+                let open = self.pools_open();
+                let share = self.index.bytes / (open.len() as u64).max(1);
+                for pool in open {
+                    self.pool(pool).share_index(share).await?;
+                }
+            }
+        }
+        opened
     }
 
-    /// Changes expiry, lock or hold of a copy; durable on return.
-    pub async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Failure> {
-        self.api(|reply| Order::Amend(image, copy, reply)).await
+    async fn start_pool(&self, seeds: Vec<Seed>, recovery: Recovery) -> Result<Opened, Error> {
+        let first = seeds.first().ok_or(Error::Closed)?;
+        let ((pool, incarnation), segment_mean) = (first.identity(), first.segment_mean());
+        let mut started = Vec::with_capacity(seeds.len());
+        for (seed, core) in seeds.into_iter().zip(&self.cores) {
+            let (reply, is_started) = oneshot::channel();
+            relayed(core.send(Order::Start(Box::new(seed), reply))).await.map_err(|_| Error::Closed)?;
+            started.push(is_started);
+        }
+        for is_started in started {
+            relayed(is_started).await.map_err(|_| Error::Closed)?;
+        }
+        Ok(Opened { pool, incarnation, segment_mean, recovery })
     }
 
-    /// Hides a copy from all who read; durable on return.
-    pub async fn discard(&self, image: ImageId, discarded: images::Discarded) -> Result<Sequence, Failure> {
-        self.api(|reply| Order::Discard(image, discarded, reply)).await
+    fn pools_open(&self) -> Vec<PoolId> {
+        self.index.pools.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes a discarded copy out of the log, once it can't be brought back any more; durable on return.
-    pub async fn remove(&self, image: ImageId) -> Result<Sequence, Failure> {
-        self.api(|reply| Order::Remove(image, reply)).await
+    /// Lets data sessions in on every core.
+    pub async fn listen(&self, address: SocketAddr) -> Result<(), PlaneError> {
+        for core in &self.cores {
+            let (reply, listening) = oneshot::channel();
+            relayed(core.send(Order::Listen(reply))).await.map_err(|_| PlaneError::Ended)?;
+            let outcome = relayed(listening).await.map_err(|_| PlaneError::Ended)?;
+            outcome.map_err(|source| PlaneError::Listen { address, source })?;
+        }
+        Ok(())
     }
 
-    /// Reads and checks a whole image.
-    pub async fn verify(&self, image: ImageId) -> Result<Verified, Failure> {
-        self.api(|reply| Order::Verify(image, reply)).await
-    }
-
-    /// Lists a directory; `None` when there is none of that path.
-    pub async fn browse(&self, browse: Browse) -> Result<Option<BrowsePage>, Failure> {
-        self.api(|reply| Order::Browse(browse, reply)).await
-    }
-
-    /// Sends an image to a partner; dropping the future stops it. `None`: the data plane has gone.
+    /// Sends an image to a partner, or to another pool here; dropping the future stops it. `None`: the data plane has
+    /// gone.
     pub async fn replicate(&self, replication: Replication) -> Option<ReplicationEnd> {
         let (reply, end) = oneshot::channel();
         // Always the same core for an image: it remembers what an attempt that broke had sent.
@@ -273,18 +289,14 @@ impl Plane {
         relayed(end).await.ok()
     }
 
-    /// Closes the pool on every core; the cores end when the last [`Plane`] goes.
+    /// Closes all pools on every core; the cores end when the last [`Plane`] goes.
     pub async fn close(&self) {
         let closing = (0..self.cores.len()).map(|core| self.ask(core, Order::Close));
         for outcome in futures_util::future::join_all(closing).await {
             if let Err(error) = outcome {
-                tracing::warn!(%error, "the pool did not close well; the next start recovers it");
+                tracing::warn!(%error, "a pool did not close well; the next start recovers it");
             }
         }
-    }
-
-    async fn api<T>(&self, make: impl FnOnce(Reply<T>) -> Order) -> Result<T, Failure> {
-        self.ask(self.turn(), make).await.map_err(|error| failure(&error))
     }
 
     async fn ask<T>(&self, core: usize, make: impl FnOnce(Reply<T>) -> Order) -> Result<T, Error> {

@@ -1,8 +1,8 @@
 //! Puts the server together and runs it.
 //!
-//! Order of a start: lock the folder, read keys, bind the API's port, open the catalog, start the data plane
-//! (which recovers the pool), start the control task (which takes up what was unfinished), then answer
-//! requests. A stop goes the other way round.
+//! Order of a start: lock the folder, read keys, bind the API's port, open the catalog, start the data plane, open
+//! (and recover) the pools, start the control task (which takes up what was unfinished), let data sessions in, then
+//! answer requests. A stop goes the other way round.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,7 +12,6 @@ use narrows_domain::{
     Catalog as _, Change, Event, Partner, Primary, job::Counters, moment::before, partner::Trust,
     retry::Failure, storage,
 };
-use narrows_format::Sequence;
 use narrows_ring::cores::CorePanic;
 use narrows_transport::{ClientAuth, Credentials, TrustError, TrustStore};
 use tokio::{
@@ -40,7 +39,8 @@ use crate::{
     pace, pairing,
     partners::Partners,
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
-    plane::{self, Opened, PlaneError, PlaneSetup},
+    plane::{self, PlaneError, PlaneSetup},
+    pools::{self, OpenError, OpenErrors, Pools},
     tickets::{Ticket, Tickets},
     zones,
 };
@@ -77,6 +77,9 @@ pub enum RunError {
     /// The data plane did not start.
     #[error("the data plane can't start")]
     Plane(#[from] PlaneError),
+    /// Its folder, and there is no other pool.
+    #[error("the pool can't be opened")]
+    PoolFolder(#[source] FolderError),
     /// A data thread panicked: nothing in memory can be relied on any more.
     #[error("the data plane has failed")]
     Failed(#[from] CorePanic),
@@ -91,6 +94,16 @@ pub enum RunError {
     /// Signals can't be had.
     #[error("signals can't be handled")]
     Signals(#[source] std::io::Error),
+}
+
+impl From<OpenErrors> for RunError {
+    fn from(errors: OpenErrors) -> Self {
+        match errors {
+            OpenErrors::Catalog(error) => error.into(),
+            OpenErrors::All(OpenError::Folder(error)) => Self::PoolFolder(error),
+            OpenErrors::All(OpenError::Pool(error)) => PlaneError::Pool(error).into(),
+        }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -198,14 +211,13 @@ impl Server {
             who: who.clone(),
             cores: config.cores.clone(),
             memory: config.memory,
-            pool: folder.pool(),
             listen: config.data_listen,
             tls: Arc::new(trust.server_config_of(&credentials, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
         })
         .await?;
-        say_opened(&plane.opened);
+        let pools = Pools::open(&plane.plane, &catalog, folder).await?;
 
         let own =
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
@@ -226,22 +238,25 @@ impl Server {
             paces: pace::Paces::default(),
             comparisons: Comparisons::default(),
             marks,
-            pool_incarnation: plane.opened.incarnation,
-            segment_mean: plane.opened.segment_mean,
+            folder: folder.clone(),
+            pools,
             started: clock.now(),
             clock,
             parted: watch::Sender::new(0),
-            reached: watch::Sender::new(Sequence(0)),
         }));
+        // Before anybody asks for a place: one that takes nothing is no place.
+        pools::look(&app).await;
         let mut parts = vec![
             Part::new("doorman", tokio::spawn(doorman::run(app.clone(), plane.questions))),
             Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
             Part::new("importer", tokio::spawn(importer::run(app.clone()))),
+            Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
             Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
             // Last to go: the others tell it what they leave.
             Part::new("control task", desk),
         ];
         let (stop, stopped) = watch::channel(false);
+        app.plane.listen(app.config.data_listen).await?;
         let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
         let router = api::router(app.clone());
         parts.push(Part::new("local socket", local(folder, &app, router.clone(), stopped.clone())?));
@@ -379,14 +394,6 @@ fn say_ready(app: &App) {
     );
 }
 
-fn say_opened(opened: &Opened) {
-    let recovery = &opened.recovery;
-    tracing::info!(sealed = recovery.sealed, dropped = recovery.dropped, "the pool is open");
-    for damage in &recovery.damage {
-        tracing::error!(code = damage.code(), %damage, "the pool is damaged");
-    }
-}
-
 /// An import that is pending for too long is told once, until none is. Whether it is told by now.
 async fn say_pending(app: &App, is_said: bool) -> bool {
     let then = before(app.clock.now(), app.config.domain.pending_import_max);
@@ -404,7 +411,7 @@ async fn say_pending(app: &App, is_said: bool) -> bool {
 async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer::Failure> {
     if *mark_due <= Instant::now() {
         *mark_due = Instant::now() + MARK_EVERY;
-        let reached = *app.reached.borrow();
+        let reached = app.pools.open_ones().iter().map(|pool| pool.reached.borrow().0).sum();
         if app.marks.is_news(reached) {
             let mark = app.marks.next();
             app.control.put(vec![Change::Mark(mark)]).await?;
@@ -440,6 +447,8 @@ async fn look_after(app: App) {
                 }
                 // Its place in the storage unit is free again.
                 Ticket::Backup { image, attempt, .. } => Event::BackupInterrupted { image, attempt, failure },
+                // Nobody's job waits for these: who wanted to send says itself how that ended.
+                Ticket::Duplicate { .. } | Ticket::Receive { .. } => continue,
             };
             app.control.tell(event).await;
         }

@@ -12,7 +12,7 @@ use std::{
 
 use narrows_api::{ApiError, Hex, error::codes};
 use narrows_domain::job::JobKey;
-use narrows_format::{ClientId, ImageId, record::CopyState};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, record::CopyState};
 
 use crate::{
     limits::{TICKET_LIFE, TICKETS_MAX},
@@ -32,6 +32,26 @@ pub enum Ticket {
         attempt: u32,
         /// Expiry, lock and hold to commit with.
         copy: CopyState,
+        /// The pool that it goes to.
+        pool: PoolId,
+    },
+    /// This domain itself copies this image to another pool.
+    Duplicate {
+        /// The image.
+        image: ImageId,
+        /// Expiry, lock and hold to commit with.
+        copy: CopyState,
+        /// The pool that it goes to.
+        pool: PoolId,
+    },
+    /// A partner may bring this image to a storage unit that it has named.
+    Receive {
+        /// The partner.
+        sender: DomainId,
+        /// The image.
+        image: ImageId,
+        /// The unit.
+        unit: String,
     },
     /// A client may take this image.
     Restore {
@@ -39,6 +59,8 @@ pub enum Ticket {
         client: ClientId,
         /// The image.
         image: ImageId,
+        /// The pool to read it from.
+        pool: PoolId,
         /// The job that stands for it.
         job: JobKey,
     },
@@ -92,6 +114,15 @@ impl Tickets {
         known.out.remove(name).map(|(_, ticket)| ticket)
     }
 
+    /// How many are out for images that this partner announced.
+    pub fn out_to(&self, partner: DomainId) -> usize {
+        let mut known = self.known();
+        known.lapse(self.life);
+        let is_theirs =
+            |ticket: &Ticket| matches!(ticket, Ticket::Receive { sender, .. } if *sender == partner);
+        known.out.values().filter(|(_, ticket)| is_theirs(ticket)).count()
+    }
+
     /// Those that ran out unused since this was asked last.
     pub fn sweep(&self) -> Vec<Ticket> {
         let mut known = self.known();
@@ -109,7 +140,8 @@ mod tests {
     use super::*;
 
     fn ticket() -> Ticket {
-        Ticket::Restore { client: ClientId([1; 16]), image: ImageId([2; 16]), job: JobKey::restore(3) }
+        let (image, pool) = (ImageId([2; 16]), PoolId([4; 16]));
+        Ticket::Restore { client: ClientId([1; 16]), image, pool, job: JobKey::restore(3) }
     }
 
     #[test]

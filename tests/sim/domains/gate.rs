@@ -115,18 +115,18 @@ fn pool_refused(error: &narrows_pool::Error) -> Refusal {
 
 impl Gate {
     fn admit(&self, session: &Session, begin: &Begin) -> Result<Admission, Refusal> {
-        let (image, sender) = (begin.image, session.peer.domain);
+        let (image, sender, pool) = (begin.image, session.peer.domain, pool_id(self.server.at));
         if session.purpose == Purpose::Backup {
             let ticket = self.running.tickets.borrow_mut().remove(&image);
             let (attempt, copy) = ticket.ok_or_else(|| Refusal::new("AUTH-004", "no ticket"))?;
-            return Ok(Admission::Backup { image, attempt, copy });
+            return Ok(Admission::Backup { image, attempt, copy, pool });
         }
-        let begun = self.server.order(|primary, _| {
-            let partner = ready(primary.begin_receiving(sender, image))?;
-            Ok((partner, Vec::new()))
+        let begun = self.server.order(|primary, moment| {
+            let whose = (image, begin.origin);
+            Ok((ready(primary.begin_receiving(sender, whose, None, moment.now))?, Vec::new()))
         });
-        begun.map_err(refused)?;
-        Ok(Admission::Replica { image, sender })
+        let (_, pool) = begun.map_err(refused)?;
+        Ok(Admission::Replica { image, sender, pool })
     }
 
     async fn store(&self, sender: Option<DomainId>, begin: &Begin) -> Result<(Rc<dyn Store>, u64), Refusal> {
@@ -156,7 +156,7 @@ impl Gate {
     }
 
     fn taken(&self, admission: &Admission, taken: &Taken) {
-        let Admission::Replica { image, sender } = *admission else { return };
+        let Admission::Replica { image, sender, .. } = *admission else { return };
         self.end_receiving(sender, image);
         let received = taken.received;
         if received.again_bytes > 0 {
@@ -199,7 +199,8 @@ impl Gate {
 
     fn ended(&self, admission: Admission, error: &ExchangeError) {
         match admission {
-            Admission::Replica { image, sender } => self.end_receiving(sender, image),
+            Admission::Replica { image, sender, .. } => self.end_receiving(sender, image),
+            Admission::Duplicate { .. } => {}
             Admission::Backup { image, attempt, .. } => {
                 let failure = match error.code() {
                     None => Failure::interrupted(error.to_string()),
@@ -237,7 +238,7 @@ impl Authority for Gate {
             };
             let sender = match admission {
                 Admission::Replica { sender, .. } => Some(sender),
-                Admission::Backup { .. } => None,
+                Admission::Backup { .. } | Admission::Duplicate { .. } => None,
             };
             let (store, staged_bytes) = self.store(sender, begin).await?;
             Ok(Grant { store, base_accepted, staged_bytes })
@@ -257,8 +258,8 @@ impl Authority for Gate {
             let admission = self.admission.borrow().clone();
             let copy = match admission {
                 None => return Err(Refusal::new("WIRE-002", "commit before begin")),
-                Some(Admission::Backup { copy, .. }) => copy,
-                Some(Admission::Replica { image, sender }) => {
+                Some(Admission::Backup { copy, .. } | Admission::Duplicate { copy, .. }) => copy,
+                Some(Admission::Replica { image, sender, .. }) => {
                     let import_slp = Some(draft.import_slp.clone()).filter(|slp| !slp.is_empty());
                     let (signed, proof) = (signed.clone(), Proof::Good);
                     let arrival = Arrival { record, signed, proof, sender, import_slp, asked_expiry };

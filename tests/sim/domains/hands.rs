@@ -50,6 +50,7 @@ pub(super) fn take(server: &Rc<Server>, running: &Rc<Running>, command: Command)
             };
             server.world.spawn(told).detach();
         }
+        Command::SlpMade { slp, .. } => server.complain(&format!("nobody may have `{slp}` made")),
         Command::Probe(partner) => {
             let (here, running) = (server.clone(), running.clone());
             let probed = async move {
@@ -142,7 +143,8 @@ async fn replicate(server: &Rc<Server>, running: &Rc<Running>, order: ReplicateO
 fn up(partner: DomainId, session: &Session) -> Event {
     let receive_pool = Some(ReceivePool { pool: session.peer.pool, incarnation: session.peer.incarnation });
     let skew = session.peer.clock.seconds.saturating_sub(session.our_clock.seconds);
-    Event::PartnerUp { partner, receive_pool, skew_ms: Some(skew.saturating_mul(1000)) }
+    let skew_ms = Some(skew.saturating_mul(1000));
+    Event::PartnerUp { partner, receive_pool, pools: Vec::new(), skew_ms }
 }
 
 async fn dial(server: &Server, running: &Running, partner: DomainId) -> Result<Session, Failure> {

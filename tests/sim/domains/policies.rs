@@ -129,7 +129,7 @@ pub(super) fn settle(primary: &mut Primary<MemoryCatalog>, at: usize, moment: Mo
     ready(primary.put(&rows(at, moment.now))).unwrap();
     for row in TEXTS.iter().filter(|(_, here, ..)| *here == at) {
         let slp = parse(&text(row), Format::Toml).unwrap();
-        let present = PartnerSlp::Present { classification: "any".into(), receives: true };
+        let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: Vec::new() };
         let asked = ready(primary.partner_slps_to_ask(&slp)).unwrap();
         let partner_slps: BTreeMap<_, _> = asked.into_iter().map(|asked| (asked, present.clone())).collect();
         let how = Applying { partner_slps, local_copy: LocalCopy::NotNeeded, unverified: Unverified::Refuse };
@@ -141,7 +141,7 @@ pub(super) fn settle(primary: &mut Primary<MemoryCatalog>, at: usize, moment: Mo
 fn rows(at: usize, paired: Timestamp) -> Vec<Change> {
     let pool = pool_id(at);
     let mut rows = vec![
-        Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
+        Change::Pool(Pool::new(pool, "pool")),
         Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
     ];
     for other in (0..NAMES.len()).filter(|other| *other != at) {

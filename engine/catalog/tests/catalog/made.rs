@@ -280,6 +280,7 @@ impl Maker {
         let key = self.maybe(|maker| [maker.below(200); 32]);
         partner.grants.relay.extend(self.maybe(Self::partner_id).map(|origin| (origin, key)));
         partner.receive_pool = self.maybe(|it| ReceivePool { pool: it.pool_id(), incarnation: 1 });
+        partner.pools = partner.receive_pool.into_iter().filter(|_| self.coin()).collect();
         if self.coin() {
             let (since, next_probe) = (self.time(), self.time());
             partner.reach = Reach::Down { since, failures: 3, next_probe, sentence: self.word() };
@@ -310,12 +311,13 @@ impl Maker {
     }
 
     pub(crate) fn pool(&mut self, id: PoolId) -> Pool {
+        let directories = if self.coin() { vec![self.word(), self.word()] } else { Vec::new() };
         Pool {
-            id,
-            incarnation: 1,
-            name: format!("pool-{}", id.0[0]),
             spanning: self.coin(),
             lock: self.lock(),
+            directories,
+            keep_free: self.roll() >> 1,
+            ..Pool::new(id, format!("pool-{}", id.0[0]))
         }
     }
 
@@ -372,7 +374,8 @@ impl Maker {
             27 => Change::ClockSetBack(self.time()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
-                let kept = ReceivePool { pool: self.pool_id(), incarnation: 1 };
+                let kept = (0..self.below(3)).map(|_| ReceivePool { pool: self.pool_id(), incarnation: 1 });
+                let kept = kept.collect();
                 Change::ReplicasLost(partner, kept, self.time())
             }
             _ => Change::Restarted(self.time()),

@@ -8,7 +8,7 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::STAGING_KEEP;
 use crate::machine::children::{self, Parent};
-use crate::machine::placing::{Busy, NoPlace, Places, busy_refusal};
+use crate::machine::placing::{Busy, NoPlace, Places, Troubles};
 use crate::machine::{Refusal, replication};
 use crate::moment::{Moment, since};
 use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState, WaitReason};
@@ -75,6 +75,8 @@ pub struct BeginView<'a> {
     pub pools: &'a [Pool],
     /// Jobs under way by storage unit, the attempt that this one replaces included.
     pub busy: Busy,
+    /// Pools that take nothing just now.
+    pub troubles: &'a Troubles,
     /// A second from now on that no image of this client has.
     pub free: Timestamp,
 }
@@ -187,15 +189,18 @@ fn place(
         return Err(Refusal::new("SLP-013", sentence, "apply the SLP with a storage unit that exists"));
     }
     // The pool may have been made spanning after the SLP was applied.
-    if let Some((replication, source)) = reads_spanning(slp, view.units, view.pools) {
+    if let Some((replication, source)) = reads_spanning(slp, (view.units, view.groups, view.pools)) {
         let sentence = format!(
-            "operation `{}` of SLP `{}` replicates the copy of `{}`, whose pool is spanning",
+            "operation `{}` of SLP `{}` replicates the copy of `{}`, whose pool spans several volumes",
             replication.id, slp.name, source.id
         );
         let help = format!("give operation `{}` a storage unit whose pool does not span", source.id);
         return Err(Refusal::new("SLP-007", sentence, help));
     }
-    chosen.map(|unit| (unit.pool, unit.name.clone())).map_err(|_| busy_refusal(storage))
+    chosen.map(|unit| (unit.pool, unit.name.clone())).map_err(|_| {
+        let (units, groups, pools) = (view.units, view.groups, view.pools);
+        Places { units, groups, pools, busy: &view.busy, troubles: view.troubles }.refusal(storage)
+    })
 }
 
 /// What was staged lies in one unit's pool: an attempt goes on there if it still may.
@@ -212,9 +217,10 @@ fn choose<'a>(
     {
         *jobs = jobs.saturating_sub(1);
     }
-    let places = Places { units: view.units, groups: view.groups, pools: view.pools, busy: &busy };
+    let (units, groups, pools) = (view.units, view.groups, view.pools);
+    let places = Places { units, groups, pools, busy: &busy, troubles: view.troubles };
     match places.pick(storage, |unit| Some(unit.name.as_str()) == staged) {
-        Err(NoPlace::Unknown) => {}
+        Err(NoPlace::Unknown | NoPlace::Shut) => {}
         found => return found,
     }
     let unit = places.pick(storage, |_| true)?;

@@ -58,7 +58,7 @@ pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
 }
 
 /// What an SLP version says of an operation; `None` if the operation or its target is not in it any more.
-pub(super) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Option<&'a SlpOperation> {
+pub(crate) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Option<&'a SlpOperation> {
     let spec = version.slp.operation(&operation.name)?;
     let goes_there = match (spec.named_target(), &operation.target) {
         // A name that was never resolved is taken to stand for the same domain as when the operation was made.

@@ -12,13 +12,16 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Counters, Job, JobState};
 use crate::machine::backup::CommittedView;
 use crate::machine::children::{self, Parent};
-use crate::machine::placing::{NoPlace, Places};
+use crate::machine::placing::{NoPlace, Places, nearest};
 use crate::machine::replication;
 use crate::machine::turn::Candidate;
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationKind, OperationState, WaitReason};
 use crate::retry;
 use crate::storage::{StorageUnit, StorageUnitGroup};
+
+/// The code of a pool without room.
+const POOL_FULL: &str = "POOL-002";
 
 /// A duplication that may be started.
 #[derive(Clone, Debug)]
@@ -62,6 +65,15 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
                 copy: CopyState { expires: operation.expires, locked_until: None, held: false },
             }));
             decision.changes.push(Change::Job(Job::of(&operation)));
+        } else if let (Err(NoPlace::Shut), Some(storage)) = (turn.target(), turn.storage()) {
+            // Some other pool of the group may take it later, or this one again.
+            let refusal = turn.places.refusal(storage);
+            operation.failures = operation.failures.saturating_add(1);
+            let next = after(now, retry::pause(operation.failures, moment.entropy));
+            let is_full = refusal.code == POOL_FULL;
+            let reason = if is_full { WaitReason::TargetFull } else { WaitReason::TargetDown };
+            operation.wait(reason, Some(next), now);
+            operation.note = Some(Note { code: refusal.code, sentence: refusal.sentence });
         } else if operation.state == OperationState::Waiting(WaitReason::Limit) {
             return decision;
         } else {
@@ -86,14 +98,11 @@ pub enum Place {
 }
 
 impl Turn<'_> {
-    /// The pool that has the copy which it takes.
+    /// The pool to read from: that of the copy which it takes, or of another one while that can't be read.
     fn source(&self) -> Option<PoolId> {
         let is_whole = self.candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Whole);
         let spec = children::spec_of(self.candidate.slp.as_ref()?, &self.candidate.operation)?;
-        let copy = self
-            .copies
-            .iter()
-            .find(|copy| copy.is_readable() && spec.source.as_ref() == Some(&copy.operation))?;
+        let copy = nearest(self.copies, spec.source.as_deref(), |pool| self.places.can_read(pool))?;
         is_whole.then_some(copy.pool)
     }
 

@@ -1,17 +1,24 @@
 //! Which storage unit takes a copy: the one that is named, one of a group by its rule, or any.
 //!
-//! Guarantee: a unit that has as many jobs under way as it may have takes no more, whatever the rule.
+//! Guarantee: a unit that has as many jobs under way as it may have takes no more, whatever the rule; neither does one
+//! whose pool is full, not open, or stopped by a failed write.
 
 use std::collections::BTreeMap;
 
+use narrows_format::PoolId;
+
+use crate::image::ImageCopy;
 use crate::machine::Refusal;
-use crate::storage::{ANY_AVAILABLE, Pool, Selection, StorageUnit, StorageUnitGroup};
+use crate::storage::{ANY_AVAILABLE, Pool, PoolTrouble, Selection, StorageUnit, StorageUnitGroup};
 
 /// The code of "not now, ask again": a limit of this domain is reached.
 pub const BUSY: &str = "NET-004";
 
 /// Jobs under way, by the storage unit that they write to.
 pub type Busy = BTreeMap<String, u32>;
+
+/// What stands against writing to pools just now; a pool without an entry takes what comes.
+pub type Troubles = BTreeMap<PoolId, PoolTrouble>;
 
 /// Everything that a choice depends on.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +31,8 @@ pub struct Places<'a, 'b> {
     pub pools: &'a [Pool],
     /// What is under way.
     pub busy: &'b Busy,
+    /// Pools that take nothing.
+    pub troubles: &'b Troubles,
 }
 
 /// Why no unit was chosen.
@@ -33,6 +42,8 @@ pub enum NoPlace {
     Unknown,
     /// Those that fit are all at their limit.
     Full,
+    /// The pools behind those that fit take nothing just now.
+    Shut,
 }
 
 /// Whether one more job may write to it.
@@ -44,6 +55,29 @@ pub fn has_place(unit: &StorageUnit, busy: &Busy) -> bool {
 pub fn busy_refusal(storage: &str) -> Refusal {
     let sentence = format!("storage `{storage}` has as many jobs under way as it may have");
     Refusal::new(BUSY, sentence, "try again when one has ended, or raise the limit: `storage-unit set`")
+}
+
+/// What somebody is told who asks for a place in a pool that takes nothing; `None` if it does.
+pub fn shut_refusal(unit: &StorageUnit, troubles: &Troubles) -> Option<Refusal> {
+    let trouble = troubles.get(&unit.pool)?;
+    let sentence = format!("storage unit `{}` takes nothing just now: {}", unit.name, trouble.sentence);
+    Some(Refusal::new(&trouble.code, sentence, "`narrowsctl pool list` shows how the pools are"))
+}
+
+/// Whether what lies in a pool can be read.
+pub fn can_read(troubles: &Troubles, pool: PoolId) -> bool {
+    troubles.get(&pool).is_none_or(|trouble| trouble.readable)
+}
+
+/// The copy that an image is read from: the one that this operation made, or else the first that can be read.
+pub fn nearest<'c>(
+    copies: &'c [ImageCopy],
+    operation: Option<&str>,
+    can_read: impl Fn(PoolId) -> bool,
+) -> Option<&'c ImageCopy> {
+    let mut readable = copies.iter().filter(|copy| copy.is_readable() && can_read(copy.pool));
+    let first = readable.clone().next();
+    readable.find(|copy| operation == Some(copy.operation.as_str())).or(first)
 }
 
 impl<'a> Places<'a, '_> {
@@ -59,7 +93,12 @@ impl<'a> Places<'a, '_> {
         if fitting.is_empty() {
             return Err(NoPlace::Unknown);
         }
-        let free: Vec<_> = fitting.into_iter().filter(|unit| has_place(unit, self.busy)).collect();
+        let open = |unit: &&StorageUnit| !self.troubles.contains_key(&unit.pool);
+        let open: Vec<_> = fitting.into_iter().filter(open).collect();
+        if open.is_empty() {
+            return Err(NoPlace::Shut);
+        }
+        let free: Vec<_> = open.into_iter().filter(|unit| has_place(unit, self.busy)).collect();
         let chosen = match self.rule(storage) {
             Selection::Failover => free.first(),
             Selection::LeastUsed => {
@@ -68,6 +107,19 @@ impl<'a> Places<'a, '_> {
             Selection::RoundRobin => self.behind_last(storage, &free),
         };
         chosen.copied().ok_or(NoPlace::Full)
+    }
+
+    /// Whether what lies in a pool can be read.
+    pub fn can_read(&self, pool: PoolId) -> bool {
+        can_read(self.troubles, pool)
+    }
+
+    /// What somebody is told for whom there is none.
+    pub fn refusal(&self, storage: &str) -> Refusal {
+        let members = self.members(storage);
+        let is_open = members.iter().any(|unit| !self.troubles.contains_key(&unit.pool));
+        let shut = members.first().and_then(|unit| shut_refusal(unit, self.troubles));
+        shut.filter(|_| !is_open).unwrap_or_else(|| busy_refusal(storage))
     }
 
     /// The group with its memory of who took the last copy, if its rule needs one.
@@ -121,9 +173,10 @@ mod tests {
     fn picked(rule: Selection, last: Option<&str>, busy: &[(&str, u32)]) -> Result<String, NoPlace> {
         let units = [unit("a", Some(2)), unit("b", Some(1)), unit("c", None), unit("d", None)];
         let busy = busy.iter().map(|(name, jobs)| ((*name).to_owned(), *jobs)).collect();
-        let pool =
-            Pool { id: PoolId([1; 16]), incarnation: 1, name: "p".into(), spanning: false, lock: None };
-        let places = Places { units: &units, groups: &[group(rule, last)], pools: &[pool], busy: &busy };
+        let pool = Pool::new(PoolId([1; 16]), "p");
+        let (groups, pools, troubles) = ([group(rule, last)], [pool], Troubles::new());
+        let places =
+            Places { units: &units, groups: &groups, pools: &pools, busy: &busy, troubles: &troubles };
         places.pick("g", |unit| unit.name != "c" || rule != Selection::Failover).map(|unit| unit.name.clone())
     }
 
@@ -142,13 +195,33 @@ mod tests {
     #[test]
     fn any_is_the_least_used_of_all_and_a_pool_that_is_not_here_takes_nothing() {
         let units = [unit("a", None), unit("b", None)];
-        let pool =
-            Pool { id: PoolId([1; 16]), incarnation: 1, name: "p".into(), spanning: false, lock: None };
+        let pool = Pool::new(PoolId([1; 16]), "p");
         let busy = Busy::from([("a".to_owned(), 1)]);
-        let places = Places { units: &units, groups: &[], pools: &[pool], busy: &busy };
+        let (pools, troubles) = ([pool], Troubles::new());
+        let places = Places { units: &units, groups: &[], pools: &pools, busy: &busy, troubles: &troubles };
         assert_eq!(places.pick(ANY_AVAILABLE, |_| true).unwrap().name, "b");
         assert_eq!(places.pick("z", |_| true), Err(NoPlace::Unknown));
         let nowhere = Places { pools: &[], ..places };
         assert_eq!(nowhere.pick("a", |_| true), Err(NoPlace::Unknown));
+    }
+
+    /// Goal: a group passes over a unit whose pool takes nothing, and says so when none is left.
+    #[test]
+    fn a_pool_that_takes_nothing_is_passed_over() {
+        let there = |name: &str, pool| StorageUnit { pool: PoolId([pool; 16]), ..unit(name, None) };
+        let units = [there("a", 1), there("b", 2), there("c", 3)];
+        let pools = [1, 2, 3].map(|pool| Pool::new(PoolId([pool; 16]), "p"));
+        let full = PoolTrouble { code: "POOL-002".into(), sentence: "it is full".into(), readable: true };
+        let (groups, busy) = ([group(Selection::Failover, None)], Busy::new());
+        let mut troubles = Troubles::from([(PoolId([2; 16]), full.clone())]);
+        let picked = |troubles: &Troubles| {
+            let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy, troubles };
+            let unit = places.pick("g", |_| true).map(|unit| unit.name.clone());
+            (unit, places.refusal("g").code, places.refusal("b").code)
+        };
+        let all_but = picked(&troubles);
+        assert_eq!(all_but, (Ok("a".into()), BUSY.into(), "POOL-002".into()), "b is the first in order");
+        troubles.extend([1, 3].map(|pool| (PoolId([pool; 16]), full.clone())));
+        assert_eq!(picked(&troubles), (Err(NoPlace::Shut), "POOL-002".into(), "POOL-002".into()));
     }
 }

@@ -17,7 +17,7 @@ const HEARD_STEP: std::time::Duration = std::time::Duration::from_mins(1);
 /// The partner answered.
 pub fn up(
     partner: &Partner,
-    receive_pool: Option<ReceivePool>,
+    (receive_pool, pools): (Option<ReceivePool>, Vec<ReceivePool>),
     skew_ms: Option<i64>,
     moment: Moment,
 ) -> Decision {
@@ -28,10 +28,11 @@ pub fn up(
     heard.heard = Some(now);
     heard.skew_ms = skew_ms.or(partner.skew_ms);
     heard.receive_pool = receive_pool.or(partner.receive_pool);
-    if heard.receive_pool != partner.receive_pool
-        && let (Some(_), Some(pool)) = (partner.receive_pool, heard.receive_pool)
-    {
-        decision.changes.push(Change::ReplicasLost(partner.domain, pool, now));
+    heard.pools = if pools.is_empty() { partner.pools.clone() } else { pools };
+    let kept: Vec<_> = heard.receive_pool.into_iter().chain(heard.pools.iter().copied()).collect();
+    let known = partner.receive_pool.iter().chain(&partner.pools);
+    if known.into_iter().any(|pool| !kept.contains(pool)) {
+        decision.changes.push(Change::ReplicasLost(partner.domain, kept, now));
     }
     let was_down = partner.reach != Reach::Up;
     if was_down {
@@ -46,7 +47,8 @@ pub fn up(
         (before, after) => before != after,
     };
     let silent = partner.heard.is_none_or(|before| since(now, before) >= HEARD_STEP);
-    if was_down || moved || silent || heard.receive_pool != partner.receive_pool {
+    let other_pools = (heard.receive_pool, &heard.pools) != (partner.receive_pool, &partner.pools);
+    if was_down || moved || silent || other_pools {
         decision.changes.insert(0, Change::Partner(heard));
     }
     decision

@@ -4,7 +4,7 @@
 //! Order is priority, then age. A target that is down, paused or not trusted holds back its own work and
 //! nobody else's.
 
-use narrows_format::Timestamp;
+use narrows_format::{PoolId, Timestamp};
 
 use crate::air;
 use crate::event::{Change, Command, Decision, ReplicateOrder};
@@ -40,8 +40,12 @@ pub struct Candidate {
     pub operation: Operation,
     /// Its image.
     pub image: Option<Image>,
-    /// Whether a copy lies here to be read.
-    pub has_copy: bool,
+    /// The pool to read it from: that of the copy which it takes, or of another one while that can't be read.
+    pub from: Option<PoolId>,
+    /// There are copies that can be read, and all of them lie in pools that span (AIR-010).
+    pub spans: bool,
+    /// The storage unit there; empty is the one that receives from here by default.
+    pub unit: String,
     /// The SLP version that governs it.
     pub slp: Option<SlpVersion>,
     /// Whether that SLP is held.
@@ -110,8 +114,11 @@ fn own_obstacle(candidate: &Candidate, moment: Moment) -> Option<(OperationState
         let pause = retry::pause(candidate.operation.failures.saturating_add(1), moment.entropy);
         Some(after(moment.now, pause))
     };
+    if candidate.spans {
+        return Some((OperationState::Failed(air::spanning().code), None));
+    }
     let image =
-        candidate.image.as_ref().filter(|image| image.state == ImageState::Whole && candidate.has_copy);
+        candidate.image.as_ref().filter(|it| it.state == ImageState::Whole && candidate.from.is_some());
     let Some(image) = image else {
         if candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Gone) {
             return Some((OperationState::Failed("API-002".to_owned()), None));
@@ -200,7 +207,7 @@ pub(super) fn stop(running: &Operation, state: OperationState, now: Timestamp, d
 }
 
 fn start(mut operation: Operation, candidate: &Candidate, now: Timestamp, decision: &mut Decision) {
-    let Some(target) = operation.target.clone() else { return };
+    let (Some(target), Some(pool)) = (operation.target.clone(), candidate.from) else { return };
     operation.enter(OperationState::InProcess, now);
     operation.next_try = candidate.closing(now);
     operation.attempt += 1;
@@ -208,7 +215,9 @@ fn start(mut operation: Operation, candidate: &Candidate, now: Timestamp, decisi
     decision.commands.push(Command::Replicate(ReplicateOrder {
         operation: operation.key,
         attempt: operation.attempt,
+        pool,
         partner: target.partner,
+        unit: candidate.unit.clone(),
         import_slp: target.import_slp,
         expires: operation.expires,
         base: candidate.base,

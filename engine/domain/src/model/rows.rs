@@ -147,7 +147,7 @@ impl Rows {
             Change::LetGo(partner, now) => self.let_go(partner, now),
             Change::ReportsDue(partner, now) => self.reports(partner, Some(now)),
             Change::ReportsHeld(partner) => self.reports(partner, None),
-            Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, kept, now),
+            Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, &kept, now),
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
@@ -208,10 +208,10 @@ impl Rows {
         self.imports.values_mut().filter(owed).for_each(|import| import.next_report = due);
     }
 
-    fn lose_replicas(&mut self, partner: DomainId, kept: ReceivePool, now: Timestamp) {
+    fn lose_replicas(&mut self, partner: DomainId, kept: &[ReceivePool], now: Timestamp) {
         let mut lost = Vec::new();
         for replica in self.replicas.values_mut().filter(|it| it.partner == partner) {
-            if (replica.pool, replica.incarnation) != (kept.pool, kept.incarnation) {
+            if !kept.contains(&ReceivePool { pool: replica.pool, incarnation: replica.incarnation }) {
                 replica.state = ReplicaState::Lost;
                 replica.checked = now;
                 lost.push(replica.image);

@@ -16,7 +16,7 @@ use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
 use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
 use crate::slp::{Slp, SlpOperation, SlpVersion, check::partner_slps_named};
-use crate::storage::ANY_AVAILABLE;
+use crate::storage::{ANY_AVAILABLE, StorageUnit};
 use crate::token::{Token, TokenHash, TokenPurpose};
 
 /// How a policy is to be applied.
@@ -174,7 +174,12 @@ impl<C: Catalog> Primary<C> {
         let receives = version.slp.import().zip(pool).is_some_and(|(import, pool)| {
             air::includes(import.storage.as_deref().unwrap_or(ANY_AVAILABLE), pool, &units, &groups)
         });
-        Ok(PartnerSlp::Present { classification: version.slp.data_classification, receives })
+        let storage = version.slp.import().map(|import| import.storage.as_deref().unwrap_or(ANY_AVAILABLE));
+        let takes = |unit: &&StorageUnit| {
+            storage.is_some_and(|storage| air::includes(storage, unit.pool, &units, &groups))
+        };
+        let named = units.iter().filter(takes).map(|unit| unit.name.clone()).collect();
+        Ok(PartnerSlp::Present { classification: version.slp.data_classification, receives, units: named })
     }
 
     /// Whether a partner may send here: paired, trusted, with the grant `send` (AUTH-005, TRUST-001, TRUST-003).

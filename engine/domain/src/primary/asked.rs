@@ -6,14 +6,17 @@ use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command};
+use crate::image::ImageCopy;
 use crate::import::Arrival;
 use crate::limits::IDENTITY_SECONDS_MAX;
 use crate::machine::backup::{self, BackupAsk, BackupBegun, BeginView};
+use crate::machine::placing::nearest;
 use crate::machine::replication::{self, Asker};
 use crate::machine::{Refusal, arrival};
 use crate::moment::Moment;
 use crate::operation::Operation;
 use crate::recall::Recall;
+use crate::storage::spans;
 
 impl<C: Catalog> Primary<C> {
     /// A client begins a backup, or resumes the unfinished one of the same lineage.
@@ -42,6 +45,7 @@ impl<C: Catalog> Primary<C> {
             groups: &groups,
             pools: &pools,
             busy,
+            troubles: &self.troubles,
             free,
         };
         let (begun, decision) = backup::begin(&view, ask, moment)?;
@@ -134,6 +138,13 @@ impl<C: Catalog> Primary<C> {
             );
         }
         let readable = loaded.copies.iter().filter(|copy| copy.is_readable());
+        let pools = self.ask(self.catalog.pools()).await?;
+        if loaded.copies.iter().any(ImageCopy::is_readable)
+            && nearest(&loaded.copies, None, |pool| !spans(&pools, pool)).is_none()
+        {
+            let note = crate::air::spanning();
+            return Err(Refusal::new(&note.code, note.sentence, "it stays here").into());
+        }
         let Some(expires) = readable.map(|copy| copy.wanted.expires).reduce(crate::retention::later) else {
             let sentence = format!("image {image} has no copy here that could be read");
             return Err(

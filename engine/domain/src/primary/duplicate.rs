@@ -57,7 +57,8 @@ impl<C: Catalog> Primary<C> {
         for candidate in self.load_candidates(None, operations, moment.now).await? {
             let copies = self.ask(self.catalog.copies(candidate.operation.key.image)).await?;
             let place = if running < DUPLICATIONS_MAX { Place::Free } else { Place::Taken };
-            let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy };
+            let troubles = &self.troubles;
+            let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy, troubles };
             let turn = Turn { candidate: &candidate, copies: &copies, places };
             let decision = duplication::take(&turn, place, moment);
             if !decision.commands.is_empty() {

@@ -1,6 +1,6 @@
 //! Loads from the catalog what one decision depends on.
 
-use narrows_format::{DomainId, ImageId, Timestamp};
+use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 use super::{Done, LOOK_AHEAD, Primary};
 use crate::auto_import::{self, AutoSlp, Surroundings};
@@ -9,16 +9,18 @@ use crate::image::{Image, ImageCopy};
 use crate::import::Arrival;
 use crate::machine::arrival::ArrivalView;
 use crate::machine::backup::CommittedView;
+use crate::machine::children::spec_of;
 use crate::machine::pacing::pace;
+use crate::machine::placing::{can_read, nearest};
 use crate::machine::replication::ReplicationView;
 use crate::machine::turn::{Candidate, TurnView};
 use crate::operation::{Note, Operation};
 use crate::partner::Partner;
 use crate::recall::Recall;
-use crate::replica::ReplicaRecord;
+use crate::replica::{Base, ReplicaRecord};
 use crate::settings::Settings;
 use crate::slp::SlpVersion;
-use crate::storage::{Identity, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{Identity, ReplicationTarget, StorageUnit, StorageUnitGroup, spans};
 
 /// An image and everything that hangs on it.
 pub(super) struct LoadedImage {
@@ -189,32 +191,61 @@ impl<C: Catalog> Primary<C> {
             Some(_) => self.ask(self.catalog.replication_targets()).await?,
             None => Vec::new(),
         };
+        let pools = self.ask(self.catalog.pools()).await?;
         let mut candidates = Vec::with_capacity(operations.len());
         for operation in operations {
             let loaded = self.load_image(operation.key.image).await?;
-            let there = partner.and_then(|partner| Some((partner.domain, partner.receive_pool?)));
-            let base = match (&loaded.image, there) {
-                (Some(image), Some((domain, pool))) => {
-                    self.ask(self.catalog.base(image.lineage, image.id, domain, pool)).await?
-                }
+            let spec = loaded.slp.as_ref().and_then(|version| spec_of(version, &operation));
+            let source = spec.and_then(|spec| spec.source.as_deref());
+            let leaves = |pool: PoolId| can_read(&self.troubles, pool) && !spans(&pools, pool);
+            let from = nearest(&loaded.copies, source, leaves).map(|copy| copy.pool);
+            let way = targets.iter().find(|it| {
+                Some(it.pool) == from && partner.is_some_and(|partner| it.partner == partner.domain)
+            });
+            let base = match (&loaded.image, partner) {
+                (Some(image), Some(partner)) => self.base_there(image, partner, way).await?,
                 _ => None,
             };
             let slp = loaded.image.as_ref().map(|image| image.slp.as_str());
-            let from = loaded.copies.first().map(|copy| copy.pool);
-            let is_way = |it: &&ReplicationTarget| {
-                Some(it.pool) == from && partner.is_some_and(|partner| it.partner == partner.domain)
-            };
+            let is_anywhere = loaded.copies.iter().any(ImageCopy::is_readable);
+            let all_span = nearest(&loaded.copies, None, |pool| !spans(&pools, pool)).is_none();
             candidates.push(Candidate {
-                pace: targets.iter().find(is_way).map(|target| pace(target, &windows, now)),
+                pace: way.map(|target| pace(target, &windows, now)),
+                unit: way.map(|target| target.unit.clone()).unwrap_or_default(),
                 operation,
                 hold: holds.iter().find(|hold| Some(hold.slp.as_str()) == slp).cloned(),
                 image: loaded.image,
-                has_copy: loaded.copies.iter().any(ImageCopy::is_readable),
+                from,
+                spans: partner.is_some() && is_anywhere && all_span,
                 slp: loaded.slp,
                 windows: windows.clone(),
                 base,
             });
         }
         Ok(candidates)
+    }
+
+    /// What the pool there has of the same lineage. Behind a named unit it may be any of the partner's pools: the newest
+    /// that one of them has; if it is not in the pool that receives, that pool says so.
+    async fn base_there(
+        &self,
+        image: &Image,
+        partner: &Partner,
+        way: Option<&ReplicationTarget>,
+    ) -> Done<Option<Base>, C> {
+        let usual = way.is_none_or(|target| target.unit.is_empty());
+        let pools: Vec<_> = match usual {
+            true => partner.receive_pool.into_iter().collect(),
+            false => partner.pools.clone(),
+        };
+        let mut newest: Option<(Timestamp, Base)> = None;
+        for pool in pools {
+            let base = self.catalog.base(image.lineage, image.id, partner.domain, pool);
+            let Some(base) = self.ask(base).await? else { continue };
+            let started = self.ask(self.catalog.image(base.image)).await?.map(|image| image.started);
+            let found = started.map(|started| (started, base));
+            newest = newest.into_iter().chain(found).max_by_key(|(started, _)| *started);
+        }
+        Ok(newest.map(|(_, base)| base))
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! It is in memory only: after a restart no session is open.
 
-use narrows_format::{DomainId, ImageId, Timestamp};
+use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::Command;
 use crate::machine::Refusal;
-use crate::machine::placing::{Busy, busy_refusal, has_place};
+use crate::machine::placing::{Busy, busy_refusal, has_place, shut_refusal};
 use crate::moment::Moment;
 use crate::partner::Partner;
 use crate::recall::{self, Homecoming};
@@ -22,28 +22,38 @@ pub(super) struct Receiving {
 }
 
 impl<C: Catalog> Primary<C> {
-    /// A partner begins to bring an image of `origin`: it may send, one of this domain's own is wanted, and the unit
-    /// that receives from it has a place. Each session that may begin is ended with [`Self::end_receiving`].
+    /// A partner begins to bring an image of `origin`, to the unit that it names or else to the one that receives from
+    /// it: it may send, an image of this domain's own is wanted, the unit has a place, and its pool takes what comes.
+    /// Returns that pool. Each session that may begin is ended with [`Self::end_receiving`].
     pub async fn begin_receiving(
         &mut self,
         sender: DomainId,
         (image, origin): (ImageId, DomainId),
+        named: Option<String>,
         now: Timestamp,
-    ) -> Done<Partner, C> {
+    ) -> Done<(Partner, PoolId), C> {
         let partner = self.may_send(sender).await?;
         if origin == self.own.domain {
             self.check_wanted(sender, image, now).await?;
         }
+        let name = named.as_ref().unwrap_or(&partner.receive_unit);
         let units = self.ask(self.catalog.storage_units()).await?;
-        if let Some(unit) = units.into_iter().find(|unit| unit.name == partner.receive_unit) {
-            if !has_place(&unit, &self.busy().await?) {
-                let refusal = busy_refusal(&unit.name);
-                let sentence = format!("{} in domain `{}`", refusal.sentence, self.own.name);
-                return Err(Refusal { sentence, ..refusal }.into());
-            }
-            self.receiving.push(Receiving { sender, image, unit: unit.name });
+        let Some(unit) = units.into_iter().find(|unit| unit.name == *name) else {
+            let sentence = format!("there is no storage unit `{name}` in domain `{}`", self.own.name);
+            let help = "name one that is there in the replication target";
+            return Err(Refusal::new("AIR-004", sentence, help).into());
+        };
+        let full = match shut_refusal(&unit, &self.troubles) {
+            Some(refusal) => Some(refusal),
+            None => (!has_place(&unit, &self.busy().await?)).then(|| busy_refusal(&unit.name)),
+        };
+        if let Some(refusal) = full {
+            let sentence = format!("{} in domain `{}`", refusal.sentence, self.own.name);
+            return Err(Refusal { sentence, ..refusal }.into());
         }
-        Ok(partner)
+        let pool = unit.pool;
+        self.receiving.push(Receiving { sender, image, unit: unit.name });
+        Ok((partner, pool))
     }
 
     /// AUTH-005: nothing of an image that nobody here asked for crosses.

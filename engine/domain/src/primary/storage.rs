@@ -174,8 +174,8 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("pool `{}` is spanning and can't be a replication source", pool.name);
             return Err(Refusal::new("SLP-007", sentence, "name a pool that does not span").into());
         }
-        let receives = |id: PoolId| partner.receive_pool.is_some_and(|there| there.pool == id);
-        if let Some(own) = pools.iter().find(|it| receives(it.id)) {
+        let is_there = |id: PoolId| partner.receive_pool.iter().chain(&partner.pools).any(|it| it.pool == id);
+        if let Some(own) = pools.iter().find(|it| is_there(it.id)) {
             let sentence =
                 format!("what receives in domain `{}` is pool `{}` of this domain", partner.name, own.name);
             let help = format!("let another pool receive in domain `{}`", partner.name);
@@ -246,7 +246,7 @@ fn version_words(version: &SlpVersion) -> String {
     format!("SLP `{}` version {}", version.slp.name, version.version)
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     let is_word = name == ANY_AVAILABLE || name == ANY_CLASSIFICATION;
     if name.trim() == name && !name.is_empty() && name.len() <= NAME_BYTES_MAX && !is_word {
         return Ok(());
@@ -256,7 +256,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     Err(Refusal::new("SLP-013", sentence, help))
 }
 
-fn taken(what: &str, name: &str) -> Refusal {
+pub(super) fn taken(what: &str, name: &str) -> Refusal {
     Refusal::new(CLASH, format!("there is a {what} `{name}` already"), "choose another name")
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use narrows_format::record::ScheduleKind;
 use narrows_format::{DomainId, PoolId};
 
+use crate::air::includes;
 use crate::partner::Partner;
 use crate::slp::{
     ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Slp, SlpOperation, SlpVersion, structure,
@@ -52,7 +53,22 @@ pub enum PartnerSlp {
         classification: String,
         /// It begins with an Import whose storage includes the unit that receives from here.
         receives: bool,
+        /// Names of all storage units that it imports into, for replication targets that name one.
+        units: Vec<String>,
     },
+}
+
+impl PartnerSlp {
+    /// What that means for images that are brought to this unit there; an empty name is the one that receives.
+    #[must_use]
+    pub fn for_unit(self, unit: &str) -> Self {
+        match self {
+            Self::Present { classification, units, .. } if !unit.is_empty() => {
+                Self::Present { classification, receives: units.iter().any(|it| it == unit), units }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Whether the author accepts that `expire-after-copy` leaves no local copy.
@@ -144,15 +160,19 @@ pub fn check_group(group: &StorageUnitGroup, slps: &[SlpVersion]) -> Result<(), 
 /// A Replication that would read from a spanning pool, and the operation whose copy lies there (SLP-007).
 pub(crate) fn reads_spanning<'a>(
     slp: &'a Slp,
-    units: &[StorageUnit],
-    pools: &[Pool],
+    storage: (&[StorageUnit], &[StorageUnitGroup], &[Pool]),
 ) -> Option<(&'a SlpOperation, &'a SlpOperation)> {
     let replications = slp.operations.iter().filter(|it| it.kind == Kind::Replication);
     let mut with_source = replications.filter_map(|it| Some((it, slp.operation(it.source.as_deref()?)?)));
-    with_source.find(|(_, source)| {
-        let pool = source.storage.as_deref().and_then(|storage| pool_behind(storage, units, pools));
-        pool.is_some_and(|pool| pool.spanning)
-    })
+    with_source.find(|(_, source)| source.storage.as_deref().is_some_and(|name| may_span(name, storage)))
+}
+
+/// Whether a pool that this name may stand for spans: of a unit, of any unit of a group, of any at all.
+pub(super) fn may_span(
+    name: &str,
+    (units, groups, pools): (&[StorageUnit], &[StorageUnitGroup], &[Pool]),
+) -> bool {
+    pools.iter().any(|pool| pool.spanning && includes(name, pool.id, units, groups))
 }
 
 /// SLP-015: a policy and its SLP must have the same classification.

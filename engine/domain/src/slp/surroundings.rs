@@ -7,11 +7,11 @@ use narrows_format::DomainId;
 
 use crate::limits::REPLICATED_NAME_BYTES_MAX;
 use crate::partner::{Partner, Trust};
-use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, pool_of};
+use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, may_span, pool_of};
 use crate::slp::{
     ALL_TARGETS, ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Retention, Slp, SlpOperation,
 };
-use crate::storage::ANY_AVAILABLE;
+use crate::storage::{ANY_AVAILABLE, ReplicationTarget};
 
 /// Everything that is wrong with what the policy names.
 pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
@@ -157,11 +157,11 @@ fn check_source_copy(
         );
         return;
     }
-    if pool_of(storage, around).is_some_and(|pool| pool.spanning) {
+    if may_span(storage, (&around.units, &around.groups, &around.pools)) {
         checked.findings.push(
             Finding::operation("SLP-007", at, operation, "source")
                 .value(storage)
-                .what(format!("replicates from `{storage}`, whose pool is spanning"))
+                .what(format!("replicates from `{storage}`, whose pool spans several volumes"))
                 .why("an image that lies on several volumes is not replicated")
                 .help(format!("give operation `{}` a storage unit whose pool does not span", source.id)),
         );
@@ -250,8 +250,14 @@ fn check_target(
         );
         return;
     }
-    let said = around.partner_slps.get(&(partner.domain, import_slp.to_owned()));
-    check_import_slp(slp, at, operation, (target, import_slp), said, checked);
+    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+    let pool = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
+    let is_way =
+        |it: &&ReplicationTarget| it.partner == partner.domain && pool.is_some_and(|pool| pool.id == it.pool);
+    let unit = around.targets.iter().find(is_way).map(|way| way.unit.as_str()).unwrap_or_default();
+    let said = around.partner_slps.get(&(partner.domain, import_slp.to_owned())).cloned();
+    let said = said.map(|said| said.for_unit(unit));
+    check_import_slp(slp, at, operation, (target, import_slp), said.as_ref(), checked);
 }
 
 /// TRUST-001: both sides have to trust each other. An expired certificate mends itself and only waits.

@@ -43,7 +43,7 @@ fn let_go(primary: &mut Primary<MemoryCatalog>, image: ImageId) {
 }
 
 fn begins(primary: &mut Primary<MemoryCatalog>, image: ImageId, seconds: i64) -> Result<(), Error<Burnt>> {
-    ready(primary.begin_receiving(THERE, (image, HERE), at(seconds))).map(drop)
+    ready(primary.begin_receiving(THERE, (image, HERE), None, at(seconds))).map(drop)
 }
 
 fn arrive(primary: &mut Primary<MemoryCatalog>, arrival: Arrival, seconds: i64) -> Import {

@@ -8,7 +8,7 @@ use narrows_domain::slp::version::{Plan, Unverified};
 use super::*;
 
 fn how() -> Applying {
-    let present = PartnerSlp::Present { classification: "any".into(), receives: true };
+    let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
     Applying {
         partner_slps: [((THERE, "gold-import".to_owned()), present)].into(),
         local_copy: LocalCopy::Needed,

@@ -79,7 +79,7 @@ fn here() -> Identity {
 }
 
 fn pool() -> Pool {
-    Pool { id: POOL, incarnation: 1, name: "pool".into(), spanning: false, lock: None }
+    Pool::new(POOL, "pool")
 }
 
 fn primary(slp: &str) -> Primary<MemoryCatalog> {

@@ -55,7 +55,7 @@ fn a_backfill_sends_what_is_absent_and_nothing_else() {
 
     // Another pool receives there: what was there is missing, and goes again though its operation is complete.
     let other = ReceivePool { pool: PoolId([8; 16]), incarnation: 1 };
-    let up = Event::PartnerUp { partner: THERE, receive_pool: Some(other), skew_ms: None };
+    let up = Event::PartnerUp { partner: THERE, receive_pool: Some(other), pools: Vec::new(), skew_ms: None };
     ready(primary.handle(up, moment(NOW + 8))).unwrap();
     assert_eq!(ready(primary.catalog().missing(THERE, 9)).unwrap(), [id]);
     let (counts, commands) = backfill(&mut primary, id, Doing::Send, NOW + 9);

@@ -1,5 +1,8 @@
 //! Limits of storage units: who waits for a place, and who gets it.
 
+use narrows_domain::event::DuplicateOrder;
+use narrows_domain::storage::PoolTrouble;
+
 use super::*;
 
 fn unit(name: &str, pool: PoolId, jobs_max: Option<u32>) -> StorageUnit {
@@ -48,17 +51,16 @@ fn arrivals_and_backups_share_the_places_of_a_unit() {
     let mut primary = primary(GOLD);
     ready(primary.put_unit(unit("default", POOL, Some(1)), moment(NOW))).unwrap();
     let image = ImageId([77; 16]);
-    ready(primary.begin_receiving(THERE, (image, THERE), at(NOW))).unwrap();
-    assert_eq!(code(ready(primary.begin_receiving(THERE, (ImageId([78; 16]), THERE), at(NOW)))), "NET-004");
+    ready(primary.begin_receiving(THERE, (image, THERE), None, at(NOW))).unwrap();
+    let other = (ImageId([78; 16]), THERE);
+    assert_eq!(code(ready(primary.begin_receiving(THERE, other, None, at(NOW)))), "NET-004");
     assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "NET-004");
     ready(primary.end_receiving(THERE, image, moment(NOW))).unwrap();
     ready(primary.end_receiving(THERE, image, moment(NOW))).unwrap();
     ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
-    assert_eq!(code(ready(primary.begin_receiving(THERE, (image, THERE), at(NOW)))), "NET-004");
-    assert_eq!(
-        code(ready(primary.begin_receiving(DomainId([99; 16]), (image, THERE), at(NOW)))),
-        "TRUST-001"
-    );
+    assert_eq!(code(ready(primary.begin_receiving(THERE, (image, THERE), None, at(NOW)))), "NET-004");
+    let stranger = DomainId([99; 16]);
+    assert_eq!(code(ready(primary.begin_receiving(stranger, (image, THERE), None, at(NOW)))), "TRUST-001");
 }
 
 /// A target that is at its limit is asked again after a pause, not at once and not never.
@@ -74,4 +76,66 @@ fn a_target_at_its_limit_is_asked_again_later() {
     assert!(next > at(NOW));
     assert_eq!(ready(primary.handle(Event::Tick, moment(NOW))).unwrap(), []);
     sent(&ready(primary.handle(Event::Tick, Moment { now: next, entropy: 7 })).unwrap());
+}
+
+fn trouble(code: &str, readable: bool) -> Option<PoolTrouble> {
+    Some(PoolTrouble { code: code.into(), sentence: "it takes nothing".into(), readable })
+}
+
+/// What a full pool stands before is refused with its reason, and what can't be read or written waits until it can.
+#[test]
+fn a_pool_that_takes_nothing_is_said_and_waited_for() {
+    let mut primary = primary(DUPLICATED);
+    let second = Pool { id: SECOND, name: "second".into(), ..pool() };
+    ready(primary.add_pool(second.clone(), moment(NOW))).unwrap();
+    assert_eq!(code(ready(primary.add_pool(second, moment(NOW)))), "API-003");
+    let targets = ready(primary.catalog().replication_targets()).unwrap();
+    assert!(targets.iter().any(|it| it.pool == SECOND && it.partner == THERE), "{targets:?}");
+    ready(primary.put_unit(unit("vault", SECOND, None), moment(NOW))).unwrap();
+
+    ready(primary.pool_stands(SECOND, trouble("POOL-002", true), moment(NOW))).unwrap();
+    assert_eq!(
+        code(ready(primary.begin_receiving(
+            THERE,
+            (ImageId([77; 16]), THERE),
+            Some("vault".into()),
+            at(NOW)
+        ))),
+        "POOL-002"
+    );
+    assert_eq!(
+        code(ready(primary.begin_receiving(THERE, (ImageId([77; 16]), THERE), Some("z".into()), at(NOW)))),
+        "AIR-004"
+    );
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(commands, []);
+    let dup = |primary: &Primary<MemoryCatalog>| operations(primary, id).remove(1);
+    assert_eq!(dup(&primary).state, OperationState::Waiting(WaitReason::TargetFull));
+    // The first pool can't be read any more: that the other one has room again does not help.
+    ready(primary.pool_stands(POOL, trouble("POOL-003", false), moment(NOW))).unwrap();
+    assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "POOL-003");
+    assert_eq!(ready(primary.pool_stands(SECOND, None, moment(NOW))).unwrap(), []);
+    assert_eq!(dup(&primary).state, OperationState::Waiting(WaitReason::SourceIncomplete));
+    // It takes no writes, but can be read again: that is enough to copy from it.
+    let commands = ready(primary.pool_stands(POOL, trouble("POOL-004", true), moment(NOW))).unwrap();
+    let is_it = |it: &DuplicateOrder| (it.source, it.target) == (POOL, SECOND);
+    assert!(matches!(&commands[..], [Command::Duplicate(order)] if is_it(order)), "{commands:?}");
+}
+
+/// A pool that becomes a spanning one after its SLP was stored: the backup fails before it reads, and what lies there stays.
+#[test]
+fn a_pool_that_spans_from_now_on_replicates_nothing() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = sent(&commands);
+    assert_eq!((order.pool, order.unit.as_str()), (POOL, ""));
+    ready(primary.set_pool("pool", (true, None), moment(NOW))).unwrap();
+    let (set, _) = ready(primary.set_pool("pool", (false, Some(7)), moment(NOW))).unwrap();
+    assert!(set.spanning && set.keep_free == 7, "it does not become one that does not span: {set:?}");
+    assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "SLP-007");
+    fail(&mut primary, &order, Failure::interrupted("it broke"), NOW);
+    let next = operations(&primary, id)[1].next_try.unwrap();
+    ready(primary.handle(Event::Tick, Moment { now: next, entropy: 7 })).unwrap();
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Failed("AIR-010".into()));
+    assert_eq!(code(ready(primary.replicate(id, (THERE, None), moment(NOW)))), "AIR-010");
 }

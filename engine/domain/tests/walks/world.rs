@@ -270,15 +270,9 @@ impl World {
         let paired = Timestamp { seconds: self.now, nanos: 0 };
         let window = self.window(12);
         let mut changes = vec![
-            Change::Pool(Pool { id: pool, incarnation: 1, name: "pool".into(), spanning: false, lock: None }),
+            Change::Pool(Pool::new(pool, "pool")),
             Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
-            Change::Pool(Pool {
-                id: vault_id(at),
-                incarnation: 1,
-                name: "vault".into(),
-                spanning: false,
-                lock: None,
-            }),
+            Change::Pool(Pool::new(vault_id(at), "vault")),
             Change::StorageUnit(StorageUnit { name: "vault".into(), pool: vault_id(at), jobs_max: None }),
             Change::Window(window.clone(), paired),
         ];
@@ -361,7 +355,7 @@ impl World {
     fn apply_slp(&mut self, at: usize, origin: usize, unverified: Unverified) -> bool {
         let slp = self.slp(at, origin);
         let asked = ready(self.domains[at].primary().partner_slps_to_ask(&slp)).unwrap();
-        let present = PartnerSlp::Present { classification: "any".into(), receives: true };
+        let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
         let said = match unverified {
             Unverified::Accept => BTreeMap::new(),
             Unverified::Refuse => asked.into_iter().map(|asked| (asked, present.clone())).collect(),
@@ -614,7 +608,8 @@ impl World {
                 let event = if self.is_cut(at, to) {
                     Event::PartnerDown { partner, sentence: "no answer".into() }
                 } else {
-                    Event::PartnerUp { partner, receive_pool: Some(self.receive_pool(to)), skew_ms: None }
+                    let (receive_pool, pools) = (Some(self.receive_pool(to)), Vec::new());
+                    Event::PartnerUp { partner, receive_pool, pools, skew_ms: None }
                 };
                 self.answers.push(Answer { to: at, event });
             }

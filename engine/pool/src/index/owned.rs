@@ -71,6 +71,12 @@ impl Owned {
         }
     }
 
+    /// From now on its share of memory is so much: what is above that goes with the next flush.
+    pub(crate) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+        self.pieces.set_bytes_max(bytes_max / INDEX_FILTER_SHARE);
+    }
+
     /// When the pool is opened: a container that no commit has closed.
     pub(crate) fn set_staged(&mut self, container: ContainerId, image: ImageId) {
         self.not_closed.insert(container, ContainerState::Staged { image, stream: None, home: 0 });

@@ -71,6 +71,11 @@ impl Pieces {
         Self { by_partition, bytes: 0, filter_bytes: 0, bytes_max, unfiltered: 0 }
     }
 
+    /// From now on it may take so much; filters that are there stay until their runs are merged.
+    pub(crate) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Adds a piece; its filter stays out where there is no room for it.
     pub(crate) fn add(&mut self, mut piece: Piece) {
         if self.bytes + piece.bytes() > self.bytes_max

@@ -162,7 +162,7 @@ impl Loader<'_> {
             replayed.closed.iter().filter(|id| !listing.containers.contains_key(id)).copied().collect();
         let ids: BTreeSet<ContainerId> = listing.unresolved.iter().copied().chain(closed_unlisted).collect();
         for id in ids {
-            let (world, dir, pool) = (self.world, &self.facts.directory, self.facts.pool);
+            let (world, dir, pool) = (self.world, self.facts.volume_of(id), self.facts.pool);
             let closed = replayed.closed.contains(&id);
             if closed && !matches!(container::open(world, dir, pool, id).await, Ok(Opened::Sealed(_))) {
                 // Never touched: what is left of it may be all there is. Reading the tables says what it has.
@@ -205,8 +205,10 @@ impl Loader<'_> {
         }
         if found {
             // The crash may have left their names where a power loss still takes them.
-            let synced = self.world.disk.sync_dir(&container::directory(&self.facts.directory)).await;
-            synced.map_err(|error| self.poison.by("syncing the directory of containers", &error))?;
+            for volume in &*self.facts.volumes {
+                let synced = self.world.disk.sync_dir(&container::directory(volume)).await;
+                synced.map_err(|error| self.poison.by("syncing the directory of containers", &error))?;
+            }
         }
         Ok(())
     }
@@ -379,7 +381,7 @@ async fn read_table(
     id: ContainerId,
     kind: ContainerKind,
 ) -> Result<(ContainerKind, Vec<TableEntry>, Option<Error>), Error> {
-    let dir = &facts.directory;
+    let dir = facts.volume_of(id);
     let (region, kind) = match container::open(world, dir, facts.pool, id).await {
         Ok(Opened::Sealed(open)) => return Ok((open.header.kind, open.table, None)),
         // The container's own word; of one that is not listed there is no other.

@@ -10,7 +10,10 @@ mod manifest;
 mod runs;
 mod superblock;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use narrows_format::{
     ContainerId, PoolId,
@@ -45,12 +48,15 @@ pub struct Create {
     pub partitions: u16,
     /// Mean segment length in bytes.
     pub segment_mean: u32,
+    /// Further directories for containers; they exist and are empty.
+    pub volumes: Vec<PathBuf>,
 }
 
 impl Create {
     /// The defaults.
     pub fn new(pool: PoolId) -> Self {
-        Self { pool, incarnation: 1, partitions: limits::PARTITIONS, segment_mean: 32 << 10 }
+        let (partitions, segment_mean) = (limits::PARTITIONS, 32 << 10);
+        Self { pool, incarnation: 1, partitions, segment_mean, volumes: Vec::new() }
     }
 }
 
@@ -65,13 +71,17 @@ pub struct Open {
     pub log_segment_bytes: u64,
     /// Bytes at which a container is full; the default is [`limits::CONTAINER_BYTES_MAX`].
     pub container_bytes: u64,
+    /// The pool that is expected there; any, when nobody says.
+    pub pool: Option<PoolId>,
+    /// Further directories for containers, as many and in the order that the pool was made with.
+    pub volumes: Vec<PathBuf>,
 }
 
 impl Open {
     /// The defaults for so many cores.
     pub fn new(cores: usize, index_bytes: u64) -> Self {
         let (log_segment_bytes, container_bytes) = (limits::LOG_SEGMENT_BYTES, limits::CONTAINER_BYTES_MAX);
-        Self { cores, index_bytes, log_segment_bytes, container_bytes }
+        Self { cores, index_bytes, log_segment_bytes, container_bytes, pool: None, volumes: Vec::new() }
     }
 }
 
@@ -117,6 +127,18 @@ pub struct Seed {
     pub(crate) control: Option<ControlSeed>,
 }
 
+impl Seed {
+    /// Identity and incarnation of the pool.
+    pub fn identity(&self) -> (PoolId, u64) {
+        (self.facts.pool, self.facts.incarnation)
+    }
+
+    /// Mean segment length that clients are to cut with.
+    pub fn segment_mean(&self) -> u32 {
+        self.facts.segment_mean
+    }
+}
+
 /// What core 0 gets on top.
 pub(crate) struct ControlSeed {
     pub(crate) manifest: Place,
@@ -153,11 +175,21 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     let poison = Poison::default();
     let superblock = superblock::read(world, dir).await?;
     let pool = superblock.pool;
+    if options.pool.is_some_and(|expected| expected != pool) {
+        return Err(Error::Other { found: pool });
+    }
     let mut listing = manifest::read(world, dir, pool, superblock.manifest, &mut recovery).await?;
     let (replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
     let epoch = listing.epoch + 1;
+    let volumes: Vec<_> = [dir.to_path_buf()].into_iter().chain(options.volumes).collect();
+    for volume in &volumes[1..] {
+        // One that is not there would look like damage to everything on it.
+        let found = world.disk.space(&crate::container::directory(volume)).await;
+        found.map_err(|error| Error::device("looking at a volume", &error))?;
+    }
     let facts = Facts {
         directory: dir.to_path_buf(),
+        volumes: volumes.into(),
         pool,
         incarnation: superblock.incarnation,
         epoch,

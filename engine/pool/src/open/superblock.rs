@@ -55,11 +55,16 @@ pub async fn create(world: &World, dir: &Path, create: Create) -> Result<(), Err
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    for directory in [container::directory(dir), images::directory(dir), run::directory(dir)] {
+    let own = [container::directory(dir), images::directory(dir), run::directory(dir)];
+    let of_volumes = create.volumes.iter().map(|volume| container::directory(volume));
+    for directory in own.into_iter().chain(of_volumes) {
         match world.disk.create_dir(&directory).await {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
+    }
+    for volume in &create.volumes {
+        world.disk.sync_dir(volume).await.map_err(failed)?;
     }
     let manifest_path = crate::manifest::path(dir, FIRST_MANIFEST);
     match world.disk.remove(&manifest_path).await {

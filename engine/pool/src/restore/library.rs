@@ -42,7 +42,7 @@ impl Library {
         if let Some(found) = self.containers.borrow_mut().get(&id) {
             return Ok(found);
         }
-        let opened = OpenContainer::open(&self.world, &self.facts.directory, self.facts.pool, id).await?;
+        let opened = OpenContainer::open(&self.world, self.facts.volume_of(id), self.facts.pool, id).await?;
         let bytes = opened.table.len() * size_of::<TableEntry>();
         Ok(self.containers.borrow_mut().put(id, opened, bytes))
     }

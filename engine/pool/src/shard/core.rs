@@ -4,8 +4,9 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
 
 use futures_channel::oneshot;
@@ -37,11 +38,22 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) directory: PathBuf,
+    /// Where containers lie, the pool's own directory first.
+    pub(crate) volumes: Arc<[PathBuf]>,
     pub(crate) pool: PoolId,
     pub(crate) incarnation: u64,
     pub(crate) epoch: u64,
     pub(crate) segment_mean: u32,
     pub(crate) container_bytes: u64,
+}
+
+impl Facts {
+    /// Below which directory a container lies: they go to each in turn.
+    pub(crate) fn volume_of(&self, container: ContainerId) -> &Path {
+        let count = self.volumes.len() as u64;
+        let at = usize::try_from(container.0.checked_rem(count).unwrap_or(0)).unwrap_or(0);
+        self.volumes.get(at).map_or(&*self.directory, |volume| volume)
+    }
 }
 
 /// One core of a pool.
@@ -53,7 +65,7 @@ pub(crate) struct Core {
     pub(crate) poison: Poison,
     pub(crate) owned: RefCell<Owned>,
     /// Tables of containers that streams of this core met on disk.
-    pub(super) locality: RefCell<Locality>,
+    pub(crate) locality: RefCell<Locality>,
     /// Runs that are open for reading.
     pub(super) run_files: RefCell<BTreeMap<u64, Rc<dyn File>>>,
     /// Batches that wait for room in the table of new entries.
@@ -210,8 +222,24 @@ impl Core {
         Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
     }
 
-    /// Makes a container for an image.
+    /// Makes a container for an image, on the next volume that has room.
     pub(crate) async fn new_container(
+        self: &Rc<Self>,
+        kind: ContainerKind,
+        image: ImageId,
+    ) -> Result<Rc<Writer>, Error> {
+        let mut outcome = self.next_container(kind, image).await;
+        for _ in 1..self.facts.volumes.len() {
+            if !matches!(outcome, Err(Error::Full { .. })) {
+                break;
+            }
+            // The id of the one that found no room is never used; the next start takes it off the manifest.
+            outcome = self.next_container(kind, image).await;
+        }
+        outcome
+    }
+
+    async fn next_container(
         self: &Rc<Self>,
         kind: ContainerKind,
         image: ImageId,
@@ -225,7 +253,7 @@ impl Core {
             image,
             created: self.now(),
         };
-        let (directory, bytes_max) = (&self.facts.directory, self.facts.container_bytes);
+        let (directory, bytes_max) = (self.facts.volume_of(container), self.facts.container_bytes);
         let writer = Writer::create(&self.world, directory, header, bytes_max, &self.poison).await?;
         self.writers.borrow_mut().insert(container, (image, writer.clone()));
         Ok(writer)

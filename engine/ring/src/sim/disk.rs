@@ -347,7 +347,7 @@ impl Disk for Seat {
     fn space<'a>(&'a self, _path: &'a Path) -> Local<'a, io::Result<Space>> {
         Box::pin(async move {
             let (total, used) = self.disk(|disk| (disk.capacity, disk.used()));
-            Ok(Space { total, available: total.saturating_sub(used) })
+            Ok(Space { total, available: total.saturating_sub(used), device: 0 })
         })
     }
 }

@@ -91,7 +91,9 @@ fn roots_of(request: &BackupRequest) -> Result<Vec<String>, Failure> {
 
 fn grant(app: &App, begun: BackupBegun) -> Result<BackupGrant, Failure> {
     let BackupBegun { image, attempt, resumed, pool, copy, base } = begun;
-    let ticket = app.tickets.give(Ticket::Backup { client: image.client, image: image.id, attempt, copy })?;
+    let open = app.pools.get(pool)?;
+    let ticket = Ticket::Backup { client: image.client, image: image.id, attempt, copy, pool };
+    let ticket = app.tickets.give(ticket)?;
     Ok(BackupGrant {
         image: image.id,
         name: image.label(),
@@ -99,11 +101,11 @@ fn grant(app: &App, begun: BackupBegun) -> Result<BackupGrant, Failure> {
         data_addr: app.config.data_addr(),
         domain: app.who.domain,
         pool,
-        incarnation: app.pool_incarnation,
+        incarnation: open.incarnation,
         client: image.client,
         lineage: Hex(image.lineage),
         resume: resumed,
-        segment_mean: app.segment_mean,
+        segment_mean: open.segment_mean,
         base: base.as_ref().and_then(base_image),
         job: operation_id(OperationKey { image: image.id, ordinal: 1 }),
     })

@@ -22,12 +22,14 @@ use super::{
     answer::{Answer, Body, Failure, good, internal},
     caller::Admin,
     domains::find,
+    problems::of_pool,
     slps::look_up,
 };
 use crate::{
     hands::{ping, reach},
     limits::{CERTIFICATE_WARNING_SECONDS, FREE_BYTES_WARNING, SKEW_MS_WARNING},
     pki::authority::certificates_of_pem,
+    pools,
 };
 
 /// POST: checks one partner, or all.
@@ -87,8 +89,14 @@ async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
     let leaf = app.certificates.credentials.leaf().and_then(|leaf| certificate_valid_until(&leaf).ok());
     check_certificate(sheet, "server certificate", own, leaf, now);
     check_certificate(sheet, "CA", own, certificate_valid_until(app.authority().der()).ok(), now);
-    let space = app.plane.space().await?;
-    check_free(sheet, own, space.disk_available);
+    for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
+        if let Some(trouble) = pools::trouble(app, &pool).await {
+            sheet.findings.push(of_pool(app, &pool.name, trouble));
+        } else {
+            let space = app.plane.pool(pool.id).space().await?;
+            check_free(sheet, own, &format!("pool `{}`: ", pool.name), space.disk_available);
+        }
+    }
     Ok(())
 }
 
@@ -108,9 +116,9 @@ fn check_certificate(sheet: &mut Sheet, check: &str, side: &str, until: Option<i
     }
 }
 
-fn check_free(sheet: &mut Sheet, side: &str, free: u64) {
+fn check_free(sheet: &mut Sheet, side: &str, of: &str, free: u64) {
     let level = if free < FREE_BYTES_WARNING { Level::Warning } else { Level::Ok };
-    let finding = sheet.note(level, "free space", side, format!("{} MiB are free", free >> 20));
+    let finding = sheet.note(level, "free space", side, format!("{of}{} MiB are free", free >> 20));
     if level != Level::Ok {
         "make room on the pool's file system".clone_into(&mut finding.help);
     }
@@ -170,7 +178,7 @@ fn check_pong(sheet: &mut Sheet, own: &str, partner: &Partner, pong: &Pong, skew
     } else {
         sheet.note(Level::Ok, "versions", name, format!("narrows {}, wire {low}..={high}", pong.version));
     }
-    check_free(sheet, name, pong.free_bytes);
+    check_free(sheet, name, "", pong.free_bytes);
 }
 
 fn half(sheet: &mut Sheet, side: &str, sentence: String) {
@@ -221,6 +229,7 @@ async fn check_slp(
     sheet: &mut Sheet,
 ) -> Result<(), Failure> {
     let ours = version.slp.data_classification.as_str();
+    let ways = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
     for operation in &version.slp.operations {
         let Some(target) = operation.named_target() else { continue };
         if version.domain_of(&target.domain) != Some(partner.domain) {
@@ -228,7 +237,9 @@ async fn check_slp(
         }
         let named = target.import_slp.as_deref().unwrap_or(&version.slp.name);
         let check = format!("slp {} -> {named}", version.slp.name);
-        match look_up(app, partner.domain, named).await? {
+        let said = look_up(app, partner.domain, named).await?;
+        let unit = ways.iter().find(|it| it.partner == partner.domain).map_or("", |way| way.unit.as_str());
+        match said.for_unit(unit) {
             PartnerSlp::Unreachable(why) => {
                 sheet.note(Level::Error, &check, &partner.name, why);
             }
@@ -278,6 +289,7 @@ mod tests {
             wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
             image_format: IMAGE_FORMAT_MAX,
             receive_pool: ReceivePool { pool: PoolId([3; 16]), incarnation: 1 },
+            pools: Vec::new(),
             segment_mean: 32_768,
             free_bytes: u64::MAX,
             paired: true,

@@ -9,6 +9,7 @@ use narrows_api::{
     text::time_in,
 };
 use narrows_domain::{Catalog as _, Image, ImageCopy};
+use narrows_format::PoolId;
 
 use super::{
     App,
@@ -72,13 +73,21 @@ fn numbers(copies: &[ImageCopy]) -> Vec<u32> {
     copies.iter().map(|copy| copy.number).collect()
 }
 
-/// Refuses an image of which no copy here can be read any more.
-pub async fn readable(app: &App, image: &Image) -> Result<(), Failure> {
-    if is_readable(app, image).await? {
-        return Ok(());
+/// The pool to read an image from: that of its first copy in a pool that is open. Refuses an image of which no copy
+/// here can be read any more, or just now. One that is being written has none yet; it will have one in the first pool.
+pub async fn readable(app: &App, image: &Image) -> Result<PoolId, Failure> {
+    let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
+    let readable: Vec<PoolId> = copies.iter().filter(|it| it.is_readable()).map(|it| it.pool).collect();
+    match (readable.iter().find(|pool| app.pools.is_open(**pool)), readable.first()) {
+        (Some(pool), _) => Ok(*pool),
+        // None of them is open: the first says why.
+        (None, Some(pool)) => app.pools.get(*pool).map(|open| open.pool),
+        (None, None) if image.content.is_none() => Ok(app.who.pool),
+        (None, None) => {
+            let sentence = format!("image {} has expired or was deleted here", image.label());
+            Err(ApiError::new(codes::GONE, sentence).help(UNDELETE_HELP).into())
+        }
     }
-    let sentence = format!("image {} has expired or was deleted here", image.label());
-    Err(ApiError::new(codes::GONE, sentence).help(UNDELETE_HELP).into())
 }
 
 /// Whether a copy here can be read. An image that is being written has none yet.

@@ -11,6 +11,7 @@ use narrows_api::{
         CatalogInfo, CheckReply, CheckRequest, Holding, Holdings, HoldingsQuery, ReconcileRequest,
         Reconciling,
     },
+    partner::ReceivePool,
     paths,
     text::time_out,
 };
@@ -40,9 +41,14 @@ async fn for_partner(
     Params(query): Params<HoldingsQuery>,
 ) -> Answer<Holdings> {
     app.caught_up().await?;
+    let pools = app.pools_told().await?;
+    let receiving = app.receive_pool(&partner.receive_unit).await?;
+    let wanted = query.pool.unwrap_or(receiving.pool);
     // What comes behind this may be in the list; what is before it is.
-    let reached = app.reached.borrow().0;
-    let (asker, pool) = (partner.domain, app.who.pool);
+    let open = app.pools.get(wanted)?;
+    let (reached, told) =
+        (open.reached.borrow().0, ReceivePool { pool: wanted, incarnation: open.incarnation });
+    let (asker, pool) = (partner.domain, wanted);
     let held = app.control.act(move |primary, _| {
         Box::pin(async move {
             Ok((primary.held_for((asker, pool), query.after, HOLDINGS_PAGE).await?, Vec::new()))
@@ -52,7 +58,8 @@ async fn for_partner(
     good(Holdings {
         incarnation: app.who.incarnation,
         ca_pem: app.authority().believed_pem(app.clock.now().seconds),
-        receive_pool: app.receive_pool(),
+        pool: told,
+        pools,
         reached,
         more: held.len() as u64 >= u64::from(HOLDINGS_PAGE),
         images: held

@@ -13,7 +13,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Image, ImageCopy, OperationState, ReplicaRecord, catalog, image::ImageState,
-    operation::Operation, partner::Partner, retention::standing,
+    operation::Operation, partner::Partner, retention::standing, storage::Pool,
 };
 use narrows_format::{
     DomainId, ImageId,
@@ -28,6 +28,7 @@ use super::{
     expiry::{is_readable, readable},
     jobs::{operation_id, reason, why},
     kept,
+    storage::pool_name,
 };
 use crate::plane::Browse;
 
@@ -79,14 +80,14 @@ pub async fn browse(
     let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
     let after = query.after.as_ref().map(|name| bytes("after", name)).transpose()?;
     let limit = query.limit.unwrap_or(PAGE_ITEMS_MAX).clamp(1, PAGE_ITEMS_MAX);
-    readable(&app, &image).await?;
+    let pool = readable(&app, &image).await?;
     let Some(content) = &image.content else {
         return Err(
             ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()
         );
     };
     let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
-    let page = app.plane.browse(Browse { root, path, after, limit }).await?;
+    let page = app.plane.pool(pool).browse(Browse { root, path, after, limit }).await?;
     match page {
         Some(page) => good(page),
         None => Err(not_found("directory", &query.path.0)),
@@ -109,25 +110,33 @@ pub async fn replicate(
     good(ReplicateReply { image: image.id, job: operation_id(operation.key), already_present })
 }
 
-/// POST: reads and checks every byte of an image.
+/// POST: reads and checks every byte of an image, in each pool that has a copy.
 pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String>) -> Answer<VerifyReport> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = named(&app, &partners, &id, &ImageFilter::default()).await?;
-    let verified = app.plane.verify(image.id).await?;
-    let (copy, damage) = ((image.id, app.who.pool), verified.damage.first().map(ToString::to_string));
-    let told = app.control.act(move |primary, moment| {
-        Box::pin(async move { Ok(((), primary.copy_read(copy, damage, moment).await?)) })
-    });
-    told.await?;
-    if let Some(damage) = verified.damage.first() {
-        let sentence = format!("image {} is damaged: {damage}", image.label());
-        return Err(ApiError::new(damage.code(), sentence).into());
+    let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
+    let mut pools: Vec<_> = copies.iter().filter(|it| it.is_readable()).map(|it| it.pool).collect();
+    if pools.is_empty() {
+        // The pool says what became of it.
+        pools.push(copies.first().map_or(app.who.pool, |copy| copy.pool));
     }
-    good(VerifyReport {
-        image: image.id,
-        segments: verified.nodes + verified.segments,
-        bytes: verified.bytes,
-    })
+    let (mut segments, mut bytes) = (0, 0);
+    for pool in pools {
+        app.pools.get(pool)?;
+        let verified = app.plane.pool(pool).verify(image.id).await?;
+        let (copy, damage) = ((image.id, pool), verified.damage.first().map(ToString::to_string));
+        let told = app.control.act(move |primary, moment| {
+            Box::pin(async move { Ok(((), primary.copy_read(copy, damage, moment).await?)) })
+        });
+        told.await?;
+        if let Some(damage) = verified.damage.first() {
+            let sentence = format!("image {} is damaged: {damage}", image.label());
+            return Err(ApiError::new(damage.code(), sentence).at(format!("pool {pool}")).into());
+        }
+        segments += verified.nodes + verified.segments;
+        bytes += verified.bytes;
+    }
+    good(VerifyReport { image: image.id, segments, bytes })
 }
 
 /// The image that people call so: a UUID, `origin/client_unixtime`, `client_unixtime`, or `latest`, for which
@@ -249,6 +258,7 @@ pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<Image
         let slp = slp.as_ref().map(|version| &version.slp);
         standing(copy, slp, &operations, app.clock.now()).iter().map(kept::info).collect()
     };
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
     let content = image.content.as_ref();
     let flags = content.map(|content| content.flags).unwrap_or_default();
     Ok(ImageInfo {
@@ -273,19 +283,21 @@ pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<Image
         restorable: image.restorable && content.is_some(),
         root: Hex(content.map_or([0; 32], |content| content.root.0)),
         lineage: Hex(image.lineage),
-        copies: copies.iter().map(|copy| copy_info(copy, kept(copy))).collect(),
+        copies: copies.iter().map(|copy| copy_info(copy, &pools, kept(copy))).collect(),
         replicas: replicas.iter().map(|replica| replica_info(app, partners, replica)).collect(),
         operations: operations.iter().map(|operation| operation_info(app, partners, operation)).collect(),
     })
 }
 
-fn copy_info(copy: &ImageCopy, kept: Vec<KeptInfo>) -> CopyInfo {
+fn copy_info(copy: &ImageCopy, pools: &[Pool], kept: Vec<KeptInfo>) -> CopyInfo {
     let reasons: Vec<_> = kept.iter().map(|kept| kept.sentence.as_str()).collect();
     let kept_because =
         if reasons.is_empty() { String::new() } else { format!("kept because {}", reasons.join(", ")) };
     CopyInfo {
         number: copy.number,
         pool: copy.pool,
+        pool_name: pool_name(pools, copy.pool),
+        operation: copy.operation.clone(),
         expires: copy.in_log.expires.map(time_out),
         kept_because,
         discarded_until: copy.discarded.map(|discarded| time_out(discarded.until)),

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use narrows_api::{
     ApiError,
     error::codes,
-    partner::{Confirmation, Introduction, PartnerSlp, Pong, Reached},
+    partner::{Confirmation, Introduction, PartnerSlp, Pong, Reached, ReceiveGrant, ReceiveRequest},
     text::time_in,
 };
 use narrows_domain::{
@@ -17,7 +17,7 @@ use super::{
     answer::{Answer, Body, Failure, good, malformed, not_found},
     caller::PartnerCaller,
 };
-use crate::{hands, pairing};
+use crate::{hands, limits::RECEIVE_TICKETS_MAX, pairing, tickets::Ticket};
 
 /// POST: a domain introduces itself with an invitation's token.
 pub async fn pair(State(app): State<App>, Body(theirs): Body<Introduction>) -> Answer<Introduction> {
@@ -31,7 +31,7 @@ pub async fn confirm(State(app): State<App>, PartnerCaller(partner): PartnerCall
 
 /// GET: who we are and what our clock says.
 pub async fn ping(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
-    good(pairing::pong_for(&app, partner.trust == Trust::Complete).await?)
+    good(pairing::pong_for(&app, &partner.receive_unit, partner.trust == Trust::Complete).await?)
 }
 
 /// GET: whether we reach the caller's data port, for its `doctor`.
@@ -41,6 +41,24 @@ pub async fn reach(State(app): State<App>, PartnerCaller(partner): PartnerCaller
     good(Reached { address: partner.data_address, code, why })
 }
 
+/// POST: an image is to be brought to a storage unit that the caller names.
+pub async fn receive(
+    State(app): State<App>,
+    PartnerCaller(partner): PartnerCaller,
+    Body(request): Body<ReceiveRequest>,
+) -> Answer<ReceiveGrant> {
+    app.control.may_send(partner.domain).await?;
+    if app.tickets.out_to(partner.domain) >= RECEIVE_TICKETS_MAX {
+        let error =
+            ApiError::new(codes::NOT_READY, "too many images were announced and have not been brought");
+        return Err(error.help("try again in a few minutes").into());
+    }
+    // Whether there is such a unit, and room, is asked when the session begins.
+    let ReceiveRequest { image, unit } = request;
+    let ticket = app.tickets.give(Ticket::Receive { sender: partner.domain, image, unit })?;
+    good(ReceiveGrant { ticket })
+}
+
 /// GET: what a partner may know of one of our SLPs (grant `slp-lookup`).
 pub async fn slp(
     State(app): State<App>,
@@ -48,8 +66,8 @@ pub async fn slp(
     Path(name): Path<String>,
 ) -> Answer<PartnerSlp> {
     match app.control.slp_for_partner(partner.domain, name.clone()).await? {
-        Looked::Present { classification, receives } => {
-            good(PartnerSlp { name, data_classification: classification, receives })
+        Looked::Present { classification, receives, units } => {
+            good(PartnerSlp { name, data_classification: classification, receives, units })
         }
         Looked::Absent => Err(not_found("SLP", &name)),
         Looked::Unreachable(sentence) => Err(ApiError::new(codes::INTERNAL, sentence).into()),

@@ -9,6 +9,7 @@ use narrows_domain::{
     operation::Operation,
     partner::{Partner, Reach, Trust},
     replica::ReplicaState,
+    storage::PoolTrouble,
 };
 
 use super::{
@@ -18,8 +19,11 @@ use super::{
     domains::name_of,
     jobs::why,
 };
-use crate::comparing;
-use crate::limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX};
+use crate::{
+    comparing,
+    limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX},
+    pools,
+};
 
 /// GET the list.
 pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>> {
@@ -32,6 +36,10 @@ pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>>
 pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
     let mut problems = Vec::new();
     problems.extend(reconciling(app, partners).await?);
+    for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
+        let trouble = pools::trouble(app, &pool).await;
+        problems.extend(trouble.map(|it| of_pool(app, &pool.name, it)));
+    }
     for partner in partners {
         problems.extend(silent(partner));
         problems.extend(lost(app, partner).await?);
@@ -54,6 +62,16 @@ fn finding(code: &str, check: String, side: &str, message: String, help: &str) -
         message,
         help: help.to_owned(),
     }
+}
+
+/// A pool that takes nothing.
+pub fn of_pool(app: &App, name: &str, trouble: PoolTrouble) -> Finding {
+    let help = match trouble.code.as_str() {
+        "POOL-002" => "make room on its file system, or let SLPs name another storage unit",
+        "POOL-004" => "find out what the disk has, then start the server again",
+        _ => "mend what it names, then start the server again",
+    };
+    finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, help)
 }
 
 /// A partner that nothing can be done with.

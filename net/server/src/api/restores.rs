@@ -51,21 +51,23 @@ pub async fn begin(
         return Err(error.into());
     }
     may_restore(&app, &caller, image.restorable)?;
-    readable(&app, &image).await?;
+    let pool = readable(&app, &image).await?;
     let Some(content) = image.content.clone() else {
         return Err(
             ApiError::new(codes::NOT_READY, format!("image {} is not complete", image.label())).into()
         );
     };
+    let open = app.pools.get(pool)?;
     let (key, job) = begin_job(&app, &image).await?;
-    let ticket = app.tickets.give(Ticket::Restore { client: caller.client, image: image.id, job: key })?;
+    let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key };
+    let ticket = app.tickets.give(ticket)?;
     tracing::info!(image = %image.id, client = %caller.client, "a restore was allowed");
     good(RestoreGrant {
         ticket,
         data_addr: app.config.data_addr(),
         domain: app.who.domain,
-        pool: app.who.pool,
-        incarnation: app.pool_incarnation,
+        pool,
+        incarnation: open.incarnation,
         root: Hex(content.root.0),
         root_length: content.root_length,
         record: hex(&content.signed),

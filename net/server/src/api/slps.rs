@@ -157,7 +157,8 @@ pub async fn look_up(app: &App, domain: DomainId, name: &str) -> Result<PartnerS
     let path = paths::PARTNER_SLP.replace("{name}", &percent(name));
     Ok(match api.get::<partner::PartnerSlp>(&path).await {
         Ok(there) => {
-            PartnerSlp::Present { classification: there.data_classification, receives: there.receives }
+            let partner::PartnerSlp { data_classification: classification, receives, units, .. } = there;
+            PartnerSlp::Present { classification, receives, units }
         }
         Err(error) if error.code == codes::NOT_FOUND => PartnerSlp::Absent,
         Err(error) => PartnerSlp::Unreachable(error.message),

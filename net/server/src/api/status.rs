@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use narrows_api::{
-    server::{Backlog, ClientStatus, PoolInfo, Status, WhoAmI},
+    server::{Backlog, ClientStatus, Status, WhoAmI},
     text::time_out,
 };
 use narrows_domain::{
@@ -17,7 +17,7 @@ use super::{
     answer::{Answer, Failure, good, internal},
     caller::{Admin, Caller},
     domains::name_of,
-    jobs, problems,
+    jobs, pools, problems,
 };
 
 /// GET the principal of the request.
@@ -48,7 +48,6 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let seen = app.catalog.clients_seen().await.map_err(|error| internal(&error))?;
-    let space = app.plane.space().await?;
     let problems = problems::found(&app, &partners).await?;
     let running = jobs::infos(&app, None, 100).await?.into_iter().filter(|job| !job.ended).collect();
     good(Status {
@@ -58,15 +57,7 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
         now: time_out(app.clock.now()),
         running_since: time_out(app.started),
         problems,
-        pools: vec![PoolInfo {
-            pool: app.who.pool,
-            incarnation: app.pool_incarnation,
-            storage_unit: "default".to_owned(),
-            used_bytes: space.container_bytes,
-            free_bytes: space.disk_available,
-            total_bytes: space.disk_total,
-            segments: space.index_entries,
-        }],
+        pools: pools::infos(&app).await?,
         images: seen.iter().map(|client| client.images).sum(),
         clients: clients(&app, &partners, seen),
         backlog: backlog(&app, &partners).await?,

@@ -15,12 +15,14 @@ use narrows_api::{
     },
 };
 use narrows_domain::{
-    Catalog as _,
+    Catalog as _, Event,
     partner::Partner,
     storage::{
-        Classification, Pool, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
+        Classification, Direction, Pool, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnit,
+        StorageUnitGroup,
     },
 };
+use narrows_wire::hello;
 
 use super::{
     App,
@@ -28,7 +30,7 @@ use super::{
     caller::Admin,
     domains::{find, name_of},
 };
-use crate::pace;
+use crate::{hands::ping, pace, pairing::up};
 
 /// The routes of this file.
 pub fn routes() -> Router<App> {
@@ -88,15 +90,16 @@ async fn unit_infos(app: &App) -> Result<Vec<UnitInfo>, Failure> {
     Ok(units.into_iter().map(info).collect())
 }
 
-fn pool_name(pools: &[Pool], id: narrows_format::PoolId) -> String {
+pub(super) fn pool_name(pools: &[Pool], id: narrows_format::PoolId) -> String {
     pools.iter().find(|pool| pool.id == id).map_or_else(|| id.to_string(), |pool| pool.name.clone())
 }
 
 /// The pool of this name; the first of all when none is named.
 async fn pool_called(app: &App, name: Option<&str>) -> Result<Pool, Failure> {
     let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
-    let found = pools.into_iter().find(|pool| name.is_none_or(|name| pool.name == name));
-    found.ok_or_else(|| absent("pool", name.unwrap_or("default"), "status"))
+    let is_it = |pool: &Pool| name.map_or(pool.id == app.who.pool, |name| pool.name == name);
+    let found = pools.into_iter().find(is_it);
+    found.ok_or_else(|| absent("pool", name.unwrap_or("default"), "pool list"))
 }
 
 async fn put_unit(
@@ -199,6 +202,7 @@ fn target_info(app: &App, pools: &[Pool], partners: &[Partner], target: Replicat
         schedule: target.schedule.into_iter().map(entry_out).collect(),
         direction: target.direction.to_string(),
         unlike: target.unlike.unwrap_or_default(),
+        remark: String::new(),
     }
 }
 
@@ -227,7 +231,14 @@ async fn put_target(
     let known = known.into_iter().find(|it| it.pool == pool.id && it.partner == partner.domain);
     let what = ("replication target in domain", partner.name.as_str(), "target list");
     check_making(request.making, known.is_some(), what)?;
+    if let Some(direction) = request.direction.as_deref().filter(|word| *word != Direction::Push.as_str()) {
+        let why = format!(
+            "`{direction}` can't be had: the source dials (`push`), and no server dials to be sent to"
+        );
+        return Err(malformed("direction", &why));
+    }
     let before = known.unwrap_or_else(|| ReplicationTarget::usual(pool.id, partner.domain));
+    let similar = similarity(&app, &pool, &partner).await;
     let target = ReplicationTarget {
         unit: request.unit.unwrap_or_else(|| before.unit.clone()),
         bandwidth: request.bandwidth.map_or(before.bandwidth, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
@@ -235,11 +246,49 @@ async fn put_target(
             Some(entries) => entries.into_iter().map(entry_in).collect(),
             None => before.schedule.clone(),
         },
+        unlike: similar.unlike.unwrap_or_else(|| before.unlike.clone()),
         ..before
     };
     app.control.put_target(target.clone()).await?;
+    if let Some(heard) = similar.heard {
+        app.control.tell(heard).await;
+    }
     pace::renew(&app).await;
-    good(target_info(&app, &[pool], &[partner], target))
+    good(TargetInfo { remark: similar.remark, ..target_info(&app, &[pool], &[partner], target) })
+}
+
+/// What was found out about the storage at the other end.
+#[derive(Default)]
+struct Similarity {
+    /// Whether it is not similar, and why; `None` if it could not be asked.
+    unlike: Option<Option<String>>,
+    remark: String,
+    /// What the answer says of the partner.
+    heard: Option<Event>,
+}
+
+/// Servers of one wire version agree on the fingerprint function and know all frame codecs of it.
+async fn similarity(app: &App, pool: &Pool, partner: &Partner) -> Similarity {
+    let (pong, skew_ms) = match ping(app, partner).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let remark =
+                format!("whether the storage there is similar could not be asked: {}", error.message);
+            return Similarity { remark, ..Similarity::default() };
+        }
+    };
+    let (low, high) = pong.wire_versions;
+    let none = low > hello::VERSION_MAX || high < hello::VERSION_MIN;
+    let unlike = none.then(|| format!("it speaks wire versions {low} to {high}, which are not known here"));
+    let ours = app.pools.get(pool.id).map_or(0, |open| open.segment_mean);
+    let differ = ours != pong.segment_mean && ours > 0 && pong.segment_mean > 0;
+    let remark = format!(
+        "segments there have {} KiB on average, here {}: what is sent shares little with what was backed up there",
+        pong.segment_mean >> 10,
+        ours >> 10
+    );
+    let heard = Some(up(partner.domain, &pong, skew_ms));
+    Similarity { unlike: Some(unlike), remark: if differ { remark } else { String::new() }, heard }
 }
 
 async fn remove_target(

@@ -24,6 +24,7 @@ pub async fn show(State(app): State<App>, _admin: Admin) -> Answer<Topology> {
     let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
     let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
     let pools = pools.into_iter().map(|pool| TopologyPool {
+        is_open: app.pools.is_open(pool.id),
         storage_units: units.iter().filter(|it| it.pool == pool.id).map(|it| it.name.clone()).collect(),
         pool: pool.id,
         name: pool.name,

@@ -103,16 +103,18 @@ impl Control {
         self.act(|primary, _| Box::pin(async move { Ok((primary.busy().await?, Vec::new())) })).await
     }
 
-    /// A partner begins to bring an image of an origin; [`Self::end_receiving`] says when that is over.
+    /// A partner begins to bring an image of an origin, to a unit that it may have named; the pool that takes it.
+    /// [`Self::end_receiving`] says when that is over.
     pub async fn begin_receiving(
         &self,
         sender: DomainId,
         image: (ImageId, DomainId),
-    ) -> Result<Partner, Failure> {
+        unit: Option<String>,
+    ) -> Result<(Partner, PoolId), Failure> {
         self.act(move |primary, moment| {
-            Box::pin(
-                async move { Ok((primary.begin_receiving(sender, image, moment.now).await?, Vec::new())) },
-            )
+            Box::pin(async move {
+                Ok((primary.begin_receiving(sender, image, unit, moment.now).await?, Vec::new()))
+            })
         })
         .await
     }

@@ -1,33 +1,32 @@
-//! What runs on one data thread: its part of the pool, its listener, its orders.
+//! What runs on one data thread: its part of each pool, its listener, its orders.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use narrows_pool::{Open, Pool, Seed};
+use narrows_format::PoolId;
+use narrows_pool::{Error, Open, Pool, Recovery, Seed};
 use narrows_ring::{
     mailbox,
     world::{Local, World},
 };
 use narrows_transport::TrustStore;
-use tokio::sync::mpsc::Sender;
 
-use super::{Opened, Order, PlaneError, PlaneSetup, Question, Shares, browse, replicate, sessions};
+use super::{Opening, Order, PlaneSetup, Question, Shares, one_pool, replicate, sessions};
 use crate::{
     folder::DomainIdentity,
     switches::{Clock, CoreClock},
 };
 
-/// Reported once by each core: the first one knows the pool.
-pub(super) type Ready = Result<Option<Opened>, PlaneError>;
-
 /// What the parts of a core share.
 pub struct Core {
     /// The world of this core.
     pub world: World,
-    /// The pool as this core sees it.
-    pub pool: Pool,
+    /// Open pools as this core sees them.
+    pools: RefCell<BTreeMap<PoolId, Pool>>,
     /// Who the domain is.
     pub who: DomainIdentity,
     /// For accepting.
@@ -42,16 +41,42 @@ pub struct Core {
     pub window_bytes: u32,
     /// What broken replications left over there.
     pub histories: replicate::Histories,
+    cores: usize,
+}
+
+impl Core {
+    /// An open pool.
+    pub fn pool(&self, pool: PoolId) -> Result<Pool, Error> {
+        self.pools.borrow().get(&pool).cloned().ok_or(Error::Closed)
+    }
+
+    async fn open(&self, opening: Opening) -> Result<(Vec<Seed>, Recovery), Error> {
+        let Opening { pool, directory, volumes, index_bytes } = opening;
+        let open = Open { pool: Some(pool), volumes, ..Open::new(self.cores, index_bytes) };
+        narrows_pool::open(&self.world, &directory, open).await
+    }
+
+    fn start(&self, seed: Seed) {
+        let (pool, _) = seed.identity();
+        let started = Pool::start(seed, self.world.clone());
+        self.pools.borrow_mut().insert(pool, started);
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        let pools: Vec<Pool> = self.pools.borrow().values().cloned().collect();
+        let mut outcome = Ok(());
+        for pool in pools {
+            // The others are closed whatever becomes of one.
+            outcome = outcome.and(pool.close().await);
+        }
+        outcome
+    }
 }
 
 /// What each thread takes with it when it starts.
 struct Place {
     orders: mailbox::Receiver<Order>,
-    seed: mailbox::Receiver<Seed>,
-    /// Core 0 opens the pool and gives each core its seed.
-    opener: Option<Vec<mailbox::Sender<Seed>>>,
     ask: mailbox::Sender<Question>,
-    ready: Sender<Ready>,
 }
 
 /// One place per core, taken by its thread.
@@ -67,15 +92,9 @@ pub(super) fn places(
     shares: Shares,
     orders: Vec<mailbox::Receiver<Order>>,
     ask: &mailbox::Sender<Question>,
-    ready: &Sender<Ready>,
 ) -> Places {
-    let (seeds, mut taking): (Vec<_>, Vec<_>) = orders.iter().map(|_| mailbox::channel(1)).unzip();
-    let mut opener = Some(seeds);
-    let places = orders.into_iter().zip(taking.drain(..)).map(|(orders, seed)| {
-        let place = Place { orders, seed, opener: opener.take(), ask: ask.clone(), ready: ready.clone() };
-        Mutex::new(Some(place))
-    });
-    Places { free: places.collect(), setup: Arc::new(setup), shares }
+    let place = |orders| Mutex::new(Some(Place { orders, ask: ask.clone() }));
+    Places { free: orders.into_iter().map(place).collect(), setup: Arc::new(setup), shares }
 }
 
 impl Places {
@@ -85,96 +104,59 @@ impl Places {
             .free
             .get(number)
             .and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let (setup, shares) = (Arc::clone(&self.setup), self.shares);
+        let (setup, shares, cores) = (Arc::clone(&self.setup), self.shares, self.free.len());
         let clock = Rc::new(CoreClock { inner: Rc::clone(&world.clock), server: setup.clock.clone() });
         let world = World { clock, ..world };
         Box::pin(async move {
-            if let Some(place) = place {
-                run(place, &setup, shares, world).await;
+            if let Some(Place { orders, ask }) = place {
+                let core = Core {
+                    world,
+                    pools: RefCell::default(),
+                    who: setup.who.clone(),
+                    tls: Arc::clone(&setup.tls),
+                    trust: Arc::clone(&setup.trust),
+                    clock: setup.clock.clone(),
+                    ask,
+                    window_bytes: shares.window_bytes,
+                    histories: replicate::Histories::default(),
+                    cores,
+                };
+                run(Rc::new(core), orders, &setup).await;
             }
         })
     }
 }
 
-async fn run(place: Place, setup: &PlaneSetup, shares: Shares, world: World) {
-    let started = start(&place, setup, shares, &world).await;
-    let (core, opened) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            drop(place.ready.try_send(Err(error)));
-            return;
-        }
-    };
-    let Place { orders, ready, .. } = place;
-    let core = Rc::new(core);
-    let listening = sessions::listen(&core, setup.listen).await;
-    // Nobody there to hear it: the start was given up.
-    match listening {
-        Ok(listener) => {
-            let accepting = core.world.spawn(sessions::accept(Rc::clone(&core), listener));
-            drop(ready.try_send(Ok(opened)));
-            drop(ready);
-            while let Some(order) = orders.receive().await {
-                let core = Rc::clone(&core);
-                core.world.clone().spawn(async move { carry_out(core, order).await }).detach();
-            }
-            drop(accepting);
-        }
-        Err(source) => {
-            drop(ready.try_send(Err(PlaneError::Listen { address: setup.listen, source })));
+async fn run(core: Rc<Core>, orders: mailbox::Receiver<Order>, setup: &PlaneSetup) {
+    let mut accepting = None;
+    while let Some(order) = orders.receive().await {
+        if let Order::Listen(reply) = order {
+            let listening = sessions::listen(&core, setup.listen).await;
+            // Nobody there to hear it: the start was given up.
+            drop(reply.send(listening.map(|listener| {
+                accepting = Some(core.world.spawn(sessions::accept(Rc::clone(&core), listener)));
+            })));
+        } else {
+            let core = Rc::clone(&core);
+            core.world.clone().spawn(async move { carry_out(core, order).await }).detach();
         }
     }
-}
-
-async fn start(
-    place: &Place,
-    setup: &PlaneSetup,
-    shares: Shares,
-    world: &World,
-) -> Result<(Core, Option<Opened>), PlaneError> {
-    let mut recovery = None;
-    if let Some(seeds) = &place.opener {
-        let open = Open::new(seeds.len(), shares.index_bytes);
-        let opened = narrows_pool::open(world, &setup.pool, open).await;
-        let (sown, found) = opened.map_err(PlaneError::Pool)?;
-        recovery = Some(found);
-        for (seed, place) in sown.into_iter().zip(seeds) {
-            drop(place.send(seed).await);
-        }
-    }
-    let seed = place.seed.receive().await.ok_or(PlaneError::Ended)?;
-    let pool = Pool::start(seed, world.clone());
-    let opened = recovery.map(|recovery| {
-        let (_, incarnation) = pool.identity();
-        Opened { incarnation, segment_mean: pool.segment_mean(), recovery }
-    });
-    let core = Core {
-        world: world.clone(),
-        pool,
-        who: setup.who.clone(),
-        tls: Arc::clone(&setup.tls),
-        trust: Arc::clone(&setup.trust),
-        clock: setup.clock.clone(),
-        ask: place.ask.clone(),
-        window_bytes: shares.window_bytes,
-        histories: replicate::Histories::default(),
-    };
-    Ok((core, opened))
+    drop(accepting);
 }
 
 async fn carry_out(core: Rc<Core>, order: Order) {
-    let pool = &core.pool;
     // Nobody waiting for an answer is no error: the caller hung up.
     match order {
-        Order::Space(reply) => drop(reply.send(pool.space().await)),
-        Order::Events { after, max, reply } => drop(reply.send(pool.events(after, max).await)),
-        Order::EventAfter(after, reply) => drop(reply.send(pool.event_after(after).await)),
-        Order::Amend(image, copy, reply) => drop(reply.send(pool.amend(image, copy).await)),
-        Order::Discard(image, discarded, reply) => drop(reply.send(pool.discard(image, discarded).await)),
-        Order::Remove(image, reply) => drop(reply.send(pool.remove(image).await)),
-        Order::Verify(image, reply) => drop(reply.send(pool.verify(image).await)),
-        Order::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
-        Order::Close(reply) => drop(reply.send(pool.close().await)),
+        Order::Open(opening, reply) => drop(reply.send(core.open(opening).await)),
+        Order::Start(seed, reply) => drop(reply.send(core.start(*seed))),
+        // Whoever asks about a pool that is not open hears that nobody answers.
+        Order::In(pool, order) => match core.pool(pool) {
+            Ok(pool) => one_pool::carry_out(&pool, order).await,
+            Err(_) => drop(order),
+        },
+        // Dealt with where orders come in.
+        Order::Listen(reply) => drop(reply),
+        Order::Close(reply) => drop(reply.send(core.close().await)),
         Order::Reach(to, reply) => drop(reply.send(replicate::reach(&core, &to).await)),
         Order::Replicate(replication, reply) => replicate::run(&core, *replication, reply).await,
     }

@@ -6,8 +6,8 @@ use narrows_domain::job::JobKey;
 use narrows_exchange::{
     Authority, CommitDraft, CommitFacts, Grant, Refusal, Sealed, Session, Store, StoreError,
 };
-use narrows_format::{DomainId, Fingerprint, ImageId, Timestamp, node::Child, record::CopyState};
-use narrows_pool::{Lease, images::ImageEntry};
+use narrows_format::{DomainId, Fingerprint, ImageId, PoolId, Timestamp, node::Child, record::CopyState};
+use narrows_pool::{Lease, Pool, images::ImageEntry};
 use narrows_ring::world::Local;
 use narrows_transport::Principal;
 use narrows_wire::{Begin, Purpose};
@@ -31,6 +31,8 @@ pub enum Admission {
         attempt: u32,
         /// Expiry, lock and hold to commit with.
         copy: CopyState,
+        /// The pool that it goes to.
+        pool: PoolId,
     },
     /// A partner's replication.
     Replica {
@@ -38,7 +40,35 @@ pub enum Admission {
         image: ImageId,
         /// The partner.
         sender: DomainId,
+        /// The pool that it goes to.
+        pool: PoolId,
     },
+    /// A copy from another pool of this domain.
+    Duplicate {
+        /// The image.
+        image: ImageId,
+        /// Expiry, lock and hold to commit with.
+        copy: CopyState,
+        /// The pool that it goes to.
+        pool: PoolId,
+    },
+}
+
+impl Admission {
+    /// The pool that the image goes to.
+    pub const fn pool(&self) -> PoolId {
+        match self {
+            Self::Backup { pool, .. } | Self::Replica { pool, .. } | Self::Duplicate { pool, .. } => *pool,
+        }
+    }
+
+    /// The domain that sends it, if it is another one.
+    const fn sender(&self) -> Option<DomainId> {
+        match self {
+            Self::Replica { sender, .. } => Some(*sender),
+            Self::Backup { .. } | Self::Duplicate { .. } => None,
+        }
+    }
 }
 
 /// What a data thread asks the control plane, or tells it.
@@ -104,6 +134,8 @@ pub struct Loan {
     pub root: Child,
     /// Its lineage.
     pub lineage: [u8; 32],
+    /// The pool that it is read from.
+    pub pool: PoolId,
     /// The job that stands for the restore.
     pub job: JobKey,
 }
@@ -113,6 +145,10 @@ pub struct Loan {
 pub struct Again {
     /// The partner that sent it now.
     pub sender: DomainId,
+    /// The pool that it is in.
+    pub pool: PoolId,
+    /// That pool's incarnation.
+    pub incarnation: u64,
     /// The image as the log has it.
     pub entry: Arc<ImageEntry>,
     /// The SLP that is to import it, or empty.
@@ -153,13 +189,14 @@ impl Gate {
 
     /// What the control plane has to hear when the image had been here before the session's commit.
     pub fn again(&self) -> Option<Again> {
-        let Some(Admission::Replica { sender, .. }) = self.admission() else { return None };
+        let Some(Admission::Replica { sender, pool, .. }) = self.admission() else { return None };
         let entry = match self.bringing.borrow().as_ref()? {
             Bringing::New(store) => store.found(),
             Bringing::Present(store) => store.found(),
         }?;
         let (import_slp, asked_expiry) = self.asked.borrow().clone();
-        Some(Again { sender, entry, import_slp, asked_expiry })
+        let (pool, incarnation) = self.core.pool(pool).ok()?.identity();
+        Some(Again { sender, pool, incarnation, entry, import_slp, asked_expiry })
     }
 
     async fn ask<T>(
@@ -169,23 +206,16 @@ impl Gate {
         ask(&self.core, make).await
     }
 
-    async fn has_base(&self, base: &narrows_wire::Base, lineage: &[u8; 32]) -> Result<bool, Refusal> {
-        let entry = self.core.pool.image(base.image).await.map_err(|error| refused(&error))?;
-        Ok(entry.is_some_and(|entry| {
-            let record = &entry.record.record;
-            record.root == base.root && record.lineage == *lineage
-        }))
-    }
-
-    async fn store(&self, admission: &Admission, begin: &Begin) -> Result<(Rc<dyn Store>, u64), Refusal> {
-        let (pool, image) = (&self.core.pool, begin.image);
-        let sender = match admission {
-            Admission::Backup { .. } => None,
-            Admission::Replica { sender, .. } => Some(*sender),
-        };
+    async fn store(
+        &self,
+        pool: &Pool,
+        admission: &Admission,
+        begin: &Begin,
+    ) -> Result<(Rc<dyn Store>, u64), Refusal> {
+        let (image, sender) = (begin.image, admission.sender());
         let present = pool.image(image).await.map_err(|error| refused(&error))?;
         if let Some(entry) = present {
-            if sender.is_none() {
+            if matches!(admission, Admission::Backup { .. }) {
                 return Err(refusal(committed_meanwhile(image)));
             }
             if !is_same(&entry, begin) {
@@ -201,6 +231,15 @@ impl Gate {
         *self.bringing.borrow_mut() = Some(Bringing::New(Rc::clone(&store)));
         Ok((store, staged))
     }
+}
+
+/// Whether the pool has this base.
+async fn has_base(pool: &Pool, base: &narrows_wire::Base, lineage: &[u8; 32]) -> Result<bool, Refusal> {
+    let entry = pool.image(base.image).await.map_err(|error| refused(&error))?;
+    Ok(entry.is_some_and(|entry| {
+        let record = &entry.record.record;
+        record.root == base.root && record.lineage == *lineage
+    }))
 }
 
 /// Whether what is brought is, by what was begun with, the image that is here.
@@ -250,13 +289,14 @@ impl Authority for Gate {
                 .ask(|reply| Question::Begin { principal, purpose, ticket, skew_ms, begin: begin_box, reply })
                 .await?;
             *self.admission.borrow_mut() = Some(admission.clone());
+            let pool = self.core.pool(admission.pool()).map_err(|error| refused(&error))?;
             // Before anything is said to be here.
-            *self.lease.borrow_mut() = Some(self.core.pool.lease());
+            *self.lease.borrow_mut() = Some(pool.lease());
             let base_accepted = match &begin.base {
-                Some(base) => self.has_base(base, &begin.lineage).await?,
+                Some(base) => has_base(&pool, base, &begin.lineage).await?,
                 None => false,
             };
-            let (store, staged_bytes) = self.store(&admission, begin).await?;
+            let (store, staged_bytes) = self.store(&pool, &admission, begin).await?;
             Ok(Grant { store, base_accepted, staged_bytes })
         })
     }

@@ -1,16 +1,16 @@
-//! Sends one image to a partner: the pool is the source.
+//! Sends one image to a partner, or to another pool of this domain: a pool is the source.
 
 use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, pin::pin, rc::Rc, sync::Arc};
 
 use futures_util::future::{Either, select};
 
 use narrows_exchange::{
-    ExchangeError, Session, TreeChild,
+    ExchangeError, HelloFacts, Session, TreeChild,
     descend::{self, Push, Pushed},
     hello::{Side, greet},
     outgoing::History,
 };
-use narrows_format::{DomainId, ImageId, Location, Sequence, node::Child, record::CopyState};
+use narrows_format::{DomainId, ImageId, Location, PoolId, Sequence, node::Child, record::CopyState};
 use narrows_transport::{Link, LinkError, Security};
 use narrows_wire::{Base, Purpose};
 use tokio::sync::oneshot;
@@ -22,6 +22,8 @@ use crate::{limits::HISTORIES_MAX, pace::Pace};
 pub struct Replication {
     /// The image.
     pub image: ImageId,
+    /// The pool that it is read from.
+    pub pool: PoolId,
     /// The domain that made it.
     pub origin: DomainId,
     /// Its lineage.
@@ -40,7 +42,9 @@ pub struct Replication {
     pub import_slp: String,
     /// How fast.
     pub pace: Arc<Pace>,
-    /// The partner.
+    /// What the other side gave out for this, or zeros.
+    pub ticket: [u8; 32],
+    /// The partner, or this domain itself.
     pub to: Dial,
 }
 
@@ -129,14 +133,16 @@ pub struct Dial {
 /// Does what a replication begins with, and no more: TLS with both certificates, and hello.
 pub(super) async fn reach(core: &Core, to: &Dial) -> Result<(), ReplicationError> {
     let link = dial(core, to).await?;
-    let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate)).await?;
+    let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate, core.who.pool)).await?;
     session.link.close().await;
     Ok(())
 }
 
 async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
     let link = dial(core, &replication.to).await?;
-    let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate)).await?;
+    let facts = facts(core, Purpose::Replicate, replication.pool);
+    let facts = HelloFacts { ticket: replication.ticket, ..facts };
+    let session = greet(link, Side::Dialled, &facts).await?;
     let skew_ms = crate::time::millis_between(session.our_clock, session.peer.clock);
     let pushed = push(core, replication, session).await?;
     let Pushed { confirmed, sent, base_accepted } = pushed;
@@ -179,9 +185,10 @@ async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
 }
 
 async fn push(core: &Core, replication: &Replication, session: Session) -> Result<Pushed, ExchangeError> {
-    let tree = ImageTree::new(core.pool.clone(), replication.base.map(|(_, root)| root))
+    let pool = core.pool(replication.pool).map_err(|error| ExchangeError::Store(store_error(&error)))?;
+    let tree = ImageTree::new(pool.clone(), replication.base.map(|(_, root)| root))
         .at_pace(Arc::clone(&replication.pace), Rc::clone(&core.world.clock));
-    let there = core.pool.committed(replication.image).await;
+    let there = pool.committed(replication.image).await;
     there.map_err(|error| ExchangeError::Store(store_error(&error)))?;
     let order = Push {
         image: replication.image,

@@ -19,7 +19,7 @@ use narrows_exchange::{
     outgoing::Sent,
     restore::{self, Librarian, Volume},
 };
-use narrows_format::{DomainId, ImageId, Location, Sequence};
+use narrows_format::{DomainId, ImageId, Location, PoolId, Sequence};
 use narrows_ring::world::{Listener, Local, Stream};
 use narrows_transport::{Link, Security};
 use narrows_wire::{Pull, Purpose};
@@ -40,6 +40,8 @@ pub enum Told {
         image: ImageId,
         /// The partner.
         sender: DomainId,
+        /// The pool that took it.
+        pool: PoolId,
         /// Place of the image in the log.
         sequence: Sequence,
         /// As counted here.
@@ -91,7 +93,8 @@ pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
 async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), ExchangeError> {
     let security = Security::Accept { config: Arc::clone(&core.tls), trust: Arc::clone(&core.trust) };
     let link = Link::accept(&core.world, stream, security).await?;
-    let session = greet(link, Side::Accepted, &facts(core, Purpose::Backup)).await?;
+    // Which pool it is about is said by what it is allowed, later.
+    let session = greet(link, Side::Accepted, &facts(core, Purpose::Backup, core.who.pool)).await?;
     match session.purpose {
         Purpose::Backup | Purpose::Replicate => bring(core, &session).await,
         Purpose::Restore => {
@@ -106,9 +109,9 @@ async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), Exchange
     }
 }
 
-/// What we say of ourselves.
-pub(super) fn facts(core: &Core, purpose: Purpose) -> HelloFacts {
-    let (pool, incarnation) = core.pool.identity();
+/// What we say of ourselves, and of the pool that the session is about.
+pub(super) fn facts(core: &Core, purpose: Purpose, pool: PoolId) -> HelloFacts {
+    let incarnation = core.pool(pool).map_or(0, |pool| pool.identity().1);
     let usual = HelloFacts::new(purpose, core.who.domain, pool);
     let clock_ahead_ms = core.clock.offset_ms();
     HelloFacts { incarnation, window: core.window_bytes, clock_ahead_ms, ..usual }
@@ -128,9 +131,9 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
                 stored_bytes = taken.stored.stored_bytes,
                 "an image was committed"
             );
-            if let Admission::Replica { image, sender } = admission {
+            if let Admission::Replica { image, sender, pool } = admission {
                 let sequence = taken.stored.sequence;
-                let received = Told::Received { image, sender, sequence, received };
+                let received = Told::Received { image, sender, pool, sequence, received };
                 drop(core.ask.send(Question::Told(received)).await);
             }
             gate.again().map(|again| Question::Again(Box::new(again)))
@@ -166,9 +169,10 @@ impl Librarian for Shelf {
             let (ticket, image) = (session.peer.ticket, pull.image);
             let loan = ask(&self.core, |reply| Question::Take { principal, ticket, image, reply }).await?;
             *self.lent.borrow_mut() = Some(loan.job.clone());
-            let tree = Rc::new(ImageTree::new(self.core.pool.clone(), None));
+            let pool = self.core.pool(loan.pool).map_err(|error| refused(&error))?;
+            let tree = Rc::new(ImageTree::new(pool.clone(), None));
             // An image whose record in the log is damaged is not there, whatever else remembers it.
-            self.core.pool.committed(image).await.map_err(|error| refused(&error))?;
+            pool.committed(image).await.map_err(|error| refused(&error))?;
             let root = TreeChild { child: loan.root, hint: Location::UNKNOWN };
             Ok(Volume { tree, root, lineage: loan.lineage })
         })

@@ -1,0 +1,94 @@
+//! What can be typed about pools.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::confirm::ConsentArgs;
+
+/// A number of bytes, with KiB, MiB, GiB or TiB behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+        let unit = units.iter().find(|(unit, _)| text.ends_with(unit));
+        let (digits, shift) = unit.map_or((text, 0), |(unit, shift)| (text.trim_end_matches(unit), *shift));
+        let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << shift));
+        bytes.map(Self).ok_or_else(|| "bytes like `500MiB`, `20GiB` or `1TiB`".to_owned())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolCommand {
+    /// Lists pools, their room, and what stands against writing to them.
+    #[command(after_help = "Example:\n  narrowsctl --context east pool list")]
+    List,
+    /// Shows one: where it lies, its room, its index.
+    #[command(after_help = "Example:\n  narrowsctl --context east pool show vault")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Says where the room of all pools goes.
+    #[command(after_help = "Example:\n  narrowsctl --context east pool space")]
+    Space,
+    /// Makes one in empty folders of the server; nothing is ever overwritten. Storage units before it are added afterwards.
+    #[command(after_help = "Examples:\n  narrowsctl --context east pool create vault --data /mnt/vault\n  \
+                      narrowsctl pool create wide --data /mnt/d1 --data /mnt/d2 --spanning\n  \
+                      narrowsctl storage-unit add vault --pool vault")]
+    Create(PoolCreateArgs),
+    /// Changes one: how much it keeps free, or that it spans from now on.
+    #[command(
+        after_help = "Examples:\n  narrowsctl pool set vault --keep-free 200GiB\n  narrowsctl pool set wide --spanning --dry-run"
+    )]
+    Set {
+        /// Its name.
+        name: String,
+        /// With less free than this it counts as full, and nothing new begins in it.
+        #[arg(long, value_name = "BYTES")]
+        keep_free: Option<Size>,
+        /// It spans volumes from now on: nothing is replicated from it any more. There is no way back.
+        #[arg(long)]
+        spanning: bool,
+        #[command(flatten)]
+        sure: ConsentArgs,
+    },
+}
+
+/// What a new pool is to be.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PoolCreateArgs {
+    /// Its name.
+    pub(crate) name: String,
+    /// An empty folder on the server, by its absolute path; more than once, containers go to each in turn.
+    #[arg(long = "data", required = true, value_name = "DIR")]
+    pub(crate) data: Vec<PathBuf>,
+    /// Each folder is a volume, and one image lies on several: nothing is replicated from this pool (SLP-007).
+    #[arg(long)]
+    pub(crate) spanning: bool,
+    /// Mean length of segments, fixed for good: 8KiB, 16KiB, 32KiB or 64KiB; that of the first pool when left out.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) segment_mean: Option<Size>,
+    /// With less free than this it counts as full, and nothing new begins in it.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) keep_free: Option<Size>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [("0", 0), ("32KiB", 32 << 10), ("20GiB", 20 << 30)] {
+            assert_eq!(text.parse(), Ok(Size(bytes)));
+        }
+        for text in ["", "GiB", "-1", "1.5GiB", "99999999999TiB"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `pool ...`.
+
+use narrows_api::{
+    paths,
+    pools::{PoolChange, PoolInfo, PoolRequest},
+};
+
+use super::Session;
+use crate::{
+    api::filled,
+    cli::{PoolCommand, PoolCreateArgs},
+    failure::{Failure, Outcome},
+    output::{bytes, table},
+};
+
+pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()> {
+    let api = session.administrator()?;
+    match command {
+        PoolCommand::List => {
+            let pools: Vec<PoolInfo> = api.get(paths::POOLS, &()).await?;
+            session.style.show(&pools, |pools| list(pools))
+        }
+        PoolCommand::Show { name } => {
+            let pool: PoolInfo = api.get(&filled(paths::POOL, &name), &()).await?;
+            session.style.show(&pool, one)
+        }
+        PoolCommand::Space => {
+            let pools: Vec<PoolInfo> = api.get(paths::POOLS, &()).await?;
+            session.style.show(&pools, |pools| space(pools))
+        }
+        PoolCommand::Create(args) => {
+            let made: PoolInfo = api.post(paths::POOLS, &request(args)?).await?;
+            session.style.show(&made, |made| format!("pool {} is made and open\n{}", made.name, one(made)))
+        }
+        PoolCommand::Set { name, keep_free, spanning, sure } => {
+            let path = filled(paths::POOL, &name);
+            if sure.dry_run {
+                let pool: PoolInfo = api.get(&path, &()).await?;
+                return session.style.show(&pool, |pool| would(pool, spanning));
+            }
+            if spanning {
+                let pool: PoolInfo = api.get(&path, &()).await?;
+                sure.ask(session.style, &would(&pool, spanning), &name)?;
+            }
+            let change = PoolChange { spanning, keep_free: keep_free.map(|size| size.0) };
+            let pool: PoolInfo = api.post(&path, &change).await?;
+            session.style.show(&pool, one)
+        }
+    }
+}
+
+fn request(args: PoolCreateArgs) -> Outcome<PoolRequest> {
+    let PoolCreateArgs { name, data, spanning, segment_mean, keep_free } = args;
+    let text = |path: std::path::PathBuf| {
+        path.into_os_string().into_string().map_err(|path| {
+            Failure::usage(format!("`{}` is no text", path.to_string_lossy())).help("name a folder in UTF-8")
+        })
+    };
+    let directories = data.into_iter().map(text).collect::<Outcome<_>>()?;
+    let segment_mean = match segment_mean.map(|size| u32::try_from(size.0)) {
+        None => None,
+        Some(Ok(mean)) => Some(mean),
+        Some(Err(_)) => return Err(Failure::usage("segments are not that long".to_owned())),
+    };
+    let keep_free = keep_free.map(|size| size.0);
+    Ok(PoolRequest { name, directories, spanning, segment_mean, keep_free })
+}
+
+fn would(pool: &PoolInfo, spanning: bool) -> String {
+    if spanning && !pool.spanning {
+        let images = pool.images;
+        return format!(
+            "pool `{}` with {images} images would span from now on: nothing is replicated from it any more, and there is no way back",
+            pool.name
+        );
+    }
+    format!("pool `{}` would be changed, and what lies in it would not", pool.name)
+}
+
+fn state(pool: &PoolInfo) -> String {
+    match (pool.code.as_str(), pool.readable) {
+        ("", _) => "open".to_owned(),
+        (code, true) => format!("takes nothing ({code})"),
+        (code, false) => format!("not open ({code})"),
+    }
+}
+
+fn list(pools: &[PoolInfo]) -> String {
+    let row = |pool: &PoolInfo| {
+        vec![
+            pool.name.clone(),
+            state(pool),
+            pool.storage_unit.clone(),
+            bytes(pool.used_bytes),
+            bytes(pool.free_bytes),
+            if pool.spanning { "spanning" } else { "" }.to_owned(),
+            pool.directories.join(", "),
+        ]
+    };
+    let rows: Vec<_> = pools.iter().map(row).collect();
+    table(&["POOL", "STATE", "STORAGE UNITS", "USED", "FREE", "KIND", "LIES IN"], &rows)
+}
+
+fn space(pools: &[PoolInfo]) -> String {
+    let row = |pool: &PoolInfo| {
+        vec![
+            pool.name.clone(),
+            bytes(pool.total_bytes),
+            bytes(pool.free_bytes),
+            bytes(pool.keep_free),
+            bytes(pool.used_bytes),
+            bytes(pool.staged_bytes),
+            pool.images.to_string(),
+            pool.segments.to_string(),
+            pool.why.clone(),
+        ]
+    };
+    let rows: Vec<_> = pools.iter().map(row).collect();
+    let headers = ["POOL", "DISK", "FREE", "KEPT FREE", "USED", "STAGED", "IMAGES", "SEGMENTS", "WHY NOT"];
+    table(&headers, &rows)
+}
+
+fn one(pool: &PoolInfo) -> String {
+    let mut lines = vec![
+        format!("pool           {} ({})", pool.name, pool.pool),
+        format!("state          {}", state(pool)),
+    ];
+    if !pool.why.is_empty() {
+        lines.push(format!("why            {}", pool.why));
+    }
+    lines.extend([
+        format!("storage units  {}", pool.storage_unit),
+        format!("lies in        {}", pool.directories.join(", ")),
+        format!("spanning       {}", if pool.spanning { "yes" } else { "no" }),
+        format!("used           {} in {} images", bytes(pool.used_bytes), pool.images),
+        format!("free           {} of {}", bytes(pool.free_bytes), bytes(pool.total_bytes)),
+        format!("kept free      {}", bytes(pool.keep_free)),
+        format!("segment mean   {}", bytes(u64::from(pool.segment_mean))),
+        format!("index          {} of {}", bytes(pool.index_bytes), bytes(pool.index_bytes_max)),
+    ]);
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use narrows_format::PoolId;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_says_what_stands_against_it() {
+        let well = PoolInfo { readable: true, ..PoolInfo::named(PoolId([1; 16]), "a") };
+        assert_eq!(state(&well), "open");
+        let full = PoolInfo { code: "POOL-002".into(), ..well.clone() };
+        assert_eq!(state(&full), "takes nothing (POOL-002)");
+        assert_eq!(state(&PoolInfo { readable: false, ..full }), "not open (POOL-002)");
+        assert!(would(&well, true).contains("no way back") && !would(&well, false).contains("no way back"));
+    }
+}

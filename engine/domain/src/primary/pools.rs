@@ -1,0 +1,113 @@
+//! Pools: made, changed, and what is known of how they are.
+//!
+//! How they are is in memory only: after a restart the server says it anew.
+
+use narrows_format::PoolId;
+
+use super::storage::{check_name, taken};
+use super::{Done, Primary};
+use crate::catalog::Catalog;
+use crate::event::{Change, Command, Decision};
+use crate::limits::{POOLS_MAX, STIRRED_MAX};
+use crate::machine::Refusal;
+use crate::moment::Moment;
+use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
+use crate::partner::Trust;
+use crate::storage::{Pool, PoolTrouble, ReplicationTarget};
+
+impl<C: Catalog> Primary<C> {
+    /// Whether a pool of this name could be made: the name is one, and free (API-003).
+    pub async fn check_new_pool(&self, name: &str) -> Done<(), C> {
+        check_name("pool", name)?;
+        let pools = self.ask(self.catalog.pools()).await?;
+        if pools.iter().any(|pool| pool.name == name) {
+            return Err(taken("pool", name).into());
+        }
+        if pools.len() >= POOLS_MAX {
+            let sentence = format!("this domain has {POOLS_MAX} pools already");
+            return Err(Refusal::new("API-003", sentence, "use storage units on those that are there").into());
+        }
+        Ok(())
+    }
+
+    /// Stores a pool that was made, with the replication targets that pairings would have made had it been there. Units
+    /// before it are made by people.
+    pub async fn add_pool(&mut self, pool: Pool, moment: Moment) -> Done<Vec<Command>, C> {
+        self.check_new_pool(&pool.name).await?;
+        let mut changes = Vec::new();
+        if !pool.spanning {
+            let is_paired = |trust| !matches!(trust, Trust::Half | Trust::Unpaired);
+            let partners = self.ask(self.catalog.partners()).await?.into_iter();
+            let targets = partners.filter(|it| is_paired(it.trust)).map(|it| it.domain);
+            changes.extend(
+                targets.map(|partner| Change::ReplicationTarget(ReplicationTarget::usual(pool.id, partner))),
+            );
+        }
+        changes.insert(0, Change::Pool(pool));
+        self.settle(Decision { changes, commands: Vec::new() }, moment).await
+    }
+
+    /// Changes what may be changed of a pool: how much it keeps free, and that it spans from now on. What lies in one that
+    /// spans stays where it is; nothing is replicated from there any more (SLP-007, AIR-010), and it does not become one
+    /// again that does not span.
+    pub async fn set_pool(
+        &mut self,
+        name: &str,
+        (spanning, keep_free): (bool, Option<u64>),
+        moment: Moment,
+    ) -> Done<(Pool, Vec<Command>), C> {
+        let pools = self.ask(self.catalog.pools()).await?;
+        let Some(mut pool) = pools.into_iter().find(|pool| pool.name == name) else {
+            let sentence = format!("there is no pool `{name}`");
+            return Err(
+                Refusal::new("SLP-013", sentence, "`narrowsctl pool list` shows what there is").into()
+            );
+        };
+        pool.spanning |= spanning;
+        pool.keep_free = keep_free.unwrap_or(pool.keep_free);
+        let decision = Decision { changes: vec![Change::Pool(pool.clone())], commands: Vec::new() };
+        let commands = self.settle(decision, moment).await?;
+        Ok((pool, commands))
+    }
+
+    /// How a pool is: what stands against writing to it, or nothing. What waited for it is looked at again.
+    pub async fn pool_stands(
+        &mut self,
+        pool: PoolId,
+        trouble: Option<PoolTrouble>,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let before = match &trouble {
+            Some(trouble) => self.troubles.insert(pool, trouble.clone()),
+            None => self.troubles.remove(&pool),
+        };
+        // Work may go somewhere else, too, once a pool is known to take nothing; that is found when its turn comes.
+        let is_better =
+            before.is_some_and(|before| trouble.is_none_or(|now| now.readable && !before.readable));
+        if !is_better {
+            return Ok(Vec::new());
+        }
+        let waiting = self.ask(self.catalog.unfinished_operations(STIRRED_MAX)).await?;
+        let stirred = waiting.into_iter().filter(waits_for_a_pool).map(|mut operation| {
+            operation.enter(OperationState::NotStarted, moment.now);
+            Change::Operation(operation)
+        });
+        let decision = Decision { changes: stirred.collect(), commands: Vec::new() };
+        self.settle(decision, moment).await
+    }
+
+    /// What stands against writing to pools just now.
+    pub const fn troubles(&self) -> &crate::machine::placing::Troubles {
+        &self.troubles
+    }
+}
+
+/// A copy that could not be read, or for which no pool here had room.
+fn waits_for_a_pool(operation: &Operation) -> bool {
+    let here = operation.kind == OperationKind::Duplication;
+    match operation.state {
+        OperationState::Waiting(WaitReason::SourceIncomplete) => operation.kind != OperationKind::Backup,
+        OperationState::Waiting(WaitReason::TargetFull | WaitReason::TargetDown) => here,
+        _ => false,
+    }
+}

@@ -1,0 +1,118 @@
+//! Pools: what they are, where they lie, and how they are.
+
+use narrows_format::PoolId;
+use serde::{Deserialize, Serialize};
+
+use crate::text;
+
+/// Makes a pool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolRequest {
+    /// Its name.
+    pub name: String,
+    /// Absolute paths of empty folders on the server, or of ones that are not there yet.
+    pub directories: Vec<String>,
+    /// It places one image over several folders, each a volume: nothing is replicated from it.
+    #[serde(default)]
+    pub spanning: bool,
+    /// Mean segment size in bytes: 8192, 16384, 32768 or 65536; that of the first pool when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_mean: Option<u32>,
+    /// With less free than so many bytes it counts as full; 64 MiB is the least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_free: Option<u64>,
+}
+
+/// Changes a pool.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct PoolChange {
+    /// It spans from now on. There is no way back.
+    #[serde(default)]
+    pub spanning: bool,
+    /// With less free than so many bytes it counts as full; as it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_free: Option<u64>,
+}
+
+/// A pool and its room.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolInfo {
+    /// Its UUID.
+    #[serde(with = "text::by_text")]
+    pub pool: PoolId,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Incarnation.
+    pub incarnation: u64,
+    /// The storage units before it.
+    pub storage_unit: String,
+    /// Where it lies on the server.
+    #[serde(default)]
+    pub directories: Vec<String>,
+    /// It places one image over several volumes, and can't be a replication source.
+    #[serde(default)]
+    pub spanning: bool,
+    /// Code of what stands against writing to it; empty when it takes what comes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// The same in one sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// What is in it can be read.
+    #[serde(default)]
+    pub readable: bool,
+    /// Mean segment size in bytes.
+    #[serde(default)]
+    pub segment_mean: u32,
+    /// Bytes of containers and logs.
+    pub used_bytes: u64,
+    /// Free bytes of its file system.
+    pub free_bytes: u64,
+    /// Total bytes of its file system.
+    pub total_bytes: u64,
+    /// Free bytes below which it counts as full.
+    #[serde(default)]
+    pub keep_free: u64,
+    /// Bytes of containers that no committed image has closed.
+    #[serde(default)]
+    pub staged_bytes: u64,
+    /// Images in it, hidden ones included.
+    #[serde(default)]
+    pub images: u64,
+    /// Distinct segments and nodes in the index.
+    pub segments: u64,
+    /// Memory that its index takes.
+    #[serde(default)]
+    pub index_bytes: u64,
+    /// And may take.
+    #[serde(default)]
+    pub index_bytes_max: u64,
+}
+
+impl PoolInfo {
+    /// A pool of which nothing else is known: not open, and without room.
+    pub fn named(pool: PoolId, name: impl Into<String>) -> Self {
+        Self {
+            pool,
+            name: name.into(),
+            incarnation: 0,
+            storage_unit: String::new(),
+            directories: Vec::new(),
+            spanning: false,
+            code: String::new(),
+            why: String::new(),
+            readable: false,
+            segment_mean: 0,
+            used_bytes: 0,
+            free_bytes: 0,
+            total_bytes: 0,
+            keep_free: 0,
+            staged_bytes: 0,
+            images: 0,
+            segments: 0,
+            index_bytes: 0,
+            index_bytes_max: 0,
+        }
+    }
+}

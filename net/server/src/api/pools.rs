@@ -1,0 +1,112 @@
+//! Pools: made, changed, listed.
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
+use narrows_api::{
+    ApiError, paths,
+    pools::{PoolChange, PoolInfo, PoolRequest},
+};
+use narrows_domain::{
+    Catalog as _,
+    storage::{Pool, StorageUnit},
+};
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, internal},
+    caller::Admin,
+    storage::absent,
+};
+use crate::pools;
+
+/// Routes of this file.
+pub fn routes() -> Router<App> {
+    Router::new().route(paths::POOLS, get(list).post(make)).route(paths::POOL, get(show).post(change))
+}
+
+async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<PoolInfo>> {
+    good(infos(&app).await?)
+}
+
+async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<PoolInfo> {
+    good(called(&app, &name).await?)
+}
+
+async fn make(State(app): State<App>, _admin: Admin, Body(request): Body<PoolRequest>) -> Answer<PoolInfo> {
+    // It goes on though the caller hangs up: half a pool helps nobody.
+    let making = tokio::spawn({
+        let app = app.clone();
+        async move { pools::making::make(&app, request).await }
+    });
+    let made = making.await.map_err(|error| internal(&error))??;
+    tracing::info!(pool = made.name, id = %made.id, "a pool was made");
+    good(called(&app, &made.name).await?)
+}
+
+async fn change(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(change): Body<PoolChange>,
+) -> Answer<PoolInfo> {
+    let (called_so, what) = (name.clone(), (change.spanning, change.keep_free));
+    let setting = app
+        .control
+        .act(move |primary, now| Box::pin(async move { primary.set_pool(&called_so, what, now).await }));
+    setting.await?;
+    // What has less free than it is to keep takes nothing from this answer on.
+    pools::look(&app).await;
+    good(called(&app, &name).await?)
+}
+
+async fn called(app: &App, name: &str) -> Result<PoolInfo, Failure> {
+    let found = infos(app).await?.into_iter().find(|pool| pool.name == name);
+    found.ok_or_else(|| absent("pool", name, "pool list"))
+}
+
+/// All pools of the domain, those that are not open too.
+pub async fn infos(app: &App) -> Result<Vec<PoolInfo>, Failure> {
+    let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+    let mut infos = Vec::with_capacity(known.len());
+    for pool in known {
+        infos.push(info(app, &pool, &units).await);
+    }
+    Ok(infos)
+}
+
+async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
+    let before: Vec<_> = units.iter().filter(|it| it.pool == pool.id).map(|it| it.name.as_str()).collect();
+    let lies = pools::directories(&app.folder, pool);
+    let told = PoolInfo {
+        incarnation: pool.incarnation,
+        storage_unit: before.join(", "),
+        directories: lies.iter().map(|path| path.display().to_string()).collect(),
+        spanning: pool.spanning,
+        keep_free: pool.keep_free,
+        ..PoolInfo::named(pool.id, pool.name.as_str())
+    };
+    let told = match pools::trouble(app, pool).await {
+        None => PoolInfo { readable: true, ..told },
+        Some(it) => PoolInfo { code: it.code, why: it.sentence, readable: it.readable, ..told },
+    };
+    let Ok(open) = app.pools.get(pool.id) else { return told };
+    let told = PoolInfo { incarnation: open.incarnation, segment_mean: open.segment_mean, ..told };
+    match app.plane.pool(pool.id).space().await {
+        Ok(space) => PoolInfo {
+            used_bytes: space.container_bytes,
+            free_bytes: space.disk_available,
+            total_bytes: space.disk_total,
+            staged_bytes: space.staged_bytes,
+            images: space.images,
+            segments: space.index_entries,
+            index_bytes: space.index_bytes,
+            index_bytes_max: space.index_bytes_max,
+            ..told
+        },
+        Err(Failure(ApiError { code, message, .. })) => PoolInfo { code, why: message, ..told },
+    }
+}

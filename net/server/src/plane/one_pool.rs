@@ -1,0 +1,141 @@
+//! Orders to one pool, whichever core carries them out.
+
+use narrows_api::images::BrowsePage;
+use narrows_format::{ImageId, PoolId, Sequence, node::Child, record::CopyState};
+use narrows_pool::{Error, Pool, PoolSpace, Verified, images};
+
+use super::{Order, Plane, Reply, browse, failure};
+use crate::api::answer::Failure;
+
+/// What is to be done in a pool.
+pub enum PoolOrder {
+    /// Where the room goes, and whether the pool takes writes.
+    Space(Reply<(PoolSpace, bool)>),
+    /// Image log records after a sequence number.
+    Events {
+        /// After which.
+        after: Sequence,
+        /// At most so many.
+        max: usize,
+        /// To whom.
+        reply: Reply<Vec<images::Event>>,
+    },
+    /// Waits until the log holds a record after this.
+    EventAfter(Sequence, Reply<Sequence>),
+    /// Changes expiry, lock or hold of a copy.
+    Amend(ImageId, CopyState, Reply<Sequence>),
+    /// Hides a copy from all who read.
+    Discard(ImageId, images::Discarded, Reply<Sequence>),
+    /// Takes a discarded copy out of the log.
+    Remove(ImageId, Reply<Sequence>),
+    /// Reads and checks a whole image.
+    Verify(ImageId, Reply<Verified>),
+    /// Lists a directory of an image.
+    Browse(Browse, Reply<Option<BrowsePage>>),
+    /// Gives this core's part of the index its share of so many bytes for all cores.
+    ShareIndex(u64, Reply<()>),
+}
+
+/// A directory of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Browse {
+    /// Root node of the image.
+    pub root: Child,
+    /// Path of the directory; empty for the root.
+    pub path: Vec<u8>,
+    /// Name of the last entry of the page before.
+    pub after: Option<Vec<u8>>,
+    /// At most so many entries.
+    pub limit: u32,
+}
+
+/// Sends orders to one pool; cheap to clone.
+#[derive(Clone)]
+pub struct OnePool {
+    pub(super) plane: Plane,
+    pub(super) pool: PoolId,
+}
+
+impl OnePool {
+    /// Where the room goes.
+    pub async fn space(&self) -> Result<PoolSpace, Failure> {
+        Ok(self.standing().await?.0)
+    }
+
+    /// Where the room goes, and whether a failed write has stopped the pool (POOL-004).
+    pub async fn standing(&self) -> Result<(PoolSpace, bool), Failure> {
+        self.api(PoolOrder::Space).await
+    }
+
+    /// Image log records after a sequence number, at most `max`.
+    pub async fn events(&self, after: Sequence, max: usize) -> Result<Vec<images::Event>, Failure> {
+        self.api(|reply| PoolOrder::Events { after, max, reply }).await
+    }
+
+    /// Waits until the log holds a record after this; [`Error::Closed`] when there will be none.
+    pub async fn event_after(&self, after: Sequence) -> Result<Sequence, Error> {
+        self.ask(0, |reply| PoolOrder::EventAfter(after, reply)).await
+    }
+
+    /// Changes expiry, lock or hold of a copy; durable on return.
+    pub async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Failure> {
+        self.api(|reply| PoolOrder::Amend(image, copy, reply)).await
+    }
+
+    /// Hides a copy from all who read; durable on return.
+    pub async fn discard(&self, image: ImageId, discarded: images::Discarded) -> Result<Sequence, Failure> {
+        self.api(|reply| PoolOrder::Discard(image, discarded, reply)).await
+    }
+
+    /// Takes a discarded copy out of the log, once it can't be brought back any more; durable on return.
+    pub async fn remove(&self, image: ImageId) -> Result<Sequence, Failure> {
+        self.api(|reply| PoolOrder::Remove(image, reply)).await
+    }
+
+    /// Reads and checks a whole image.
+    pub async fn verify(&self, image: ImageId) -> Result<Verified, Failure> {
+        self.api(|reply| PoolOrder::Verify(image, reply)).await
+    }
+
+    /// Lists a directory; `None` when there is none of that path.
+    pub async fn browse(&self, browse: Browse) -> Result<Option<BrowsePage>, Failure> {
+        self.api(|reply| PoolOrder::Browse(browse, reply)).await
+    }
+
+    /// Gives the index another share of memory, on every core.
+    pub(super) async fn share_index(&self, bytes: u64) -> Result<(), Error> {
+        for core in 0..self.plane.cores.len() {
+            self.ask(core, |reply| PoolOrder::ShareIndex(bytes, reply)).await?;
+        }
+        Ok(())
+    }
+
+    async fn api<T>(&self, make: impl FnOnce(Reply<T>) -> PoolOrder) -> Result<T, Failure> {
+        self.ask(self.plane.turn(), make).await.map_err(|error| failure(&error))
+    }
+
+    async fn ask<T>(&self, core: usize, make: impl FnOnce(Reply<T>) -> PoolOrder) -> Result<T, Error> {
+        self.plane.ask(core, |reply| Order::In(self.pool, make(reply))).await
+    }
+}
+
+/// Carries one out, on a core that has a part of the pool.
+pub(super) async fn carry_out(pool: &Pool, order: PoolOrder) {
+    // Nobody waiting for an answer is no error: the caller hung up.
+    match order {
+        PoolOrder::Space(reply) => {
+            drop(reply.send(pool.space().await.map(|space| (space, pool.is_poisoned()))));
+        }
+        PoolOrder::Events { after, max, reply } => drop(reply.send(pool.events(after, max).await)),
+        PoolOrder::EventAfter(after, reply) => drop(reply.send(pool.event_after(after).await)),
+        PoolOrder::Amend(image, copy, reply) => drop(reply.send(pool.amend(image, copy).await)),
+        PoolOrder::Discard(image, discarded, reply) => drop(reply.send(pool.discard(image, discarded).await)),
+        PoolOrder::Remove(image, reply) => drop(reply.send(pool.remove(image).await)),
+        PoolOrder::Verify(image, reply) => drop(reply.send(pool.verify(image).await)),
+        PoolOrder::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
+        PoolOrder::ShareIndex(bytes, reply) => {
+            pool.set_index_bytes(bytes);
+            drop(reply.send(Ok(())));
+        }
+    }
+}

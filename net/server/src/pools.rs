@@ -1,0 +1,268 @@
+//! The pools of this server: which are open, and what stands against the others.
+//!
+//! Guarantees: each has its folders to itself, as long as it is open; one that can't be opened is a problem that is
+//! said, and the others go on. What stands against writing to one is told to the domain's mind when it changes.
+
+pub mod making;
+mod marks;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use narrows_api::{ApiError, error::codes};
+use narrows_catalog::SqliteCatalog;
+use narrows_domain::{
+    Catalog as _,
+    storage::{Pool, PoolTrouble},
+};
+use narrows_format::{PoolId, Sequence};
+use narrows_pool::limits::SPACE_RESERVE_BYTES;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    api::{App, answer::Failure},
+    folder::{Folder, FolderError, FolderLock, lock_in},
+    limits::POOL_LOOK,
+    plane::{Opened, Plane},
+};
+
+/// A pool that is open.
+pub struct OpenPool {
+    /// The pool.
+    pub pool: PoolId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its mean segment size in bytes.
+    pub segment_mean: u32,
+    /// Up to where its image log is in the catalog; set by the importer.
+    pub reached: watch::Sender<Sequence>,
+    _locks: Vec<FolderLock>,
+}
+
+enum Standing {
+    Open(Arc<OpenPool>),
+    Shut(ApiError),
+}
+
+/// Why a pool is not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// What lies in it.
+    #[error("{0}")]
+    Pool(#[from] narrows_pool::Error),
+}
+
+impl OpenError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Folder(_) => "POOL-003",
+            Self::Pool(error) => error.code(),
+        }
+    }
+}
+
+/// All pools of this server.
+pub struct Pools {
+    known: Mutex<BTreeMap<PoolId, Standing>>,
+    changes: watch::Sender<u64>,
+    /// One is made at a time.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// Where a pool lies: its own folder, and further ones for containers.
+pub fn places(folder: &Folder, pool: &Pool) -> (PathBuf, Vec<PathBuf>) {
+    let mut all = pool.directories.iter().map(PathBuf::from);
+    (all.next().unwrap_or_else(|| folder.pool()), all.collect())
+}
+
+/// The same in one list, its own folder first.
+pub fn directories(folder: &Folder, pool: &Pool) -> Vec<PathBuf> {
+    let (home, volumes) = places(folder, pool);
+    [home].into_iter().chain(volumes).collect()
+}
+
+impl Pools {
+    /// Opens what the catalog knows. An error when nothing can be opened at all: that of the first.
+    pub async fn open(plane: &Plane, catalog: &SqliteCatalog, folder: &Folder) -> Result<Self, OpenErrors> {
+        let (known, changes) = (Mutex::default(), watch::Sender::new(0));
+        let pools = Self { known, changes, making: tokio::sync::Mutex::default() };
+        let mut first = None;
+        for pool in catalog.pools().await.map_err(OpenErrors::Catalog)? {
+            if let Err(error) = pools.open_one(plane, folder, &pool).await {
+                tracing::error!(pool = pool.name, code = error.code(), %error, "a pool can't be opened; the others go on");
+                first = first.or(Some(error));
+            }
+        }
+        match first {
+            Some(error) if pools.open_ones().is_empty() => Err(OpenErrors::All(error)),
+            _ => Ok(pools),
+        }
+    }
+
+    async fn open_one(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), OpenError> {
+        let opened = match locked(folder, pool).and_then(|locks| marks::check(folder, pool).map(|()| locks)) {
+            Ok(locks) => {
+                let opened = plane.open(pool.id, places(folder, pool)).await;
+                opened.map(|opened| (opened, locks)).map_err(OpenError::from)
+            }
+            Err(error) => Err(error.into()),
+        };
+        let (standing, outcome) = match opened {
+            Ok((opened, locks)) => {
+                say_opened(pool, &opened);
+                (Standing::Open(Arc::new(open_pool(&opened, locks))), Ok(()))
+            }
+            Err(error) => {
+                let sentence = format!("pool `{}` is not open: {error}", pool.name);
+                let told = ApiError::new(error.code(), sentence);
+                let help = "mend what it names, then start the server again";
+                (Standing::Shut(told.help(help)), Err(error))
+            }
+        };
+        self.known().insert(pool.id, standing);
+        self.notice();
+        outcome
+    }
+
+    /// A pool that is open, or why it is not.
+    pub fn get(&self, pool: PoolId) -> Result<Arc<OpenPool>, Failure> {
+        match self.known().get(&pool) {
+            Some(Standing::Open(open)) => Ok(Arc::clone(open)),
+            Some(Standing::Shut(error)) => Err(error.clone().into()),
+            None => Err(ApiError::new(codes::NOT_FOUND, format!("pool {pool} is not here")).into()),
+        }
+    }
+
+    /// Those that are open.
+    pub fn open_ones(&self) -> Vec<Arc<OpenPool>> {
+        let known = self.known();
+        let open = known.values().filter_map(|standing| match standing {
+            Standing::Open(open) => Some(Arc::clone(open)),
+            Standing::Shut(_) => None,
+        });
+        open.collect()
+    }
+
+    /// Whether it can be read from.
+    pub fn is_open(&self, pool: PoolId) -> bool {
+        self.get(pool).is_ok()
+    }
+
+    /// Something may have changed: whoever looks after pools looks now.
+    pub fn notice(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Moves when something may have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<PoolId, Standing>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The server has no pool to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenErrors {
+    /// Which there are can't be read.
+    #[error(transparent)]
+    Catalog(narrows_catalog::Error),
+    /// None can be opened.
+    #[error(transparent)]
+    All(OpenError),
+}
+
+/// Other processes stay out of its folders; out of the data folder they are kept already.
+fn locked(folder: &Folder, pool: &Pool) -> Result<Vec<FolderLock>, FolderError> {
+    match pool.directories.is_empty() {
+        true => Ok(Vec::new()),
+        false => directories(folder, pool).iter().map(|directory| lock_in(directory)).collect(),
+    }
+}
+
+fn open_pool(opened: &Opened, locks: Vec<FolderLock>) -> OpenPool {
+    let &Opened { pool, incarnation, segment_mean, .. } = opened;
+    OpenPool { pool, incarnation, segment_mean, reached: watch::Sender::new(Sequence(0)), _locks: locks }
+}
+
+fn say_opened(pool: &Pool, opened: &Opened) {
+    let recovery = &opened.recovery;
+    tracing::info!(
+        pool = pool.name,
+        sealed = recovery.sealed,
+        dropped = recovery.dropped,
+        "the pool is open"
+    );
+    for damage in &recovery.damage {
+        tracing::error!(pool = pool.name, code = damage.code(), %damage, "the pool is damaged");
+    }
+}
+
+/// What stands against writing to a pool, with how much room it has.
+pub async fn trouble(app: &App, pool: &Pool) -> Option<PoolTrouble> {
+    if let Err(Failure(error)) = app.pools.get(pool.id) {
+        return Some(PoolTrouble { code: error.code, sentence: error.message, readable: false });
+    }
+    match app.plane.pool(pool.id).standing().await {
+        Ok((_, true)) => Some(PoolTrouble {
+            code: "POOL-004".to_owned(),
+            sentence: format!(
+                "a write to pool `{}` failed: it takes nothing until it is opened anew",
+                pool.name
+            ),
+            readable: true,
+        }),
+        Ok((space, false)) => {
+            let kept = pool.keep_free.max(SPACE_RESERVE_BYTES);
+            (space.disk_available < kept).then(|| PoolTrouble {
+                code: "POOL-002".to_owned(),
+                sentence: format!(
+                    "pool `{}` is full: {} MiB are free, and {} MiB are to stay so",
+                    pool.name,
+                    space.disk_available >> 20,
+                    kept >> 20
+                ),
+                readable: true,
+            })
+        }
+        Err(Failure(error)) => {
+            Some(PoolTrouble { code: error.code, sentence: error.message, readable: true })
+        }
+    }
+}
+
+/// Tells the domain's mind how the pools are, where that has changed.
+pub async fn look(app: &App) {
+    let Ok(pools) = app.catalog.pools().await else { return };
+    for pool in pools {
+        let trouble = trouble(app, &pool).await;
+        if let Some(trouble) = &trouble {
+            tracing::debug!(pool = pool.name, code = trouble.code, why = trouble.sentence, "takes nothing");
+        }
+        let said = app.control.act(move |primary, now| {
+            Box::pin(async move { Ok(((), primary.pool_stands(pool.id, trouble, now).await?)) })
+        });
+        if let Err(Failure(error)) = said.await {
+            tracing::debug!(%error, "how a pool is could not be told");
+        }
+    }
+}
+
+/// Looks after the pools for as long as the server runs.
+pub async fn watch(app: App) {
+    let mut changes = app.pools.changes();
+    loop {
+        changes.borrow_and_update();
+        look(&app).await;
+        // Whichever comes first; an error of the channel can't be, as it lives in what is held here.
+        drop(timeout(POOL_LOOK, changes.changed()).await);
+    }
+}

@@ -1,0 +1,203 @@
+//! Makes a pool while the server runs: in empty folders, known to the catalog before it is used.
+//!
+//! Guarantees: nothing that was there is overwritten or taken away; what a failed attempt made is taken away again.
+//! A crash in between leaves either a pool that every start opens, or folders that no pool is known of.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use narrows_api::{ApiError, error::codes, pools::PoolRequest};
+use narrows_domain::{Catalog as _, storage::Pool};
+use narrows_format::PoolId;
+
+use super::{Pools, directories, marks, places};
+use crate::{
+    api::{
+        App,
+        answer::{Failure, internal, malformed},
+    },
+    folder::{Folder, FolderLock, LOCK_FILE, lock_in},
+    init::{SegmentMean, make_pool},
+    limits::{POOL_FOLDERS_MAX, POOL_INDEX_BYTES_MIN},
+    random,
+};
+
+/// What a file system has of its own.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Makes a pool and opens it.
+pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
+    let _one_at_a_time = app.pools.making.lock().await;
+    let name = request.name.clone();
+    app.control
+        .act(move |primary, _| {
+            Box::pin(async move { Ok((primary.check_new_pool(&name).await?, Vec::new())) })
+        })
+        .await?;
+    check_memory(app)?;
+    let segment_mean = segment_mean(app, request.segment_mean)?;
+    let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let folders = Folders::prepare(&app.folder, &known, &request)?;
+    let id = PoolId(random::uuid());
+    let pool = Pool {
+        spanning: request.spanning,
+        directories: request.directories,
+        keep_free: request.keep_free.unwrap_or(0),
+        ..Pool::new(id, request.name)
+    };
+    let (home, volumes) = places(&app.folder, &pool);
+    let create = narrows_pool::Create { segment_mean, volumes, ..narrows_pool::Create::new(id) };
+    let made = match marks::write(&app.folder, &pool) {
+        Ok(()) => make_pool(home, create).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = made {
+        folders.take_away();
+        return Err(ApiError::new("POOL-003", format!("the pool can't be made: {why}")).into());
+    }
+    let row = pool.clone();
+    let added = app
+        .control
+        .act(move |primary, now| Box::pin(async move { Ok(((), primary.add_pool(row, now).await?)) }))
+        .await;
+    if let Err(error) = added {
+        folders.take_away();
+        return Err(error);
+    }
+    // From here on every start opens it; whether it can be opened now is said like then.
+    drop(folders);
+    open(app, &pool).await?;
+    Ok(pool)
+}
+
+async fn open(app: &App, pool: &Pool) -> Result<(), Failure> {
+    match app.pools.open_one(&app.plane, &app.folder, pool).await {
+        Ok(()) => Ok(()),
+        Err(_) => Pools::get(&app.pools, pool.id).map(drop),
+    }
+}
+
+/// Each pool has its part of the memory for indexes, and that is not divided without end.
+fn check_memory(app: &App) -> Result<(), Failure> {
+    let share = app.plane.index_bytes_of_one_more();
+    if share >= POOL_INDEX_BYTES_MIN {
+        return Ok(());
+    }
+    let sentence = format!("with one pool more, each index would have {} KiB of memory", share >> 10);
+    let error = ApiError::new(codes::CONFLICT, sentence)
+        .because(format!("at least {} KiB are needed", POOL_INDEX_BYTES_MIN >> 10))
+        .help("run the server with more `--memory`");
+    Err(error.into())
+}
+
+/// As it is asked for, or as that of the first pool: pools of different means share little.
+fn segment_mean(app: &App, asked: Option<u32>) -> Result<u32, Failure> {
+    let known = SegmentMean::ALL.map(SegmentMean::bytes);
+    let usual = || app.pools.open_ones().first().map_or(SegmentMean::default().bytes(), |it| it.segment_mean);
+    let mean = asked.unwrap_or_else(usual);
+    if known.contains(&mean) {
+        return Ok(mean);
+    }
+    Err(malformed("segment_mean", "8192, 16384, 32768 or 65536 bytes are a mean length of segments"))
+}
+
+/// The folders of a pool that is being made, held against others.
+struct Folders {
+    paths: Vec<PathBuf>,
+    /// Those among them that were not there before.
+    made: Vec<PathBuf>,
+    _locks: Vec<FolderLock>,
+}
+
+impl Folders {
+    fn prepare(data: &Folder, known: &[Pool], request: &PoolRequest) -> Result<Self, Failure> {
+        if request.directories.is_empty() || request.directories.len() > POOL_FOLDERS_MAX {
+            return Err(malformed("directories", &format!("1 to {POOL_FOLDERS_MAX} folders are needed")));
+        }
+        let taken = known.iter().flat_map(|pool| directories(data, pool)).chain([data.root().to_owned()]);
+        let taken: Vec<PathBuf> = taken.map(|path| fs::canonicalize(&path).unwrap_or(path)).collect();
+        let mut folders = Self { paths: Vec::new(), made: Vec::new(), _locks: Vec::new() };
+        for text in &request.directories {
+            match folders.take(Path::new(text), &taken) {
+                Ok(()) => {}
+                Err(error) => {
+                    folders.take_away();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(folders)
+    }
+
+    fn take(&mut self, path: &Path, taken: &[PathBuf]) -> Result<(), Failure> {
+        let refused = |why: String, help: &str| -> Failure {
+            let sentence = format!("folder {} can't be used for a pool: {why}", path.display());
+            ApiError::new(codes::CONFLICT, sentence).at("field `directories`").help(help).into()
+        };
+        let is_plain =
+            path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !path.is_absolute() || !is_plain || path.parent().is_none() {
+            return Err(malformed(
+                "directories",
+                &format!("{} is no absolute path on the server without `..`", path.display()),
+            ));
+        }
+        match fs::DirBuilder::new().create(path) {
+            Ok(()) => self.made.push(path.to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(refused(error.to_string(), "make the folder above it first")),
+        }
+        let real = fs::canonicalize(path).map_err(|error| refused(error.to_string(), ""))?;
+        let overlaps = |other: &PathBuf| real.starts_with(other) || other.starts_with(&real);
+        if let Some(other) = taken.iter().chain(&self.paths).find(|other| overlaps(other)) {
+            let why = format!("{} is in use", other.display());
+            return Err(refused(why, "name a folder of its own, best on a disk of its own"));
+        }
+        let lock = lock_in(path).map_err(|error| refused(error.to_string(), ""))?;
+        if let Some(found) = first_in(path).map_err(|error| refused(error.to_string(), ""))? {
+            drop(lock);
+            let why = format!("it is not empty: there is `{}`", found.to_string_lossy());
+            return Err(refused(why, "a pool is made in an empty folder only: name another one"));
+        }
+        self._locks.push(lock);
+        self.paths.push(real);
+        Ok(())
+    }
+
+    /// They were empty before: what is in them is of this attempt.
+    fn take_away(self) {
+        let Self { paths, made, _locks: locks } = self;
+        for path in &paths {
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                if entry.file_name() == LOST_AND_FOUND {
+                    continue;
+                }
+                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let path = entry.path();
+                let gone = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                if let Err(error) = gone {
+                    tracing::warn!(path = %path.display(), %error, "a leftover of the failed attempt stays");
+                }
+            }
+        }
+        drop(locks);
+        for path in made {
+            // What is in use by others is not empty, and stays.
+            drop(fs::remove_dir(path));
+        }
+    }
+}
+
+/// Anything in a folder but the lock and what its file system put there.
+fn first_in(path: &Path) -> io::Result<Option<std::ffi::OsString>> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name != OsStr::new(LOCK_FILE) && name != OsStr::new(LOST_AND_FOUND) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
