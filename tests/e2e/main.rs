@@ -12,6 +12,7 @@ mod main_job;
 mod memory;
 mod mesh;
 mod orders;
+mod policies;
 mod refusals;
 mod single;
 mod tour;

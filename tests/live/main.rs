@@ -14,6 +14,7 @@ mod imports;
 mod orders;
 mod pairing;
 mod partners;
+mod policies;
 mod shown;
 mod slp_codes;
 mod slps;

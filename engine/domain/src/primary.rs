@@ -17,8 +17,10 @@ mod load;
 mod migrate;
 mod parting;
 mod partners;
+mod policies;
 mod receiving;
 mod retire;
+mod runs;
 mod storage;
 mod tick;
 
@@ -43,6 +45,8 @@ pub use backfill::{Backfill, Doing};
 pub use migrate::Migration;
 pub use parting::{Parting, Ties};
 pub use partners::PartnerOrder;
+pub use policies::PolicyPlan;
+pub use runs::Working;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

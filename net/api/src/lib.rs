@@ -8,6 +8,7 @@
 //! `Authorization: Bearer`. Errors have the body [`ApiError`].
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod backups;
 pub mod clients;
 pub mod context;
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod orders;
 pub mod partner;
 pub mod paths;
+pub mod policies;
 pub mod server;
 pub mod slp_orders;
 pub mod slps;

@@ -4,6 +4,7 @@
 //! anybody who has not proved who they are. Handlers ask the catalog, order the control task, and decide
 //! nothing themselves.
 
+pub mod agent;
 pub mod answer;
 pub mod backups;
 pub mod caller;
@@ -19,6 +20,7 @@ pub mod orders;
 pub mod partner;
 pub mod partners;
 pub mod places;
+pub mod policies;
 pub mod problems;
 pub mod recall;
 pub mod restores;
@@ -51,6 +53,7 @@ use crate::{
     control::Control,
     folder::DomainIdentity,
     limits::CATCH_UP_TIME_MAX,
+    offers::Offers,
     pace::Paces,
     partners::Partners,
     pki::{Authority, SigningKey},
@@ -87,6 +90,8 @@ pub struct Shared {
     pub partners: Partners,
     /// Data sessions that were allowed and have not begun.
     pub tickets: Tickets,
+    /// Wakes agents when there are runs for them.
+    pub offers: Offers,
     /// How fast each target is sent to.
     pub paces: Paces,
     /// The pool's incarnation.
@@ -195,6 +200,8 @@ pub fn router(app: App) -> Router {
         .merge(storage::routes())
         .merge(windows::routes())
         .merge(slp_orders::routes())
+        .merge(policies::routes())
+        .merge(agent::routes())
         .merge(machines)
         .fallback(answer::no_route)
         .method_not_allowed_fallback(answer::no_method)

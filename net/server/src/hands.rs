@@ -131,6 +131,7 @@ impl Hands {
                     }
                 });
             }
+            Command::OfferRuns(client) => app.offers.offer(client),
             Command::Probe(partner) => {
                 self.tasks.spawn(async move {
                     if let Some(event) = probe(&app, partner).await {

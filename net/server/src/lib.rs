@@ -12,6 +12,7 @@ pub mod folder;
 pub mod limits;
 pub mod logging;
 pub mod notify;
+pub mod offers;
 pub mod random;
 pub mod switches;
 pub mod time;

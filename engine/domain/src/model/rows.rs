@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::catalog::NumberedJob;
+use crate::catalog::{NumberedJob, NumberedRun};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
@@ -14,9 +14,12 @@ use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
+use crate::policy::{Run, RunKey, RunState, StoredPolicy};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{
+    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -37,6 +40,9 @@ pub(super) struct Rows {
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
     pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
     pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) aliases: BTreeMap<(Timestamp, ClientId, String), ClientAlias>,
+    pub(super) policies: BTreeMap<String, StoredPolicy>,
+    pub(super) runs: BTreeMap<RunKey, NumberedRun>,
     pub(super) windows: BTreeMap<String, Window>,
     pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
@@ -104,6 +110,12 @@ impl Rows {
                 self.make_due(WaitReason::Bandwidth, now, |operation| goes_to(operation, partner));
             }
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
+            Change::ClientAlias(row) => {
+                self.aliases.insert((row.from, row.client, row.name.clone()), row);
+            }
+            Change::Policy(row) => drop(self.policies.insert(row.policy.name.clone(), row)),
+            Change::PolicyGone(name) => drop(self.policies.remove(&name)),
+            Change::Run(row) => self.put_run(row),
             Change::Window(row, now) => {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
@@ -153,6 +165,13 @@ impl Rows {
             ..job.counters
         };
         self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
+    }
+
+    /// A run keeps its number when it is stored again.
+    fn put_run(&mut self, run: Run) {
+        let next = self.runs.values().map(|it| it.number).max().unwrap_or(0) + 1;
+        let number = self.runs.get(&run.key).map_or(next, |it| it.number);
+        self.runs.insert(run.key.clone(), NumberedRun { number, run });
     }
 
     /// What waits for this reason and fits is due.
@@ -224,6 +243,11 @@ impl Rows {
             soon(&mut copy.not_before);
         }
         self.bring_back_early(now);
+        self.policies.values_mut().for_each(|it| soon(&mut it.next_look));
+        for NumberedRun { run, .. } in self.runs.values_mut().filter(|it| !it.run.state.is_final()) {
+            soon(&mut run.next_try);
+            run.heard = run.heard.min(now);
+        }
         for partner in self.partners.values_mut() {
             if let Reach::Down { next_probe, .. } = &mut partner.reach {
                 *next_probe = (*next_probe).min(now);
@@ -252,6 +276,8 @@ impl Rows {
         }
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
         self.bring_back_early(now);
+        let running = self.runs.values_mut().filter(|it| it.run.state == RunState::Running);
+        running.for_each(|it| it.run.heard = now);
     }
 }
 
