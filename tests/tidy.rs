@@ -24,12 +24,25 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("net/transport", "transport", &["wire", "ring", "format"]),
     ("net/exchange", "exchange", &["transport", "wire", "format", "simd", "ring"]),
     ("net/client", "client", &["exchange", "transport", "wire", "format", "pool", "simd", "ring"]),
+    ("net/agent", "agent", &["client", "api", "ring", "format", "transport"]),
     (
         "net/server",
         "server",
-        &["api", "catalog", "domain", "exchange", "format", "pool", "ring", "simd", "transport", "wire"],
+        &[
+            "agent",
+            "api",
+            "catalog",
+            "domain",
+            "exchange",
+            "format",
+            "pool",
+            "ring",
+            "simd",
+            "transport",
+            "wire",
+        ],
     ),
-    ("ctl", "ctl", &["client", "api", "ring", "format", "transport"]),
+    ("ctl", "ctl", &["agent", "client", "api", "ring", "format", "transport"]),
 ];
 
 /// Most lines of a source file before its tests begin.

@@ -1,6 +1,7 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
 mod orders;
+mod policies;
 mod pools;
 mod slps;
 mod storage;
@@ -18,6 +19,7 @@ pub(crate) use orders::{
     ReleaseArgs, ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 
+pub(crate) use policies::{PolicyCommand, PolicyFileArgs, PolicyNewArgs};
 pub(crate) use pools::{PoolCommand, PoolCreateArgs};
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
@@ -119,6 +121,9 @@ pub(crate) enum Command {
     /// Lifecycle policies.
     #[command(subcommand, after_help = "Example:\n  narrowsctl slp apply -f gold.toml")]
     Slp(SlpCommand),
+    /// Backup policies: what of which clients is backed up when.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl policy apply -f nightly.toml")]
+    Policy(PolicyCommand),
     /// Windows: when work of lifecycle policies may run.
     #[command(subcommand, after_help = "Example:\n  narrowsctl window apply -f nights.toml")]
     Window(WindowCommand),
@@ -208,8 +213,8 @@ pub(crate) enum ContextCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// Files and directories.
-    #[arg(required_unless_present_any = ["stdin", "device"], value_name = "PATH")]
+    /// Files and directories; with `--policy`, those of the policy when none is named.
+    #[arg(required_unless_present_any = ["stdin", "device", "policy"], value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Back up what comes on standard input, as one file.
     #[arg(long, requires = "name", conflicts_with_all = ["paths", "device", "exclude", "one_file_system", "verify_unchanged"])]

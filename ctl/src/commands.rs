@@ -11,6 +11,7 @@ mod jobs;
 mod local;
 mod orders;
 mod partners;
+mod policies;
 mod pools;
 mod removing;
 mod reports;
@@ -81,6 +82,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Restore(args) => return transfers::restore(&session, args).await,
         Command::Doctor { domain } => return reports::doctor(&session, domain).await,
         Command::Slp(command) => return slps::run(&session, command).await,
+        Command::Policy(command) => return policies::run(&session, command).await,
         Command::Demo(args) => demo::run(&args, style).await?,
         Command::Status => reports::status(&session).await?,
         Command::Context(command) => contexts::run(&session, &command)?,

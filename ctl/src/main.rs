@@ -4,13 +4,10 @@
 //! domain's API. Failures look like a compiler's and end with the exit codes of the specification.
 #![forbid(unsafe_code)]
 
-mod api;
 mod cli;
 mod commands;
 mod confirm;
-mod context;
 mod demo;
-mod failure;
 mod output;
 mod version;
 mod work;
@@ -18,6 +15,7 @@ mod work;
 use std::{io::IsTerminal as _, process};
 
 use clap::Parser as _;
+use narrows_agent::{api, context, failure};
 use narrows_api::ExitCode;
 use tracing_subscriber::EnvFilter;
 

@@ -13,6 +13,7 @@ mod main_job;
 mod memory;
 mod mesh;
 mod orders;
+mod policies;
 mod refusals;
 mod single;
 mod tour;

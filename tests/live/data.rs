@@ -49,6 +49,7 @@ pub(crate) async fn ask_backup(
     let request = BackupRequest {
         slp: Some("gold".into()),
         policy: None,
+        run: None,
         roots: vec![PathText(root.to_str().unwrap().to_owned())],
         exclude: Vec::new(),
         one_file_system: false,
@@ -63,6 +64,17 @@ pub(crate) async fn back_up_directory(
     root: &Path,
 ) -> (BackupGrant, BackupOutcome) {
     let grant = ask_backup(house, identity, root).await.unwrap();
+    let outcome = back_up_granted(house, identity, root, &grant).await;
+    (grant, outcome)
+}
+
+/// The same with a grant that there is already.
+pub(crate) async fn back_up_granted(
+    house: &House,
+    identity: &Identity,
+    root: &Path,
+    grant: &BackupGrant,
+) -> BackupOutcome {
     let plan = BackupPlan {
         source: Source::Tree {
             roots: Roots::resolve(&[root.to_owned()]).unwrap(),
@@ -82,7 +94,7 @@ pub(crate) async fn back_up_directory(
             back_up(&world, session, &plan, Rc::new(History::default()), &Arc::default()).await.unwrap()
         })
     };
-    (grant, tokio::task::spawn_blocking(work).await.unwrap().unwrap())
+    tokio::task::spawn_blocking(work).await.unwrap().unwrap()
 }
 
 pub(crate) async fn ask_restore(

@@ -18,6 +18,7 @@ mod local;
 mod orders;
 mod pairing;
 mod partners;
+mod policies;
 mod pools;
 mod reconcile;
 mod shown;

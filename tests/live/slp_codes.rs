@@ -15,6 +15,7 @@ use crate::{
     data::ask_backup,
     house::House,
     pairing::{apply, import_slp, local_slp, pair_both, request, slp},
+    policies::put_policy,
     pools::{asked, make_pool, pool_with_unit, put_unit_on, set_pool},
     slps::delete,
     storage::{put_group, put_unit},
@@ -211,6 +212,36 @@ const ROWS: &[Row] = &[
         broken: Break::By(|east, _| Box::pin(reclassified(east))),
     },
     Row {
+        code: "SLP-013",
+        rule: "a client that a policy names exists",
+        broken: Break::By(|east, _| Box::pin(planned(east, "clients = [\"nobody\"]", "", ""))),
+    },
+    Row {
+        code: "SLP-014",
+        rule: "an SLP that a policy names is not deleted",
+        broken: Break::By(|east, _| Box::pin(named_by_policy(east))),
+    },
+    Row {
+        code: "SLP-015",
+        rule: "a policy has the classification of its SLP",
+        broken: Break::By(|east, _| Box::pin(planned(east, WEB01, "data_classification = \"gold\"", ""))),
+    },
+    Row {
+        code: "SLP-015",
+        rule: "an SLP has the classification of its policies",
+        broken: Break::By(|east, _| Box::pin(reclassified_under_policy(east))),
+    },
+    Row {
+        code: "SLP-016",
+        rule: "an SLP that replicates has no synthetic schedule",
+        broken: Break::By(|east, _| Box::pin(planned(east, WEB01, "", SYNTHETIC))),
+    },
+    Row {
+        code: "SLP-016",
+        rule: "an SLP with a synthetic schedule does not replicate",
+        broken: Break::By(|east, _| Box::pin(replicates_under_policy(east))),
+    },
+    Row {
         code: "SLP-017",
         rule: "no domain is reached twice",
         broken: Break::Edit(
@@ -225,6 +256,45 @@ const ROWS: &[Row] = &[
         broken: Break::By(|east, west| Box::pin(own_storage(east, west))),
     },
 ];
+
+const WEB01: &str = "clients = [\"web01\"]";
+
+const SYNTHETIC: &str = "[[schedule]]\nname = \"s\"\nkind = \"optimised-synthetic\"\ndays = \"daily\"\n";
+
+/// Applies a policy of the SLP `silvery`, which replicates and is classified as silver.
+async fn planned(east: &House, clients: &str, class: &str, schedule: &str) -> Option<ApiError> {
+    let silvery = GOLD.replacen("\"table\"", "\"silvery\"\ndata_classification = \"silver\"", 1);
+    apply(east, &request(silvery.replace("gold-import", "silver-import"))).await.unwrap();
+    let class = if class.is_empty() { "data_classification = \"silver\"" } else { class };
+    let text = format!("name = \"p\"\n{clients}\npaths = [\"/srv\"]\nslp = \"silvery\"\n{class}\n{schedule}");
+    put_policy(east, &text).await.err()
+}
+
+/// An SLP that stays here, and a policy of it with a synthetic schedule.
+async fn stays(east: &House) -> String {
+    let local = local_slp().text.replace("\"gold\"", "\"stays\"");
+    apply(east, &request(local.clone())).await.unwrap();
+    let text = format!("name = \"stays\"\n{WEB01}\npaths = [\"/srv\"]\nslp = \"stays\"\n{SYNTHETIC}");
+    put_policy(east, &text).await.unwrap();
+    local
+}
+
+async fn named_by_policy(east: &House) -> Option<ApiError> {
+    stays(east).await;
+    let refused = delete(east, "stays", false).await.err()?;
+    assert!(refused.message.contains("policy `stays`"), "{refused}");
+    Some(refused)
+}
+
+async fn reclassified_under_policy(east: &House) -> Option<ApiError> {
+    let local = stays(east).await;
+    apply(east, &request(local.replacen('\n', "\ndata_classification = \"silver\"\n", 1))).await.err()
+}
+
+async fn replicates_under_policy(east: &House) -> Option<ApiError> {
+    stays(east).await;
+    apply(east, &request(GOLD.replacen("\"table\"", "\"stays\"", 1))).await.err()
+}
 
 async fn unit_behind_group(east: &House) -> Option<ApiError> {
     put_group(east, Making::Add, "default", (None, &["a"])).await.err()

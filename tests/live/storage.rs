@@ -56,6 +56,7 @@ async fn ask(house: &House, identity: &Identity, path: &str) -> Result<BackupGra
     let request = BackupRequest {
         slp: Some("gold".into()),
         policy: None,
+        run: None,
         roots: vec![PathText(path.to_owned())],
         exclude: Vec::new(),
         one_file_system: false,

@@ -207,6 +207,16 @@ impl Domain {
         command
     }
 
+    /// Starts `narrowsd client`, the agent of the client that was enrolled last; its log goes on into `agent.log`.
+    pub fn agent(&self, hooks: &Path) -> Child {
+        let log = File::options().create(true).append(true).open(self.dir.with_extension("agent.log"));
+        let mut command = self.setup.program("narrowsd");
+        command.env("XDG_CONFIG_HOME", &self.config).env("XDG_CACHE_HOME", self.cache());
+        command.args(["client", "--context", &self.name, "--hooks"]).arg(hooks);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log can be written"));
+        command.spawn().expect("narrowsd starts")
+    }
+
     /// Runs `narrowsctl` whatever comes of it.
     pub fn ctl(&self, words: &[&str]) -> Output {
         self.command(words).output().expect("narrowsctl starts")

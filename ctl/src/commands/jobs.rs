@@ -135,7 +135,10 @@ pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
     let mut heard = Instant::now();
     loop {
         match api.get::<JobInfo>(&path, &query).await {
-            Ok(info) if info.ended && info.state == "complete" => return Ok(info),
+            // A run of a policy is done, or partial, which its caller looks at.
+            Ok(info) if info.ended && ["complete", "done", "partial"].contains(&info.state.as_str()) => {
+                return Ok(info);
+            }
             Ok(info) if info.ended => {
                 let message = format!("the {} ended as {}", info.kind, info.state);
                 return Err(Failure::new(code_of(&info), message)

@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use narrows_api::{ExitCode, backups::RestoreRequest};
+use narrows_agent::backup::cache_folder;
+use narrows_api::{ExitCode, agent, backups::RestoreRequest, paths};
 use narrows_client::{
     read::{BadSingle, Single},
     sink::{BadDevice, DeviceTarget, Overwrite, Selection, SingleTarget, SinkOptions, StreamTarget},
@@ -14,6 +15,7 @@ use narrows_client::{
 
 use super::Session;
 use crate::{
+    api::filled,
     cli::{BackupArgs, OverwriteArg, RestoreArgs},
     failure::{Failure, Outcome, codes},
     output::bytes,
@@ -22,14 +24,29 @@ use crate::{
 
 pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitCode> {
     let api = session.client(args.client.as_deref())?;
+    let single = single(&args)?;
+    // What a policy says is what is backed up for it, unless something else is named.
+    let said: Option<agent::Selection> = match &args.policy {
+        Some(policy) if single.is_none() && args.paths.is_empty() => {
+            Some(api.get(&filled(paths::AGENT_POLICY, policy), &()).await?)
+        }
+        _ => None,
+    };
+    let (mut paths, mut exclude, mut one_file_system) = (args.paths, args.exclude, args.one_file_system);
+    if let Some(said) = said {
+        paths = said.paths.into_iter().map(PathBuf::from).collect();
+        exclude.extend(said.exclude);
+        one_file_system |= said.one_file_system;
+    }
     let job = BackupJob {
-        single: single(&args)?,
-        paths: args.paths,
+        single,
+        paths,
         named_as: None,
         slp: args.slp,
         policy: args.policy,
-        exclude: args.exclude,
-        one_file_system: args.one_file_system,
+        run: None,
+        exclude,
+        one_file_system,
         cache: cache_folder(),
         verify_unchanged: args.verify_unchanged,
     };
@@ -65,13 +82,6 @@ fn single(args: &BackupArgs) -> Outcome<Option<Single>> {
             Failure::new(codes::FILE, bad.to_string()).because(source.to_string())
         }
     })
-}
-
-/// Where clients keep what they know of unchanged files; without such a folder every file is read.
-fn cache_folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    cache.map(|cache| cache.join("narrows"))
 }
 
 fn backed_up(summary: &BackupSummary) -> String {

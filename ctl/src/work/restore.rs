@@ -122,7 +122,7 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
                 if progress.written_bytes() > 0 {
                     patience.renew();
                 }
-                patience.wait(error.into(), style).await?;
+                patience.wait(error.into(), &style).await?;
             }
         }
         // What the broken attempt has finished is there, and looks the same.
@@ -179,7 +179,7 @@ pub(super) async fn ask_again(
     loop {
         match api.post(paths::RESTORES, request).await {
             Ok(grant) => return Ok(grant),
-            Err(failure) => patience.wait(failure, style).await?,
+            Err(failure) => patience.wait(failure, &style).await?,
         }
     }
 }

@@ -112,7 +112,7 @@ pub(crate) async fn restore_single(api: &Api, job: &SingleJob, style: Style) -> 
                 if progress.written_bytes() > 0 {
                     patience.renew();
                 }
-                patience.wait(error.into(), style).await?;
+                patience.wait(error.into(), &style).await?;
             }
         }
         grant = ask_again(api, &request, &mut patience, style).await?;

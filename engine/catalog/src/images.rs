@@ -113,7 +113,7 @@ fn content(signed: Vec<u8>) -> Option<Content> {
     })
 }
 
-const fn schedule_word(schedule: ScheduleKind) -> &'static str {
+pub(crate) const fn schedule_word(schedule: ScheduleKind) -> &'static str {
     match schedule {
         ScheduleKind::Manual => "manual",
         ScheduleKind::Full => "full",
@@ -122,7 +122,7 @@ const fn schedule_word(schedule: ScheduleKind) -> &'static str {
     }
 }
 
-fn schedule(word: &str) -> Option<ScheduleKind> {
+pub(crate) fn schedule(word: &str) -> Option<ScheduleKind> {
     Some(match word {
         "manual" => ScheduleKind::Manual,
         "full" => ScheduleKind::Full,

@@ -16,6 +16,7 @@ mod operations;
 mod partners;
 mod policies;
 mod rules;
+mod runs;
 mod sqlite;
 mod storage;
 mod turns;

@@ -1,7 +1,8 @@
-//! The tables `slps`, `slp_holds`, `auto_slps`, `windows` and `classifications`.
+//! The tables `slps`, `slp_holds`, `auto_slps`, `windows`, `classifications` and `policies`.
 
 use narrows_domain::auto_import::AutoSlp;
 use narrows_domain::catalog::SlpUse;
+use narrows_domain::policy::{self, StoredPolicy};
 use narrows_domain::slp::read::{Format, parse, to_json};
 use narrows_domain::slp::{ResolvedTarget, SlpHold, SlpVersion};
 use narrows_domain::storage::Classification;
@@ -105,5 +106,30 @@ pub(crate) fn slp_use(row: &SqliteRow) -> Result<SlpUse, Error> {
         version: columns.count("version")?,
         partner: columns.bytes_or_null("partner")?.map(DomainId),
         images: columns.count("images")?,
+    })
+}
+
+pub(crate) async fn put_policy(db: &mut SqliteConnection, stored: &StoredPolicy) -> Result<(), Error> {
+    sqlx::query(upsert!("policies", ["name"], ["text", "windows", "paused", "made", "next_look"]))
+        .bind(&stored.policy.name)
+        .bind(policy::read::to_json(&stored.policy))
+        .bind(serde_json::to_string(&stored.windows).unwrap_or_default())
+        .bind(stored.is_paused)
+        .bind(nanos(stored.made))
+        .bind(stored.next_look.map(nanos))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn stored_policy(row: &SqliteRow) -> Result<StoredPolicy, Error> {
+    let columns = Columns { table: "policies", row };
+    let text = columns.text("text")?;
+    Ok(StoredPolicy {
+        policy: policy::parse(&text, Format::Json).map_err(|_| columns.corrupt("text"))?,
+        windows: columns.json("windows")?,
+        is_paused: columns.flag("paused")?,
+        made: columns.time("made")?,
+        next_look: columns.time_or_null("next_look")?,
     })
 }

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
-use crate::{images, imports, jobs, operations, partners, policies, storage};
+use crate::{images, imports, jobs, operations, partners, policies, runs, storage};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -76,6 +76,10 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
             Ok(())
         }
         Change::Client(row) => storage::put_client(db, row).await,
+        Change::ClientAlias(row) => storage::put_alias(db, row).await,
+        Change::Policy(row) => policies::put_policy(db, row).await,
+        Change::PolicyGone(name) => drop_named(db, "DELETE FROM policies WHERE name = ?", name).await,
+        Change::Run(row) => runs::put(db, row).await,
         Change::Window(row, now) => {
             policies::put_window(db, row).await?;
             sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
@@ -100,8 +104,14 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ReportsDue(partner, now) => reports(db, *partner, Some(*now)).await,
         Change::ReportsHeld(partner) => reports(db, *partner, None).await,
         Change::ReplicasLost(partner, kept, now) => lose_replicas(db, *partner, kept, *now).await,
-        Change::ClockSetBack(now) => each(db, &SET_BACK, *now).await,
-        Change::Restarted(now) => each(db, &RESTART, *now).await,
+        Change::ClockSetBack(now) => {
+            runs::set_back(db, *now).await?;
+            each(db, &SET_BACK, *now).await
+        }
+        Change::Restarted(now) => {
+            runs::restart(db, *now).await?;
+            each(db, &RESTART, *now).await
+        }
     }
 }
 
@@ -229,7 +239,8 @@ const RESTART: [&str; 8] = [
     PROBE_SOON,
 ];
 
-const SET_BACK: [&str; 6] = [
+const SET_BACK: [&str; 7] = [
+    "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
     "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",

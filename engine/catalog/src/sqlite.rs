@@ -7,7 +7,8 @@ use std::time::Duration;
 use narrows_domain::Catalog;
 use narrows_domain::auto_import::AutoSlp;
 use narrows_domain::catalog::{
-    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, Reconciling, RedeemError, SlpUse,
+    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, NumberedRun, Reconciling, RedeemError,
+    RunsAsked, SlpUse,
 };
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
@@ -17,11 +18,12 @@ use narrows_domain::limits::COUNTED_BYTES_MAX;
 use narrows_domain::machine::comparing::Held;
 use narrows_domain::operation::{Operation, OperationKey};
 use narrows_domain::partner::{Partner, ReceivePool};
+use narrows_domain::policy::StoredPolicy;
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{SlpHold, SlpVersion};
 use narrows_domain::storage::{
-    Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
@@ -36,7 +38,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use crate::columns::{nanos, number, time};
 use crate::ending::{EndAt, Ending, Side};
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
-use crate::{Error, images, imports, jobs, operations, partners, policies, rules, storage};
+use crate::{Error, images, imports, jobs, operations, partners, policies, rules, runs, storage};
 
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 4;
@@ -212,6 +214,8 @@ const NEXT_DUE: &str = "
         UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
         UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
         UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM policies WHERE next_look IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM runs WHERE next_look IS NOT NULL
         UNION ALL SELECT min(next_probe) FROM partners WHERE next_probe IS NOT NULL)";
 
 impl Catalog for SqliteCatalog {
@@ -515,6 +519,30 @@ impl Catalog for SqliteCatalog {
 
     async fn client(&self, id: ClientId) -> Asked<Option<Client>> {
         self.one(sqlx::query("SELECT * FROM clients WHERE id = ?").bind(id.0.to_vec()), storage::client).await
+    }
+
+    async fn client_aliases(&self) -> Asked<Vec<ClientAlias>> {
+        let query = "SELECT * FROM client_aliases ORDER BY since, client, name";
+        self.all(sqlx::query(query), storage::alias).await
+    }
+
+    async fn policies(&self) -> Asked<Vec<StoredPolicy>> {
+        self.all(sqlx::query("SELECT * FROM policies ORDER BY name"), policies::stored_policy).await
+    }
+
+    async fn runs(&self, asked: RunsAsked<'_>) -> Asked<Vec<NumberedRun>> {
+        let query = match asked {
+            RunsAsked::One(run) => sqlx::query(runs::ONE).bind(number(run)),
+            RunsAsked::Live => sqlx::query(runs::LIVE),
+            RunsAsked::Due(now) => sqlx::query(runs::DUE).bind(nanos(now)),
+            RunsAsked::Newest(None, limit) => sqlx::query(runs::NEWEST).bind(limit),
+            RunsAsked::Newest(Some(policy), limit) => sqlx::query(runs::NEWEST_OF).bind(policy).bind(limit),
+        };
+        self.all(query, runs::run).await
+    }
+
+    async fn last_slots(&self, policy: &str) -> Asked<Vec<(String, ClientId, Timestamp)>> {
+        self.all(sqlx::query(runs::LAST_SLOTS).bind(policy), runs::last_slot).await
     }
 
     async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {

@@ -1,8 +1,10 @@
-//! The tables `pools`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `tokens`,
-//! `cursors`, `marks` and `reconciling`.
+//! The tables `pools`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `client_aliases`,
+//! `tokens`, `cursors`, `marks` and `reconciling`.
 
 use narrows_domain::catalog::Reconciling;
-use narrows_domain::storage::{Client, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use narrows_domain::storage::{
+    Client, ClientAlias, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use narrows_domain::token::{Token, TokenHash};
 use narrows_format::{ClientId, DomainId, PoolId, Sequence};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -145,6 +147,27 @@ pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
         serial: columns.text("serial")?,
         enrolled: columns.time("enrolled")?,
         revoked: columns.time_or_null("revoked")?,
+    })
+}
+
+pub(crate) async fn put_alias(db: &mut SqliteConnection, alias: &ClientAlias) -> Result<(), Error> {
+    sqlx::query(upsert!("client_aliases", ["client", "name", "since"], ["until"]))
+        .bind(&alias.client.0[..])
+        .bind(&alias.name)
+        .bind(nanos(alias.from))
+        .bind(nanos(alias.until))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn alias(row: &SqliteRow) -> Result<ClientAlias, Error> {
+    let columns = Columns { table: "client_aliases", row };
+    Ok(ClientAlias {
+        client: ClientId(columns.bytes("client")?),
+        name: columns.text("name")?,
+        from: columns.time("since")?,
+        until: columns.time("until")?,
     })
 }
 

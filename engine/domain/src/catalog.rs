@@ -17,10 +17,13 @@ use crate::job::{Job, JobKind};
 use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
+use crate::policy::{Run, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{
+    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
 
@@ -110,6 +113,28 @@ pub struct NumberedJob {
     pub number: u64,
     /// The job.
     pub job: Job,
+}
+
+/// A run with the number that people call it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedRun {
+    /// From 1, in the order in which they became due.
+    pub number: u64,
+    /// The run.
+    pub run: Run,
+}
+
+/// Which runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunsAsked<'a> {
+    /// The one of this number.
+    One(u64),
+    /// Those that have not ended, in the order of their numbers.
+    Live,
+    /// Those whose [`Run::next_look`] has come, in the order of their numbers.
+    Due(Timestamp),
+    /// Of this policy or all, newest first, at most so many.
+    Newest(Option<&'a str>, u32),
 }
 
 /// Why a token could not be redeemed.
@@ -323,6 +348,21 @@ pub trait Catalog: Send + Sync {
     /// One client.
     fn client(&self, id: ClientId) -> impl Reading<Result<Option<Client>, Self::Error>>;
 
+    /// All names that clients had before, oldest first.
+    fn client_aliases(&self) -> impl Reading<Result<Vec<ClientAlias>, Self::Error>>;
+
+    /// All backup policies, by name.
+    fn policies(&self) -> impl Reading<Result<Vec<StoredPolicy>, Self::Error>>;
+
+    /// Runs of backup policies.
+    fn runs(&self, asked: RunsAsked<'_>) -> impl Reading<Result<Vec<NumberedRun>, Self::Error>>;
+
+    /// The latest due time of which a policy had a run, by schedule and client; by hand is the schedule without name.
+    fn last_slots(
+        &self,
+        policy: &str,
+    ) -> impl Reading<Result<Vec<(String, ClientId, Timestamp)>, Self::Error>>;
+
     /// One arrival.
     fn import(&self, key: ImportKey) -> impl Reading<Result<Option<Import>, Self::Error>>;
 
@@ -355,7 +395,7 @@ pub trait Catalog: Send + Sync {
     fn due_partners(&self, now: Timestamp) -> impl Reading<Result<Vec<DomainId>, Self::Error>>;
 
     /// The next time at which something is due by itself: a try, an import, a report, an amendment, an
-    /// expiry, a probe. Work that is due already and only waits for a free place does not count.
+    /// expiry, a probe, a schedule or a run of a policy. Work that is due already and only waits for a free place does not count.
     fn next_due(&self) -> impl Reading<Result<Option<Timestamp>, Self::Error>>;
 
     /// The highest [`Change::Mark`]; 0 if none.

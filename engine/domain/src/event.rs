@@ -5,7 +5,7 @@
 //! crash: the machine asks again until an event says that it is done.
 
 use narrows_format::record::{CopyState, ImageRecord};
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::auto_import::AutoSlp;
 use crate::catalog::Reconciling;
@@ -14,11 +14,14 @@ use crate::import::{Arrival, Import, ImportKey, ImportReport};
 use crate::job::{Counters, Job, JobKey};
 use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
+use crate::policy::{Run, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{
+    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -285,6 +288,14 @@ pub enum Change {
     BandwidthChanged(DomainId, Timestamp),
     /// Insert or replace.
     Client(Client),
+    /// Insert or replace by (client, name, from).
+    ClientAlias(ClientAlias),
+    /// Insert or replace.
+    Policy(StoredPolicy),
+    /// Remove the policy of this name; its runs stay.
+    PolicyGone(String),
+    /// Insert or replace by key; a new one gets the next number.
+    Run(Run),
     /// Insert or replace. What waited for any window, or for bandwidth, is due and looked at again.
     Window(Window, Timestamp),
     /// Remove the window of this name.
@@ -317,7 +328,7 @@ pub enum Change {
     /// time was reckoned by a clock that ran ahead.
     ClockSetBack(Timestamp),
     /// After a restart nothing runs: operations in process are due again, backups wait for their
-    /// client, jobs are interrupted, reports and amendments are due.
+    /// client, jobs are interrupted, reports and amendments are due; agents that work on runs are heard of anew.
     Restarted(Timestamp),
 }
 
@@ -374,6 +385,8 @@ pub enum Command {
     },
     /// Ask a partner whether it is there; answer with `PartnerUp` or `PartnerDown`.
     Probe(DomainId),
+    /// There may be a run for this client: its agent is to ask again.
+    OfferRuns(ClientId),
 }
 
 /// What has to be known for a copy from pool to pool.

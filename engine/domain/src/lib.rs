@@ -32,6 +32,8 @@ pub mod window;
 
 pub mod slp;
 
+pub mod policy;
+
 pub mod air;
 pub mod machine;
 pub mod retention;

@@ -44,6 +44,29 @@ pub const DUPLICATIONS_MAX: u32 = 4;
 pub const AUTO_SLPS_MAX: usize = 20;
 /// A copy counts as so many bytes at most where copies are summed up, so that no sum overflows.
 pub const COUNTED_BYTES_MAX: u64 = 1 << 50;
+/// Clients that one backup policy names.
+pub const CLIENTS_PER_POLICY_MAX: usize = 256;
+/// Paths that one backup policy names, and patterns that it leaves out.
+pub const PATHS_PER_POLICY_MAX: usize = 256;
+/// Schedules of one backup policy.
+pub const SCHEDULES_PER_POLICY_MAX: usize = 32;
+/// Dates in each list of a schedule, and lines of its window.
+pub const DATES_PER_SCHEDULE_MAX: usize = 400;
+/// Words of a hook.
+pub const HOOK_WORDS_MAX: usize = 64;
+/// Longest time that a hook may be given.
+pub const HOOK_TIME_MAX: Duration = Duration::from_hours(24);
+/// Shortest pause between two due times of a schedule.
+pub const EVERY_MIN: Duration = Duration::from_mins(1);
+/// How often a run may be tried again within its window.
+pub const RETRIES_MAX: u32 = 100;
+/// An agent that works on a run and was not heard of for so long has lost it.
+pub const RUN_SILENT_MAX: Duration = Duration::from_mins(1);
+/// A run that a person asked for waits so long for its client.
+pub const ORDERED_RUN_WAIT: Duration = Duration::from_hours(24);
+/// A due time further ahead than this was made by a clock that ran ahead, and does not count: local time is at most
+/// 14 hours ahead of UTC.
+pub const SLOT_AHEAD_MAX: Duration = Duration::from_hours(24);
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Pools of one domain.

@@ -6,6 +6,7 @@
 mod answers;
 mod bug;
 mod rows;
+mod runs;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

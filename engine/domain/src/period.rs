@@ -29,6 +29,11 @@ impl Period {
         Self(Duration::from_secs(days as u64 * 86_400))
     }
 
+    /// Whole minutes.
+    pub const fn minutes(minutes: u32) -> Self {
+        Self(Duration::from_secs(minutes as u64 * 60))
+    }
+
     /// As a duration.
     pub const fn span(self) -> Duration {
         self.0

@@ -18,9 +18,11 @@ mod load;
 mod migrate;
 mod parting;
 mod partners;
+mod policies;
 mod pools;
 mod receiving;
 mod retire;
+mod runs;
 mod storage;
 mod tick;
 
@@ -46,6 +48,8 @@ pub use backfill::{Backfill, Doing};
 pub use migrate::Migration;
 pub use parting::{Parting, Ties};
 pub use partners::PartnerOrder;
+pub use policies::PolicyPlan;
+pub use runs::Working;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

@@ -198,6 +198,19 @@ pub struct Client {
     pub revoked: Option<Timestamp>,
 }
 
+/// A name that a client had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAlias {
+    /// The client.
+    pub client: ClientId,
+    /// The name.
+    pub name: String,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; it has had another one since.
+    pub until: Timestamp,
+}
+
 /// A domain's identity in words: `domain` is in `partners` or is this one.
 pub fn domain_name(own: &Identity, partners: &[crate::Partner], domain: DomainId) -> String {
     if own.domain == domain {

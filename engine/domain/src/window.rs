@@ -116,6 +116,25 @@ impl Window {
         }
     }
 
+    /// The spans that are open at `now`: the local day, in days since 1970-01-01, on which each opened, and its end.
+    pub fn open_days(&self, now: Timestamp) -> Vec<(i32, Timestamp)> {
+        let here = self.stretch(now.seconds);
+        let minute = here.local_minute(now.seconds);
+        let spans = self.open.iter().filter_map(|span| {
+            let from = minute - (minute - i64::from(span.from_minute)).rem_euclid(WEEK_MINUTES);
+            let end = from + i64::from(span.minutes);
+            let day = i32::try_from(from.div_euclid(24 * 60) + 4).ok()?;
+            (minute < end && !self.is_excluded(from)).then(|| (day, instant(here.second(end))))
+        });
+        spans.collect()
+    }
+
+    /// The first time after `now` at which one of its spans opens, or local time changes within one.
+    pub fn opens_next(&self, now: Timestamp) -> Option<Timestamp> {
+        let here = self.stretch(now.seconds);
+        self.next_opening(here, here.local_minute(now.seconds)).map(instant)
+    }
+
     /// The stretch that an instant lies in.
     fn stretch(&self, second: i64) -> Stretch {
         let behind = self.transitions.partition_point(|transition| transition.at <= second);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Hex, PathText, images::ImageInfo, text};
+use crate::{Hex, PathText, agent::RunWork, images::ImageInfo, text};
 
 /// Wants to back up. The client is the certificate's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct BackupRequest {
     /// Backup policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// The run of that policy that this is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunWork>,
     /// Absolute source paths, or `stdin:NAME`, `device:PATH`; 1..=256.
     pub roots: Vec<PathText>,
     /// What was left out; told for the job's record only.

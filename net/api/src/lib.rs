@@ -8,6 +8,7 @@
 //! `Authorization: Bearer`. Errors have the body [`ApiError`].
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod backups;
 pub mod certificates;
 pub mod clients;
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod orders;
 pub mod partner;
 pub mod paths;
+pub mod policies;
 pub mod pools;
 pub mod server;
 pub mod slp_orders;

@@ -59,6 +59,28 @@ pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
 pub const POOLS: &str = "/v1/pools";
 /// GET [`crate::pools::PoolInfo`] · POST [`crate::pools::PoolChange`] -> the same.
 pub const POOL: &str = "/v1/pools/{name}";
+/// GET list of [`crate::policies::PolicyInfo`] · POST [`crate::policies::ApplyRequest`] -> [`crate::policies::ApplyReply`].
+pub const POLICIES: &str = "/v1/policies";
+/// GET [`crate::policies::PolicyInfo`].
+pub const POLICY: &str = "/v1/policies/{name}";
+/// POST -> [`crate::policies::PolicyInfo`]: its runs wait.
+pub const POLICY_PAUSE: &str = "/v1/policies/{name}/pause";
+/// POST -> [`crate::policies::PolicyInfo`].
+pub const POLICY_RESUME: &str = "/v1/policies/{name}/resume";
+/// POST [`crate::policies::RunRequest`] -> list of [`crate::policies::RunInfo`].
+pub const POLICY_RUN: &str = "/v1/policies/{name}/run";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`].
+pub const POLICY_DELETE: &str = "/v1/policies/{name}/delete";
+
+/// POST [`crate::agent::NextRequest`] -> [`crate::agent::RunOrder`] or `null`; client certificate.
+pub const AGENT_NEXT: &str = "/v1/agent/next";
+/// POST [`crate::agent::RunWork`]: it is still worked on; client certificate.
+pub const AGENT_BEAT: &str = "/v1/agent/beat";
+/// POST [`crate::agent::EndRequest`]; client certificate.
+pub const AGENT_END: &str = "/v1/agent/end";
+/// GET [`crate::agent::Selection`] of a policy that names the caller; client certificate.
+pub const AGENT_POLICY: &str = "/v1/agent/policies/{name}";
+
 /// GET list of [`crate::storage::UnitInfo`] · POST [`crate::storage::UnitRequest`] -> [`crate::storage::UnitInfo`].
 pub const STORAGE_UNITS: &str = "/v1/storage-units";
 /// GET list of [`crate::storage::GroupInfo`] · POST [`crate::storage::GroupRequest`] -> [`crate::storage::GroupInfo`].

@@ -4,6 +4,7 @@
 //! anybody who has not proved who they are. Handlers ask the catalog, order the control task, and decide
 //! nothing themselves.
 
+pub mod agent;
 pub mod answer;
 pub mod backups;
 pub mod caller;
@@ -23,6 +24,7 @@ pub mod orders;
 pub mod partner;
 pub mod partners;
 pub mod places;
+pub mod policies;
 pub mod pools;
 pub mod problems;
 pub mod recall;
@@ -59,6 +61,7 @@ use crate::{
     folder::{DomainIdentity, Folder},
     limits::CATCH_UP_TIME_MAX,
     marks::Marks,
+    offers::Offers,
     pace::Paces,
     partners::Partners,
     pki::{Authority, SigningKey},
@@ -94,6 +97,8 @@ pub struct Shared {
     pub partners: Partners,
     /// Data sessions that were allowed and have not begun.
     pub tickets: Tickets,
+    /// Wakes agents when there are runs for them.
+    pub offers: Offers,
     /// How fast each target is sent to.
     pub paces: Paces,
     /// When partners were asked what they hold.
@@ -230,6 +235,8 @@ pub fn router(app: App) -> Router {
         .merge(holdings::routes())
         .merge(certificates::routes())
         .merge(slp_orders::routes())
+        .merge(policies::routes())
+        .merge(agent::routes())
         .merge(machines)
         .fallback(answer::no_route)
         .method_not_allowed_fallback(answer::no_method)

@@ -15,7 +15,7 @@ use narrows_domain::{
     machine::{BackupAsk, BackupBegun},
     operation::Note,
     partner::ReceivePool,
-    primary::{self, Applying},
+    primary::{self, Applying, Working},
     retry,
     slp::{PartnerSlp, Slp, version::Plan},
     token::{Token, TokenPurpose},
@@ -49,7 +49,7 @@ enum Order {
     Put(Vec<Change>, Reply<()>),
     PutPartner(Box<Partner>, Reply<()>),
     Redeem { secret: [u8; 32], purpose: TokenPurpose, changes: Vec<Change>, reply: Reply<Token> },
-    BeginBackup(Box<BackupAsk>, Reply<BackupBegun>),
+    BeginBackup(Box<BackupAsk>, Option<Working>, Reply<BackupBegun>),
     Replicate { image: ImageId, partner: DomainId, import_slp: Option<String>, reply: Reply<Operation> },
     SlpsToAsk(Box<Slp>, Reply<Vec<(DomainId, String)>>),
     PlanSlp(Box<Slp>, Box<Applying>, Reply<Plan>),
@@ -203,8 +203,11 @@ impl Desk {
             Order::Redeem { secret, purpose, changes, reply } => {
                 answer(reply, self.primary.redeem(&secret, purpose, &changes, now).await);
             }
-            Order::BeginBackup(ask, reply) => {
-                let begun = self.primary.begin_backup(&ask, now).await;
+            Order::BeginBackup(ask, working, reply) => {
+                let begun = match ask.policy.as_str() {
+                    "" => self.primary.begin_backup(&ask, now).await,
+                    _ => self.primary.begin_policy_backup(&ask, working, now).await,
+                };
                 if let Err(Ok(unheard)) = reply.send(begun) {
                     let failure = retry::Failure::interrupted("the client went away before it began");
                     let (image, attempt) = (unheard.image.id, unheard.attempt);
@@ -394,7 +397,16 @@ impl Control {
 
     /// A client begins a backup or goes on with one.
     pub async fn begin_backup(&self, ask: BackupAsk) -> Result<BackupBegun, Failure> {
-        self.order(|reply| Order::BeginBackup(Box::new(ask), reply)).await
+        self.order(|reply| Order::BeginBackup(Box::new(ask), None, reply)).await
+    }
+
+    /// The same for the policy that it names, as a run of its agent or by hand.
+    pub async fn begin_policy_backup(
+        &self,
+        ask: BackupAsk,
+        working: Option<Working>,
+    ) -> Result<BackupBegun, Failure> {
+        self.order(|reply| Order::BeginBackup(Box::new(ask), working, reply)).await
     }
 
     /// A person asks for an image to be sent to a partner.

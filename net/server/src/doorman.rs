@@ -18,7 +18,7 @@ use narrows_exchange::{CommitFacts, Refusal};
 use narrows_format::{
     DomainId, ImageId,
     node::{Child, ChildKind},
-    record::{CopyState, ImageRecord, SignedRecord},
+    record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
 };
 use narrows_ring::mailbox;
 use narrows_transport::Principal;
@@ -201,7 +201,7 @@ fn sign(app: &App, image: &Image, draft: &Draft) -> Vec<u8> {
         root_length: draft.root_length,
         logical_bytes: draft.logical_bytes,
         files: draft.files,
-        flags: draft.flags,
+        flags: ImageFlags { synthetic: image.schedule == ScheduleKind::Synthetic, ..draft.flags },
         image_format: draft.image_format,
     };
     let signature = app.signing.sign(&record.encode());

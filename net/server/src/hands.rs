@@ -139,6 +139,7 @@ impl Hands {
             Command::SlpMade { slp, partner } => {
                 tracing::info!(slp, %partner, "an import SLP was made by itself");
             }
+            Command::OfferRuns(client) => app.offers.offer(client),
             Command::Probe(partner) => {
                 self.tasks.spawn(async move {
                     if let Some(event) = probe(&app, partner).await {

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod logging;
 pub mod marks;
 pub mod notify;
+pub mod offers;
 pub mod random;
 pub mod switches;
 pub mod time;

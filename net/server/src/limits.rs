@@ -53,6 +53,8 @@ pub const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 pub const INIT_ARENA_BYTES: usize = 4 << 20;
 /// How often a held-back answer looks whether its job has ended.
 pub const JOB_POLL: Duration = Duration::from_millis(50);
+/// Newest runs that are shown with a policy.
+pub const RUNS_LISTED_MAX: u32 = 20;
 /// Most imports in one answer.
 pub const IMPORTS_LISTED_MAX: u32 = 1000;
 /// Most replicas that are counted before a partner is parted with.

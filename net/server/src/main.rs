@@ -1,17 +1,26 @@
-//! `narrowsd`: the server. Parses, starts, and says what went wrong.
+//! `narrowsd`: the server, and the agent on a client. Parses, starts, and says what went wrong.
 #![forbid(unsafe_code)]
 
 use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
+use narrows_agent::{
+    agent::Agent,
+    api::Api,
+    context::Contexts,
+    failure::{Failure, Outcome, codes},
+    hooks::{Hooks, usual_folder},
+};
 use narrows_format::{node, superblock};
 use narrows_server::{
-    config::Settings,
+    config::{LogFormat, Settings},
     folder::{Folder, FolderError},
     init::{self, Init, InitError, SegmentMean},
-    run::{self, RunError},
+    logging, notify,
+    run::{self, RunError, Signals},
 };
 use narrows_wire::hello;
+use tokio::sync::watch;
 
 /// Deduplicating backup storage that replicates between domains: the server.
 #[derive(Parser)]
@@ -29,7 +38,8 @@ struct Arguments {
 
 const EXAMPLES: &str = "Examples:
   narrowsd init --domain east --data /srv/east --listen 127.0.0.1:7400
-  narrowsd run --data /srv/east";
+  narrowsd run --data /srv/east
+  narrowsd client --context east";
 
 #[derive(Subcommand)]
 enum Command {
@@ -58,6 +68,20 @@ enum Command {
         data: PathBuf,
         #[command(flatten)]
         settings: Settings,
+    },
+    /// Runs the agent on a client: it dials out to its domain and does the backups that policies schedule.
+    #[command(after_help = "Examples:\n  narrowsctl client enroll web01 --line 'narrows-enroll://...'\n  \
+                            narrowsd client\n  narrowsd client --context east --as web01 --hooks /etc/narrows/hooks")]
+    Client {
+        /// The context that `narrowsctl client enroll` kept; the one in use when none is named.
+        #[arg(long, env = "NARROWS_CONTEXT", value_name = "NAME")]
+        context: Option<String>,
+        /// The client to act as, when several are enrolled here.
+        #[arg(long = "as", value_name = "CLIENT")]
+        client: Option<String>,
+        /// The folder of the programs that policies may run before and after a backup.
+        #[arg(long, env = "NARROWS_HOOKS", value_name = "DIR", default_value_os = usual_folder().as_os_str())]
+        hooks: PathBuf,
     },
 }
 
@@ -110,7 +134,37 @@ fn main() -> ExitCode {
                 fail(&error, help, code)
             }
         },
+        Command::Client { context, client, hooks } => {
+            match runtime.block_on(agent(context.as_deref(), client.as_deref(), hooks)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => {
+                    eprintln!("{failure}");
+                    ExitCode::from(failure.exit_code() as u8)
+                }
+            }
+        }
     }
+}
+
+/// Works until SIGTERM or SIGINT.
+async fn agent(context: Option<&str>, client: Option<&str>, hooks: PathBuf) -> Outcome<()> {
+    let _log = logging::start(LogFormat::Text);
+    let contexts = Contexts::of_user()?;
+    let (name, context) = contexts.choose(context)?;
+    let credentials = contexts.client(&name, client)?;
+    let api = Api::as_client(&context, &credentials)?;
+    let agent = Agent::new(api, Hooks::at(hooks))?;
+    let (stop, stopped) = watch::channel(false);
+    let mut signals = Signals::new()
+        .map_err(|error| Failure::new(codes::BUG, "signals can't be heard").because(error.to_string()))?;
+    tokio::spawn(async move {
+        signals.wait().await;
+        notify::tell(notify::State::Stopping);
+        stop.send_replace(true);
+    });
+    tracing::info!(client = credentials.name, url = context.url, "the agent is ready");
+    notify::tell(notify::State::Ready);
+    agent.run(stopped).await
 }
 
 fn fail(error: &dyn std::error::Error, help: &str, code: u8) -> ExitCode {

@@ -36,6 +36,7 @@ use crate::{
     logging,
     marks::Marks,
     notify::{self, State},
+    offers::Offers,
     pace, pairing,
     partners::Partners,
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
@@ -130,18 +131,21 @@ fn settings(folder: &Folder, flags: Settings) -> Result<Config, RunError> {
     Ok(flags.over(Settings::load(&folder.settings())?).resolve()?)
 }
 
-struct Signals {
+/// The signals that end a program in order.
+pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on.
+    pub fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(&mut self) {
+    /// Until the first of them comes.
+    pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = self.interrupt.recv() => tracing::info!("SIGINT: stopping"),
@@ -235,6 +239,7 @@ impl Server {
             control,
             plane: plane.plane,
             tickets: Tickets::default(),
+            offers: Offers::default(),
             paces: pace::Paces::default(),
             comparisons: Comparisons::default(),
             marks,

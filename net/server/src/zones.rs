@@ -6,7 +6,8 @@
 use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
 use narrows_domain::{
     Catalog as _,
-    window::{Transition, Window},
+    policy::{Policy, Schedule, StartWindow},
+    window::{Transition, Window, grid},
 };
 
 use crate::{
@@ -49,6 +50,7 @@ fn minutes(seconds: i32) -> i16 {
 
 /// Stores the windows anew whose offsets are others now.
 pub async fn renew(app: &App) {
+    renew_own(app).await;
     let windows = match app.catalog.windows().await {
         Ok(windows) => windows,
         Err(error) => return tracing::error!(%error, "the windows can't be read"),
@@ -63,6 +65,64 @@ pub async fn renew(app: &App) {
         {
             tracing::error!(%error, "a window's offsets could not be stored");
         }
+    }
+}
+
+/// The windows that a policy's schedules have of their own, by schedule; or the place of the first whose zone does not
+/// exist, and that zone. Their grids hold already.
+pub fn own_windows(policy: &Policy) -> Result<Vec<Option<Window>>, (usize, String)> {
+    let window = |(at, schedule): (usize, &Schedule)| {
+        let Some(StartWindow::Own(own)) = &schedule.window else { return Ok(None) };
+        let known = offsets(&own.zone, Timestamp::now()).ok_or_else(|| (at, own.zone.clone()))?;
+        Ok(Some(Window {
+            name: format!("{}/{}", policy.name, schedule.name),
+            offset_minutes: known.offset_minutes,
+            open: own.open.iter().flat_map(|line| grid::parse(line).into_iter().flatten()).collect(),
+            excluded_days: own.excluded.iter().map(|date| date.0).collect(),
+            zone: own.zone.clone(),
+            transitions: known.transitions,
+        }))
+    };
+    policy.schedules.iter().enumerate().map(window).collect()
+}
+
+/// Stores the own windows of policies anew whose offsets are others now.
+async fn renew_own(app: &App) {
+    let policies = match app.catalog.policies().await {
+        Ok(policies) => policies,
+        Err(error) => return tracing::error!(%error, "the policies can't be read"),
+    };
+    for stored in policies {
+        let windows = match own_windows(&stored.policy) {
+            Ok(windows) => windows,
+            Err((_, zone)) => {
+                tracing::error!(policy = stored.policy.name, zone, "there is no such zone any more");
+                continue;
+            }
+        };
+        let news = |(known, fresh): (&Option<Window>, &Option<Window>)| match (known, fresh) {
+            (Some(known), Some(fresh)) => is_news(known, &offsets_of(fresh)),
+            (known, fresh) => known.is_some() != fresh.is_some(),
+        };
+        if !stored.windows.iter().zip(&windows).any(news) {
+            continue;
+        }
+        let name = stored.policy.name;
+        let put = app.control.act(move |primary, _| {
+            Box::pin(async move { Ok((primary.put_policy_windows(&name, windows).await?, Vec::new())) })
+        });
+        if let Err(Failure(error)) = put.await {
+            tracing::error!(%error, "a policy's offsets could not be stored");
+        }
+    }
+}
+
+fn offsets_of(window: &Window) -> Offsets {
+    let from = Timestamp::now().checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::now());
+    Offsets {
+        from: from.as_second(),
+        offset_minutes: window.offset_minutes,
+        transitions: window.transitions.clone(),
     }
 }
 

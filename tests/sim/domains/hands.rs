@@ -51,6 +51,7 @@ pub(super) fn take(server: &Rc<Server>, running: &Rc<Running>, command: Command)
             server.world.spawn(told).detach();
         }
         Command::SlpMade { slp, .. } => server.complain(&format!("nobody may have `{slp}` made")),
+        Command::OfferRuns(client) => server.complain(&format!("nobody has policies: {client}")),
         Command::Probe(partner) => {
             let (here, running) = (server.clone(), running.clone());
             let probed = async move {

@@ -10,12 +10,13 @@ use narrows_domain::operation::{
 };
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
 use narrows_domain::period::Period;
+use narrows_domain::policy::{self, Run, RunKey, RunState, StoredPolicy};
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Classification, Client, Direction, LockRange, Pool, ReplicationTarget, ScheduledBandwidth, Selection,
-    StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, Direction, LockRange, Pool, ReplicationTarget, ScheduledBandwidth,
+    Selection, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Transition, Window};
@@ -335,7 +336,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(44);
+        let kind = self.below(49);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -353,7 +354,7 @@ impl Maker {
                 let id = self.pool_id();
                 Change::Pool(self.pool(id))
             }
-            14 | 15 | 17 | 23..=26 | 30.. => self.arrangement(kind, partner),
+            14 | 15 | 17 | 23..=26 | 30..=36 => self.arrangement(kind, partner),
             16 => {
                 let id = self.below(3);
                 let (serial, enrolled, revoked) = (self.word(), self.time(), self.maybe(Self::time));
@@ -372,6 +373,7 @@ impl Maker {
             22 if self.coin() => Change::ReportsDue(partner, self.time()),
             22 => Change::ReportsHeld(partner),
             27 => Change::ClockSetBack(self.time()),
+            44..=48 => self.planned(kind),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = (0..self.below(3)).map(|_| ReceivePool { pool: self.pool_id(), incarnation: 1 });
@@ -379,6 +381,53 @@ impl Maker {
                 Change::ReplicasLost(partner, kept, self.time())
             }
             _ => Change::Restarted(self.time()),
+        }
+    }
+
+    /// Backup policies, their runs, and former names of clients.
+    fn planned(&mut self, kind: u8) -> Change {
+        match kind {
+            44 => Change::ClientAlias(ClientAlias {
+                client: ClientId([self.below(3); 16]),
+                name: self.word(),
+                from: self.time(),
+                until: self.time(),
+            }),
+            45 if self.coin() => Change::PolicyGone(self.one(&["a", "b"]).to_owned()),
+            45 | 46 => {
+                let name = self.one(&["a", "b"]);
+                let text = format!(
+                    "name = \"{name}\"\nclients = [\"c1\"]\npaths = [\"/\"]\nslp = \"gold\"\n\
+                     [[schedule]]\nname = \"s\"\nkind = \"full\"\nevery = \"1h\"\n"
+                );
+                Change::Policy(StoredPolicy {
+                    policy: policy::parse(&text, Format::Toml).unwrap(),
+                    windows: vec![None],
+                    is_paused: self.coin(),
+                    made: self.time(),
+                    next_look: self.maybe(Self::time),
+                })
+            }
+            _ => Change::Run(Run {
+                key: RunKey {
+                    policy: self.one(&["", "a"]).to_owned(),
+                    schedule: self.one(&["", "s"]).to_owned(),
+                    client: ClientId([self.below(2); 16]),
+                    slot: self.time(),
+                },
+                kind: self.one(&[ScheduleKind::Manual, ScheduleKind::Full, ScheduleKind::Synthetic]),
+                due: self.time(),
+                until: self.time(),
+                state: self.one(RunState::ALL),
+                since: self.time(),
+                attempt: u32::from(self.below(3)),
+                failures: u32::from(self.below(3)),
+                next_try: self.maybe(Self::time),
+                session: self.roll() >> 1,
+                heard: self.time(),
+                image: self.maybe(Self::image_id),
+                note: self.note(),
+            }),
         }
     }
 

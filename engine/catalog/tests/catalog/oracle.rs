@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::Catalog;
-use narrows_domain::catalog::ImageFilter;
+use narrows_domain::catalog::{ImageFilter, RunsAsked};
 use narrows_domain::image::ImageState;
 use narrows_domain::job::JobKind;
 use narrows_domain::model::MemoryCatalog;
@@ -117,6 +117,20 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("slp_holds", catalog.slp_holds().await);
     answers.add("windows", catalog.windows().await);
     answers.add("clients", catalog.clients().await);
+    answers.add("client_aliases", catalog.client_aliases().await);
+    answers.add("policies", catalog.policies().await);
+    for asked in [
+        RunsAsked::One(2),
+        RunsAsked::Live,
+        RunsAsked::Due(now),
+        RunsAsked::Newest(None, 3),
+        RunsAsked::Newest(Some("a"), 3),
+    ] {
+        answers.add("runs", catalog.runs(asked).await);
+    }
+    for policy in ["", "a"] {
+        answers.add("last_slots", catalog.last_slots(policy).await);
+    }
     answers.add("imports", catalog.imports(7).await);
     answers.add("due_imports", catalog.due_imports(now, 5).await);
     answers.add("due_reports", catalog.due_reports(now, 5).await);

@@ -79,6 +79,8 @@ pub struct BeginView<'a> {
     pub troubles: &'a Troubles,
     /// A second from now on that no image of this client has.
     pub free: Timestamp,
+    /// The classification of the policy that it is made for; without one it is the SLP's.
+    pub classification: Option<&'a str>,
 }
 
 /// Hash of what makes two backups versions of one another: origin, client, policy or SLP, and the sorted
@@ -124,7 +126,7 @@ pub fn begin(
     let earlier = resumable.and_then(|(_, operations, _)| backup_among(operations));
     let (pool, unit) = place(view, version, (ask.schedule, earlier), &mut decision)?;
     let (image, mut operation) = if let Some((image, operations, _)) = resumable {
-        resumed(view, image, operations, version)
+        resumed(view, (image, operations), ask, version)
     } else {
         let image = new_image(view, ask, version);
         let operation = backup_operation(&image, version);
@@ -147,14 +149,14 @@ pub fn begin(
     Ok((begun, decision))
 }
 
-/// What is read from now on is of now, whatever was staged before: so are its time and its retention.
+/// What is read from now on is of now, whatever was staged before: so are its time, its schedule and its retention.
 fn resumed(
     view: &BeginView<'_>,
-    image: &Image,
-    operations: &[Operation],
+    (image, operations): (&Image, &[Operation]),
+    ask: &BackupAsk,
     version: &SlpVersion,
 ) -> (Image, Operation) {
-    let image = Image { started: view.free, ..image.clone() };
+    let image = Image { started: view.free, schedule: ask.schedule, ..image.clone() };
     let fresh = backup_operation(&image, version);
     let operation = match backup_among(operations) {
         Some(known) => Operation { expires: fresh.expires, age: fresh.age, ..known.clone() },
@@ -229,7 +231,7 @@ fn choose<'a>(
 }
 
 fn new_image(view: &BeginView<'_>, ask: &BackupAsk, version: &SlpVersion) -> Image {
-    let classification = &version.slp.data_classification;
+    let classification = view.classification.unwrap_or(&version.slp.data_classification);
     let any = classification == crate::slp::ANY_CLASSIFICATION;
     Image {
         id: ask.fresh,
@@ -239,7 +241,7 @@ fn new_image(view: &BeginView<'_>, ask: &BackupAsk, version: &SlpVersion) -> Ima
         policy: ask.policy.clone(),
         schedule: ask.schedule,
         started: view.free,
-        classification: if any { String::new() } else { classification.clone() },
+        classification: if any { String::new() } else { classification.to_owned() },
         lineage: ask.lineage(view.own.domain),
         roots: ask.roots.clone(),
         slp: version.slp.name.clone(),

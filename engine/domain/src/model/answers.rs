@@ -6,7 +6,8 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::auto_import::AutoSlp;
 use crate::catalog::{
-    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, Reconciling, RedeemError, SlpUse,
+    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, NumberedRun, Reconciling,
+    RedeemError, RunsAsked, SlpUse,
 };
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
@@ -16,10 +17,13 @@ use crate::limits::COUNTED_BYTES_MAX;
 use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
+use crate::policy::StoredPolicy;
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{
+    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::{OpenSpan, Window};
 
@@ -508,6 +512,23 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.clients.get(&id).cloned())
     }
 
+    async fn client_aliases(&self) -> Result<Vec<ClientAlias>, Burnt> {
+        self.read(|rows| rows.aliases.values().cloned().collect())
+    }
+
+    async fn policies(&self) -> Result<Vec<StoredPolicy>, Burnt> {
+        self.read(|rows| rows.policies.values().cloned().collect())
+    }
+
+    async fn runs(&self, asked: RunsAsked<'_>) -> Result<Vec<NumberedRun>, Burnt> {
+        self.read(|rows| rows.runs(asked))
+    }
+
+    async fn last_slots(&self, policy: &str) -> Result<Vec<(String, ClientId, Timestamp)>, Burnt> {
+        let forgotten = self.bug == Some(Bug::ForgetsSlots);
+        self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy) })
+    }
+
     async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {
         self.read(|rows| rows.imports.get(&key).cloned())
     }
@@ -590,7 +611,10 @@ impl Catalog for MemoryCatalog {
                 Reach::Up => None,
             });
             let looks = rows.copies.values().filter_map(ImageCopy::next_look);
-            tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes).min()
+            let policies = rows.policies.values().filter_map(|it| it.next_look);
+            let runs = rows.runs.values().filter_map(|it| it.run.next_look());
+            let owed = tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes);
+            owed.chain(policies).chain(runs).min()
         })
     }
 

@@ -4,6 +4,7 @@
 use crate::event::Change;
 use crate::image::ImageCopy;
 use crate::operation::{Operation, OperationState};
+use crate::policy::Run;
 
 /// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
 /// that the check bites.
@@ -33,6 +34,10 @@ pub enum Bug {
     IgnoresWindows,
     /// Every partner is found to have been asked for every image.
     InventsRecalls,
+    /// Which due times of a policy had a run is not remembered.
+    ForgetsSlots,
+    /// Which image a run makes is not stored.
+    ForgetsRunImages,
 }
 
 /// The fuse that [`super::MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
@@ -76,6 +81,9 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         }
         (Some(Bug::ForgetsTimes), Change::Operation(operation)) => {
             Some(Change::Operation(Operation { next_try: None, ..operation.clone() }))
+        }
+        (Some(Bug::ForgetsRunImages), Change::Run(run)) => {
+            Some(Change::Run(Run { image: None, ..run.clone() }))
         }
         (Some(Bug::CompletesEarly), Change::Operation(operation))
             if operation.state == OperationState::PendingImport =>

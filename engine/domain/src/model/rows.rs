@@ -6,7 +6,7 @@ use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::auto_import::AutoSlp;
-use crate::catalog::{NumberedJob, Reconciling};
+use crate::catalog::{NumberedJob, NumberedRun, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
@@ -15,10 +15,13 @@ use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
+use crate::policy::{Run, RunKey, RunState, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
-use crate::storage::{Classification, Client, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup};
+use crate::storage::{
+    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+};
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
 
@@ -41,6 +44,9 @@ pub(super) struct Rows {
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
     pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
     pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) aliases: BTreeMap<(Timestamp, ClientId, String), ClientAlias>,
+    pub(super) policies: BTreeMap<String, StoredPolicy>,
+    pub(super) runs: BTreeMap<RunKey, NumberedRun>,
     pub(super) windows: BTreeMap<String, Window>,
     pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
@@ -126,6 +132,12 @@ impl Rows {
                 self.make_due(WaitReason::Bandwidth, now, |operation| goes_to(operation, partner));
             }
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
+            Change::ClientAlias(row) => {
+                self.aliases.insert((row.from, row.client, row.name.clone()), row);
+            }
+            Change::Policy(row) => drop(self.policies.insert(row.policy.name.clone(), row)),
+            Change::PolicyGone(name) => drop(self.policies.remove(&name)),
+            Change::Run(row) => self.put_run(row),
             Change::Window(row, now) => {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
@@ -175,6 +187,13 @@ impl Rows {
             ..job.counters
         };
         self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
+    }
+
+    /// A run keeps its number when it is stored again.
+    fn put_run(&mut self, run: Run) {
+        let next = self.runs.values().map(|it| it.number).max().unwrap_or(0) + 1;
+        let number = self.runs.get(&run.key).map_or(next, |it| it.number);
+        self.runs.insert(run.key.clone(), NumberedRun { number, run });
     }
 
     /// What waits for this reason and fits is due.
@@ -255,6 +274,11 @@ impl Rows {
         }
         self.bring_back_early(now);
         self.probe_soon(now);
+        self.policies.values_mut().for_each(|it| soon(&mut it.next_look));
+        for NumberedRun { run, .. } in self.runs.values_mut().filter(|it| !it.run.state.is_final()) {
+            soon(&mut run.next_try);
+            run.heard = run.heard.min(now);
+        }
     }
 
     fn restart(&mut self, now: Timestamp) {
@@ -279,6 +303,8 @@ impl Rows {
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
         self.bring_back_early(now);
         self.probe_soon(now);
+        let running = self.runs.values_mut().filter(|it| it.run.state == RunState::Running);
+        running.for_each(|it| it.run.heard = now);
     }
 }
 

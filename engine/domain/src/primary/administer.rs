@@ -13,6 +13,7 @@ use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
 use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
+use crate::policy;
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
 use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
 use crate::slp::{Slp, SlpOperation, SlpVersion, check::partner_slps_named};
@@ -42,7 +43,9 @@ impl<C: Catalog> Primary<C> {
         let around = self.surroundings(how).await?;
         let newest = self.ask(self.catalog.slp(&slp.name, None)).await?;
         let references = self.references(&slp.name).await?;
-        let checked = check(slp, &around);
+        let mut checked = check(slp, &around);
+        let policies = self.ask(self.catalog.policies()).await?;
+        checked.findings.extend(policy::check::against(slp, policies.iter().map(|it| &it.policy)));
         let planned = plan(slp, checked, newest.as_ref(), &references, unverified, moment.now);
         match planned {
             // An image keeps the version that it was made under, though the policy was deleted since.
@@ -119,7 +122,7 @@ impl<C: Catalog> Primary<C> {
         Ok(found)
     }
 
-    /// Images that are not complete and are governed by a policy, and arrivals that wait for it: as long as
+    /// Backup policies that name an SLP, images that are not complete and are governed by it, and arrivals that wait for it: as long as
     /// there are any it is not deleted.
     pub async fn slp_references(&self, slp: &str) -> Done<References, C> {
         self.known_slp(slp).await?;
@@ -128,7 +131,9 @@ impl<C: Catalog> Primary<C> {
 
     async fn references(&self, slp: &str) -> Done<References, C> {
         let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
-        let mut references = Vec::new();
+        let policies = self.ask(self.catalog.policies()).await?.into_iter().map(|stored| stored.policy);
+        let naming = policies.filter(|policy| policy.slp.as_deref() == Some(slp));
+        let mut references: References = naming.map(|policy| format!("policy `{}`", policy.name)).collect();
         for import in self.ask(self.catalog.failed_imports(slp)).await? {
             let record = &import.arrival.record;
             references.push(format!("import {}", crate::image::label(&record.client_name, record.started)));

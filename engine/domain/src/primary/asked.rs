@@ -5,7 +5,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::{Change, Command};
+use crate::event::{Change, Command, Decision};
 use crate::image::ImageCopy;
 use crate::import::Arrival;
 use crate::limits::IDENTITY_SECONDS_MAX;
@@ -15,14 +15,30 @@ use crate::machine::replication::{self, Asker};
 use crate::machine::{Refusal, arrival};
 use crate::moment::Moment;
 use crate::operation::Operation;
+use crate::policy::Policy;
 use crate::recall::Recall;
 use crate::storage::spans;
 
 impl<C: Catalog> Primary<C> {
     /// A client begins a backup, or resumes the unfinished one of the same lineage.
     pub async fn begin_backup(&mut self, ask: &BackupAsk, moment: Moment) -> Done<BackupBegun, C> {
+        let (begun, decision) = self.plan_backup(ask, None, moment).await?;
+        self.store(&decision.changes).await?;
+        Ok(begun)
+    }
+
+    /// What beginning a backup does; for a policy, under its lifecycle and classification.
+    pub(super) async fn plan_backup(
+        &self,
+        ask: &BackupAsk,
+        policy: Option<&Policy>,
+        moment: Moment,
+    ) -> Done<(BackupBegun, Decision), C> {
         let lineage = ask.lineage(self.own.domain);
-        let newest = self.ask(self.catalog.slp(&ask.slp, None)).await?;
+        let newest = match policy.and_then(Policy::bare_lifecycle) {
+            Some(bare) => Some(bare),
+            None => self.ask(self.catalog.slp(&ask.slp, None)).await?,
+        };
         let base = self.ask(self.catalog.latest_whole(lineage)).await?;
         let units = self.ask(self.catalog.storage_units()).await?;
         let groups = self.ask(self.catalog.storage_unit_groups()).await?;
@@ -47,10 +63,9 @@ impl<C: Catalog> Primary<C> {
             busy,
             troubles: &self.troubles,
             free,
+            classification: policy.map(|policy| policy.data_classification.as_str()),
         };
-        let (begun, decision) = backup::begin(&view, ask, moment)?;
-        self.store(&decision.changes).await?;
-        Ok(begun)
+        Ok(backup::begin(&view, ask, moment)?)
     }
 
     /// A taken second takes the next free one.

@@ -40,7 +40,10 @@ impl<C: Catalog> Primary<C> {
     /// Stores a window; what waits for one or runs in one is looked at again.
     pub async fn put_window(&mut self, window: Window, moment: Moment) -> Done<Vec<Command>, C> {
         let changes = vec![Change::Window(window, moment.now)];
-        self.settle(Decision { changes, commands: Vec::new() }, moment).await
+        let mut commands = self.settle(Decision { changes, commands: Vec::new() }, moment).await?;
+        let looked = self.look_at_policies(None, &mut commands, moment).await;
+        self.note(looked);
+        Ok(commands)
     }
 
     /// Pauses what is still to be done for an image.

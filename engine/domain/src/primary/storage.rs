@@ -11,6 +11,7 @@ use crate::limits::NAME_BYTES_MAX;
 use crate::machine::Refusal;
 use crate::moment::Moment;
 use crate::partner::{Partner, Trust};
+use crate::policy::{Schedule, StartWindow};
 use crate::slp::check::check_group;
 use crate::slp::version::list;
 use crate::slp::{ANY_CLASSIFICATION, Kind, SlpOperation, SlpVersion};
@@ -19,7 +20,7 @@ use crate::storage::{
 };
 
 /// The code of "clashes with what is there".
-const CLASH: &str = "API-003";
+pub(super) const CLASH: &str = "API-003";
 
 impl<C: Catalog> Primary<C> {
     /// Stores a storage unit group: its units exist (SLP-013), no unit has its name, and no policy replicates
@@ -68,6 +69,7 @@ impl<C: Catalog> Primary<C> {
                 uses.push(format!("storage unit group `{}`", group.name));
             }
         }
+        uses.extend(self.policies_naming(|policy| policy.storage.as_deref() == Some(name)).await?);
         let receives = |partner: &&Partner| partner.receive_unit == name && partner.trust != Trust::Unpaired;
         let partners = self.ask(self.catalog.partners()).await?;
         uses.extend(partners.iter().filter(receives).map(|it| format!("what domain `{}` sends", it.name)));
@@ -102,6 +104,8 @@ impl<C: Catalog> Primary<C> {
                 uses.push(format!("the replication target in domain `{domain}`"));
             }
         }
+        let names = |schedule: &Schedule| schedule.window == Some(StartWindow::Named(name.to_owned()));
+        uses.extend(self.policies_naming(|policy| policy.schedules.iter().any(names)).await?);
         Ok(uses)
     }
 
@@ -124,7 +128,9 @@ impl<C: Catalog> Primary<C> {
     pub async fn classification_uses(&self, name: &str) -> Done<Vec<String>, C> {
         let versions = self.ask(self.catalog.slp_versions()).await?;
         let has_it = versions.iter().filter(|version| version.slp.data_classification == name);
-        Ok(has_it.map(version_words).collect())
+        let mut uses: Vec<_> = has_it.map(version_words).collect();
+        uses.extend(self.policies_naming(|policy| policy.data_classification == name).await?);
+        Ok(uses)
     }
 
     /// Removes a data classification that no policy has (SLP-013).
@@ -260,7 +266,7 @@ pub(super) fn taken(what: &str, name: &str) -> Refusal {
     Refusal::new(CLASH, format!("there is a {what} `{name}` already"), "choose another name")
 }
 
-fn absent(what: &str, name: &str) -> Refusal {
+pub(super) fn absent(what: &str, name: &str) -> Refusal {
     Refusal::new("SLP-013", format!("there is no {what} `{name}`"), "the list shows what there is")
 }
 

@@ -1,4 +1,4 @@
-//! What is due by itself: probes, imports, reports, amendments, expiries, windows, tries; and what is owed from before.
+//! What is due by itself: backups of policies, probes, imports, reports, amendments, expiries, windows, tries; and what is owed from before.
 
 use narrows_format::Timestamp;
 
@@ -32,6 +32,8 @@ impl<C: Catalog> Primary<C> {
         self.note(reviewed);
         let begun = self.begin_due(&mut commands, moment).await;
         self.note(begun);
+        let looked = self.runs_due(&mut commands, moment).await;
+        self.note(looked);
         let parted = self.part_with_drained(&mut commands, moment).await;
         self.note(parted);
         commands

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::policy::Schedule;
 use crate::slp::SlpOperation;
 
 /// A refusal. The text that a compiler would print is its `Display`.
@@ -11,8 +12,10 @@ pub struct Finding {
     pub code: &'static str,
     /// What it is about, e.g. ``operation `to-dr` ``.
     pub object: String,
-    /// The operation's place in the text, from 1; `None` for the policy as a whole.
+    /// The place of the operation or schedule in the text, from 1; `None` for the policy as a whole.
     pub operation: Option<usize>,
+    /// What that is: `operation`, `schedule`.
+    pub part: &'static str,
     /// The field, e.g. `source`.
     pub field: &'static str,
     /// The value found there; empty when it is missing.
@@ -32,6 +35,7 @@ impl Finding {
             code,
             object: format!("SLP `{name}`"),
             operation: None,
+            part: "operation",
             field,
             value: String::new(),
             what: String::new(),
@@ -44,6 +48,17 @@ impl Finding {
     pub fn operation(code: &'static str, at: usize, operation: &SlpOperation, field: &'static str) -> Self {
         let object = format!("operation `{}`", operation.id);
         Self { object, operation: Some(at + 1), ..Self::policy(code, "", field) }
+    }
+
+    /// About a backup policy as a whole.
+    pub fn backup_policy(code: &'static str, name: &str, field: &'static str) -> Self {
+        Self { object: format!("policy `{name}`"), ..Self::policy(code, "", field) }
+    }
+
+    /// About one schedule of a backup policy; `at` counts from 0.
+    pub fn schedule(code: &'static str, at: usize, schedule: &Schedule, field: &'static str) -> Self {
+        let object = format!("schedule `{}`", schedule.name);
+        Self { object, operation: Some(at + 1), part: "schedule", ..Self::policy(code, "", field) }
     }
 
     /// The value at fault.
@@ -77,7 +92,7 @@ impl Finding {
     /// Where, without the file's name: ``operation 2, field `source` ``.
     pub fn place(&self) -> String {
         match self.operation {
-            Some(at) => format!("operation {at}, field `{}`", self.field),
+            Some(at) => format!("{} {at}, field `{}`", self.part, self.field),
             None => format!("field `{}`", self.field),
         }
     }

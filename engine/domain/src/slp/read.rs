@@ -4,6 +4,7 @@
 //! asks for: that is [`crate::slp::check()`]. An unknown field is an error, so that a typing mistake never
 //! silently means "default".
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAME_BYTES_MAX, OPERATIONS_PER_SLP_MAX, PRIORITY_MAX, SLP_TEXT_BYTES_MAX};
@@ -39,26 +40,31 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    fn at_start(message: impl Into<String>) -> Self {
+    pub(crate) fn at_start(message: impl Into<String>) -> Self {
         Self { line: 1, column: 1, message: message.into() }
     }
 }
 
 /// Reads a policy.
 pub fn parse(text: &str, format: Format) -> Result<Slp, Unreadable> {
+    let slp = read(text, format)?;
+    check_bounds(&slp)?;
+    Ok(slp)
+}
+
+/// Reads what people declare; what is wrong is said with its place.
+pub(crate) fn read<T: DeserializeOwned>(text: &str, format: Format) -> Result<T, Unreadable> {
     if text.len() > SLP_TEXT_BYTES_MAX {
         return Err(Unreadable::at_start(format!("the text is longer than {SLP_TEXT_BYTES_MAX} bytes")));
     }
-    let slp: Slp = match format {
-        Format::Toml => toml::from_str(text).map_err(|error| toml_error(text, &error))?,
+    match format {
+        Format::Toml => toml::from_str(text).map_err(|error| toml_error(text, &error)),
         Format::Json => serde_json::from_str(text).map_err(|error| Unreadable {
             line: error.line(),
             column: error.column(),
             message: json_message(&error),
-        })?,
-    };
-    check_bounds(&slp)?;
-    Ok(slp)
+        }),
+    }
 }
 
 /// Writes a policy as JSON.
@@ -82,7 +88,7 @@ fn check_bounds(slp: &Slp) -> Result<(), Unreadable> {
 }
 
 /// A name is one word that can stand in a command line, a file name and a log.
-fn check_name(field: &str, name: &str) -> Result<(), Unreadable> {
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Unreadable> {
     if is_name(name) {
         return Ok(());
     }

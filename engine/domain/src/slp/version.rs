@@ -91,7 +91,7 @@ pub fn check_removal(name: &str, references: &References) -> Result<(), Box<Find
         .value(name)
         .what(format!("is referred to by {}", list(references)))
         .why("work that is under way would lose its policy")
-        .help("wait until it is complete, or cancel it");
+        .help("wait until it is complete, or cancel it; let policies name another SLP");
     Err(Box::new(finding))
 }
 

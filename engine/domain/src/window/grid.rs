@@ -76,7 +76,8 @@ fn day_of(word: &str) -> Option<u16> {
     u16::try_from(at).ok()
 }
 
-fn days_of(text: &str) -> Option<Vec<u16>> {
+/// Days as a line begins with, Monday being 0; in order.
+pub(crate) fn days_of(text: &str) -> Option<Vec<u16>> {
     let mut days = Vec::new();
     for part in text.split(',') {
         match part.split_once('-') {

@@ -2,14 +2,13 @@
 
 use axum::extract::State;
 use narrows_api::{
-    ApiError, Hex,
+    Hex,
     backups::{BackupGrant, BackupRequest, BaseImage},
-    error::codes,
     limits::ROOTS_MAX,
     text::time_out,
 };
 use narrows_domain::{
-    Catalog as _, Event, Image,
+    Event, Image,
     machine::{BackupAsk, BackupBegun},
     operation::OperationKey,
     retry::Failure as Broken,
@@ -18,8 +17,9 @@ use narrows_format::{ImageId, record::ScheduleKind};
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, internal, malformed},
-    caller::{ClientCaller, not_allowed},
+    agent::{own_client, working},
+    answer::{Answer, Body, Failure, good, malformed},
+    caller::ClientCaller,
     jobs::operation_id,
 };
 use crate::{random, tickets::Ticket};
@@ -30,23 +30,24 @@ pub async fn begin(
     caller: ClientCaller,
     Body(request): Body<BackupRequest>,
 ) -> Answer<BackupGrant> {
-    if caller.domain != app.who.domain {
-        return Err(not_allowed("a client of this domain"));
-    }
-    let client = app.catalog.client(caller.client).await.map_err(|error| internal(&error))?;
-    let client = client.ok_or_else(|| not_allowed("an enrolled client"))?;
+    let client = own_client(&app, &caller).await?;
+    let working = request.run.map(|work| working(&client, work));
     let ask = BackupAsk {
         fresh: ImageId(random::uuid()),
         client: client.id,
         client_name: client.name,
-        slp: slp_of(&request)?,
+        slp: request.slp.clone().unwrap_or_default(),
         policy: request.policy.clone().unwrap_or_default(),
         schedule: ScheduleKind::Manual,
         roots: roots_of(&request)?,
     };
     // What the log holds already decides whether this goes on with an unfinished image.
     app.caught_up().await?;
-    let begun = app.control.begin_backup(ask).await?;
+    let begun = match (&request.slp, &request.policy) {
+        (Some(_), None) if working.is_none() => app.control.begin_backup(ask).await?,
+        (None, Some(_)) => app.control.begin_policy_backup(ask, working).await?,
+        _ => return Err(malformed("slp", "one of SLP and policy is needed: --slp NAME or --policy NAME")),
+    };
     let (image, attempt) = (begun.image.id, begun.attempt);
     match grant(&app, begun) {
         Ok(grant) => good(grant),
@@ -56,18 +57,6 @@ pub async fn begin(
             app.control.tell(Event::BackupInterrupted { image, attempt, failure }).await;
             Err(error.into())
         }
-    }
-}
-
-fn slp_of(request: &BackupRequest) -> Result<String, Failure> {
-    match (&request.slp, &request.policy) {
-        (Some(slp), _) => Ok(slp.clone()),
-        (None, Some(policy)) => {
-            let error = ApiError::new(codes::NOT_FOUND, format!("there is no backup policy `{policy}`"))
-                .help("name an SLP: --slp NAME");
-            Err(error.into())
-        }
-        (None, None) => Err(malformed("slp", "an SLP is needed: --slp NAME")),
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
     caller::{Admin, Caller},
     domains::name_of,
     images::image_name,
+    policies,
 };
 use crate::limits::{IMPORTS_LISTED_MAX, JOB_POLL};
 
@@ -46,7 +47,8 @@ pub async fn list(
 /// The newest jobs, of one kind if asked.
 pub async fn infos(app: &App, kind: Option<JobKind>, limit: u32) -> Result<Vec<JobInfo>, Failure> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let mut infos = Vec::new();
+    let is_asked = kind.is_none_or(|kind| kind == JobKind::Backup);
+    let mut infos = if is_asked { policies::waiting_jobs(app).await? } else { Vec::new() };
     for job in app.catalog.jobs(kind, limit).await.map_err(|error| internal(&error))? {
         let image = app.catalog.image(job.job.image).await.map_err(|error| internal(&error))?;
         infos.push(job_info(app, &partners, image.as_ref(), job));
@@ -54,7 +56,7 @@ pub async fn infos(app: &App, kind: Option<JobKind>, limit: u32) -> Result<Vec<J
     Ok(infos)
 }
 
-/// GET one; may be held back until it has ended. The id is a job's number, or an operation's
+/// GET one; may be held back until it has ended. The id is a job's number, a run's `run-N`, or an operation's
 /// `IMAGE.ORDINAL`: that follows the operation over all its attempts.
 pub async fn show(
     State(app): State<App>,
@@ -94,6 +96,12 @@ async fn one(app: &App, caller: &Caller, id: &str) -> Result<JobInfo, Failure> {
         let image = image(key.image).await?.ok_or_else(|| not_found("image", &key.image.to_string()))?;
         caller.may_see(app, &image)?;
         return operation_info(app, &partners, &image, &operation).await;
+    }
+    if let Some(run) = policies::run_number(id) {
+        if !caller.is_admin(app) {
+            return Err(not_found("job", id));
+        }
+        return Ok(policies::as_job(policies::one_run(app, run).await?));
     }
     let number: u64 = id.parse().map_err(|_| not_found("job", id))?;
     let job = app.catalog.job(number).await.map_err(|error| internal(&error))?;

@@ -54,11 +54,8 @@ pub async fn apply(
     _admin: Admin,
     Body(request): Body<ApplyRequest>,
 ) -> Answer<ApplyReply> {
-    let format = match request.format {
-        Format::Toml => slp::Format::Toml,
-        Format::Json => slp::Format::Json,
-    };
-    let wanted = slp::parse(&request.text, format).map_err(|bad| unreadable(&request.file, &bad))?;
+    let wanted = slp::parse(&request.text, format_of(request.format))
+        .map_err(|bad| unreadable(&request.file, &bad))?;
     let partner_slps = ask_partners(&app, &wanted).await?;
     let findings = reached(&app, &partner_slps).await?;
     let how = Applying {
@@ -79,7 +76,7 @@ pub async fn apply(
         Plan::Refused(found) => {
             let mut errors = found.iter().map(|finding| error(&request.file, finding)).collect::<Vec<_>>();
             if !request.plan {
-                return Err(all_in_one(errors).into());
+                return Err(all_in_one(errors, "slp").into());
             }
             let version = before.unwrap_or_else(|| unstored(wanted));
             errors.dedup();
@@ -105,6 +102,14 @@ pub async fn apply(
     }
 }
 
+/// How a text is written, in the domain's words.
+pub(super) const fn format_of(format: Format) -> slp::Format {
+    match format {
+        Format::Toml => slp::Format::Toml,
+        Format::Json => slp::Format::Json,
+    }
+}
+
 fn unreadable(file: &str, bad: &slp::Unreadable) -> Failure {
     let place = match file {
         "" => format!("line {}, column {}", bad.line, bad.column),
@@ -113,7 +118,8 @@ fn unreadable(file: &str, bad: &slp::Unreadable) -> Failure {
     ApiError::new(codes::MALFORMED, format!("this is no SLP: {}", bad.message)).at(place).into()
 }
 
-fn error(file: &str, finding: &Finding) -> ApiError {
+/// A finding as an error, with the file's name.
+pub(super) fn error(file: &str, finding: &Finding) -> ApiError {
     let place = match file {
         "" => finding.place(),
         file => format!("{file}: {}", finding.place()),
@@ -125,13 +131,13 @@ fn error(file: &str, finding: &Finding) -> ApiError {
 }
 
 /// The first error, with a word on how many more there are.
-fn all_in_one(errors: Vec<ApiError>) -> ApiError {
+pub(super) fn all_in_one(errors: Vec<ApiError>, noun: &str) -> ApiError {
     let more = errors.len().saturating_sub(1);
     let Some(mut first) = errors.into_iter().next() else {
-        return ApiError::new(codes::INTERNAL, "the SLP was refused without a reason");
+        return ApiError::new(codes::INTERNAL, format!("the {noun} was refused without a reason"));
     };
     if more > 0 {
-        first.help = format!("{} (and {more} more; `narrowsctl slp plan` shows all)", first.help);
+        first.help = format!("{} (and {more} more; `narrowsctl {noun} plan` shows all)", first.help);
     }
     first
 }

@@ -22,13 +22,13 @@ use crate::failure::{Failure, Outcome, codes};
 
 /// The folder of contexts.
 #[derive(Clone, Debug)]
-pub(crate) struct Contexts {
+pub struct Contexts {
     root: PathBuf,
 }
 
 impl Contexts {
     /// The user's own.
-    pub(crate) fn of_user() -> Outcome<Self> {
+    pub fn of_user() -> Outcome<Self> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
         let config = config.ok_or_else(|| {
@@ -40,12 +40,12 @@ impl Contexts {
     }
 
     /// Some folder.
-    pub(crate) fn at(root: PathBuf) -> Self {
+    pub fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// Names of all contexts, sorted.
-    pub(crate) fn names(&self) -> Outcome<Vec<String>> {
+    pub fn names(&self) -> Outcome<Vec<String>> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -61,20 +61,20 @@ impl Contexts {
     }
 
     /// The name of the context in use, if one was chosen.
-    pub(crate) fn current(&self) -> Option<String> {
+    pub fn current(&self) -> Option<String> {
         let name = fs::read_to_string(self.root.join("current")).ok()?;
         Some(name.trim().to_owned()).filter(|name| !name.is_empty())
     }
 
     /// Chooses the context in use.
-    pub(crate) fn set_current(&self, name: &str) -> Outcome<()> {
+    pub fn set_current(&self, name: &str) -> Outcome<()> {
         self.load(name)?;
         self.write(&self.root.join("current"), name)
     }
 
     /// The context asked for by name, or the one in use, or the only one. `local:DATA` needs none: it is the socket in
     /// that data folder.
-    pub(crate) fn choose(&self, asked: Option<&str>) -> Outcome<(String, Context)> {
+    pub fn choose(&self, asked: Option<&str>) -> Outcome<(String, Context)> {
         if let Some(data) = asked.and_then(|asked| asked.strip_prefix("local:")) {
             return Ok((format!("local:{data}"), local(data)));
         }
@@ -99,7 +99,7 @@ impl Contexts {
     }
 
     /// One context.
-    pub(crate) fn load(&self, name: &str) -> Outcome<Context> {
+    pub fn load(&self, name: &str) -> Outcome<Context> {
         let path = self.folder(name)?.join("context.toml");
         if !path.is_file() {
             return Err(Failure::new(codes::MISSING, format!("there is no context `{name}`"))
@@ -110,14 +110,14 @@ impl Contexts {
     }
 
     /// Keeps a context; the first one becomes the one in use.
-    pub(crate) fn add(&self, name: &str, context: &Context) -> Outcome<()> {
+    pub fn add(&self, name: &str, context: &Context) -> Outcome<()> {
         let first = self.names()?.is_empty();
         self.write(&self.folder(name)?.join("context.toml"), &render(context)?)?;
         if first { self.write(&self.root.join("current"), name) } else { Ok(()) }
     }
 
     /// Keeps a client's certificate; it becomes the one to back up and restore as.
-    pub(crate) fn add_client(&self, context: &str, client: &str, credentials: &Context) -> Outcome<()> {
+    pub fn add_client(&self, context: &str, client: &str, credentials: &Context) -> Outcome<()> {
         let folder = self.folder(context)?;
         let path = folder.join("clients").join(format!("{}.toml", plain(client)?));
         self.write(&path, &render(credentials)?)?;
@@ -125,7 +125,7 @@ impl Contexts {
     }
 
     /// The certificate to act with: `CLIENT`, `CONTEXT/CLIENT`, or the one enrolled last in `context`.
-    pub(crate) fn client(&self, context: &str, asked: Option<&str>) -> Outcome<Context> {
+    pub fn client(&self, context: &str, asked: Option<&str>) -> Outcome<Context> {
         let (context, named) = asked.map_or((context, None), |asked| match asked.split_once('/') {
             Some((context, client)) => (context, Some(client)),
             None => (context, Some(asked)),
@@ -173,7 +173,7 @@ fn local(data: &str) -> Context {
 }
 
 /// How the URL of a socket begins.
-pub(crate) const SOCKET: &str = "unix:";
+pub const SOCKET: &str = "unix:";
 
 fn no_client(context: &str) -> Failure {
     Failure::new(codes::MISSING, format!("no client is enrolled in `{context}` on this machine"))
@@ -182,7 +182,7 @@ fn no_client(context: &str) -> Failure {
 }
 
 /// A name that is one plain component of a path.
-pub(crate) fn plain(name: &str) -> Outcome<&str> {
+pub fn plain(name: &str) -> Outcome<&str> {
     let good = !name.is_empty()
         && !name.starts_with('.')
         && name.len() <= 200
@@ -195,7 +195,7 @@ pub(crate) fn plain(name: &str) -> Outcome<&str> {
 }
 
 /// Reads a context file.
-pub(crate) fn read_context(path: &Path) -> Outcome<Context> {
+pub fn read_context(path: &Path) -> Outcome<Context> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::file("the context cannot be read", path, &error))?;
     toml::from_str(&text).map_err(|error| {

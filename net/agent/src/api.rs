@@ -35,19 +35,19 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 
 /// One domain's API, and who asks.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub struct Api {
     http: Client,
     url: String,
     token: Option<String>,
     /// What is believed: for the data port too.
-    pub(crate) trust: Arc<TrustStore>,
+    pub trust: Arc<TrustStore>,
     /// Our certificate, when we ask as a client.
-    pub(crate) identity: Option<Identity>,
+    pub identity: Option<Identity>,
 }
 
 impl Api {
     /// As the administrator whose token the context holds.
-    pub(crate) fn as_administrator(context: &Context) -> Outcome<Self> {
+    pub fn as_administrator(context: &Context) -> Outcome<Self> {
         if let Some(socket) = context.url.strip_prefix(SOCKET) {
             return Self::local(socket);
         }
@@ -57,7 +57,7 @@ impl Api {
     }
 
     /// As an enrolled client.
-    pub(crate) fn as_client(context: &Context, credentials: &Context) -> Outcome<Self> {
+    pub fn as_client(context: &Context, credentials: &Context) -> Outcome<Self> {
         Self::new(context, Some(identity(credentials)?))
     }
 
@@ -87,22 +87,20 @@ impl Api {
         Ok(Self { http, url: context.url.clone(), token: None, trust, identity })
     }
 
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Outcome<T> {
+    /// GET, with a query made of the fields of a plain struct.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Outcome<T> {
         let url = format!("{}{}", self.url, with_query(path, query)?);
         self.ask(self.http.request(Method::GET, url)).await
     }
 
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Outcome<T> {
+    /// POST.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Outcome<T> {
         let url = format!("{}{path}", self.url);
         self.ask(self.http.request(Method::POST, url).json(body)).await
     }
 
     /// The same for work whose answer may take hours.
-    pub(crate) async fn post_work<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Outcome<T> {
+    pub async fn post_work<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Outcome<T> {
         let url = format!("{}{path}", self.url);
         self.ask(self.http.request(Method::POST, url).json(body).timeout(WORK_MAX)).await
     }
@@ -117,7 +115,7 @@ impl Api {
 }
 
 /// The first contact with a domain of which only a line is known: the CA's fingerprint is all that is believed.
-pub(crate) async fn first_contact<T: DeserializeOwned>(
+pub async fn first_contact<T: DeserializeOwned>(
     url: &str,
     ca: Hex<32>,
     path: &str,
@@ -130,7 +128,7 @@ pub(crate) async fn first_contact<T: DeserializeOwned>(
 }
 
 /// Whether a CA is the one that a line named.
-pub(crate) fn is_ca(pem: &str, expected: Hex<32>) -> Outcome<bool> {
+pub fn is_ca(pem: &str, expected: Hex<32>) -> Outcome<bool> {
     let certificates = certificates(pem)?;
     Ok(certificates.first().is_some_and(|certificate| ca_fingerprint(certificate).0 == expected.0))
 }
@@ -213,7 +211,7 @@ fn identity(credentials: &Context) -> Outcome<Identity> {
 }
 
 /// A path with its parameter filled in.
-pub(crate) fn filled(path: &str, parameter: &str) -> String {
+pub fn filled(path: &str, parameter: &str) -> String {
     let (Some(open), Some(close)) = (path.find('{'), path.find('}')) else { return path.to_owned() };
     format!("{}{}{}", &path[..open], encoded(parameter), &path[close + 1..])
 }

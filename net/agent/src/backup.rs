@@ -9,6 +9,7 @@ use std::{
 
 use narrows_api::{
     PathText,
+    agent::RunWork,
     backups::{BackupGrant, BackupRequest, BaseImage},
     error::codes as api_codes,
     images::ImageInfo,
@@ -24,69 +25,82 @@ use narrows_client::{
 use narrows_format::Fingerprint;
 use serde::Serialize;
 
-use super::{DataThread, Patience, identity_of, seconds};
 use crate::{
     api::{Api, filled},
+    attempts::{DataThread, Patience, Watch, identity_of, seconds},
     failure::{Failure, Outcome, codes},
-    output::Style,
 };
 
 /// What is to be backed up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BackupJob {
+pub struct BackupJob {
     /// Files and directories as typed; none when there is a `single`.
-    pub(crate) paths: Vec<PathBuf>,
+    pub paths: Vec<PathBuf>,
     /// A stream or a device in place of files.
-    pub(crate) single: Option<Single>,
+    pub single: Option<Single>,
     /// What the paths are called in the lineage, when that is something else (a copy of another tree).
-    pub(crate) named_as: Option<Vec<PathBuf>>,
-    pub(crate) slp: Option<String>,
-    pub(crate) policy: Option<String>,
-    pub(crate) exclude: Vec<String>,
-    pub(crate) one_file_system: bool,
+    pub named_as: Option<Vec<PathBuf>>,
+    /// The SLP of the image.
+    pub slp: Option<String>,
+    /// Or the backup policy that it is for.
+    pub policy: Option<String>,
+    /// And the run of it.
+    pub run: Option<RunWork>,
+    /// What is left out.
+    pub exclude: Vec<String>,
+    /// Other file systems are not entered.
+    pub one_file_system: bool,
     /// The folder of what is known of unchanged files; without one every file is read.
-    pub(crate) cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     /// Unchanged files are read all the same.
-    pub(crate) verify_unchanged: bool,
+    pub verify_unchanged: bool,
 }
 
 /// What `backup --json` ends with.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct BackupSummary {
-    pub(crate) image: String,
-    pub(crate) name: String,
-    pub(crate) files: u64,
-    pub(crate) logical_bytes: u64,
+pub struct BackupSummary {
+    /// The image.
+    pub image: String,
+    /// Its name for people.
+    pub name: String,
+    /// Entries of all kinds.
+    pub files: u64,
+    /// Logical bytes.
+    pub logical_bytes: u64,
     /// Regular files that are what they were at the last backup, and were not read.
-    pub(crate) unchanged_files: u64,
+    pub unchanged_files: u64,
     /// Their logical bytes.
-    pub(crate) unchanged_bytes: u64,
+    pub unchanged_bytes: u64,
     /// Plain bytes of segments that the pool lacked before this image.
-    pub(crate) new_bytes: u64,
+    pub new_bytes: u64,
     /// What the image added to the pool.
-    pub(crate) stored_bytes: u64,
+    pub stored_bytes: u64,
     /// Bytes of frames that were sent.
-    pub(crate) sent_bytes: u64,
+    pub sent_bytes: u64,
     /// Bytes sent again that had been acknowledged durable: 0 by design.
-    pub(crate) resent_bytes: u64,
-    pub(crate) seconds: f64,
+    pub resent_bytes: u64,
+    /// Time that it took.
+    pub seconds: f64,
     /// Files were skipped, or changed while they were read.
-    pub(crate) partial: bool,
-    pub(crate) skipped: u64,
+    pub partial: bool,
+    /// How many.
+    pub skipped: u64,
     /// The first of them.
-    pub(crate) skipped_files: Vec<Skipped>,
+    pub skipped_files: Vec<Skipped>,
     /// Files with other content than at the last backup though nothing in their status says so: only looked for when
     /// asked.
-    pub(crate) damaged: u64,
+    pub damaged: u64,
     /// The first of them.
-    pub(crate) damaged_files: Vec<Skipped>,
+    pub damaged_files: Vec<Skipped>,
 }
 
 /// A file that is not in the image, or not as it was or should be.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Skipped {
-    pub(crate) path: PathText,
-    pub(crate) why: String,
+pub struct Skipped {
+    /// Which.
+    pub path: PathText,
+    /// Why.
+    pub why: String,
 }
 
 /// Pause before a place in the storage is asked for again.
@@ -95,10 +109,25 @@ const BUSY_PAUSE: Duration = Duration::from_secs(2);
 /// Skipped files named in the summary.
 const SKIPPED_LISTED_MAX: usize = 100;
 
+/// Who is told how a backup goes on.
+pub trait WatchBackup: Watch {
+    /// How far it is.
+    fn moved(&self, progress: &BackupProgress, source: &Source);
+    /// It is over.
+    fn over(&self);
+}
+
+/// Where clients keep what they know of unchanged files; without such a folder every file is read.
+pub fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("narrows"))
+}
+
 type Attempt = (DataPort, BackupPlan);
 
 /// Backs up as the client whose certificate `api` has.
-pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome<BackupSummary> {
+pub async fn back_up(api: &Api, job: &BackupJob, watch: &impl WatchBackup) -> Outcome<BackupSummary> {
     let begun = Instant::now();
     let source = source(job)?;
     let request = request(job, &source);
@@ -112,23 +141,22 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
             send(&world, session, &plan, Rc::clone(&history), &counted).await
         }
     })?;
-    let bar = style.bar("back up", job.single.as_ref().and_then(Single::size));
     let mut patience = Patience::new();
     // What all attempts together have sent: one that sent nothing is no sign of life.
     let mut sent = 0;
     let mut trust = first_trust(job);
-    let mut grant = ask(api, &request, style).await?;
+    let mut grant = ask(api, &request, watch).await?;
     loop {
         let attempt = (port(api, &grant)?, plan(job, &source, &grant, trust));
         let mut broken = None;
-        let outcome = show_while(&bar, &progress, &source, data.run(attempt)).await?;
+        let outcome = show_while(watch, &progress, &source, data.run(attempt)).await?;
         match outcome {
             Ok(outcome) => {
-                bar.finish_and_clear();
+                watch.over();
                 return Ok(summary(&grant, outcome, &progress, begun.elapsed()));
             }
             Err(error) if error.blames_cache() && trust == Trust::Skip => {
-                style.remark(&format!("{error}: now every file is read"));
+                watch.remark(&format!("{error}: now every file is read"));
                 trust = Trust::Nothing;
             }
             Err(error) => {
@@ -138,12 +166,12 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
                 }
                 let failure = Failure::from(error);
                 broken = Some(failure.clone());
-                patience.wait(failure, style).await.map_err(|failure| explained(failure, job))?;
+                patience.wait(failure, watch).await.map_err(|failure| explained(failure, job))?;
             }
         }
         // Asked first: a grant for an image that is whole already would be one for another, new image.
-        if let Some(image) = committed(api, &grant, &mut patience, style).await? {
-            bar.finish_and_clear();
+        if let Some(image) = committed(api, &grant, &mut patience, watch).await? {
+            watch.over();
             return Ok(summary_of(image, &progress, begun.elapsed()));
         }
         if let Some(failure) = broken
@@ -151,7 +179,7 @@ pub(crate) async fn back_up(api: &Api, job: &BackupJob, style: Style) -> Outcome
         {
             return Err(explained(failure, job));
         }
-        grant = ask_again(api, &request, &mut patience, style).await?;
+        grant = ask_again(api, &request, &mut patience, watch).await?;
     }
 }
 
@@ -199,6 +227,7 @@ fn request(job: &BackupJob, source: &Source) -> BackupRequest {
     BackupRequest {
         slp: job.slp.clone(),
         policy: job.policy.clone(),
+        run: job.run,
         roots,
         exclude: job.exclude.clone(),
         one_file_system: job.one_file_system,
@@ -237,13 +266,13 @@ fn plan(job: &BackupJob, source: &Source, grant: &BackupGrant, trust: Trust) -> 
 }
 
 /// Asks for a ticket, and again as long as all places are taken: other work ends some time.
-async fn ask(api: &Api, request: &BackupRequest, style: Style) -> Outcome<BackupGrant> {
+async fn ask(api: &Api, request: &BackupRequest, watch: &impl Watch) -> Outcome<BackupGrant> {
     let mut has_said = false;
     loop {
         match api.post(paths::BACKUPS, request).await {
             Err(failure) if failure.0.code == api_codes::BUSY => {
                 if !has_said {
-                    style.remark(&format!("waiting: {}", failure.0.message));
+                    watch.remark(&format!("waiting: {}", failure.0.message));
                     has_said = true;
                 }
                 tokio::time::sleep(BUSY_PAUSE).await;
@@ -258,12 +287,12 @@ async fn ask_again(
     api: &Api,
     request: &BackupRequest,
     patience: &mut Patience,
-    style: Style,
+    watch: &impl Watch,
 ) -> Outcome<BackupGrant> {
     loop {
-        match ask(api, request, style).await {
+        match ask(api, request, watch).await {
             Ok(grant) => return Ok(grant),
-            Err(failure) => patience.wait(failure, style).await?,
+            Err(failure) => patience.wait(failure, watch).await?,
         }
     }
 }
@@ -273,7 +302,7 @@ async fn committed(
     api: &Api,
     before: &BackupGrant,
     patience: &mut Patience,
-    style: Style,
+    watch: &impl Watch,
 ) -> Outcome<Option<ImageInfo>> {
     let path = filled(paths::IMAGE, &before.image.to_string());
     loop {
@@ -281,7 +310,7 @@ async fn committed(
             Ok(info) => return Ok((info.state == "whole").then_some(info)),
             // A server that has forgotten it grants a new one.
             Err(failure) if failure.0.code == api_codes::NOT_FOUND => return Ok(None),
-            Err(failure) => patience.wait(failure, style).await?,
+            Err(failure) => patience.wait(failure, watch).await?,
         }
     }
 }
@@ -343,7 +372,7 @@ fn listed(missing: Missing) -> Vec<Skipped> {
 
 /// Moves the bar while the attempt runs.
 async fn show_while<T>(
-    bar: &indicatif::ProgressBar,
+    watch: &impl WatchBackup,
     progress: &BackupProgress,
     source: &Source,
     attempt: impl Future<Output = T>,
@@ -353,19 +382,7 @@ async fn show_while<T>(
     loop {
         tokio::select! {
             outcome = &mut attempt => return outcome,
-            _ = tick.tick() => {
-                let (read, new) = (progress.read_bytes(), progress.new_bytes());
-                let share = (read.saturating_sub(new) * 100).checked_div(read).unwrap_or(0);
-                bar.set_position(read);
-                bar.set_message(match source {
-                    Source::Single(_) => format!("{share} % known already"),
-                    Source::Tree { .. } => format!(
-                        "{} files, {} unchanged, {share} % of the others known already",
-                        progress.entries(),
-                        progress.unchanged_files()
-                    ),
-                });
-            }
+            _ = tick.tick() => watch.moved(progress, source),
         }
     }
 }

@@ -6,65 +6,81 @@ use narrows_api::{ApiError, ExitCode};
 use narrows_client::{ExchangeError, backup::BackupError, restore::RestoreError};
 
 /// Codes of failures on this side of the wire. Those of servers are in the domain specification.
-pub(crate) mod codes {
+pub mod codes {
     /// A local file or directory could not be read or written.
-    pub(crate) const FILE: &str = "LOCAL-001";
+    pub const FILE: &str = "LOCAL-001";
     /// There is no context, client or program where one is needed.
-    pub(crate) const MISSING: &str = "LOCAL-002";
+    pub const MISSING: &str = "LOCAL-002";
     /// What was typed does not fit together.
-    pub(crate) const USAGE: &str = "LOCAL-003";
+    pub const USAGE: &str = "LOCAL-003";
     /// The demo found that what came back is not what went in.
-    pub(crate) const DIFFERENT: &str = "LOCAL-004";
+    pub const DIFFERENT: &str = "LOCAL-004";
     /// The server answered something that this program does not understand.
-    pub(crate) const STRANGE: &str = "LOCAL-005";
+    pub const STRANGE: &str = "LOCAL-005";
     /// What was waited for ended badly.
-    pub(crate) const JOB: &str = "LOCAL-006";
+    pub const JOB: &str = "LOCAL-006";
     /// A bug of this program.
-    pub(crate) const BUG: &str = "LOCAL-007";
+    pub const BUG: &str = "LOCAL-007";
+    /// A program of the hooks folder may not run, failed, or took too long.
+    pub const HOOK: &str = "LOCAL-008";
+    /// The agent was told to stop.
+    pub const STOPPED: &str = "LOCAL-009";
 }
 
 /// A command that failed, as it is printed and as it ends the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure(pub(crate) Box<ApiError>);
+pub struct Failure(
+    /// In the API's words, whichever side it met.
+    pub Box<ApiError>,
+);
 
 /// What commands return.
-pub(crate) type Outcome<T> = Result<T, Failure>;
+pub type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
-    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
+    /// With a code and a sentence.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self(Box::new(ApiError::new(code, message)))
     }
 
     /// A local file could not be used.
-    pub(crate) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
+    pub fn file(what: &str, path: &Path, error: &io::Error) -> Self {
         Self::new(codes::FILE, what).at(path.display().to_string()).because(error.to_string())
     }
 
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    /// What was typed does not fit together.
+    pub fn usage(message: impl Into<String>) -> Self {
         Self::new(codes::USAGE, message)
     }
 
-    pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
+    /// Names the object, field or place.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
         self.0.place = place.into();
         self
     }
 
-    pub(crate) fn because(mut self, why: impl Into<String>) -> Self {
+    /// Says why.
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
         self.0.why = why.into();
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    /// Says how to mend it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = help.into();
         self
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    /// How a program ends with it.
+    pub fn exit_code(&self) -> ExitCode {
         if self.0.code == codes::USAGE { ExitCode::Usage } else { self.0.exit_code() }
     }
 
     /// Whether asking again may help without anybody mending anything.
-    pub(crate) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         self.0.code.starts_with("NET-")
     }
 }

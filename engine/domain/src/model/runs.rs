@@ -1,0 +1,35 @@
+//! What the model catalog knows of runs of backup policies.
+
+use std::collections::BTreeMap;
+
+use narrows_format::{ClientId, Timestamp};
+
+use super::rows::Rows;
+use crate::catalog::{NumberedRun, RunsAsked};
+
+impl Rows {
+    pub(super) fn runs(&self, asked: RunsAsked<'_>) -> Vec<NumberedRun> {
+        let fits = |it: &&NumberedRun| match asked {
+            RunsAsked::One(number) => it.number == number,
+            RunsAsked::Live => !it.run.state.is_final(),
+            RunsAsked::Due(now) => it.run.next_look().is_some_and(|due| due <= now),
+            RunsAsked::Newest(policy, _) => policy.is_none_or(|policy| it.run.key.policy == policy),
+        };
+        let mut all: Vec<_> = self.runs.values().filter(fits).cloned().collect();
+        all.sort_by_key(|it| it.number);
+        if let RunsAsked::Newest(_, limit) = asked {
+            all.reverse();
+            all.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        all
+    }
+
+    pub(super) fn last_slots(&self, policy: &str) -> Vec<(String, ClientId, Timestamp)> {
+        let mut last: BTreeMap<(String, ClientId), Timestamp> = BTreeMap::new();
+        for key in self.runs.keys().filter(|key| key.policy == policy) {
+            let slot = last.entry((key.schedule.clone(), key.client)).or_insert(key.slot);
+            *slot = (*slot).max(key.slot);
+        }
+        last.into_iter().map(|((schedule, client), slot)| (schedule, client, slot)).collect()
+    }
+}

@@ -1,0 +1,233 @@
+//! The agent on a client: asks the primary server for the runs that policies schedule, and does one at a time.
+//!
+//! Guarantees: it dials out and listens to nobody. It says every [`BEAT_PAUSE`] that it lives, so that a run is tried again
+//! soon after its machine has gone; a run that is not its any more it leaves. A server that is away is asked again with
+//! backoff, for ever; a certificate that is not believed any more ends it. What it is told to run beside the backup are
+//! [`crate::hooks`] and nothing else.
+
+use std::{path::PathBuf, time::Duration};
+
+use narrows_api::{
+    agent::{EndRequest, NextRequest, Outcome as Ended, RunOrder, RunWork},
+    paths,
+    policies::RunInfo,
+};
+use narrows_client::backup::{BackupProgress, Source};
+use tokio::sync::watch;
+
+use crate::{
+    api::Api,
+    attempts::Watch,
+    backup::{self, BackupJob, BackupSummary, WatchBackup, back_up},
+    failure::{Failure, Outcome, codes},
+    hooks::Hooks,
+};
+
+/// So long the server holds an answer back while there is no work; shorter than its idle time.
+const WAIT_SECONDS: u32 = 25;
+/// How often it is said that a run is still worked on; a fraction of what the server takes for silence.
+const BEAT_PAUSE: Duration = Duration::from_secs(10);
+/// First and longest pause before a server that is away is asked again.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// An agent.
+pub struct Agent {
+    api: Api,
+    hooks: Hooks,
+    cache: Option<PathBuf>,
+    session: u64,
+}
+
+/// How a run ended, before it is told.
+struct End {
+    outcome: Ended,
+    failure: Option<Failure>,
+    image: String,
+}
+
+/// What the log says of a backup that nobody watches.
+struct Log;
+
+impl Watch for Log {
+    fn remark(&self, text: &str) {
+        tracing::info!("{text}");
+    }
+}
+
+impl WatchBackup for Log {
+    fn moved(&self, _progress: &BackupProgress, _source: &Source) {}
+
+    fn over(&self) {}
+}
+
+impl Agent {
+    /// As the client whose certificate `api` has.
+    pub fn new(api: Api, hooks: Hooks) -> Outcome<Self> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Failure::new(codes::BUG, error.to_string()))?;
+        // A catalog's numbers are signed.
+        let session = u64::from_le_bytes(random) >> 1;
+        Ok(Self { api, hooks, cache: backup::cache_folder(), session })
+    }
+
+    /// Works until told to stop, or until it is not believed any more. A run under way when it is told is given back.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Outcome<()> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let asked = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                asked = self.next() => asked,
+            };
+            match asked {
+                Ok(order) => {
+                    if pause > PAUSE_FIRST {
+                        tracing::info!("the server is back");
+                    }
+                    pause = PAUSE_FIRST;
+                    if let Some(order) = order {
+                        self.do_run(&order, &mut stop).await;
+                    }
+                }
+                Err(failure) if failure.is_transient() => {
+                    if pause == PAUSE_FIRST {
+                        tracing::warn!(%failure, "the server is away, it is asked again until it is back");
+                    }
+                    tokio::select! {
+                        biased;
+                        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn next(&self) -> Outcome<Option<RunOrder>> {
+        let request = NextRequest { session: self.session, wait_seconds: WAIT_SECONDS };
+        self.api.post(paths::AGENT_NEXT, &request).await
+    }
+
+    /// One run, from its order to the server's having heard of its end.
+    async fn do_run(&self, order: &RunOrder, stop: &mut watch::Receiver<bool>) {
+        let RunWork { run, attempt, .. } = order.work;
+        tracing::info!(run, attempt, policy = order.policy, schedule = order.schedule, "begins");
+        let end = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                End::failed(Failure::new(codes::STOPPED, "the client's agent was told to stop"))
+            }
+            failure = self.beat(order.work) => {
+                tracing::warn!(run, %failure, "the run is left");
+                return;
+            }
+            end = self.work(order) => end,
+        };
+        match &end.failure {
+            Some(failure) => {
+                tracing::warn!(run, outcome = end.outcome.as_str(), image = end.image, %failure, "ended")
+            }
+            None => tracing::info!(run, outcome = end.outcome.as_str(), image = end.image, "ended"),
+        }
+        self.tell_end(order.work, end, stop).await;
+    }
+
+    /// Says that the run is worked on, until the server says that it is not this agent's any more.
+    async fn beat(&self, work: RunWork) -> Failure {
+        loop {
+            tokio::time::sleep(BEAT_PAUSE).await;
+            match self.api.post::<()>(paths::AGENT_BEAT, &work).await {
+                Err(failure) if !failure.is_transient() => return failure,
+                _ => {}
+            }
+        }
+    }
+
+    async fn work(&self, order: &RunOrder) -> End {
+        let mut variables = vec![
+            ("NARROWS_RUN", order.work.run.to_string()),
+            ("NARROWS_ATTEMPT", order.work.attempt.to_string()),
+            ("NARROWS_POLICY", order.policy.clone()),
+            ("NARROWS_SCHEDULE", order.schedule.clone()),
+            ("NARROWS_CLIENT", order.client.clone()),
+        ];
+        let before = match &order.before {
+            Some(hook) => self.hooks.run(hook, &variables).await,
+            None => Ok(()),
+        };
+        let mut end = match before {
+            Ok(()) => match back_up(&self.api, &self.job(order), &Log).await {
+                Ok(summary) => End::made(summary),
+                Err(failure) => End::failed(failure),
+            },
+            Err(failure) => End::failed(failure),
+        };
+        let Some(hook) = &order.after else { return end };
+        let failure = end.failure.as_ref();
+        variables.extend([
+            ("NARROWS_OUTCOME", end.outcome.as_str().to_owned()),
+            ("NARROWS_IMAGE", end.image.clone()),
+            ("NARROWS_CODE", failure.map(|failure| failure.0.code.clone()).unwrap_or_default()),
+            ("NARROWS_REASON", failure.map(|failure| failure.0.message.clone()).unwrap_or_default()),
+        ]);
+        if let Err(failure) = self.hooks.run(hook, &variables).await {
+            // The image is there: doing it again would double it.
+            if end.outcome == Ended::Done {
+                end.outcome = Ended::Partial;
+            }
+            end.failure.get_or_insert(failure);
+        }
+        end
+    }
+
+    fn job(&self, order: &RunOrder) -> BackupJob {
+        BackupJob {
+            paths: order.selection.paths.iter().map(PathBuf::from).collect(),
+            policy: Some(order.policy.clone()),
+            run: Some(order.work),
+            exclude: order.selection.exclude.clone(),
+            one_file_system: order.selection.one_file_system,
+            cache: self.cache.clone(),
+            ..BackupJob::default()
+        }
+    }
+
+    /// Tells the server until it has heard it, says that it knows better, or the agent is to stop and was heard once not.
+    async fn tell_end(&self, work: RunWork, end: End, stop: &watch::Receiver<bool>) {
+        let (code, sentence) = end.failure.map_or_else(Default::default, |failure| {
+            let why = if failure.0.why.is_empty() { String::new() } else { format!(": {}", failure.0.why) };
+            (failure.0.code.clone(), format!("{}{why}", failure.0.message))
+        });
+        let request = EndRequest { work, outcome: end.outcome, code, sentence };
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match self.api.post::<RunInfo>(paths::AGENT_END, &request).await {
+                Err(failure) if failure.is_transient() && !*stop.borrow() => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(failure) => return tracing::warn!(%failure, "the end of a run was not taken"),
+                Ok(_) => return,
+            }
+        }
+    }
+}
+
+impl End {
+    fn failed(failure: Failure) -> Self {
+        Self { outcome: Ended::Failed, failure: Some(failure), image: String::new() }
+    }
+
+    fn made(summary: BackupSummary) -> Self {
+        let is_whole = !summary.partial;
+        let first = summary.skipped_files.first();
+        let failure = (!is_whole).then(|| {
+            let failure = Failure::new(codes::FILE, format!("{} files were left out", summary.skipped));
+            first.map_or(failure.clone(), |first| failure.because(format!("{}: {}", first.path.0, first.why)))
+        });
+        Self { outcome: if is_whole { Ended::Done } else { Ended::Partial }, failure, image: summary.image }
+    }
+}
