@@ -80,7 +80,7 @@ async fn serve(
     let Some(admission) = gate.admission.borrow().clone() else { return outcome.map(drop) };
     match &outcome {
         Ok(taken) => gate.taken(&admission, taken),
-        Err(error) => gate.ended(admission, error),
+        Err(error) => gate.ended(&admission, error),
     }
     outcome.map(drop)
 }
@@ -121,11 +121,11 @@ impl Gate {
             let (attempt, copy) = ticket.ok_or_else(|| Refusal::new("AUTH-004", "no ticket"))?;
             return Ok(Admission::Backup { image, attempt, copy });
         }
-        let begun = self.server.order(|primary, _| {
+        let may_come = self.server.order(|primary, _| {
             let partner = ready(primary.begin_receiving(sender, image))?;
             Ok((partner, Vec::new()))
         });
-        begun.map_err(refused)?;
+        may_come.map_err(refused)?;
         Ok(Admission::Replica { image, sender })
     }
 
@@ -197,8 +197,8 @@ impl Gate {
         self.server.tell(Event::ArrivedAgain(event));
     }
 
-    fn ended(&self, admission: Admission, error: &ExchangeError) {
-        match admission {
+    fn ended(&self, admission: &Admission, error: &ExchangeError) {
+        match *admission {
             Admission::Replica { image, sender } => self.end_receiving(sender, image),
             Admission::Backup { image, attempt, .. } => {
                 let failure = match error.code() {

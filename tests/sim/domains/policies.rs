@@ -45,29 +45,33 @@ pub(super) struct Policy {
     pub(super) edges: &'static [(usize, usize)],
 }
 
-const fn minutes(minutes: u64) -> Option<Life> {
-    Some(Life::For(Duration::from_mins(minutes)))
+const fn minutes(minutes: u64) -> Life {
+    Life::For(Duration::from_mins(minutes))
 }
 
-const fn days(days: u64) -> Option<Life> {
+const fn days(days: u64) -> Life {
     minutes(days * 24 * 60)
 }
 
 /// Reckoned by hand from the texts below, bounds of the receivers included.
 pub(super) const POLICIES: [Policy; 4] = [
-    Policy { name: "fan", lives: [minutes(30), days(10), days(45)], edges: &[(EAST, WEST), (EAST, NORTH)] },
+    Policy {
+        name: "fan",
+        lives: [Some(minutes(30)), Some(days(10)), Some(days(45))],
+        edges: &[(EAST, WEST), (EAST, NORTH)],
+    },
     Policy {
         name: "cascade",
-        lives: [Some(Life::UntilCopied), days(20), days(30)],
+        lives: [Some(Life::UntilCopied), Some(days(20)), Some(days(30))],
         edges: &[(EAST, WEST), (WEST, NORTH)],
     },
     // The longer of two lives: 16 days by the east's order and the north's bound, 18 by the west's.
     Policy {
         name: "both",
-        lives: [days(8), days(6), days(18)],
+        lives: [Some(days(8)), Some(days(6)), Some(days(18))],
         edges: &[(EAST, WEST), (EAST, NORTH), (WEST, NORTH)],
     },
-    Policy { name: "near", lives: [days(2), days(4), None], edges: &[(EAST, WEST)] },
+    Policy { name: "near", lives: [Some(days(2)), Some(days(4)), None], edges: &[(EAST, WEST)] },
 ];
 
 const BACKUP: &str = r#"id = "first", kind = "backup", storage = "default""#;
