@@ -71,12 +71,17 @@ fn storms_end_where_the_policies_say() {
         for (sum, one) in all.counts().into_iter().zip(world.tale.counts()) {
             sum.add(one.get());
         }
+        all.waits.borrow_mut().extend(world.tale.waits.take());
+    }
+    for reason in ["limit", "pause", "source-incomplete", "target-down", "target-full"] {
+        assert!(all.waits.borrow().contains(reason), "nothing waited for `{reason}`: {all}");
     }
     for (count, least_per_storm) in [
         (&all.crashes, 10),
         (&all.failed_syncs, 1),
         (&all.cut_transactions, 1),
         (&all.stopped, 1),
+        (&all.full, 1),
         (&all.absences, 1),
         (&all.broken, 3),
         (&all.resumed, 2),

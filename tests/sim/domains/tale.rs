@@ -47,6 +47,8 @@ pub(super) struct Tale {
     /// Policies that people held back, and replications that were stopped under way by it.
     pub(super) holds: Count,
     pub(super) stopped: Count,
+    /// Disks that were full for a while.
+    pub(super) full: Count,
     /// Dials without answer, and answers to reports that were lost.
     pub(super) unanswered: Count,
     pub(super) lost_answers: Count,
@@ -68,12 +70,13 @@ pub(super) struct Tale {
 
 impl Tale {
     /// In any order, but always the same.
-    pub(super) fn counts(&self) -> [&Count; 16] {
+    pub(super) fn counts(&self) -> [&Count; 17] {
         [
             &self.crashes,
             &self.failed_syncs,
             &self.holds,
             &self.stopped,
+            &self.full,
             &self.cut_transactions,
             &self.absences,
             &self.broken,
@@ -104,7 +107,7 @@ impl fmt::Display for Tale {
         write!(
             f,
             "{} crashes, {} restarts after failed syncs, {} transactions cut, {} absences; {} policies held, {} replications \
-             stopped; {} sessions broke, {} images resumed, {} dials and {} \
+             stopped; {} disks full; {} sessions broke, {} images resumed, {} dials and {} \
              reports unanswered; {} replicated ({} on a base), {} sent again; {} discarded, {} removed; waits: {:?}",
             self.crashes,
             self.failed_syncs,
@@ -112,6 +115,7 @@ impl fmt::Display for Tale {
             self.absences,
             self.holds,
             self.stopped,
+            self.full,
             self.broken,
             self.resumed,
             self.unanswered,

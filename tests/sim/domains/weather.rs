@@ -11,6 +11,9 @@ use super::{
     world::{Trouble, World},
 };
 
+/// Of this disk a pool takes nothing for new images: it leaves as much free for what it must still write.
+const FULL: u64 = narrows_pool::limits::SPACE_RESERVE_BYTES;
+
 impl World {
     /// What a power loss does to what was not synced.
     pub(super) fn some_kind(&self) -> CrashKind {
@@ -41,7 +44,7 @@ impl World {
         self.sim.at_sync(host(at), sync, fault);
     }
 
-    /// Links change, transactions are cut, and people hold policies back or let them go.
+    /// Links change, transactions are cut, disks are full, and people hold policies back or let them go.
     pub(super) fn stir(&self) {
         if self.trouble.get() != Trouble::Storm {
             return;
@@ -63,6 +66,11 @@ impl World {
                 server.catalog(|catalog| catalog.fail_after(Some(cut)));
             }
             1..5 => self.let_go(),
+            5 => {
+                self.sim.limit_space(host(server.at), FULL);
+                self.tale.full.up();
+            }
+            6 | 7 => self.make_room(),
             _ => {}
         }
     }
@@ -94,8 +102,13 @@ impl World {
         }
     }
 
+    fn make_room(&self) {
+        (0..NAMES.len()).for_each(|at| self.sim.limit_space(host(at), u64::MAX));
+    }
+
     /// Nothing new comes over it.
     pub(super) fn calm_down(&self) {
+        self.make_room();
         self.sim.links(LinkFaults::default());
         for server in &self.servers {
             server.lossy.set(0);
