@@ -1,11 +1,10 @@
 //! Goal: three domains with real pools, the real exchange and the real state machine come to what their policies say,
 //! whatever befalls them: each image where it belongs, whole, once, for its time; and gone after it, not before.
-//! Method: a table of copies' lives that was reckoned by hand is the oracle. East sends to west and north, west sends
-//! on to north, under four policies. Power is lost at syncs of each domain and at transactions of its catalog, syncs
-//! fail, links break and are slow, answers are lost, policies are held back, clocks differ, a domain is away for up to
-//! two hours. Then all must be done,
-//! and two simulated months go by, still with power losses, in which the copies come to their end. Mistakes that are
-//! planted must be found.
+//! Method: a table of copies' lives that was reckoned by hand is the oracle. East sends to west and north, west on to
+//! north, and north to east and so in a ring, under five policies. Power is lost at syncs of each domain and at
+//! transactions of its catalog, syncs fail, disks are full, links break and are slow, answers are lost, policies are held
+//! back, clocks differ, a domain is away for up to two hours. Then all must be done, and two simulated months go by, still
+//! with power losses, in which the copies come to their end. Mistakes that are planted must be found.
 
 mod client;
 mod desk;

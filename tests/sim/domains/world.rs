@@ -22,7 +22,7 @@ use super::{
     client::Backup,
     desk::ready,
     oracle::{self, Depth},
-    policies::{CLIENT, EAST, NAMES, host},
+    policies::{CLIENT, NAMES, POLICIES, host},
     server::{Plant, Power, Server},
     tale::Tale,
 };
@@ -232,7 +232,8 @@ impl World {
             });
             if earlier.is_none_or(|earlier| earlier.acknowledged.get()) {
                 backup.is_begun.set(true);
-                let bringing = backup.clone().bring(self.clients.clone(), self.servers[EAST].clone());
+                let server = self.servers[POLICIES[backup.policy].origin].clone();
+                let bringing = backup.clone().bring(self.clients.clone(), server);
                 self.clients.spawn(bringing).detach();
             }
         }
@@ -309,5 +310,5 @@ impl World {
 }
 
 /// Policy, client, and which model, in the order of their beginning.
-const PLAN: [(usize, u8, usize); 7] =
-    [(0, 1, 0), (1, 2, 1), (2, 3, 2), (3, 4, 3), (0, 1, 4), (1, 2, 0), (2, 3, 5)];
+const PLAN: [(usize, u8, usize); 9] =
+    [(0, 1, 0), (1, 2, 1), (4, 5, 3), (2, 3, 2), (3, 4, 3), (0, 1, 4), (1, 2, 0), (4, 5, 1), (2, 3, 5)];
