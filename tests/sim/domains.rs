@@ -138,8 +138,8 @@ fn planted_mistakes_are_found() {
         Plant::ForgetsSyncs,
     ];
     for plant in plants {
-        let found =
-            (0..SEEDS).find_map(|seed| World::new(seed, Trouble::Storm, Some(plant), &models).run().err());
+        let found = (0..3 * SEEDS)
+            .find_map(|seed| World::new(seed, Trouble::Storm, Some(plant), &models).run().err());
         let found = found.unwrap_or_else(|| panic!("{plant:?} was not found"));
         println!("{plant:?}: {}", found.chars().take(200).collect::<String>());
     }

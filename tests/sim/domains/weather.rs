@@ -61,7 +61,7 @@ impl World {
         }
         let server = &self.servers[usize::try_from(self.below(NAMES.len() as u64)).unwrap()];
         match self.below(16) {
-            0 => {
+            0 | 8 => {
                 let cut = u32::try_from(self.below(12)).unwrap();
                 server.catalog(|catalog| catalog.fail_after(Some(cut)));
             }
