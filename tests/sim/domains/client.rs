@@ -1,4 +1,4 @@
-//! Clients of the east: each brings its image again and again until the east has it.
+//! Clients: each brings its image to the server of its domain, again and again until that has it.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -22,7 +22,7 @@ use narrows_transport::{Link, Security};
 
 use super::{
     desk::{ready, timestamp},
-    policies::{EAST, POLICIES, domain_id, host},
+    policies::{POLICIES, domain_id, host},
     server::{Running, Server},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(super) struct Backup {
     pub(super) begins: Duration,
     pub(super) is_begun: Cell<bool>,
     pub(super) image: Cell<Option<ImageId>>,
-    /// The east said that it has it: from now on it may not be lost.
+    /// The server said that it has it: from now on it may not be lost.
     pub(super) acknowledged: Cell<bool>,
     history: Rc<History>,
 }
@@ -63,48 +63,49 @@ impl Backup {
         }
     }
 
-    pub(super) async fn bring(self: Rc<Self>, world: World, east: Rc<Server>) {
-        while self.attempt(&world, &east).await.is_none() {
+    pub(super) async fn bring(self: Rc<Self>, world: World, server: Rc<Server>) {
+        while self.attempt(&world, &server).await.is_none() {
             world.clock.sleep(PAUSE).await;
         }
         self.acknowledged.set(true);
     }
 
     /// `None`: not yet.
-    async fn attempt(&self, world: &World, east: &Rc<Server>) -> Option<()> {
-        let running = east.running.borrow().clone()?;
+    async fn attempt(&self, world: &World, server: &Rc<Server>) -> Option<()> {
+        let running = server.running.borrow().clone()?;
         // What the log holds already decides whether this goes on with an unfinished image.
-        let behind = running.pools[0].events(east.cursor(&running), 1).await.ok()?;
+        let behind = running.pools[0].events(server.cursor(&running), 1).await.ok()?;
         if !behind.is_empty() {
             return None;
         }
         if let Some(known) = self.image.get() {
-            let image = east.catalog(|catalog| ready(catalog.image(known)).unwrap());
+            let image = server.catalog(|catalog| ready(catalog.image(known)).unwrap());
             if image.is_some_and(|image| image.state == ImageState::Whole) {
                 return Some(());
             }
         }
-        let begun = self.begin(world, east, &running)?;
-        let link = Link::dial(world, address(host(EAST), self.client % 2), Security::Plaintext).await.ok()?;
-        let hello = HelloFacts::new(Purpose::Backup, domain_id(EAST), PoolId([0; 16]));
+        let begun = self.begin(world, server, &running)?;
+        let link =
+            Link::dial(world, address(host(server.at), self.client % 2), Security::Plaintext).await.ok()?;
+        let hello = HelloFacts::new(Purpose::Backup, domain_id(server.at), PoolId([0; 16]));
         let session = greet(link, Side::Dialled, &hello).await.ok()?;
         let order = self.order(world, &begun);
         match descend::push(session, &*self.model, &order).await {
             Ok(pushed) => {
-                east.tale.resumed.add(u64::from(begun.resumed));
+                server.tale.resumed.add(u64::from(begun.resumed));
                 if pushed.sent.again_bytes > 0 {
-                    east.complain(&format!("a client sent {} bytes again", pushed.sent.again_bytes));
+                    server.complain(&format!("a client sent {} bytes again", pushed.sent.again_bytes));
                 }
                 Some(())
             }
             Err(error) => {
-                east.tale.broken.add(u64::from(error.code().is_none()));
+                server.tale.broken.add(u64::from(error.code().is_none()));
                 None
             }
         }
     }
 
-    fn begin(&self, world: &World, east: &Rc<Server>, running: &Running) -> Option<BackupBegun> {
+    fn begin(&self, world: &World, server: &Rc<Server>, running: &Running) -> Option<BackupBegun> {
         let mut fresh = [0; 16];
         world.entropy.fill(&mut fresh);
         let ask = BackupAsk {
@@ -116,15 +117,15 @@ impl Backup {
             schedule: ScheduleKind::Manual,
             roots: vec!["/".into()],
         };
-        let begun = east
+        let begun = server
             .order(|primary, moment| Ok((ready(primary.begin_backup(&ask, moment))?, Vec::new())))
             .ok()?;
         let id = begun.image.id;
         if self.image.get().is_some_and(|known| known != id) {
-            east.complain(&format!("the backup of {:?} begins anew as {id}", self.image.get()));
+            server.complain(&format!("the backup of {:?} begins anew as {id}", self.image.get()));
         }
         self.image.set(Some(id));
-        east.tale.policies.borrow_mut().insert(id, self.policy);
+        server.tale.policies.borrow_mut().insert(id, self.policy);
         running.tickets.borrow_mut().insert(id, (begun.attempt, begun.copy));
         Some(begun)
     }

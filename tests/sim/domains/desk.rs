@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::future::{Either, select};
 use narrows_domain::{
-    Catalog as _, Command, Event, Moment, OperationState, Primary,
+    Catalog as _, Command, Event, Moment, OperationState, Primary, WaitReason,
     machine::{Refusal, turn::blocked},
     model::{Burnt, MemoryCatalog},
     moment::since,
@@ -26,7 +26,7 @@ use narrows_format::{Sequence, Timestamp};
 
 use super::{
     hands,
-    policies::{NAMES, at},
+    policies::{NAMES, POLICIES, at},
     server::{Power, Running, Server},
 };
 
@@ -106,6 +106,7 @@ impl Server {
             (outcome, primary.take_setback().is_some())
         });
         if is_cut || matches!(outcome, Err(Error::Catalog(Burnt))) {
+            self.tale.cut_transactions.up();
             self.power.set(Power::Failing);
             return Err(NotDone::Off);
         }
@@ -128,10 +129,11 @@ impl Server {
 
     /// Nobody says it again: a rule against it is a mistake.
     pub(super) fn tell(self: &Rc<Self>, event: Event) {
-        match self.happened(event.clone()) {
+        let said = event.clone();
+        match self.happened(event) {
             Ok(()) | Err(NotDone::Off) => {}
-            Err(NotDone::Refused(refusal)) => self.complain(&format!("{event:?} was refused: {refusal}")),
-            Err(NotDone::ReadFrom(_)) => self.complain(&format!("a gap before {event:?}")),
+            Err(NotDone::Refused(refusal)) => self.complain(&format!("{said:?} was refused: {refusal}")),
+            Err(NotDone::ReadFrom(_)) => self.complain(&format!("a gap before {said:?}")),
         }
     }
 
@@ -149,14 +151,20 @@ impl Server {
                         self.tale.waits.borrow_mut().insert(reason.as_str().to_owned());
                         let Some(domain) = partner.filter(|_| operation.next_try.is_none()) else { continue };
                         let partner = ready(primary.catalog().partner(domain)).unwrap().unwrap();
-                        let runs = ready(primary.catalog().running(domain)).unwrap() > 0;
-                        if blocked(&partner).is_none() && !runs {
+                        let ends = match reason {
+                            WaitReason::Pause => !ready(primary.catalog().slp_holds()).unwrap().is_empty(),
+                            _ => ready(primary.catalog().running(domain)).unwrap() > 0,
+                        };
+                        if blocked(&partner).is_none() && !ends {
                             self.complain(&format!("nothing ends the wait of {operation:?}"));
                         }
                     }
                     OperationState::PendingImport | OperationState::Complete => {
                         let Some(domain) = partner else { continue };
-                        if !self.tale.sealed.borrow().contains(&(at(domain), operation.key.image)) {
+                        let image = operation.key.image;
+                        let policy = self.tale.policies.borrow().get(&image).copied();
+                        let goes_home = policy.is_some_and(|policy| POLICIES[policy].origin == at(domain));
+                        if !goes_home && !self.tale.sealed.borrow().contains(&(at(domain), image)) {
                             self.complain(&format!("it never got there: {operation:?}"));
                         }
                     }

@@ -80,7 +80,7 @@ async fn serve(
     let Some(admission) = gate.admission.borrow().clone() else { return outcome.map(drop) };
     match &outcome {
         Ok(taken) => gate.taken(&admission, taken),
-        Err(error) => gate.ended(admission, error),
+        Err(error) => gate.ended(&admission, error),
     }
     outcome.map(drop)
 }
@@ -121,11 +121,11 @@ impl Gate {
             let (attempt, copy) = ticket.ok_or_else(|| Refusal::new("AUTH-004", "no ticket"))?;
             return Ok(Admission::Backup { image, attempt, copy, pool });
         }
-        let begun = self.server.order(|primary, moment| {
+        let may_come = self.server.order(|primary, moment| {
             let whose = (image, begin.origin);
             Ok((ready(primary.begin_receiving(sender, whose, None, moment.now))?, Vec::new()))
         });
-        let (_, pool) = begun.map_err(refused)?;
+        let (_, pool) = may_come.map_err(refused)?;
         Ok(Admission::Replica { image, sender, pool })
     }
 
@@ -197,8 +197,8 @@ impl Gate {
         self.server.tell(Event::ArrivedAgain(event));
     }
 
-    fn ended(&self, admission: Admission, error: &ExchangeError) {
-        match admission {
+    fn ended(&self, admission: &Admission, error: &ExchangeError) {
+        match *admission {
             Admission::Replica { image, sender, .. } => self.end_receiving(sender, image),
             Admission::Duplicate { .. } => {}
             Admission::Backup { image, attempt, .. } => {

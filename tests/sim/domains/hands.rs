@@ -40,7 +40,10 @@ use crate::site::{CORES, address};
 pub(super) fn take(server: &Rc<Server>, running: &Rc<Running>, command: Command) {
     match command {
         Command::Replicate(order) => send_out(server, running, order),
-        Command::StopReplication(operation) => stop(running, operation),
+        Command::StopReplication(operation) => {
+            server.tale.stopped.up();
+            stop(running, operation);
+        }
         Command::Duplicate(order) => server.complain(&format!("there is no second pool: {order:?}")),
         Command::Report { partner, import, report } => {
             let (here, running) = (server.clone(), running.clone());
@@ -263,7 +266,7 @@ async fn change_copy(server: &Server, running: &Running, command: Command) {
     };
     match changed {
         // It went before the power was lost, and the log had not been read when this was commanded again.
-        Ok(_) | Err(Error::NoImage { .. } | Error::Closed) => {}
+        Ok(_) | Err(Error::NoImage { .. } | Error::Poisoned | Error::Closed) => {}
         Err(error) => server.complain(&format!("a copy of {image} could not be changed: {error}")),
     }
 }

@@ -13,7 +13,7 @@ use narrows_pool::images::{EventKind, ImageEntry};
 use super::{
     client::Backup,
     desk::{ready, timestamp},
-    policies::{EAST, Life, NAMES, POLICIES, Policy, domain_id},
+    policies::{Life, NAMES, POLICIES, Policy, domain_id},
     server::Server,
     world::{SKEW_MAX, World},
 };
@@ -24,8 +24,8 @@ const MARGIN: Duration = Duration::from_mins(3);
 /// When it is looked: so long before and after each moment at which something has to happen.
 const AROUND: Duration = Duration::from_mins(5);
 /// By the specification, how long a copy that went can be brought back: where it was made, and elsewhere.
-const UNDELETE: [Duration; 3] =
-    [Duration::from_hours(24), Duration::from_hours(7 * 24), Duration::from_hours(7 * 24)];
+const UNDELETE_OWN: Duration = Duration::from_hours(24);
+const UNDELETE_FOREIGN: Duration = Duration::from_hours(7 * 24);
 
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +49,16 @@ pub(super) fn may_go(server: &Server, id: ImageId) {
     }
 }
 
+fn undelete(policy: &Policy, at: usize) -> Duration {
+    if policy.origin == at { UNDELETE_OWN } else { UNDELETE_FOREIGN }
+}
+
 /// An image as its origin has it.
 fn origin_of(world: &World, backup: &Backup) -> Result<Image, Complaint> {
     let id = backup.image.get().ok_or("a backup without image")?;
-    let image = world.servers[EAST].catalog(|catalog| ready(catalog.image(id)).unwrap());
-    image.ok_or_else(|| format!("{id} was acknowledged and the east does not know it"))
+    let origin = POLICIES[backup.policy].origin;
+    let image = world.servers[origin].catalog(|catalog| ready(catalog.image(id)).unwrap());
+    image.ok_or_else(|| format!("{id} was acknowledged and the {} does not know it", NAMES[origin]))
 }
 
 /// When to look: around the end of each copy, and of the time in which it could be brought back.
@@ -62,13 +67,14 @@ pub(super) fn moments(world: &World) -> Vec<Duration> {
     let mut moments = Vec::new();
     for backup in &world.backups {
         let Ok(image) = origin_of(world, backup) else { continue };
-        for (life, undelete) in POLICIES[backup.policy].lives.iter().zip(UNDELETE) {
+        let policy = &POLICIES[backup.policy];
+        for (at, life) in policy.lives.iter().enumerate() {
             let due = match life {
                 None => continue,
                 Some(Life::For(span)) => since_the_beginning(after(image.started, *span)).max(rested),
                 Some(Life::UntilCopied) => rested,
             };
-            for moment in [due, due + undelete] {
+            for moment in [due, due + undelete(policy, at)] {
                 moments.extend([moment.saturating_sub(AROUND), moment + AROUND]);
             }
         }
@@ -148,7 +154,7 @@ fn check_standing(
         Life::UntilCopied => (image.started, rested),
     };
     let by_its_clock = after(now, SKEW_MAX);
-    let undelete = UNDELETE[server.at];
+    let undelete = undelete(policy, server.at);
     match (entry, entry.and_then(|entry| entry.discarded)) {
         (Some(entry), None) => {
             if now > after(latest, MARGIN) {
@@ -216,7 +222,7 @@ fn check_catalog(world: &World, server: &Server) -> Result<(), Complaint> {
         });
         let image = image.ok_or_else(|| format!("{name} does not know {id}"))?;
         let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
-        if imports != usize::from(server.at != EAST) {
+        if imports != usize::from(server.at != POLICIES[backup.policy].origin) {
             return Err(format!("{name} imported {id} {imports} times"));
         }
         if copies.len() > 1 || image.state == ImageState::Whole && copies.is_empty() {

@@ -36,38 +36,59 @@ pub(super) enum Life {
     UntilCopied,
 }
 
-/// A policy of the east, as the oracle knows it.
+/// A policy of one of them and its imports at the others, as the oracle knows it.
 pub(super) struct Policy {
     pub(super) name: &'static str,
+    /// Where backups are made.
+    pub(super) origin: usize,
     /// In the east, the west and the north; `None`: the image must not get there.
     pub(super) lives: [Option<Life>; 3],
     /// From where to where it goes.
     pub(super) edges: &'static [(usize, usize)],
 }
 
-const fn minutes(minutes: u64) -> Option<Life> {
-    Some(Life::For(Duration::from_mins(minutes)))
+const fn minutes(minutes: u64) -> Life {
+    Life::For(Duration::from_mins(minutes))
 }
 
-const fn days(days: u64) -> Option<Life> {
+const fn days(days: u64) -> Life {
     minutes(days * 24 * 60)
 }
 
 /// Reckoned by hand from the texts below, bounds of the receivers included.
-pub(super) const POLICIES: [Policy; 4] = [
-    Policy { name: "fan", lives: [minutes(30), days(10), days(45)], edges: &[(EAST, WEST), (EAST, NORTH)] },
+pub(super) const POLICIES: [Policy; 5] = [
+    Policy {
+        name: "fan",
+        origin: EAST,
+        lives: [Some(minutes(30)), Some(days(10)), Some(days(45))],
+        edges: &[(EAST, WEST), (EAST, NORTH)],
+    },
     Policy {
         name: "cascade",
-        lives: [Some(Life::UntilCopied), days(20), days(30)],
+        origin: EAST,
+        lives: [Some(Life::UntilCopied), Some(days(20)), Some(days(30))],
         edges: &[(EAST, WEST), (WEST, NORTH)],
     },
     // The longer of two lives: 16 days by the east's order and the north's bound, 18 by the west's.
     Policy {
         name: "both",
-        lives: [days(8), days(6), days(18)],
+        origin: EAST,
+        lives: [Some(days(8)), Some(days(6)), Some(days(18))],
         edges: &[(EAST, WEST), (EAST, NORTH), (WEST, NORTH)],
     },
-    Policy { name: "near", lives: [days(2), days(4), None], edges: &[(EAST, WEST)] },
+    Policy {
+        name: "near",
+        origin: EAST,
+        lives: [Some(days(2)), Some(days(4)), None],
+        edges: &[(EAST, WEST)],
+    },
+    // From the west it would go home, and that is not sent.
+    Policy {
+        name: "ring",
+        origin: NORTH,
+        lives: [Some(days(7)), Some(days(9)), Some(days(5))],
+        edges: &[(NORTH, EAST), (EAST, WEST)],
+    },
 ];
 
 const BACKUP: &str = r#"id = "first", kind = "backup", storage = "default""#;
@@ -76,7 +97,7 @@ const IMPORT: &str = r#"id = "first", kind = "import", storage = "default""#;
 /// Name, domain, retention of the first copy, and where it goes on to for how long.
 type Row = (&'static str, usize, &'static str, &'static [(usize, &'static str)]);
 
-const TEXTS: [Row; 11] = [
+const TEXTS: [Row; 14] = [
     ("fan", EAST, r#"{ fixed = "30m" }"#, &[(WEST, "10d"), (NORTH, "50d")]),
     ("fan", WEST, "{ target = {} }", &[]),
     ("fan", NORTH, r#"{ target = {}, at_most = "45d" }"#, &[]),
@@ -88,10 +109,14 @@ const TEXTS: [Row; 11] = [
     ("both", NORTH, r#"{ target = {}, at_least = "16d" }"#, &[]),
     ("near", EAST, r#"{ fixed = "2d" }"#, &[(WEST, "5d")]),
     ("near", WEST, r#"{ target = {}, at_most = "4d" }"#, &[]),
+    ("ring", NORTH, r#"{ fixed = "5d" }"#, &[(EAST, "7d")]),
+    ("ring", EAST, "{ target = {} }", &[(WEST, "9d")]),
+    ("ring", WEST, "{ target = {} }", &[(NORTH, "11d")]),
 ];
 
 fn text((name, at, retention, on): &Row) -> String {
-    let first = if *at == EAST { BACKUP } else { IMPORT };
+    let is_origin = POLICIES.iter().any(|policy| policy.name == *name && policy.origin == *at);
+    let first = if is_origin { BACKUP } else { IMPORT };
     let mut operations = vec![format!("{{ {first}, retention = {retention} }}")];
     operations.extend(on.iter().map(|(to, fixed)| {
         let to = NAMES[*to];

@@ -12,7 +12,7 @@ use narrows_domain::{
 };
 use narrows_exchange::outgoing::History;
 use narrows_format::{DomainId, ImageId, Sequence, record::CopyState};
-use narrows_pool::Pool;
+use narrows_pool::{Error, Pool};
 use narrows_ring::{
     sim::{CrashKind, Sim},
     world::{Task, World},
@@ -126,14 +126,17 @@ impl Server {
         self.power.set(Power::Booting);
         let server = self.clone();
         let starting = async move {
-            if let Err(error) = server.start().await {
-                server.complain(&format!("it does not start: {error}"));
+            match server.start().await {
+                Ok(()) => {}
+                // Syncs fail. It is started again.
+                Err(Error::Device { .. } | Error::Poisoned) => server.power.set(Power::Failing),
+                Err(error) => server.complain(&format!("it does not start: {error}")),
             }
         };
         self.world.spawn(starting).detach();
     }
 
-    async fn start(self: &Rc<Self>) -> Result<(), narrows_pool::Error> {
+    async fn start(self: &Rc<Self>) -> Result<(), Error> {
         let (pools, worlds) = site::open_pools(&self.sim, host(self.at)).await?;
         let running = Rc::new(Running {
             pools,
@@ -158,6 +161,14 @@ impl Server {
         world.spawn(self.clone().keep_time(running.clone())).detach();
         self.power.set(Power::On);
         Ok(())
+    }
+
+    /// A sync failed: the pool takes nothing more until it is opened anew.
+    pub(super) fn is_poisoned(&self) -> bool {
+        let running = self.running.borrow();
+        let poisoned = running.as_ref().is_some_and(|running| running.pools[0].is_poisoned());
+        self.tale.failed_syncs.add(u64::from(poisoned));
+        poisoned
     }
 
     /// The catalog and what the disk keeps stay; everything else is gone.

@@ -36,13 +36,19 @@ impl fmt::Display for Count {
 
 #[derive(Default)]
 pub(super) struct Tale {
-    /// Power lost at a sync; at a transaction of the catalog; for a while.
+    /// Power lost at a sync; restarts because syncs failed; power lost at a transaction of the catalog, or for a while.
     pub(super) crashes: Count,
+    pub(super) failed_syncs: Count,
     pub(super) cut_transactions: Count,
     pub(super) absences: Count,
     /// Sessions that broke under way, and images that came through after that.
     pub(super) broken: Count,
     pub(super) resumed: Count,
+    /// Policies that people held back, and replications that were stopped under way by it.
+    pub(super) holds: Count,
+    pub(super) stopped: Count,
+    /// Disks that were full for a while.
+    pub(super) full: Count,
     /// Dials without answer, and answers to reports that were lost.
     pub(super) unanswered: Count,
     pub(super) lost_answers: Count,
@@ -64,9 +70,13 @@ pub(super) struct Tale {
 
 impl Tale {
     /// In any order, but always the same.
-    pub(super) fn counts(&self) -> [&Count; 13] {
+    pub(super) fn counts(&self) -> [&Count; 17] {
         [
             &self.crashes,
+            &self.failed_syncs,
+            &self.holds,
+            &self.stopped,
+            &self.full,
             &self.cut_transactions,
             &self.absences,
             &self.broken,
@@ -96,11 +106,16 @@ impl fmt::Display for Tale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} crashes, {} transactions cut, {} absences; {} sessions broke, {} images resumed, {} dials and {} \
+            "{} crashes, {} restarts after failed syncs, {} transactions cut, {} absences; {} policies held, {} replications \
+             stopped; {} disks full; {} sessions broke, {} images resumed, {} dials and {} \
              reports unanswered; {} replicated ({} on a base), {} sent again; {} discarded, {} removed; waits: {:?}",
             self.crashes,
+            self.failed_syncs,
             self.cut_transactions,
             self.absences,
+            self.holds,
+            self.stopped,
+            self.full,
             self.broken,
             self.resumed,
             self.unanswered,

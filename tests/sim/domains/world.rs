@@ -6,21 +6,23 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     rc::Rc,
     time::Duration,
 };
 
-use narrows_domain::OperationState;
+use narrows_domain::{Catalog as _, Image, OperationState, catalog::ImageFilter};
 use narrows_ring::{
-    sim::{CrashKind, Crashed, Host, LinkFaults, Sim, SyncFault},
+    sim::{CrashKind, Crashed, Host, Sim},
     world,
 };
 use narrows_tests::trees::Seeded;
 
 use super::{
     client::Backup,
+    desk::ready,
     oracle::{self, Depth},
-    policies::{CLIENT, EAST, NAMES, host},
+    policies::{CLIENT, NAMES, POLICIES, host},
     server::{Plant, Power, Server},
     tale::Tale,
 };
@@ -36,11 +38,12 @@ pub(super) enum Trouble {
     Calm,
     /// One power loss, at this sync of this domain after it first came up.
     OneCrash { at: usize, sync: u64, kind: CrashKind },
-    /// Power losses, breaking and slow links, cut transactions, clocks that differ, and a domain that is away.
+    /// Power losses and failed syncs, breaking and slow links, cut transactions, policies held back, clocks that
+    /// differ, and a domain that is away.
     Storm,
 }
 
-/// How often it is looked after the servers.
+/// How often it is looked after the servers in a storm.
 const STEP: Duration = Duration::from_secs(1);
 /// Backups begin, and in a storm everything happens, within this.
 const STORM: Duration = Duration::from_mins(4);
@@ -60,9 +63,11 @@ pub(super) struct World {
     pub(super) sim: Sim,
     /// When nothing was left to do.
     pub(super) rested: Cell<Option<Duration>>,
-    judged: Cell<bool>,
-    trouble: Cell<Trouble>,
-    plant: Option<Plant>,
+    pub(super) judged: Cell<bool>,
+    pub(super) trouble: Cell<Trouble>,
+    pub(super) plant: Option<Plant>,
+    /// Where a person holds work back still.
+    pub(super) held: RefCell<BTreeSet<usize>>,
     clients: world::World,
     seeded: RefCell<Seeded>,
     /// A server is not booted before this.
@@ -114,6 +119,7 @@ impl World {
             sim,
             rested: Cell::default(),
             judged: Cell::default(),
+            held: RefCell::default(),
             trouble: Cell::new(trouble),
             plant,
             seeded: RefCell::new(seeded),
@@ -150,14 +156,6 @@ impl World {
         self.lose_power(at, kind);
     }
 
-    fn some_kind(&self) -> CrashKind {
-        if self.plant == Some(Plant::ForgetsSyncs) {
-            return CrashKind::LoseUnsynced;
-        }
-        [CrashKind::Seeded, CrashKind::LoseUnsynced, CrashKind::KeepAll]
-            [usize::try_from(self.below(3)).unwrap()]
-    }
-
     fn lose_power(&self, at: usize, kind: CrashKind) {
         self.servers[at].lose_power(kind);
         self.off_until.borrow_mut()[at] = self.sim.now() + Duration::from_millis(self.below(OUTAGE_MAX_MS));
@@ -168,7 +166,7 @@ impl World {
         (0..NAMES.len()).map(|at| self.sim.syncs(host(at))).collect()
     }
 
-    fn below(&self, bound: u64) -> u64 {
+    pub(super) fn below(&self, bound: u64) -> u64 {
         self.seeded.borrow_mut().below(bound)
     }
 
@@ -179,13 +177,10 @@ impl World {
             self.stir();
             self.step().await?;
         }
-        self.sim.links(LinkFaults::default());
-        for server in &self.servers {
-            server.lossy.set(0);
-            server.catalog(|catalog| catalog.fail_after(None));
-        }
+        self.calm_down();
         while !self.judged.get() {
             self.keep_running();
+            self.let_go();
             if let Some(left) = self.left_to_do().await {
                 let back = self.off_until.borrow().iter().max().copied().unwrap_or(Duration::ZERO);
                 if self.sim.now() > self.storm_ends().max(back) + CALM_MAX {
@@ -202,12 +197,13 @@ impl World {
         self.live_out().await
     }
 
-    fn storm_ends(&self) -> Duration {
+    pub(super) fn storm_ends(&self) -> Duration {
         if self.trouble.get() == Trouble::Storm { STORM } else { STORM / 20 }
     }
 
     async fn step(&self) -> Result<(), Complaint> {
-        self.clients.clock.sleep(STEP).await;
+        let stormy = self.sim.now() < self.storm_ends();
+        self.clients.clock.sleep(if stormy { STEP } else { STEP * 5 }).await;
         self.tale.verdict()
     }
 
@@ -220,8 +216,7 @@ impl World {
             self.off_until.borrow_mut()[at] = until;
         }
         for server in &self.servers {
-            if server.power.get() == Power::Failing {
-                self.tale.cut_transactions.up();
+            if server.power.get() == Power::Failing || server.is_poisoned() {
                 self.lose_power(server.at, self.some_kind());
             }
             if server.power.get() == Power::Off && self.off_until.borrow()[server.at] <= self.sim.now() {
@@ -231,18 +226,6 @@ impl World {
         }
     }
 
-    fn arm(&self, at: usize) {
-        let stormy = self.trouble.get() == Trouble::Storm && self.sim.now() < self.storm_ends();
-        let forgets = self.plant == Some(Plant::ForgetsSyncs);
-        let fault = if forgets { SyncFault::Lie } else { SyncFault::Crash };
-        let sync = match self.trouble.get() {
-            Trouble::OneCrash { at: only, sync, .. } if only == at => sync,
-            Trouble::Storm if stormy || self.judged.get() => 1 + self.below(30),
-            _ => return,
-        };
-        self.sim.at_sync(host(at), sync, fault);
-    }
-
     fn begin_backups(&self) {
         for backup in self.backups.iter().filter(|it| !it.is_begun.get() && it.begins <= self.sim.now()) {
             let earlier = self.backups.iter().find(|other| {
@@ -250,28 +233,10 @@ impl World {
             });
             if earlier.is_none_or(|earlier| earlier.acknowledged.get()) {
                 backup.is_begun.set(true);
-                let bringing = backup.clone().bring(self.clients.clone(), self.servers[EAST].clone());
+                let server = self.servers[POLICIES[backup.policy].origin].clone();
+                let bringing = backup.clone().bring(self.clients.clone(), server);
                 self.clients.spawn(bringing).detach();
             }
-        }
-    }
-
-    /// Weather: links change, transactions are cut.
-    fn stir(&self) {
-        if self.trouble.get() != Trouble::Storm {
-            return;
-        }
-        self.servers.iter().for_each(|server| server.lossy.set(4));
-        if self.below(4) == 0 {
-            let bandwidth = [0, 50_000, 400_000, 2_000_000][usize::try_from(self.below(4)).unwrap()];
-            let break_after = if self.below(2) == 0 { 10_000 + self.below(300_000) } else { 0 };
-            let latency = Duration::from_micros(50 + self.below(150_000));
-            self.sim.links(LinkFaults { latency, bandwidth, break_after });
-        }
-        if self.below(16) == 0 {
-            let at = usize::try_from(self.below(3)).unwrap();
-            let cut = u32::try_from(self.below(12)).unwrap();
-            self.servers[at].catalog(|catalog| catalog.fail_after(Some(cut)));
         }
     }
 
@@ -299,6 +264,12 @@ impl World {
                 operations.retain(|it| is_open(&it.state));
                 let mut imports = catalog.all_imports();
                 imports.retain(|it| it.told != it.revision);
+                let amended = |it: &Image| {
+                    ready(catalog.copies(it.id)).unwrap().iter().any(|copy| copy.next_amend.is_some())
+                };
+                if ready(catalog.images(&ImageFilter::default())).unwrap().iter().any(amended) {
+                    return Some("a copy to be amended".to_owned());
+                }
                 (!operations.is_empty() || !imports.is_empty()).then(|| format!("{operations:?} {imports:?}"))
             });
             if let Some(open) = open {
@@ -340,5 +311,5 @@ impl World {
 }
 
 /// Policy, client, and which model, in the order of their beginning.
-const PLAN: [(usize, u8, usize); 7] =
-    [(0, 1, 0), (1, 2, 1), (2, 3, 2), (3, 4, 3), (0, 1, 4), (1, 2, 0), (2, 3, 5)];
+const PLAN: [(usize, u8, usize); 9] =
+    [(0, 1, 0), (1, 2, 1), (4, 5, 3), (2, 3, 2), (3, 4, 3), (0, 1, 4), (1, 2, 0), (4, 5, 1), (2, 3, 5)];
