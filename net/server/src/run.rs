@@ -38,6 +38,7 @@ use crate::{
     pki::{Authority, PkiError, SigningKey, authority::certificate_of_pem},
     plane::{self, PlaneError, PlaneSetup},
     pools::{self, OpenError, OpenErrors, Pools},
+    switches::FailWrites,
     tickets::{Ticket, Tickets},
     zones,
 };
@@ -191,7 +192,7 @@ pub struct Server {
 impl Server {
     /// Starts; requests are answered when this returns.
     pub async fn start(folder: &Folder, config: Config) -> Result<Self, RunError> {
-        let clock = config.test.announce();
+        let (clock, fail_writes) = (config.test.announce(), FailWrites::default());
         let who = folder.load_identity()?;
         let lock = folder.lock()?;
         let pki = folder.pki();
@@ -212,6 +213,7 @@ impl Server {
             tls: Arc::new(trust.server_config(&identity, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
+            fail_writes: (config.test.failing_disk == Some(true)).then(|| fail_writes.clone()),
         })
         .await?;
         let pools = Pools::open(&plane.plane, &catalog, folder).await?;
@@ -236,6 +238,7 @@ impl Server {
             paces: pace::Paces::default(),
             folder: folder.clone(),
             pools,
+            fail_writes,
             started: clock.now(),
             clock,
             parted: watch::Sender::new(0),

@@ -3,9 +3,12 @@
 //! None of them is for use with anybody's data. They are set by `[test]` in `narrowsd.toml` or by `NARROWS_TEST_*`, and
 //! a server that has one on says so in its log when it starts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use narrows_catalog::EndAt;
@@ -37,6 +40,16 @@ pub struct Switches {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_format_max: Option<u16>,
+    /// For tests: writes to pools fail once the test says so.
+    #[arg(
+        id = "test_failing_disk",
+        long = "test-failing-disk",
+        env = "NARROWS_TEST_FAILING_DISK",
+        value_name = "BOOL",
+        hide = true
+    )]
+    #[serde(skip)]
+    pub failing_disk: Option<bool>,
     /// For tests: the process ends at this commit of the catalog, e.g. before:3 or after:3.
     #[arg(
         id = "test_end_at",
@@ -61,6 +74,7 @@ impl Switches {
         Self {
             clock_offset_ms: self.clock_offset_ms.or(below.clock_offset_ms),
             image_format_max: self.image_format_max.or(below.image_format_max),
+            failing_disk: self.failing_disk.or(below.failing_disk),
             end_at: self.end_at.or(below.end_at),
         }
     }
@@ -72,6 +86,9 @@ impl Switches {
         }
         if let Some(newest) = self.image_format_max {
             tracing::warn!(newest, "FOR TESTS ONLY: image formats above this are not restored");
+        }
+        if self.failing_disk == Some(true) {
+            tracing::warn!("FOR TESTS ONLY: writes to pools may be made to fail");
         }
         if let Some(at) = self.end_at {
             tracing::warn!(?at, "FOR TESTS ONLY: the process ends at a commit of the catalog");
@@ -105,5 +122,21 @@ impl Clock {
     /// Sets it ahead by so much more, or back. Whoever waits for a time has to be told.
     pub fn advance_ms(&self, by_ms: i64) {
         self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
+/// Whether writes to pools fail just now. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct FailWrites(Arc<AtomicBool>);
+
+impl FailWrites {
+    /// From now on they do, or do not any more.
+    pub fn set(&self, fail: bool) {
+        self.0.store(fail, Ordering::Relaxed);
+    }
+
+    /// An error of the device if they do.
+    pub fn check(&self) -> io::Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(io::Error::other("as a test wants it")) } else { Ok(()) }
     }
 }
