@@ -220,8 +220,10 @@ impl Server {
 
         let own =
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
-        let control::Started { control, commands, task: desk } =
-            control::start(Primary::new(catalog.clone(), own).with_settings(config.domain), clock.clone());
+        // Before anybody asks for a place: one that takes nothing is no place.
+        let troubles = pools::troubles(&plane.plane, &pools, &catalog).await?;
+        let mind = Primary::new(catalog.clone(), own).with_settings(config.domain).with_troubles(troubles);
+        let control::Started { control, commands, task: desk } = control::start(mind, clock.clone());
         let tls = api_tls(&trust, &identity)?;
         let app = App(Arc::new(Shared {
             partners: Partners::new(Arc::clone(&trust), identity.clone()),
@@ -243,8 +245,6 @@ impl Server {
             clock,
             parted: watch::Sender::new(0),
         }));
-        // Before anybody asks for a place: one that takes nothing is no place.
-        pools::look(&app).await;
         let mut parts = vec![
             Part::new("doorman", tokio::spawn(doorman::run(app.clone(), plane.questions))),
             Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),

@@ -34,7 +34,7 @@ pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>>
 pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
     let mut problems = Vec::new();
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
-        let trouble = pools::trouble(app, &pool).await;
+        let trouble = pools::trouble(&app.plane, &app.pools, &pool).await;
         problems.extend(trouble.map(|it| of_pool(app, &pool.name, it)));
     }
     for partner in partners {
