@@ -79,8 +79,8 @@ fn flow(pair: &mut Pair, source: &std::path::Path, victim: Victim, end_at: &str)
     (image, ended)
 }
 
-/// Every image is there once: one copy here, one replica there, one import.
-fn check_once(pair: &Pair, images: &[String]) {
+/// Every image is there once: one copy in each pool that it goes to here, one replica there, one import.
+fn check_once(pair: &Pair, images: &[String], copies_in_east: usize) {
     for domain in [&pair.east, &pair.west] {
         let listed = domain.json(&["image", "list"]);
         let mut names: Vec<_> =
@@ -91,7 +91,8 @@ fn check_once(pair: &Pair, images: &[String]) {
         assert_eq!(names, expected, "in {}", domain.name);
         for image in images {
             let shown = domain.json(&["image", "show", image]);
-            assert_eq!(shown["copies"].as_array().unwrap().len(), 1, "{shown}");
+            let copies = if domain.name == "east" { copies_in_east } else { 1 };
+            assert_eq!(shown["copies"].as_array().unwrap().len(), copies, "{shown}");
             assert_eq!(shown["state"], "whole", "{shown}");
         }
     }
@@ -107,18 +108,14 @@ fn check_once(pair: &Pair, images: &[String]) {
     assert_eq!(imports.len(), images.len(), "{imports:?}");
 }
 
-#[test]
-fn a_primary_that_ends_at_any_commit_loses_and_doubles_nothing() {
-    let mut pair = Pair::start(&Setup::default());
-    let source = folder();
-    trees::plain(source.path(), 20, 3_000, 7).unwrap();
+/// Ends each victim at each commit of a flow, before and behind it.
+fn at_every_commit(pair: &mut Pair, source: &std::path::Path, victims: &[Victim]) -> Vec<String> {
     let mut images = Vec::new();
-    for victim in [Victim::East, Victim::West] {
+    for victim in victims {
         for side in ["before", "after"] {
             let mut commits = 0;
             loop {
-                let (image, ended) =
-                    flow(&mut pair, source.path(), victim, &format!("{side}:{}", commits + 1));
+                let (image, ended) = flow(pair, source, *victim, &format!("{side}:{}", commits + 1));
                 images.push(image);
                 if !ended {
                     break;
@@ -126,16 +123,54 @@ fn a_primary_that_ends_at_any_commit_loses_and_doubles_nothing() {
                 commits += 1;
             }
             // It would still end at the commit that was not reached.
-            victim.of(&mut pair).stop();
-            victim.of(&mut pair).run();
+            victim.of(pair).stop();
+            victim.of(pair).run();
             println!("{victim:?} ended {side} each of {commits} commits");
             assert!(commits >= COMMITS_MIN, "{victim:?} {side}: only {commits} commits were reached");
         }
     }
-    check_once(&pair, &images);
+    images
+}
+
+fn check_restored(pair: &Pair, image: &str, source: &std::path::Path) {
     let target = folder();
-    let last = images.last().unwrap();
-    pair.west.ok(&["restore", last, "--to", target.path().to_str().unwrap()]);
-    let lines = differences(source.path(), target.path()).unwrap();
+    pair.west.ok(&["restore", image, "--to", target.path().to_str().unwrap()]);
+    let lines = differences(source, target.path()).unwrap();
     assert!(lines.is_empty(), "{}", lines.join("\n"));
+}
+
+#[test]
+fn a_primary_that_ends_at_any_commit_loses_and_doubles_nothing() {
+    let mut pair = Pair::start(&Setup::default());
+    let source = folder();
+    trees::plain(source.path(), 20, 3_000, 7).unwrap();
+    let images = at_every_commit(&mut pair, source.path(), &[Victim::East, Victim::West]);
+    check_once(&pair, &images, 1);
+    check_restored(&pair, images.last().unwrap(), source.path());
+}
+
+/// What is backed up is duplicated to a second pool, and goes to the west from there.
+fn by_way_of_a_vault(pair: &Pair) {
+    let (vault, file) = (pair.work.path().join("vault"), pair.work.path().join("vault.toml"));
+    pair.east.ok(&["pool", "create", "vault", "--data", vault.to_str().unwrap()]);
+    pair.east.ok(&["storage-unit", "add", "vault", "--pool", "vault"]);
+    let text = "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
+                retention = { fixed = \"30d\" }\n[[operation]]\nid = \"dup\"\nkind = \"duplication\"\n\
+                source = \"backup\"\nstorage = \"vault\"\nretention = { fixed = \"60d\" }\n[[operation]]\n\
+                id = \"to-west\"\nkind = \"replication\"\nsource = \"dup\"\n\
+                target = { domain = \"west\", import_slp = \"gold-import\" }\nretention = { fixed = \"90d\" }\n";
+    fs::write(&file, text).unwrap();
+    pair.east.ok(&["slp", "apply", "-f", file.to_str().unwrap()]);
+}
+
+#[test]
+fn a_primary_that_ends_at_any_commit_of_a_duplication_loses_and_doubles_nothing() {
+    let mut pair = Pair::start(&Setup::default());
+    by_way_of_a_vault(&pair);
+    let source = folder();
+    trees::plain(source.path(), 20, 3_000, 9).unwrap();
+    let images = at_every_commit(&mut pair, source.path(), &[Victim::East]);
+    check_once(&pair, &images, 2);
+    images.iter().for_each(|image| drop(pair.east.ok(&["image", "verify", image])));
+    check_restored(&pair, images.last().unwrap(), source.path());
 }

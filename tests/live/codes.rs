@@ -1,7 +1,6 @@
 //! Goal: each code of the families AIR, TRUST, AUTH, WIRE and POOL is raised by a running server, as its rule says.
 //! Method: a table, one row a code. A row does what its rule forbids, over the API or the data port of a real server,
-//! and gives the code that came back. POOL-004 is not here: it takes a write that fails under a pool that is open,
-//! which the simulated disk of `tests/sim` can do and a real one will not on command.
+//! and gives the code that came back. For POOL-004 a switch lets a write fail: a real disk will not on command.
 
 use std::{fs, io, os::unix::fs::symlink, path::Path};
 
@@ -42,7 +41,7 @@ use crate::{
 
 /// Each code that people or partners may meet, and the rule behind it. What is forged for the wire has to come first: it
 /// is of a tree that nobody has brought yet.
-const CODES: [(&str, &str); 31] = [
+const CODES: [(&str, &str); 32] = [
     ("WIRE-001", "no version is spoken by both"),
     ("WIRE-002", "the first message after the hello is none that may stand there"),
     ("WIRE-003", "a list is longer than its limit"),
@@ -73,6 +72,7 @@ const CODES: [(&str, &str); 31] = [
     ("POOL-001", "stored bytes are not what they must be"),
     ("POOL-002", "no room is left"),
     ("POOL-003", "the device does not open what is to be written"),
+    ("POOL-004", "a write failed: the pool takes nothing until it is opened anew"),
     ("POOL-005", "the pool's format is of another age"),
 ];
 
@@ -416,6 +416,25 @@ async fn pool(wanted: &str) -> String {
             let verified = house.admin().post::<_, VerifyReport>(&path, &()).await;
             house.stop().await;
             code(verified)
+        }
+        "POOL-004" => {
+            house.restart_with(|settings| settings.test.failing_disk = Some(true)).await;
+            let app = house.server.as_ref().unwrap().app().clone();
+            app.fail_writes.set(true);
+            let refused = ask_backup(&house, &web, more.path()).await.unwrap();
+            let met = code_of_backup(&house, &web, &refused, refused.ticket.0, more.path()).await;
+            // What the disk does afterwards is no matter: nothing is written over what is in doubt, and all can be read.
+            app.fail_writes.set(false);
+            narrows_server::pools::look(&app).await;
+            let told = ask_backup(&house, &web, more.path()).await.unwrap_err().code;
+            let path = paths::IMAGE_VERIFY.replace("{id}", &grant.image.to_string());
+            house.admin().post::<_, VerifyReport>(&path, &()).await.unwrap();
+            drop(app);
+            house.stop().await;
+            house.start().await;
+            back_up_directory(&house, &web, more.path()).await;
+            house.stop().await;
+            if told == met { met } else { format!("{met}, then {told}") }
         }
         "POOL-005" => {
             house.stop().await;

@@ -16,6 +16,8 @@ use narrows_api::{
     topology::Topology,
 };
 
+use narrows_transport::Identity;
+
 use crate::{
     data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees},
     house::House,
@@ -230,7 +232,7 @@ fn through_the_vault() -> ApplyRequest {
 /// The job of an image's duplication that ended well.
 async fn duplication_job(house: &House, image: &ImageInfo) -> JobInfo {
     let jobs: Vec<JobInfo> = house.admin().get(&format!("{}?kind=duplication", paths::JOBS)).await.unwrap();
-    let found = jobs.iter().find(|job| job.image == image.image && job.state == "complete");
+    let found = jobs.iter().find(|job| job.image == image.image && job.state == "done");
     found.cloned().unwrap_or_else(|| panic!("{jobs:?}"))
 }
 
@@ -324,6 +326,12 @@ async fn a_duplication_goes_on_after_a_stop_and_waits_for_a_pool_that_is_full() 
     }
 }
 
+/// A backup that has begun, and where it goes.
+async fn begun(house: &House, identity: &Identity, path: &str) -> Result<ImageInfo, ApiError> {
+    let grant = ask_backup(house, identity, Path::new(path)).await?;
+    Ok(show(house, &grant.image.to_string()).await)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_passes_over_a_pool_that_takes_nothing() {
     let mut east = House::build("east").await;
@@ -333,34 +341,26 @@ async fn a_group_passes_over_a_pool_that_takes_nothing() {
     put_group(&east, Making::Add, "either", (None, &["first", "second"])).await.unwrap();
     apply(&east, &to_unit("either")).await.unwrap();
     let (web, _) = east.enroll("web01").await;
-    let begun = |path: &'static str| {
-        let (east, web) = (&east, &web);
-        async move {
-            Ok::<_, ApiError>(
-                show(east, &ask_backup(east, web, Path::new(path)).await?.image.to_string()).await,
-            )
-        }
-    };
-    assert_eq!(begun("/1").await.unwrap().operations[0].unit, "first");
+    assert_eq!(begun(&east, &web, "/1").await.unwrap().operations[0].unit, "first");
     let full = PoolChange { spanning: false, keep_free: Some(u64::MAX >> 1) };
     set_pool(&east, "first", full).await.unwrap();
-    assert_eq!(begun("/2").await.unwrap().operations[0].unit, "second", "the first is full");
+    assert_eq!(begun(&east, &web, "/2").await.unwrap().operations[0].unit, "second", "the first is full");
     set_pool(&east, "second", full).await.unwrap();
-    let refused = begun("/3").await.unwrap_err();
+    let refused = begun(&east, &web, "/3").await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.http_status()), ("POOL-002", 507), "{refused}");
     assert!(refused.message.contains("`first` is full") && refused.help.contains("pool list"), "{refused}");
     let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
     assert_eq!(problems.iter().filter(|it| it.code == "POOL-002").count(), 2, "{problems:?}");
     let free = PoolChange { spanning: false, keep_free: Some(0) };
     set_pool(&east, "second", free).await.unwrap();
-    assert_eq!(begun("/3").await.unwrap().operations[0].unit, "second");
+    assert_eq!(begun(&east, &web, "/3").await.unwrap().operations[0].unit, "second");
 
     // And one that is not open.
     east.stop().await;
     std::fs::rename(east.folder.path().join("second"), east.folder.path().join("away")).unwrap();
     east.start().await;
     set_pool(&east, "first", free).await.unwrap();
-    assert_eq!(begun("/4").await.unwrap().operations[0].unit, "first");
+    assert_eq!(begun(&east, &web, "/4").await.unwrap().operations[0].unit, "first");
     east.stop().await;
 }
 

@@ -117,6 +117,12 @@ impl<C: Catalog> Primary<C> {
         Self { settings, ..self }
     }
 
+    /// Knowing what stands against writing to pools.
+    #[must_use]
+    pub fn with_troubles(self, troubles: Troubles) -> Self {
+        Self { troubles, ..self }
+    }
+
     /// For reading; all changes go through this type.
     pub const fn catalog(&self) -> &C {
         &self.catalog

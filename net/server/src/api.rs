@@ -67,7 +67,7 @@ use crate::{
     pki::{Authority, SigningKey},
     plane::Plane,
     pools::{OpenPool, Pools},
-    switches::Clock,
+    switches::{Clock, FailWrites},
     tickets::Tickets,
 };
 
@@ -109,6 +109,8 @@ pub struct Shared {
     pub folder: Folder,
     /// The pools that are open, and why others are not.
     pub pools: Pools,
+    /// For tests: makes writes to pools fail where a switch lets it.
+    pub fail_writes: FailWrites,
     /// Since when the server runs.
     pub started: Timestamp,
 }

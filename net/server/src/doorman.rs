@@ -162,7 +162,7 @@ async fn seal(
             let image = image.ok_or_else(|| Refusal::new("WIRE-002", "the image was never begun"))?;
             let pools = app.catalog.pools().await.map_err(|error| catalog_refused(&error))?;
             // AIR-010: wherever it goes, its record says that it was made on several volumes.
-            draft.flags.spans = spans(&pools, pool);
+            draft.flags.spans |= spans(&pools, pool);
             Ok((sign(app, &image, &draft), copy))
         }
         (Admission::Replica { image, sender, pool }, CommitFacts::Signed(signed)) => {

@@ -6,6 +6,7 @@
 
 pub mod browse;
 pub mod core;
+mod failing;
 pub mod gate;
 pub mod one_pool;
 pub mod pool_store;
@@ -35,7 +36,7 @@ use crate::{
     api::answer::Failure,
     folder::DomainIdentity,
     limits::{PLANE_MAILBOX, QUESTIONS_MAX},
-    switches::Clock,
+    switches::{Clock, FailWrites},
 };
 pub use gate::Question;
 pub use one_pool::{Browse, OnePool, PoolOrder};
@@ -92,6 +93,8 @@ pub struct PlaneSetup {
     pub trust: Arc<TrustStore>,
     /// What our hellos say the time is.
     pub clock: Clock,
+    /// For tests: by what writes to pools may be made to fail.
+    pub fail_writes: Option<FailWrites>,
 }
 
 /// What is known once a pool is open.

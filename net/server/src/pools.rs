@@ -16,6 +16,7 @@ use narrows_api::{ApiError, error::codes};
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{
     Catalog as _,
+    machine::placing::Troubles,
     storage::{Pool, PoolTrouble},
 };
 use narrows_format::{PoolId, Sequence};
@@ -207,11 +208,11 @@ fn say_opened(pool: &Pool, opened: &Opened) {
 }
 
 /// What stands against writing to a pool, with how much room it has.
-pub async fn trouble(app: &App, pool: &Pool) -> Option<PoolTrouble> {
-    if let Err(Failure(error)) = app.pools.get(pool.id) {
+pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTrouble> {
+    if let Err(Failure(error)) = pools.get(pool.id) {
         return Some(PoolTrouble { code: error.code, sentence: error.message, readable: false });
     }
-    match app.plane.pool(pool.id).standing().await {
+    match plane.pool(pool.id).standing().await {
         Ok((_, true)) => Some(PoolTrouble {
             code: "POOL-004".to_owned(),
             sentence: format!(
@@ -239,11 +240,24 @@ pub async fn trouble(app: &App, pool: &Pool) -> Option<PoolTrouble> {
     }
 }
 
+/// What stands against writing to each pool, for a mind that begins.
+pub async fn troubles(
+    plane: &Plane,
+    pools: &Pools,
+    catalog: &SqliteCatalog,
+) -> Result<Troubles, narrows_catalog::Error> {
+    let mut troubles = Troubles::new();
+    for pool in catalog.pools().await? {
+        troubles.extend(trouble(plane, pools, &pool).await.map(|it| (pool.id, it)));
+    }
+    Ok(troubles)
+}
+
 /// Tells the domain's mind how the pools are, where that has changed.
 pub async fn look(app: &App) {
     let Ok(pools) = app.catalog.pools().await else { return };
     for pool in pools {
-        let trouble = trouble(app, &pool).await;
+        let trouble = trouble(&app.plane, &app.pools, &pool).await;
         if let Some(trouble) = &trouble {
             tracing::debug!(pool = pool.name, code = trouble.code, why = trouble.sentence, "takes nothing");
         }

@@ -42,6 +42,7 @@ use crate::{
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
     plane::{self, PlaneError, PlaneSetup},
     pools::{self, OpenError, OpenErrors, Pools},
+    switches::FailWrites,
     tickets::{Ticket, Tickets},
     zones,
 };
@@ -198,7 +199,7 @@ pub struct Server {
 impl Server {
     /// Starts; requests are answered when this returns.
     pub async fn start(folder: &Folder, config: Config) -> Result<Self, RunError> {
-        let clock = config.test.announce();
+        let (clock, fail_writes) = (config.test.announce(), FailWrites::default());
         let mut who = folder.load_identity()?;
         let lock = folder.lock()?;
         let signing = SigningKey::load(&folder.pki())?;
@@ -219,14 +220,17 @@ impl Server {
             tls: Arc::new(trust.server_config_of(&credentials, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
+            fail_writes: (config.test.failing_disk == Some(true)).then(|| fail_writes.clone()),
         })
         .await?;
         let pools = Pools::open(&plane.plane, &catalog, folder).await?;
 
         let own =
             storage::Identity { domain: who.domain, incarnation: who.incarnation, name: who.name.clone() };
-        let control::Started { control, commands, task: desk } =
-            control::start(Primary::new(catalog.clone(), own).with_settings(config.domain), clock.clone());
+        // Before anybody asks for a place: one that takes nothing is no place.
+        let troubles = pools::troubles(&plane.plane, &pools, &catalog).await?;
+        let mind = Primary::new(catalog.clone(), own).with_settings(config.domain).with_troubles(troubles);
+        let control::Started { control, commands, task: desk } = control::start(mind, clock.clone());
         let tls = api_tls(&trust, &credentials)?;
         let app = App(Arc::new(Shared {
             partners: Partners::new(Arc::clone(&trust), credentials),
@@ -245,12 +249,11 @@ impl Server {
             marks,
             folder: folder.clone(),
             pools,
+            fail_writes,
             started: clock.now(),
             clock,
             parted: watch::Sender::new(0),
         }));
-        // Before anybody asks for a place: one that takes nothing is no place.
-        pools::look(&app).await;
         let mut parts = vec![
             Part::new("doorman", tokio::spawn(doorman::run(app.clone(), plane.questions))),
             Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),

@@ -4,10 +4,11 @@
 //! a server that has one on says so in its log when it starts.
 
 use std::{
+    io,
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +43,16 @@ pub struct Switches {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_format_max: Option<u16>,
+    /// For tests: writes to pools fail once the test says so.
+    #[arg(
+        id = "test_failing_disk",
+        long = "test-failing-disk",
+        env = "NARROWS_TEST_FAILING_DISK",
+        value_name = "BOOL",
+        hide = true
+    )]
+    #[serde(skip)]
+    pub failing_disk: Option<bool>,
     /// For tests: the process ends at this commit of the catalog, e.g. before:3 or after:3.
     #[arg(
         id = "test_end_at",
@@ -66,6 +77,7 @@ impl Switches {
         Self {
             clock_offset_ms: self.clock_offset_ms.or(below.clock_offset_ms),
             image_format_max: self.image_format_max.or(below.image_format_max),
+            failing_disk: self.failing_disk.or(below.failing_disk),
             end_at: self.end_at.or(below.end_at),
         }
     }
@@ -77,6 +89,9 @@ impl Switches {
         }
         if let Some(newest) = self.image_format_max {
             tracing::warn!(newest, "FOR TESTS ONLY: image formats above this are not restored");
+        }
+        if self.failing_disk == Some(true) {
+            tracing::warn!("FOR TESTS ONLY: writes to pools may be made to fail");
         }
         if let Some(at) = self.end_at {
             tracing::warn!(?at, "FOR TESTS ONLY: the process ends at a commit of the catalog");
@@ -139,5 +154,21 @@ impl world::Clock for CoreClock {
 
     fn sleep(&self, time: Duration) -> Local<'_, ()> {
         self.inner.sleep(time)
+    }
+}
+
+/// Whether writes to pools fail just now. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct FailWrites(Arc<AtomicBool>);
+
+impl FailWrites {
+    /// From now on they do, or do not any more.
+    pub fn set(&self, fail: bool) {
+        self.0.store(fail, Ordering::Relaxed);
+    }
+
+    /// An error of the device if they do.
+    pub fn check(&self) -> io::Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(io::Error::other("as a test wants it")) } else { Ok(()) }
     }
 }

@@ -440,7 +440,7 @@ impl World {
 
     pub(crate) fn step(&mut self) {
         let at = self.dice.below(self.domains.len());
-        match self.dice.below(24) {
+        match self.dice.below(25) {
             0 | 1 => self.begin_backup(at),
             2 | 3 => self.end_backup(at),
             4..=8 => self.carry_out(at),
@@ -455,6 +455,7 @@ impl World {
             20 => order::about_an_image(self, at),
             21 => order::part_or_pair(self, at),
             22 => order::jump(self, at),
+            23 => order::harm_or_heal_a_pool(self, at),
             _ => self.pass_time(),
         }
     }
@@ -484,6 +485,8 @@ impl World {
                 self.domains[at].sessions.push(begun);
             }
             Err(Error::Catalog(Burnt)) => self.crash(at),
+            // Its pool takes nothing just now.
+            Err(Error::Refused(refusal)) if refusal.code == "POOL-002" => {}
             Err(other) => panic!("{other}"),
         }
     }

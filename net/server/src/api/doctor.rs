@@ -90,7 +90,7 @@ async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
     check_certificate(sheet, "server certificate", own, leaf, now);
     check_certificate(sheet, "CA", own, certificate_valid_until(app.authority().der()).ok(), now);
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
-        if let Some(trouble) = pools::trouble(app, &pool).await {
+        if let Some(trouble) = pools::trouble(&app.plane, &app.pools, &pool).await {
             sheet.findings.push(of_pool(app, &pool.name, trouble));
         } else {
             let space = app.plane.pool(pool.id).space().await?;

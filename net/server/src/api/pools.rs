@@ -89,7 +89,7 @@ async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
         keep_free: pool.keep_free,
         ..PoolInfo::named(pool.id, pool.name.as_str())
     };
-    let told = match pools::trouble(app, pool).await {
+    let told = match pools::trouble(&app.plane, &app.pools, pool).await {
         None => PoolInfo { readable: true, ..told },
         Some(it) => PoolInfo { code: it.code, why: it.sentence, readable: it.readable, ..told },
     };

@@ -37,7 +37,7 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     let mut problems = Vec::new();
     problems.extend(reconciling(app, partners).await?);
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
-        let trouble = pools::trouble(app, &pool).await;
+        let trouble = pools::trouble(&app.plane, &app.pools, &pool).await;
         problems.extend(trouble.map(|it| of_pool(app, &pool.name, it)));
     }
     for partner in partners {

@@ -15,7 +15,9 @@ use narrows_ring::{
 };
 use narrows_transport::TrustStore;
 
-use super::{Opening, Order, PlaneSetup, Question, Shares, one_pool, replicate, sessions};
+use super::{
+    Opening, Order, PlaneSetup, Question, Shares, failing::FailingDisk, one_pool, replicate, sessions,
+};
 use crate::{
     folder::DomainIdentity,
     switches::{Clock, CoreClock},
@@ -109,6 +111,13 @@ impl Places {
         let world = World { clock, ..world };
         Box::pin(async move {
             if let Some(Place { orders, ask }) = place {
+                let world = match setup.fail_writes.clone() {
+                    Some(fails) => {
+                        let disk = Rc::new(FailingDisk { disk: Rc::clone(&world.disk), fails });
+                        World { disk, ..world }
+                    }
+                    None => world,
+                };
                 let core = Core {
                     world,
                     pools: RefCell::default(),

@@ -1,6 +1,7 @@
 //! What people order in a walk, and how all of it is put right at its end.
 
 use narrows_domain::primary::Parting;
+use narrows_domain::storage::PoolTrouble;
 
 use super::*;
 
@@ -96,10 +97,27 @@ pub(super) fn jump(world: &mut World, at: usize) {
     world.handle(at, Event::Tick);
 }
 
-/// Clocks are nearly right, nothing is paused, and windows open every day.
+/// A pool takes nothing for a while, and perhaps can't be read either, or it is well again.
+pub(super) fn harm_or_heal_a_pool(world: &mut World, at: usize) {
+    let pool = if world.dice.one_in(2) { pool_id(at) } else { vault_id(at) };
+    let (harmed, readable) = (world.dice.one_in(2), world.dice.one_in(2));
+    let full = PoolTrouble { code: "POOL-002".into(), sentence: "it is full".into(), readable };
+    pool_stands(world, at, pool, harmed.then_some(full));
+}
+
+fn pool_stands(world: &mut World, at: usize, pool: PoolId, trouble: Option<PoolTrouble>) {
+    let moment = world.moment(at);
+    let outcome = ready(world.domains[at].primary().pool_stands(pool, trouble, moment));
+    obey(world, at, outcome);
+}
+
+/// Clocks are nearly right, pools are well, nothing is paused, and windows open every day.
 pub(super) fn mend(world: &mut World, at: usize) {
     world.domains[at].offset %= 90;
     world.handle(at, Event::Tick);
+    for pool in [pool_id(at), vault_id(at)] {
+        pool_stands(world, at, pool, None);
+    }
     for origin in 0..world.domains.len() {
         if world.held.contains(&(at, origin)) {
             resume(world, at, origin);
