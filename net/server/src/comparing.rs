@@ -125,7 +125,7 @@ async fn ask(app: &App, partner: &Partner) -> Result<Compared, Failure> {
         };
         let page: Result<Holdings, ApiError> = api.get(&path).await;
         let page = page?;
-        let last = page.images.last().map(|holding| holding.image);
+        let end = page.images.last().map(|holding| holding.image);
         if after.is_none() {
             // Another pool, or another life of it, loses what the old one held.
             let receive_pool = Some(pool_in(page.receive_pool));
@@ -133,7 +133,7 @@ async fn ask(app: &App, partner: &Partner) -> Result<Compared, Failure> {
             app.control.happened(up).await?;
             certificates::learn(app, partner, page.incarnation, &page.ca_pem).await?;
         }
-        let (more, list) = (page.more && last > after, list_of(partner.domain, after, page));
+        let (more, list) = (page.more && end > after, list_of(partner.domain, after, page));
         let found = app.control.act(move |primary, moment| {
             Box::pin(async move { primary.replicas_listed(&list, moment).await })
         });
@@ -141,7 +141,7 @@ async fn ask(app: &App, partner: &Partner) -> Result<Compared, Failure> {
         if !more {
             return Ok(compared);
         }
-        after = last;
+        after = end;
     }
 }
 
