@@ -17,6 +17,7 @@ mod partners;
 mod policies;
 mod rules;
 mod sqlite;
+mod statements;
 mod storage;
 mod upsert;
 
