@@ -9,6 +9,7 @@ use narrows_api::{
 };
 use narrows_format::ClientId;
 use narrows_server::{
+    certificates::time_of,
     folder::FolderError,
     pki::{
         Authority, Role,
@@ -200,7 +201,8 @@ async fn certificates_of_others_expired_and_revoked_ones_are_refused() {
     let elsewhere = tempfile::tempdir().unwrap();
     // Claims to be this domain, but this domain's CA has not issued it.
     let impostor = Authority::create(elsewhere.path(), house.domain(), "east").unwrap();
-    let forged = client_of(&impostor, Validity::usual());
+    let now = house.server.as_ref().unwrap().app().clock.now();
+    let forged = client_of(&impostor, Validity::usual(time_of(now).unwrap()));
     let refused = house.caller(Some(&forged), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap_err();
     assert_eq!(refused.code, "AUTH-001");
 

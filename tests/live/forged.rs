@@ -250,7 +250,7 @@ pub(crate) fn port_between((east, west): (&House, &House)) -> DataPort {
         address: west.server.as_ref().unwrap().app().config.data_addr(),
         domain: west.domain(),
         ticket: [0; 32],
-        identity: app.identity.clone(),
+        identity: app.certificates.identity().unwrap(),
         trust: Arc::clone(&app.trust),
     }
 }

@@ -109,7 +109,7 @@ async fn an_unpaired_domain_is_cut_off_and_its_work_waits_until_it_is_paired_aga
 
     // West speaks to east's API by a connection that stays open.
     let there = west.server.as_ref().unwrap().app().clone();
-    let speaker = east.caller(Some(&there.identity), None);
+    let speaker = east.caller(Some(&there.certificates.identity().unwrap()), None);
     let pong = || async { speaker.get::<narrows_api::partner::Pong>(paths::PARTNER_PING).await };
     pong().await.unwrap();
 

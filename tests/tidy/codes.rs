@@ -11,8 +11,7 @@ const REGISTRY: &str = "engine/domain/src/codes.rs";
 const TABLES: &[&str] = &["tests/live/codes.rs", "tests/live/slp_codes.rs"];
 
 /// Codes without a row, each with the reason. This list may only shrink: one that has a row by now is a fault.
-const WITHOUT_ROW: &[(&str, &str)] =
-    &[];
+const WITHOUT_ROW: &[(&str, &str)] = &[];
 
 /// Families of codes that the specification has.
 const FAMILIES: &[&str] = &["SLP-", "TOPO-", "TRUST-", "AIR-", "AUTH-", "WIRE-", "POOL-"];

@@ -18,6 +18,7 @@ mod policies;
 mod rules;
 mod runs;
 mod sqlite;
+mod statements;
 mod storage;
 mod turns;
 mod upsert;

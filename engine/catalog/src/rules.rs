@@ -31,30 +31,14 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Import(row) => imports::put(db, row).await,
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
-        Change::SlpGone(name) => {
-            sqlx::query("DELETE FROM slps WHERE name = ?").bind(name).execute(&mut *db).await?;
-            drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await?;
-            drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
-        }
-        Change::AutoSlp(row) => policies::put_auto(db, row).await,
-        Change::Recall(row) => images::put_recall(db, row).await,
-        Change::RecallGone(image, partner) => {
-            let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
-            gone.bind(&image.0[..]).bind(&partner.0[..]).execute(db).await?;
-            Ok(())
-        }
-        Change::Mark(mark) => {
-            sqlx::query(MARK).bind(number(*mark)).execute(db).await?;
-            Ok(())
-        }
-        Change::ReconcileBegun(row) => reconcile(db, row).await,
-        Change::ReconcileEnded(_) => {
-            let looked_at = "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL";
-            sqlx::query(looked_at).execute(&mut *db).await?;
-            sqlx::query("DELETE FROM reconciling").execute(db).await?;
-            Ok(())
-        }
-        Change::AutoSlpGone(name) => drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await,
+        Change::SlpGone(name) => drop_slp(db, name).await,
+        Change::AutoSlp(_)
+        | Change::AutoSlpGone(_)
+        | Change::Recall(_)
+        | Change::RecallGone(..)
+        | Change::Mark(_)
+        | Change::ReconcileBegun(_)
+        | Change::ReconcileEnded(_) => keep(db, change).await,
         Change::SlpUnused(name) => drop_named(db, DROP_UNUSED, name).await,
         Change::SlpHold(row) => policies::put_hold(db, row).await,
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
@@ -70,11 +54,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         }
         Change::ReplicationTarget(row) => storage::put_target(db, row).await,
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
-        Change::BandwidthChanged(partner, now) => {
-            let due = sqlx::query(BANDWIDTH_CHANGED).bind(nanos(*now)).bind(&partner.0[..]);
-            due.execute(db).await?;
-            Ok(())
-        }
+        Change::BandwidthChanged(partner, now) => bandwidth_changed(db, *partner, *now).await,
         Change::Client(row) => storage::put_client(db, row).await,
         Change::ClientAlias(row) => storage::put_alias(db, row).await,
         Change::Policy(row) => policies::put_policy(db, row).await,
@@ -112,6 +92,47 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
             runs::restart(db, *now).await?;
             each(db, &RESTART, *now).await
         }
+    }
+}
+
+async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
+    drop_named(db, "DELETE FROM slps WHERE name = ?", name).await?;
+    drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await?;
+    drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
+}
+
+async fn bandwidth_changed(
+    db: &mut SqliteConnection,
+    partner: DomainId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(BANDWIDTH_CHANGED).bind(nanos(now)).bind(&partner.0[..]).execute(db).await?;
+    Ok(())
+}
+
+/// What stands by itself: no rule reaches it.
+async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
+    match change {
+        Change::AutoSlp(row) => policies::put_auto(db, row).await,
+        Change::Recall(row) => images::put_recall(db, row).await,
+        Change::RecallGone(image, partner) => {
+            let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
+            gone.bind(&image.0[..]).bind(&partner.0[..]).execute(db).await?;
+            Ok(())
+        }
+        Change::Mark(mark) => {
+            sqlx::query(MARK).bind(number(*mark)).execute(db).await?;
+            Ok(())
+        }
+        Change::ReconcileBegun(row) => reconcile(db, row).await,
+        Change::ReconcileEnded(_) => {
+            let looked_at = "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL";
+            sqlx::query(looked_at).execute(&mut *db).await?;
+            sqlx::query("DELETE FROM reconciling").execute(db).await?;
+            Ok(())
+        }
+        Change::AutoSlpGone(name) => drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await,
+        _ => Ok(()),
     }
 }
 

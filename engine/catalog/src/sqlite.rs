@@ -37,6 +37,10 @@ use sqlx::{Row as _, Sqlite, Transaction};
 
 use crate::columns::{nanos, number, time};
 use crate::ending::{EndAt, Ending, Side};
+use crate::statements::{
+    AUTO_IMPORTED, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, JOB_TOTALS, LATEST_WHOLE, MISSING, REPLICAS_AT,
+    REPLICAS_CHECKED, SLP_USE,
+};
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{Error, images, imports, jobs, operations, partners, policies, rules, runs, storage};
 
@@ -127,52 +131,6 @@ impl SqliteCatalog {
     }
 }
 
-const BASE: &str = "
-    SELECT i.id FROM images i
-    WHERE i.lineage = ?1 AND i.id <> ?2 AND i.state = 'whole'
-        AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
-        AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?3 AND r.pool = ?4
-            AND r.incarnation = ?5 AND r.state IN ('arrived', 'present'))
-    ORDER BY i.started DESC, i.id DESC LIMIT 1";
-
-const REPLICAS_AT: &str = "
-    SELECT * FROM replicas WHERE partner = ?1 AND pool = ?2 AND incarnation = ?3
-        AND (?4 IS NULL OR image > ?4) AND (?5 IS NULL OR image <= ?5)
-    ORDER BY image LIMIT ?6";
-
-const HELD_FOR: &str = "
-    SELECT c.image, c.sequence, i.revision, c.log_expires, coalesce(i.note_code = 'POOL-001', 0) AS damaged
-    FROM copies c JOIN imports i ON i.pool = c.pool AND i.sequence = c.sequence AND i.sender = ?1
-    WHERE c.pool = ?4 AND (?2 IS NULL OR c.image > ?2) AND c.discarded_until IS NULL AND i.state = 'imported' AND i.image = c.image
-    ORDER BY c.image LIMIT ?3";
-
-const REPLICAS_CHECKED: &str = "
-    SELECT * FROM replicas WHERE (?1 IS NULL OR partner = ?1) AND (?2 IS NULL OR state = ?2)
-    ORDER BY checked DESC, image DESC, partner DESC, pool DESC, incarnation DESC LIMIT ?3";
-
-const MISSING: &str = "
-    SELECT i.id FROM images i
-    WHERE i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
-        AND i.id IN (SELECT image FROM replicas WHERE partner = ?1 AND state = 'lost')
-        AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?1
-            AND r.state IN ('arrived', 'present'))
-    ORDER BY i.started DESC, i.id DESC LIMIT ?2";
-
-const LATEST_WHOLE: &str = "
-    SELECT i.* FROM images i
-    WHERE i.lineage = ? AND i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
-    ORDER BY i.started DESC, i.id DESC LIMIT 1";
-
-const IMAGES: &str = "
-    SELECT * FROM images
-    WHERE (?1 IS NULL OR client_name = ?1) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
-        AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
-    ORDER BY started DESC, id DESC LIMIT ?7";
-
-const AUTO_IMPORTED: &str = "
-    SELECT coalesce(sum(min(c.stored_bytes, ?2)), 0) AS bytes FROM images i JOIN copies c ON c.image = i.id
-    WHERE i.sender = ?1 AND i.slp IN (SELECT slp FROM auto_slps WHERE partner = ?1)";
-
 const BACKLOG: &str = "
     SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations
     WHERE state NOT IN ('complete', 'failed', 'cancelled') AND partner IS NOT NULL
@@ -182,30 +140,6 @@ const BACKLOG: &str = "
 const IMAGES_UNFINISHED: &str = "
     SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
     WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";
-
-const SLP_USE: &str = "
-    SELECT i.slp_version AS version, NULL AS partner, count(DISTINCT o.image) AS images
-    FROM operations o JOIN images i ON i.id = o.image
-    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?1
-    GROUP BY i.slp_version
-    UNION ALL
-    SELECT i.slp_version, o.partner, count(DISTINCT o.image)
-    FROM operations o JOIN images i ON i.id = o.image
-    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?1 AND o.partner IS NOT NULL
-    GROUP BY i.slp_version, o.partner
-    ORDER BY version, partner";
-
-const CLIENTS_SEEN: &str = "
-    SELECT origin, client_name, count(*) AS images, max(started) AS last_backup,
-        max(CASE WHEN EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')
-            THEN started END) AS last_replica
-    FROM images i WHERE state = 'whole' GROUP BY origin, client_name ORDER BY origin, client_name";
-
-/// Keys of one operation's attempts differ behind the prefix only; `;` is what comes after `:`.
-const JOB_TOTALS: &str = "
-    SELECT coalesce(sum(wire_bytes), 0) AS wire_bytes, coalesce(sum(data_bytes), 0) AS data_bytes,
-        coalesce(sum(resent_bytes), 0) AS resent_bytes
-    FROM jobs WHERE key >= ?1 AND key < ?2";
 
 const NEXT_DUE: &str = "
     SELECT min(at) AS at FROM (

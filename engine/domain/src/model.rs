@@ -5,6 +5,7 @@
 
 mod answers;
 mod bug;
+mod lists;
 mod rows;
 mod runs;
 

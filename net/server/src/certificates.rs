@@ -12,7 +12,7 @@ use std::{
 
 use narrows_domain::{Catalog as _, Partner, partner::Trust};
 use narrows_format::Timestamp;
-use narrows_transport::{Credentials, TrustStore, trust::certificate_life};
+use narrows_transport::{Credentials, Identity, TrustStore, trust::certificate_life};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
@@ -69,6 +69,11 @@ impl Certificates {
         Arc::clone(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// This server, towards others, as it stands on disk.
+    pub fn identity(&self) -> Result<Identity, PkiError> {
+        self.authority().load_server(&self.pki)
+    }
+
     /// Renews what is due; whether anything was.
     pub fn renew_due(&self, trust: &TrustStore, now: Timestamp) -> Result<bool, RunError> {
         let ca = certificate_life(self.authority().der()).ok();
@@ -96,7 +101,7 @@ impl Certificates {
         }
         let authority = self.authority();
         authority.create_server(&self.pki, self.server.clone(), at)?;
-        self.credentials.replace(&authority.load_server(&self.pki)?)?;
+        self.credentials.replace(&self.identity()?)?;
         tracing::info!("the server's certificate is renewed");
         Ok(())
     }

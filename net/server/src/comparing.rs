@@ -148,7 +148,7 @@ async fn ask_pool(
         let path = format!("{}?{}", paths::PARTNER_HOLDINGS, wanted.collect::<Vec<_>>().join("&"));
         let page: Result<Holdings, ApiError> = api.get(&path).await;
         let page = page?;
-        let last = page.images.last().map(|holding| holding.image);
+        let end = page.images.last().map(|holding| holding.image);
         if after.is_none() && pool.is_none() {
             // Another pool, or another life of it, loses what the old one held.
             let pools: Vec<_> = page.pools.iter().copied().take(POOLS_MAX).map(pool_in).collect();
@@ -159,7 +159,7 @@ async fn ask_pool(
         if after.is_none() {
             certificates::learn(app, partner, page.incarnation, &page.ca_pem).await?;
         }
-        let (more, list) = (page.more && last > after, list_of(partner.domain, after, page));
+        let (more, list) = (page.more && end > after, list_of(partner.domain, after, page));
         let found = app.control.act(move |primary, moment| {
             Box::pin(async move { primary.replicas_listed(&list, moment).await })
         });
@@ -167,7 +167,7 @@ async fn ask_pool(
         if !more {
             return Ok((compared, others));
         }
-        after = last;
+        after = end;
     }
 }
 

@@ -33,8 +33,9 @@ pub const COMMANDS_MAX: usize = 4096;
 pub const CA_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// Life of server, client and administrator certificates.
 pub const CERTIFICATE_LIFE: Duration = Duration::from_hours(2 * 365 * 24);
-/// A certificate begins so long before it is made: clocks differ.
-pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(1);
+/// A certificate begins so long before it is made: clocks differ, and one that is a day behind is told so by AIR-011, not
+/// by a certificate that is not valid yet.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(48);
 /// Life of an invitation when none is asked for.
 pub const INVITATION_LIFE: Duration = Duration::from_hours(24);
 /// Life of a data ticket that is not used.

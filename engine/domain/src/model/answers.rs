@@ -13,7 +13,6 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
-use crate::limits::COUNTED_BYTES_MAX;
 use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
@@ -29,8 +28,9 @@ use crate::window::{OpenSpan, Window};
 
 use super::MemoryCatalog;
 use super::bug::{self, Bug, Burnt};
+use super::rows::Rows;
 
-fn limited<T>(rows: impl Iterator<Item = T>, limit: u32) -> Vec<T> {
+pub(super) fn limited<T>(rows: impl Iterator<Item = T>, limit: u32) -> Vec<T> {
     rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
 }
 
@@ -152,29 +152,11 @@ impl Catalog for MemoryCatalog {
 
     async fn held_for(
         &self,
-        (sender, pool): (DomainId, PoolId),
+        from: (DomainId, PoolId),
         after: Option<ImageId>,
         limit: u32,
     ) -> Result<Vec<Held>, Burnt> {
-        self.read(|rows| {
-            let readable = rows.copies.values().filter(|copy| {
-                copy.pool == pool && copy.discarded.is_none() && after.is_none_or(|after| copy.image > after)
-            });
-            let held = readable.filter_map(|copy| {
-                let key = ImportKey { pool: copy.pool, sequence: copy.sequence, sender };
-                let import = rows.imports.get(&key).filter(|it| {
-                    it.state == ImportState::Imported && it.arrival.record.image == copy.image
-                })?;
-                Some(Held {
-                    image: copy.image,
-                    sequence: copy.sequence,
-                    revision: import.revision,
-                    expires: copy.in_log.expires,
-                    is_damaged: import.note.as_ref().is_some_and(|note| note.code == "POOL-001"),
-                })
-            });
-            limited(held, limit)
-        })
+        self.read(|rows| rows.held_for(from, after, limit))
     }
 
     async fn replicas_checked(
@@ -197,19 +179,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn missing(&self, partner: DomainId, limit: u32) -> Result<Vec<ImageId>, Burnt> {
-        self.read(|rows| {
-            let there = |it: &Image, states: &[ReplicaState]| {
-                let mut replicas = rows.replicas.values().filter(|row| row.image == it.id);
-                replicas.any(|row| row.partner == partner && states.contains(&row.state))
-            };
-            let is_it = |it: &&Image| {
-                it.state == ImageState::Whole
-                    && rows.copies_of(it.id).next().is_some()
-                    && there(it, &[ReplicaState::Lost])
-                    && !there(it, &[ReplicaState::Arrived, ReplicaState::Present])
-            };
-            limited(rows.newest_images().filter(is_it).map(|it| it.id), limit)
-        })
+        self.read(|rows| rows.missing(partner, limit))
     }
 
     async fn operations(&self, image: ImageId) -> Result<Vec<Operation>, Burnt> {
@@ -258,21 +228,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn slp_use(&self, slp: &str) -> Result<Vec<SlpUse>, Burnt> {
-        self.read(|rows| {
-            let mut images: BTreeMap<(u32, Option<DomainId>), BTreeSet<ImageId>> = BTreeMap::new();
-            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
-                let image = rows.images.get(&operation.key.image).filter(|image| image.slp == slp);
-                let Some(image) = image else { continue };
-                let partner = operation.target.as_ref().map(|target| target.partner);
-                images.entry((image.slp_version, None)).or_default().insert(image.id);
-                if partner.is_some() {
-                    images.entry((image.slp_version, partner)).or_default().insert(image.id);
-                }
-            }
-            let count = |images: &BTreeSet<ImageId>| u64::try_from(images.len()).unwrap_or(u64::MAX);
-            let line = |((version, partner), images)| SlpUse { version, partner, images: count(&images) };
-            images.into_iter().map(line).collect()
-        })
+        self.read(|rows| rows.slp_use(slp))
     }
 
     async fn slp_version_seen(&self, slp: &str) -> Result<u32, Burnt> {
@@ -301,22 +257,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn clients_seen(&self) -> Result<Vec<ClientSeen>, Burnt> {
-        self.read(|rows| {
-            let mut seen: BTreeMap<(DomainId, String), ClientSeen> = BTreeMap::new();
-            for image in rows.newest_images().filter(|it| it.state == ImageState::Whole) {
-                let known = seen.entry((image.origin, image.client_name.clone())).or_insert_with(|| {
-                    let (origin, client_name) = (image.origin, image.client_name.clone());
-                    let (last_backup, last_replica) = (image.started, None);
-                    ClientSeen { origin, client_name, images: 0, last_backup, last_replica }
-                });
-                known.images += 1;
-                let mut replicas = rows.replicas.values().filter(|it| it.image == image.id);
-                if known.last_replica.is_none() && replicas.any(|it| it.state == ReplicaState::Present) {
-                    known.last_replica = Some(image.started);
-                }
-            }
-            seen.into_values().collect()
-        })
+        self.read(Rows::clients_seen)
     }
 
     async fn candidates(
@@ -435,15 +376,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn auto_imported(&self, partner: DomainId) -> Result<u64, Burnt> {
-        self.read(|rows| {
-            let is_theirs = |it: &Image| {
-                let made = rows.auto_slps.get(&it.slp);
-                it.sender == Some(partner) && made.is_some_and(|made| made.partner == partner)
-            };
-            let images = rows.images.values().filter(|it| is_theirs(it));
-            let copies = images.flat_map(|image| rows.copies_of(image.id));
-            copies.map(|copy| copy.stored_bytes.min(COUNTED_BYTES_MAX)).sum()
-        })
+        self.read(|rows| rows.auto_imported(partner))
     }
 
     async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {

@@ -97,21 +97,13 @@ impl Rows {
                 self.holds.remove(&name);
                 self.auto_slps.remove(&name);
             }
-            Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
-            Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
-            Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
-            Change::Mark(mark) => self.mark = self.mark.max(mark),
-            Change::ReconcileBegun(row) => {
-                for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
-                    (copy.wanted, copy.next_amend) = (copy.in_log, None);
-                }
-                self.reconciling = Some(row);
-            }
-            Change::ReconcileEnded(_) => {
-                self.copies.values_mut().for_each(|it| it.not_before = None);
-                self.reconciling = None;
-            }
-            Change::AutoSlpGone(name) => drop(self.auto_slps.remove(&name)),
+            row @ (Change::AutoSlp(_)
+            | Change::AutoSlpGone(_)
+            | Change::Recall(_)
+            | Change::RecallGone(..)
+            | Change::Mark(_)
+            | Change::ReconcileBegun(_)
+            | Change::ReconcileEnded(_)) => self.keep(row),
             Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => {
@@ -162,6 +154,28 @@ impl Rows {
             Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, &kept, now),
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
+        }
+    }
+
+    /// What stands by itself: no rule reaches it.
+    fn keep(&mut self, change: Change) {
+        match change {
+            Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
+            Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
+            Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
+            Change::Mark(mark) => self.mark = self.mark.max(mark),
+            Change::ReconcileBegun(row) => {
+                for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
+                    (copy.wanted, copy.next_amend) = (copy.in_log, None);
+                }
+                self.reconciling = Some(row);
+            }
+            Change::ReconcileEnded(_) => {
+                self.copies.values_mut().for_each(|it| it.not_before = None);
+                self.reconciling = None;
+            }
+            Change::AutoSlpGone(name) => drop(self.auto_slps.remove(&name)),
+            _ => {}
         }
     }
 

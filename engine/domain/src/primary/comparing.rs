@@ -45,8 +45,8 @@ impl<C: Catalog> Primary<C> {
             let part = self.catalog.replicas_at(list.from, list.pool, (after, list.last), COMPARED_AT_ONCE);
             let records = self.ask(part).await?;
             let is_full = records.len() as u64 >= u64::from(COMPARED_AT_ONCE);
-            let last = records.last().map(|record| record.image).filter(|_| is_full).or(list.last);
-            let is_here = |it: &Held| last.is_none_or(|last| it.image <= last);
+            let end = records.last().map(|record| record.image).filter(|_| is_full).or(list.last);
+            let is_here = |it: &Held| end.is_none_or(|end| it.image <= end);
             let (here, behind) = held.into_iter().partition(is_here);
             let (found, decision) =
                 compare(&records, &ReplicaList { held: here, ..list.clone() }, moment.now);
@@ -55,7 +55,7 @@ impl<C: Catalog> Primary<C> {
             if !is_full {
                 return Ok((compared, commands));
             }
-            (held, after) = (behind, last);
+            (held, after) = (behind, end);
         }
     }
 

@@ -32,8 +32,8 @@ fn arrived(
     let mut arrival = arrival();
     arrival.record.image = ImageId([number; 16]);
     arrival.record.started = at(NOW - i64::from(number));
-    arrival.record.slp = slp.to_owned();
-    arrival.record.classification = class.to_owned();
+    slp.clone_into(&mut arrival.record.slp);
+    class.clone_into(&mut arrival.record.classification);
     let logged = Logged::Arrival { arrival, copy: NEVER, stored_bytes: 100 };
     let sequence = Sequence(u64::from(number));
     let event = PoolEvent { pool: POOL, incarnation: 1, sequence, logged };

@@ -14,6 +14,7 @@ mod parting;
 mod places;
 mod reconcile;
 mod storage;
+mod trust;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -46,13 +46,14 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) => match administrator(&stream) {
-                Some(name) => {
+            Ok((stream, _)) => {
+                if let Some(name) = administrator(&stream) {
                     let peer = Peer(Some(Principal::Admin { domain, name }));
                     connections.spawn(connection(stream, router.clone(), peer));
+                } else {
+                    tracing::warn!("somebody who is not the administrator tried the local socket");
                 }
-                None => tracing::warn!("somebody who is not the administrator tried the local socket"),
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "a local connection could not be accepted");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -1,0 +1,105 @@
+//! Answers of the model catalog that are lists over several tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use narrows_format::{DomainId, ImageId, PoolId};
+
+use crate::catalog::{ClientSeen, SlpUse};
+use crate::image::{Image, ImageState};
+use crate::import::{ImportKey, ImportState};
+use crate::limits::COUNTED_BYTES_MAX;
+use crate::machine::comparing::Held;
+use crate::replica::ReplicaState;
+
+use super::answers::limited;
+use super::rows::Rows;
+
+impl Rows {
+    /// See [`crate::Catalog::missing`].
+    pub(super) fn missing(&self, partner: DomainId, limit: u32) -> Vec<ImageId> {
+        let there = |it: &Image, states: &[ReplicaState]| {
+            let mut replicas = self.replicas.values().filter(|row| row.image == it.id);
+            replicas.any(|row| row.partner == partner && states.contains(&row.state))
+        };
+        let is_it = |it: &&Image| {
+            it.state == ImageState::Whole
+                && self.copies_of(it.id).next().is_some()
+                && there(it, &[ReplicaState::Lost])
+                && !there(it, &[ReplicaState::Arrived, ReplicaState::Present])
+        };
+        limited(self.newest_images().filter(is_it).map(|it| it.id), limit)
+    }
+
+    /// See [`crate::Catalog::held_for`].
+    pub(super) fn held_for(
+        &self,
+        (sender, pool): (DomainId, PoolId),
+        after: Option<ImageId>,
+        limit: u32,
+    ) -> Vec<Held> {
+        let readable = self.copies.values().filter(|copy| {
+            copy.pool == pool && copy.discarded.is_none() && after.is_none_or(|after| copy.image > after)
+        });
+        let held = readable.filter_map(|copy| {
+            let key = ImportKey { pool: copy.pool, sequence: copy.sequence, sender };
+            let import = self
+                .imports
+                .get(&key)
+                .filter(|it| it.state == ImportState::Imported && it.arrival.record.image == copy.image)?;
+            Some(Held {
+                image: copy.image,
+                sequence: copy.sequence,
+                revision: import.revision,
+                expires: copy.in_log.expires,
+                is_damaged: import.note.as_ref().is_some_and(|note| note.code == "POOL-001"),
+            })
+        });
+        limited(held, limit)
+    }
+
+    /// See [`crate::Catalog::slp_use`].
+    pub(super) fn slp_use(&self, slp: &str) -> Vec<SlpUse> {
+        let mut images: BTreeMap<(u32, Option<DomainId>), BTreeSet<ImageId>> = BTreeMap::new();
+        for operation in self.operations.values().filter(|it| !it.state.is_final()) {
+            let image = self.images.get(&operation.key.image).filter(|image| image.slp == slp);
+            let Some(image) = image else { continue };
+            let partner = operation.target.as_ref().map(|target| target.partner);
+            images.entry((image.slp_version, None)).or_default().insert(image.id);
+            if partner.is_some() {
+                images.entry((image.slp_version, partner)).or_default().insert(image.id);
+            }
+        }
+        let count = |images: &BTreeSet<ImageId>| u64::try_from(images.len()).unwrap_or(u64::MAX);
+        let line = |((version, partner), images)| SlpUse { version, partner, images: count(&images) };
+        images.into_iter().map(line).collect()
+    }
+
+    /// See [`crate::Catalog::clients_seen`].
+    pub(super) fn clients_seen(&self) -> Vec<ClientSeen> {
+        let mut seen: BTreeMap<(DomainId, String), ClientSeen> = BTreeMap::new();
+        for image in self.newest_images().filter(|it| it.state == ImageState::Whole) {
+            let known = seen.entry((image.origin, image.client_name.clone())).or_insert_with(|| {
+                let (origin, client_name) = (image.origin, image.client_name.clone());
+                let (last_backup, last_replica) = (image.started, None);
+                ClientSeen { origin, client_name, images: 0, last_backup, last_replica }
+            });
+            known.images += 1;
+            let mut replicas = self.replicas.values().filter(|it| it.image == image.id);
+            if known.last_replica.is_none() && replicas.any(|it| it.state == ReplicaState::Present) {
+                known.last_replica = Some(image.started);
+            }
+        }
+        seen.into_values().collect()
+    }
+
+    /// See [`crate::Catalog::auto_imported`].
+    pub(super) fn auto_imported(&self, partner: DomainId) -> u64 {
+        let is_theirs = |it: &Image| {
+            let made = self.auto_slps.get(&it.slp);
+            it.sender == Some(partner) && made.is_some_and(|made| made.partner == partner)
+        };
+        let images = self.images.values().filter(|it| is_theirs(it));
+        let copies = images.flat_map(|image| self.copies_of(image.id));
+        copies.map(|copy| copy.stored_bytes.min(COUNTED_BYTES_MAX)).sum()
+    }
+}

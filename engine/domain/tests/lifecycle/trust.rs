@@ -1,0 +1,44 @@
+//! What a partner's certificates and its incarnation make of the work for it.
+
+use super::*;
+
+fn partner(primary: &Primary<MemoryCatalog>) -> Partner {
+    ready(primary.catalog().partner(THERE)).unwrap().unwrap()
+}
+
+fn state(primary: &Primary<MemoryCatalog>, id: ImageId) -> OperationState {
+    operations(primary, id)[1].state.clone()
+}
+
+/// Nothing fails while all CAs of a partner have expired, and nothing that was sent is sent again afterwards.
+#[test]
+fn an_expired_partner_is_waited_for() {
+    let mut primary = primary(GOLD);
+    ready(primary.ca_expired(THERE, true, moment(NOW))).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(commands, []);
+    assert_eq!(state(&primary, id), OperationState::Waiting(WaitReason::Trust));
+    assert_eq!(ready(primary.handle(Event::Tick, moment(NOW + 9_999))).unwrap(), []);
+    let commands = ready(primary.ca_expired(THERE, false, moment(NOW + 10_000))).unwrap();
+    let order = sent(&commands);
+    acknowledge(&mut primary, &order, NOW + 10_001);
+    ready(primary.ca_expired(THERE, true, moment(NOW + 10_002))).unwrap();
+    let commands = ready(primary.ca_expired(THERE, false, moment(NOW + 10_003))).unwrap();
+    assert!(!commands.iter().any(|it| matches!(it, Command::Replicate(_))), "{commands:?}");
+    assert_eq!(ready(primary.ca_expired(THERE, false, moment(NOW + 10_004))).unwrap(), [], "it is no news");
+}
+
+/// TRUST-003: a domain that comes back in an earlier life is alive twice, or was put back: a person decides.
+#[test]
+fn trust_003_an_earlier_incarnation_is_frozen() {
+    let mut primary = primary(GOLD);
+    let renewed = Some("a new CA".to_owned());
+    ready(primary.partner_seen(THERE, 2, renewed, moment(NOW))).unwrap();
+    assert_eq!((partner(&primary).incarnation, partner(&primary).ca_pem.as_str()), (2, "a new CA"));
+    ready(primary.partner_seen(THERE, 1, Some("an old CA".to_owned()), moment(NOW + 1))).unwrap();
+    let frozen = partner(&primary);
+    assert_eq!((frozen.trust, frozen.incarnation, frozen.ca_pem.as_str()), (Trust::Frozen, 2, "a new CA"));
+    let (id, commands) = backed_up(&mut primary, NOW + 2);
+    assert_eq!((commands, state(&primary, id)), (vec![], OperationState::Waiting(WaitReason::Trust)));
+    assert_eq!(code(ready(primary.may_send(THERE))), "TRUST-003");
+}
