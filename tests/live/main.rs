@@ -4,6 +4,7 @@
 mod access;
 mod ages;
 mod bandwidth;
+mod clients;
 mod codes;
 mod data;
 mod expiry;

@@ -8,7 +8,7 @@ use narrows_api::{
     ApiError, PathText,
     agent::{EndRequest, NextRequest, Outcome, RunOrder, RunWork, Selection},
     backups::{BackupGrant, BackupRequest},
-    images::ImageInfo,
+    images::{ImageInfo, ReplicateReply, ReplicateRequest},
     jobs::JobInfo,
     paths,
     policies::{ApplyReply, ApplyRequest, PolicyInfo, RunInfo, RunRequest},
@@ -20,7 +20,7 @@ use narrows_transport::Identity;
 use crate::{
     data::{back_up_granted, make_tree, settled_image},
     house::House,
-    pairing::{apply, local_slp},
+    pairing::{apply, local_slp, pair_both},
 };
 
 pub(crate) async fn put_policy(house: &House, text: &str) -> Result<ApplyReply, ApiError> {
@@ -259,4 +259,27 @@ async fn a_policy_is_planned_with_all_that_is_wrong_and_may_do_without_an_slp() 
     assert_eq!((image.slp.as_str(), image.classification.as_str()), ("", "gold"));
     assert!(image.copies[0].expires.is_some(), "{:?}", image.copies);
     east.stop().await;
+}
+
+/// Goal: AIR-009: what a synthetic schedule made is not replicated, though a person asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_a_synthetic_schedule_stays_here() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&east, &local_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 12);
+    let (web, _) = east.enroll("web01").await;
+    let schedule = "[[schedule]]\nname = \"s\"\nkind = \"optimised-synthetic\"\ndays = \"daily\"\n";
+    put_policy(&east, &policy(files.path(), schedule)).await.unwrap();
+    let order = next(&east, &web, 1).await.unwrap();
+    let grant = begin(&east, &web, &order).await.unwrap();
+    back_up_granted(&east, &web, files.path(), &grant).await;
+    assert_eq!(end(&east, &web, order.work, Outcome::Done).await.unwrap().kind, "synthetic");
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &grant.image.to_string());
+    let request = ReplicateRequest { domain: "west".into(), import_slp: None };
+    let refused = east.admin().post::<_, ReplicateReply>(&path, &request).await.unwrap_err();
+    assert_eq!(refused.code, "AIR-009", "{refused}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
 }

@@ -168,7 +168,7 @@ const LATEST_WHOLE: &str = "
 
 const IMAGES: &str = "
     SELECT * FROM images
-    WHERE (?1 IS NULL OR client_name = ?1) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
+    WHERE (?1 IS NULL OR client_name = ?1 OR client = ?8) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
         AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
     ORDER BY started DESC, id DESC LIMIT ?7";
 
@@ -262,7 +262,8 @@ impl Catalog for SqliteCatalog {
             .bind(filter.slp.as_ref())
             .bind(filter.since.map(nanos))
             .bind(filter.until.map(nanos))
-            .bind(filter.limit.map_or(-1, i64::from));
+            .bind(filter.limit.map_or(-1, i64::from))
+            .bind(filter.or_client.map(|client| client.0.to_vec()));
         self.all(query, images::image).await
     }
 

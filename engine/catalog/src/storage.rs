@@ -123,12 +123,13 @@ pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
 }
 
 pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Result<(), Error> {
-    sqlx::query(upsert!("clients", ["id"], ["name", "serial", "enrolled", "revoked"]))
+    sqlx::query(upsert!("clients", ["id"], ["name", "serial", "enrolled", "revoked", "former_serials"]))
         .bind(&client.id.0[..])
         .bind(&client.name)
         .bind(&client.serial)
         .bind(nanos(client.enrolled))
         .bind(client.revoked.map(nanos))
+        .bind(serde_json::to_string(&client.former_serials).unwrap_or_default())
         .execute(db)
         .await?;
     Ok(())
@@ -142,6 +143,7 @@ pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
         serial: columns.text("serial")?,
         enrolled: columns.time("enrolled")?,
         revoked: columns.time_or_null("revoked")?,
+        former_serials: columns.json("former_serials")?,
     })
 }
 
