@@ -5,7 +5,7 @@ use narrows_domain::storage::{
     Client, ClientAlias, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash};
-use narrows_format::{ClientId, DomainId, PoolId, Sequence};
+use narrows_format::{ClientId, DomainId, PoolId, Sequence, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -178,6 +178,16 @@ pub(crate) async fn put_token(db: &mut SqliteConnection, token: &Token) -> Resul
         .bind(token.used.map(nanos))
         .execute(db)
         .await?;
+    Ok(())
+}
+
+pub(crate) async fn use_token(
+    db: &mut SqliteConnection,
+    hash: TokenHash,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let used = sqlx::query("UPDATE tokens SET used = ? WHERE hash = ?");
+    used.bind(nanos(now)).bind(&hash.0[..]).execute(db).await?;
     Ok(())
 }
 

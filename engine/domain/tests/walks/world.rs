@@ -617,7 +617,7 @@ impl World {
                 };
                 self.answers.push(Answer { to: at, event });
             }
-            Command::StopReplication(_) => {}
+            Command::StopReplication(_) | Command::OfferRuns(_) => {}
         }
     }
 

@@ -113,9 +113,8 @@ async fn rename(
 /// POST: a line that gives a client another certificate; the one that it has is believed until the line is used.
 async fn replace(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<TokenReply> {
     let client = called(&app, &name).await?;
-    let life = INVITATION_LIFE.as_secs();
-    let (line, expires) =
-        pairing::make_token_line(&app, TokenPurpose::Replace, client.id.to_string(), life).await?;
+    let (purpose, subject) = (TokenPurpose::Replace, client.id.to_string());
+    let (line, expires) = pairing::make_token_line(&app, purpose, subject, INVITATION_LIFE.as_secs()).await?;
     good(TokenReply { line, expires: time_out(expires) })
 }
 
@@ -154,13 +153,12 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
         }
         _ => None,
     };
-    let (id, name) = match &before {
-        Some(client) => (client.id, client.name.clone()),
-        None => {
-            let name = if token.subject.is_empty() { request.name } else { token.subject };
-            check_name(&app, &name).await?;
-            (ClientId(random::uuid()), name)
-        }
+    let (id, name) = if let Some(client) = &before {
+        (client.id, client.name.clone())
+    } else {
+        let name = if token.subject.is_empty() { request.name } else { token.subject };
+        check_name(&app, &name).await?;
+        (ClientId(random::uuid()), name)
     };
     let pem = app
         .authority
@@ -168,15 +166,12 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
         .map_err(|error| malformed("csr_pem", &format!("not a certificate signing request: {error}")))?;
     let der = certificate_of_pem(&pem).ok_or_else(|| malformed("csr_pem", "no certificate"))?;
     let serial = hex(&certificate_serial(&der).map_err(|error| internal(&error))?);
-    let client = match &before {
-        Some(client) => {
-            let former = client.former_serials.iter().cloned().chain([client.serial.clone()]);
-            Client { serial, revoked: None, former_serials: former.collect(), ..client.clone() }
-        }
-        None => {
-            let (name, former_serials) = (name.clone(), Vec::new());
-            Client { id, name, serial, enrolled: now, revoked: None, former_serials }
-        }
+    let client = if let Some(client) = &before {
+        let former = client.former_serials.iter().cloned().chain([client.serial.clone()]);
+        Client { serial, revoked: None, former_serials: former.collect(), ..client.clone() }
+    } else {
+        let (name, former_serials) = (name.clone(), Vec::new());
+        Client { id, name, serial, enrolled: now, revoked: None, former_serials }
     };
     app.control.redeem(secret.0, purpose, vec![Change::Client(client)]).await?;
     if let Some(serial) = before.as_ref().and_then(|client| bytes_of_hex(&client.serial)) {

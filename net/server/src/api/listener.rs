@@ -174,7 +174,7 @@ fn server(is_http2: bool) -> auto::Builder<TokioExecutor> {
 /// The serial number of the certificate that was shown; empty for none.
 fn serial_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Vec<u8> {
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    shown.and_then(|certificate| certificate_serial(certificate).ok()).unwrap_or_else(Vec::new)
+    shown.and_then(|certificate| certificate_serial(certificate).ok()).into_iter().flatten().collect()
 }
 
 fn peer_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Result<Peer, ()> {
