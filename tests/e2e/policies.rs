@@ -60,11 +60,13 @@ fn an_agent_does_what_is_due_once_though_it_is_killed_in_the_middle() {
     program(&hooks, "broken", "#!/bin/sh\necho no database >&2\nexit 7\n");
     apply(&east, "slp", work.path(), SLP);
     let (source, seen_text) = (source.to_str().unwrap(), seen.to_str().unwrap());
+    // Due today and on no other day, should the test run over midnight.
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let policy = format!(
         "name = \"nightly\"\nclients = [\"web01\"]\npaths = [\"{source}\"]\nslp = \"gold\"\n\
          before = {{ run = [\"before\", \"{seen_text}\"], timeout = \"1h\" }}\n\
          after = {{ run = [\"after\", \"{seen_text}\"] }}\n\
-         [[schedule]]\nname = \"day\"\nkind = \"full\"\ndays = \"daily\"\nbackoff = \"1s\"\n"
+         [[schedule]]\nname = \"day\"\nkind = \"full\"\ndates = [\"{today}\"]\nbackoff = \"1s\"\n"
     );
     apply(&east, "policy", work.path(), &policy);
     assert_eq!(run_is(&east, "waiting(client-absent)")["schedule"], "day");

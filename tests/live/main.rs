@@ -6,6 +6,7 @@ mod ages;
 mod auto_import;
 mod bandwidth;
 mod certificates;
+mod clients;
 mod codes;
 mod data;
 mod expiry;

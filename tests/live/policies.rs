@@ -8,10 +8,11 @@ use narrows_api::{
     ApiError, PathText,
     agent::{EndRequest, NextRequest, Outcome, RunOrder, RunWork, Selection},
     backups::{BackupGrant, BackupRequest},
-    images::ImageInfo,
+    images::{ImageInfo, ReplicateReply, ReplicateRequest},
     jobs::JobInfo,
     paths,
     policies::{ApplyReply, ApplyRequest, PolicyInfo, RunInfo, RunRequest},
+    server::Finding,
     slps::Format,
     storage::{RemoveReply, RemoveRequest},
 };
@@ -20,7 +21,7 @@ use narrows_transport::Identity;
 use crate::{
     data::{back_up_granted, make_tree, settled_image},
     house::House,
-    pairing::{apply, local_slp},
+    pairing::{apply, local_slp, pair_both},
 };
 
 pub(crate) async fn put_policy(house: &House, text: &str) -> Result<ApplyReply, ApiError> {
@@ -80,7 +81,7 @@ fn policy(files: &Path, more: &str) -> String {
 }
 
 const OFTEN: &str =
-    "[[schedule]]\nname = \"often\"\nkind = \"incremental\"\nevery = \"1m\"\nbackoff = \"5s\"\n";
+    "[[schedule]]\nname = \"often\"\nkind = \"incremental\"\nevery = \"10m\"\nbackoff = \"5s\"\n";
 
 async fn house() -> (House, tempfile::TempDir, Identity) {
     let east = House::build("east").await;
@@ -94,6 +95,9 @@ async fn house() -> (House, tempfile::TempDir, Identity) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_due_time_makes_one_image_though_agents_and_the_server_go() {
     let (mut east, files, web) = house().await;
+    // A due time begins now: the next one comes only when the clock is moved on.
+    let into = east.server.as_ref().unwrap().app().clock.now().seconds.rem_euclid(600);
+    east.advance(Duration::from_secs(600 - u64::try_from(into).unwrap())).await;
     assert_eq!(next(&east, &web, 1).await, None, "there is no policy yet");
     let applied = put_policy(&east, &policy(files.path(), OFTEN)).await.unwrap();
     assert_eq!((applied.change.as_str(), applied.applied), ("created", true));
@@ -112,7 +116,8 @@ async fn each_due_time_makes_one_image_though_agents_and_the_server_go() {
     assert_eq!(refused.code, "API-003", "it is not the first agent's any more");
     assert_eq!(show(&east, "nightly").await.runs[0].state, "waiting(retry)");
     // The server goes too.
-    east.restart_with(|_| {}).await;
+    let offset = east.server.as_ref().unwrap().app().clock.offset_ms();
+    east.restart_with(|settings| settings.test.clock_offset_ms = Some(offset)).await;
     east.advance(Duration::from_secs(6)).await;
     let again = next(&east, &web, 2).await.unwrap();
     assert_eq!((again.work.run, again.work.attempt), (first.work.run, 2));
@@ -128,7 +133,7 @@ async fn each_due_time_makes_one_image_though_agents_and_the_server_go() {
     assert_eq!((image.policy.as_str(), image.slp.as_str()), ("nightly", "gold"));
 
     // The next due time, and what it is called.
-    east.advance(Duration::from_mins(1)).await;
+    east.advance(Duration::from_mins(10)).await;
     let second = next(&east, &web, 3).await.unwrap();
     let grant = begin(&east, &web, &second).await.unwrap();
     back_up_granted(&east, &web, files.path(), &grant).await;
@@ -144,6 +149,16 @@ async fn each_due_time_makes_one_image_though_agents_and_the_server_go() {
     let failed = &show(&east, "nightly").await.runs[0];
     assert_eq!((failed.state.as_str(), failed.code.as_str()), ("waiting(retry)", "LOCAL-008"));
     assert_eq!(show(&east, "nightly").await.runs.len(), 3);
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert_eq!(problems.len(), 0, "it is still to be tried again: {problems:?}");
+    for _ in 0..2 {
+        east.advance(Duration::from_secs(5)).await;
+        let again = next(&east, &web, 3).await.unwrap();
+        assert_eq!(again.work.run, third.work.run);
+        end(&east, &web, again.work, Outcome::Failed).await.unwrap();
+    }
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert_eq!((problems.len(), problems[0].code.as_str()), (1, "LOCAL-008"), "{problems:?}");
     east.stop().await;
 }
 
@@ -259,4 +274,27 @@ async fn a_policy_is_planned_with_all_that_is_wrong_and_may_do_without_an_slp() 
     assert_eq!((image.slp.as_str(), image.classification.as_str()), ("", "gold"));
     assert!(image.copies[0].expires.is_some(), "{:?}", image.copies);
     east.stop().await;
+}
+
+/// Goal: AIR-009: what a synthetic schedule made is not replicated, though a person asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_a_synthetic_schedule_stays_here() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&east, &local_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 12);
+    let (web, _) = east.enroll("web01").await;
+    let schedule = "[[schedule]]\nname = \"s\"\nkind = \"optimised-synthetic\"\ndays = \"daily\"\n";
+    put_policy(&east, &policy(files.path(), schedule)).await.unwrap();
+    let order = next(&east, &web, 1).await.unwrap();
+    let grant = begin(&east, &web, &order).await.unwrap();
+    back_up_granted(&east, &web, files.path(), &grant).await;
+    assert_eq!(end(&east, &web, order.work, Outcome::Done).await.unwrap().kind, "synthetic");
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &grant.image.to_string());
+    let request = ReplicateRequest { domain: "west".into(), import_slp: None };
+    let refused = east.admin().post::<_, ReplicateReply>(&path, &request).await.unwrap_err();
+    assert_eq!(refused.code, "AIR-009", "{refused}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
 }

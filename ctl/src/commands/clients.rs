@@ -1,8 +1,8 @@
-//! `client enroll|list`: a key made here, a certificate against a one-time token.
+//! `client enroll|list|show|rename|replace`: a key made here, a certificate against a one-time token.
 
 use narrows_api::{
     Hex,
-    clients::{ClientInfo, EnrollReply, EnrollRequest, TokenReply, TokenRequest},
+    clients::{ClientInfo, EnrollReply, EnrollRequest, RenameRequest, TokenReply, TokenRequest},
     context::Context,
     invitation::{Invitation, Purpose},
     paths,
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Session;
 use crate::{
-    api::{self, Api},
+    api::{self, Api, filled},
     cli::ClientCommand,
     context::plain,
     failure::{Failure, Outcome, codes},
@@ -42,6 +42,27 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             session.contexts.add_client(&context_name, &reply.name, &credentials)?;
             say(session, &reply)
         }
+        ClientCommand::Show { name } => {
+            let info: ClientInfo = session.administrator()?.get(&filled(paths::CLIENT, &name), &()).await?;
+            session.style.show(&info, shown)
+        }
+        ClientCommand::Rename { name, new } => {
+            let path = filled(paths::CLIENT_RENAME, &name);
+            let request = RenameRequest { name: new };
+            let info: ClientInfo = session.administrator()?.post(&path, &request).await?;
+            session.style.show(&info, shown)
+        }
+        ClientCommand::Replace { name, print_line } => {
+            let (context_name, context) = session.context()?;
+            let api = Api::as_administrator(&context)?;
+            let line: TokenReply = api.post(&filled(paths::CLIENT_REPLACE, &name), &()).await?;
+            if print_line {
+                return session.style.show(&line, |reply| reply.line.clone());
+            }
+            let (credentials, reply) = enroll_by(&api, &context, &line.line, &name).await?;
+            session.contexts.add_client(&context_name, &reply.name, &credentials)?;
+            say(session, &reply)
+        }
         ClientCommand::List => {
             let clients: Vec<ClientInfo> = session.administrator()?.get(paths::CLIENTS, &()).await?;
             session.style.show(&clients, |clients| {
@@ -56,6 +77,22 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
     }
 }
 
+fn shown(info: &ClientInfo) -> String {
+    let mut lines = vec![
+        format!("name          {}", info.name),
+        format!("client        {}", info.client),
+        format!("enrolled      {}", time(info.enrolled)),
+        format!("last backup   {}", time_or_dash(info.last_backup)),
+        format!("certificates  {} before this one", info.former_certificates),
+    ];
+    lines.extend(info.revoked.map(|revoked| format!("revoked       {}", time(revoked))));
+    lines.extend(info.policies.iter().map(|policy| format!("policy        {policy}")));
+    lines.extend(info.former_names.iter().map(|former| {
+        format!("was           {} from {} to {}", former.name, time(former.from), time(former.until))
+    }));
+    lines.join("\n")
+}
+
 async fn token(api: &Api, name: &str) -> Outcome<TokenReply> {
     let request = TokenRequest { name: Some(name.to_owned()), expires_in_seconds: None };
     api.post(paths::CLIENT_TOKENS, &request).await
@@ -68,7 +105,17 @@ pub(crate) async fn enroll(
     name: &str,
 ) -> Outcome<(Context, EnrollReply)> {
     let line = token(administrator, name).await?.line;
-    let invitation = read_line(&line)?;
+    enroll_by(administrator, context, &line, name).await
+}
+
+/// The same by a line that the domain has just made.
+async fn enroll_by(
+    administrator: &Api,
+    context: &Context,
+    line: &str,
+    name: &str,
+) -> Outcome<(Context, EnrollReply)> {
+    let invitation = read_line(line)?;
     let (request, key) = request(&invitation, name)?;
     let reply: EnrollReply = administrator.post(paths::CLIENT_ENROLL, &request).await?;
     Ok((credentials(&context.url, &reply, &key), reply))

@@ -1,7 +1,9 @@
 //! `policy new|apply|plan|list|show|run|pause|resume|delete`.
 
 use narrows_api::{
-    ApiError, ExitCode, paths,
+    ApiError, ExitCode,
+    jobs::JobInfo,
+    paths,
     policies::{ApplyReply, ApplyRequest, PolicyInfo, RunInfo, RunRequest},
     slps::Format,
     storage::{RemoveReply, RemoveRequest},
@@ -110,7 +112,8 @@ async fn order(
         }
     }
     session.style.show(&ended, |ended| {
-        ended.iter().map(|job| format!("{} {}: {} {}\n", job.job, job.peer, job.state, job.why)).collect()
+        let line = |job: &JobInfo| format!("{} {}: {} {}", job.job, job.peer, job.state, job.why);
+        ended.iter().map(line).collect::<Vec<_>>().join("\n")
     })?;
     match bad {
         Some(failure) => Err(failure),

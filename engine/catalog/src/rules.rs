@@ -56,10 +56,9 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::BandwidthChanged(partner, now) => bandwidth_changed(db, *partner, *now).await,
         Change::Client(row) => storage::put_client(db, row).await,
-        Change::ClientAlias(row) => storage::put_alias(db, row).await,
-        Change::Policy(row) => policies::put_policy(db, row).await,
-        Change::PolicyGone(name) => drop_named(db, "DELETE FROM policies WHERE name = ?", name).await,
-        Change::Run(row) => runs::put(db, row).await,
+        Change::Policy(_) | Change::PolicyGone(_) | Change::Run(_) | Change::ClientAlias(_) => {
+            plan(db, change).await
+        }
         Change::Window(row, now) => {
             policies::put_window(db, row).await?;
             sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
@@ -71,11 +70,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
             drop_named(db, "DELETE FROM classifications WHERE name = ?", name).await
         }
         Change::Token(row) => storage::put_token(db, row).await,
-        Change::TokenUsed(hash, now) => {
-            let used = sqlx::query("UPDATE tokens SET used = ? WHERE hash = ?");
-            used.bind(nanos(*now)).bind(&hash.0[..]).execute(db).await?;
-            Ok(())
-        }
+        Change::TokenUsed(hash, now) => storage::use_token(db, *hash, *now).await,
         Change::Cursor(pool, incarnation, sequence) => {
             storage::put_cursor(db, *pool, *incarnation, *sequence).await
         }
@@ -101,15 +96,6 @@ async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
     drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
 }
 
-async fn bandwidth_changed(
-    db: &mut SqliteConnection,
-    partner: DomainId,
-    now: Timestamp,
-) -> Result<(), Error> {
-    sqlx::query(BANDWIDTH_CHANGED).bind(nanos(now)).bind(&partner.0[..]).execute(db).await?;
-    Ok(())
-}
-
 /// What stands by itself: no rule reaches it.
 async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -132,6 +118,17 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
             Ok(())
         }
         Change::AutoSlpGone(name) => drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await,
+        _ => Ok(()),
+    }
+}
+
+/// Backup policies, their runs, and the names of their clients.
+async fn plan(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
+    match change {
+        Change::ClientAlias(row) => storage::put_alias(db, row).await,
+        Change::Policy(row) => policies::put_policy(db, row).await,
+        Change::PolicyGone(name) => drop_named(db, "DELETE FROM policies WHERE name = ?", name).await,
+        Change::Run(row) => runs::put(db, row).await,
         _ => Ok(()),
     }
 }
@@ -171,6 +168,15 @@ const WINDOWS_CHANGED: &str = "
 const BANDWIDTH_CHANGED: &str = "
     UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
     WHERE partner = ?2 AND state = 'waiting' AND detail = 'bandwidth'";
+
+async fn bandwidth_changed(
+    db: &mut SqliteConnection,
+    partner: DomainId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(BANDWIDTH_CHANGED).bind(nanos(now)).bind(&partner.0[..]).execute(db).await?;
+    Ok(())
+}
 
 const RESUME: &str = "
     UPDATE operations SET since = ?2, state = 'not-started', detail = '', next_try = NULL

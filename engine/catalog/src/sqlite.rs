@@ -197,7 +197,8 @@ impl Catalog for SqliteCatalog {
             .bind(filter.slp.as_ref())
             .bind(filter.since.map(nanos))
             .bind(filter.until.map(nanos))
-            .bind(filter.limit.map_or(-1, i64::from));
+            .bind(filter.limit.map_or(-1, i64::from))
+            .bind(filter.or_client.map(|client| client.0.to_vec()));
         self.all(query, images::image).await
     }
 

@@ -38,7 +38,7 @@ pub(crate) const LATEST_WHOLE: &str = "
 
 pub(crate) const IMAGES: &str = "
     SELECT * FROM images
-    WHERE (?1 IS NULL OR client_name = ?1) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
+    WHERE (?1 IS NULL OR client_name = ?1 OR client = ?8) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
         AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
     ORDER BY started DESC, id DESC LIMIT ?7";
 

@@ -6,7 +6,7 @@ use narrows_domain::storage::{
     Client, ClientAlias, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash};
-use narrows_format::{ClientId, DomainId, PoolId, Sequence};
+use narrows_format::{ClientId, DomainId, PoolId, Sequence, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -128,12 +128,13 @@ pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
 }
 
 pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Result<(), Error> {
-    sqlx::query(upsert!("clients", ["id"], ["name", "serial", "enrolled", "revoked"]))
+    sqlx::query(upsert!("clients", ["id"], ["name", "serial", "enrolled", "revoked", "former_serials"]))
         .bind(&client.id.0[..])
         .bind(&client.name)
         .bind(&client.serial)
         .bind(nanos(client.enrolled))
         .bind(client.revoked.map(nanos))
+        .bind(serde_json::to_string(&client.former_serials).unwrap_or_default())
         .execute(db)
         .await?;
     Ok(())
@@ -147,6 +148,7 @@ pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
         serial: columns.text("serial")?,
         enrolled: columns.time("enrolled")?,
         revoked: columns.time_or_null("revoked")?,
+        former_serials: columns.json("former_serials")?,
     })
 }
 
@@ -181,6 +183,16 @@ pub(crate) async fn put_token(db: &mut SqliteConnection, token: &Token) -> Resul
         .bind(token.used.map(nanos))
         .execute(db)
         .await?;
+    Ok(())
+}
+
+pub(crate) async fn use_token(
+    db: &mut SqliteConnection,
+    hash: TokenHash,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let used = sqlx::query("UPDATE tokens SET used = ? WHERE hash = ?");
+    used.bind(nanos(now)).bind(&hash.0[..]).execute(db).await?;
     Ok(())
 }
 

@@ -32,6 +32,8 @@ use crate::window::Window;
 pub struct ImageFilter {
     /// Of the client of this name.
     pub client_name: Option<String>,
+    /// Or of this client, whatever it was called.
+    pub or_client: Option<ClientId>,
     /// Made in this domain.
     pub origin: Option<DomainId>,
     /// In this state.

@@ -10,6 +10,7 @@ mod administer;
 mod asked;
 mod backfill;
 mod change;
+mod clients;
 mod comparing;
 mod duplicate;
 mod held;

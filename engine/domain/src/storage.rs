@@ -196,6 +196,8 @@ pub struct Client {
     pub enrolled: Timestamp,
     /// When its certificate was revoked.
     pub revoked: Option<Timestamp>,
+    /// Serial numbers of the certificates that it had before: none of them is believed any more.
+    pub former_serials: Vec<String>,
 }
 
 /// A name that a client had.

@@ -14,6 +14,8 @@ named! {
         Pair = "pair",
         /// Enrol a client.
         Enroll = "enroll",
+        /// Give a client that is enrolled another certificate; the subject is its UUID.
+        Replace = "replace",
     }
 }
 

@@ -126,12 +126,8 @@ impl Agent {
             }
             end = self.work(order) => end,
         };
-        match &end.failure {
-            Some(failure) => {
-                tracing::warn!(run, outcome = end.outcome.as_str(), image = end.image, %failure, "ended")
-            }
-            None => tracing::info!(run, outcome = end.outcome.as_str(), image = end.image, "ended"),
-        }
+        let why = end.failure.as_ref().map(ToString::to_string);
+        tracing::info!(run, outcome = end.outcome.as_str(), image = end.image, why, "ended");
         self.tell_end(order.work, end, stop).await;
     }
 

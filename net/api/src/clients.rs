@@ -69,4 +69,34 @@ pub struct ClientInfo {
     /// Its newest complete image's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<Timestamp>,
+    /// Names that it had before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_names: Vec<FormerName>,
+    /// Policies that name it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// How many certificates it had before; none of them is believed any more.
+    #[serde(default)]
+    pub former_certificates: u64,
+    /// When its certificate was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Timestamp>,
+}
+
+/// A name that a client had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerName {
+    /// The name.
+    pub name: String,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Gives a client another name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenameRequest {
+    /// The new one.
+    pub name: String,
 }

@@ -142,6 +142,12 @@ pub const CATALOG_RECONCILE: &str = "/v1/catalog/reconcile";
 pub const CLIENTS: &str = "/v1/clients";
 /// POST [`crate::clients::TokenRequest`] -> [`crate::clients::TokenReply`].
 pub const CLIENT_TOKENS: &str = "/v1/clients/tokens";
+/// GET [`crate::clients::ClientInfo`], by name.
+pub const CLIENT: &str = "/v1/clients/{name}";
+/// POST [`crate::clients::RenameRequest`] -> [`crate::clients::ClientInfo`].
+pub const CLIENT_RENAME: &str = "/v1/clients/{name}/rename";
+/// POST -> [`crate::clients::TokenReply`]: a line that gives a client another certificate.
+pub const CLIENT_REPLACE: &str = "/v1/clients/{name}/replace";
 /// POST [`crate::clients::EnrollRequest`] -> [`crate::clients::EnrollReply`]; the token is the authority.
 pub const CLIENT_ENROLL: &str = "/v1/clients/enroll";
 

@@ -56,6 +56,8 @@ pub const INIT_ARENA_BYTES: usize = 4 << 20;
 pub const JOB_POLL: Duration = Duration::from_millis(50);
 /// Newest runs that are shown with a policy.
 pub const RUNS_LISTED_MAX: u32 = 20;
+/// Newest runs of a policy among which it is looked for those that were not made.
+pub const RUNS_JUDGED_MAX: u32 = 1000;
 /// Most imports in one answer.
 pub const IMPORTS_LISTED_MAX: u32 = 1000;
 /// Most replicas that are counted before a partner is parted with.

@@ -64,23 +64,27 @@ pub async fn make_line(
     subject: String,
     life_seconds: u64,
 ) -> Result<(String, Timestamp), Failure> {
+    let token = match purpose {
+        Purpose::Pair => TokenPurpose::Pair,
+        Purpose::Enroll => TokenPurpose::Enroll,
+    };
+    make_token_line(app, token, subject, life_seconds).await
+}
+
+/// The same for a token of any purpose; who enrolls need not know whether it is for the first time.
+pub async fn make_token_line(
+    app: &App,
+    purpose: TokenPurpose,
+    subject: String,
+    life_seconds: u64,
+) -> Result<(String, Timestamp), Failure> {
     let secret = random::bytes::<32>();
     let made = app.clock.now();
     let expires = time::in_seconds(made, life_seconds);
-    let token = Token {
-        hash: TokenHash::of(&secret),
-        purpose: match purpose {
-            Purpose::Pair => TokenPurpose::Pair,
-            Purpose::Enroll => TokenPurpose::Enroll,
-        },
-        subject,
-        made,
-        expires,
-        used: None,
-    };
+    let token = Token { hash: TokenHash::of(&secret), purpose, subject, made, expires, used: None };
     app.control.put(vec![Change::Token(token)]).await?;
     let line = Invitation {
-        purpose,
+        purpose: if purpose == TokenPurpose::Pair { Purpose::Pair } else { Purpose::Enroll },
         address: app.config.api_addr(),
         domain: app.who.domain,
         name: app.who.name.clone(),

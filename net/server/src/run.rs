@@ -376,16 +376,16 @@ async fn believe_known(
         }
     }
     for client in catalog.clients().await? {
-        if client.revoked.is_some()
-            && let Some(serial) = bytes_of_hex(&client.serial)
-        {
+        let present = client.revoked.map(|_| &client.serial);
+        for serial in client.former_serials.iter().chain(present).filter_map(|serial| bytes_of_hex(serial)) {
             trust.revoke(who.domain, &serial);
         }
     }
     Ok(())
 }
 
-fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+/// The bytes of a serial number as text.
+pub fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

@@ -364,6 +364,7 @@ impl Maker {
                     serial,
                     enrolled,
                     revoked,
+                    former_serials: vec!["0a".into()],
                 })
             }
             18 => Change::Token(self.token()),

@@ -162,6 +162,7 @@ fn filters() -> Vec<ImageFilter> {
         all(),
         ImageFilter { limit: Some(2), ..all() },
         ImageFilter { client_name: Some("c1".into()), ..all() },
+        ImageFilter { client_name: Some("c7".into()), or_client: Some(ClientId([0; 16])), ..all() },
         ImageFilter { origin: Some(DomainId([1; 16])), state: Some(ImageState::Whole), ..all() },
         ImageFilter { slp: Some("gold".into()), limit: Some(3), ..all() },
         ImageFilter { slp: Some("none".into()), ..all() },

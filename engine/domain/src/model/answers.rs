@@ -89,7 +89,8 @@ impl Catalog for MemoryCatalog {
 
     async fn images(&self, filter: &ImageFilter) -> Result<Vec<Image>, Burnt> {
         let fits = |it: &&Image| {
-            filter.client_name.as_ref().is_none_or(|name| it.client_name == *name)
+            (filter.client_name.as_ref().is_none_or(|name| it.client_name == *name)
+                || filter.or_client == Some(it.client))
                 && filter.origin.is_none_or(|origin| it.origin == origin)
                 && filter.state.is_none_or(|state| it.state == state)
                 && filter.slp.as_ref().is_none_or(|slp| it.slp == *slp)

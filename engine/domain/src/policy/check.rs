@@ -38,7 +38,12 @@ pub fn check(policy: &Policy, around: &Around) -> Vec<Finding> {
     for name in &policy.clients {
         match around.clients.iter().find(|client| client.name == *name) {
             None => {
-                findings.push(unknown("clients", name, "client", "enrol it: `narrowsctl client enroll NAME`"))
+                findings.push(unknown(
+                    "clients",
+                    name,
+                    "client",
+                    "enrol it: `narrowsctl client enroll NAME`",
+                ));
             }
             Some(client) if client.revoked.is_some() => findings.push(
                 Finding::backup_policy("SLP-013", &policy.name, "clients")
@@ -54,7 +59,12 @@ pub fn check(policy: &Policy, around: &Around) -> Vec<Finding> {
         match around.slps.iter().find(|version| version.slp.name == *name) {
             Some(version) => findings.extend(check_slp(policy, &version.slp)),
             None => {
-                findings.push(unknown("slp", name, "SLP", "`narrowsctl slp list` shows those that there are"))
+                findings.push(unknown(
+                    "slp",
+                    name,
+                    "SLP",
+                    "`narrowsctl slp list` shows those that there are",
+                ));
             }
         }
     }
@@ -73,6 +83,13 @@ pub fn check(policy: &Policy, around: &Around) -> Vec<Finding> {
         let help = "`narrowsctl classification list` shows those that there are";
         findings.push(unknown("data_classification", class, "data classification", help));
     }
+    findings.extend(check_windows(policy, around));
+    findings.sort_by_key(|finding| finding.operation);
+    findings
+}
+
+fn check_windows(policy: &Policy, around: &Around) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for (at, schedule) in policy.schedules.iter().enumerate() {
         if let Some(StartWindow::Named(name)) = &schedule.window
             && !around.windows.contains(name)
@@ -86,7 +103,6 @@ pub fn check(policy: &Policy, around: &Around) -> Vec<Finding> {
             );
         }
     }
-    findings.sort_by_key(|finding| finding.operation);
     findings
 }
 

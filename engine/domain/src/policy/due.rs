@@ -44,8 +44,8 @@ impl Schedule {
 
     /// Whether its calendar has this day.
     fn names(&self, date: Date) -> bool {
-        let weekdays = self.days.as_deref().and_then(grid::days_of).unwrap_or_else(Vec::new);
-        let is_named = weekdays.contains(&date.weekday())
+        let weekdays = self.days.as_deref().and_then(grid::days_of);
+        let is_named = weekdays.is_some_and(|days| days.contains(&date.weekday()))
             || self.days_of_month.iter().any(|day| date.is_day_of_month(*day))
             || self.dates.contains(&date);
         is_named && !self.excluded.contains(&date)

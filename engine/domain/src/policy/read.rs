@@ -68,8 +68,8 @@ fn check_whole(policy: &Policy) -> Result<(), Unreadable> {
         (None, Some(_), _) => return bad("a `storage` needs a `retention = { fixed = \"30d\" }`".to_owned()),
         _ => return bad("one of `slp` and `storage` is needed".to_owned()),
     }
-    let hooks = [&policy.before, &policy.after].into_iter().flatten();
-    hooks.map(check_hook).collect::<Result<(), _>>().map_err(Unreadable::at_start)
+    let mut hooks = [&policy.before, &policy.after].into_iter().flatten();
+    hooks.try_for_each(check_hook).map_err(Unreadable::at_start)
 }
 
 fn check_schedule(schedule: &Schedule) -> Result<(), String> {

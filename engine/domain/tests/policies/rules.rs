@@ -1,5 +1,7 @@
 //! What policies are refused for, what refers to what, and what a person orders.
 
+use std::collections::BTreeMap;
+
 use narrows_domain::catalog::RunsAsked;
 use narrows_domain::operation::Note;
 use narrows_domain::policy::{self, Policy, RunOutcome, RunState};
@@ -22,11 +24,7 @@ fn policy(text: &str) -> Policy {
 }
 
 fn how() -> Applying {
-    Applying {
-        partner_slps: Default::default(),
-        local_copy: LocalCopy::Needed,
-        unverified: Unverified::Refuse,
-    }
+    Applying { partner_slps: BTreeMap::new(), local_copy: LocalCopy::Needed, unverified: Unverified::Refuse }
 }
 
 const REPLICATES: &str = "name = \"away\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
@@ -113,7 +111,7 @@ fn state(
 #[test]
 fn a_run_is_tried_as_often_as_its_schedule_says() {
     let mut primary = primary(None);
-    let hourly = policy(&OFTEN.replace("every = \"1m\"", "every = \"2h\"").replace("\"c0\", ", "\"c0\", "));
+    let hourly = policy(&OFTEN.replace("every = \"1m\"", "every = \"2h\""));
     ready(primary.apply_policy(&hourly, vec![None; 2], moment(0))).unwrap();
     let mut seconds = 0;
     let first = working(&mut primary, 1, seconds).unwrap();

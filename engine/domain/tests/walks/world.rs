@@ -616,7 +616,7 @@ impl World {
                 };
                 self.answers.push(Answer { to: at, event });
             }
-            Command::StopReplication(_) | Command::SlpMade { .. } => {}
+            Command::StopReplication(_) | Command::SlpMade { .. } | Command::OfferRuns(_) => {}
         }
     }
 

@@ -1,11 +1,16 @@
-//! Clients: tokens, enrolment, list.
+//! Clients: tokens, enrolment, names, list.
 
-use axum::extract::State;
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
 use narrows_api::{
     ApiError,
-    clients::{ClientInfo, EnrollReply, EnrollRequest, TokenReply, TokenRequest},
+    clients::{ClientInfo, EnrollReply, EnrollRequest, FormerName, RenameRequest, TokenReply, TokenRequest},
     error::codes,
     invitation::{Purpose, is_plain_name},
+    paths,
     text::{hex, time_out},
 };
 use narrows_domain::{
@@ -22,31 +27,96 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal, malformed},
     caller::Admin,
+    storage::absent,
 };
 use crate::{
     certificates::time_of, limits::INVITATION_LIFE, pairing, pki::authority::certificate_of_pem, random,
+    run::bytes_of_hex,
 };
 
-/// GET the list.
-pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClientInfo>> {
+/// The routes of this file.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::CLIENTS, get(list))
+        .route(paths::CLIENT, get(show))
+        .route(paths::CLIENT_TOKENS, post(token))
+        .route(paths::CLIENT_RENAME, post(rename))
+        .route(paths::CLIENT_REPLACE, post(replace))
+        .route(paths::CLIENT_ENROLL, post(enroll))
+}
+
+async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClientInfo>> {
     let mut infos = Vec::new();
     for client in app.catalog.clients().await.map_err(|error| internal(&error))? {
-        let newest = ImageFilter {
-            client_name: Some(client.name.clone()),
-            origin: Some(app.who.domain),
-            state: Some(ImageState::Whole),
-            limit: Some(1),
-            ..ImageFilter::default()
-        };
-        let images = app.catalog.images(&newest).await.map_err(|error| internal(&error))?;
-        infos.push(ClientInfo {
-            client: client.id,
-            name: client.name,
-            enrolled: time_out(client.enrolled),
-            last_backup: images.first().map(|image| time_out(image.started)),
-        });
+        infos.push(info(&app, client).await?);
     }
     good(infos)
+}
+
+async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<ClientInfo> {
+    good(info(&app, called(&app, &name).await?).await?)
+}
+
+async fn called(app: &App, name: &str) -> Result<Client, Failure> {
+    let clients = app.catalog.clients().await.map_err(|error| internal(&error))?;
+    clients
+        .into_iter()
+        .find(|client| client.name == name)
+        .ok_or_else(|| absent("client", name, "client list"))
+}
+
+async fn info(app: &App, client: Client) -> Result<ClientInfo, Failure> {
+    let newest = ImageFilter {
+        client_name: Some(client.name.clone()),
+        or_client: Some(client.id),
+        origin: Some(app.who.domain),
+        state: Some(ImageState::Whole),
+        limit: Some(1),
+        ..ImageFilter::default()
+    };
+    let images = app.catalog.images(&newest).await.map_err(|error| internal(&error))?;
+    let aliases = app.catalog.client_aliases().await.map_err(|error| internal(&error))?;
+    let former = aliases.into_iter().filter(|alias| alias.client == client.id);
+    let policies = app.catalog.policies().await.map_err(|error| internal(&error))?;
+    let naming = policies.into_iter().filter(|stored| stored.policy.clients.contains(&client.name));
+    Ok(ClientInfo {
+        client: client.id,
+        enrolled: time_out(client.enrolled),
+        last_backup: images.first().map(|image| time_out(image.started)),
+        former_names: former
+            .map(|alias| FormerName {
+                name: alias.name,
+                from: time_out(alias.from),
+                until: time_out(alias.until),
+            })
+            .collect(),
+        policies: naming.map(|stored| stored.policy.name).collect(),
+        former_certificates: client.former_serials.len().try_into().unwrap_or(u64::MAX),
+        revoked: client.revoked.map(time_out),
+        name: client.name,
+    })
+}
+
+/// POST: another name. Images keep theirs.
+async fn rename(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<RenameRequest>,
+) -> Answer<ClientInfo> {
+    check_name(&app, &request.name).await?;
+    let renamed = app.control.act(move |primary, now| {
+        Box::pin(async move { Ok((primary.rename_client(&name, &request.name, now).await?, Vec::new())) })
+    });
+    good(info(&app, renamed.await?).await?)
+}
+
+/// POST: a line that gives a client another certificate; the one that it has is believed until the line is used.
+async fn replace(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<TokenReply> {
+    let client = called(&app, &name).await?;
+    let (purpose, subject) = (TokenPurpose::Replace, client.id.to_string());
+    let (line, expires) = pairing::make_token_line(&app, purpose, subject, INVITATION_LIFE.as_secs()).await?;
+    good(TokenReply { line, expires: time_out(expires) })
 }
 
 /// POST: a line that enrols one client.
@@ -64,7 +134,7 @@ pub async fn token(
     good(TokenReply { line, expires: time_out(expires) })
 }
 
-/// POST: a certificate against a token.
+/// POST: a certificate against a token: for a new client, or for one that is to have another certificate.
 pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) -> Answer<EnrollReply> {
     let refused = || {
         ApiError::new("AUTH-004", TokenRefused.to_string())
@@ -74,21 +144,42 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
     let hash = TokenHash::of(&secret.0);
     let now = app.clock.now();
     let token = app.catalog.token(hash).await.map_err(|error| internal(&error))?.ok_or_else(refused)?;
-    token.check(TokenPurpose::Enroll, now).map_err(|_| refused())?;
-    let name = if token.subject.is_empty() { request.name } else { token.subject };
-    check_name(&app, &name).await?;
-
-    let id = ClientId(random::uuid());
+    let purpose = if token.purpose == TokenPurpose::Replace { token.purpose } else { TokenPurpose::Enroll };
+    token.check(purpose, now).map_err(|_| refused())?;
+    let before = match purpose {
+        TokenPurpose::Replace => {
+            let id: ClientId = token.subject.parse().map_err(|_| refused())?;
+            let known = app.catalog.client(id).await.map_err(|error| internal(&error))?;
+            Some(known.ok_or_else(refused)?)
+        }
+        _ => None,
+    };
+    let (id, name) = if let Some(client) = &before {
+        (client.id, client.name.clone())
+    } else {
+        let name = if token.subject.is_empty() { request.name } else { token.subject };
+        check_name(&app, &name).await?;
+        (ClientId(random::uuid()), name)
+    };
     let pem = app
         .authority()
         .issue_for_request(id, &request.csr_pem, time_of(now).map_err(|error| internal(&error))?)
         .map_err(|error| malformed("csr_pem", &format!("not a certificate signing request: {error}")))?;
     let der = certificate_of_pem(&pem).ok_or_else(|| malformed("csr_pem", "no certificate"))?;
-    let serial = certificate_serial(&der).map_err(|error| internal(&error))?;
-    let serial = hex(&serial);
-    let client = Client { id, name: name.clone(), serial, enrolled: now, revoked: None };
-    app.control.redeem(secret.0, TokenPurpose::Enroll, vec![Change::Client(client)]).await?;
-    tracing::info!(client = %name, "enrolled");
+    let serial = hex(&certificate_serial(&der).map_err(|error| internal(&error))?);
+    let client = if let Some(client) = &before {
+        let former = client.former_serials.iter().cloned().chain([client.serial.clone()]);
+        Client { serial, revoked: None, former_serials: former.collect(), ..client.clone() }
+    } else {
+        let (name, former_serials) = (name.clone(), Vec::new());
+        Client { id, name, serial, enrolled: now, revoked: None, former_serials }
+    };
+    app.control.redeem(secret.0, purpose, vec![Change::Client(client)]).await?;
+    if let Some(serial) = before.as_ref().and_then(|client| bytes_of_hex(&client.serial)) {
+        app.trust.revoke(app.who.domain, &serial);
+        app.parted.send_modify(|count| *count += 1);
+    }
+    tracing::info!(client = %name, again = before.is_some(), "enrolled");
     good(EnrollReply {
         client: id,
         name,

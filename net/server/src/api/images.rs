@@ -210,7 +210,12 @@ async fn latest(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result
 async fn fitting(app: &App, partners: &[Partner], filter: &ImageFilter) -> Result<Vec<Image>, Failure> {
     app.caught_up().await?;
     let limit = filter.limit.unwrap_or(100).min(PAGE_ITEMS_MAX);
-    let asked = catalog::ImageFilter { limit: Some(limit), ..in_catalog(app, partners, filter)? };
+    // A client that was renamed is found under the name that it has now, too.
+    let or_client = match &filter.client {
+        Some(name) => app.control.client_called(name.clone()).await?,
+        None => None,
+    };
+    let asked = catalog::ImageFilter { limit: Some(limit), or_client, ..in_catalog(app, partners, filter)? };
     app.catalog.images(&asked).await.map_err(|error| internal(&error))
 }
 
@@ -222,6 +227,7 @@ pub fn in_catalog(
 ) -> Result<catalog::ImageFilter, Failure> {
     Ok(catalog::ImageFilter {
         client_name: filter.client.clone(),
+        or_client: None,
         origin: match &filter.domain {
             Some(name) => Some(domain_called(app, partners, name)?),
             None => None,

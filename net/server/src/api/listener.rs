@@ -12,7 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use narrows_transport::{Principal, TrustStore};
+use narrows_transport::{Principal, TrustStore, trust::certificate_serial};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -43,11 +43,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Waits until nobody of the peer's domain is believed; for ever for a peer without a certificate.
-    async fn parting(&mut self, peer: &Peer) {
+    /// Waits until nobody of the peer's domain is believed, or its certificate is not; for ever for a peer without one.
+    async fn parting(&mut self, peer: &Peer, serial: &[u8]) {
         let Peer(Some(principal)) = peer else { return std::future::pending().await };
         let domain = principal.domain();
-        while self.trust.believes(domain) {
+        while self.trust.believes(domain) && !self.trust.is_revoked(domain, serial) {
             if self.parted.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -120,6 +120,7 @@ async fn connection(
         return;
     };
     let whose = peer.clone();
+    let serial = serial_of(&stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
@@ -133,7 +134,7 @@ async fn connection(
     let early = tokio::select! {
         outcome = serving.as_mut() => Some(outcome),
         _ = stop.wait_for(|stop| *stop) => None,
-        () = bounds.parting(&whose) => return tracing::info!("a connection of a former partner is cut"),
+        () = bounds.parting(&whose, &serial) => return tracing::info!("a connection of a former partner is cut"),
     };
     let outcome = if let Some(outcome) = early {
         outcome
@@ -168,6 +169,12 @@ fn server(is_http2: bool) -> auto::Builder<TokioExecutor> {
     let mut http2 = server.http2();
     http2.timer(TokioTimer::new()).keep_alive_interval(API_IDLE_MAX).keep_alive_timeout(API_IDLE_MAX);
     if is_http2 { server.http2_only() } else { server.http1_only() }
+}
+
+/// The serial number of the certificate that was shown; empty for none.
+fn serial_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Vec<u8> {
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    shown.and_then(|certificate| certificate_serial(certificate).ok()).into_iter().flatten().collect()
 }
 
 fn peer_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Result<Peer, ()> {

@@ -34,7 +34,10 @@ use super::{
     slps::{all_in_one, error, format_of},
     storage::absent,
 };
-use crate::{limits::RUNS_LISTED_MAX, zones};
+use crate::{
+    limits::{RUNS_JUDGED_MAX, RUNS_LISTED_MAX},
+    zones,
+};
 
 /// The routes of this file.
 pub fn routes() -> Router<App> {
@@ -220,6 +223,25 @@ pub async fn waiting_jobs(app: &App) -> Result<Vec<JobInfo>, Failure> {
     let around = Around::load(app).await?;
     let waiting = around.live.iter().filter(|numbered| numbered.run.state == RunState::Waiting);
     Ok(waiting.map(|numbered| as_job(run_info(&around, numbered))).collect())
+}
+
+/// Runs whose backup was not made, and not made up by a later one of the same schedule and client.
+pub async fn unmade(app: &App) -> Result<Vec<RunInfo>, Failure> {
+    let around = Around::load(app).await?;
+    let mut unmade = Vec::new();
+    for stored in &around.policies {
+        let newest = RunsAsked::Newest(Some(&stored.policy.name), RUNS_JUDGED_MAX);
+        let runs = app.catalog.runs(newest).await.map_err(|error| internal(&error))?;
+        let mut seen = BTreeSet::new();
+        for numbered in runs.iter().filter(|numbered| numbered.run.state.is_final()) {
+            let Run { key, state, .. } = &numbered.run;
+            let is_latest = seen.insert((key.schedule.clone(), key.client));
+            if is_latest && matches!(state, RunState::Failed | RunState::Missed) && !key.schedule.is_empty() {
+                unmade.push(run_info(&around, numbered));
+            }
+        }
+    }
+    Ok(unmade)
 }
 
 /// A run as a job.

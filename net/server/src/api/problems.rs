@@ -18,6 +18,7 @@ use super::{
     caller::Admin,
     domains::name_of,
     jobs::why,
+    policies,
 };
 use crate::{
     comparing,
@@ -49,6 +50,12 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
     stopped(app, partners, &mut problems).await?;
     pending(app, partners, &mut problems).await?;
+    for run in policies::unmade(app).await? {
+        let message = if run.why.is_empty() { run.state } else { format!("{}: {}", run.state, run.why) };
+        let help = format!("`narrowsctl policy run {} --client {}` makes it up", run.policy, run.client_name);
+        let check = format!("policy {} of {}", run.policy, run.client_name);
+        problems.push(finding(&run.code, check, &app.who.name, message, &help));
+    }
     problems.sort_by_key(|problem| problem.level);
     Ok(problems)
 }

@@ -6,7 +6,7 @@ use narrows_domain::{
     storage::{Classification, ReplicationTarget, StorageUnit, StorageUnitGroup},
     window::Window,
 };
-use narrows_format::{DomainId, ImageId, PoolId};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId};
 
 use super::Control;
 use crate::api::answer::Failure;
@@ -96,6 +96,12 @@ impl Control {
             Box::pin(async move { Ok((primary.remove_classification(&name).await?, Vec::new())) })
         })
         .await
+    }
+
+    /// The client that has this name.
+    pub async fn client_called(&self, name: String) -> Result<Option<ClientId>, Failure> {
+        self.act(|primary, _| Box::pin(async move { Ok((primary.client_called(&name).await?, Vec::new())) }))
+            .await
     }
 
     /// Jobs under way, by the storage unit that they write to.

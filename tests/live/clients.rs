@@ -1,0 +1,125 @@
+//! Goal: a client is the same under another name and with another certificate; what it had before is kept, and is not
+//! believed.
+//! Method: a running server, renamed and replaced clients, and connections of the old certificate that stay open.
+
+use std::time::Duration;
+
+use narrows_api::{
+    ApiError,
+    agent::NextRequest,
+    clients::{ClientInfo, EnrollReply, EnrollRequest, RenameRequest, TokenReply},
+    images::ImageInfo,
+    invitation::Invitation,
+    paths,
+    policies::PolicyInfo,
+    server::WhoAmI,
+};
+use narrows_server::pki::authority::{certificate_of_pem, identity_of_pem};
+use narrows_transport::Identity;
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::{
+    data::{back_up_directory, make_tree, settled_image},
+    house::House,
+    pairing::{apply, local_slp},
+    policies::put_policy,
+};
+
+async fn rename(house: &House, old: &str, new: &str) -> Result<ClientInfo, ApiError> {
+    let request = RenameRequest { name: new.to_owned() };
+    house.admin().post(&paths::CLIENT_RENAME.replace("{name}", old), &request).await
+}
+
+async fn images_of(house: &House, client: &str) -> Vec<ImageInfo> {
+    house.admin().get(&format!("{}?client={client}", paths::IMAGES)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_client_keeps_its_images_and_its_policies() {
+    let mut east = House::build("east").await;
+    apply(&east, &local_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 12);
+    let (web, reply) = east.enroll("web01").await;
+    let text = format!(
+        "name = \"nightly\"\nclients = [\"web01\"]\npaths = [\"{}\"]\nslp = \"gold\"\n",
+        files.path().display()
+    );
+    put_policy(&east, &text).await.unwrap();
+    let (first, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &first.image.to_string()).await;
+
+    east.enroll("web02").await;
+    assert_eq!(rename(&east, "web01", "web02").await.unwrap_err().code, "API-003");
+    assert_eq!(rename(&east, "web01", "no name").await.unwrap_err().code, "API-001");
+    assert_eq!(rename(&east, "nobody", "www01").await.unwrap_err().code, "SLP-013");
+    let renamed = rename(&east, "web01", "www01").await.unwrap();
+    assert_eq!((renamed.client, renamed.former_names[0].name.as_str()), (reply.client, "web01"));
+    assert_eq!(renamed.policies, ["nightly"]);
+    assert_eq!(renamed.former_names[0].from, renamed.enrolled);
+    let policy: PolicyInfo = east.admin().get(&paths::POLICY.replace("{name}", "nightly")).await.unwrap();
+    assert_eq!(policy.clients, ["www01"]);
+    east.advance(Duration::from_mins(1)).await;
+    let (second, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &second.image.to_string()).await;
+    assert_eq!(second.lineage, first.lineage, "it is the same client");
+
+    // Under its old name are the images of then, under its new one all of them.
+    let labels = |images: Vec<ImageInfo>| images.into_iter().map(|it| it.image).collect::<Vec<_>>();
+    assert_eq!(labels(images_of(&east, "web01").await), [first.image]);
+    assert_eq!(labels(images_of(&east, "www01").await), [second.image, first.image]);
+    // Somebody else may have the old name: whose images are whose is told by the client.
+    rename(&east, "web02", "web01").await.unwrap();
+    assert_eq!(labels(images_of(&east, "web01").await), [first.image]);
+    let back = rename(&east, "www01", "web03").await.unwrap();
+    let names: Vec<_> = back.former_names.iter().map(|former| former.name.as_str()).collect();
+    assert_eq!(names, ["web01", "www01"]);
+    assert_eq!(back.former_names[1].from, back.former_names[0].until);
+    east.stop().await;
+}
+
+/// Uses a line on another machine.
+async fn enroll_by(house: &House, line: &str) -> Result<(Identity, EnrollReply), ApiError> {
+    let line: Invitation = line.parse().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let csr_pem = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let request = EnrollRequest { token: line.token.to_string(), csr_pem, name: "ignored".to_owned() };
+    let reply: EnrollReply = house.caller(None, None).post(paths::CLIENT_ENROLL, &request).await?;
+    let ca = certificate_of_pem(&reply.ca_pem).unwrap();
+    Ok((identity_of_pem(&reply.certificate_pem, &key.serialize_pem(), &ca).unwrap(), reply))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_certificate_is_believed_no_more_and_its_connections_end() {
+    let mut east = House::build("east").await;
+    let (old, enrolled) = east.enroll("web01").await;
+    let open = east.caller(Some(&old), None);
+    let who: WhoAmI = open.get(paths::WHOAMI).await.unwrap();
+    assert_eq!(who.name, "web01");
+    let path = paths::CLIENT_REPLACE.replace("{name}", "web01");
+    let line: TokenReply = east.admin().post(&path, &()).await.unwrap();
+    open.get::<WhoAmI>(paths::WHOAMI).await.unwrap();
+    // An agent waits for work on the old certificate meanwhile.
+    let waiting = tokio::spawn({
+        let agent = east.caller(Some(&old), None);
+        async move {
+            let asked = NextRequest { session: 1, wait_seconds: 30 };
+            agent.post::<_, Option<narrows_api::agent::RunOrder>>(paths::AGENT_NEXT, &asked).await
+        }
+    });
+    let (new, reply) = enroll_by(&east, &line.line).await.unwrap();
+    assert_eq!((reply.client, reply.name.as_str()), (enrolled.client, "web01"));
+    assert!(waiting.await.unwrap().is_err(), "its connection is cut");
+    assert_eq!(open.get::<WhoAmI>(paths::WHOAMI).await.unwrap_err().code, "AUTH-003");
+    let who: WhoAmI = east.caller(Some(&new), None).get(paths::WHOAMI).await.unwrap();
+    assert_eq!(who.id, enrolled.client.to_string());
+    assert_eq!(enroll_by(&east, &line.line).await.err().unwrap().code, "AUTH-004", "a line works once");
+
+    east.restart_with(|_| {}).await;
+    let refused = east.caller(Some(&old), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-003");
+    east.caller(Some(&new), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap();
+    let shown: ClientInfo = east.admin().get(&paths::CLIENT.replace("{name}", "web01")).await.unwrap();
+    assert_eq!((shown.former_certificates, shown.revoked), (1, None));
+    east.stop().await;
+}
