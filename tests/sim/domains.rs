@@ -72,6 +72,15 @@ fn storms_end_where_the_policies_say() {
         }
         all.waits.borrow_mut().extend(world.tale.waits.take());
     }
+    // Few storms are told to see what happens in them.
+    let storms = seeds().end - seeds().start;
+    if storms >= SEEDS {
+        check_enough(&all, storms);
+    }
+}
+
+/// Enough happened for the outcome to say something.
+fn check_enough(all: &Tale, storms: u64) {
     for reason in ["limit", "pause", "source-incomplete", "target-down", "target-full"] {
         assert!(all.waits.borrow().contains(reason), "nothing waited for `{reason}`: {all}");
     }
@@ -88,7 +97,6 @@ fn storms_end_where_the_policies_say() {
         (&all.arrived_again, 1),
         (&all.bases, 1),
     ] {
-        let storms = seeds().end - seeds().start;
         assert!(count.get() >= least_per_storm * storms, "too little happened to say anything: {all}");
     }
 }

@@ -30,8 +30,10 @@ use crate::{
     site::{address, keep_for_ever},
 };
 
-/// What a client waits before it comes again.
+/// What a client waits before it comes again, and how often; then it waits longer.
 const PAUSE: Duration = Duration::from_secs(2);
+const TRIES: u32 = 150;
+const LONG_PAUSE: Duration = Duration::from_mins(2);
 
 /// One image to be backed up.
 pub(super) struct Backup {
@@ -64,8 +66,10 @@ impl Backup {
     }
 
     pub(super) async fn bring(self: Rc<Self>, world: World, server: Rc<Server>) {
+        let mut tries = 0;
         while self.attempt(&world, &server).await.is_none() {
-            world.clock.sleep(PAUSE).await;
+            tries += 1;
+            world.clock.sleep(if tries < TRIES { PAUSE } else { LONG_PAUSE }).await;
         }
         self.acknowledged.set(true);
     }
