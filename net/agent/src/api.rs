@@ -38,6 +38,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 pub struct Api {
     http: Client,
     url: String,
+    /// Where that is, for complaints.
+    place: String,
     token: Option<String>,
     /// What is believed: for the data port too.
     pub trust: Arc<TrustStore>,
@@ -70,7 +72,8 @@ impl Api {
             .map_err(|error| strange(&error.to_string()))?;
         let http = builder(config).unix_socket(std::path::Path::new(socket)).build();
         let http = http.map_err(|error| Failure::new(codes::BUG, error.to_string()))?;
-        Ok(Self { http, url: "http://narrowsd".to_owned(), token: None, trust, identity: None })
+        let (url, place) = ("http://narrowsd".to_owned(), socket.to_owned());
+        Ok(Self { http, url, place, token: None, trust, identity: None })
     }
 
     fn new(context: &Context, identity: Option<Identity>) -> Outcome<Self> {
@@ -84,7 +87,8 @@ impl Api {
             .client_config(identity.as_ref(), domain)
             .map_err(|error| strange(&format!("our certificate: {error}")))?;
         let http = client(config)?;
-        Ok(Self { http, url: context.url.clone(), token: None, trust, identity })
+        let (url, place) = (context.url.clone(), context.url.clone());
+        Ok(Self { http, url, place, token: None, trust, identity })
     }
 
     /// GET, with a query made of the fields of a plain struct.
@@ -110,7 +114,7 @@ impl Api {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        answer(&self.url, request).await
+        answer(&self.place, request).await
     }
 }
 

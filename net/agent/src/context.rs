@@ -257,6 +257,15 @@ mod tests {
     }
 
     #[test]
+    fn a_local_server_needs_no_context() {
+        let contexts = Contexts::at(PathBuf::from("/nonexistent"));
+        let (name, context) = contexts.choose(Some("local:/srv/east")).unwrap();
+        assert_eq!(name, "local:/srv/east");
+        assert_eq!(context.url.strip_prefix(SOCKET), Some("/srv/east/admin.sock"));
+        assert_eq!(contexts.client(&name, None).unwrap_err().0.code, codes::USAGE, "no files as root");
+    }
+
+    #[test]
     fn names_do_not_leave_the_folder() {
         let contexts = Contexts::at(PathBuf::from("/nonexistent"));
         for name in ["", "..", "a/b", ".hidden", "a\n"] {

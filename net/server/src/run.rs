@@ -267,7 +267,7 @@ impl Server {
         app.plane.listen(app.config.data_listen).await?;
         let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
         let router = api::router(app.clone());
-        parts.push(Part::new("local socket", local(folder, &app, router.clone(), stopped.clone())?));
+        parts.extend(local(folder, &app, router.clone(), stopped.clone()));
         say_ready(&app);
         let serving =
             tokio::spawn(listener::serve(listener, tls, router, Bounds { stop: stopped, parted, trust }));
@@ -324,16 +324,20 @@ impl Server {
     }
 }
 
-/// The administrator's way in when nothing else works.
-fn local(
-    folder: &Folder,
-    app: &App,
-    router: axum::Router,
-    stop: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, RunError> {
+/// The administrator's way in when nothing else works. Without it (a path that is too long for a socket, as a rule) the
+/// server does everything else.
+fn local(folder: &Folder, app: &App, router: axum::Router, stop: watch::Receiver<bool>) -> Option<Part> {
     let path = folder.admin_socket();
-    let listener = api::local::listen(&path).map_err(|source| FolderError::Disk { path, source })?;
-    Ok(tokio::spawn(api::local::serve(listener, router, app.who.domain, stop)))
+    match api::local::listen(&path) {
+        Ok(listener) => {
+            let serving = tokio::spawn(api::local::serve(listener, router, app.who.domain, stop));
+            Some(Part::new("local socket", serving))
+        }
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "no socket for the administrator: the token is needed");
+            None
+        }
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {

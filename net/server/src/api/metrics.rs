@@ -56,12 +56,14 @@ async fn text(app: &App) -> Result<String, Failure> {
         sheet.value("backlog_oldest_seconds", &[("target", &partner.name)], age);
     }
     sheet.gauge("partner_up", "1 if the partner answered when it was asked last.");
+    for partner in &partners {
+        let is_up = u8::from(partner.reach == Reach::Up);
+        sheet.value("partner_up", &[("partner", partner.name.as_str())], is_up);
+    }
     sheet.gauge("clock_skew_milliseconds", "The partner's clock minus ours, as measured last.");
     for partner in &partners {
-        let labels = [("partner", partner.name.as_str())];
-        sheet.value("partner_up", &labels, u8::from(partner.reach == Reach::Up));
         if let Some(skew) = partner.skew_ms {
-            sheet.value("clock_skew_milliseconds", &labels, skew);
+            sheet.value("clock_skew_milliseconds", &[("partner", partner.name.as_str())], skew);
         }
     }
     sheet.gauge("certificate_expires_seconds", "When a certificate ends, in seconds since 1970.");
