@@ -1,5 +1,7 @@
 //! The table `partners`.
 
+use std::fmt::Write as _;
+
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool};
 use narrows_format::{DomainId, PoolId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -100,19 +102,32 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
     })
 }
 
-/// A list of texts: the pool in capital hexadecimal digits as SQL writes it, a colon, its incarnation.
+/// A list of texts: the pool as SQL's `hex` writes it, a colon, its incarnation.
 pub(crate) fn pools_text(pools: &[ReceivePool]) -> String {
-    let text =
-        |it: &ReceivePool| format!("{:032X}:{}", u128::from_be_bytes(it.pool.0), number(it.incarnation));
+    let text = |it: &ReceivePool| {
+        let mut text = it.pool.0.iter().fold(String::with_capacity(40), |mut text, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02X}");
+            text
+        });
+        let _ = write!(text, ":{}", number(it.incarnation));
+        text
+    };
     serde_json::Value::from(pools.iter().map(text).collect::<Vec<_>>()).to_string()
 }
 
 fn pools(columns: &Columns<'_>) -> Result<Vec<ReceivePool>, Error> {
     let texts: Vec<String> = columns.json("pools")?;
     let pool = |text: &String| {
-        let (pool, incarnation) = text.split_once(':')?;
-        let pool = PoolId(u128::from_str_radix(pool, 16).ok()?.to_be_bytes());
-        Some(ReceivePool { pool, incarnation: incarnation.parse().ok()? })
+        let (digits, incarnation) = text.split_once(':')?;
+        let mut pool = [0; 16];
+        if digits.len() != 32 || !digits.is_ascii() {
+            return None;
+        }
+        for (byte, at) in pool.iter_mut().zip((0..32).step_by(2)) {
+            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(ReceivePool { pool: PoolId(pool), incarnation: incarnation.parse().ok()? })
     };
     texts.iter().map(pool).collect::<Option<_>>().ok_or_else(|| columns.corrupt("pools"))
 }

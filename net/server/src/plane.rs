@@ -182,7 +182,7 @@ impl Shares {
 }
 
 /// Starts the cores.
-pub async fn start(setup: PlaneSetup) -> Result<Started, PlaneError> {
+pub fn start(setup: PlaneSetup) -> Result<Started, PlaneError> {
     let count = setup.cores.len();
     let shares = Shares::of(setup.memory, count);
     let (ask, questions) = mailbox::channel(QUESTIONS_MAX);
@@ -231,15 +231,14 @@ impl Plane {
             Ok((seeds, recovery)) => self.start_pool(seeds, recovery).await,
             Err(error) => Err(error),
         };
-        match &opened {
-            Ok(opened) => self.index.pools.lock().unwrap_or_else(PoisonError::into_inner).push(opened.pool),
-            Err(_) => {
-                let open = self.pools_open();
-                let share = self.index.bytes / (open.len() as u64).max(1);
-                for pool in open {
-                    self.pool(pool).share_index(share).await?;
-                }
-            }
+        if opened.is_ok() {
+            self.index.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
+            return opened;
+        }
+        let open = self.pools_open();
+        let share = self.index.bytes / (open.len() as u64).max(1);
+        for pool in open {
+            self.pool(pool).share_index(share).await?;
         }
         opened
     }

@@ -183,10 +183,10 @@ pub enum OpenErrors {
 
 /// Other processes stay out of its folders; out of the data folder they are kept already.
 fn locked(folder: &Folder, pool: &Pool) -> Result<Vec<FolderLock>, FolderError> {
-    match pool.directories.is_empty() {
-        true => Ok(Vec::new()),
-        false => directories(folder, pool).iter().map(|directory| lock_in(directory)).collect(),
+    if pool.directories.is_empty() {
+        return Ok(Vec::new());
     }
+    directories(folder, pool).iter().map(|directory| lock_in(directory)).collect()
 }
 
 fn open_pool(opened: &Opened, locks: Vec<FolderLock>) -> OpenPool {

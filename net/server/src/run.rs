@@ -221,8 +221,7 @@ impl Server {
             trust: Arc::clone(&trust),
             clock: clock.clone(),
             fail_writes: (config.test.failing_disk == Some(true)).then(|| fail_writes.clone()),
-        })
-        .await?;
+        })?;
         let pools = Pools::open(&plane.plane, &catalog, folder).await?;
 
         let own =

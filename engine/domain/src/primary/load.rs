@@ -234,10 +234,8 @@ impl<C: Catalog> Primary<C> {
         way: Option<&ReplicationTarget>,
     ) -> Done<Option<Base>, C> {
         let usual = way.is_none_or(|target| target.unit.is_empty());
-        let pools: Vec<_> = match usual {
-            true => partner.receive_pool.into_iter().collect(),
-            false => partner.pools.clone(),
-        };
+        let pools: Vec<_> =
+            if usual { partner.receive_pool.into_iter().collect() } else { partner.pools.clone() };
         let mut newest: Option<(Timestamp, Base)> = None;
         for pool in pools {
             let base = self.catalog.base(image.lineage, image.id, partner.domain, pool);

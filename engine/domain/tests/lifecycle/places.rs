@@ -78,8 +78,8 @@ fn a_target_at_its_limit_is_asked_again_later() {
     sent(&ready(primary.handle(Event::Tick, Moment { now: next, entropy: 7 })).unwrap());
 }
 
-fn trouble(code: &str, readable: bool) -> Option<PoolTrouble> {
-    Some(PoolTrouble { code: code.into(), sentence: "it takes nothing".into(), readable })
+fn trouble(code: &str, readable: bool) -> PoolTrouble {
+    PoolTrouble { code: code.into(), sentence: "it takes nothing".into(), readable }
 }
 
 /// What a full pool stands before is refused with its reason, and what can't be read or written waits until it can.
@@ -93,7 +93,7 @@ fn a_pool_that_takes_nothing_is_said_and_waited_for() {
     assert!(targets.iter().any(|it| it.pool == SECOND && it.partner == THERE), "{targets:?}");
     ready(primary.put_unit(unit("vault", SECOND, None), moment(NOW))).unwrap();
 
-    ready(primary.pool_stands(SECOND, trouble("POOL-002", true), moment(NOW))).unwrap();
+    ready(primary.pool_stands(SECOND, Some(trouble("POOL-002", true)), moment(NOW))).unwrap();
     assert_eq!(
         code(ready(primary.begin_receiving(
             THERE,
@@ -112,12 +112,12 @@ fn a_pool_that_takes_nothing_is_said_and_waited_for() {
     let dup = |primary: &Primary<MemoryCatalog>| operations(primary, id).remove(1);
     assert_eq!(dup(&primary).state, OperationState::Waiting(WaitReason::TargetFull));
     // The first pool can't be read any more: that the other one has room again does not help.
-    ready(primary.pool_stands(POOL, trouble("POOL-003", false), moment(NOW))).unwrap();
+    ready(primary.pool_stands(POOL, Some(trouble("POOL-003", false)), moment(NOW))).unwrap();
     assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "POOL-003");
     assert_eq!(ready(primary.pool_stands(SECOND, None, moment(NOW))).unwrap(), []);
     assert_eq!(dup(&primary).state, OperationState::Waiting(WaitReason::SourceIncomplete));
     // It takes no writes, but can be read again: that is enough to copy from it.
-    let commands = ready(primary.pool_stands(POOL, trouble("POOL-004", true), moment(NOW))).unwrap();
+    let commands = ready(primary.pool_stands(POOL, Some(trouble("POOL-004", true)), moment(NOW))).unwrap();
     let is_it = |it: &DuplicateOrder| (it.source, it.target) == (POOL, SECOND);
     assert!(matches!(&commands[..], [Command::Duplicate(order)] if is_it(order)), "{commands:?}");
 }

@@ -238,7 +238,7 @@ async fn put_target(
         return Err(malformed("direction", &why));
     }
     let before = known.unwrap_or_else(|| ReplicationTarget::usual(pool.id, partner.domain));
-    let similar = similarity(&app, &pool, &partner).await;
+    let similar = similarity(&app, &pool, &partner, before.unlike.clone()).await;
     let target = ReplicationTarget {
         unit: request.unit.unwrap_or_else(|| before.unit.clone()),
         bandwidth: request.bandwidth.map_or(before.bandwidth, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
@@ -246,7 +246,7 @@ async fn put_target(
             Some(entries) => entries.into_iter().map(entry_in).collect(),
             None => before.schedule.clone(),
         },
-        unlike: similar.unlike.unwrap_or_else(|| before.unlike.clone()),
+        unlike: similar.unlike,
         ..before
     };
     app.control.put_target(target.clone()).await?;
@@ -258,23 +258,22 @@ async fn put_target(
 }
 
 /// What was found out about the storage at the other end.
-#[derive(Default)]
 struct Similarity {
-    /// Whether it is not similar, and why; `None` if it could not be asked.
-    unlike: Option<Option<String>>,
+    /// Why it is not similar; `None` if it is. As it was if it could not be asked.
+    unlike: Option<String>,
     remark: String,
     /// What the answer says of the partner.
     heard: Option<Event>,
 }
 
 /// Servers of one wire version agree on the fingerprint function and know all frame codecs of it.
-async fn similarity(app: &App, pool: &Pool, partner: &Partner) -> Similarity {
+async fn similarity(app: &App, pool: &Pool, partner: &Partner, before: Option<String>) -> Similarity {
     let (pong, skew_ms) = match ping(app, partner).await {
         Ok(answer) => answer,
         Err(error) => {
             let remark =
                 format!("whether the storage there is similar could not be asked: {}", error.message);
-            return Similarity { remark, ..Similarity::default() };
+            return Similarity { unlike: before, remark, heard: None };
         }
     };
     let (low, high) = pong.wire_versions;
@@ -288,7 +287,7 @@ async fn similarity(app: &App, pool: &Pool, partner: &Partner) -> Similarity {
         ours >> 10
     );
     let heard = Some(up(partner.domain, &pong, skew_ms));
-    Similarity { unlike: Some(unlike), remark: if differ { remark } else { String::new() }, heard }
+    Similarity { unlike, remark: if differ { remark } else { String::new() }, heard }
 }
 
 async fn remove_target(

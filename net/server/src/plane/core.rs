@@ -157,7 +157,10 @@ async fn carry_out(core: Rc<Core>, order: Order) {
     // Nobody waiting for an answer is no error: the caller hung up.
     match order {
         Order::Open(opening, reply) => drop(reply.send(core.open(opening).await)),
-        Order::Start(seed, reply) => drop(reply.send(core.start(*seed))),
+        Order::Start(seed, reply) => {
+            core.start(*seed);
+            let _ = reply.send(());
+        }
         // Whoever asks about a pool that is not open hears that nobody answers.
         Order::In(pool, order) => match core.pool(pool) {
             Ok(pool) => one_pool::carry_out(&pool, order).await,

@@ -109,7 +109,7 @@ struct Folders {
     paths: Vec<PathBuf>,
     /// Those among them that were not there before.
     made: Vec<PathBuf>,
-    _locks: Vec<FolderLock>,
+    locks: Vec<FolderLock>,
 }
 
 impl Folders {
@@ -119,7 +119,7 @@ impl Folders {
         }
         let taken = known.iter().flat_map(|pool| directories(data, pool)).chain([data.root().to_owned()]);
         let taken: Vec<PathBuf> = taken.map(|path| fs::canonicalize(&path).unwrap_or(path)).collect();
-        let mut folders = Self { paths: Vec::new(), made: Vec::new(), _locks: Vec::new() };
+        let mut folders = Self { paths: Vec::new(), made: Vec::new(), locks: Vec::new() };
         for text in &request.directories {
             match folders.take(Path::new(text), &taken) {
                 Ok(()) => {}
@@ -162,14 +162,14 @@ impl Folders {
             let why = format!("it is not empty: there is `{}`", found.to_string_lossy());
             return Err(refused(why, "a pool is made in an empty folder only: name another one"));
         }
-        self._locks.push(lock);
+        self.locks.push(lock);
         self.paths.push(real);
         Ok(())
     }
 
     /// They were empty before: what is in them is of this attempt.
     fn take_away(self) {
-        let Self { paths, made, _locks: locks } = self;
+        let Self { paths, made, locks } = self;
         for path in &paths {
             for entry in fs::read_dir(path).into_iter().flatten().flatten() {
                 if entry.file_name() == LOST_AND_FOUND {
