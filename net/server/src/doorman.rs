@@ -201,7 +201,10 @@ fn sign(app: &App, image: &Image, draft: &Draft) -> Vec<u8> {
         root_length: draft.root_length,
         logical_bytes: draft.logical_bytes,
         files: draft.files,
-        flags: ImageFlags { synthetic: image.schedule == ScheduleKind::Synthetic, ..draft.flags },
+        flags: ImageFlags {
+            synthetic: draft.flags.synthetic || image.schedule == ScheduleKind::Synthetic,
+            ..draft.flags
+        },
         image_format: draft.image_format,
     };
     let signature = app.signing.sign(&record.encode());
