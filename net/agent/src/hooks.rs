@@ -192,9 +192,18 @@ mod tests {
         let failure = hooks.run(&order(&["slow"], 1), &[]).await.unwrap_err();
         assert!(failure.0.message.contains("killed"), "{failure}");
         let pid = fs::read_to_string(dir.path().join("slow.pid")).unwrap();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        // Gone, or dead and not yet collected by whoever inherited it.
-        assert!(stat.map_or(true, |stat| stat.contains(") Z ")), "the child lives");
+        // Gone, or dead and not yet collected by whoever inherited it; the kernel takes a moment.
+        let is_dead = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
+        for _ in 0..500 {
+            if is_dead() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the child lives");
     }
 
     #[tokio::test(flavor = "current_thread")]
