@@ -229,6 +229,12 @@ pub(crate) fn state_in_log(columns: &Columns<'_>) -> Result<CopyState, Error> {
     })
 }
 
+pub(crate) async fn drop_copy(db: &mut SqliteConnection, image: ImageId, number: u32) -> Result<(), Error> {
+    let gone = sqlx::query("DELETE FROM copies WHERE image = ? AND number = ?");
+    gone.bind(&image.0[..]).bind(number).execute(db).await?;
+    Ok(())
+}
+
 pub(crate) async fn put_replica(db: &mut SqliteConnection, replica: &ReplicaRecord) -> Result<(), Error> {
     sqlx::query(upsert!(
         "replicas",

@@ -21,11 +21,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
     match change {
         Change::Image(row) => images::put_image(db, row).await,
         Change::Copy(row) => images::put_copy(db, row).await,
-        Change::CopyGone(image, number) => {
-            let gone = sqlx::query("DELETE FROM copies WHERE image = ? AND number = ?");
-            gone.bind(&image.0[..]).bind(number).execute(db).await?;
-            Ok(())
-        }
+        Change::CopyGone(image, number) => images::drop_copy(db, *image, *number).await,
         Change::Operation(row) => operations::put(db, row).await,
         Change::Replica(row) => images::put_replica(db, row).await,
         Change::Import(row) => imports::put(db, row).await,

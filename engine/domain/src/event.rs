@@ -227,7 +227,6 @@ impl Decision {
 
 /// A row as it shall be, or a rule over rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a handful live at a time, for one transaction")]
 pub enum Change {
     /// Insert or replace.
     Image(Image),

@@ -12,11 +12,11 @@ use narrows_domain::{
     Catalog as _, Change, Event, Partner, Primary, job::Counters, moment::before, partner::Trust,
     retry::Failure, storage,
 };
-use narrows_ring::cores::CorePanic;
+use narrows_ring::{cores::CorePanic, mailbox};
 use narrows_transport::{ClientAuth, Credentials, TrustError, TrustStore};
 use tokio::{
     net::TcpListener,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
@@ -29,7 +29,8 @@ use crate::{
     certificates::{self, Certificates},
     comparing::{self, Comparisons},
     config::{BadSetting, Config, Settings},
-    control, doorman,
+    control::{self, Ordered},
+    doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer,
     limits::{MARK_EVERY, PAIRING_RETRY, ZONE_RENEWAL},
@@ -40,7 +41,7 @@ use crate::{
     pace, pairing,
     partners::Partners,
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
-    plane::{self, PlaneError, PlaneSetup},
+    plane::{self, PlaneError, PlaneSetup, Question},
     pools::{self, OpenError, OpenErrors, Pools},
     switches::FailWrites,
     tickets::{Ticket, Tickets},
@@ -185,6 +186,24 @@ async fn first_to_end(parts: &mut [Part]) -> RunError {
     RunError::Ended { part, why }
 }
 
+/// All that runs by itself, but what listens.
+fn parts_of(
+    app: &App,
+    questions: mailbox::Receiver<Question>,
+    commands: mpsc::Receiver<Ordered>,
+    desk: JoinHandle<()>,
+) -> Vec<Part> {
+    vec![
+        Part::new("doorman", tokio::spawn(doorman::run(app.clone(), questions))),
+        Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
+        Part::new("importer", tokio::spawn(importer::run(app.clone()))),
+        Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
+        Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
+        // Last to go: the others tell it what they leave.
+        Part::new("control task", desk),
+    ]
+}
+
 /// A running server.
 pub struct Server {
     app: App,
@@ -253,15 +272,7 @@ impl Server {
             clock,
             parted: watch::Sender::new(0),
         }));
-        let mut parts = vec![
-            Part::new("doorman", tokio::spawn(doorman::run(app.clone(), plane.questions))),
-            Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
-            Part::new("importer", tokio::spawn(importer::run(app.clone()))),
-            Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
-            Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
-            // Last to go: the others tell it what they leave.
-            Part::new("control task", desk),
-        ];
+        let mut parts = parts_of(&app, plane.questions, commands, desk);
         let (stop, stopped) = watch::channel(false);
         app.plane.listen(app.config.data_listen).await?;
         let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));

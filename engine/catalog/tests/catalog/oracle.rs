@@ -119,18 +119,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("clients", catalog.clients().await);
     answers.add("client_aliases", catalog.client_aliases().await);
     answers.add("policies", catalog.policies().await);
-    for asked in [
-        RunsAsked::One(2),
-        RunsAsked::Live,
-        RunsAsked::Due(now),
-        RunsAsked::Newest(None, 3),
-        RunsAsked::Newest(Some("a"), 3),
-    ] {
-        answers.add("runs", catalog.runs(asked).await);
-    }
-    for policy in ["", "a"] {
-        answers.add("last_slots", catalog.last_slots(policy).await);
-    }
+    runs(catalog, now, answers).await;
     answers.add("imports", catalog.imports(7).await);
     answers.add("due_imports", catalog.due_imports(now, 5).await);
     answers.add("due_reports", catalog.due_reports(now, 5).await);
@@ -152,6 +141,21 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     let jobs = catalog.jobs(None, 100).await.expect("no question fails");
     for job in jobs {
         answers.add("job_keyed", catalog.job_keyed(&job.job.key).await);
+    }
+}
+
+async fn runs(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
+    for asked in [
+        RunsAsked::One(2),
+        RunsAsked::Live,
+        RunsAsked::Due(now),
+        RunsAsked::Newest(None, 3),
+        RunsAsked::Newest(Some("a"), 3),
+    ] {
+        answers.add("runs", catalog.runs(asked).await);
+    }
+    for policy in ["", "a"] {
+        answers.add("last_slots", catalog.last_slots(policy).await);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::import::{Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
 use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
-use crate::partner::{Partner, Reach, ReceivePool};
+use crate::partner::{Partner, ReceivePool};
 use crate::policy::StoredPolicy;
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
@@ -535,21 +535,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, Burnt> {
-        self.read(|rows| {
-            let tries = rows.operations.values().filter_map(|it| it.next_try);
-            let steps = rows.imports.values().filter_map(|it| it.state.next_step());
-            let reports = rows.imports.values().filter_map(|it| it.next_report);
-            let amendments = rows.copies.values().filter_map(|it| it.next_amend);
-            let probes = rows.partners.values().filter_map(|it| match it.reach {
-                Reach::Down { next_probe, .. } => Some(next_probe),
-                Reach::Up => None,
-            });
-            let looks = rows.copies.values().filter_map(ImageCopy::next_look);
-            let policies = rows.policies.values().filter_map(|it| it.next_look);
-            let runs = rows.runs.values().filter_map(|it| it.run.next_look());
-            let owed = tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes);
-            owed.chain(policies).chain(runs).min()
-        })
+        self.read(super::rows::Rows::next_due)
     }
 
     async fn mark(&self) -> Result<u64, Burnt> {

@@ -2,19 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use narrows_format::{DomainId, ImageId, PoolId};
+use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 use crate::catalog::{ClientSeen, SlpUse};
-use crate::image::{Image, ImageState};
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{ImportKey, ImportState};
 use crate::limits::COUNTED_BYTES_MAX;
 use crate::machine::comparing::Held;
+use crate::partner::Reach;
 use crate::replica::ReplicaState;
 
 use super::answers::limited;
 use super::rows::Rows;
 
 impl Rows {
+    /// See [`crate::Catalog::next_due`].
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let tries = self.operations.values().filter_map(|it| it.next_try);
+        let steps = self.imports.values().filter_map(|it| it.state.next_step());
+        let reports = self.imports.values().filter_map(|it| it.next_report);
+        let amendments = self.copies.values().filter_map(|it| it.next_amend);
+        let probes = self.partners.values().filter_map(|it| match it.reach {
+            Reach::Down { next_probe, .. } => Some(next_probe),
+            Reach::Up => None,
+        });
+        let looks = self.copies.values().filter_map(ImageCopy::next_look);
+        let policies = self.policies.values().filter_map(|it| it.next_look);
+        let runs = self.runs.values().filter_map(|it| it.run.next_look());
+        let owed = tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes);
+        owed.chain(policies).chain(runs).min()
+    }
+
     /// See [`crate::Catalog::missing`].
     pub(super) fn missing(&self, partner: DomainId, limit: u32) -> Vec<ImageId> {
         let there = |it: &Image, states: &[ReplicaState]| {

@@ -124,12 +124,9 @@ impl Rows {
                 self.make_due(WaitReason::Bandwidth, now, |operation| goes_to(operation, partner));
             }
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
-            Change::ClientAlias(row) => {
-                self.aliases.insert((row.from, row.client, row.name.clone()), row);
+            row @ (Change::ClientAlias(_) | Change::Policy(_) | Change::PolicyGone(_) | Change::Run(_)) => {
+                self.plan(row);
             }
-            Change::Policy(row) => drop(self.policies.insert(row.policy.name.clone(), row)),
-            Change::PolicyGone(name) => drop(self.policies.remove(&name)),
-            Change::Run(row) => self.put_run(row),
             Change::Window(row, now) => {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
@@ -140,9 +137,7 @@ impl Rows {
             Change::ClassificationGone(name) => drop(self.classifications.remove(&name)),
             Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
             Change::TokenUsed(hash, now) => {
-                if let Some(token) = self.tokens.get_mut(&hash) {
-                    token.used = Some(now);
-                }
+                self.tokens.entry(hash).and_modify(|token| token.used = Some(now));
             }
             Change::Cursor(pool, incarnation, sequence) => {
                 self.cursors.insert((pool, incarnation), sequence);
@@ -175,6 +170,19 @@ impl Rows {
                 self.reconciling = None;
             }
             Change::AutoSlpGone(name) => drop(self.auto_slps.remove(&name)),
+            _ => {}
+        }
+    }
+
+    /// Backup policies, their runs, and the names of their clients.
+    fn plan(&mut self, change: Change) {
+        match change {
+            Change::ClientAlias(row) => {
+                self.aliases.insert((row.from, row.client, row.name.clone()), row);
+            }
+            Change::Policy(row) => drop(self.policies.insert(row.policy.name.clone(), row)),
+            Change::PolicyGone(name) => drop(self.policies.remove(&name)),
+            Change::Run(row) => self.put_run(row),
             _ => {}
         }
     }
