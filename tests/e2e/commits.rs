@@ -4,7 +4,7 @@
 //! import, confirmation. The server ends there, is started again, and everything has to go on by itself. It is over
 //! when a whole flow passes without reaching the commit.
 
-use std::{fs, process::Child};
+use std::fs;
 
 use narrows_tests::{
     compare::differences,
@@ -32,15 +32,27 @@ impl Victim {
     }
 }
 
-/// The image that a client made; one that gave up is run again, and resumes.
-fn finished(pair: &Pair, client: Child, source: &std::path::Path) -> String {
-    let output = client.wait_with_output().unwrap();
-    let summary = if output.status.success() {
-        last_json(&String::from_utf8(output.stdout).unwrap())
-    } else {
-        pair.backup(source)
-    };
-    summary["image"].as_str().unwrap().to_owned()
+/// A client that meets the end of its server gives up at most so often: it ends once.
+const TRIES_MAX: u32 = 3;
+
+/// The image that a client makes while the victim may end; one that gives up is run again, and resumes.
+fn made(pair: &mut Pair, source: &std::path::Path, victim: Victim, ended: &mut bool) -> String {
+    for _ in 0..TRIES_MAX {
+        let mut client = pair.start_backup(source);
+        poll("the client", || {
+            if !*ended && victim.of(pair).has_ended() {
+                *ended = true;
+                victim.of(pair).run();
+            }
+            client.try_wait().unwrap()
+        });
+        let output = client.wait_with_output().unwrap();
+        if output.status.success() {
+            let summary = last_json(&String::from_utf8(output.stdout).unwrap());
+            return summary["image"].as_str().unwrap().to_owned();
+        }
+    }
+    panic!("a client gave up {TRIES_MAX} times");
 }
 
 /// Whether the image is confirmed, or the victim has ended.
@@ -59,15 +71,7 @@ fn flow(pair: &mut Pair, source: &std::path::Path, victim: Victim, end_at: &str)
     if ended {
         victim.of(pair).run();
     }
-    let mut client = pair.start_backup(source);
-    poll("the client", || {
-        if !ended && victim.of(pair).has_ended() {
-            ended = true;
-            victim.of(pair).run();
-        }
-        client.try_wait().unwrap()
-    });
-    let image = finished(pair, client, source);
+    let image = made(pair, source, victim, &mut ended);
     if !ended {
         let what = format!("{victim:?} {end_at}: end or confirmation");
         ended = poll(&what, || until_ended_or_confirmed(pair, victim, Some(&image)));

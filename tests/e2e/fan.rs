@@ -71,7 +71,7 @@ impl Fan {
         let operation = format!("to-{target}");
         let shown = self.shown();
         let operations = shown["operations"].as_array().unwrap();
-        operations.iter().find(|it| it["operation"] == operation.as_str()).unwrap()["state"].clone()
+        operations.iter().find(|it| it["id"] == operation.as_str()).unwrap()["state"].clone()
     }
 
     /// Starts the home domain anew, so many days ahead.

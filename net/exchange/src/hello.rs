@@ -3,7 +3,6 @@
 //! Guarantee: after [`greet`] both sides use the highest version that both know; without a common one, or with a
 //! mandatory feature that is not known here, both hear WIRE-001 with the ranges in words.
 
-use std::time::Duration;
 
 use narrows_format::{DomainId, Fingerprint, PoolId, Timestamp, frame::Codec};
 use narrows_transport::{Link, Principal};
@@ -31,8 +30,6 @@ pub struct HelloFacts {
     /// Oldest and newest version that we speak; others than [`hello::VERSION_MIN`] and [`hello::VERSION_MAX`] stand
     /// for a program of another age.
     pub versions: (u16, u16),
-    /// How far our clock runs ahead of the machine's, in milliseconds; other than 0 in tests only.
-    pub clock_ahead_ms: i64,
 }
 
 impl HelloFacts {
@@ -41,7 +38,7 @@ impl HelloFacts {
         let window = WINDOW_BYTES;
         let versions = (hello::VERSION_MIN, hello::VERSION_MAX);
         let (ticket, wanted) = ([0; 32], Vec::new());
-        Self { purpose, domain, pool, incarnation: 0, ticket, wanted, window, versions, clock_ahead_ms: 0 }
+        Self { purpose, domain, pool, incarnation: 0, ticket, wanted, window, versions }
     }
 }
 
@@ -88,7 +85,7 @@ pub async fn greet(link: Link, side: Side, ours: &HelloFacts) -> Result<Session,
         domain: ours.domain,
         pool: ours.pool,
         incarnation: ours.incarnation,
-        clock: wall(&link, ours.clock_ahead_ms),
+        clock: wall(&link),
         window: ours.window,
         purpose: ours.purpose,
         ticket: ours.ticket,
@@ -96,7 +93,7 @@ pub async fn greet(link: Link, side: Side, ours: &HelloFacts) -> Result<Session,
     };
     match greet_with(&link, &said).await {
         Ok((peer, version)) => {
-            let our_clock = wall(&link, ours.clock_ahead_ms);
+            let our_clock = wall(&link);
             link.reset_counters();
             let purpose = if side == Side::Dialled { ours.purpose } else { peer.purpose };
             Ok(Session { link, version, purpose, peer, our_clock, our_window: ours.window })
@@ -167,9 +164,7 @@ fn at_most(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-fn wall(link: &Link, ahead_ms: i64) -> Timestamp {
-    let ahead = Duration::from_millis(ahead_ms.unsigned_abs());
+fn wall(link: &Link) -> Timestamp {
     let wall = link.world().clock.wall();
-    let wall = if ahead_ms < 0 { wall.saturating_sub(ahead) } else { wall.saturating_add(ahead) };
     Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
 }

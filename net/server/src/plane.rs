@@ -91,7 +91,7 @@ pub struct PlaneSetup {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
-    /// What our hellos say the time is.
+    /// What pools and hellos say the time is.
     pub clock: Clock,
     /// For tests: by what writes to pools may be made to fail.
     pub fail_writes: Option<FailWrites>,

@@ -18,10 +18,7 @@ use narrows_transport::TrustStore;
 use super::{
     Opening, Order, PlaneSetup, Question, Shares, failing::FailingDisk, one_pool, replicate, sessions,
 };
-use crate::{
-    folder::DomainIdentity,
-    switches::{Clock, CoreClock},
-};
+use crate::{folder::DomainIdentity, switches::CoreClock};
 
 /// What the parts of a core share.
 pub struct Core {
@@ -35,8 +32,6 @@ pub struct Core {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
-    /// What our hello says the time is.
-    pub clock: Clock,
     /// To ask the control plane.
     pub ask: mailbox::Sender<Question>,
     /// Credit of each incoming session in bytes.
@@ -124,7 +119,6 @@ impl Places {
                     who: setup.who.clone(),
                     tls: Arc::clone(&setup.tls),
                     trust: Arc::clone(&setup.trust),
-                    clock: setup.clock.clone(),
                     ask,
                     window_bytes: shares.window_bytes,
                     histories: replicate::Histories::default(),
