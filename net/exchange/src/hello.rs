@@ -3,7 +3,6 @@
 //! Guarantee: after [`greet`] both sides use the highest version that both know; without a common one, or with a
 //! mandatory feature that is not known here, both hear WIRE-001 with the ranges in words.
 
-
 use narrows_format::{DomainId, Fingerprint, PoolId, Timestamp, frame::Codec};
 use narrows_transport::{Link, Principal};
 use narrows_wire::{Hello, Message, Purpose, hello};
