@@ -1,6 +1,6 @@
 //! The agent on a client: asks the primary server for the runs that policies schedule, and does one at a time.
 //!
-//! Guarantees: it dials out and listens to nobody. It says every [`BEAT_PAUSE`] that it lives, so that a run is tried again
+//! Guarantees: it dials out and listens to nobody. It says every ten seconds that it lives, so that a run is tried again
 //! soon after its machine has gone; a run that is not its any more it leaves. A server that is away is asked again with
 //! backoff, for ever; a certificate that is not believed any more ends it. What it is told to run beside the backup are
 //! [`crate::hooks`] and nothing else.
