@@ -134,7 +134,7 @@ pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Re
         .bind(&client.serial)
         .bind(nanos(client.enrolled))
         .bind(client.revoked.map(nanos))
-        .bind(serde_json::to_string(&client.former_serials).unwrap_or_default())
+        .bind(serde_json::to_string(&client.former_serials)?)
         .execute(db)
         .await?;
     Ok(())
