@@ -40,6 +40,9 @@ pub const HEADER_BYTES: usize = size_of::<RawHeader>();
 
 const _: () = assert!(HEADER_BYTES == 8);
 
+/// What most messages with a frame have beside it.
+const MESSAGE_REST_BYTES: usize = 64;
+
 /// One message of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -99,6 +102,10 @@ impl<'a> Message<'a> {
     /// of [`limits`] can bring about.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
+        if let Self::Data(frame) | Self::Nodes(Nodes { frame, .. }) = self {
+            // Room at once: growing step by step would copy the frame several times.
+            out.reserve(MESSAGE_REST_BYTES + frame.len());
+        }
         out.put(&RawHeader { kind: self.kind(), flags: 0, reserved: U16::new(0), length: U32::new(0) });
         self.write(out);
         let total = out.len() - start;

@@ -10,7 +10,7 @@ use narrows_format::{
     limits::BLOCK_BYTES,
 };
 use narrows_ring::{
-    buffer::BUFFER_BYTES_MAX,
+    buffer::{BUFFER_BYTES_MAX, Buffer},
     world::{BLOCK, BlockOffset, File, OpenMode, World},
 };
 
@@ -124,7 +124,7 @@ pub(crate) async fn read_table(world: &World, pool: &Path, id: ContainerId) -> O
     table::decode(&footer, &bytes).ok()
 }
 
-/// Reads any bytes of a file through aligned buffers; the end of the file is an error.
+/// Reads any bytes of a file through aligned buffers; the end of the file is an error. One copy.
 pub(crate) async fn read_span(
     world: &World,
     file: &dyn File,
@@ -133,20 +133,70 @@ pub(crate) async fn read_span(
 ) -> io::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(length);
     while out.len() < length {
-        let from = offset + out.len() as u64;
-        let at = BlockOffset::floor(from);
-        let skip = usize::try_from(from - at.bytes()).unwrap_or(0);
-        let left = length - out.len();
-        let count = (skip + left).next_multiple_of(BLOCK).min(BUFFER_BYTES_MAX);
-        let mut buffer = world.arena.take(count).await;
-        buffer.set_len(count);
-        let (outcome, buffer) = file.read_at(at, buffer).await;
-        let came = outcome?;
-        let usable = buffer.get(skip..came).unwrap_or_default();
-        if usable.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        out.extend_from_slice(&usable[..usable.len().min(left)]);
+        let part = read_part(world, file, offset + out.len() as u64, length - out.len()).await?;
+        out.extend_from_slice(part.bytes());
     }
     Ok(out)
+}
+
+/// The same without a copy, where the disk gives all of it into one buffer; that is taken until the bytes are dropped.
+pub(crate) async fn read_in_place(
+    world: &World,
+    file: &dyn File,
+    offset: u64,
+    length: usize,
+) -> io::Result<Span> {
+    let part = read_part(world, file, offset, length).await?;
+    if part.length == length {
+        return Ok(Span::InPlace(part));
+    }
+    let mut out = part.bytes().to_vec();
+    drop(part);
+    out.extend(read_span(world, file, offset + out.len() as u64, length - out.len()).await?);
+    Ok(Span::Copied(out))
+}
+
+/// Bytes of a file.
+pub(crate) enum Span {
+    /// In the buffer that they were read into.
+    InPlace(Part),
+    /// Joined.
+    Copied(Vec<u8>),
+}
+
+impl Span {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::InPlace(part) => part.bytes(),
+            Self::Copied(bytes) => bytes,
+        }
+    }
+}
+
+/// What one read brought of what was asked for.
+pub(crate) struct Part {
+    buffer: Buffer,
+    skip: usize,
+    length: usize,
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.skip..self.skip + self.length).unwrap_or_default()
+    }
+}
+
+/// As much as one buffer takes.
+async fn read_part(world: &World, file: &dyn File, from: u64, length: usize) -> io::Result<Part> {
+    let at = BlockOffset::floor(from);
+    let skip = usize::try_from(from - at.bytes()).unwrap_or(0);
+    let count = (skip + length).next_multiple_of(BLOCK).min(BUFFER_BYTES_MAX);
+    let mut buffer = world.arena.take(count).await;
+    buffer.set_len(count);
+    let (outcome, buffer) = file.read_at(at, buffer).await;
+    let length = outcome?.saturating_sub(skip).min(length);
+    if length == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Part { buffer, skip, length })
 }

@@ -7,7 +7,7 @@ use narrows_format::{ContainerId, Location, frame};
 
 use super::terms::{Lost, ReadFrame, Wanted, WantedHere};
 use crate::{
-    container::{OpenContainer, read_span},
+    container::{OpenContainer, read_in_place},
     error::{Error, Region},
     limits::{LOOK_UP_CHILDREN_MAX, READ_BYTES_MAX, READ_GAP_BYTES_MAX, READS_IN_FLIGHT_MAX},
     shard::Core,
@@ -218,16 +218,16 @@ impl Read {
     async fn run(self) -> Vec<Outcome> {
         let length = usize::try_from(self.end - self.start).unwrap_or(0);
         // The container's world is its core's: reading needs nothing else of the core.
-        let bytes = read_span(&self.container.world, &*self.container.file, self.start, length).await;
+        let read = read_in_place(&self.container.world, &*self.container.file, self.start, length).await;
         let cut = |frame: WantedFrame| {
             let (here, locations): (Vec<WantedHere>, Vec<Location>) = frame.wanted.into_iter().unzip();
             let requests = || here.iter().map(|here| here.request).collect();
             let location = locations.first().copied().unwrap_or(Location::UNKNOWN);
             let (container, slot) = (self.id, Some(location.slot()));
-            let bytes = match &bytes {
-                Ok(bytes) => {
+            let bytes = match &read {
+                Ok(read) => {
                     let from = usize::try_from(frame.offset - self.start).unwrap_or(usize::MAX);
-                    bytes.get(from..from + frame.bytes).unwrap_or_default()
+                    read.bytes().get(from..from + frame.bytes).unwrap_or_default()
                 }
                 Err(error) => {
                     return Err(Lost { error: Error::reading(error, location), requests: requests() });

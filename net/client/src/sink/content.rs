@@ -21,26 +21,58 @@ pub(super) struct Fatal {
 /// Files that ended in a job, one way or the other.
 pub(super) type Ended = Vec<Arc<FileJob>>;
 
-/// Writes segments of one frame where they go.
+/// Writes segments of one frame where they go. What is adjacent both in the frame and in a file goes in one call.
 pub(super) fn write_segments(
     context: &Context,
     plain: &[u8],
     writes: &[(Range<usize>, Write)],
 ) -> Result<Ended, Fatal> {
     let mut ended = Ended::new();
-    for (range, write) in writes {
-        let bytes = &plain[range.clone()];
-        let start = usize::try_from(write.offset).unwrap_or(usize::MAX);
-        let length = usize::try_from(write.length).unwrap_or(usize::MAX);
-        // The plan checked the extent against the segment's length, and the exchange that against the bytes.
-        let bytes = &bytes[start..start + length];
-        let total = u64::from(write.length) * write.count;
-        let outcome = (0..write.count).try_for_each(|repeat| {
-            write.file.write(context, write.at + repeat * u64::from(write.length), bytes)
-        });
-        step(context, &write.file, (total, total), outcome, &mut ended)?;
+    for run in runs(writes) {
+        let bytes = &plain[run.plain];
+        let length = bytes.len() as u64;
+        let total = length * run.count;
+        let outcome =
+            (0..run.count).try_for_each(|repeat| run.file.write(context, run.at + repeat * length, bytes));
+        step(context, run.file, (total, total), outcome, &mut ended)?;
     }
     Ok(ended)
+}
+
+/// Bytes of a frame that go to one place of a file, `count` times in a row.
+struct Run<'a> {
+    file: &'a Arc<FileJob>,
+    at: u64,
+    plain: Range<usize>,
+    count: u64,
+}
+
+impl Run<'_> {
+    /// Takes another one in if it goes on where this one ends.
+    fn takes(&mut self, next: &Run<'_>) -> bool {
+        let goes_on = (self.count, next.count) == (1, 1)
+            && Arc::ptr_eq(self.file, next.file)
+            && self.plain.end == next.plain.start
+            && self.at + self.plain.len() as u64 == next.at;
+        if goes_on {
+            self.plain.end = next.plain.end;
+        }
+        goes_on
+    }
+}
+
+fn runs(writes: &[(Range<usize>, Write)]) -> Vec<Run<'_>> {
+    let mut runs: Vec<Run<'_>> = Vec::with_capacity(writes.len());
+    for (segment, write) in writes {
+        // The plan checked the extent against the segment's length, and the exchange that against the bytes.
+        let start = segment.start + usize::try_from(write.offset).unwrap_or(usize::MAX);
+        let end = start + usize::try_from(write.length).unwrap_or(usize::MAX);
+        let next = Run { file: &write.file, at: write.at, plain: start..end, count: write.count };
+        if !runs.last_mut().is_some_and(|run| run.takes(&next)) {
+            runs.push(next);
+        }
+    }
+    runs
 }
 
 /// Writes fills and counts holes.

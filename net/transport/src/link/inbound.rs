@@ -1,6 +1,8 @@
 //! The receiving side: bytes from the socket, through TLS, cut into messages.
 //!
-//! A message's memory is taken once its header was checked, and grows with what really arrives.
+//! A message's memory is taken once its header was checked; what arrives goes straight there.
+
+use std::collections::VecDeque;
 
 use super::{LinkError, Shared};
 use crate::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX, RECEIVE_BYTES};
@@ -8,41 +10,35 @@ use crate::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX, RECEIVE_BYTES};
 /// Type byte of a heartbeat: the link's own message.
 pub(super) const HEARTBEAT: u8 = crate::limits::HEARTBEAT_TYPE;
 
-/// Plain bytes that have arrived and are no whole message yet.
+/// What has arrived and was not taken: whole messages, and the one that is coming.
 #[derive(Default)]
 pub(super) struct Inbound {
-    plain: Vec<u8>,
-    /// Where the next message begins in `plain`.
-    start: usize,
+    whole: VecDeque<Vec<u8>>,
+    /// The message that is coming: its header first, then room for all of it.
+    coming: Vec<u8>,
+    /// What came behind the whole messages is none.
+    bad: Option<LinkError>,
     ended: bool,
 }
 
 impl Inbound {
-    /// Adds plain bytes that arrived.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.start > 0 && self.start * 2 >= self.plain.len() {
-            self.plain.drain(..self.start);
-            self.start = 0;
+    /// Adds plain bytes that arrived: each goes straight to its message.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.bad.is_none() {
+            let known = self.coming.first_chunk().copied().map_or(HEADER_BYTES, message_bytes);
+            let (taken, rest) = bytes.split_at(bytes.len().min(known - self.coming.len()));
+            self.coming.extend_from_slice(taken);
+            bytes = rest;
+            let Some(whole) = self.coming.first_chunk().copied().map(message_bytes) else { return };
+            if whole > MESSAGE_BYTES_MAX {
+                let why = "a message longer than the limit";
+                self.bad = Some(LinkError::Malformed { code: "WIRE-003", why });
+            } else if whole == self.coming.len() {
+                self.whole.push_back(std::mem::take(&mut self.coming));
+            } else {
+                self.coming.reserve_exact(whole - self.coming.len());
+            }
         }
-        self.plain.extend_from_slice(bytes);
-    }
-
-    /// Cuts off the next whole message.
-    fn cut(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
-        let rest = &self.plain[self.start..];
-        let Some(header) = rest.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-        if length > MESSAGE_BYTES_MAX - HEADER_BYTES {
-            return Err(LinkError::Malformed { code: "WIRE-003", why: "a message longer than the limit" });
-        }
-        let Some(message) = rest.get(..HEADER_BYTES + length) else { return Ok(None) };
-        let message = message.to_vec();
-        self.start += message.len();
-        if self.start == self.plain.len() {
-            self.plain.clear();
-            self.start = 0;
-        }
-        Ok(Some(message))
     }
 
     /// The peer said goodbye: nothing comes any more.
@@ -51,27 +47,27 @@ impl Inbound {
     }
 
     fn is_between_messages(&self) -> bool {
-        self.start == self.plain.len()
+        self.coming.is_empty() && self.whole.is_empty()
     }
+}
+
+/// Length of a message by its header, which may say anything.
+fn message_bytes(header: [u8; HEADER_BYTES]) -> usize {
+    HEADER_BYTES + u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize
 }
 
 impl Shared {
     /// The next message that has arrived whole.
     pub(super) fn next_message(&self) -> Result<Option<Vec<u8>>, LinkError> {
         loop {
-            let cut = self.inbound.borrow_mut().cut();
-            match cut {
-                Ok(Some(message)) => {
-                    self.count_received(message.len());
-                    if message[0] != HEARTBEAT {
-                        return Ok(Some(message));
-                    }
-                }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    self.fail(&error);
-                    return Err(error);
-                }
+            let mut inbound = self.inbound.borrow_mut();
+            let Some(message) = inbound.whole.pop_front() else {
+                return inbound.bad.clone().map_or(Ok(None), Err).inspect_err(|error| self.fail(error));
+            };
+            drop(inbound);
+            self.count_received(message.len());
+            if message[0] != HEARTBEAT {
+                return Ok(Some(message));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! rustls never touches a socket; what it wants sent and what came for it passes through here.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, Write as _},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -180,18 +180,22 @@ pub(super) async fn linger(world: &World, stream: &Rc<dyn Stream>) {
 
 /// Feeds bytes from the socket to rustls, and what they hold to `inbound`.
 fn process(connection: &mut Connection, mut bytes: &[u8], inbound: &mut Inbound) -> Result<(), LinkError> {
-    let mut chunk = [0; 16 << 10];
     while !bytes.is_empty() {
         let broken = |error: io::Error| LinkError::Broken(error.to_string());
         connection.read_tls(&mut bytes).map_err(broken)?;
         let state = connection.process_new_packets().map_err(|error| failure(&error))?;
+        let mut reader = connection.reader();
         loop {
-            match connection.reader().read(&mut chunk) {
-                Ok(0) => break,
-                Ok(count) => inbound.push(&chunk[..count]),
+            let count = match reader.fill_buf() {
+                Ok([]) => break,
+                Ok(plain) => {
+                    inbound.push(plain);
+                    plain.len()
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(broken(error)),
-            }
+            };
+            reader.consume(count);
         }
         if state.peer_has_closed() {
             inbound.end();
