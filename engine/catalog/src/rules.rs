@@ -249,7 +249,11 @@ const HIDDEN_EARLY: &str = "
 
 const PROBE_SOON: &str = "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1";
 
-const RESTART: [&str; 8] = [
+const RESTART: [&str; 10] = [
+    // The clock may have been set back meanwhile. What waits for a day and more is looked at once too often.
+    "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
+    "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import')
+     AND next_try > ?1 + 86400000000000",
     "UPDATE operations SET since = ?1, state = 'waiting', detail = 'source-incomplete', next_try = NULL
      WHERE state = 'in-process' AND kind = 'backup'",
     "UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL

@@ -27,8 +27,8 @@ pub(crate) const DUE: &str = "SELECT * FROM runs WHERE next_look <= ? ORDER BY n
 pub(crate) const NEWEST: &str = "SELECT * FROM runs ORDER BY number DESC LIMIT ?";
 pub(crate) const NEWEST_OF: &str = "SELECT * FROM runs WHERE policy = ? ORDER BY number DESC LIMIT ?";
 pub(crate) const LAST_SLOTS: &str = "
-    SELECT schedule, client, max(slot) AS slot FROM runs WHERE policy = ?
-    GROUP BY schedule, client ORDER BY schedule, client";
+    SELECT client, max(slot) AS slot FROM runs WHERE policy = ? AND schedule = ? AND slot <= ?
+    GROUP BY client ORDER BY client";
 
 pub(crate) async fn put(db: &mut SqliteConnection, run: &Run) -> Result<(), Error> {
     sqlx::query(PUT)
@@ -80,12 +80,16 @@ pub(crate) fn run(row: &SqliteRow) -> Result<NumberedRun, Error> {
     Ok(NumberedRun { number: columns.count("number")?, run })
 }
 
-pub(crate) fn last_slot(row: &SqliteRow) -> Result<(String, ClientId, Timestamp), Error> {
+pub(crate) fn last_slot(row: &SqliteRow) -> Result<(ClientId, Timestamp), Error> {
     let columns = Columns { table: "runs", row };
-    Ok((columns.text("schedule")?, ClientId(columns.bytes("client")?), columns.time("slot")?))
+    Ok((ClientId(columns.bytes("client")?), columns.time("slot")?))
 }
 
-const RESTART: &str = "UPDATE runs SET heard = ?1, next_look = ?1 + ?2 WHERE state = 'running'";
+const RESTART: &str = "
+    UPDATE runs SET heard = CASE state WHEN 'running' THEN ?1 ELSE min(heard, ?1) END, next_try = min(next_try, ?1),
+        next_look = CASE state
+        WHEN 'waiting' THEN min(until, coalesce(min(next_try, ?1), until)) ELSE ?1 + ?2 END
+    WHERE next_look IS NOT NULL";
 
 const SET_BACK: &str = "
     UPDATE runs SET heard = min(heard, ?1), next_try = min(next_try, ?1), next_look = CASE state

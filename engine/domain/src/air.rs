@@ -90,12 +90,16 @@ pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verd
         return Verdict::Refuse(recall::unasked(receiver.own, arrival.record.image));
     }
     let known = receiver.existing.is_some_and(|image| image.state != ImageState::Gone);
-    let mut terms = match import_operation(arrival, receiver) {
-        Ok(retention) => terms(arrival, receiver, retention),
-        // What is in the catalog already needs no policy to be merged, for example one's own image
-        // coming home.
-        Err(_) if known => terms(arrival, receiver, Retention::Target { at_least: None, at_most: None }),
-        Err(note) => return Verdict::Fail(note),
+    let unbounded = Retention::Target { at_least: None, at_most: None };
+    let mut terms = match (import_operation(arrival, receiver), receiver.homecoming) {
+        (Ok(retention), _) => terms(arrival, receiver, retention),
+        // What is in the catalog already needs no policy to be merged: one's own image coming home, or one that lives here
+        // as long as a policy said when it came.
+        (Err(_), Homecoming::ForeignHere(expires)) if known => {
+            Terms { expires, ..terms(arrival, receiver, unbounded) }
+        }
+        (Err(_), Homecoming::Recalled | Homecoming::Here(_)) if known => terms(arrival, receiver, unbounded),
+        (Err(note), _) => return Verdict::Fail(note),
     };
     if let Homecoming::Here(expires) = receiver.homecoming {
         // What is here already lives as long as this domain says.

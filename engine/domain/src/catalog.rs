@@ -359,11 +359,14 @@ pub trait Catalog: Send + Sync {
     /// Runs of backup policies.
     fn runs(&self, asked: RunsAsked<'_>) -> impl Reading<Result<Vec<NumberedRun>, Self::Error>>;
 
-    /// The latest due time of which a policy had a run, by schedule and client; by hand is the schedule without name.
+    /// The latest due time up to `until` of which a policy's schedule had a run, by client. What a clock that ran ahead has left
+    /// lies behind it and does not count.
     fn last_slots(
         &self,
         policy: &str,
-    ) -> impl Reading<Result<Vec<(String, ClientId, Timestamp)>, Self::Error>>;
+        schedule: &str,
+        until: Timestamp,
+    ) -> impl Reading<Result<Vec<(ClientId, Timestamp)>, Self::Error>>;
 
     /// One arrival.
     fn import(&self, key: ImportKey) -> impl Reading<Result<Option<Import>, Self::Error>>;

@@ -37,8 +37,10 @@ impl Recall {
 /// How this domain stands to an image that a partner brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Homecoming {
-    /// It was made in another domain.
+    /// It was made in another domain, and is not here.
     Foreign,
+    /// It was made in another domain, and is here, until then.
+    ForeignHere(Option<Timestamp>),
     /// It was made here, and that partner was asked for it.
     Recalled,
     /// It was made here, and is here, until then.
@@ -56,18 +58,16 @@ pub fn homecoming(
     recalls: &[Recall],
     now: Timestamp,
 ) -> Homecoming {
+    let is_whole = known.is_some_and(|image| image.state == ImageState::Whole);
+    let readable = copies.iter().filter(|copy| is_whole && copy.is_readable());
+    let here = readable.map(|copy| copy.wanted.expires).reduce(retention::later);
     if origin != own.domain {
-        return Homecoming::Foreign;
+        return here.map_or(Homecoming::Foreign, Homecoming::ForeignHere);
     }
     if recalls.iter().any(|recall| recall.partner == sender && recall.is_open(now)) {
         return Homecoming::Recalled;
     }
-    let is_whole = known.is_some_and(|image| image.state == ImageState::Whole);
-    let readable = copies.iter().filter(|copy| is_whole && copy.is_readable());
-    match readable.map(|copy| copy.wanted.expires).reduce(retention::later) {
-        Some(expires) => Homecoming::Here(expires),
-        None => Homecoming::Unasked,
-    }
+    here.map_or(Homecoming::Unasked, Homecoming::Here)
 }
 
 /// AUTH-005: what is said to who brings an image that nobody asked for.

@@ -77,6 +77,7 @@ struct Here {
     units: Vec<StorageUnit>,
     existing: Option<Image>,
     labelled: Option<Image>,
+    homecoming: Homecoming,
 }
 
 impl Here {
@@ -91,6 +92,7 @@ impl Here {
             units: vec![StorageUnit { name: "stu-dr".into(), pool: POOL, jobs_max: None }],
             existing: None,
             labelled: None,
+            homecoming: Homecoming::Foreign,
         }
     }
 
@@ -105,7 +107,7 @@ impl Here {
             groups: &[],
             existing: self.existing.as_ref(),
             labelled: self.labelled.as_ref(),
-            homecoming: Homecoming::Foreign,
+            homecoming: self.homecoming,
             image_format_max: 1,
         };
         judge(arrival, &receiver, at(NOW))
@@ -173,12 +175,22 @@ fn air_005_refuses_other_content_and_merges_the_same() {
     assert_eq!(code(&here.judge(&namesake)), "AIR-005", "the same name for people");
 }
 
-/// One's own image comes home, and no import policy is needed to know it.
+/// One's own image comes home, and no import policy is needed to know it; one of another domain does not live longer because
+/// its sender names no policy.
 #[test]
-fn merging_needs_no_policy() {
-    let mut here = Here { slp: None, ..Here::new() };
+fn merging_needs_no_policy_and_lengthens_nothing() {
+    let mut here = Here { slp: None, homecoming: Homecoming::Recalled, ..Here::new() };
     here.existing = Some(Image::from_record(&record(), vec![1], "gold-import", 1));
-    assert!(matches!(here.judge(&arrival()), Verdict::Merge(_)));
+    let expires = |verdict| match verdict {
+        Verdict::Merge(terms) => terms.expires,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expires(here.judge(&arrival())), Some(at(NOW + 90 * DAY)));
+    let for_ever = Arrival { asked_expiry: None, ..arrival() };
+    here.homecoming = Homecoming::ForeignHere(Some(at(NOW + 7 * DAY)));
+    assert_eq!(expires(here.judge(&for_ever)), Some(at(NOW + 7 * DAY)));
+    here.homecoming = Homecoming::Foreign;
+    assert_eq!(code(&here.judge(&for_ever)), "AIR-002", "no copy of it is here");
 }
 
 #[test]

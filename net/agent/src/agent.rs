@@ -1,11 +1,16 @@
 //! The agent on a client: asks the primary server for the runs that policies schedule, and does one at a time.
 //!
 //! Guarantees: it dials out and listens to nobody. It says every ten seconds that it lives, so that a run is tried again
-//! soon after its machine has gone; a run that is not its any more it leaves. A server that is away is asked again with
-//! backoff, for ever; a certificate that is not believed any more ends it. What it is told to run beside the backup are
-//! [`crate::hooks`] and nothing else.
+//! soon after its machine has gone; a run that is not its any more it leaves. A server that is away or has trouble is asked
+//! again with backoff, for ever; a certificate that is not believed any more ends it. What it is told to run beside the
+//! backup are [`crate::hooks`] and nothing else; the one behind it runs however the backup ends, left and stopped included.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    future::{Future, pending},
+    path::PathBuf,
+    pin::pin,
+    time::Duration,
+};
 
 use narrows_api::{
     agent::{EndRequest, NextRequest, Outcome as Ended, RunOrder, RunWork},
@@ -44,6 +49,24 @@ struct End {
     outcome: Ended,
     failure: Option<Failure>,
     image: String,
+}
+
+/// Why a run under way is given up.
+#[derive(Clone)]
+enum Leave {
+    /// The agent is to stop: the run is given back.
+    Stopped,
+    /// It is not this agent's any more: nobody wants to hear of its end.
+    Taken(Failure),
+}
+
+impl Leave {
+    fn why(self) -> Failure {
+        match self {
+            Self::Stopped => Failure::new(codes::STOPPED, "the client's agent was told to stop"),
+            Self::Taken(failure) => failure,
+        }
+    }
 }
 
 /// What the log says of a backup that nobody watches.
@@ -90,9 +113,10 @@ impl Agent {
                         self.do_run(&order, &mut stop).await;
                     }
                 }
-                Err(failure) if failure.is_transient() => {
+                Err(failure) if failure.is_shut_out() => return Err(failure),
+                Err(failure) => {
                     if pause == PAUSE_FIRST {
-                        tracing::warn!(%failure, "the server is away, it is asked again until it is back");
+                        tracing::warn!(%failure, "the server has no work to tell, it is asked again until it has");
                     }
                     tokio::select! {
                         biased;
@@ -101,7 +125,6 @@ impl Agent {
                     }
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
@@ -115,17 +138,33 @@ impl Agent {
     async fn do_run(&self, order: &RunOrder, stop: &mut watch::Receiver<bool>) {
         let RunWork { run, attempt, .. } = order.work;
         tracing::info!(run, attempt, policy = order.policy, schedule = order.schedule, "begins");
-        let end = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => {
-                End::failed(Failure::new(codes::STOPPED, "the client's agent was told to stop"))
+        let (tell, mut told) = watch::channel(None::<Leave>);
+        let stopping = async {
+            if stop.wait_for(|stop| *stop).await.is_ok() {
+                tell.send_if_modified(|leave| leave.is_none() && leave.replace(Leave::Stopped).is_none());
             }
-            failure = self.beat(order.work) => {
-                tracing::warn!(run, %failure, "the run is left");
-                return;
-            }
-            end = self.work(order) => end,
+            pending::<()>().await;
         };
+        let beating = async {
+            let failure = self.beat(order.work).await;
+            tell.send_replace(Some(Leave::Taken(failure)));
+            pending::<()>().await;
+        };
+        let leave = async {
+            match told.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(leave)) => leave.clone().why(),
+                _ => pending().await,
+            }
+        };
+        let end = tokio::select! {
+            end = self.work(order, leave) => end,
+            () = stopping => return,
+            () = beating => return,
+        };
+        if let Some(Leave::Taken(failure)) = &*tell.borrow() {
+            tracing::warn!(run, %failure, "the run was left");
+            return;
+        }
         let why = end.failure.as_ref().map(ToString::to_string);
         tracing::info!(run, outcome = end.outcome.as_str(), image = end.image, why, "ended");
         self.tell_end(order.work, end, stop).await;
@@ -136,13 +175,15 @@ impl Agent {
         loop {
             tokio::time::sleep(BEAT_PAUSE).await;
             match self.api.post::<()>(paths::AGENT_BEAT, &work).await {
-                Err(failure) if !failure.is_transient() => return failure,
+                Err(failure) if !failure.may_pass() => return failure,
                 _ => {}
             }
         }
     }
 
-    async fn work(&self, order: &RunOrder) -> End {
+    /// Hooks and backup, until `leave` says why not; who was told that it begins is told that it is over.
+    async fn work(&self, order: &RunOrder, leave: impl Future<Output = Failure>) -> End {
+        let mut leave = pin!(leave);
         let mut variables = vec![
             ("NARROWS_RUN", order.work.run.to_string()),
             ("NARROWS_ATTEMPT", order.work.attempt.to_string()),
@@ -150,17 +191,19 @@ impl Agent {
             ("NARROWS_SCHEDULE", order.schedule.clone()),
             ("NARROWS_CLIENT", order.client.clone()),
         ];
-        let before = match &order.before {
-            Some(hook) => self.hooks.run(hook, &variables).await,
-            None => Ok(()),
+        let job = self.job(order);
+        let made = async {
+            if let Some(hook) = &order.before {
+                self.hooks.run(hook, &variables).await?;
+            }
+            back_up(&self.api, &job, &Log).await
         };
-        let mut end = match before {
-            Ok(()) => match back_up(&self.api, &self.job(order), &Log).await {
-                Ok(summary) => End::made(summary),
-                Err(failure) => End::failed(failure),
-            },
-            Err(failure) => End::failed(failure),
+        let made = tokio::select! {
+            biased;
+            failure = leave.as_mut() => Err(failure),
+            made = made => made,
         };
+        let mut end = made.map_or_else(End::failed, End::made);
         let Some(hook) = &order.after else { return end };
         let failure = end.failure.as_ref();
         variables.extend([
@@ -201,7 +244,7 @@ impl Agent {
         let mut pause = PAUSE_FIRST;
         loop {
             match self.api.post::<RunInfo>(paths::AGENT_END, &request).await {
-                Err(failure) if failure.is_transient() && !*stop.borrow() => {
+                Err(failure) if failure.may_pass() && !*stop.borrow() => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }

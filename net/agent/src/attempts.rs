@@ -3,11 +3,17 @@
 
 use std::{
     fmt::Debug,
-    sync::mpsc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use futures_util::future::{Either, select};
 use narrows_ring::{
     cores::{Setup, block_on},
     world::World,
@@ -68,10 +74,28 @@ impl Patience {
     }
 }
 
-/// A thread with a ring of its own, for attempts one after the other.
+/// How often a data thread looks whether anybody still wants what it does.
+const WANTED_LOOK: Duration = Duration::from_millis(100);
+
+/// A thread with a ring of its own, for attempts one after the other. Dropping it breaks off the one under way: it commits
+/// nothing from then on.
 #[derive(Debug)]
 pub struct DataThread<A, R> {
     attempts: mpsc::Sender<(A, oneshot::Sender<R>)>,
+    unwanted: Arc<AtomicBool>,
+}
+
+impl<A, R> Drop for DataThread<A, R> {
+    fn drop(&mut self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until nobody wants the attempt any more.
+async fn given_up(world: &World, unwanted: &AtomicBool) {
+    while !unwanted.load(Ordering::Relaxed) {
+        world.clock.sleep(WANTED_LOOK).await;
+    }
 }
 
 impl<A: Send + 'static, R: Send + 'static> DataThread<A, R> {
@@ -81,13 +105,21 @@ impl<A: Send + 'static, R: Send + 'static> DataThread<A, R> {
         F: AsyncFnMut(World, A) -> R,
     {
         let (attempts, queue) = mpsc::channel::<(A, oneshot::Sender<R>)>();
+        let unwanted = Arc::new(AtomicBool::new(false));
+        let is_unwanted = Arc::clone(&unwanted);
         let work = move || {
             let mut run = make();
             while let Ok((attempt, answer)) = queue.recv() {
-                let outcome = block_on(Setup::here(ARENA_BYTES), async |world| run(world, attempt).await);
+                let outcome = block_on(Setup::here(ARENA_BYTES), async |world| {
+                    let given_up = pin!(given_up(&world, &is_unwanted));
+                    match select(pin!(run(world.clone(), attempt)), given_up).await {
+                        Either::Left((outcome, _)) => Some(outcome),
+                        Either::Right(((), _)) => None,
+                    }
+                });
                 match outcome {
                     // Nobody waiting is no error: the command was given up.
-                    Ok(outcome) => drop(answer.send(outcome)),
+                    Ok(outcome) => drop(outcome.map(|outcome| answer.send(outcome))),
                     Err(error) => tracing::error!(%error, "the data plane did not start"),
                 }
             }
@@ -96,7 +128,7 @@ impl<A: Send + 'static, R: Send + 'static> DataThread<A, R> {
             .name("data".into())
             .spawn(work)
             .map_err(|error| bug("no thread could be started", &error))?;
-        Ok(Self { attempts })
+        Ok(Self { attempts, unwanted })
     }
 
     /// Runs one attempt.

@@ -83,6 +83,20 @@ impl Failure {
     pub fn is_transient(&self) -> bool {
         self.0.code.starts_with("NET-")
     }
+
+    /// Whether it may pass, be it that somebody mends the server: its disk is full, a proxy answers in its place, one of the
+    /// clocks is wrong. For programs that nobody watches.
+    pub fn may_pass(&self) -> bool {
+        let code = self.0.code.as_str();
+        self.is_transient()
+            || code.starts_with("POOL-")
+            || [narrows_api::error::codes::INTERNAL, codes::STRANGE, "AUTH-002"].contains(&code)
+    }
+
+    /// Whether the server has no ear for this certificate any more.
+    pub fn is_shut_out(&self) -> bool {
+        ["AUTH-001", "AUTH-003", "AUTH-005", "AUTH-006"].contains(&self.0.code.as_str())
+    }
 }
 
 impl fmt::Display for Failure {

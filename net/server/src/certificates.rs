@@ -7,7 +7,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use narrows_domain::{Catalog as _, Partner, partner::Trust};
@@ -22,7 +22,10 @@ use crate::{
         answer::{Failure, internal},
     },
     folder::{DomainIdentity, Folder},
-    pki::{Authority, PkiError, authority::certificates_of_pem},
+    pki::{
+        Authority, PkiError,
+        authority::{certificates_of_pem, pem_of},
+    },
     run::RunError,
 };
 
@@ -41,6 +44,8 @@ pub struct Certificates {
     name: String,
     server: (String, Vec<String>),
     authority: RwLock<Arc<Authority>>,
+    /// Held by whoever renews: two at once would mix their files.
+    renewing: Mutex<()>,
     /// What each handshake shows.
     pub credentials: Arc<Credentials>,
 }
@@ -58,7 +63,8 @@ impl Certificates {
         let credentials = Credentials::new(&authority.load_server(&pki)?)?;
         let authority = RwLock::new(Arc::new(authority));
         let server = (who.server.clone(), vec![host]);
-        let certificates = Self { pki, name: who.name.clone(), server, authority, credentials };
+        let (name, renewing) = (who.name.clone(), Mutex::default());
+        let certificates = Self { pki, name, server, authority, renewing, credentials };
         certificates.renew_due(trust, now)?;
         trust.set_domain(who.domain, certificates.authority().believed(now.seconds))?;
         Ok(certificates)
@@ -76,6 +82,7 @@ impl Certificates {
 
     /// Renews what is due; whether anything was.
     pub fn renew_due(&self, trust: &TrustStore, now: Timestamp) -> Result<bool, RunError> {
+        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let ca = certificate_life(self.authority().der()).ok();
         let leaf = self.credentials.leaf().and_then(|leaf| certificate_life(&leaf).ok());
         let renewal = if is_due(ca, (1, 2), now) {
@@ -85,12 +92,17 @@ impl Certificates {
         } else {
             return Ok(false);
         };
-        self.renew(renewal, trust, now)?;
+        self.replace(renewal, trust, now)?;
         Ok(true)
     }
 
     /// Renews at once.
     pub fn renew(&self, renewal: Renewal, trust: &TrustStore, now: Timestamp) -> Result<(), RunError> {
+        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(renewal, trust, now)
+    }
+
+    fn replace(&self, renewal: Renewal, trust: &TrustStore, now: Timestamp) -> Result<(), RunError> {
         let at = time_of(now)?;
         if renewal == Renewal::Authority {
             let domain = self.authority().domain();
@@ -154,14 +166,22 @@ fn is_expired(partner: &Partner, now: Timestamp) -> bool {
     !known.is_empty() && !known.iter().any(holds)
 }
 
-/// A partner says which CAs are its own now, over a connection that one of those known has proved.
+/// A partner says which CAs are its own now, over a connection that one of those known has proved. A new one is believed if
+/// it issued what the partner's server shows: then the handshake has shown that one of those known vouches for it. Whoever
+/// has a server's key alone can't do that.
 pub async fn learn(app: &App, partner: &Partner, incarnation: u64, ca_pem: &str) -> Result<(), Failure> {
-    let named = certificates_of_pem(ca_pem);
-    let is_news = !named.is_empty() && ca_pem != partner.ca_pem;
+    let domain = partner.domain;
+    let known = certificates_of_pem(&partner.ca_pem);
+    let mut named = certificates_of_pem(ca_pem);
+    if named.iter().any(|ca| !known.contains(ca)) {
+        let shown = app.partners.shown_by(domain, &partner.url, &partner.name).await?;
+        named.retain(|ca| known.contains(ca) || app.trust.has_issued(ca, &shown, domain));
+    }
+    let is_news = !named.is_empty() && named != known && app.trust.check(named.clone()).is_ok();
     if !is_news && incarnation == partner.incarnation {
         return Ok(());
     }
-    let (domain, ca_pem) = (partner.domain, is_news.then(|| ca_pem.to_owned()));
+    let ca_pem = is_news.then(|| named.iter().map(pem_of).collect());
     let seen = app.control.act(move |primary, moment| {
         Box::pin(async move { Ok(((), primary.partner_seen(domain, incarnation, ca_pem, moment).await?)) })
     });

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use narrows_api::{ApiError, holdings::Holdings, paths, text::time_in};
+use narrows_api::{ApiError, error::codes, holdings::Holdings, paths, text::time_in};
 use narrows_domain::{
     Catalog as _, Event, Partner,
     limits::POOLS_MAX,
@@ -24,7 +24,7 @@ use crate::{
         answer::{Failure, internal},
     },
     certificates,
-    limits::{COMPARE_EVERY, COMPARE_RETRY},
+    limits::{COMPARE_EVERY, COMPARE_LOOK, COMPARE_RETRY, COMPARE_TIME_MAX},
     pairing::pool_in,
 };
 
@@ -56,6 +56,16 @@ impl Comparisons {
             let pause = if tried.done { COMPARE_EVERY } else { COMPARE_RETRY };
             since(now, tried.at) >= pause
         })
+    }
+}
+
+/// Compares while the server runs. A partner may take its time: nothing else waits for it.
+pub async fn run(app: App) {
+    loop {
+        if let Err(Failure(error)) = round(&app).await {
+            tracing::warn!(%error, "replicas could not be looked at");
+        }
+        tokio::time::sleep(COMPARE_LOOK).await;
     }
 }
 
@@ -110,7 +120,11 @@ pub async fn compare(app: &App, partner: &Partner) -> Result<Compared, Failure> 
     let at = app.clock.now();
     let done = app.comparisons.has(partner.domain);
     app.comparisons.tried().insert(partner.domain, Tried { at, done });
-    let compared = ask(app, partner).await?;
+    let asked = tokio::time::timeout(COMPARE_TIME_MAX, ask(app, partner)).await;
+    let compared = asked.map_err(|_| {
+        let sentence = format!("{} did not come to an end of what it holds", partner.name);
+        Failure::from(ApiError::new(codes::TIMED_OUT, sentence))
+    })??;
     app.comparisons.tried().insert(partner.domain, Tried { at, done: true });
     if compared.lost + compared.damaged + compared.unknown > 0 {
         let Compared { lost, damaged, unknown, .. } = compared;

@@ -112,6 +112,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const HISTORIES_MAX: usize = 64;
 /// A partner that is half-paired is asked again this often.
 pub const PAIRING_RETRY: Duration = Duration::from_secs(15);
+
+/// How often it is looked whose replicas are to be compared.
+pub const COMPARE_LOOK: Duration = Duration::from_secs(15);
+
+/// So long a partner may take to say what it holds.
+pub const COMPARE_TIME_MAX: Duration = Duration::from_mins(10);
 /// A certificate that ends within this is a warning of `doctor`, in seconds.
 pub const CERTIFICATE_WARNING_SECONDS: i64 = 60 * 86_400;
 /// Less free room than this is a warning of `doctor`, in bytes.

@@ -256,28 +256,37 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
         return Err(malformed("url", "the address is malformed").into());
     }
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let known = partners.iter().find(|partner| partner.domain == theirs.domain).cloned();
-    if let Some(known) = known.as_ref().filter(|known| known.trust == Trust::Complete) {
-        // One of them renewed its CA since; all that is believed of it counts.
-        let is_same = certificates_of_pem(&theirs.ca_pem)
-            .iter()
-            .any(|named| certificates_of_pem(&known.ca_pem).contains(named));
-        if !is_same {
-            let sentence = format!("domain {} is known here with another CA", theirs.domain);
-            let error = ApiError::new("TRUST-003", sentence)
-                .because("one of the two is a copy of the other")
-                .help("unpair the one that is gone, then pair again");
-            return Err(error.into());
-        }
+    let named = certificates_of_pem(&theirs.ca_pem);
+    app.trust.check(named.clone()).map_err(|error| malformed("ca_pem", &error.to_string()))?;
+    let known = partners.iter().find(|partner| partner.domain == theirs.domain);
+    let is_same = |known: &&Partner| {
+        let cas = certificates_of_pem(&known.ca_pem);
+        known.signing_key == theirs.signing_key.0 && named.iter().any(|named| cas.contains(named))
+    };
+    if let Some(known) = known.filter(|known| known.trust != Trust::Unpaired && !is_same(known)) {
+        let sentence = format!("domain {} is known here as `{}` with other keys", theirs.domain, known.name);
+        let error = ApiError::new("TRUST-003", sentence)
+            .because("one of the two is a copy of the other, or claims to be it")
+            .help("unpair the one that is gone, then pair again");
+        return Err(error.into());
     }
     let base = Partner::half(theirs.domain, theirs.incarnation, name, app.clock.now());
-    let kept = known.map_or_else(|| base.clone(), |known| Partner { paired: base.paired, ..known });
+    // An introduction proves nothing: what is known of a domain stays until it has shown its keys, and grants are for who has
+    // those, not for who bears the name.
+    let is_proved_by_known = |it: &&Partner| {
+        let cas = certificates_of_pem(&it.ca_pem);
+        is_same(it) && (it.trust != Trust::Unpaired || named.iter().all(|named| cas.contains(named)))
+    };
+    let (kept, ca_pem) = match known.filter(is_proved_by_known) {
+        Some(known) => (Partner { paired: base.paired, ..known.clone() }, known.ca_pem.clone()),
+        None => (base, theirs.ca_pem.clone()),
+    };
     let partner = Partner {
         incarnation: theirs.incarnation,
         name: name.to_owned(),
         url: theirs.url.clone(),
         data_address: theirs.data_addr.clone(),
-        ca_pem: theirs.ca_pem.clone(),
+        ca_pem,
         signing_key: theirs.signing_key.0,
         trust: Trust::Half,
         receive_pool: Some(pool_in(theirs.receive_pool)),

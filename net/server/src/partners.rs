@@ -10,13 +10,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use narrows_api::{ApiError, Hex, error::codes};
+use narrows_api::{ApiError, Hex, error::codes, paths};
 use narrows_format::DomainId;
 use narrows_transport::{
     Credentials, TrustError, TrustStore,
     trust::{CaFingerprint, code_of},
 };
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, tls::TlsInfo};
+use rustls_pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX};
@@ -60,6 +61,24 @@ impl Partners {
         let tls =
             self.trust.first_contact_config(None, CaFingerprint(ca.0)).map_err(|error| untrusted(&error))?;
         Ok(PartnerApi { client: build(tls)?, url: url.to_owned(), name: name.to_owned() })
+    }
+
+    /// The certificate that the server of a domain shows on a connection of its own, made now.
+    pub async fn shown_by(
+        &self,
+        domain: DomainId,
+        url: &str,
+        name: &str,
+    ) -> Result<CertificateDer<'static>, ApiError> {
+        let tls = self.trust.client_config_of(&self.credentials, domain);
+        let client = builder(tls.map_err(|error| untrusted(&error))?).tls_info(true);
+        let client = client.build().map_err(|error| no_client(&error))?;
+        let api = PartnerApi { client, url: url.to_owned(), name: name.to_owned() };
+        let request = api.client.get(format!("{url}{}", paths::PARTNER_PING));
+        let answer = sent(request).await.map_err(|error| api.failed(&error))?;
+        let shown = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+        let none = || ApiError::new("AUTH-001", format!("{name} shows no certificate"));
+        shown.map(|der| CertificateDer::from(der.to_vec())).ok_or_else(none)
     }
 
     /// Closes idle connections to a domain: what it is trusted for has changed.
@@ -133,6 +152,14 @@ impl PartnerApi {
 }
 
 fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
+    builder(tls).build().map_err(|error| no_client(&error))
+}
+
+fn no_client(error: &reqwest::Error) -> ApiError {
+    ApiError::new(codes::INTERNAL, format!("no HTTPS client: {error}"))
+}
+
+fn builder(tls: rustls::ClientConfig) -> ClientBuilder {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(true)
@@ -141,8 +168,6 @@ fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
         .timeout(PARTNER_TIME_MAX)
         // Shorter than theirs: a request shall not meet a connection that is being closed.
         .pool_idle_timeout(PARTNER_IDLE_MAX)
-        .build()
-        .map_err(|error| ApiError::new(codes::INTERNAL, format!("no HTTPS client: {error}")))
 }
 
 fn untrusted(error: &TrustError) -> ApiError {

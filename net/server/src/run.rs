@@ -199,6 +199,7 @@ fn parts_of(
         Part::new("importer", tokio::spawn(importer::run(app.clone()))),
         Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
         Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
+        Part::new("comparer of replicas", tokio::spawn(comparing::run(app.clone()))),
         // Last to go: the others tell it what they leave.
         Part::new("control task", desk),
     ]
@@ -386,7 +387,10 @@ async fn believe_known(
         if named.is_empty() {
             tracing::error!(partner = partner.name, "its CA certificate can't be read");
         } else {
-            trust.set_domain(partner.domain, named)?;
+            // One partner is no reason for the others to wait.
+            if let Err(error) = trust.set_domain(partner.domain, named) {
+                tracing::error!(partner = partner.name, %error, "its CA certificates can't be used");
+            }
         }
     }
     for client in catalog.clients().await? {
@@ -429,7 +433,7 @@ async fn say_pending(app: &App, is_said: bool) -> bool {
     }
 }
 
-/// Partners are asked what they hold, and the catalog is marked when there is news.
+/// Certificates are renewed in time, and the catalog is marked when there is news.
 async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer::Failure> {
     if *mark_due <= Instant::now() {
         *mark_due = Instant::now() + MARK_EVERY;
@@ -440,13 +444,12 @@ async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer:
             app.marks.write(mark).map_err(|error| api::answer::internal(&error))?;
         }
     }
-    certificates::round(app).await?;
-    comparing::round(app).await
+    certificates::round(app).await
 }
 
 /// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were
 /// drained and are unpaired now are not believed any more; imports that are pending for too long are told; restores and
-/// backups whose ticket ran out unused are ended; partners are asked once a day what they hold; windows' zones are kept known ahead, and rates follow the time of day.
+/// backups whose ticket ran out unused are ended; windows' zones are kept known ahead, and rates follow the time of day.
 async fn look_after(app: App) {
     let (mut zones_due, mut is_pending_said) = (Instant::now(), false);
     let mut mark_due = Instant::now() + MARK_EVERY;
@@ -456,7 +459,7 @@ async fn look_after(app: App) {
             zones_due = Instant::now() + ZONE_RENEWAL;
         }
         if let Err(api::answer::Failure(error)) = keep_true(&app, &mut mark_due).await {
-            tracing::warn!(%error, "replicas or the catalog's mark could not be looked at");
+            tracing::warn!(%error, "certificates or the catalog's mark could not be looked at");
         }
         pace::renew(&app).await;
         tokio::time::sleep(PAIRING_RETRY).await;

@@ -154,8 +154,10 @@ async fn runs(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &
     ] {
         answers.add("runs", catalog.runs(asked).await);
     }
-    for policy in ["", "a"] {
-        answers.add("last_slots", catalog.last_slots(policy).await);
+    for (policy, schedule) in [("", ""), ("a", ""), ("a", "s")] {
+        for until in [now, narrows_format::Timestamp { seconds: now.seconds - 3600, nanos: 0 }] {
+            answers.add("last_slots", catalog.last_slots(policy, schedule, until).await);
+        }
     }
 }
 

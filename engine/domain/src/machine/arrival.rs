@@ -123,7 +123,7 @@ pub fn admit(
         Verdict::Fail(note) if earlier.iter().any(|it| it.state == ImportState::GivenUp) => return Err(note),
         // It is not decided yet, and changes nothing of what is here.
         Verdict::Wait(..) | Verdict::Fail(_) => match view.homecoming(arrival, moment.now) {
-            Homecoming::Here(expires) => expires,
+            Homecoming::Here(expires) | Homecoming::ForeignHere(expires) => expires,
             _ => longer(arrival.asked_expiry),
         },
         Verdict::Refuse(note) => return Err(note),

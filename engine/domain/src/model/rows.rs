@@ -1,6 +1,7 @@
 //! The rows of the model catalog, and what each change does to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -325,8 +326,19 @@ impl Rows {
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
         self.bring_back_early(now);
         self.probe_soon(now);
-        let running = self.runs.values_mut().filter(|it| it.run.state == RunState::Running);
-        running.for_each(|it| it.run.heard = now);
+        // The clock may have been set back meanwhile.
+        self.policies.values_mut().for_each(|it| it.next_look = it.next_look.map(|look| look.min(now)));
+        let far = after(now, Duration::from_hours(24));
+        for operation in self.operations.values_mut() {
+            let waits = matches!(operation.state, OperationState::Waiting(_) | OperationState::PendingImport);
+            if waits && operation.next_try.is_some_and(|next| next > far) {
+                operation.next_try = Some(now);
+            }
+        }
+        for NumberedRun { run, .. } in self.runs.values_mut().filter(|it| !it.run.state.is_final()) {
+            run.next_try = run.next_try.map(|next| next.min(now));
+            run.heard = if run.state == RunState::Running { now } else { run.heard.min(now) };
+        }
     }
 }
 

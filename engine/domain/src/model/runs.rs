@@ -6,6 +6,7 @@ use narrows_format::{ClientId, Timestamp};
 
 use super::rows::Rows;
 use crate::catalog::{NumberedRun, RunsAsked};
+use crate::policy::RunKey;
 
 impl Rows {
     pub(super) fn runs(&self, asked: RunsAsked<'_>) -> Vec<NumberedRun> {
@@ -24,12 +25,18 @@ impl Rows {
         all
     }
 
-    pub(super) fn last_slots(&self, policy: &str) -> Vec<(String, ClientId, Timestamp)> {
-        let mut last: BTreeMap<(String, ClientId), Timestamp> = BTreeMap::new();
-        for key in self.runs.keys().filter(|key| key.policy == policy) {
-            let slot = last.entry((key.schedule.clone(), key.client)).or_insert(key.slot);
+    pub(super) fn last_slots(
+        &self,
+        policy: &str,
+        schedule: &str,
+        until: Timestamp,
+    ) -> Vec<(ClientId, Timestamp)> {
+        let mut last: BTreeMap<ClientId, Timestamp> = BTreeMap::new();
+        let counts = |key: &&RunKey| key.policy == policy && key.schedule == schedule && key.slot <= until;
+        for key in self.runs.keys().filter(counts) {
+            let slot = last.entry(key.client).or_insert(key.slot);
             *slot = (*slot).max(key.slot);
         }
-        last.into_iter().map(|((schedule, client), slot)| (schedule, client, slot)).collect()
+        last.into_iter().collect()
     }
 }

@@ -181,8 +181,19 @@ impl Run {
     }
 }
 
+/// Up to when a schedule's slots count at `now`: a later one is of a clock that ran ahead, or of a zone further east.
+pub fn counted_until(
+    stored: &StoredPolicy,
+    at: usize,
+    windows: &[Window],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let window = stored.window(at, windows)?;
+    stored.policy.schedules.get(at)?.due(&window, now).map(|due| due.slot)
+}
+
 /// The runs that are owed now and do not exist, and when to look again. `live` are those that have not ended, `last` the
-/// latest slot of each schedule and client.
+/// latest slot of each schedule and client that counts.
 pub fn owed(
     stored: &StoredPolicy,
     (windows, clients): (&[Window], &[Client]),
@@ -272,6 +283,11 @@ pub fn may_begin(run: &Run, policy: &StoredPolicy, live: &[Run], now: Timestamp)
 pub fn ended(run: &Run, policy: Option<&Policy>, outcome: RunOutcome, made: Made, now: Timestamp) -> Run {
     let mut run = run.clone();
     let note = match (outcome, made) {
+        // Whoever says so: without an image nothing is backed up.
+        (RunOutcome::Done | RunOutcome::Partial(_), Made::Nothing) if run.image.is_none() => Note {
+            code: "no-image".to_owned(),
+            sentence: "the client said that it was done, and has not brought an image".to_owned(),
+        },
         (RunOutcome::Done, Made::Partial) => {
             run.note = Some(Note { code: String::new(), sentence: "files were left out".to_owned() });
             return run.enter(RunState::Partial, now);

@@ -67,7 +67,9 @@ impl<C: Catalog> Primary<C> {
                 let note = recall::unasked(&self.own, image);
                 Err(Refusal::new(&note.code, note.sentence, recall::HELP).into())
             }
-            Homecoming::Foreign | Homecoming::Recalled | Homecoming::Here(_) => Ok(()),
+            Homecoming::Foreign | Homecoming::ForeignHere(_) | Homecoming::Recalled | Homecoming::Here(_) => {
+                Ok(())
+            }
         }
     }
 

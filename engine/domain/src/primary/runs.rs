@@ -75,7 +75,13 @@ impl<C: Catalog> Primary<C> {
         let clients = self.ask(self.catalog.clients()).await?;
         let live = self.ask(self.catalog.runs(RunsAsked::Live)).await?;
         let live: Vec<_> = live.into_iter().map(|numbered| numbered.run).collect();
-        let last = self.ask(self.catalog.last_slots(&stored.policy.name)).await?;
+        let mut last = Vec::new();
+        for (at, schedule) in stored.policy.schedules.iter().enumerate() {
+            let Some(until) = run::counted_until(&stored, at, &windows, moment.now) else { continue };
+            let slots = self.catalog.last_slots(&stored.policy.name, &schedule.name, until);
+            let slots = self.ask(slots).await?;
+            last.extend(slots.into_iter().map(|(client, slot)| (schedule.name.clone(), client, slot)));
+        }
         let (made, next_look) = run::owed(&stored, (&windows, &clients), &live, &last, moment.now);
         commands.extend(made.iter().map(|run| Command::OfferRuns(run.key.client)));
         let mut changes: Vec<_> = made.into_iter().map(Change::Run).collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use narrows_domain::catalog::RunsAsked;
+use narrows_domain::machine::backup::BackupAsk;
 use narrows_domain::operation::Note;
 use narrows_domain::policy::{self, Policy, RunOutcome, RunState};
 use narrows_domain::primary::{Applying, Error, PolicyPlan, Working};
@@ -11,7 +12,8 @@ use narrows_domain::slp::check::LocalCopy;
 use narrows_domain::slp::version::{Plan, Unverified};
 use narrows_domain::storage::Classification;
 use narrows_domain::{Catalog as _, Change, Event, Moment, model::Burnt};
-use narrows_format::Timestamp;
+use narrows_format::record::ScheduleKind;
+use narrows_format::{ImageId, Timestamp};
 
 use crate::site::{LOCAL, NOW, OFTEN, client, note, primary, ready, slp, version};
 
@@ -99,6 +101,27 @@ fn working(
     })
 }
 
+/// The backup of a run begins, and its agent says that it is done.
+fn end_done(
+    primary: &mut narrows_domain::Primary<narrows_domain::model::MemoryCatalog>,
+    work: Working,
+    seconds: i64,
+) {
+    let mut fresh = [7; 16];
+    fresh[..8].copy_from_slice(&work.run.to_le_bytes());
+    let ask = BackupAsk {
+        fresh: ImageId(fresh),
+        client: work.client,
+        client_name: "c0".into(),
+        slp: String::new(),
+        policy: "often".into(),
+        schedule: ScheduleKind::Manual,
+        roots: vec!["/srv".into()],
+    };
+    ready(primary.begin_policy_backup(&ask, Some(work), moment(seconds))).unwrap();
+    ready(primary.end_run(work, RunOutcome::Done, moment(seconds))).unwrap();
+}
+
 fn state(
     primary: &narrows_domain::Primary<narrows_domain::model::MemoryCatalog>,
     run: u64,
@@ -126,7 +149,7 @@ fn a_run_is_tried_as_often_as_its_schedule_says() {
             // The other schedule's run is done meanwhile.
             if let Some(other) = working(&mut primary, 1, seconds) {
                 assert_ne!(other.run, first.run, "not before its pause is over");
-                ready(primary.end_run(other, RunOutcome::Done, moment(seconds))).unwrap();
+                end_done(&mut primary, other, seconds);
             }
             seconds += 5;
             ready(primary.handle(Event::Tick, moment(seconds))).unwrap();
@@ -138,8 +161,42 @@ fn a_run_is_tried_as_often_as_its_schedule_says() {
     assert_eq!((ordered.len(), ordered[0].number), (1, mine.run));
     ready(primary.end_run(mine, RunOutcome::Failed(note()), moment(seconds + 2))).unwrap();
     assert_eq!(state(&primary, mine.run).0, RunState::Failed);
+    // Who says that it is done and has brought nothing has failed.
+    ready(primary.order_runs("often", Some("c0"), moment(seconds + 3))).unwrap();
+    let mine = working(&mut primary, 1, seconds + 3).unwrap();
+    ready(primary.end_run(mine, RunOutcome::Done, moment(seconds + 3))).unwrap();
+    let (stood, why) = state(&primary, mine.run);
+    assert_eq!((stood, why.unwrap().code.as_str()), (RunState::Failed, "no-image"));
     let refused = ready(primary.order_runs("often", Some("c7"), moment(seconds))).unwrap_err();
     assert!(refused.to_string().contains("SLP-013"), "{refused}");
+}
+
+/// Goal: runs of a clock that was days ahead are neither in the way of those that are due nor reason to do one again.
+#[test]
+fn a_clock_that_ran_ahead_doubles_no_run_and_silences_none() {
+    let mut primary = primary(None);
+    let text = OFTEN.replace("every = \"1m\"", "dates = [\"2099-01-01\"]");
+    let days = |days: i64| days * 86_400;
+    let mut done = Vec::new();
+    let mut work = |primary: &mut _, seconds| {
+        while let Some(mine) = working(primary, 1, seconds) {
+            end_done(primary, mine, seconds);
+            done.push(mine.run);
+        }
+        done.len()
+    };
+    ready(primary.apply_policy(&policy(&text), vec![None; 2], moment(days(9)))).unwrap();
+    assert_eq!(work(&mut primary, days(9)), 1);
+    // The server starts again when the clock has been put right; every hour from then on has its run, and one only, until it is far beyond that day.
+    ready(primary.recover(moment(0))).unwrap();
+    for hour in 0..24 * 10 {
+        ready(primary.handle(Event::Tick, moment(hour * 3600))).unwrap();
+        let count = work(&mut primary, hour * 3600);
+        ready(primary.handle(Event::Tick, moment(hour * 3600 + 60))).unwrap();
+        assert_eq!(work(&mut primary, hour * 3600 + 60), count, "hour {hour}");
+    }
+    // The hour of the mistake came again, and was done.
+    assert_eq!(done.len(), 24 * 10);
 }
 
 /// Goal: what waits while its policy is paused goes on afterwards, if its window is open still.
@@ -154,7 +211,7 @@ fn a_paused_policy_waits_and_a_window_that_closes_is_missed() {
     assert_eq!(working(&mut primary, 1, 2), None);
     ready(primary.hold_policy("often", false, moment(3))).unwrap();
     let mine = working(&mut primary, 1, 4).unwrap();
-    ready(primary.end_run(mine, RunOutcome::Done, moment(5))).unwrap();
+    end_done(&mut primary, mine, 5);
     assert_eq!(state(&primary, mine.run).0, RunState::Done);
     // The other client never came: a day later its run is missed, and both are due anew.
     ready(primary.handle(Event::Tick, moment(86_400))).unwrap();

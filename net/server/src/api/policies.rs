@@ -19,7 +19,9 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _,
     catalog::{NumberedRun, RunsAsked},
-    policy::{self, Policy, Run, RunState, Schedule, StartWindow, StoredPolicy},
+    limits::SLOT_AHEAD_MAX,
+    moment::after,
+    policy::{self, Policy, Run, RunState, Schedule, StartWindow, StoredPolicy, run},
     primary::PolicyPlan,
     storage::Client,
     window::Window,
@@ -304,7 +306,13 @@ const fn kind_word(kind: ScheduleKind) -> &'static str {
 
 async fn info(app: &App, around: &Around, stored: &StoredPolicy) -> Result<PolicyInfo, Failure> {
     let policy = &stored.policy;
-    let last = app.catalog.last_slots(&policy.name).await.map_err(|error| internal(&error))?;
+    let mut last = Vec::new();
+    for (at, schedule) in policy.schedules.iter().enumerate() {
+        let counted = run::counted_until(stored, at, &around.windows, around.now);
+        let until = counted.unwrap_or_else(|| after(around.now, SLOT_AHEAD_MAX));
+        let slots = app.catalog.last_slots(&policy.name, &schedule.name, until).await;
+        last.push(slots.map_err(|error| internal(&error))?);
+    }
     let newest = RunsAsked::Newest(Some(&policy.name), RUNS_LISTED_MAX);
     let runs = app.catalog.runs(newest).await.map_err(|error| internal(&error))?;
     Ok(PolicyInfo {
@@ -319,7 +327,8 @@ async fn info(app: &App, around: &Around, stored: &StoredPolicy) -> Result<Polic
         applied: time_out(stored.made),
         text: toml::to_string(policy).map_err(|error| internal(&error))?,
         schedules: (0..policy.schedules.len())
-            .filter_map(|at| schedule_info(around, stored, at, &last))
+            .zip(&last)
+            .filter_map(|(at, last)| schedule_info(around, stored, at, last))
             .collect(),
         runs: runs.iter().map(|numbered| run_info(around, numbered)).collect(),
     })
@@ -329,15 +338,12 @@ fn schedule_info(
     around: &Around,
     stored: &StoredPolicy,
     at: usize,
-    last: &[(String, ClientId, Timestamp)],
+    last: &[(ClientId, Timestamp)],
 ) -> Option<ScheduleInfo> {
     let schedule = stored.policy.schedules.get(at)?;
     let window = stored.window(at, &around.windows);
     let clients = around.clients.iter().filter(|client| stored.policy.clients.contains(&client.name));
-    let latest = |client: &Client| {
-        let of_it = last.iter().filter(|(name, of, _)| *name == schedule.name && *of == client.id);
-        of_it.map(|(.., slot)| *slot).max()
-    };
+    let latest = |client: &Client| last.iter().find(|(of, _)| *of == client.id).map(|(_, slot)| *slot);
     // Clients that stand alike are asked for once.
     let slots: BTreeSet<Option<Timestamp>> = clients.map(latest).collect();
     let next = window.as_ref().and_then(|window| {

@@ -263,7 +263,8 @@ pub fn certificates_of_pem(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect()
 }
 
-fn pem_of(der: &CertificateDer<'static>) -> String {
+/// PEM of a certificate.
+pub fn pem_of(der: &CertificateDer<'static>) -> String {
     pem::encode(&pem::Pem::new("CERTIFICATE", der.to_vec()))
 }
 

@@ -12,13 +12,16 @@ use std::{
 use narrows_format::DomainId;
 use rustls::{
     RootCertStore,
-    client::WebPkiServerVerifier,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
     crypto::CryptoProvider,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{TrustError, hex, principal::trim_serial};
+use super::{
+    TrustError, hex,
+    principal::{server_name, trim_serial},
+};
 use crate::limits::CAS_PER_DOMAIN_MAX;
 
 /// BLAKE3 of a CA certificate's DER: what an invitation carries.
@@ -89,12 +92,29 @@ impl TrustStore {
         domain: DomainId,
         certificates: Vec<CertificateDer<'static>>,
     ) -> Result<(), TrustError> {
+        let trust = self.judged(certificates)?;
+        self.write(|state| drop(state.domains.insert(domain, trust)));
+        Ok(())
+    }
+
+    /// Whether [`TrustStore::set_domain`] would take these: to be asked before they are stored anywhere.
+    pub fn check(&self, certificates: Vec<CertificateDer<'static>>) -> Result<(), TrustError> {
+        self.judged(certificates).map(drop)
+    }
+
+    fn judged(&self, certificates: Vec<CertificateDer<'static>>) -> Result<DomainTrust, TrustError> {
         if certificates.len() > CAS_PER_DOMAIN_MAX {
             return Err(TrustError::TooMany);
         }
-        let trust = self.domain_trust(certificates)?;
-        self.write(|state| drop(state.domains.insert(domain, trust)));
-        Ok(())
+        self.domain_trust(certificates)
+    }
+
+    /// Whether this CA itself issued the certificate of a server of `domain`.
+    pub fn has_issued(&self, ca: &CertificateDer<'_>, server: &CertificateDer<'_>, domain: DomainId) -> bool {
+        let Ok(trust) = self.domain_trust(vec![ca.clone().into_owned()]) else { return false };
+        let Ok(name) = ServerName::try_from(server_name(domain)) else { return false };
+        let now = self.time(UnixTime::now());
+        trust.as_servers.verify_server_cert(server, &[], &name, &[], now).is_ok()
     }
 
     /// Believes nobody of `domain` any more.
