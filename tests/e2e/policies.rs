@@ -100,6 +100,17 @@ fn an_agent_does_what_is_due_once_though_it_is_killed_in_the_middle() {
     let by_hand = east.json(&["backup", "--policy", "nightly"]);
     assert_eq!(by_hand["files"], 2, "{by_hand}");
     assert_eq!(east.json(&["image", "list", "--client", "web01"]).as_array().unwrap().len(), 3);
+
+    // Told to stop in the middle, it lets the hook behind the backup run, and gives the run back.
+    apply(&east, "policy", work.path(), &policy);
+    for name in ["began.1", "after"] {
+        fs::remove_file(seen.join(name)).unwrap();
+    }
+    east.ok(&["policy", "run", "nightly"]);
+    poll("the hook of a run by hand", || seen.join("began.1").exists().then_some(()));
     kill_process(Pid::from_child(&agent), Signal::TERM).unwrap();
     assert_eq!(agent.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read_to_string(seen.join("after")).unwrap().trim(), "failed nightly");
+    run_is(&east, "failed(LOCAL-009)");
+    assert_eq!(east.json(&["image", "list", "--client", "web01"]).as_array().unwrap().len(), 3);
 }

@@ -10,6 +10,9 @@ use narrows_api::{
     server::Finding,
 };
 
+use narrows_domain::Catalog as _;
+use narrows_server::{certificates, pki::Authority};
+
 use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
@@ -20,7 +23,7 @@ use crate::{
 
 const MONTH_MS: i64 = 30 * 86_400_000;
 
-async fn certificates(house: &House) -> Vec<CertificateInfo> {
+async fn shown(house: &House) -> Vec<CertificateInfo> {
     house.admin().get(paths::CERTIFICATES).await.unwrap()
 }
 
@@ -46,12 +49,14 @@ async fn a_ca_is_renewed_and_nothing_stops() {
     let files = tempfile::tempdir().unwrap();
     make_tree(files.path(), 101);
     let (web, _) = east.enroll("web01").await;
-    let before = certificates(&east).await;
+    let before = shown(&east).await;
     assert_eq!(of(&before, "east", "ca-before").len(), 0);
 
     // West knows the old one only, and believes what the new one issued.
-    let renew = RenewRequest { ca: true };
+    let renew = RenewRequest { ca: true, force: false };
     let after: Vec<CertificateInfo> = east.admin().post(paths::CERTIFICATES_RENEW, &renew).await.unwrap();
+    let again = east.admin().post::<_, Vec<CertificateInfo>>(paths::CERTIFICATES_RENEW, &renew).await;
+    assert_eq!(again.unwrap_err().code, "API-003", "who was away between two renewals would know neither");
     for kind in ["server", "ca"] {
         assert_ne!(
             of(&before, "east", kind)[0].fingerprint,
@@ -62,11 +67,11 @@ async fn a_ca_is_renewed_and_nothing_stops() {
     assert_eq!(of(&before, "east", "ca")[0].fingerprint, of(&after, "east", "ca-before")[0].fingerprint);
     let (grant, _) = back_up_directory(&east, &web, files.path()).await;
     settled_image(&east, &grant.image.to_string()).await;
-    assert_eq!(of(&certificates(&west).await, "east", "ca").len(), 1);
+    assert_eq!(of(&shown(&west).await, "east", "ca").len(), 1);
 
     // West learns the new one with what it asks for daily.
     assert_eq!(check(&west).await.why, "");
-    let known = certificates(&west).await;
+    let known = shown(&west).await;
     assert_eq!(of(&known, "east", "ca")[0].fingerprint, of(&after, "east", "ca")[0].fingerprint);
     assert_eq!(of(&known, "east", "ca-before").len(), 1);
     for house in [&mut east, &mut west] {
@@ -81,19 +86,43 @@ async fn a_ca_is_renewed_and_nothing_stops() {
     }
 }
 
+/// Goal: whatever a partner names as its CAs, it is not believed more for it, and the server starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partners_word_alone_makes_no_ca() {
+    let (mut east, mut west) = pair_both().await;
+    let app = east.server.as_ref().unwrap().app().clone();
+    let known = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let forged = Authority::create(folder.path(), west.domain(), "west").unwrap();
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let many = forged.pem().repeat(5);
+    for named in [forged.pem(), garbage, &many, &format!("{}{}", forged.pem(), known.ca_pem)] {
+        certificates::learn(&app, &known, known.incarnation, named).await.unwrap();
+        let now = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+        assert_eq!(now.ca_pem, known.ca_pem, "{named}");
+        assert!(!app.trust.certificates_of(west.domain()).contains(forged.der()));
+    }
+    drop(app);
+    east.restart_with(|_| {}).await;
+    assert_eq!(check(&east).await.why, "");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_renewed_by_themselves_and_an_expired_partner_is_waited_for() {
     let (mut east, mut west) = pair_both().await;
     policies(&east, &west).await;
     let files = tempfile::tempdir().unwrap();
     make_tree(files.path(), 102);
-    let first = certificates(&east).await;
+    let first = shown(&east).await;
     // A certificate is renewed at two thirds of its two years, a CA at half of its ten.
     for (months, cas) in [(17, 0), (62, 1)] {
         for house in [&mut east, &mut west] {
             house.restart_with(|settings| settings.test.clock_offset_ms = Some(months * MONTH_MS)).await;
         }
-        let now = certificates(&east).await;
+        let now = shown(&east).await;
         assert_ne!(of(&now, "east", "server")[0].fingerprint, of(&first, "east", "server")[0].fingerprint);
         assert_eq!(of(&now, "east", "ca-before").len(), cas, "after {months} months: {now:?}");
         assert_eq!(check(&west).await.why, "", "after {months} months");

@@ -2,13 +2,16 @@
 //! Method: pairs of real servers on loopback.
 
 use narrows_api::{
-    ApiError,
+    ApiError, Hex,
     domains::{DomainInfo, PairRequest},
+    invitation::Invitation,
+    partner::Introduction,
     paths,
     server::{DoctorReport, DoctorRequest, Level},
     slps::{ApplyReply, ApplyRequest, Format},
 };
-use narrows_domain::partner::Trust;
+use narrows_domain::{Catalog as _, partner::Trust};
+use narrows_server::pki::Authority;
 
 use crate::house::{House, with_wrong_fingerprint};
 
@@ -108,6 +111,43 @@ async fn a_wrong_fingerprint_and_a_used_token_are_refused() {
     let enrolment = line.replace("narrows-pair", "narrows-enroll");
     assert_eq!(third.pair(&enrolment).await.unwrap_err().code, "API-001");
     for house in [&mut east, &mut west, &mut third] {
+        house.stop().await;
+    }
+}
+
+/// Goal: a token to pair with is no way to become somebody who is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_becomes_a_known_domain_by_an_invitation() {
+    let (mut east, mut west) = pair_both().await;
+    let app = east.server.as_ref().unwrap().app().clone();
+    let known = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let forged = Authority::create(folder.path(), west.domain(), "west").unwrap();
+    let claim = async |ca_pem: String, signing_key: [u8; 32]| {
+        let line: Invitation = east.invite().await.parse().unwrap();
+        let claim = Introduction {
+            token: Some(line.token),
+            domain: known.domain,
+            name: known.name.clone(),
+            incarnation: known.incarnation,
+            url: known.url.clone(),
+            data_addr: known.data_address.clone(),
+            ca_pem,
+            signing_key: Hex(signing_key),
+            receive_pool: west.server.as_ref().unwrap().app().receive_pool("default").await.unwrap(),
+        };
+        east.caller(None, None).post::<_, Introduction>(paths::PARTNER_PAIR, &claim).await
+    };
+    // Its CA is no secret, and its public key is none: with both there is nothing new to believe.
+    let both = format!("{}{}", known.ca_pem, forged.pem());
+    assert_eq!(claim(both.clone(), [9; 32]).await.unwrap_err().code, "TRUST-003");
+    assert_eq!(claim(forged.pem().to_owned(), known.signing_key).await.unwrap_err().code, "TRUST-003");
+    claim(both, known.signing_key).await.unwrap();
+    let now = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+    assert_eq!((now.ca_pem, now.signing_key), (known.ca_pem.clone(), known.signing_key));
+    assert!(!app.trust.certificates_of(west.domain()).contains(forged.der()));
+    drop(app);
+    for house in [&mut east, &mut west] {
         house.stop().await;
     }
 }

@@ -158,6 +158,9 @@ pub(crate) enum CertCommand {
         /// The CA too: the one before it is believed until it ends, and partners learn of the new one by themselves.
         #[arg(long)]
         ca: bool,
+        /// The CA even if the last renewal is no month ago: whoever has been away since then is left behind.
+        #[arg(long, requires = "ca")]
+        force: bool,
     },
 }
 

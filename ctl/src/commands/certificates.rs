@@ -16,7 +16,9 @@ pub(super) async fn run(session: &Session, command: CertCommand) -> Outcome<()> 
     let api = session.administrator()?;
     let infos: Vec<CertificateInfo> = match command {
         CertCommand::List => api.get(paths::CERTIFICATES, &()).await?,
-        CertCommand::Renew { ca } => api.post(paths::CERTIFICATES_RENEW, &RenewRequest { ca }).await?,
+        CertCommand::Renew { ca, force } => {
+            api.post(paths::CERTIFICATES_RENEW, &RenewRequest { ca, force }).await?
+        }
     };
     session.style.show(&infos, |infos| {
         let row = |info: &CertificateInfo| {

@@ -92,7 +92,7 @@ pub const PERIOD_MAX: Duration = Duration::from_hours(1000 * 365 * 24);
 /// Due imports, reports, probes and amendments that one tick takes up; the rest follow with the next.
 pub const DUE_PER_TICK: u32 = 256;
 /// Seconds tried after a taken one before an image's identity is given up.
-pub const IDENTITY_SECONDS_MAX: i64 = 100_000;
+pub const IDENTITY_SECONDS_MAX: i64 = 900;
 /// Newest recipe format that this server can restore (AIR-007).
 pub const IMAGE_FORMAT_MAX: u16 = 1;
 

@@ -29,4 +29,7 @@ pub struct RenewRequest {
     /// The CA too, not only the server's certificate.
     #[serde(default)]
     pub ca: bool,
+    /// The CA even if it was renewed a short while ago.
+    #[serde(default)]
+    pub force: bool,
 }

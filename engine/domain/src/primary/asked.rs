@@ -76,7 +76,8 @@ impl<C: Catalog> Primary<C> {
                 return Ok(Timestamp { seconds, nanos: 0 });
             }
         }
-        let sentence = format!("client `{client_name}` has an image for every second of the next day");
+        let sentence =
+            format!("client `{client_name}` has an image for every second of the next quarter of an hour");
         Err(Refusal::new("SLP-013", sentence, "back up less often").into())
     }
 

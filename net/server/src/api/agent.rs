@@ -29,6 +29,10 @@ use super::{
     policies,
 };
 
+/// Longest code and sentence that a client may say of a run, in characters.
+const CODE_CHARS: usize = 32;
+const SENTENCE_CHARS: usize = 2000;
+
 /// The routes of this file.
 pub fn routes() -> Router<App> {
     Router::new()
@@ -115,6 +119,11 @@ async fn beat(State(app): State<App>, caller: ClientCaller, Body(work): Body<Run
     good(heard.await?)
 }
 
+/// What a client says, as it may be stored and printed.
+fn said(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
 async fn end(
     State(app): State<App>,
     caller: ClientCaller,
@@ -122,7 +131,8 @@ async fn end(
 ) -> Answer<RunInfo> {
     let client = own_client(&app, &caller).await?;
     let working = working(&client, request.work);
-    let note = Note { code: request.code, sentence: request.sentence };
+    let note =
+        Note { code: said(&request.code, CODE_CHARS), sentence: said(&request.sentence, SENTENCE_CHARS) };
     let outcome = match request.outcome {
         Outcome::Done => RunOutcome::Done,
         Outcome::Partial => RunOutcome::Partial(note),

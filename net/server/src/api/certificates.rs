@@ -1,12 +1,16 @@
 //! Lists certificates and CAs, and renews them.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::State,
     routing::{get, post},
 };
 use narrows_api::{
+    ApiError,
     certificates::{CertificateInfo, RenewRequest},
+    error::codes,
     paths,
     text::time_out,
 };
@@ -25,6 +29,9 @@ use crate::{
     certificates::{Renewal, renewed_at},
     pki::authority::{certificates_of_pem, fingerprint},
 };
+
+/// So long after a renewal of the CA the next one needs a word more.
+const CA_SETTLED: Duration = Duration::from_hours(30 * 24);
 
 /// All routes of this file, and the metrics.
 pub fn routes() -> Router<App> {
@@ -46,9 +53,27 @@ async fn renew(
     Body(request): Body<RenewRequest>,
 ) -> Answer<Vec<CertificateInfo>> {
     let renewal = if request.ca { Renewal::Authority } else { Renewal::Server };
+    if request.ca && !request.force {
+        check_settled(&app)?;
+    }
     tracing::info!(by = name, ?renewal, "certificates are renewed by order");
     app.certificates.renew(renewal, &app.trust, app.clock.now()).map_err(|error| internal(&error))?;
     good(infos(&app).await?)
+}
+
+/// Two renewals in a row leave those behind who have not met the domain between them.
+fn check_settled(app: &App) -> Result<(), Failure> {
+    let now = app.clock.now().seconds;
+    let authority = app.authority();
+    let from = certificate_life(authority.der()).map_or(0, |(from, _)| from);
+    if authority.believed(now).len() == 1 || now - from >= CA_SETTLED.as_secs().cast_signed() {
+        return Ok(());
+    }
+    let sentence = format!("the CA was renewed {} days ago", (now - from) / 86_400);
+    let error = ApiError::new(codes::CONFLICT, sentence)
+        .because("who has not spoken to this domain since then would believe neither this one nor the next")
+        .help("wait until a month is over, or give --force and enrol or pair anew whoever is left behind");
+    Err(error.into())
 }
 
 /// All that are known.
