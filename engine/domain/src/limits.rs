@@ -69,6 +69,8 @@ pub const ORDERED_RUN_WAIT: Duration = Duration::from_hours(24);
 pub const SLOT_AHEAD_MAX: Duration = Duration::from_hours(24);
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
+/// Certificates of one client that are believed at once beside its newest.
+pub const STILL_BELIEVED_MAX: usize = 8;
 /// Pools of one domain.
 pub const POOLS_MAX: usize = 32;
 /// Operations that are looked at again when a pool is well again; the others look by themselves.

@@ -142,6 +142,8 @@ pub const CATALOG_RECONCILE: &str = "/v1/catalog/reconcile";
 pub const CLIENTS: &str = "/v1/clients";
 /// POST [`crate::clients::TokenRequest`] -> [`crate::clients::TokenReply`].
 pub const CLIENT_TOKENS: &str = "/v1/clients/tokens";
+/// POST [`crate::clients::RenewRequest`] -> [`crate::clients::EnrollReply`]; client certificate.
+pub const CLIENT_RENEW: &str = "/v1/clients/renew";
 /// GET [`crate::clients::ClientInfo`], by name.
 pub const CLIENT: &str = "/v1/clients/{name}";
 /// POST [`crate::clients::RenameRequest`] -> [`crate::clients::ClientInfo`].

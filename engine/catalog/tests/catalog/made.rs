@@ -15,8 +15,8 @@ use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Classification, Client, ClientAlias, Direction, LockRange, Pool, ReplicationTarget, ScheduledBandwidth,
-    Selection, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, Direction, Issued, LockRange, Pool, ReplicationTarget,
+    ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Transition, Window};
@@ -364,6 +364,8 @@ impl Maker {
                     serial,
                     enrolled,
                     revoked,
+                    until: self.maybe(Self::time),
+                    still_believed: vec![Issued { serial: "0b".into(), until: enrolled }],
                     former_serials: vec!["0a".into()],
                 })
             }

@@ -31,6 +31,15 @@ pub const OPEN: [&str; 2] = [paths::CLIENT_ENROLL, paths::PARTNER_PAIR];
 #[derive(Clone, Debug, Default)]
 pub struct Peer(pub Option<Principal>);
 
+/// The certificate that a connection showed.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Its serial number.
+    pub serial: Vec<u8>,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+}
+
 /// A proved caller: by certificate, by token, or both.
 #[derive(Clone, Debug)]
 pub struct Caller {

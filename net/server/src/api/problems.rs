@@ -16,6 +16,7 @@ use super::{
     App,
     answer::{Answer, Failure, good, internal},
     caller::Admin,
+    clients::{self, Named},
     domains::name_of,
     jobs::why,
     policies,
@@ -50,6 +51,8 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
     stopped(app, partners, &mut problems).await?;
     pending(app, partners, &mut problems).await?;
+    let ending = clients::ending(app).await?.into_iter();
+    problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
     for run in policies::unmade(app).await? {
         let message = if run.why.is_empty() { run.state } else { format!("{}: {}", run.state, run.why) };
         let help = format!("`narrowsctl policy run {} --client {}` makes it up", run.policy, run.client_name);
