@@ -98,6 +98,14 @@ pub(crate) struct GrantArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// The partner's name or UUID.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
 #[group(id = "how", required = true, multiple = false, args = ["drain", "now"])]
 pub(crate) struct UnpairArgs {
     /// The partner's name or UUID.

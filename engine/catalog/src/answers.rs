@@ -10,6 +10,7 @@ use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Import, ImportKey};
 use narrows_domain::job::{JobKey, JobKind};
+use narrows_domain::life::LifeSeen;
 use narrows_domain::limits::COUNTED_BYTES_MAX;
 use narrows_domain::machine::comparing::Held;
 use narrows_domain::operation::{Operation, OperationKey};
@@ -309,6 +310,11 @@ impl Catalog for SqliteCatalog {
 
     async fn storage_units(&self) -> Asked<Vec<StorageUnit>> {
         self.all(sqlx::query("SELECT * FROM storage_units ORDER BY name"), storage::unit).await
+    }
+
+    async fn lives_of(&self, partner: DomainId) -> Asked<Vec<LifeSeen>> {
+        let query = sqlx::query("SELECT * FROM partner_lives WHERE partner = ? ORDER BY server");
+        self.all(query.bind(partner.0.to_vec()), partners::life).await
     }
 
     async fn storage_unit_groups(&self) -> Asked<Vec<StorageUnitGroup>> {

@@ -32,6 +32,8 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::AutoSlpGone(_)
         | Change::Recall(_)
         | Change::RecallGone(..)
+        | Change::Life(_)
+        | Change::LivesGone(_)
         | Change::Mark(_)
         | Change::ReconcileBegun(_)
         | Change::ReconcileEnded(_) => keep(db, change).await,
@@ -100,6 +102,12 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
         Change::RecallGone(image, partner) => {
             let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
             gone.bind(&image.0[..]).bind(&partner.0[..]).execute(db).await?;
+            Ok(())
+        }
+        Change::Life(row) => partners::put_life(db, row).await,
+        Change::LivesGone(partner) => {
+            let gone = sqlx::query("DELETE FROM partner_lives WHERE partner = ?");
+            gone.bind(&partner.0[..]).execute(db).await?;
             Ok(())
         }
         Change::Mark(mark) => {

@@ -12,6 +12,7 @@ use crate::catalog::Reconciling;
 use crate::image::{Discarded, Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport};
 use crate::job::{Counters, Job, JobKey};
+use crate::life::LifeSeen;
 use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
 use crate::policy::{Run, StoredPolicy};
@@ -254,6 +255,10 @@ pub enum Change {
     SlpResumed(String, Timestamp),
     /// Insert or replace.
     Partner(Partner),
+    /// Insert or replace by (partner, server).
+    Life(LifeSeen),
+    /// Nothing is known any more of the lives of this partner's servers.
+    LivesGone(DomainId),
     /// Insert or replace.
     Pool(Pool),
     /// Insert or replace.

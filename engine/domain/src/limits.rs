@@ -69,6 +69,8 @@ pub const ORDERED_RUN_WAIT: Duration = Duration::from_hours(24);
 pub const SLOT_AHEAD_MAX: Duration = Duration::from_hours(24);
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
+/// Servers of one partner whose starts are watched.
+pub const SERVERS_PER_PARTNER_MAX: usize = 64;
 /// Certificates of one client that are believed at once beside its newest.
 pub const STILL_BELIEVED_MAX: usize = 8;
 /// Pools of one domain.

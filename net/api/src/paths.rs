@@ -121,6 +121,8 @@ pub const DOMAIN_LIMIT: &str = "/v1/domains/{name}/limit";
 pub const DOMAIN_GRANT: &str = "/v1/domains/{name}/grant";
 /// POST [`crate::domains::UnpairRequest`] -> [`crate::domains::UnpairReply`].
 pub const DOMAIN_UNPAIR: &str = "/v1/domains/{name}/unpair";
+/// POST [`crate::domains::DecideRequest`] -> [`crate::domains::DecideReply`]: who answers now is the right one.
+pub const DOMAIN_DECIDE: &str = "/v1/domains/{name}/decide";
 /// GET [`crate::topology::Topology`].
 pub const TOPOLOGY: &str = "/v1/topology";
 /// GET [`crate::topology::ReplicaQuery`] -> list of [`crate::topology::ReplicaLine`].

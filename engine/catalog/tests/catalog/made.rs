@@ -5,6 +5,7 @@ use narrows_domain::catalog::Reconciling;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
+use narrows_domain::life::{Life, LifeSeen};
 use narrows_domain::operation::{
     Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
 };
@@ -390,6 +391,16 @@ impl Maker {
     /// Backup policies, their runs, and former names of clients.
     fn planned(&mut self, kind: u8) -> Change {
         match kind {
+            44 if self.coin() => {
+                let partner = DomainId([self.below(PARTNERS); 16]);
+                if self.coin() {
+                    return Change::LivesGone(partner);
+                }
+                let server = self.one(&["a", "b"]).to_owned();
+                let (incarnation, start) = (u64::from(self.below(3)), self.roll() >> 1);
+                let life = Life { server, incarnation, start, instance: u128::from(self.roll()) };
+                Change::Life(LifeSeen { partner, life, since: self.time() })
+            }
             44 => Change::ClientAlias(ClientAlias {
                 client: ClientId([self.below(3); 16]),
                 name: self.word(),

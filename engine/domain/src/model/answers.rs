@@ -11,6 +11,7 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
+use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
@@ -335,6 +336,10 @@ impl Catalog for MemoryCatalog {
 
     async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {
         self.read(|rows| rows.units.values().cloned().collect())
+    }
+
+    async fn lives_of(&self, partner: DomainId) -> Result<Vec<LifeSeen>, Burnt> {
+        self.read(|rows| rows.lives.values().filter(|it| it.partner == partner).cloned().collect())
     }
 
     async fn storage_unit_groups(&self) -> Result<Vec<StorageUnitGroup>, Burnt> {

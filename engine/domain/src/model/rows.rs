@@ -11,6 +11,7 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
+use crate::life::LifeSeen;
 use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
@@ -39,6 +40,7 @@ pub(super) struct Rows {
     pub(super) auto_slps: BTreeMap<String, AutoSlp>,
     pub(super) holds: BTreeMap<String, SlpHold>,
     pub(super) partners: BTreeMap<DomainId, Partner>,
+    pub(super) lives: BTreeMap<(DomainId, String), LifeSeen>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) units: BTreeMap<String, StorageUnit>,
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
@@ -101,6 +103,8 @@ impl Rows {
             | Change::AutoSlpGone(_)
             | Change::Recall(_)
             | Change::RecallGone(..)
+            | Change::Life(_)
+            | Change::LivesGone(_)
             | Change::Mark(_)
             | Change::ReconcileBegun(_)
             | Change::ReconcileEnded(_)) => self.keep(row),
@@ -158,6 +162,8 @@ impl Rows {
             Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
             Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
             Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
+            Change::Life(row) => drop(self.lives.insert((row.partner, row.life.server.clone()), row)),
+            Change::LivesGone(partner) => self.lives.retain(|(of, _), _| *of != partner),
             Change::Mark(mark) => self.mark = self.mark.max(mark),
             Change::ReconcileBegun(row) => {
                 for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {

@@ -15,7 +15,7 @@ use narrows_domain::{
 use super::{
     App,
     answer::{Answer, Failure, good, internal},
-    caller::Admin,
+    caller::{Admin, DECIDE},
     clients::{self, Named},
     domains::name_of,
     jobs::why,
@@ -91,7 +91,7 @@ fn silent(partner: &Partner) -> Option<Finding> {
             ("TRUST-001", "the pairing is half-made".to_owned(), "pair again, or wait for the other side")
         }
         (Trust::Expired, _) => ("AUTH-002", "its certificate has expired".to_owned(), "renew it there"),
-        (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), "decide which is it"),
+        (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), DECIDE),
         (Trust::Complete, Reach::Down { sentence, .. }) => {
             ("", format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
         }
