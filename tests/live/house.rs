@@ -120,6 +120,12 @@ impl House {
         }
     }
 
+    /// Takes the place of a house that is stopped: the same address, and all that it knew when it was copied.
+    pub(crate) async fn take_place_of(&mut self, other: &Self) {
+        (self.settings, self.context) = (other.settings.clone(), other.context.clone());
+        self.start().await;
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> Folder {
         Folder::new(self.folder.path().join("data"))

@@ -129,6 +129,8 @@ pub const TOPOLOGY: &str = "/v1/topology";
 pub const REPLICAS: &str = "/v1/replicas";
 /// POST [`crate::holdings::CheckRequest`] -> list of [`crate::holdings::CheckReply`].
 pub const REPLICAS_CHECK: &str = "/v1/replicas/check";
+/// GET [`crate::holdings::UnknownQuery`] -> [`crate::holdings::UnknownReplicas`]: partners are asked.
+pub const REPLICAS_UNKNOWN: &str = "/v1/replicas/unknown";
 /// GET list of [`crate::certificates::CertificateInfo`].
 pub const CERTIFICATES: &str = "/v1/certificates";
 /// POST [`crate::certificates::RenewRequest`] -> list of [`crate::certificates::CertificateInfo`].

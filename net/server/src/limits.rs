@@ -68,6 +68,8 @@ pub const MARK_EVERY: Duration = Duration::from_mins(1);
 pub const COMPARE_EVERY: Duration = Duration::from_hours(24);
 /// The same after it could not be asked.
 pub const COMPARE_RETRY: Duration = Duration::from_mins(10);
+/// Images of which no replica is known here in one answer.
+pub const UNKNOWN_LISTED_MAX: usize = 10_000;
 /// Images in one page of what we hold for a partner.
 pub const HOLDINGS_PAGE: u32 = 1000;
 /// Most failed operations among the problems of `status`.

@@ -73,7 +73,10 @@ fn trust_003_a_domain_that_is_alive_twice_is_frozen_until_decided() {
     assert_eq!(heard(&mut primary, life(5, 11), NOW + 8, NOW + 8), Some(Verdict::Newer));
     assert_eq!(heard(&mut primary, life(4, 10), NOW + 9, NOW + 9), Some(Verdict::Returned));
     // Pairing anew decides too.
-    ready(primary.put_partner(Partner { trust: Trust::Complete, paired: at(NOW + 10), ..partner(&primary) }, moment(NOW + 10)))
-        .unwrap();
+    ready(primary.put_partner(
+        Partner { trust: Trust::Complete, paired: at(NOW + 10), ..partner(&primary) },
+        moment(NOW + 10),
+    ))
+    .unwrap();
     assert_eq!(heard(&mut primary, life(4, 10), NOW + 11, NOW + 11), Some(Verdict::Newer));
 }
