@@ -77,11 +77,12 @@ fn finding(code: &str, check: String, side: &str, message: String, help: &str) -
 /// A pool that takes nothing.
 pub fn of_pool(app: &App, name: &str, trouble: PoolTrouble) -> Finding {
     let help = match trouble.code.as_str() {
-        "POOL-002" => "make room on its file system, or let SLPs name another storage unit",
-        "POOL-004" => "find out what the disk has, then start the server again",
-        _ => "mend what it names, then start the server again",
+        "POOL-002" => "make room on its file system, or let SLPs name another storage unit".to_owned(),
+        "POOL-004" => "find out what the disk has, then start the server again".to_owned(),
+        _ if trouble.readable => "mend what it names, then start the server again".to_owned(),
+        _ => format!("mend what it names, then `narrowsctl pool open {name}`"),
     };
-    finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, help)
+    finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, &help)
 }
 
 /// A partner that nothing can be done with.
