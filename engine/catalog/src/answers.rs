@@ -362,8 +362,9 @@ impl Catalog for SqliteCatalog {
         self.all(query, runs::run).await
     }
 
-    async fn last_slots(&self, policy: &str) -> Asked<Vec<(String, ClientId, Timestamp)>> {
-        self.all(sqlx::query(runs::LAST_SLOTS).bind(policy), runs::last_slot).await
+    async fn last_slots(&self, policy: &str, until: Timestamp) -> Asked<Vec<(String, ClientId, Timestamp)>> {
+        let query = sqlx::query(runs::LAST_SLOTS).bind(policy).bind(nanos(until));
+        self.all(query, runs::last_slot).await
     }
 
     async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {

@@ -54,9 +54,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::BandwidthChanged(partner, now) => bandwidth_changed(db, *partner, *now).await,
         Change::Client(row) => storage::put_client(db, row).await,
-        Change::Policy(_) | Change::PolicyGone(_) | Change::Run(_) | Change::ClientAlias(_) => {
-            plan(db, change).await
-        }
+        Change::Policy(_)
+        | Change::PolicyGone(_)
+        | Change::Run(_)
+        | Change::RunsPruned(..)
+        | Change::ClientAlias(_) => plan(db, change).await,
         Change::Window(row, now) => {
             policies::put_window(db, row).await?;
             sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
@@ -133,6 +135,7 @@ async fn plan(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
         Change::Policy(row) => policies::put_policy(db, row).await,
         Change::PolicyGone(name) => drop_named(db, "DELETE FROM policies WHERE name = ?", name).await,
         Change::Run(row) => runs::put(db, row).await,
+        Change::RunsPruned(of, now) => runs::prune(db, of, *now).await,
         _ => Ok(()),
     }
 }

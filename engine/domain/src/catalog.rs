@@ -363,10 +363,12 @@ pub trait Catalog: Send + Sync {
     /// Runs of backup policies.
     fn runs(&self, asked: RunsAsked<'_>) -> impl Reading<Result<Vec<NumberedRun>, Self::Error>>;
 
-    /// The latest due time of which a policy had a run, by schedule and client; by hand is the schedule without name.
+    /// The latest due time, not after `until`, of which a policy had a run, by schedule and client; by hand is the schedule
+    /// without name.
     fn last_slots(
         &self,
         policy: &str,
+        until: Timestamp,
     ) -> impl Reading<Result<Vec<(String, ClientId, Timestamp)>, Self::Error>>;
 
     /// One arrival.

@@ -6,12 +6,14 @@ use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
 use narrows_domain::life::{Life, LifeSeen};
+use narrows_domain::limits::RUNS_KEPT;
+use narrows_domain::moment::after;
 use narrows_domain::operation::{
     Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
 };
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
 use narrows_domain::period::Period;
-use narrows_domain::policy::{self, Run, RunKey, RunState, StoredPolicy};
+use narrows_domain::policy::{self, Run, RunKey, RunState, RunsOf, StoredPolicy};
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
@@ -421,6 +423,12 @@ impl Maker {
                     made: self.time(),
                     next_look: self.maybe(Self::time),
                 })
+            }
+            47 if self.coin() => {
+                let (policy, schedule) = (self.one(&["", "a"]).to_owned(), self.one(&["", "s"]).to_owned());
+                let client = ClientId([self.below(2); 16]);
+                let now = after(self.time(), RUNS_KEPT);
+                Change::RunsPruned(RunsOf { policy, schedule, client }, now)
             }
             _ => Change::Run(Run {
                 key: RunKey {

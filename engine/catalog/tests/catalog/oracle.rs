@@ -156,7 +156,7 @@ async fn runs(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &
         answers.add("runs", catalog.runs(asked).await);
     }
     for policy in ["", "a"] {
-        answers.add("last_slots", catalog.last_slots(policy).await);
+        answers.add("last_slots", catalog.last_slots(policy, now).await);
     }
 }
 

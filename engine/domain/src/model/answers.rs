@@ -389,9 +389,13 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.runs(asked))
     }
 
-    async fn last_slots(&self, policy: &str) -> Result<Vec<(String, ClientId, Timestamp)>, Burnt> {
+    async fn last_slots(
+        &self,
+        policy: &str,
+        until: Timestamp,
+    ) -> Result<Vec<(String, ClientId, Timestamp)>, Burnt> {
         let forgotten = self.bug == Some(Bug::ForgetsSlots);
-        self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy) })
+        self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy, until) })
     }
 
     async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {

@@ -128,7 +128,11 @@ impl Rows {
                 self.make_due(WaitReason::Bandwidth, now, |operation| goes_to(operation, partner));
             }
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
-            row @ (Change::ClientAlias(_) | Change::Policy(_) | Change::PolicyGone(_) | Change::Run(_)) => {
+            row @ (Change::ClientAlias(_)
+            | Change::Policy(_)
+            | Change::PolicyGone(_)
+            | Change::Run(_)
+            | Change::RunsPruned(..)) => {
                 self.plan(row);
             }
             Change::Window(row, now) => {
@@ -189,6 +193,7 @@ impl Rows {
             Change::Policy(row) => drop(self.policies.insert(row.policy.name.clone(), row)),
             Change::PolicyGone(name) => drop(self.policies.remove(&name)),
             Change::Run(row) => self.put_run(row),
+            Change::RunsPruned(of, now) => self.prune_runs(&of, now),
             _ => {}
         }
     }

@@ -178,6 +178,11 @@ impl Site {
         });
     }
 
+    /// Whether an agent was given something.
+    pub(crate) const fn is_at_work(&self, agent: usize) -> bool {
+        self.agents[agent].work.is_some()
+    }
+
     pub(crate) fn begin(&mut self, agent: usize) {
         let Some((working, _)) = self.agents[agent].work.clone() else { return };
         if self.agents[agent].begun.is_some() {

@@ -19,6 +19,8 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _,
     catalog::{NumberedRun, RunsAsked},
+    limits::SLOT_AHEAD_MAX,
+    moment::after,
     policy::{self, Policy, Run, RunState, Schedule, StartWindow, StoredPolicy},
     primary::PolicyPlan,
     storage::Client,
@@ -304,7 +306,8 @@ const fn kind_word(kind: ScheduleKind) -> &'static str {
 
 async fn info(app: &App, around: &Around, stored: &StoredPolicy) -> Result<PolicyInfo, Failure> {
     let policy = &stored.policy;
-    let last = app.catalog.last_slots(&policy.name).await.map_err(|error| internal(&error))?;
+    let until = after(app.clock.now(), SLOT_AHEAD_MAX);
+    let last = app.catalog.last_slots(&policy.name, until).await.map_err(|error| internal(&error))?;
     let newest = RunsAsked::Newest(Some(&policy.name), RUNS_LISTED_MAX);
     let runs = app.catalog.runs(newest).await.map_err(|error| internal(&error))?;
     Ok(PolicyInfo {
