@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use orders::{
-    CancelArgs, CatalogCommand, CertCommand, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs,
+    CancelArgs, CatalogCommand, CertCommand, DecideArgs, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs,
     ReleaseArgs, ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 
@@ -355,7 +355,7 @@ pub(crate) enum ImageCommand {
     Timeline(OneImageArgs),
     /// Gets an image back from a partner: one that was made or sent from here. The partner has to grant `recall`.
     #[command(
-        after_help = "Example:\n  narrowsctl --context east image recall east/web01_1700000000 --from west --import-slp gold-import --wait"
+        after_help = "Examples:\n  narrowsctl --context east image recall east/web01_1700000000 --from west --import-slp gold-import --wait\n  narrowsctl --context east image recall --all --since 2026-01-01T00:00:00Z --from west --import-slp gold-import"
     )]
     Recall(RecallArgs),
     /// Pauses what is still to be done for an image.
@@ -507,6 +507,10 @@ pub(crate) enum DomainCommand {
                       narrowsctl --context north domain grant west 'auto-import(at-most=90d,quota=500GiB)'\n  \
                       narrowsctl --context north domain grant west --revoke send")]
     Grant(GrantArgs),
+    /// Takes who answers now for the right one, of a partner whose identity is in doubt (TRUST-003).
+    #[command(after_help = "Examples:\n  narrowsctl --context west domain decide east --dry-run\n  \
+                      narrowsctl --context west domain decide east --yes")]
+    Decide(DecideArgs),
     /// Takes a pairing apart; says first what hangs on it.
     #[command(after_help = "Examples:\n  narrowsctl --context east domain unpair west --drain --dry-run\n  \
                       narrowsctl --context east domain unpair west --now --yes")]

@@ -24,6 +24,7 @@ mod topology;
 mod transfers;
 mod windows;
 
+use narrows_agent::renewal::{self, Standing};
 use narrows_api::{ExitCode, context::Context};
 
 pub(crate) use clients::enroll;
@@ -56,11 +57,16 @@ impl Session {
         Api::as_administrator(&self.context()?.1)
     }
 
-    /// The context's API, as a client enrolled here.
-    fn client(&self, asked: Option<&str>) -> Outcome<Api> {
-        let (name, context) = self.context()?;
-        let credentials = self.contexts.client(&name, asked)?;
-        Api::as_client(&context, &credentials)
+    /// The context's API, as a client enrolled here; its certificate is renewed before when it is due.
+    async fn client(&self, asked: Option<&str>) -> Outcome<Api> {
+        let (context, _) = self.context()?;
+        let contexts = self.contexts.clone();
+        let standing = Standing { contexts, context, client: asked.map(str::to_owned), clock: renewal::wall };
+        let speaker = standing.speak().await?;
+        if let Some(failure) = speaker.not_renewed {
+            self.style.remark(&format!("the certificate could not be renewed, it still holds: {failure}"));
+        }
+        Ok(speaker.api)
     }
 
     /// As administrator where the context can, else as the client enrolled here: for reading.

@@ -4,15 +4,22 @@
 
 use std::time::Duration;
 
+use narrows_agent::{
+    context::Contexts,
+    renewal::{Standing, wall},
+};
 use narrows_api::{
     ApiError,
     agent::NextRequest,
-    clients::{ClientInfo, EnrollReply, EnrollRequest, RenameRequest, TokenReply},
+    clients::{
+        ClientInfo, EnrollReply, EnrollRequest, RenameRequest, RenewRequest, TokenReply, TokenRequest,
+    },
+    context::Context,
     images::ImageInfo,
     invitation::Invitation,
     paths,
     policies::PolicyInfo,
-    server::WhoAmI,
+    server::{Finding, Level, WhoAmI},
 };
 use narrows_server::pki::authority::{certificate_of_pem, identity_of_pem};
 use narrows_transport::Identity;
@@ -125,5 +132,111 @@ async fn a_replaced_certificate_is_believed_no_more_and_its_connections_end() {
     east.caller(Some(&new), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap();
     let shown: ClientInfo = east.admin().get(&paths::CLIENT.replace("{name}", "web01")).await.unwrap();
     assert_eq!((shown.former_certificates, shown.revoked), (1, None));
+    east.stop().await;
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A client's clock when two thirds of its certificate's two years are over.
+fn after_two_thirds() -> i64 {
+    wall() + 490 * 86_400
+}
+
+/// What is kept of a client on its machine, and how it speaks at a time.
+fn kept(house: &House, folder: &std::path::Path, reply: &EnrollReply, key_pem: String) -> Contexts {
+    let contexts = Contexts::at(folder.to_path_buf());
+    let bare = Context { token: None, ..house.context.clone() };
+    contexts.add("east", &bare).unwrap();
+    let credentials = Context {
+        name: reply.name.clone(),
+        certificate_pem: Some(reply.certificate_pem.clone()),
+        key_pem: Some(key_pem),
+        ..bare
+    };
+    contexts.add_client("east", &reply.name, &credentials).unwrap();
+    contexts
+}
+
+fn identity(credentials: &Context) -> Identity {
+    let ca = certificate_of_pem(&credentials.ca_pem).unwrap();
+    let (certificate, key) = (credentials.certificate_pem.as_ref(), credentials.key_pem.as_ref());
+    identity_of_pem(certificate.unwrap(), key.unwrap(), &ca).unwrap()
+}
+
+async fn about_its_certificate(house: &House) -> Option<Finding> {
+    let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
+    problems.into_iter().find(|problem| problem.check == "certificate of client web01")
+}
+
+/// Goal: a client's certificate is renewed by the client before it ends, a lost answer costs nothing, and one that was
+/// replaced renews nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clients_certificate_is_renewed_and_the_one_before_holds_until_it_ends() {
+    let mut east = House::build("east").await;
+    apply(&east, &local_slp()).await.unwrap();
+    let asked = TokenRequest::default();
+    let line: TokenReply = east.admin().post(paths::CLIENT_TOKENS, &asked).await.unwrap();
+    let (csr_pem, key) = narrows_agent::renewal::signing_request().unwrap();
+    let token = line.line.parse::<Invitation>().unwrap().token.to_string();
+    let request = EnrollRequest { token, csr_pem, name: "web01".to_owned() };
+    let reply: EnrollReply = east.caller(None, None).post(paths::CLIENT_ENROLL, &request).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let contexts = kept(&east, folder.path(), &reply, key);
+    let old = contexts.client("east", None).unwrap();
+    let speak = async |clock: fn() -> i64| {
+        let standing =
+            Standing { contexts: contexts.clone(), context: "east".to_owned(), client: None, clock };
+        let speaker = standing.speak().await.unwrap();
+        assert!(speaker.not_renewed.is_none(), "{:?}", speaker.not_renewed);
+        speaker
+    };
+    assert!(speak(wall).await.credentials == old, "it is not due yet");
+
+    // Not so far that the server's own certificate is due too: this client judges that one by the machine's clock.
+    east.advance(400 * DAY).await;
+    let new = speak(after_two_thirds).await;
+    assert!(new.credentials.certificate_pem != old.certificate_pem && new.credentials.key_pem != old.key_pem);
+    let who: WhoAmI = new.api.get(paths::WHOAMI, &()).await.unwrap();
+    assert_eq!(who.name, "web01");
+    assert!(contexts.client("east", None).unwrap() == new.credentials, "it is kept");
+    // The answer to an earlier try was lost: the certificate before asks once more.
+    let (csr_pem, _) = narrows_agent::renewal::signing_request().unwrap();
+    let again = RenewRequest { csr_pem };
+    let before = east.caller(Some(&identity(&old)), None);
+    before.post::<_, EnrollReply>(paths::CLIENT_RENEW, &again).await.unwrap();
+    east.restart_with(|_| {}).await;
+    east.advance(400 * DAY).await;
+    for credentials in [&old, &new.credentials] {
+        let caller = east.caller(Some(&identity(credentials)), None);
+        assert_eq!(caller.get::<WhoAmI>(paths::WHOAMI).await.unwrap().name, "web01");
+    }
+    let shown: ClientInfo = east.admin().get(&paths::CLIENT.replace("{name}", "web01")).await.unwrap();
+    assert_eq!((shown.still_believed, shown.former_certificates), (2, 0));
+
+    // Who has replaced it does not want any of them.
+    let path = paths::CLIENT_REPLACE.replace("{name}", "web01");
+    let line: TokenReply = east.admin().post(&path, &()).await.unwrap();
+    enroll_by(&east, &line.line).await.unwrap();
+    for credentials in [&old, &new.credentials] {
+        let caller = east.caller(Some(&identity(credentials)), None);
+        let refused = caller.post::<_, EnrollReply>(paths::CLIENT_RENEW, &again).await.unwrap_err();
+        assert_eq!(refused.code, "AUTH-003");
+    }
+
+    // The new one is never used: somebody hears of it before it ends, if a policy counts on that client.
+    east.advance(700 * DAY).await;
+    // What the server looks after from time to time, its own certificate first.
+    narrows_server::certificates::round(east.server.as_ref().unwrap().app())
+        .await
+        .unwrap_or_else(|_| panic!());
+    assert!(about_its_certificate(&east).await.is_none(), "nobody counts on it");
+    put_policy(&east, "name = \"nightly\"\nclients = [\"web01\"]\npaths = [\"/srv\"]\nslp = \"gold\"\n")
+        .await
+        .unwrap();
+    let soon = about_its_certificate(&east).await.unwrap();
+    assert_eq!((soon.level, soon.code.as_str()), (Level::Warning, ""), "{soon:?}");
+    east.advance(40 * DAY).await;
+    let over = about_its_certificate(&east).await.unwrap();
+    assert_eq!((over.level, over.code.as_str()), (Level::Error, "AUTH-002"), "{over:?}");
     east.stop().await;
 }

@@ -1,8 +1,9 @@
 //! Goal: a partner can't bring home an image that was let go here, unless it was asked for it: nothing of it crosses.
 
 use narrows_api::{
-    domains::{DomainInfo, GrantRequest},
+    domains::{DecideReply, DecideRequest, DomainInfo, GrantRequest},
     expiry::{ExpireReply, ExpireRequest},
+    holdings::UnknownReplicas,
     images::{ImageInfo, ReplicateReply, ReplicateRequest},
     jobs::{ImportInfo, JobInfo},
     paths,
@@ -14,6 +15,10 @@ use crate::{
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
 };
+
+async fn unknown(house: &House) -> UnknownReplicas {
+    house.admin().get(&format!("{}?domain=west", paths::REPLICAS_UNKNOWN)).await.unwrap()
+}
 
 async fn shown(house: &House, id: &str) -> ImageInfo {
     house.admin().get(&paths::IMAGE.replace("{id}", id)).await.unwrap()
@@ -74,6 +79,59 @@ async fn what_was_let_go_comes_home_only_when_asked_for() {
     assert_eq!(job_end(&west, &sent.job).await.state, "complete");
     assert!(shown(&east, &id).await.copies[0].discarded_until.is_none(), "it is back");
     for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Goal: what a partner holds of a domain that was put back to an earlier day is listed there, and comes home by its id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_a_partner_knows_is_listed_and_recalled() {
+    let (mut east, mut west) = pair_both().await;
+    for house in [&east, &west] {
+        apply(house, &import_slp()).await.unwrap();
+    }
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 31);
+    let (web, _) = east.enroll("web01").await;
+    east.stop().await;
+    let mut yesterday = east.copied();
+    east.start().await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &grant.image.to_string()).await;
+    assert_eq!(unknown(&east).await.replicas, []);
+    east.stop().await;
+
+    yesterday.take_place_of(&east).await;
+    let east = &mut yesterday;
+    // It comes with the count of a start that was there before: somebody has to say that it is the right one.
+    let path = paths::DOMAIN_DECIDE.replace("{name}", "east");
+    for _ in 0..600 {
+        drop(east.admin().get::<UnknownReplicas>(paths::REPLICAS_UNKNOWN).await);
+        let decided: Result<DecideReply, _> = west.admin().post(&path, &DecideRequest::default()).await;
+        if decided.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let found = unknown(east).await;
+    let only = &found.replicas[0];
+    assert_eq!((found.replicas.len(), found.more, only.image, only.is_here), (1, false, grant.image, false));
+    let image = only.image_is.as_ref().unwrap();
+    assert_eq!((image.client_name.as_str(), image.origin), ("web01", east.domain()));
+    assert!(image.logical_bytes > 0 && only.expires.is_some() && !only.damaged, "{only:?}");
+
+    let request = GrantRequest { grant: vec!["recall".into()], revoke: Vec::new() };
+    let path = paths::DOMAIN_GRANT.replace("{name}", "east");
+    let _: DomainInfo = west.admin().post(&path, &request).await.unwrap();
+    let image = only.image.to_string();
+    let asked =
+        RecallRequest { image: image.clone(), domain: "west".into(), import_slp: Some("gold-import".into()) };
+    let _: RecallReply = east.admin().post(paths::IMAGES_RECALL, &asked).await.unwrap();
+    let home = settled_image(east, &image).await;
+    assert!(home.copies[0].discarded_until.is_none());
+    assert!(unknown(east).await.replicas.iter().all(|it| it.is_here), "it is here now");
+    for house in [east, &mut west] {
         house.stop().await;
     }
 }

@@ -103,6 +103,29 @@ impl House {
         house
     }
 
+    /// A copy of its data folder, stopped as it must be, which would run elsewhere.
+    pub(crate) fn copied(&self) -> Self {
+        assert!(self.server.is_none(), "a folder in use is not copied whole");
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (self.folder.path().join("data"), folder.path().join("data"));
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(copied.success());
+        let listen = format!("127.0.0.1:{}", free_ports()).parse().unwrap();
+        let context = Context { url: format!("https://{listen}"), ..self.context.clone() };
+        Self {
+            folder,
+            context,
+            server: None,
+            settings: Settings { listen: Some(listen), ..self.settings.clone() },
+        }
+    }
+
+    /// Takes the place of a house that is stopped: the same address, and all that it knew when it was copied.
+    pub(crate) async fn take_place_of(&mut self, other: &Self) {
+        (self.settings, self.context) = (other.settings.clone(), other.context.clone());
+        self.start().await;
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> Folder {
         Folder::new(self.folder.path().join("data"))

@@ -19,7 +19,7 @@ use narrows_api::{
 use narrows_transport::Identity;
 
 use crate::{
-    data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees},
+    data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, request, slp},
     storage::put_group,
@@ -56,6 +56,10 @@ pub(crate) async fn pool_with_unit(house: &House, name: &str) -> PoolInfo {
     let made = make_pool(house, &asked(name, &[&folder])).await.unwrap();
     put_unit_on(house, name).await;
     made
+}
+
+async fn open_pool(house: &House, name: &str) -> Result<PoolInfo, ApiError> {
+    house.admin().post(&paths::POOL_OPEN.replace("{name}", name), &()).await
 }
 
 async fn pools(house: &House) -> Vec<PoolInfo> {
@@ -209,10 +213,25 @@ async fn a_pool_that_can_not_be_opened_is_said_and_the_others_go_on() {
     east.start().await;
     assert_eq!(pools(&east).await[1].code, "POOL-001");
     east.stop().await;
-    std::fs::remove_dir_all(&home).unwrap();
-    std::fs::rename(&away, &home).unwrap();
     east.start().await;
+    std::fs::remove_dir_all(&home).unwrap();
+    assert_eq!(
+        open_pool(&east, "vault").await.unwrap_err().code,
+        "POOL-003",
+        "it is tried, and its folder is gone"
+    );
+    std::fs::rename(&away, &home).unwrap();
+    // A copy that lies there is restored again, and new ones go there, without a start.
+    let opened = open_pool(&east, "vault").await.unwrap();
+    assert_eq!((opened.code.as_str(), opened.readable), ("", true), "{opened:?}");
+    assert_eq!(open_pool(&east, "vault").await.unwrap_err().code, "API-003");
+    assert_eq!(open_pool(&east, "cellar").await.unwrap_err().code, "SLP-013");
     restore_image(&east, &web, &image, back.path()).await.unwrap();
+    apply(&east, &to_unit("vault")).await.unwrap();
+    std::fs::write(files.path().join("new"), "new").unwrap();
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &grant.image.to_string()).await;
+    std::fs::remove_file(files.path().join("new")).unwrap();
     same_trees(files.path(), back.path());
     east.stop().await;
 }

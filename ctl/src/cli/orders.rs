@@ -70,7 +70,14 @@ pub(crate) struct ReplicateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RecallArgs {
     /// UUID, or a name that is known here.
-    pub(crate) image: String,
+    #[arg(required_unless_present = "all")]
+    pub(crate) image: Option<String>,
+    /// All that the partner holds for this domain and that can't be read here; `replica list --unknown` lists them.
+    #[arg(long, conflicts_with = "image", requires = "import_slp")]
+    pub(crate) all: bool,
+    /// Of these, only backups that began then or later.
+    #[arg(long, requires = "all", value_name = "TIME")]
+    pub(crate) since: Option<jiff::Timestamp>,
     /// The partner domain that has it.
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) from: String,
@@ -95,6 +102,14 @@ pub(crate) struct GrantArgs {
     /// It may no longer.
     #[arg(long, value_name = "GRANT")]
     pub(crate) revoke: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// The partner's name or UUID.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
 }
 
 #[derive(Debug, Args)]
@@ -123,7 +138,7 @@ pub(crate) enum TopologyCommand {
 pub(crate) enum ReplicaCommand {
     /// Lists copies in other domains as they were last checked.
     #[command(
-        after_help = "Examples:\n  narrowsctl --context east replica list --domain west\n  narrowsctl --context east replica list --state lost"
+        after_help = "Examples:\n  narrowsctl --context east replica list --domain west\n  narrowsctl --context east replica list --state lost\n  narrowsctl --context east replica list --unknown"
     )]
     List {
         /// In this domain.
@@ -132,6 +147,9 @@ pub(crate) enum ReplicaCommand {
         /// In this state: `arrived`, `present`, `damaged`, `import-failed`, `lost`, `expired`.
         #[arg(long)]
         state: Option<String>,
+        /// Instead, those that partners hold and of which nothing is known here; they are asked now.
+        #[arg(long, conflicts_with_all = ["state", "limit"])]
+        unknown: bool,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: u32,

@@ -41,6 +41,12 @@ pub(crate) enum PoolCommand {
                       narrowsctl pool create wide --data /mnt/d1 --data /mnt/d2 --spanning\n  \
                       narrowsctl storage-unit add vault --pool vault")]
     Create(PoolCreateArgs),
+    /// Opens one that could not be opened when the server started, once its cause is mended. What waited for it goes on.
+    #[command(after_help = "Example:\n  narrowsctl --context east pool open vault")]
+    Open {
+        /// Its name.
+        name: String,
+    },
     /// Changes one: how much it keeps free, or that it spans from now on.
     #[command(
         after_help = "Examples:\n  narrowsctl pool set vault --keep-free 200GiB\n  narrowsctl pool set wide --spanning --dry-run"

@@ -1,5 +1,6 @@
 //! `client enroll|list|show|rename|replace`: a key made here, a certificate against a one-time token.
 
+use narrows_agent::renewal::signing_request;
 use narrows_api::{
     Hex,
     clients::{ClientInfo, EnrollReply, EnrollRequest, RenameRequest, TokenReply, TokenRequest},
@@ -7,7 +8,6 @@ use narrows_api::{
     invitation::{Invitation, Purpose},
     paths,
 };
-use rcgen::{CertificateParams, KeyPair};
 use serde::Serialize;
 
 use super::Session;
@@ -15,7 +15,7 @@ use crate::{
     api::{self, Api, filled},
     cli::ClientCommand,
     context::plain,
-    failure::{Failure, Outcome, codes},
+    failure::{Failure, Outcome},
     output::{table, time, time_or_dash},
 };
 
@@ -68,10 +68,11 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             session.style.show(&clients, |clients| {
                 let row = |info: &ClientInfo| {
                     let last = time_or_dash(info.last_backup);
-                    vec![info.name.clone(), info.client.to_string(), time(info.enrolled), last]
+                    let until = time_or_dash(info.certificate_until);
+                    vec![info.name.clone(), info.client.to_string(), time(info.enrolled), last, until]
                 };
                 let rows: Vec<_> = clients.iter().map(row).collect();
-                table(&["NAME", "CLIENT", "ENROLLED", "LAST BACKUP"], &rows)
+                table(&["NAME", "CLIENT", "ENROLLED", "LAST BACKUP", "CERTIFICATE UNTIL"], &rows)
             })
         }
     }
@@ -83,7 +84,14 @@ fn shown(info: &ClientInfo) -> String {
         format!("client        {}", info.client),
         format!("enrolled      {}", time(info.enrolled)),
         format!("last backup   {}", time_or_dash(info.last_backup)),
-        format!("certificates  {} before this one", info.former_certificates),
+        format!(
+            "certificate   until {}, then renewed by its agent or a backup",
+            time_or_dash(info.certificate_until)
+        ),
+        format!(
+            "before it     {} not believed, {} until they end",
+            info.former_certificates, info.still_believed
+        ),
     ];
     lines.extend(info.revoked.map(|revoked| format!("revoked       {}", time(revoked))));
     lines.extend(info.policies.iter().map(|policy| format!("policy        {policy}")));
@@ -181,15 +189,12 @@ fn read_line(line: &str) -> Outcome<Invitation> {
 }
 
 /// A new key, and what asks for its certificate.
-fn request(invitation: &Invitation, name: &str) -> Outcome<(EnrollRequest, KeyPair)> {
-    let bug = |error: rcgen::Error| Failure::new(codes::BUG, error.to_string());
-    let key = KeyPair::generate().map_err(bug)?;
-    let params = CertificateParams::new(Vec::<String>::new()).map_err(bug)?;
-    let csr_pem = params.serialize_request(&key).and_then(|csr| csr.pem()).map_err(bug)?;
+fn request(invitation: &Invitation, name: &str) -> Outcome<(EnrollRequest, String)> {
+    let (csr_pem, key) = signing_request()?;
     Ok((EnrollRequest { token: invitation.token.to_string(), csr_pem, name: name.to_owned() }, key))
 }
 
-fn credentials(url: &str, reply: &EnrollReply, key: &KeyPair) -> Context {
+fn credentials(url: &str, reply: &EnrollReply, key: &str) -> Context {
     Context {
         name: reply.name.clone(),
         domain: reply.domain.to_string(),
@@ -197,7 +202,7 @@ fn credentials(url: &str, reply: &EnrollReply, key: &KeyPair) -> Context {
         ca_pem: reply.ca_pem.clone(),
         token: None,
         certificate_pem: Some(reply.certificate_pem.clone()),
-        key_pem: Some(key.serialize_pem()),
+        key_pem: Some(key.to_owned()),
     }
 }
 

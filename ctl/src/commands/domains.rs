@@ -44,6 +44,7 @@ pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()
         DomainCommand::Resume { name } => partners::resume(session, &api, &name).await,
         DomainCommand::Limit { name, images } => partners::limit(session, &api, &name, images).await,
         DomainCommand::Grant(args) => partners::grant(session, &api, args).await,
+        DomainCommand::Decide(args) => partners::decide(session, &api, args).await,
         DomainCommand::Unpair(args) => partners::unpair(session, &api, args).await,
     }
 }

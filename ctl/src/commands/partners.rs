@@ -1,14 +1,17 @@
-//! `domain pause|resume|limit|grant|unpair`.
+//! `domain pause|resume|limit|grant|decide|unpair`.
 
 use narrows_api::{
-    domains::{DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply, UnpairRequest},
+    domains::{
+        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply,
+        UnpairRequest,
+    },
     paths,
 };
 
 use super::Session;
 use crate::{
     api::{Api, filled},
-    cli::{GrantArgs, UnpairArgs},
+    cli::{DecideArgs, GrantArgs, UnpairArgs},
     failure::Outcome,
 };
 
@@ -45,6 +48,23 @@ pub(super) async fn unpair(session: &Session, api: &Api, args: UnpairArgs) -> Ou
     args.consent.ask(session.style, &describe(&ties), &ties.domain.name)?;
     let reply: UnpairReply = api.post(&path, &UnpairRequest { dry_run: false, ..planned }).await?;
     session.style.show(&reply, describe)
+}
+
+pub(super) async fn decide(session: &Session, api: &Api, args: DecideArgs) -> Outcome<()> {
+    let path = filled(paths::DOMAIN_DECIDE, &args.name);
+    let answering: DecideReply = api.post(&path, &DecideRequest { dry_run: true }).await?;
+    if args.consent.dry_run {
+        return session.style.show(&answering, answers);
+    }
+    args.consent.ask(session.style, &answers(&answering), &answering.domain.name)?;
+    let reply: DecideReply = api.post(&path, &DecideRequest { dry_run: false }).await?;
+    session.style.show(&reply, |reply| stands(&reply.domain))
+}
+
+fn answers(reply: &DecideReply) -> String {
+    let DomainInfo { name, url, state, .. } = &reply.domain;
+    let start = reply.start.map(|start| format!(", start {start} of its server")).unwrap_or_default();
+    format!("{name} is {state}; at {url} incarnation {}{start} answers", reply.incarnation)
 }
 
 fn stands(info: &DomainInfo) -> String {

@@ -32,6 +32,10 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
             let made: PoolInfo = api.post(paths::POOLS, &request(args)?).await?;
             session.style.show(&made, |made| format!("pool {} is made and open\n{}", made.name, one(made)))
         }
+        PoolCommand::Open { name } => {
+            let pool: PoolInfo = api.post_work(&filled(paths::POOL_OPEN, &name), &()).await?;
+            session.style.show(&pool, |pool| format!("pool {} is open\n{}", pool.name, one(pool)))
+        }
         PoolCommand::Set { name, keep_free, spanning, sure } => {
             let path = filled(paths::POOL, &name);
             if sure.dry_run {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use narrows_api::{
     error,
+    holdings::{UnknownQuery, UnknownReplica, UnknownReplicas},
     images::{ImageFilter, ImageInfo},
     jobs::ImportInfo,
     paths,
@@ -31,7 +32,8 @@ pub(super) async fn show(session: &Session, api: &Api, args: OneImageArgs) -> Ou
 }
 
 pub(super) async fn recall(session: &Session, api: &Api, args: RecallArgs) -> Outcome<()> {
-    let request = RecallRequest { image: args.image, domain: args.from, import_slp: args.import_slp };
+    let Some(image) = args.image else { return recall_all(session, api, args).await };
+    let request = RecallRequest { image, domain: args.from, import_slp: args.import_slp };
     let failed_before = failed(api).await?;
     let reply: RecallReply = api.post(paths::IMAGES_RECALL, &request).await?;
     if args.wait {
@@ -45,6 +47,38 @@ pub(super) async fn recall(session: &Session, api: &Api, args: RecallArgs) -> Ou
             reply.image, request.domain, reply.state
         )
     })
+}
+
+/// All that the partner holds for us and that can't be read here. One that it refuses ends it; what was asked for before comes.
+async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<()> {
+    let failed_before = failed(api).await?;
+    let query = UnknownQuery { domain: Some(args.from.clone()) };
+    let unknown: UnknownReplicas = api.get(paths::REPLICAS_UNKNOWN, &query).await?;
+    let is_wanted = |it: &UnknownReplica| {
+        let is_since = |since| it.image_is.as_ref().is_some_and(|image| image.started >= since);
+        !it.is_here && !it.damaged && args.since.is_none_or(is_since)
+    };
+    let mut replies = Vec::new();
+    for image in unknown.replicas.iter().filter(|it| is_wanted(it)).map(|it| it.image.to_string()) {
+        let (domain, import_slp) = (args.from.clone(), args.import_slp.clone());
+        let reply: RecallReply =
+            api.post(paths::IMAGES_RECALL, &RecallRequest { image, domain, import_slp }).await?;
+        replies.push(reply);
+    }
+    if args.wait {
+        for reply in &replies {
+            arrival(api, &reply.image.to_string(), &failed_before).await?;
+        }
+    }
+    if unknown.more {
+        session.style.remark("there are more: say this again when these are here");
+    }
+    let how = if args.wait {
+        "are here and can be restored"
+    } else {
+        "come; `import list` says when they are here"
+    };
+    session.style.show(&replies, |replies| format!("{} images {how}", replies.len()))
 }
 
 async fn failed(api: &Api) -> Outcome<Vec<ImportInfo>> {

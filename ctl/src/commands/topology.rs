@@ -1,7 +1,7 @@
 //! `topology show`, `replica list|check`.
 
 use narrows_api::{
-    holdings::{CheckReply, CheckRequest},
+    holdings::{CheckReply, CheckRequest, UnknownQuery, UnknownReplica, UnknownReplicas},
     paths,
     topology::{ReplicaLine, ReplicaQuery, Topology, TopologyPartner, TopologyTarget},
 };
@@ -10,7 +10,7 @@ use super::Session;
 use crate::{
     cli::ReplicaCommand,
     failure::Outcome,
-    output::{table, time, time_or_dash},
+    output::{bytes, table, time, time_or_dash},
 };
 
 pub(super) async fn show(session: &Session) -> Outcome<()> {
@@ -20,7 +20,8 @@ pub(super) async fn show(session: &Session) -> Outcome<()> {
 
 pub(super) async fn replicas(session: &Session, command: ReplicaCommand) -> Outcome<()> {
     let (domain, state, limit) = match command {
-        ReplicaCommand::List { domain, state, limit } => (domain, state, limit),
+        ReplicaCommand::List { domain, unknown: true, .. } => return unknown_ones(session, domain).await,
+        ReplicaCommand::List { domain, state, limit, .. } => (domain, state, limit),
         ReplicaCommand::Check { domain } => return check(session, domain).await,
     };
     let query = ReplicaQuery { domain, state, limit: Some(limit) };
@@ -37,6 +38,30 @@ pub(super) async fn replicas(session: &Session, command: ReplicaCommand) -> Outc
         };
         let rows: Vec<_> = lines.iter().map(row).collect();
         table(&["IMAGE", "DOMAIN", "STATE", "UNTIL", "CHECKED"], &rows)
+    })
+}
+
+async fn unknown_ones(session: &Session, domain: Option<String>) -> Outcome<()> {
+    let query = UnknownQuery { domain };
+    let found: UnknownReplicas = session.administrator()?.get(paths::REPLICAS_UNKNOWN, &query).await?;
+    session.style.show(&found, |found| {
+        let row = |it: &UnknownReplica| {
+            let image = it.image_is.as_ref();
+            vec![
+                it.image.to_string(),
+                it.domain.clone(),
+                image.map_or_else(|| "-".to_owned(), |image| image.client_name.clone()),
+                time_or_dash(image.map(|image| image.started)),
+                image.map_or_else(|| "-".to_owned(), |image| bytes(image.logical_bytes)),
+                time_or_dash(it.expires),
+                if it.damaged { "yes" } else { "no" }.to_owned(),
+                if it.is_here { "yes" } else { "no" }.to_owned(),
+            ]
+        };
+        let rows: Vec<_> = found.replicas.iter().map(row).collect();
+        let headers = ["IMAGE", "DOMAIN", "CLIENT", "BEGAN", "BYTES", "UNTIL", "DAMAGED", "HERE"];
+        let more = if found.more { "there are more\n" } else { "" };
+        format!("{}{more}", table(&headers, &rows))
     })
 }
 

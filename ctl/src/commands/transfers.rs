@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitCode> {
-    let api = session.client(args.client.as_deref())?;
+    let api = session.client(args.client.as_deref()).await?;
     let single = single(&args)?;
     // What a policy says is what is backed up for it, unless something else is named.
     let said: Option<agent::Selection> = match &args.policy {
@@ -107,7 +107,7 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
         (Some(to), None) => to.clone(),
         (None, None) => return Err(Failure::usage("where to is missing: --to DIR")),
     };
-    let api = session.client(args.acting.as_deref())?;
+    let api = session.client(args.acting.as_deref()).await?;
     let overwrite = match args.overwrite {
         OverwriteArg::Never => Overwrite::Never,
         OverwriteArg::Changed => Overwrite::Changed,
@@ -157,7 +157,7 @@ async fn restore_one(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
         None if args.dry_run => return Err(Failure::usage("--dry-run has nothing to count with --to -")),
         None => SingleTarget::Stream(standard_output()?),
     };
-    let api = session.client(args.acting.as_deref())?;
+    let api = session.client(args.acting.as_deref()).await?;
     let job = SingleJob { request, path, target, dry_run: args.dry_run, asks: !args.yes };
     let summary = work::restore_single(&api, &job, session.style).await?;
     let text = |summary: &SingleSummary| restored_one(summary, args.dry_run);

@@ -6,6 +6,9 @@
 //! [`narrows_domain::Change`] names, and the model catalog says what they mean.
 #![forbid(unsafe_code)]
 
+mod file;
+
+mod answers;
 mod columns;
 mod ending;
 mod error;
@@ -17,7 +20,6 @@ mod partners;
 mod policies;
 mod rules;
 mod runs;
-mod sqlite;
 mod statements;
 mod storage;
 mod turns;
@@ -25,4 +27,4 @@ mod upsert;
 
 pub use ending::{BadEnding, EndAt};
 pub use error::Error;
-pub use sqlite::SqliteCatalog;
+pub use file::SqliteCatalog;

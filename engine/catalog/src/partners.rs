@@ -1,7 +1,8 @@
-//! The table `partners`.
+//! The tables `partners` and `partner_lives`.
 
 use std::fmt::Write as _;
 
+use narrows_domain::life::LifeSeen;
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool};
 use narrows_format::{DomainId, PoolId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -99,6 +100,26 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
         paused: columns.flag("paused")?,
         draining: columns.flag("draining")?,
         running_max: columns.count("running_max")?,
+    })
+}
+
+pub(crate) async fn put_life(db: &mut SqliteConnection, seen: &LifeSeen) -> Result<(), Error> {
+    sqlx::query(upsert!("partner_lives", ["partner", "server"], ["life", "since"]))
+        .bind(&seen.partner.0[..])
+        .bind(&seen.life.server)
+        .bind(seen.life.to_string())
+        .bind(nanos(seen.since))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn life(row: &SqliteRow) -> Result<LifeSeen, Error> {
+    let columns = Columns { table: "partner_lives", row };
+    Ok(LifeSeen {
+        partner: DomainId(columns.bytes("partner")?),
+        life: columns.word("life")?,
+        since: columns.time("since")?,
     })
 }
 

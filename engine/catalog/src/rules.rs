@@ -27,14 +27,20 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Import(row) => imports::put(db, row).await,
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
-        Change::SlpGone(name) => drop_slp(db, name).await,
         Change::AutoSlp(_)
         | Change::AutoSlpGone(_)
         | Change::Recall(_)
         | Change::RecallGone(..)
+        | Change::Life(_)
+        | Change::LivesGone(_)
         | Change::Mark(_)
         | Change::ReconcileBegun(_)
-        | Change::ReconcileEnded(_) => keep(db, change).await,
+        | Change::ReconcileEnded(_)
+        | Change::Classification(_)
+        | Change::ClassificationGone(_)
+        | Change::Token(_)
+        | Change::TokenUsed(..)
+        | Change::SlpGone(_) => keep(db, change).await,
         Change::SlpUnused(name) => drop_named(db, DROP_UNUSED, name).await,
         Change::SlpHold(row) => policies::put_hold(db, row).await,
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
@@ -52,21 +58,17 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::BandwidthChanged(partner, now) => bandwidth_changed(db, *partner, *now).await,
         Change::Client(row) => storage::put_client(db, row).await,
-        Change::Policy(_) | Change::PolicyGone(_) | Change::Run(_) | Change::ClientAlias(_) => {
-            plan(db, change).await
-        }
+        Change::Policy(_)
+        | Change::PolicyGone(_)
+        | Change::Run(_)
+        | Change::RunsPruned(..)
+        | Change::ClientAlias(_) => plan(db, change).await,
         Change::Window(row, now) => {
             policies::put_window(db, row).await?;
             sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
             Ok(())
         }
         Change::WindowGone(name) => drop_named(db, "DELETE FROM windows WHERE name = ?", name).await,
-        Change::Classification(row) => policies::put_classification(db, row).await,
-        Change::ClassificationGone(name) => {
-            drop_named(db, "DELETE FROM classifications WHERE name = ?", name).await
-        }
-        Change::Token(row) => storage::put_token(db, row).await,
-        Change::TokenUsed(hash, now) => storage::use_token(db, *hash, *now).await,
         Change::Cursor(pool, incarnation, sequence) => {
             storage::put_cursor(db, *pool, *incarnation, *sequence).await
         }
@@ -95,11 +97,24 @@ async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
 /// What stands by itself: no rule reaches it.
 async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
+        Change::SlpGone(name) => drop_slp(db, name).await,
+        Change::Classification(row) => policies::put_classification(db, row).await,
+        Change::ClassificationGone(name) => {
+            drop_named(db, "DELETE FROM classifications WHERE name = ?", name).await
+        }
+        Change::Token(row) => storage::put_token(db, row).await,
+        Change::TokenUsed(hash, now) => storage::use_token(db, *hash, *now).await,
         Change::AutoSlp(row) => policies::put_auto(db, row).await,
         Change::Recall(row) => images::put_recall(db, row).await,
         Change::RecallGone(image, partner) => {
             let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
             gone.bind(&image.0[..]).bind(&partner.0[..]).execute(db).await?;
+            Ok(())
+        }
+        Change::Life(row) => partners::put_life(db, row).await,
+        Change::LivesGone(partner) => {
+            let gone = sqlx::query("DELETE FROM partner_lives WHERE partner = ?");
+            gone.bind(&partner.0[..]).execute(db).await?;
             Ok(())
         }
         Change::Mark(mark) => {
@@ -125,6 +140,7 @@ async fn plan(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
         Change::Policy(row) => policies::put_policy(db, row).await,
         Change::PolicyGone(name) => drop_named(db, "DELETE FROM policies WHERE name = ?", name).await,
         Change::Run(row) => runs::put(db, row).await,
+        Change::RunsPruned(of, now) => runs::prune(db, of, *now).await,
         _ => Ok(()),
     }
 }

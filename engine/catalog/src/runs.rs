@@ -1,8 +1,9 @@
 //! The table `runs`.
 
 use narrows_domain::catalog::NumberedRun;
-use narrows_domain::limits::RUN_SILENT_MAX;
-use narrows_domain::policy::{Run, RunKey};
+use narrows_domain::limits::{RUN_SILENT_MAX, RUNS_KEPT, RUNS_KEPT_MAX, RUNS_KEPT_MIN};
+use narrows_domain::moment::before;
+use narrows_domain::policy::{Run, RunKey, RunsOf};
 use narrows_format::{ClientId, ImageId, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -29,6 +30,32 @@ pub(crate) const NEWEST_OF: &str = "SELECT * FROM runs WHERE policy = ? ORDER BY
 pub(crate) const LAST_SLOTS: &str = "
     SELECT client, max(slot) AS slot FROM runs WHERE policy = ? AND schedule = ? AND slot <= ?
     GROUP BY client ORDER BY client";
+
+/// All of one group, which its key finds: a few thousand at most.
+const PRUNE: &str = "
+    WITH these AS MATERIALIZED (
+        SELECT number, slot, state, since, next_look, row_number() OVER (ORDER BY number DESC) AS rank FROM runs
+        WHERE policy = ?1 AND schedule = ?2 AND client = ?3)
+    DELETE FROM runs WHERE number IN (
+        SELECT number FROM these
+        WHERE next_look IS NULL AND (rank > ?5 OR (rank > ?6 AND since < ?4))
+            AND slot < (SELECT max(slot) FROM these)
+            AND number IS NOT (SELECT max(number) FROM these WHERE state IN ('done', 'partial')))";
+
+/// Forgets runs that ended and that nobody needs any more.
+pub(crate) async fn prune(db: &mut SqliteConnection, of: &RunsOf, now: Timestamp) -> Result<(), Error> {
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    sqlx::query(PRUNE)
+        .bind(&of.policy)
+        .bind(&of.schedule)
+        .bind(&of.client.0[..])
+        .bind(nanos(before(now, RUNS_KEPT)))
+        .bind(count(RUNS_KEPT_MAX))
+        .bind(count(RUNS_KEPT_MIN))
+        .execute(db)
+        .await?;
+    Ok(())
+}
 
 pub(crate) async fn put(db: &mut SqliteConnection, run: &Run) -> Result<(), Error> {
     sqlx::query(PUT)

@@ -69,3 +69,24 @@ pub(crate) const JOB_TOTALS: &str = "
     SELECT coalesce(sum(wire_bytes), 0) AS wire_bytes, coalesce(sum(data_bytes), 0) AS data_bytes,
         coalesce(sum(resent_bytes), 0) AS resent_bytes
     FROM jobs WHERE key >= ?1 AND key < ?2";
+
+pub(crate) const BACKLOG: &str = "
+    SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations
+    WHERE state NOT IN ('complete', 'failed', 'cancelled') AND partner IS NOT NULL
+    GROUP BY partner, state, detail
+    ORDER BY partner, CASE WHEN detail = '' THEN state ELSE state || '(' || detail || ')' END";
+
+pub(crate) const IMAGES_UNFINISHED: &str = "
+    SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
+    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";
+
+pub(crate) const NEXT_DUE: &str = "
+    SELECT min(at) AS at FROM (
+        SELECT min(next_try) AS at FROM operations WHERE next_try IS NOT NULL
+        UNION ALL SELECT min(next_step) FROM imports WHERE next_step IS NOT NULL
+        UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
+        UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM policies WHERE next_look IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM runs WHERE next_look IS NOT NULL
+        UNION ALL SELECT min(next_probe) FROM partners WHERE next_probe IS NOT NULL)";

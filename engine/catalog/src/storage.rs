@@ -3,14 +3,14 @@
 
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::storage::{
-    Client, ClientAlias, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Client, ClientAlias, Issued, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash};
 use narrows_format::{ClientId, DomainId, PoolId, Sequence, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
-use crate::columns::{Columns, nanos, number};
+use crate::columns::{Columns, nanos, number, time};
 use crate::upsert::upsert;
 
 pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(), Error> {
@@ -128,26 +128,40 @@ pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
 }
 
 pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Result<(), Error> {
-    sqlx::query(upsert!("clients", ["id"], ["name", "serial", "enrolled", "revoked", "former_serials"]))
-        .bind(&client.id.0[..])
-        .bind(&client.name)
-        .bind(&client.serial)
-        .bind(nanos(client.enrolled))
-        .bind(client.revoked.map(nanos))
-        .bind(serde_json::to_string(&client.former_serials)?)
-        .execute(db)
-        .await?;
+    let still_believed: Vec<_> =
+        client.still_believed.iter().map(|issued| (&issued.serial, nanos(issued.until))).collect();
+    sqlx::query(upsert!(
+        "clients",
+        ["id"],
+        ["name", "serial", "enrolled", "revoked", "former_serials", "until", "still_believed"]
+    ))
+    .bind(&client.id.0[..])
+    .bind(&client.name)
+    .bind(&client.serial)
+    .bind(nanos(client.enrolled))
+    .bind(client.revoked.map(nanos))
+    .bind(serde_json::to_string(&client.former_serials)?)
+    .bind(client.until.map(nanos))
+    .bind(serde_json::to_string(&still_believed)?)
+    .execute(db)
+    .await?;
     Ok(())
 }
 
 pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
     let columns = Columns { table: "clients", row };
+    let still_believed: Vec<(String, i64)> = columns.json("still_believed")?;
     Ok(Client {
         id: ClientId(columns.bytes("id")?),
         name: columns.text("name")?,
         serial: columns.text("serial")?,
         enrolled: columns.time("enrolled")?,
         revoked: columns.time_or_null("revoked")?,
+        until: columns.time_or_null("until")?,
+        still_believed: still_believed
+            .into_iter()
+            .map(|(serial, until)| Issued { serial, until: time(until) })
+            .collect(),
         former_serials: columns.json("former_serials")?,
     })
 }

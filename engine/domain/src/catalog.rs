@@ -14,6 +14,7 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Job, JobKind};
+use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
 use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
@@ -331,6 +332,9 @@ pub trait Catalog: Send + Sync {
 
     /// All storage units, by name.
     fn storage_units(&self) -> impl Reading<Result<Vec<StorageUnit>, Self::Error>>;
+
+    /// The newest life of each server of a partner, by server.
+    fn lives_of(&self, partner: DomainId) -> impl Reading<Result<Vec<LifeSeen>, Self::Error>>;
 
     /// All storage unit groups, by name.
     fn storage_unit_groups(&self) -> impl Reading<Result<Vec<StorageUnitGroup>, Self::Error>>;

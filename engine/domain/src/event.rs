@@ -12,9 +12,10 @@ use crate::catalog::Reconciling;
 use crate::image::{Discarded, Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport};
 use crate::job::{Counters, Job, JobKey};
+use crate::life::LifeSeen;
 use crate::operation::{Operation, OperationKey, WaitReason};
 use crate::partner::{Partner, ReceivePool};
-use crate::policy::{Run, StoredPolicy};
+use crate::policy::{Run, RunsOf, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
@@ -254,6 +255,10 @@ pub enum Change {
     SlpResumed(String, Timestamp),
     /// Insert or replace.
     Partner(Partner),
+    /// Insert or replace by (partner, server).
+    Life(LifeSeen),
+    /// Nothing is known any more of the lives of this partner's servers.
+    LivesGone(DomainId),
     /// Insert or replace.
     Pool(Pool),
     /// Insert or replace.
@@ -295,6 +300,11 @@ pub enum Change {
     PolicyGone(String),
     /// Insert or replace by key; a new one gets the next number.
     Run(Run),
+    /// Ended runs of one policy, schedule and client that nobody needs any more are forgotten: those older than
+    /// [`crate::limits::RUNS_KEPT`], but for the newest ([`crate::limits::RUNS_KEPT_MIN`]), and those that are too many
+    /// ([`crate::limits::RUNS_KEPT_MAX`]). Never one that has not ended, nor the last good one, nor the one of the latest due
+    /// time, by which it is known what was done.
+    RunsPruned(RunsOf, Timestamp),
     /// Insert or replace. What waited for any window, or for bandwidth, is due and looked at again.
     Window(Window, Timestamp),
     /// Remove the window of this name.

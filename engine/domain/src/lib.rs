@@ -21,6 +21,7 @@ pub mod auto_import;
 pub mod image;
 pub mod import;
 pub mod job;
+pub mod life;
 pub mod operation;
 pub mod partner;
 pub mod recall;

@@ -60,6 +60,12 @@ pub const HOOK_TIME_MAX: Duration = Duration::from_hours(24);
 pub const EVERY_MIN: Duration = Duration::from_mins(1);
 /// How often a run may be tried again within its window.
 pub const RETRIES_MAX: u32 = 100;
+/// Runs of one policy, schedule and client that have ended are kept so long.
+pub const RUNS_KEPT: Duration = Duration::from_hours(90 * 24);
+/// So many of them are kept however old they are: among them is what a clock that ran ahead has left.
+pub const RUNS_KEPT_MIN: usize = 16;
+/// No more of them are kept, however young they are.
+pub const RUNS_KEPT_MAX: usize = 5000;
 /// An agent that works on a run and was not heard of for so long has lost it.
 pub const RUN_SILENT_MAX: Duration = Duration::from_mins(1);
 /// A run that a person asked for waits so long for its client.
@@ -69,6 +75,10 @@ pub const ORDERED_RUN_WAIT: Duration = Duration::from_hours(24);
 pub const SLOT_AHEAD_MAX: Duration = Duration::from_hours(24);
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
+/// Servers of one partner whose starts are watched.
+pub const SERVERS_PER_PARTNER_MAX: usize = 64;
+/// Certificates of one client that are believed at once beside its newest.
+pub const STILL_BELIEVED_MAX: usize = 8;
 /// Pools of one domain.
 pub const POOLS_MAX: usize = 32;
 /// Operations that are looked at again when a pool is well again; the others look by themselves.

@@ -6,6 +6,7 @@
 mod answers;
 mod bug;
 mod lists;
+mod operations;
 mod rows;
 mod runs;
 

@@ -15,6 +15,7 @@ mod comparing;
 mod duplicate;
 mod held;
 mod imports;
+mod lives;
 mod load;
 mod migrate;
 mod parting;

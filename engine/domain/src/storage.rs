@@ -196,8 +196,29 @@ pub struct Client {
     pub enrolled: Timestamp,
     /// When its certificate was revoked.
     pub revoked: Option<Timestamp>,
+    /// When its certificate ends; not known of one that an older server issued in place of another.
+    pub until: Option<Timestamp>,
+    /// Certificates that it renewed: each is believed until it ends.
+    pub still_believed: Vec<Issued>,
     /// Serial numbers of the certificates that it had before: none of them is believed any more.
     pub former_serials: Vec<String>,
+}
+
+/// A client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Its serial number, as text.
+    pub serial: String,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+impl Client {
+    /// Its certificate and all that it had before, of which none is to be believed any more.
+    pub fn serials_before_replacement(&self) -> Vec<String> {
+        let renewed = self.still_believed.iter().map(|issued| issued.serial.clone());
+        self.former_serials.iter().cloned().chain(renewed).chain([self.serial.clone()]).collect()
+    }
 }
 
 /// A name that a client had.

@@ -26,19 +26,25 @@ use crate::{
     backup::{self, BackupJob, BackupSummary, WatchBackup, back_up},
     failure::{Failure, Outcome, codes},
     hooks::Hooks,
+    renewal::{self, Speaker, Standing},
 };
 
 /// So long the server holds an answer back while there is no work; shorter than its idle time.
 const WAIT_SECONDS: u32 = 25;
 /// How often it is said that a run is still worked on; a fraction of what the server takes for silence.
 const BEAT_PAUSE: Duration = Duration::from_secs(10);
+/// Pause before a renewal that did not come about is tried again.
+const RENEWAL_PAUSE_SECONDS: i64 = 600;
 /// First and longest pause before a server that is away is asked again.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// An agent.
 pub struct Agent {
+    standing: Standing,
     api: Api,
+    /// When its certificate is renewed, or that is tried again.
+    renewal: i64,
     hooks: Hooks,
     cache: Option<PathBuf>,
     session: u64,
@@ -85,19 +91,35 @@ impl WatchBackup for Log {
 }
 
 impl Agent {
-    /// As the client whose certificate `api` has.
-    pub fn new(api: Api, hooks: Hooks) -> Outcome<Self> {
+    /// As the client that `standing` names.
+    pub async fn new(standing: Standing, hooks: Hooks) -> Outcome<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| Failure::new(codes::BUG, error.to_string()))?;
         // A catalog's numbers are signed.
         let session = u64::from_le_bytes(random) >> 1;
-        Ok(Self { api, hooks, cache: backup::cache_folder(), session })
+        let speaker = standing.speak().await?;
+        let mut agent = Self {
+            standing,
+            api: speaker.api.clone(),
+            renewal: 0,
+            hooks,
+            cache: backup::cache_folder(),
+            session,
+        };
+        agent.speak_as(speaker);
+        Ok(agent)
     }
 
     /// Works until told to stop, or until it is not believed any more. A run under way when it is told is given back.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Outcome<()> {
+    pub async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Outcome<()> {
         let mut pause = PAUSE_FIRST;
         loop {
+            if (self.standing.clock)() >= self.renewal {
+                match self.standing.speak().await {
+                    Ok(speaker) => self.speak_as(speaker),
+                    Err(failure) => self.renew_later(&failure),
+                }
+            }
             let asked = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -127,6 +149,22 @@ impl Agent {
                 }
             }
         }
+    }
+
+    fn speak_as(&mut self, speaker: Speaker) {
+        // Another one renews it just now: it is looked at again.
+        let soon = (self.standing.clock)() + RENEWAL_PAUSE_SECONDS;
+        self.renewal = renewal::due(&speaker.credentials).max(soon);
+        self.api = speaker.api;
+        tracing::info!(client = speaker.credentials.name, "its certificate is the one that is kept");
+        if let Some(failure) = speaker.not_renewed {
+            self.renew_later(&failure);
+        }
+    }
+
+    fn renew_later(&mut self, failure: &Failure) {
+        tracing::warn!(%failure, "the certificate is not renewed, that is tried again");
+        self.renewal = (self.standing.clock)() + RENEWAL_PAUSE_SECONDS;
     }
 
     async fn next(&self) -> Outcome<Option<RunOrder>> {

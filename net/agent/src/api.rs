@@ -195,7 +195,7 @@ fn strange(message: &str) -> Failure {
     Failure::new(codes::STRANGE, message)
 }
 
-fn certificates(pem: &str) -> Outcome<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(pem: &str) -> Outcome<Vec<CertificateDer<'static>>> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     read.map_err(|error| strange(&format!("a certificate is malformed: {error}")))
 }

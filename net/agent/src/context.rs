@@ -126,6 +126,11 @@ impl Contexts {
 
     /// The certificate to act with: `CLIENT`, `CONTEXT/CLIENT`, or the one enrolled last in `context`.
     pub fn client(&self, context: &str, asked: Option<&str>) -> Outcome<Context> {
+        read_context(&self.client_file(context, asked)?)
+    }
+
+    /// Where that is kept.
+    pub fn client_file(&self, context: &str, asked: Option<&str>) -> Outcome<PathBuf> {
         let (context, named) = asked.map_or((context, None), |asked| match asked.split_once('/') {
             Some((context, client)) => (context, Some(client)),
             None => (context, Some(asked)),
@@ -139,7 +144,33 @@ impl Contexts {
         if !path.is_file() {
             return Err(no_client(context).at(path.display().to_string()));
         }
-        read_context(&path)
+        Ok(path)
+    }
+
+    /// Puts what a renewal gave in the place of the client's certificate, and what is said of the domain's CAs in the
+    /// place of what a context knows.
+    pub fn keep_renewed(&self, client: &Path, renewed: &Context, context: &str) -> Outcome<()> {
+        self.write(client, &render(renewed)?)?;
+        let known = self.load(context)?;
+        if known.domain != renewed.domain || known.ca_pem == renewed.ca_pem {
+            return Ok(());
+        }
+        let known = Context { ca_pem: renewed.ca_pem.clone(), ..known };
+        self.write(&self.folder(context)?.join("context.toml"), &render(&known)?)
+    }
+
+    /// Has renewals of a client's certificate to oneself until it is dropped; `None` while somebody else has.
+    pub fn lock_renewal(client: &Path) -> Outcome<Option<fs::File>> {
+        let path = client.with_extension("lock");
+        let failed = |error: std::io::Error| Failure::file("a renewal cannot be locked", &path, &error);
+        let mut options = fs::OpenOptions::new();
+        let file =
+            options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 
     fn folder(&self, name: &str) -> Outcome<PathBuf> {

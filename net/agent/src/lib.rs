@@ -9,6 +9,7 @@ pub mod failure;
 
 pub mod api;
 pub mod context;
+pub mod renewal;
 
 pub mod attempts;
 pub mod backup;

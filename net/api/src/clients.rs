@@ -56,6 +56,13 @@ pub struct EnrollReply {
     pub domain_name: String,
 }
 
+/// A client wants another certificate in place of the one that it shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// Certificate signing request of a new key, PEM. Only its public key is used.
+    pub csr_pem: String,
+}
+
 /// One client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientInfo {
@@ -78,6 +85,12 @@ pub struct ClientInfo {
     /// How many certificates it had before; none of them is believed any more.
     #[serde(default)]
     pub former_certificates: u64,
+    /// When its certificate ends; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_until: Option<Timestamp>,
+    /// How many certificates it renewed that are believed until they end.
+    #[serde(default)]
+    pub still_believed: u64,
     /// When its certificate was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,

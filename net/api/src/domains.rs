@@ -66,6 +66,26 @@ pub enum Parting {
     Now,
 }
 
+/// Decides which of a partner's lives is the right one: the one that answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecideRequest {
+    /// Only say who answers.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Who answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecideReply {
+    /// The partner as it stands now.
+    pub domain: DomainInfo,
+    /// The incarnation that answered.
+    pub incarnation: u64,
+    /// Which start of its server answered; absent from an older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+}
+
 /// Takes a pairing apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnpairRequest {

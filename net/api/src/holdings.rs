@@ -1,7 +1,7 @@
 //! Replicas stay true: what a domain holds for a partner, and whether the catalog is as its pools and partners say.
 
 use jiff::Timestamp;
-use narrows_format::{ImageId, PoolId};
+use narrows_format::{DomainId, ImageId, PoolId};
 use serde::{Deserialize, Serialize};
 
 use crate::{partner::ReceivePool, text};
@@ -15,6 +15,9 @@ pub struct HoldingsQuery {
     /// What this pool holds; the one that receives from the caller when absent.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
     pub pool: Option<PoolId>,
+    /// What the images are is wanted too.
+    #[serde(default)]
+    pub described: bool,
 }
 
 /// A page of what the answering domain holds for the caller, in the order of images.
@@ -53,6 +56,64 @@ pub struct Holding {
     /// Its bytes were found damaged (POOL-001).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// What it is, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_is: Option<HeldImage>,
+}
+
+/// What an image is, for who does not know it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldImage {
+    /// Where it was made.
+    #[serde(with = "text::by_text")]
+    pub origin: DomainId,
+    /// The client's name.
+    pub client_name: String,
+    /// When the backup began.
+    pub started: Timestamp,
+    /// Bytes that a restore of all of it writes.
+    pub logical_bytes: u64,
+}
+
+/// Asks for images that partners hold and of which no replica is known here.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UnknownQuery {
+    /// Only this partner, by name or UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+}
+
+/// Images that partners hold and of which no replica is known here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownReplicas {
+    /// The images.
+    pub replicas: Vec<UnknownReplica>,
+    /// There are more than one answer lists.
+    pub more: bool,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownReplica {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+    /// Who holds it.
+    pub domain: String,
+    /// In which pool there.
+    #[serde(with = "text::by_text")]
+    pub pool: PoolId,
+    /// When it expires there; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Its bytes were found damaged there.
+    #[serde(default)]
+    pub damaged: bool,
+    /// A copy of it can be read here; only the replica is not known.
+    pub is_here: bool,
+    /// What it is; absent from a partner whose server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_is: Option<HeldImage>,
 }
 
 /// Asks partners at once what they hold.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Hex, text};
 
+/// In the head of what servers say to each other: which of its lives says it.
+pub const LIFE_HEADER: &str = "narrows-life";
+
 /// A domain introduces itself: the request of pairing, and its answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Introduction {

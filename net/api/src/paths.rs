@@ -59,6 +59,8 @@ pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
 pub const POOLS: &str = "/v1/pools";
 /// GET [`crate::pools::PoolInfo`] · POST [`crate::pools::PoolChange`] -> the same.
 pub const POOL: &str = "/v1/pools/{name}";
+/// POST -> [`crate::pools::PoolInfo`]: one that could not be opened is tried again.
+pub const POOL_OPEN: &str = "/v1/pools/{name}/open";
 /// GET list of [`crate::policies::PolicyInfo`] · POST [`crate::policies::ApplyRequest`] -> [`crate::policies::ApplyReply`].
 pub const POLICIES: &str = "/v1/policies";
 /// GET [`crate::policies::PolicyInfo`].
@@ -121,12 +123,16 @@ pub const DOMAIN_LIMIT: &str = "/v1/domains/{name}/limit";
 pub const DOMAIN_GRANT: &str = "/v1/domains/{name}/grant";
 /// POST [`crate::domains::UnpairRequest`] -> [`crate::domains::UnpairReply`].
 pub const DOMAIN_UNPAIR: &str = "/v1/domains/{name}/unpair";
+/// POST [`crate::domains::DecideRequest`] -> [`crate::domains::DecideReply`]: who answers now is the right one.
+pub const DOMAIN_DECIDE: &str = "/v1/domains/{name}/decide";
 /// GET [`crate::topology::Topology`].
 pub const TOPOLOGY: &str = "/v1/topology";
 /// GET [`crate::topology::ReplicaQuery`] -> list of [`crate::topology::ReplicaLine`].
 pub const REPLICAS: &str = "/v1/replicas";
 /// POST [`crate::holdings::CheckRequest`] -> list of [`crate::holdings::CheckReply`].
 pub const REPLICAS_CHECK: &str = "/v1/replicas/check";
+/// GET [`crate::holdings::UnknownQuery`] -> [`crate::holdings::UnknownReplicas`]: partners are asked.
+pub const REPLICAS_UNKNOWN: &str = "/v1/replicas/unknown";
 /// GET list of [`crate::certificates::CertificateInfo`].
 pub const CERTIFICATES: &str = "/v1/certificates";
 /// POST [`crate::certificates::RenewRequest`] -> list of [`crate::certificates::CertificateInfo`].
@@ -142,6 +148,8 @@ pub const CATALOG_RECONCILE: &str = "/v1/catalog/reconcile";
 pub const CLIENTS: &str = "/v1/clients";
 /// POST [`crate::clients::TokenRequest`] -> [`crate::clients::TokenReply`].
 pub const CLIENT_TOKENS: &str = "/v1/clients/tokens";
+/// POST [`crate::clients::RenewRequest`] -> [`crate::clients::EnrollReply`]; client certificate.
+pub const CLIENT_RENEW: &str = "/v1/clients/renew";
 /// GET [`crate::clients::ClientInfo`], by name.
 pub const CLIENT: &str = "/v1/clients/{name}";
 /// POST [`crate::clients::RenameRequest`] -> [`crate::clients::ClientInfo`].

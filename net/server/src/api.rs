@@ -60,6 +60,7 @@ use crate::{
     control::Control,
     folder::{DomainIdentity, Folder},
     limits::CATCH_UP_TIME_MAX,
+    lives::Lives,
     marks::Marks,
     offers::Offers,
     pace::Paces,
@@ -101,6 +102,8 @@ pub struct Shared {
     pub offers: Offers,
     /// How fast each target is sent to.
     pub paces: Paces,
+    /// This server's life, and whether partners' are alive twice.
+    pub lives: Arc<Lives>,
     /// When partners were asked what they hold.
     pub comparisons: Comparisons,
     /// Tells an older copy of the catalog.
@@ -208,6 +211,7 @@ pub fn router(app: App) -> Router {
         .route(paths::DOMAIN_LIMIT, post(partners::limit))
         .route(paths::DOMAIN_GRANT, post(partners::grant))
         .route(paths::DOMAIN_UNPAIR, post(partners::unpair))
+        .route(paths::DOMAIN_DECIDE, post(partners::decide))
         .route(paths::TOPOLOGY, get(topology::show))
         .route(paths::REPLICAS, get(topology::replicas))
         .route(paths::JOBS, get(jobs::list))

@@ -12,7 +12,10 @@ use std::{
 
 use narrows_domain::{Catalog as _, Partner, partner::Trust};
 use narrows_format::Timestamp;
-use narrows_transport::{Credentials, Identity, TrustStore, trust::certificate_life};
+use narrows_transport::{
+    Credentials, Identity, TrustStore,
+    trust::{certificate_life, renewed_from},
+};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
@@ -85,9 +88,9 @@ impl Certificates {
         let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let ca = certificate_life(self.authority().der()).ok();
         let leaf = self.credentials.leaf().and_then(|leaf| certificate_life(&leaf).ok());
-        let renewal = if is_due(ca, (1, 2), now) {
+        let renewal = if is_due(ca, Renewal::Authority, now) {
             Renewal::Authority
-        } else if is_due(leaf, (2, 3), now) {
+        } else if is_due(leaf, Renewal::Server, now) {
             Renewal::Server
         } else {
             return Ok(false);
@@ -124,15 +127,17 @@ pub fn time_of(now: Timestamp) -> Result<OffsetDateTime, PkiError> {
     OffsetDateTime::from_unix_timestamp(now.seconds).map_err(|_| PkiError::Name(now.seconds.to_string()))
 }
 
-/// Whether this part of a life is over; what can't be read is due.
-fn is_due(life: Option<(i64, i64)>, (part, whole): (i64, i64), now: Timestamp) -> bool {
-    life.is_none_or(|(from, until)| now.seconds >= from + (until - from) / whole * part)
+/// Whether so much of a life is over; what can't be read is due.
+fn is_due(life: Option<(i64, i64)>, renewal: Renewal, now: Timestamp) -> bool {
+    life.is_none_or(|life| now.seconds >= renewed_at(life, renewal))
 }
 
 /// When a certificate is renewed by itself.
 pub fn renewed_at(life: (i64, i64), renewal: Renewal) -> i64 {
-    let (part, whole) = if renewal == Renewal::Authority { (1, 2) } else { (2, 3) };
-    life.0 + (life.1 - life.0) / whole * part
+    match renewal {
+        Renewal::Authority => life.0 + (life.1 - life.0) / 2,
+        Renewal::Server => renewed_from(life),
+    }
 }
 
 /// Renews what is due, believes our own CAs only as long as they hold, and lets work for partners wait whose CAs have

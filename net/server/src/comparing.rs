@@ -4,13 +4,20 @@
 //! When it was done is in memory only: after a start all are compared. Deciding is the control task's business.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use narrows_api::{ApiError, error::codes, holdings::Holdings, paths, text::time_in};
+use narrows_api::{
+    ApiError,
+    error::codes,
+    holdings::{Holdings, HoldingsQuery, UnknownReplica, UnknownReplicas},
+    paths,
+    text::time_in,
+};
 use narrows_domain::{
     Catalog as _, Event, Partner,
+    image::ImageCopy,
     limits::POOLS_MAX,
     machine::comparing::{Compared, Held, ReplicaList},
     moment::since,
@@ -24,7 +31,7 @@ use crate::{
         answer::{Failure, internal},
     },
     certificates,
-    limits::{COMPARE_EVERY, COMPARE_LOOK, COMPARE_RETRY, COMPARE_TIME_MAX},
+    limits::{COMPARE_EVERY, COMPARE_LOOK, COMPARE_RETRY, COMPARE_TIME_MAX, UNKNOWN_LISTED_MAX},
     pairing::pool_in,
 };
 
@@ -153,15 +160,9 @@ async fn ask_pool(
     partner: &Partner,
     pool: Option<PoolId>,
 ) -> Result<(Compared, Vec<PoolId>), Failure> {
-    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
     let (mut compared, mut after, mut others) = (Compared::default(), None, Vec::new());
     loop {
-        let wanted =
-            [("pool", pool.map(|it| it.to_string())), ("after", after.map(|it: ImageId| it.to_string()))];
-        let wanted = wanted.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
-        let path = format!("{}?{}", paths::PARTNER_HOLDINGS, wanted.collect::<Vec<_>>().join("&"));
-        let page: Result<Holdings, ApiError> = api.get(&path).await;
-        let page = page?;
+        let page = page(app, partner, HoldingsQuery { pool, after, described: false }).await?;
         let end = page.images.last().map(|holding| holding.image);
         if after.is_none() && pool.is_none() {
             // Another pool, or another life of it, loses what the old one held.
@@ -183,6 +184,74 @@ async fn ask_pool(
         }
         after = end;
     }
+}
+
+async fn page(app: &App, partner: &Partner, query: HoldingsQuery) -> Result<Holdings, Failure> {
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let wanted = [
+        ("pool", query.pool.map(|it| it.to_string())),
+        ("after", query.after.map(|it| it.to_string())),
+        ("described", query.described.then(|| "true".to_owned())),
+    ];
+    let wanted = wanted.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+    let path = format!("{}?{}", paths::PARTNER_HOLDINGS, wanted.collect::<Vec<_>>().join("&"));
+    Ok(api.get(&path).await?)
+}
+
+/// Adds what a partner holds in any of its pools and of which no replica is known here.
+pub async fn list_unknown(app: &App, partner: &Partner, found: &mut UnknownReplicas) -> Result<(), Failure> {
+    let mut pools: Option<Vec<PoolId>> = None;
+    let (mut pool, mut after) = (None, None);
+    while !found.more {
+        let page = page(app, partner, HoldingsQuery { pool, after, described: true }).await?;
+        let receiving = page.pool.pool;
+        let others = pools.get_or_insert_with(|| {
+            let others = page.pools.iter().map(|it| it.pool).filter(|it| *it != receiving);
+            others.take(POOLS_MAX).collect()
+        });
+        let end = page.images.last().map(|holding| holding.image);
+        let next = if page.more && end > after {
+            Some((pool, end))
+        } else {
+            others.pop().map(|it| (Some(it), None))
+        };
+        add_unknown(app, partner, after, page, found).await?;
+        let Some(next) = next else { return Ok(()) };
+        (pool, after) = next;
+    }
+    Ok(())
+}
+
+async fn add_unknown(
+    app: &App,
+    partner: &Partner,
+    after: Option<ImageId>,
+    page: Holdings,
+    found: &mut UnknownReplicas,
+) -> Result<(), Failure> {
+    let Some(last) = page.images.last().map(|it| it.image) else { return Ok(()) };
+    let pool = pool_in(page.pool);
+    // As many as a page has, and those that are not there any more.
+    let records = app.catalog.replicas_at(partner.domain, pool, (after, Some(last)), u32::MAX);
+    let records = records.await.map_err(|error| internal(&error))?;
+    let known: BTreeSet<ImageId> = records.into_iter().map(|record| record.image).collect();
+    for held in page.images.into_iter().filter(|it| !known.contains(&it.image)) {
+        if found.replicas.len() >= UNKNOWN_LISTED_MAX {
+            found.more = true;
+            return Ok(());
+        }
+        let copies = app.catalog.copies(held.image).await.map_err(|error| internal(&error))?;
+        found.replicas.push(UnknownReplica {
+            image: held.image,
+            domain: partner.name.clone(),
+            pool: pool.pool,
+            expires: held.expires,
+            damaged: held.damaged,
+            is_here: copies.iter().any(ImageCopy::is_readable),
+            image_is: held.image_is,
+        });
+    }
+    Ok(())
 }
 
 fn list_of(from: DomainId, after: Option<ImageId>, page: Holdings) -> ReplicaList {

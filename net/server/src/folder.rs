@@ -134,6 +134,11 @@ impl Folder {
         self.root.join("catalog.mark")
     }
 
+    /// How often a server started on it; see [`crate::lives`].
+    pub fn starts(&self) -> PathBuf {
+        self.root.join("starts")
+    }
+
     /// The pool.
     pub fn pool(&self) -> PathBuf {
         self.root.join("pool")

@@ -10,6 +10,7 @@
 pub mod config;
 pub mod folder;
 pub mod limits;
+pub mod lives;
 pub mod logging;
 pub mod marks;
 pub mod notify;

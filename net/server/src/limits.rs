@@ -68,6 +68,8 @@ pub const MARK_EVERY: Duration = Duration::from_mins(1);
 pub const COMPARE_EVERY: Duration = Duration::from_hours(24);
 /// The same after it could not be asked.
 pub const COMPARE_RETRY: Duration = Duration::from_mins(10);
+/// Images of which no replica is known here in one answer.
+pub const UNKNOWN_LISTED_MAX: usize = 10_000;
 /// Images in one page of what we hold for a partner.
 pub const HOLDINGS_PAGE: u32 = 1000;
 /// Most failed operations among the problems of `status`.
@@ -110,6 +112,10 @@ pub const SESSIONS_PER_CORE_MAX: usize = 64;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Broken replications that a core remembers, to count what is sent again.
 pub const HISTORIES_MAX: usize = 64;
+/// Lives of partners that wait to be looked at.
+pub const LIVES_WAITING_MAX: usize = 64;
+/// So long a request may be on its way after the server that sent it has ended; longer than any is waited for.
+pub const REQUEST_ON_ITS_WAY_MAX: Duration = Duration::from_mins(2);
 /// A partner that is half-paired is asked again this often.
 pub const PAIRING_RETRY: Duration = Duration::from_secs(15);
 

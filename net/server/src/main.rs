@@ -6,10 +6,10 @@ use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
 use clap::{Parser, Subcommand};
 use narrows_agent::{
     agent::Agent,
-    api::Api,
     context::Contexts,
     failure::{Failure, Outcome, codes},
     hooks::{Hooks, usual_folder},
+    renewal::{self, Standing},
 };
 use narrows_format::{node, superblock};
 use narrows_server::{
@@ -151,9 +151,9 @@ async fn agent(context: Option<&str>, client: Option<&str>, hooks: PathBuf) -> O
     let _log = logging::start(LogFormat::Text);
     let contexts = Contexts::of_user()?;
     let (name, context) = contexts.choose(context)?;
-    let credentials = contexts.client(&name, client)?;
-    let api = Api::as_client(&context, &credentials)?;
-    let agent = Agent::new(api, Hooks::at(hooks))?;
+    let client = client.map(str::to_owned);
+    let standing = Standing { contexts, context: name, client, clock: renewal::wall };
+    let mut agent = Agent::new(standing, Hooks::at(hooks)).await?;
     let (stop, stopped) = watch::channel(false);
     let mut signals = Signals::new()
         .map_err(|error| Failure::new(codes::BUG, "signals can't be heard").because(error.to_string()))?;
@@ -162,7 +162,7 @@ async fn agent(context: Option<&str>, client: Option<&str>, hooks: PathBuf) -> O
         notify::tell(notify::State::Stopping);
         stop.send_replace(true);
     });
-    tracing::info!(client = credentials.name, url = context.url, "the agent is ready");
+    tracing::info!(url = context.url, "the agent is ready");
     notify::tell(notify::State::Ready);
     agent.run(stopped).await
 }

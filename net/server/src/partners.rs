@@ -10,7 +10,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use narrows_api::{ApiError, Hex, error::codes, paths};
+use narrows_api::{ApiError, Hex, error::codes, partner::LIFE_HEADER, paths};
+use narrows_domain::life::Life;
 use narrows_format::DomainId;
 use narrows_transport::{
     Credentials, TrustError, TrustStore,
@@ -20,12 +21,18 @@ use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, tls::TlsI
 use rustls_pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX};
+use crate::{
+    limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX},
+    lives::{self, Lives},
+    switches::Clock,
+};
 
 /// Connections to the APIs of partners.
 pub struct Partners {
     trust: Arc<TrustStore>,
     credentials: Arc<Credentials>,
+    lives: Arc<Lives>,
+    clock: Clock,
     clients: Mutex<BTreeMap<DomainId, Client>>,
 }
 
@@ -34,12 +41,18 @@ pub struct PartnerApi {
     client: Client,
     url: String,
     name: String,
+    /// Whose lives are looked at; `None` of one that is not known yet.
+    watched: Option<(DomainId, Arc<Lives>, Clock)>,
 }
 
 impl Partners {
     /// Speaks with these credentials, in each handshake the newest.
-    pub fn new(trust: Arc<TrustStore>, credentials: Arc<Credentials>) -> Self {
-        Self { trust, credentials, clients: Mutex::default() }
+    pub fn new(
+        trust: Arc<TrustStore>,
+        credentials: Arc<Credentials>,
+        (lives, clock): (Arc<Lives>, Clock),
+    ) -> Self {
+        Self { trust, credentials, lives, clock, clients: Mutex::default() }
     }
 
     /// The API of a domain whose CA is known. `name` is for error messages.
@@ -53,14 +66,15 @@ impl Partners {
             clients.insert(domain, client.clone());
             client
         };
-        Ok(PartnerApi { client, url: url.to_owned(), name: name.to_owned() })
+        let watched = Some((domain, Arc::clone(&self.lives), self.clock.clone()));
+        Ok(PartnerApi { client, url: url.to_owned(), name: name.to_owned(), watched })
     }
 
     /// The API of a domain of which only the CA's fingerprint is known; no certificate is shown.
     pub fn first_contact(&self, ca: Hex<32>, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
         let tls =
             self.trust.first_contact_config(None, CaFingerprint(ca.0)).map_err(|error| untrusted(&error))?;
-        Ok(PartnerApi { client: build(tls)?, url: url.to_owned(), name: name.to_owned() })
+        Ok(PartnerApi { client: build(tls)?, url: url.to_owned(), name: name.to_owned(), watched: None })
     }
 
     /// The certificate that the server of a domain shows on a connection of its own, made now.
@@ -73,7 +87,7 @@ impl Partners {
         let tls = self.trust.client_config_of(&self.credentials, domain);
         let client = builder(tls.map_err(|error| untrusted(&error))?).tls_info(true);
         let client = client.build().map_err(|error| no_client(&error))?;
-        let api = PartnerApi { client, url: url.to_owned(), name: name.to_owned() };
+        let api = PartnerApi { client, url: url.to_owned(), name: name.to_owned(), watched: None };
         let request = api.client.get(format!("{url}{}", paths::PARTNER_PING));
         let answer = sent(request).await.map_err(|error| api.failed(&error))?;
         let shown = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
@@ -83,6 +97,7 @@ impl Partners {
 
     /// Closes idle connections to a domain: what it is trusted for has changed.
     pub fn forget(&self, domain: DomainId) {
+        self.lives.forget(domain);
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
     }
 }
@@ -90,6 +105,11 @@ impl Partners {
 impl PartnerApi {
     /// GET.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.call::<(), T>(Method::GET, path, None).await.map(|(answer, _)| answer)
+    }
+
+    /// GET, and which of its lives answered.
+    pub async fn get_of_life<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<Life>), ApiError> {
         self.call::<(), T>(Method::GET, path, None).await
     }
 
@@ -99,7 +119,7 @@ impl PartnerApi {
         path: &str,
         body: &B,
     ) -> Result<T, ApiError> {
-        self.call(Method::POST, path, Some(body)).await
+        self.call(Method::POST, path, Some(body)).await.map(|(answer, _)| answer)
     }
 
     async fn call<B: Serialize + Sync, T: DeserializeOwned>(
@@ -107,17 +127,28 @@ impl PartnerApi {
         method: Method,
         path: &str,
         body: Option<&B>,
-    ) -> Result<T, ApiError> {
+    ) -> Result<(T, Option<Life>), ApiError> {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let mut asked = None;
+        if let Some((_, lives, clock)) = &self.watched {
+            asked = Some(clock.now());
+            if let Some(life) = lives.header() {
+                request = request.header(LIFE_HEADER, life);
+            }
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
         let response = sent(request).await.map_err(|error| self.failed(&error))?;
+        let life = lives::named(response.headers());
+        if let Some(((domain, lives, _), asked)) = self.watched.as_ref().zip(asked) {
+            lives.answered(*domain, response.headers(), asked);
+        }
         let is_good = response.status().is_success();
         let status = response.status().as_u16();
         let bytes = self.bounded(response).await?;
         if is_good {
-            return serde_json::from_slice(&bytes).map_err(|error| {
+            return serde_json::from_slice(&bytes).map(|answer| (answer, life)).map_err(|error| {
                 ApiError::new(codes::INTERNAL, format!("{}: the answer can't be read: {error}", self.name))
             });
         }

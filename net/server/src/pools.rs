@@ -122,13 +122,28 @@ impl Pools {
             Err(error) => {
                 let sentence = format!("pool `{}` is not open: {error}", pool.name);
                 let told = ApiError::new(error.code(), sentence);
-                let help = "mend what it names, then start the server again";
+                let help = format!("mend what it names, then `narrowsctl pool open {}`", pool.name);
                 (Standing::Shut(told.help(help)), Err(error))
             }
         };
         self.known().insert(pool.id, standing);
         self.notice();
         outcome
+    }
+
+    /// Tries again to open one that could not be opened; API-003 for one that is open.
+    pub async fn open_again(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), Failure> {
+        let _one_at_a_time = self.making.lock().await;
+        if self.is_open(pool.id) {
+            let error = ApiError::new(codes::CONFLICT, format!("pool `{}` is open", pool.name));
+            return Err(error
+                .help("one that a failed write has stopped is opened anew by a start of the server")
+                .into());
+        }
+        match self.open_one(plane, folder, pool).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.get(pool.id).map(drop),
+        }
     }
 
     /// A pool that is open, or why it is not.

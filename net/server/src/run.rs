@@ -34,6 +34,7 @@ use crate::{
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer,
     limits::{MARK_EVERY, PAIRING_RETRY, ZONE_RENEWAL},
+    lives::{self, Lives},
     logging,
     marks::Marks,
     notify::{self, State},
@@ -230,6 +231,7 @@ impl Server {
         let listener = listen(config.listen).await?;
         let catalog = open_catalog(folder, &config).await?;
         let marks = Marks::check(folder, &catalog, &mut who, clock.now()).await?;
+        let (lives, heard) = Lives::new(lives::begin(folder, &who)?);
         believe_known(&catalog, &trust, &who).await?;
 
         let plane = plane::start(PlaneSetup {
@@ -252,7 +254,8 @@ impl Server {
         let control::Started { control, commands, task: desk } = control::start(mind, clock.clone());
         let tls = api_tls(&trust, &credentials)?;
         let app = App(Arc::new(Shared {
-            partners: Partners::new(Arc::clone(&trust), credentials),
+            partners: Partners::new(Arc::clone(&trust), credentials, (Arc::clone(&lives), clock.clone())),
+            lives,
             who,
             config,
             certificates,
@@ -274,6 +277,7 @@ impl Server {
             parted: watch::Sender::new(0),
         }));
         let mut parts = parts_of(&app, plane.questions, commands, desk);
+        parts.push(Part::new("watcher of lives", tokio::spawn(lives::attend(app.clone(), heard))));
         let (stop, stopped) = watch::channel(false);
         app.plane.listen(app.config.data_listen).await?;
         let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));

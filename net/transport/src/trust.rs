@@ -15,7 +15,8 @@ mod verifier;
 pub use config::{ClientAuth, Identity};
 pub use credentials::Credentials;
 pub use principal::{
-    BadPrincipal, Principal, certificate_life, certificate_serial, certificate_valid_until, server_name,
+    BadPrincipal, Principal, certificate_life, certificate_serial, certificate_valid_until, renewed_from,
+    server_name,
 };
 pub use store::{CaFingerprint, TrustStore, ca_fingerprint};
 

@@ -5,18 +5,21 @@ use narrows_domain::catalog::Reconciling;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
+use narrows_domain::life::{Life, LifeSeen};
+use narrows_domain::limits::RUNS_KEPT;
+use narrows_domain::moment::after;
 use narrows_domain::operation::{
     Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
 };
 use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
 use narrows_domain::period::Period;
-use narrows_domain::policy::{self, Run, RunKey, RunState, StoredPolicy};
+use narrows_domain::policy::{self, Run, RunKey, RunState, RunsOf, StoredPolicy};
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Classification, Client, ClientAlias, Direction, LockRange, Pool, ReplicationTarget, ScheduledBandwidth,
-    Selection, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, Direction, Issued, LockRange, Pool, ReplicationTarget,
+    ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::window::{OpenSpan, Transition, Window};
@@ -364,6 +367,8 @@ impl Maker {
                     serial,
                     enrolled,
                     revoked,
+                    until: self.maybe(Self::time),
+                    still_believed: vec![Issued { serial: "0b".into(), until: enrolled }],
                     former_serials: vec!["0a".into()],
                 })
             }
@@ -388,6 +393,16 @@ impl Maker {
     /// Backup policies, their runs, and former names of clients.
     fn planned(&mut self, kind: u8) -> Change {
         match kind {
+            44 if self.coin() => {
+                let partner = DomainId([self.below(PARTNERS); 16]);
+                if self.coin() {
+                    return Change::LivesGone(partner);
+                }
+                let server = self.one(&["a", "b"]).to_owned();
+                let (incarnation, start) = (u64::from(self.below(3)), self.roll() >> 1);
+                let life = Life { server, incarnation, start, instance: u128::from(self.roll()) };
+                Change::Life(LifeSeen { partner, life, since: self.time() })
+            }
             44 => Change::ClientAlias(ClientAlias {
                 client: ClientId([self.below(3); 16]),
                 name: self.word(),
@@ -408,6 +423,12 @@ impl Maker {
                     made: self.time(),
                     next_look: self.maybe(Self::time),
                 })
+            }
+            47 if self.coin() => {
+                let (policy, schedule) = (self.one(&["", "a"]).to_owned(), self.one(&["", "s"]).to_owned());
+                let client = ClientId([self.below(2); 16]);
+                let now = after(self.time(), RUNS_KEPT);
+                Change::RunsPruned(RunsOf { policy, schedule, client }, now)
             }
             _ => Change::Run(Run {
                 key: RunKey {

@@ -51,6 +51,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
     for byte in 0..PARTNERS {
         let partner = DomainId([byte; 16]);
         answers.add("partner", catalog.partner(partner).await);
+        answers.add("lives_of", catalog.lives_of(partner).await);
         for after in [None, Some(ImageId([2; 16]))] {
             let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
             let part = (after, Some(ImageId([4; 16])));

@@ -1,7 +1,5 @@
 //! What the model catalog answers: the trait, question by question.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::auto_import::AutoSlp;
@@ -13,8 +11,9 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
+use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
-use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
+use crate::operation::{Operation, OperationKey, OperationState};
 use crate::partner::{Partner, ReceivePool};
 use crate::policy::StoredPolicy;
 use crate::recall::Recall;
@@ -192,40 +191,15 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn unfinished_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
-        self.read(|rows| {
-            let mut all: Vec<_> =
-                rows.operations.values().filter(|it| !it.state.is_final()).cloned().collect();
-            all.sort_by_key(|it| (it.age, it.key));
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.unfinished_operations(limit))
     }
 
     async fn backlog(&self) -> Result<Vec<BacklogLine>, Burnt> {
-        self.read(|rows| {
-            let mut lines: BTreeMap<(DomainId, String), BacklogLine> = BTreeMap::new();
-            for operation in rows.operations.values().filter(|it| !it.state.is_final()) {
-                let Some(partner) = operation.target.as_ref().map(|target| target.partner) else { continue };
-                let (state, oldest) = (operation.state.clone(), operation.age);
-                let line = lines.entry((partner, state.to_string())).or_insert(BacklogLine {
-                    partner,
-                    state,
-                    operations: 0,
-                    oldest,
-                });
-                line.operations += 1;
-                line.oldest = line.oldest.min(oldest);
-            }
-            lines.into_values().collect()
-        })
+        self.read(super::rows::Rows::backlog)
     }
 
     async fn images_unfinished(&self, slp: &str) -> Result<u64, Burnt> {
-        self.read(|rows| {
-            let open = rows.operations.values().filter(|it| !it.state.is_final()).map(|it| it.key.image);
-            let governed = |id: &ImageId| rows.images.get(id).is_some_and(|image| image.slp == slp);
-            let images: BTreeSet<_> = open.filter(governed).collect();
-            u64::try_from(images.len()).unwrap_or(u64::MAX)
-        })
+        self.read(|rows| rows.images_unfinished(slp))
     }
 
     async fn slp_use(&self, slp: &str) -> Result<Vec<SlpUse>, Burnt> {
@@ -240,21 +214,11 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn failed_operations(&self, limit: u32) -> Result<Vec<Operation>, Burnt> {
-        self.read(|rows| {
-            let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_));
-            let mut all: Vec<_> = rows.operations.values().filter(failed).cloned().collect();
-            all.sort_by_key(|it| std::cmp::Reverse((it.age, it.key)));
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.failed_operations(limit))
     }
 
     async fn pending_since(&self, then: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
-        self.read(|rows| {
-            let pending = |it: &&Operation| it.state == OperationState::PendingImport && it.since <= then;
-            let mut all: Vec<_> = rows.operations.values().filter(pending).cloned().collect();
-            all.sort_by_key(|it| (it.since, it.key));
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.pending_since(then, limit))
     }
 
     async fn clients_seen(&self) -> Result<Vec<ClientSeen>, Burnt> {
@@ -267,12 +231,7 @@ impl Catalog for MemoryCatalog {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Operation>, Burnt> {
-        self.read(|rows| {
-            let mut all: Vec<_> =
-                rows.to_partner(partner).filter(|it| it.is_candidate(now)).cloned().collect();
-            all.sort_by_key(|it| (std::cmp::Reverse(it.priority), it.age, it.key));
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.candidates(partner, now, limit))
     }
 
     async fn running(&self, partner: DomainId) -> Result<u32, Burnt> {
@@ -283,10 +242,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn in_process(&self, partner: DomainId) -> Result<Vec<Operation>, Burnt> {
-        self.read(|rows| {
-            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
-            running.cloned().collect()
-        })
+        self.read(|rows| rows.in_process(partner))
     }
 
     async fn duplications(&self, now: Timestamp, limit: u32) -> Result<Vec<Operation>, Burnt> {
@@ -304,23 +260,11 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn unit_jobs(&self) -> Result<Vec<(String, u32)>, Burnt> {
-        self.read(|rows| {
-            let mut jobs: BTreeMap<String, u32> = BTreeMap::new();
-            let running = rows.operations.values().filter(|it| it.state == OperationState::InProcess);
-            for unit in running.filter_map(|it| it.unit.clone()) {
-                *jobs.entry(unit).or_default() += 1;
-            }
-            jobs.into_iter().collect()
-        })
+        self.read(super::rows::Rows::unit_jobs)
     }
 
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {
-        self.read(|rows| {
-            let waits = |it: &&Operation| it.state == OperationState::Waiting(WaitReason::TargetUnverified);
-            let governed =
-                |it: &&Operation| rows.images.get(&it.key.image).is_some_and(|image| image.slp == slp);
-            rows.operations.values().filter(waits).filter(governed).cloned().collect()
-        })
+        self.read(|rows| rows.unverified(slp))
     }
 
     async fn base(
@@ -330,24 +274,7 @@ impl Catalog for MemoryCatalog {
         partner: DomainId,
         pool: ReceivePool,
     ) -> Result<Option<Base>, Burnt> {
-        self.read(|rows| {
-            let acknowledged = |it: &ReplicaRecord, image: ImageId| {
-                it.image == image
-                    && it.partner == partner
-                    && it.pool == pool.pool
-                    && it.incarnation == pool.incarnation
-                    && matches!(it.state, ReplicaState::Arrived | ReplicaState::Present)
-            };
-            let is_it = |it: &&Image| {
-                it.lineage == lineage
-                    && it.id != except
-                    && it.state == ImageState::Whole
-                    && rows.copies_of(it.id).any(ImageCopy::is_readable)
-                    && rows.replicas.values().any(|replica| acknowledged(replica, it.id))
-            };
-            let base = |it: &Image| Base { image: it.id, pool: pool.pool, incarnation: pool.incarnation };
-            rows.newest_images().find(is_it).map(base)
-        })
+        self.read(|rows| rows.base(lineage, except, partner, pool))
     }
 
     async fn slp(&self, name: &str, version: Option<u32>) -> Result<Option<SlpVersion>, Burnt> {
@@ -409,6 +336,10 @@ impl Catalog for MemoryCatalog {
 
     async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {
         self.read(|rows| rows.units.values().cloned().collect())
+    }
+
+    async fn lives_of(&self, partner: DomainId) -> Result<Vec<LifeSeen>, Burnt> {
+        self.read(|rows| rows.lives.values().filter(|it| it.partner == partner).cloned().collect())
     }
 
     async fn storage_unit_groups(&self) -> Result<Vec<StorageUnitGroup>, Burnt> {
@@ -529,14 +460,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn due_partners(&self, now: Timestamp) -> Result<Vec<DomainId>, Burnt> {
-        self.read(|rows| {
-            let due = rows
-                .operations
-                .values()
-                .filter(|it| it.kind == OperationKind::Replication && it.is_candidate(now));
-            let due: BTreeSet<_> = due.filter_map(|it| it.target.as_ref().map(|to| to.partner)).collect();
-            due.into_iter().filter(|it| rows.partners.contains_key(it)).collect()
-        })
+        self.read(|rows| rows.due_partners(now))
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, Burnt> {
@@ -581,15 +505,6 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Result<JobTotals, Burnt> {
-        self.read(|rows| {
-            let prefix = JobKey::attempts(kind, key);
-            let mut totals = JobTotals::default();
-            for (_, numbered) in rows.jobs.iter().filter(|(key, _)| key.0.starts_with(&prefix)) {
-                totals.wire_bytes += numbered.job.counters.wire_bytes;
-                totals.data_bytes += numbered.job.counters.data_bytes;
-                totals.resent_bytes += numbered.job.counters.resent_bytes;
-            }
-            totals
-        })
+        self.read(|rows| rows.job_totals(kind, key))
     }
 }

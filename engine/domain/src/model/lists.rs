@@ -4,18 +4,58 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
-use crate::catalog::{ClientSeen, SlpUse};
+use crate::catalog::{ClientSeen, JobTotals, SlpUse};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{ImportKey, ImportState};
+use crate::job::{JobKey, JobKind};
 use crate::limits::COUNTED_BYTES_MAX;
 use crate::machine::comparing::Held;
-use crate::partner::Reach;
-use crate::replica::ReplicaState;
+use crate::operation::OperationKey;
+use crate::partner::{Reach, ReceivePool};
+use crate::replica::{Base, ReplicaRecord, ReplicaState};
 
 use super::answers::limited;
 use super::rows::Rows;
 
 impl Rows {
+    /// See [`crate::Catalog::base`].
+    pub(super) fn base(
+        &self,
+        lineage: [u8; 32],
+        except: ImageId,
+        partner: DomainId,
+        pool: ReceivePool,
+    ) -> Option<Base> {
+        let acknowledged = |it: &ReplicaRecord, image: ImageId| {
+            it.image == image
+                && it.partner == partner
+                && it.pool == pool.pool
+                && it.incarnation == pool.incarnation
+                && matches!(it.state, ReplicaState::Arrived | ReplicaState::Present)
+        };
+        let is_it = |it: &&Image| {
+            it.lineage == lineage
+                && it.id != except
+                && it.state == ImageState::Whole
+                && self.copies_of(it.id).any(ImageCopy::is_readable)
+                && self.replicas.values().any(|replica| acknowledged(replica, it.id))
+        };
+        let base = |it: &Image| Base { image: it.id, pool: pool.pool, incarnation: pool.incarnation };
+        self.newest_images().find(is_it).map(base)
+    }
+
+    /// See [`crate::Catalog::job_totals`].
+    pub(super) fn job_totals(&self, kind: JobKind, key: OperationKey) -> JobTotals {
+        let prefix = JobKey::attempts(kind, key);
+        let mut totals = JobTotals::default();
+        for (_, numbered) in self.jobs.iter().filter(|(key, _)| key.0.starts_with(&prefix)) {
+            totals.wire_bytes += numbered.job.counters.wire_bytes;
+            totals.data_bytes += numbered.job.counters.data_bytes;
+            totals.resent_bytes += numbered.job.counters.resent_bytes;
+        }
+        totals
+    }
+
     /// See [`crate::Catalog::next_due`].
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let tries = self.operations.values().filter_map(|it| it.next_try);

@@ -12,6 +12,7 @@ use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
+use crate::life::LifeSeen;
 use crate::limits::RESEND_AFTER;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
@@ -40,6 +41,7 @@ pub(super) struct Rows {
     pub(super) auto_slps: BTreeMap<String, AutoSlp>,
     pub(super) holds: BTreeMap<String, SlpHold>,
     pub(super) partners: BTreeMap<DomainId, Partner>,
+    pub(super) lives: BTreeMap<(DomainId, String), LifeSeen>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) units: BTreeMap<String, StorageUnit>,
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
@@ -93,18 +95,20 @@ impl Rows {
             Change::Import(row) => drop(self.imports.insert(row.key, row)),
             Change::Job(row) => self.put_job(row),
             Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
-            Change::SlpGone(name) => {
-                self.slps.retain(|(of, _), _| *of != name);
-                self.holds.remove(&name);
-                self.auto_slps.remove(&name);
-            }
             row @ (Change::AutoSlp(_)
             | Change::AutoSlpGone(_)
             | Change::Recall(_)
             | Change::RecallGone(..)
+            | Change::Life(_)
+            | Change::LivesGone(_)
             | Change::Mark(_)
             | Change::ReconcileBegun(_)
-            | Change::ReconcileEnded(_)) => self.keep(row),
+            | Change::ReconcileEnded(_)
+            | Change::Classification(_)
+            | Change::ClassificationGone(_)
+            | Change::Token(_)
+            | Change::TokenUsed(..)
+            | Change::SlpGone(_)) => self.keep(row),
             Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => {
@@ -125,7 +129,11 @@ impl Rows {
                 self.make_due(WaitReason::Bandwidth, now, |operation| goes_to(operation, partner));
             }
             Change::Client(row) => drop(self.clients.insert(row.id, row)),
-            row @ (Change::ClientAlias(_) | Change::Policy(_) | Change::PolicyGone(_) | Change::Run(_)) => {
+            row @ (Change::ClientAlias(_)
+            | Change::Policy(_)
+            | Change::PolicyGone(_)
+            | Change::Run(_)
+            | Change::RunsPruned(..)) => {
                 self.plan(row);
             }
             Change::Window(row, now) => {
@@ -134,12 +142,6 @@ impl Rows {
                 self.make_due(WaitReason::Bandwidth, now, |_| true);
             }
             Change::WindowGone(name) => drop(self.windows.remove(&name)),
-            Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
-            Change::ClassificationGone(name) => drop(self.classifications.remove(&name)),
-            Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
-            Change::TokenUsed(hash, now) => {
-                self.tokens.entry(hash).and_modify(|token| token.used = Some(now));
-            }
             Change::Cursor(pool, incarnation, sequence) => {
                 self.cursors.insert((pool, incarnation), sequence);
             }
@@ -156,9 +158,22 @@ impl Rows {
     /// What stands by itself: no rule reaches it.
     fn keep(&mut self, change: Change) {
         match change {
+            Change::SlpGone(name) => {
+                self.slps.retain(|(of, _), _| *of != name);
+                self.holds.remove(&name);
+                self.auto_slps.remove(&name);
+            }
+            Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
+            Change::ClassificationGone(name) => drop(self.classifications.remove(&name)),
+            Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
+            Change::TokenUsed(hash, now) => {
+                self.tokens.entry(hash).and_modify(|token| token.used = Some(now));
+            }
             Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
             Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
             Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
+            Change::Life(row) => drop(self.lives.insert((row.partner, row.life.server.clone()), row)),
+            Change::LivesGone(partner) => self.lives.retain(|(of, _), _| *of != partner),
             Change::Mark(mark) => self.mark = self.mark.max(mark),
             Change::ReconcileBegun(row) => {
                 for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
@@ -184,6 +199,7 @@ impl Rows {
             Change::Policy(row) => drop(self.policies.insert(row.policy.name.clone(), row)),
             Change::PolicyGone(name) => drop(self.policies.remove(&name)),
             Change::Run(row) => self.put_run(row),
+            Change::RunsPruned(of, now) => self.prune_runs(&of, now),
             _ => {}
         }
     }

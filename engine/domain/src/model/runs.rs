@@ -6,9 +6,28 @@ use narrows_format::{ClientId, Timestamp};
 
 use super::rows::Rows;
 use crate::catalog::{NumberedRun, RunsAsked};
-use crate::policy::RunKey;
+use crate::limits::{RUNS_KEPT, RUNS_KEPT_MAX, RUNS_KEPT_MIN};
+use crate::moment::before;
+use crate::policy::{RunKey, RunState, RunsOf};
 
 impl Rows {
+    /// See [`crate::Change::RunsPruned`].
+    pub(super) fn prune_runs(&mut self, of: &RunsOf, now: Timestamp) {
+        let mut newest: Vec<_> = self.runs.values().filter(|it| of.has(&it.run.key)).cloned().collect();
+        newest.sort_by_key(|it| std::cmp::Reverse(it.number));
+        let last = newest.iter().map(|it| it.run.key.slot).max();
+        let is_good = |it: &&NumberedRun| matches!(it.run.state, RunState::Done | RunState::Partial);
+        let good = newest.iter().find(is_good).map(|it| it.number);
+        let then = before(now, RUNS_KEPT);
+        for (rank, NumberedRun { number, run }) in newest.iter().enumerate() {
+            let is_old = rank >= RUNS_KEPT_MAX || (rank >= RUNS_KEPT_MIN && run.since < then);
+            let is_needed = !run.state.is_final() || Some(run.key.slot) == last || Some(*number) == good;
+            if is_old && !is_needed {
+                self.runs.remove(&run.key);
+            }
+        }
+    }
+
     pub(super) fn runs(&self, asked: RunsAsked<'_>) -> Vec<NumberedRun> {
         let fits = |it: &&NumberedRun| match asked {
             RunsAsked::One(number) => it.number == number,

@@ -55,6 +55,29 @@ pub struct RunKey {
     pub slot: Timestamp,
 }
 
+/// The runs of one policy, schedule and client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunsOf {
+    /// The policy.
+    pub policy: String,
+    /// Its schedule; empty for those that a person asked for.
+    pub schedule: String,
+    /// The client.
+    pub client: ClientId,
+}
+
+impl RunsOf {
+    /// Those that this one is among.
+    pub fn like(key: &RunKey) -> Self {
+        Self { policy: key.policy.clone(), schedule: key.schedule.clone(), client: key.client }
+    }
+
+    /// Whether this one is among them.
+    pub fn has(&self, key: &RunKey) -> bool {
+        (&self.policy, &self.schedule, self.client) == (&key.policy, &key.schedule, key.client)
+    }
+}
+
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {

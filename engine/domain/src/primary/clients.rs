@@ -6,10 +6,11 @@ use super::storage::{CLASH, absent};
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::Change;
+use crate::limits::STILL_BELIEVED_MAX;
 use crate::machine::Refusal;
 use crate::moment::Moment;
 use crate::policy::{Policy, StoredPolicy};
-use crate::storage::{Client, ClientAlias};
+use crate::storage::{Client, ClientAlias, Issued};
 
 impl<C: Catalog> Primary<C> {
     /// Gives a client another name. Images keep the one that they were made under, policies that name it name it anew,
@@ -36,6 +37,38 @@ impl<C: Catalog> Primary<C> {
             }
         }
         self.store(&changes).await?;
+        Ok(client)
+    }
+
+    /// A client that showed the certificate `shown` has been issued another one in its place. The one that it showed, and
+    /// those before it, are believed until they end: what was issued may never have reached it.
+    pub async fn renew_client(
+        &mut self,
+        id: ClientId,
+        (shown, issued): (Issued, Issued),
+        moment: Moment,
+    ) -> Done<Client, C> {
+        let Some(mut client) = self.ask(self.catalog.client(id)).await? else {
+            return Err(absent("client", &id.to_string()).into());
+        };
+        if client.revoked.is_some() || client.former_serials.contains(&shown.serial) {
+            let sentence = format!("the certificate that `{}` shows was replaced", client.name);
+            let help = "an administrator gives it another: `narrowsctl client replace NAME`";
+            return Err(Refusal::new("AUTH-003", sentence, help).into());
+        }
+        let newest = Issued { serial: client.serial, until: client.until.unwrap_or(shown.until) };
+        client.still_believed.push(newest);
+        client.still_believed.retain(|it| it.serial != shown.serial && it.until > moment.now);
+        client.still_believed.push(shown);
+        if client.still_believed.len() > STILL_BELIEVED_MAX {
+            let sentence =
+                format!("`{}` has {STILL_BELIEVED_MAX} certificates beside its newest", client.name);
+            let help = "it can't keep what it is given: look at its folder of contexts, then `narrowsctl client \
+                        replace NAME`";
+            return Err(Refusal::new(CLASH, sentence, help).into());
+        }
+        (client.serial, client.until) = (issued.serial, Some(issued.until));
+        self.store(&[Change::Client(client.clone())]).await?;
         Ok(client)
     }
 

@@ -11,7 +11,7 @@ use crate::machine::Refusal;
 use crate::machine::backup::{BackupAsk, BackupBegun};
 use crate::moment::Moment;
 use crate::policy::run::{self, Made};
-use crate::policy::{Run, RunOutcome, RunState, StoredPolicy};
+use crate::policy::{Run, RunOutcome, RunState, RunsOf, StoredPolicy};
 
 /// Who works on a run, and on which try of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl<C: Catalog> Primary<C> {
         }
         let (made, next_look) = run::owed(&stored, (&windows, &clients), &live, &last, moment.now);
         commands.extend(made.iter().map(|run| Command::OfferRuns(run.key.client)));
-        let mut changes: Vec<_> = made.into_iter().map(Change::Run).collect();
+        let mut changes: Vec<_> = made.into_iter().flat_map(|run| begun(run, moment)).collect();
         if stored.next_look != next_look {
             changes.push(Change::Policy(StoredPolicy { next_look, ..stored }));
         }
@@ -115,7 +115,8 @@ impl<C: Catalog> Primary<C> {
         let known = self.ask(self.catalog.runs(RunsAsked::Live)).await?;
         // Asked for twice in one second: it is one.
         let is_new = |run: &&Run| !known.iter().any(|it| it.run.key == run.key);
-        let changes: Vec<_> = runs.iter().filter(is_new).cloned().map(Change::Run).collect();
+        let changes: Vec<_> =
+            runs.iter().filter(is_new).cloned().flat_map(|run| begun(run, moment)).collect();
         self.store(&changes).await?;
         let live = self.ask(self.catalog.runs(RunsAsked::Live)).await?;
         let ordered = live.into_iter().filter(|it| runs.iter().any(|run| run.key == it.run.key));
@@ -289,4 +290,10 @@ impl<C: Catalog> Primary<C> {
             Some(_) => Made::Whole,
         })
     }
+}
+
+/// A run comes to be, and those of its kind that nobody needs any more go.
+fn begun(run: Run, moment: Moment) -> [Change; 2] {
+    let of = RunsOf::like(&run.key);
+    [Change::Run(run), Change::RunsPruned(of, moment.now)]
 }

@@ -1,5 +1,7 @@
 //! What a partner's certificates and its incarnation make of the work for it.
 
+use narrows_domain::life::{Life, Verdict};
+
 use super::*;
 
 fn partner(primary: &Primary<MemoryCatalog>) -> Partner {
@@ -41,4 +43,40 @@ fn trust_003_an_earlier_incarnation_is_frozen() {
     let (id, commands) = backed_up(&mut primary, NOW + 2);
     assert_eq!((commands, state(&primary, id)), (vec![], OperationState::Waiting(WaitReason::Trust)));
     assert_eq!(code(ready(primary.may_send(THERE))), "TRUST-003");
+}
+
+/// TRUST-003: an older life that comes back beside a newer one. Work waits until a person decides, and goes on then.
+#[test]
+fn trust_003_a_domain_that_is_alive_twice_is_frozen_until_decided() {
+    let mut primary = primary(GOLD);
+    let life = |start, instance| Life { server: "s".into(), incarnation: 1, start, instance };
+    let at = |seconds| Timestamp { seconds, nanos: 0 };
+    let heard = |primary: &mut Primary<MemoryCatalog>, life, alive_at, now| {
+        ready(primary.life_heard(THERE, (life, at(alive_at)), moment(now))).unwrap().0
+    };
+    assert_eq!(code(ready(primary.decide_partner(THERE, (1, None), moment(NOW)))), "API-003");
+    assert_eq!(heard(&mut primary, life(4, 10), NOW, NOW), Some(Verdict::Newer));
+    assert_eq!(heard(&mut primary, life(4, 10), NOW + 1, NOW + 1), Some(Verdict::Known));
+    assert_eq!(heard(&mut primary, life(5, 11), NOW + 2, NOW + 2), Some(Verdict::Newer));
+    assert_eq!(heard(&mut primary, life(4, 10), NOW + 1, NOW + 3), Some(Verdict::Late));
+    assert_eq!(partner(&primary).trust, Trust::Complete);
+    assert_eq!(heard(&mut primary, life(4, 10), NOW + 4, NOW + 4), Some(Verdict::Returned));
+    assert_eq!(partner(&primary).trust, Trust::Frozen);
+    let (id, commands) = backed_up(&mut primary, NOW + 5);
+    assert_eq!((commands, state(&primary, id)), (vec![], OperationState::Waiting(WaitReason::Trust)));
+
+    let decided = ready(primary.decide_partner(THERE, (1, Some(life(4, 10))), moment(NOW + 6))).unwrap();
+    assert_eq!(decided.0.trust, Trust::Complete);
+    assert_eq!(sent(&decided.1).operation.image, id);
+    assert_eq!(heard(&mut primary, life(4, 10), NOW + 7, NOW + 7), Some(Verdict::Known));
+    // The wrong one is alive yet.
+    assert_eq!(heard(&mut primary, life(5, 11), NOW + 8, NOW + 8), Some(Verdict::Newer));
+    assert_eq!(heard(&mut primary, life(4, 10), NOW + 9, NOW + 9), Some(Verdict::Returned));
+    // Pairing anew decides too.
+    ready(primary.put_partner(
+        Partner { trust: Trust::Complete, paired: at(NOW + 10), ..partner(&primary) },
+        moment(NOW + 10),
+    ))
+    .unwrap();
+    assert_eq!(heard(&mut primary, life(4, 10), NOW + 11, NOW + 11), Some(Verdict::Newer));
 }

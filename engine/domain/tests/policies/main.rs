@@ -10,6 +10,7 @@ mod site;
 use std::collections::BTreeMap;
 
 use narrows_domain::image::ImageState;
+use narrows_domain::limits::RUNS_KEPT_MIN;
 use narrows_domain::model::Bug;
 use narrows_domain::policy::{RunOutcome, RunState};
 use site::{Site, note};
@@ -114,4 +115,61 @@ fn planted_bugs_are_caught() {
         let caught = (0..WALKS / 2).find(|seed| walk(*seed, Some(bug)).is_err());
         assert!(caught.is_some(), "{bug:?} was not caught");
     }
+}
+
+/// What agent 0 is given and does until there is nothing, a few times at most; how much that was.
+fn work_off(site: &mut Site) -> usize {
+    let mut done = 0;
+    while done < 20 {
+        site.pass(1);
+        site.ask(0);
+        if !site.is_at_work(0) {
+            break;
+        }
+        site.begin(0);
+        site.commit(0);
+        site.end(0, RunOutcome::Done);
+        done += 1;
+    }
+    done
+}
+
+/// Symptom: a clock ran ahead by days and was set back; from then on a client was backed up again and again, because the
+/// run of the future hid the one of today.
+#[test]
+fn after_a_clock_that_ran_ahead_each_due_time_is_done_once() {
+    let mut site = Site::new(None);
+    assert!((2..=3).contains(&work_off(&mut site)));
+    site.pass(3 * 86_400);
+    assert!((2..=3).contains(&work_off(&mut site)));
+    site.pass(-3 * 86_400 + 3600);
+    let done = work_off(&mut site);
+    assert!(done <= 3, "{done} runs for two due times, and a minute that may have begun meanwhile");
+    check(&site).unwrap();
+}
+
+/// Goal: what ended long ago is forgotten, but for what tells what was done; and nothing is done again for it.
+#[test]
+fn old_runs_are_forgotten_and_not_done_again() {
+    let mut site = Site::new(None);
+    let day = 86_400;
+    let mut done = 0;
+    for _ in 0..100 {
+        done += work_off(&mut site);
+        site.pass(day);
+    }
+    assert!(
+        (200..=300).contains(&done),
+        "{done} runs: one for each schedule, and now and then for the next minute"
+    );
+    let kept = |site: &Site| site.runs().iter().filter(|it| it.run.key.client.0[0] == 0).count();
+    assert!((2 * 90..done - 10).contains(&kept(&site)), "{} of {done} runs of 100 days", kept(&site));
+    // The client is away for a year: its last good runs are known still, and nothing of then is done again.
+    site.pass(365 * day);
+    let runs = site.runs();
+    let is_good = |it: &&narrows_domain::catalog::NumberedRun| it.run.state == RunState::Done;
+    assert!(runs.iter().filter(is_good).count() >= 2, "the last good one of each schedule");
+    assert!(runs.len() <= 2 * 2 * (RUNS_KEPT_MIN + 1), "{} are left of last year", runs.len());
+    assert!((2..=3).contains(&work_off(&mut site)));
+    check(&site).unwrap();
 }

@@ -67,7 +67,16 @@ pub(crate) fn version(slp: Slp) -> Change {
 pub(crate) fn client(number: u8) -> Client {
     let enrolled = Timestamp { seconds: NOW, nanos: 0 };
     let (id, name) = (ClientId([number; 16]), format!("c{number}"));
-    Client { id, name, serial: format!("0{number}"), enrolled, revoked: None, former_serials: Vec::new() }
+    Client {
+        id,
+        name,
+        serial: format!("0{number}"),
+        enrolled,
+        revoked: None,
+        until: None,
+        still_believed: Vec::new(),
+        former_serials: Vec::new(),
+    }
 }
 
 /// A domain with a pool, a unit, an SLP that stays here, and two clients.
@@ -167,6 +176,11 @@ impl Site {
             let NumberedRun { number, run: Run { key, attempt, .. } } = numbered;
             (Working { client: id, run: number, attempt, session }, key)
         });
+    }
+
+    /// Whether an agent was given something.
+    pub(crate) const fn is_at_work(&self, agent: usize) -> bool {
+        self.agents[agent].work.is_some()
     }
 
     pub(crate) fn begin(&mut self, agent: usize) {

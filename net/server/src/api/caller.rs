@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use narrows_api::{ApiError, paths};
+use narrows_api::{ApiError, partner::LIFE_HEADER, paths};
 use narrows_domain::{
     Catalog as _, Image,
     partner::{Partner, Trust},
@@ -24,12 +24,25 @@ use super::{
     places::Standing,
 };
 
+/// How TRUST-003 of a partner is mended.
+pub const DECIDE: &str =
+    "stop the wrong one there, then `narrowsctl domain decide` here takes the one that answers";
+
 /// Routes that a one-time token in the body opens.
 pub const OPEN: [&str; 2] = [paths::CLIENT_ENROLL, paths::PARTNER_PAIR];
 
 /// Who a connection's certificate stands for, if one was shown.
 #[derive(Clone, Debug, Default)]
 pub struct Peer(pub Option<Principal>);
+
+/// The certificate that a connection showed.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Its serial number.
+    pub serial: Vec<u8>,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+}
 
 /// A proved caller: by certificate, by token, or both.
 #[derive(Clone, Debug)]
@@ -75,12 +88,29 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
             if let Some(standing) = request.extensions().get::<Standing>() {
                 standing.prove();
             }
+            let partner = match &caller.certificate {
+                Some(Principal::Server { domain }) if *domain != app.who.domain => Some(*domain),
+                _ => None,
+            };
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            match partner {
+                Some(partner) => answer_partner(&app, partner, request, next).await,
+                None => next.run(request).await,
+            }
         }
         Err(_) if OPEN.contains(&request.uri().path()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     }
+}
+
+/// Which life of its server calls is looked at, and the answer says which of ours that is.
+async fn answer_partner(app: &App, partner: DomainId, request: Request, next: Next) -> Response {
+    app.lives.called(partner, request.headers(), app.clock.now());
+    let mut response = next.run(request).await;
+    if let Some(life) = app.lives.header() {
+        response.headers_mut().insert(LIFE_HEADER, life);
+    }
+    response
 }
 
 fn prove(app: &App, Peer(certificate): Peer, request: &Request) -> Result<Caller, Failure> {
@@ -185,7 +215,7 @@ impl FromRequestParts<App> for PartnerCaller {
         let partner = partner.filter(|partner| partner.trust != Trust::Unpaired).ok_or_else(needed)?;
         if partner.trust == Trust::Frozen {
             let sentence = format!("the identity of `{}` is in doubt here", partner.name);
-            return Err(ApiError::new("TRUST-003", sentence).help("decide which is it").into());
+            return Err(ApiError::new("TRUST-003", sentence).help(DECIDE).into());
         }
         Ok(Self(partner))
     }

@@ -1,36 +1,44 @@
 //! Clients: tokens, enrolment, names, list.
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Path, State},
     routing::{get, post},
 };
 use narrows_api::{
     ApiError,
-    clients::{ClientInfo, EnrollReply, EnrollRequest, FormerName, RenameRequest, TokenReply, TokenRequest},
+    clients::{
+        ClientInfo, EnrollReply, EnrollRequest, FormerName, RenameRequest, RenewRequest, TokenReply,
+        TokenRequest,
+    },
     error::codes,
     invitation::{Purpose, is_plain_name},
     paths,
+    server::{Finding, Level},
     text::{hex, time_out},
 };
 use narrows_domain::{
     Catalog as _, Change,
     catalog::ImageFilter,
     image::ImageState,
-    storage::Client,
+    storage::{Client, Issued},
     token::{TokenHash, TokenPurpose, TokenRefused},
 };
-use narrows_format::ClientId;
-use narrows_transport::trust::certificate_serial;
+use narrows_format::{ClientId, Timestamp};
+use narrows_transport::trust::{certificate_serial, certificate_valid_until};
 
 use super::{
     App,
     answer::{Answer, Body, Failure, good, internal, malformed},
-    caller::Admin,
+    caller::{Admin, ClientCaller, Shown, not_allowed},
     storage::absent,
 };
 use crate::{
-    certificates::time_of, limits::INVITATION_LIFE, pairing, pki::authority::certificate_of_pem, random,
+    certificates::time_of,
+    limits::{CERTIFICATE_WARNING_SECONDS, INVITATION_LIFE},
+    pairing,
+    pki::authority::certificate_of_pem,
+    random,
     run::bytes_of_hex,
 };
 
@@ -43,6 +51,7 @@ pub fn routes() -> Router<App> {
         .route(paths::CLIENT_RENAME, post(rename))
         .route(paths::CLIENT_REPLACE, post(replace))
         .route(paths::CLIENT_ENROLL, post(enroll))
+        .route(paths::CLIENT_RENEW, post(renew))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClientInfo>> {
@@ -92,6 +101,8 @@ async fn info(app: &App, client: Client) -> Result<ClientInfo, Failure> {
             .collect(),
         policies: naming.map(|stored| stored.policy.name).collect(),
         former_certificates: client.former_serials.len().try_into().unwrap_or(u64::MAX),
+        certificate_until: client.until.map(time_out),
+        still_believed: client.still_believed.len().try_into().unwrap_or(u64::MAX),
         revoked: client.revoked.map(time_out),
         name: client.name,
     })
@@ -161,33 +172,130 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
         check_name(&app, &name).await?;
         (ClientId(random::uuid()), name)
     };
-    let pem = app
-        .authority()
-        .issue_for_request(id, &request.csr_pem, time_of(now).map_err(|error| internal(&error))?)
-        .map_err(|error| malformed("csr_pem", &format!("not a certificate signing request: {error}")))?;
-    let der = certificate_of_pem(&pem).ok_or_else(|| malformed("csr_pem", "no certificate"))?;
-    let serial = hex(&certificate_serial(&der).map_err(|error| internal(&error))?);
+    let (pem, issued) = issue(&app, id, &request.csr_pem, now)?;
+    let (serial, until) = (issued.serial, Some(issued.until));
     let client = if let Some(client) = &before {
-        let former = client.former_serials.iter().cloned().chain([client.serial.clone()]);
-        Client { serial, revoked: None, former_serials: former.collect(), ..client.clone() }
+        let (former_serials, still_believed) = (client.serials_before_replacement(), Vec::new());
+        Client { serial, until, revoked: None, former_serials, still_believed, ..client.clone() }
     } else {
-        let (name, former_serials) = (name.clone(), Vec::new());
-        Client { id, name, serial, enrolled: now, revoked: None, former_serials }
+        let (former_serials, still_believed) = (Vec::new(), Vec::new());
+        Client {
+            id,
+            name: name.clone(),
+            serial,
+            until,
+            enrolled: now,
+            revoked: None,
+            former_serials,
+            still_believed,
+        }
     };
-    app.control.redeem(secret.0, purpose, vec![Change::Client(client)]).await?;
-    if let Some(serial) = before.as_ref().and_then(|client| bytes_of_hex(&client.serial)) {
-        app.trust.revoke(app.who.domain, &serial);
+    app.control.redeem(secret.0, purpose, vec![Change::Client(client.clone())]).await?;
+    if before.is_some() {
+        for serial in client.former_serials.iter().filter_map(|serial| bytes_of_hex(serial)) {
+            app.trust.revoke(app.who.domain, &serial);
+        }
         app.parted.send_modify(|count| *count += 1);
     }
     tracing::info!(client = %name, again = before.is_some(), "enrolled");
-    good(EnrollReply {
-        client: id,
+    good(reply(&app, (id, name), pem, now))
+}
+
+/// POST: another certificate in place of the one that is shown, which is believed until it ends.
+async fn renew(
+    State(app): State<App>,
+    caller: ClientCaller,
+    Extension(shown): Extension<Shown>,
+    Body(request): Body<RenewRequest>,
+) -> Answer<EnrollReply> {
+    if caller.domain != app.who.domain {
+        return Err(not_allowed("a client of this domain"));
+    }
+    let now = app.clock.now();
+    let (pem, issued) = issue(&app, caller.client, &request.csr_pem, now)?;
+    let until = Timestamp { seconds: shown.until, nanos: 0 };
+    let shown = Issued { serial: hex(&shown.serial), until };
+    let renewed = app.control.act(move |primary, moment| {
+        Box::pin(async move {
+            let client = primary.renew_client(caller.client, (shown, issued), moment).await?;
+            Ok((client, Vec::new()))
+        })
+    });
+    let client = renewed.await?;
+    tracing::info!(client = %client.name, "its certificate is renewed");
+    good(reply(&app, (client.id, client.name), pem, now))
+}
+
+/// A certificate, PEM, and what is remembered of it.
+fn issue(app: &App, client: ClientId, csr_pem: &str, now: Timestamp) -> Result<(String, Issued), Failure> {
+    let pem = app
+        .authority()
+        .issue_for_request(client, csr_pem, time_of(now).map_err(|error| internal(&error))?)
+        .map_err(|error| malformed("csr_pem", &format!("not a certificate signing request: {error}")))?;
+    let der = certificate_of_pem(&pem).ok_or_else(|| malformed("csr_pem", "no certificate"))?;
+    let serial = hex(&certificate_serial(&der).map_err(|error| internal(&error))?);
+    let seconds = certificate_valid_until(&der).map_err(|error| internal(&error))?;
+    Ok((pem, Issued { serial, until: Timestamp { seconds, nanos: 0 } }))
+}
+
+fn reply(app: &App, (client, name): (ClientId, String), pem: String, now: Timestamp) -> EnrollReply {
+    EnrollReply {
+        client,
         name,
         certificate_pem: pem,
         ca_pem: app.authority().believed_pem(now.seconds),
         domain: app.who.domain,
         domain_name: app.who.name.clone(),
-    })
+    }
+}
+
+/// Clients whose certificate has ended or soon does, and whether a policy names them. Who is asked by its policy, or backs
+/// up by itself, renews it long before that: these were not seen for months.
+pub async fn ending(app: &App) -> Result<Vec<(Named, Finding)>, Failure> {
+    let now = app.clock.now().seconds;
+    let policies = app.catalog.policies().await.map_err(|error| internal(&error))?;
+    let mut found = Vec::new();
+    for client in app.catalog.clients().await.map_err(|error| internal(&error))? {
+        let Some(until) = client.until.filter(|_| client.revoked.is_none()) else { continue };
+        let left = until.seconds.saturating_sub(now);
+        if left >= CERTIFICATE_WARNING_SECONDS {
+            continue;
+        }
+        let is_named = policies.iter().any(|stored| stored.policy.clients.contains(&client.name));
+        let (level, code, message, help) = if left > 0 {
+            let message = format!("ends in {} days and was not renewed", left / 86_400);
+            (
+                Level::Warning,
+                "",
+                message,
+                "start its agent, or back up from it once: that renews it".to_owned(),
+            )
+        } else {
+            let help =
+                format!("`narrowsctl client replace {} --print-line`, if it is still there", client.name);
+            let level = if is_named { Level::Error } else { Level::Warning };
+            (level, "AUTH-002", "has expired".to_owned(), help)
+        };
+        let finding = Finding {
+            level,
+            code: code.to_owned(),
+            check: format!("certificate of client {}", client.name),
+            side: app.who.name.clone(),
+            message,
+            help,
+        };
+        found.push((if is_named { Named::ByPolicy } else { Named::ByNone }, finding));
+    }
+    Ok(found)
+}
+
+/// Whether a policy names a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// One does.
+    ByPolicy,
+    /// None does.
+    ByNone,
 }
 
 async fn check_name(app: &App, name: &str) -> Result<(), Failure> {

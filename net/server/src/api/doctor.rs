@@ -21,6 +21,7 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal},
     caller::Admin,
+    clients,
     domains::find,
     problems::of_pool,
     slps::look_up,
@@ -89,6 +90,7 @@ async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
     let leaf = app.certificates.credentials.leaf().and_then(|leaf| certificate_valid_until(&leaf).ok());
     check_certificate(sheet, "server certificate", own, leaf, now);
     check_certificate(sheet, "CA", own, certificate_valid_until(app.authority().der()).ok(), now);
+    sheet.findings.extend(clients::ending(app).await?.into_iter().map(|(_, finding)| finding));
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
         if let Some(trouble) = pools::trouble(&app.plane, &app.pools, &pool).await {
             sheet.findings.push(of_pool(app, &pool.name, trouble));

@@ -8,14 +8,15 @@ use axum::{
 use narrows_api::{
     ApiError,
     holdings::{
-        CatalogInfo, CheckReply, CheckRequest, Holding, Holdings, HoldingsQuery, ReconcileRequest,
-        Reconciling,
+        CatalogInfo, CheckReply, CheckRequest, HeldImage, Holding, Holdings, HoldingsQuery, ReconcileRequest,
+        Reconciling, UnknownQuery, UnknownReplicas,
     },
     partner::ReceivePool,
     paths,
     text::time_out,
 };
 use narrows_domain::{Catalog as _, Partner, partner::Trust};
+use narrows_format::ImageId;
 
 use super::{
     App,
@@ -29,6 +30,7 @@ use crate::{comparing, limits::HOLDINGS_PAGE};
 pub fn routes() -> Router<App> {
     Router::new()
         .route(paths::REPLICAS_CHECK, post(check))
+        .route(paths::REPLICAS_UNKNOWN, get(unknown))
         .route(paths::CATALOG, get(catalog))
         .route(paths::CATALOG_RECONCILE, post(reconcile))
         .route(paths::PARTNER_HOLDINGS, get(for_partner))
@@ -55,24 +57,61 @@ async fn for_partner(
         })
     });
     let held = held.await?;
+    let more = held.len() as u64 >= u64::from(HOLDINGS_PAGE);
+    let mut images = Vec::new();
+    for held in held {
+        images.push(Holding {
+            image: held.image,
+            sequence: held.sequence.0,
+            revision: held.revision,
+            expires: held.expires.map(time_out),
+            damaged: held.is_damaged,
+            image_is: if query.described { described(&app, held.image).await? } else { None },
+        });
+    }
     good(Holdings {
         incarnation: app.who.incarnation,
         ca_pem: app.authority().believed_pem(app.clock.now().seconds),
         pool: told,
         pools,
         reached,
-        more: held.len() as u64 >= u64::from(HOLDINGS_PAGE),
-        images: held
-            .into_iter()
-            .map(|held| Holding {
-                image: held.image,
-                sequence: held.sequence.0,
-                revision: held.revision,
-                expires: held.expires.map(time_out),
-                damaged: held.is_damaged,
-            })
-            .collect(),
+        more,
+        images,
     })
+}
+
+async fn described(app: &App, image: ImageId) -> Result<Option<HeldImage>, Failure> {
+    let image = app.catalog.image(image).await.map_err(|error| internal(&error))?;
+    Ok(image.map(|image| HeldImage {
+        origin: image.origin,
+        client_name: image.client_name,
+        started: time_out(image.started),
+        logical_bytes: image.content.map_or(0, |content| content.logical_bytes),
+    }))
+}
+
+/// GET: what partners hold and is not known here. They are asked.
+async fn unknown(
+    State(app): State<App>,
+    _admin: Admin,
+    Params(query): Params<UnknownQuery>,
+) -> Answer<UnknownReplicas> {
+    app.caught_up().await?;
+    let mut found = UnknownReplicas { replicas: Vec::new(), more: false };
+    for partner in wanted(&app, query.domain.as_ref()).await? {
+        comparing::list_unknown(&app, &partner, &mut found).await?;
+    }
+    good(found)
+}
+
+/// The partner of this name, or all that are not unpaired.
+async fn wanted(app: &App, name: Option<&String>) -> Result<Vec<Partner>, Failure> {
+    let mut partners = match name {
+        Some(name) => vec![find(app, name).await?],
+        None => app.catalog.partners().await.map_err(|error| internal(&error))?,
+    };
+    partners.retain(|it| it.trust != Trust::Unpaired);
+    Ok(partners)
 }
 
 /// POST: asks partners now what they hold.
@@ -81,15 +120,11 @@ async fn check(
     _admin: Admin,
     Body(request): Body<CheckRequest>,
 ) -> Answer<Vec<CheckReply>> {
-    let partners = match &request.domain {
-        Some(name) => vec![find(&app, name).await?],
-        None => app.catalog.partners().await.map_err(|error| internal(&error))?,
-    };
     let mut replies = Vec::new();
-    for partner in partners.iter().filter(|it| it.trust != Trust::Unpaired) {
-        replies.push(match comparing::compare(&app, partner).await {
-            Ok(compared) => reply(partner, String::new(), compared),
-            Err(Failure(error)) => reply(partner, error.to_string(), comparing::NOTHING),
+    for partner in wanted(&app, request.domain.as_ref()).await? {
+        replies.push(match comparing::compare(&app, &partner).await {
+            Ok(compared) => reply(&partner, String::new(), compared),
+            Err(Failure(error)) => reply(&partner, error.to_string(), comparing::NOTHING),
         });
     }
     good(replies)

@@ -12,7 +12,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use narrows_transport::{Principal, TrustStore, trust::certificate_serial};
+use narrows_transport::{
+    Principal, TrustStore,
+    trust::{certificate_serial, certificate_valid_until},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -24,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::{
-    caller::Peer,
+    caller::{Peer, Shown},
     places::{Places, Standing},
 };
 use crate::limits::{
@@ -120,11 +123,13 @@ async fn connection(
         return;
     };
     let whose = peer.clone();
-    let serial = serial_of(&stream);
+    let shown = shown(&stream);
+    let serial = shown.serial.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(shown.clone());
         request.extensions_mut().insert(standing.clone());
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
     });
@@ -171,10 +176,15 @@ fn server(is_http2: bool) -> auto::Builder<TokioExecutor> {
     if is_http2 { server.http2_only() } else { server.http1_only() }
 }
 
-/// The serial number of the certificate that was shown; empty for none.
-fn serial_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Vec<u8> {
-    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    shown.and_then(|certificate| certificate_serial(certificate).ok()).into_iter().flatten().collect()
+/// The certificate that was shown; empty for none.
+fn shown(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Shown {
+    let Some(shown) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else {
+        return Shown::default();
+    };
+    Shown {
+        serial: certificate_serial(shown).ok().into_iter().flatten().collect(),
+        until: certificate_valid_until(shown).unwrap_or(i64::MIN),
+    }
 }
 
 fn peer_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Result<Peer, ()> {

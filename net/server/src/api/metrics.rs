@@ -71,6 +71,16 @@ async fn text(app: &App) -> Result<String, Failure> {
         let labels = [("domain", info.domain.as_str()), ("kind", info.kind.as_str())];
         sheet.value("certificate_expires_seconds", &labels, info.until.as_second());
     }
+    sheet.gauge(
+        "client_certificate_expires_seconds",
+        "When a client's certificate ends, in seconds since 1970.",
+    );
+    for client in app.catalog.clients().await.map_err(|error| internal(&error))? {
+        if let Some(until) = client.until.filter(|_| client.revoked.is_none()) {
+            let labels = [("client", client.name.as_str())];
+            sheet.value("client_certificate_expires_seconds", &labels, until.seconds);
+        }
+    }
     let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
     let pending = imports.iter().filter(|it| {
         matches!(it.state, ImportState::Pending | ImportState::Waiting { .. } | ImportState::Failed { .. })

@@ -1,7 +1,14 @@
 //! What people order about partner domains: pause, resume, limit, grant, unpair.
 
 use axum::extract::{Path, State};
-use narrows_api::domains::{DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply, UnpairRequest};
+use narrows_api::{
+    domains::{
+        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply,
+        UnpairRequest,
+    },
+    partner::Pong,
+    paths,
+};
 use narrows_domain::{
     Catalog as _, Import, ImportState,
     partner::Partner,
@@ -55,6 +62,30 @@ pub async fn grant(
     };
     let (given, taken) = (resolved(request.grant)?, resolved(request.revoke)?);
     order(&app, &name, PartnerOrder::Grant { given, taken }).await
+}
+
+/// POST: whoever answers for a partner whose identity is in doubt is the right one.
+pub async fn decide(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<DecideRequest>,
+) -> Answer<DecideReply> {
+    let partner = find(&app, &name).await?;
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let (pong, life): (Pong, _) = api.get_of_life(paths::PARTNER_PING).await?;
+    let (domain, incarnation) = (partner.domain, pong.incarnation);
+    let start = life.as_ref().map(|life| life.start);
+    if request.dry_run {
+        return good(DecideReply { domain: info(&app, partner).await?, incarnation, start });
+    }
+    let decided = app.control.act(move |primary, moment| {
+        Box::pin(async move { primary.decide_partner(domain, (incarnation, life), moment).await })
+    });
+    let partner = decided.await?;
+    app.lives.forget(domain);
+    tracing::info!(partner = partner.name, incarnation, start, "its identity is decided: who answers is it");
+    good(DecideReply { domain: info(&app, partner).await?, incarnation, start })
 }
 
 fn with_uuid(app: &App, partners: &[Partner], word: String) -> Result<String, Failure> {

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{Path, State},
-    routing::get,
+    routing::{get, post},
 };
 use narrows_api::{
     ApiError, paths,
@@ -24,7 +24,10 @@ use crate::pools;
 
 /// Routes of this file.
 pub fn routes() -> Router<App> {
-    Router::new().route(paths::POOLS, get(list).post(make)).route(paths::POOL, get(show).post(change))
+    Router::new()
+        .route(paths::POOLS, get(list).post(make))
+        .route(paths::POOL, get(show).post(change))
+        .route(paths::POOL_OPEN, post(open))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<PoolInfo>> {
@@ -58,6 +61,22 @@ async fn change(
         .act(move |primary, now| Box::pin(async move { primary.set_pool(&called_so, what, now).await }));
     setting.await?;
     // What has less free than it is to keep takes nothing from this answer on.
+    pools::look(&app).await;
+    good(called(&app, &name).await?)
+}
+
+/// POST: one that could not be opened is tried again. What waited for it goes on.
+async fn open(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<PoolInfo> {
+    let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let Some(pool) = known.into_iter().find(|pool| pool.name == name) else {
+        return Err(absent("pool", &name, "pool list"));
+    };
+    // It goes on though the caller hangs up: recovery is not begun for nothing.
+    let opening = tokio::spawn({
+        let app = app.clone();
+        async move { app.pools.open_again(&app.plane, &app.folder, &pool).await }
+    });
+    opening.await.map_err(|error| internal(&error))??;
     pools::look(&app).await;
     good(called(&app, &name).await?)
 }

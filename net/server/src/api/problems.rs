@@ -15,7 +15,8 @@ use narrows_domain::{
 use super::{
     App,
     answer::{Answer, Failure, good, internal},
-    caller::Admin,
+    caller::{Admin, DECIDE},
+    clients::{self, Named},
     domains::name_of,
     jobs::why,
     policies,
@@ -50,6 +51,8 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
     stopped(app, partners, &mut problems).await?;
     pending(app, partners, &mut problems).await?;
+    let ending = clients::ending(app).await?.into_iter();
+    problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
     for run in policies::unmade(app).await? {
         let message = if run.why.is_empty() { run.state } else { format!("{}: {}", run.state, run.why) };
         let help = format!("`narrowsctl policy run {} --client {}` makes it up", run.policy, run.client_name);
@@ -74,11 +77,12 @@ fn finding(code: &str, check: String, side: &str, message: String, help: &str) -
 /// A pool that takes nothing.
 pub fn of_pool(app: &App, name: &str, trouble: PoolTrouble) -> Finding {
     let help = match trouble.code.as_str() {
-        "POOL-002" => "make room on its file system, or let SLPs name another storage unit",
-        "POOL-004" => "find out what the disk has, then start the server again",
-        _ => "mend what it names, then start the server again",
+        "POOL-002" => "make room on its file system, or let SLPs name another storage unit".to_owned(),
+        "POOL-004" => "find out what the disk has, then start the server again".to_owned(),
+        _ if trouble.readable => "mend what it names, then start the server again".to_owned(),
+        _ => format!("mend what it names, then `narrowsctl pool open {name}`"),
     };
-    finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, help)
+    finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, &help)
 }
 
 /// A partner that nothing can be done with.
@@ -88,7 +92,7 @@ fn silent(partner: &Partner) -> Option<Finding> {
             ("TRUST-001", "the pairing is half-made".to_owned(), "pair again, or wait for the other side")
         }
         (Trust::Expired, _) => ("AUTH-002", "its certificate has expired".to_owned(), "renew it there"),
-        (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), "decide which is it"),
+        (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), DECIDE),
         (Trust::Complete, Reach::Down { sentence, .. }) => {
             ("", format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
         }

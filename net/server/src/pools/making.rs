@@ -13,7 +13,7 @@ use narrows_api::{ApiError, error::codes, pools::PoolRequest};
 use narrows_domain::{Catalog as _, storage::Pool};
 use narrows_format::PoolId;
 
-use super::{Pools, directories, marks, places};
+use super::{directories, marks, places};
 use crate::{
     api::{
         App,
@@ -69,14 +69,9 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
     }
     // From here on every start opens it; whether it can be opened now is said like then.
     drop(folders);
-    open(app, &pool).await?;
-    Ok(pool)
-}
-
-async fn open(app: &App, pool: &Pool) -> Result<(), Failure> {
-    match app.pools.open_one(&app.plane, &app.folder, pool).await {
-        Ok(()) => Ok(()),
-        Err(_) => Pools::get(&app.pools, pool.id).map(drop),
+    match app.pools.open_one(&app.plane, &app.folder, &pool).await {
+        Ok(()) => Ok(pool),
+        Err(_) => app.pools.get(pool.id).map(|_| pool),
     }
 }
 

@@ -110,6 +110,11 @@ pub fn certificate_life(certificate: &CertificateDer<'_>) -> Result<(i64, i64), 
     Ok((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
 }
 
+/// When a certificate with this life is renewed: at two thirds of it.
+pub fn renewed_from(life: (i64, i64)) -> i64 {
+    life.0 + (life.1 - life.0) / 3 * 2
+}
+
 /// When a certificate ends, in seconds since 1970.
 pub fn certificate_valid_until(certificate: &CertificateDer<'_>) -> Result<i64, BadPrincipal> {
     let (_, parsed) =

@@ -1,8 +1,4 @@
-//! The catalog file: opened, migrated, written by one connection and read by a few.
-
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+//! What the catalog answers: the trait, question by question.
 
 use narrows_domain::Catalog;
 use narrows_domain::auto_import::AutoSlp;
@@ -14,6 +10,7 @@ use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Import, ImportKey};
 use narrows_domain::job::{JobKey, JobKind};
+use narrows_domain::life::LifeSeen;
 use narrows_domain::limits::COUNTED_BYTES_MAX;
 use narrows_domain::machine::comparing::Held;
 use narrows_domain::operation::{Operation, OperationKey};
@@ -28,139 +25,23 @@ use narrows_domain::storage::{
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
-use sqlx::query::Query;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use crate::columns::{nanos, number, time};
-use crate::ending::{EndAt, Ending, Side};
+use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
-    AUTO_IMPORTED, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, JOB_TOTALS, LATEST_WHOLE, MISSING, REPLICAS_AT,
-    REPLICAS_CHECKED, SLP_USE,
+    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_UNFINISHED, JOB_TOTALS,
+    LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
-use crate::{Error, images, imports, jobs, operations, partners, policies, rules, runs, storage};
-
-/// Connections that read at the same time.
-const READERS_MAX: u32 = 4;
-/// How long a statement waits for a lock before it fails; only a backup of the file ever holds one.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
-
-/// The catalog over one `SQLite` file. Clones share it.
-#[derive(Clone, Debug)]
-pub struct SqliteCatalog {
-    writer: SqlitePool,
-    readers: SqlitePool,
-    ending: Option<Arc<Ending>>,
-}
-
-type Asked<T> = Result<T, Error>;
-type Question<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-impl SqliteCatalog {
-    /// Opens the file, or makes it, and brings its schema up to date.
-    pub async fn open(path: &Path) -> Asked<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_WAIT);
-        let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let writer = one.connect_with(options.clone()).await?;
-        sqlx::migrate!("./migrations").run(&writer).await.map_err(Error::Open)?;
-        let few = SqlitePoolOptions::new().max_connections(READERS_MAX).max_lifetime(None);
-        let readers = few.connect_with(options.create_if_missing(false).read_only(true)).await?;
-        Ok(Self { writer, readers, ending: None })
-    }
-
-    /// For tests: the process ends at a commit.
-    #[must_use]
-    pub fn ending_at(self, at: EndAt) -> Self {
-        Self { ending: Some(Arc::new(Ending::new(at))), ..self }
-    }
-
-    /// Finishes what is under way and closes the file.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
-    async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Asked<()> {
-        let pass = |side| {
-            if let Some(ending) = &self.ending {
-                ending.pass(side);
-            }
-        };
-        pass(Side::Before);
-        transaction.commit().await?;
-        pass(Side::After);
-        Ok(())
-    }
-
-    async fn all<T>(&self, query: Question<'_>, decode: fn(&SqliteRow) -> Asked<T>) -> Asked<Vec<T>> {
-        query.fetch_all(&self.readers).await?.iter().map(decode).collect()
-    }
-
-    async fn one<T>(&self, query: Question<'_>, decode: fn(&SqliteRow) -> Asked<T>) -> Asked<Option<T>> {
-        query.fetch_optional(&self.readers).await?.as_ref().map(decode).transpose()
-    }
-
-    async fn try_redeem(
-        &self,
-        hash: TokenHash,
-        purpose: TokenPurpose,
-        now: Timestamp,
-        changes: &[Change],
-    ) -> Asked<Option<Token>> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let found = sqlx::query("SELECT * FROM tokens WHERE hash = ?").bind(hash.0.to_vec());
-        let token =
-            found.fetch_optional(&mut *transaction).await?.as_ref().map(storage::token).transpose()?;
-        let Some(token) = token.filter(|token| token.check(purpose, now).is_ok()) else { return Ok(None) };
-        rules::apply(&mut transaction, &Change::TokenUsed(hash, now)).await?;
-        for change in changes {
-            rules::apply(&mut transaction, change).await?;
-        }
-        self.commit(transaction).await?;
-        Ok(Some(token))
-    }
-}
-
-const BACKLOG: &str = "
-    SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations
-    WHERE state NOT IN ('complete', 'failed', 'cancelled') AND partner IS NOT NULL
-    GROUP BY partner, state, detail
-    ORDER BY partner, CASE WHEN detail = '' THEN state ELSE state || '(' || detail || ')' END";
-
-const IMAGES_UNFINISHED: &str = "
-    SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
-    WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";
-
-const NEXT_DUE: &str = "
-    SELECT min(at) AS at FROM (
-        SELECT min(next_try) AS at FROM operations WHERE next_try IS NOT NULL
-        UNION ALL SELECT min(next_step) FROM imports WHERE next_step IS NOT NULL
-        UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
-        UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
-        UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL
-        UNION ALL SELECT min(next_look) FROM policies WHERE next_look IS NOT NULL
-        UNION ALL SELECT min(next_look) FROM runs WHERE next_look IS NOT NULL
-        UNION ALL SELECT min(next_probe) FROM partners WHERE next_probe IS NOT NULL)";
+use crate::{Error, images, imports, jobs, operations, partners, policies, runs, storage};
 
 impl Catalog for SqliteCatalog {
     type Error = Error;
 
     async fn apply(&self, changes: &[Change]) -> Asked<()> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for change in changes {
-            rules::apply(&mut transaction, change).await?;
-        }
-        self.commit(transaction).await
+        self.store(changes).await
     }
 
     async fn redeem(
@@ -429,6 +310,11 @@ impl Catalog for SqliteCatalog {
 
     async fn storage_units(&self) -> Asked<Vec<StorageUnit>> {
         self.all(sqlx::query("SELECT * FROM storage_units ORDER BY name"), storage::unit).await
+    }
+
+    async fn lives_of(&self, partner: DomainId) -> Asked<Vec<LifeSeen>> {
+        let query = sqlx::query("SELECT * FROM partner_lives WHERE partner = ? ORDER BY server");
+        self.all(query.bind(partner.0.to_vec()), partners::life).await
     }
 
     async fn storage_unit_groups(&self) -> Asked<Vec<StorageUnitGroup>> {
