@@ -191,7 +191,10 @@ pub async fn learn(app: &App, partner: &Partner, incarnation: u64, ca_pem: &str)
         Box::pin(async move { Ok(((), primary.partner_seen(domain, incarnation, ca_pem, moment).await?)) })
     });
     seen.await?;
-    if is_news && app.trust.believes(domain) {
+    // A partner that was frozen meanwhile is believed no more than before.
+    let stored = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
+    let is_stored = stored.is_some_and(|it| certificates_of_pem(&it.ca_pem) == named);
+    if is_news && is_stored && app.trust.believes(domain) {
         app.trust.set_domain(domain, named).map_err(|error| internal(&error))?;
         tracing::info!(partner = partner.name, "its renewed CA is believed");
     }

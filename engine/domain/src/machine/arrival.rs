@@ -81,14 +81,17 @@ impl<'a> ArrivalView<'a> {
     }
 }
 
-/// A new row for an arrival read from the log; not yet decided.
+/// A new row for an arrival read from the log; not yet decided. What is told of it in this incarnation of the domain is newer
+/// than all that was told before: a catalog that was put back does not know what that was.
 pub fn seen(
     event: &PoolEvent,
     arrival: &Arrival,
-    copy: CopyState,
-    stored_bytes: u64,
+    (copy, stored_bytes): (CopyState, u64),
+    incarnation: u64,
     moment: Moment,
 ) -> Import {
+    let lives = u32::try_from(incarnation.saturating_sub(1)).unwrap_or(u32::MAX).min(0xffff);
+    let revision = lives << 16;
     Import {
         key: ImportKey { pool: event.pool, sequence: event.sequence, sender: arrival.sender },
         incarnation: event.incarnation,
@@ -99,8 +102,8 @@ pub fn seen(
         state: ImportState::Pending,
         note: None,
         expires: arrival.asked_expiry,
-        revision: 0,
-        told: 0,
+        revision,
+        told: revision,
         failures: 0,
         next_report: None,
     }

@@ -9,15 +9,21 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Discarded, ImageCopy};
-use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK};
+use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK, TROUBLE_LOOK};
 use crate::machine::retire::{self, Owner};
 use crate::machine::{Refusal, replication};
 use crate::moment::{Moment, after};
+use crate::storage::PoolTrouble;
 
 /// Something stands against it that a copy goes.
 const KEPT: &str = "API-003";
 /// Nothing is there to be expired, or brought back.
 const NOTHING_THERE: &str = "API-002";
+
+/// Nothing can be written to such a pool's image log.
+fn takes_no_word(trouble: &PoolTrouble) -> bool {
+    !trouble.readable || trouble.code == "POOL-004"
+}
 
 impl<C: Catalog> Primary<C> {
     pub(super) async fn retire_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
@@ -59,20 +65,27 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
+        let mut changes = Vec::new();
         for mut copy in copies {
-            if self.reconciling.is_some() {
-                copy.not_before = Some(after(moment.now, RECONCILE_LOOK));
-                self.store(&[Change::Copy(copy)]).await?;
+            // A pool that is away would be asked in vain.
+            let wait = if self.reconciling.is_some() {
+                Some(RECONCILE_LOOK)
+            } else {
+                self.troubles.get(&copy.pool).filter(|it| takes_no_word(it)).map(|_| TROUBLE_LOOK)
+            };
+            if let Some(wait) = wait {
+                copy.not_before = Some(after(moment.now, wait));
+                changes.push(Change::Copy(copy));
                 continue;
             }
             let loaded = self.load_image(copy.image).await?;
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };
             let decision = retire::look(&copy, &loaded.replication_view(), owner, moment.now);
-            self.store(&decision.changes).await?;
+            changes.extend(decision.changes);
             commands.extend(decision.commands);
         }
-        Ok(())
+        if changes.is_empty() { Ok(()) } else { self.store(&changes).await }
     }
 
     /// The log says that nobody reads a copy any more. One that has not expired is brought back: the command was overtaken

@@ -64,7 +64,13 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
         .act(move |primary, now| Box::pin(async move { Ok(((), primary.add_pool(row, now).await?)) }))
         .await;
     if let Err(error) = added {
-        folders.take_away();
+        // No answer is no refusal: what the catalog has, or may have, stays.
+        let known = app.catalog.pools().await;
+        if error.0.code != codes::NOT_READY
+            && known.is_ok_and(|known| known.iter().all(|it| it.id != pool.id))
+        {
+            folders.take_away();
+        }
         return Err(error);
     }
     // From here on every start opens it; whether it can be opened now is said like then.
