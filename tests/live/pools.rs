@@ -19,7 +19,7 @@ use narrows_api::{
 use narrows_transport::Identity;
 
 use crate::{
-    data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees},
+    data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, request, slp},
     storage::put_group,
