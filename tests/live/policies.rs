@@ -14,14 +14,15 @@ use narrows_api::{
     policies::{ApplyReply, ApplyRequest, PolicyInfo, RunInfo, RunRequest},
     server::Finding,
     slps::Format,
-    storage::{RemoveReply, RemoveRequest},
+    storage::{Making, RemoveReply, RemoveRequest},
 };
 use narrows_transport::Identity;
 
 use crate::{
-    data::{back_up_granted, make_tree, settled_image},
+    data::{ask_backup, back_up_granted, code_of_backup, make_tree, settled_image},
     house::House,
     pairing::{apply, local_slp, pair_both},
+    storage::put_unit,
 };
 
 pub(crate) async fn put_policy(house: &House, text: &str) -> Result<ApplyReply, ApiError> {
@@ -297,4 +298,47 @@ async fn an_image_of_a_synthetic_schedule_stays_here() {
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: what an agent that was given up as lost brings after all becomes no image, and its place is free; a run for which
+/// there is no place says that it waits, and for what.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_given_up_brings_nothing_and_one_without_a_place_waits() {
+    let (mut east, files, web) = house().await;
+    let (other, _) = east.enroll("web02").await;
+    put_unit(&east, Making::Set, "default", Some(1)).await.unwrap();
+    let into = east.server.as_ref().unwrap().app().clock.now().seconds.rem_euclid(600);
+    east.advance(Duration::from_secs(600 - u64::try_from(into).unwrap())).await;
+    put_policy(&east, &policy(files.path(), OFTEN)).await.unwrap();
+
+    let first = next(&east, &web, 1).await.unwrap();
+    let lost = begin(&east, &web, &first).await.unwrap();
+    east.advance(Duration::from_secs(70)).await;
+    let waiting = show(&east, "nightly").await.runs.remove(0);
+    assert_eq!((waiting.state.as_str(), waiting.code.as_str()), ("waiting(retry)", "client-lost"));
+    let code = code_of_backup(&east, &web, &lost, lost.ticket.0, files.path()).await;
+    assert_eq!(code, "API-003", "it was given up");
+    assert!(images(&east).await.iter().all(|image| image.state == "writing"));
+
+    // Another client has the place that it left.
+    let theirs = ask_backup(&east, &other, files.path()).await.unwrap();
+    east.advance(Duration::from_secs(6)).await;
+    let again = next(&east, &web, 2).await.unwrap();
+    assert_eq!(begin(&east, &web, &again).await.unwrap_err().code, "NET-004");
+    let busy = show(&east, "nightly").await.runs.remove(0);
+    assert_eq!((busy.state.as_str(), busy.code.as_str()), ("waiting(limit)", "NET-004"), "{busy:?}");
+    let jobs: Vec<JobInfo> = east.admin().get(paths::JOBS).await.unwrap();
+    assert!(jobs.iter().any(|job| job.job == busy.job && job.state == "waiting(limit)"), "{jobs:?}");
+    back_up_granted(&east, &other, files.path(), &theirs).await;
+    let grant = begin(&east, &web, &again).await.unwrap();
+    let running = show(&east, "nightly").await.runs.remove(0);
+    assert_eq!((running.state.as_str(), running.code.as_str()), ("running", ""));
+    back_up_granted(&east, &web, files.path(), &grant).await;
+    assert_eq!(end(&east, &web, again.work, Outcome::Done).await.unwrap().state, "done");
+    let made: Vec<_> =
+        images(&east).await.iter().map(|image| (image.client_name.clone(), image.state.clone())).collect();
+    let whole = |client: &str| (client.to_owned(), "whole".to_owned());
+    assert_eq!(made.len(), 2, "{made:?}");
+    assert!(made.contains(&whole("web01")) && made.contains(&whole("web02")), "{made:?}");
+    east.stop().await;
 }

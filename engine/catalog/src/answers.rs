@@ -356,6 +356,7 @@ impl Catalog for SqliteCatalog {
             RunsAsked::One(run) => sqlx::query(runs::ONE).bind(number(run)),
             RunsAsked::Live => sqlx::query(runs::LIVE),
             RunsAsked::Due(now) => sqlx::query(runs::DUE).bind(nanos(now)),
+            RunsAsked::Making(image) => sqlx::query(runs::MAKING).bind(image.0.to_vec()),
             RunsAsked::Newest(None, limit) => sqlx::query(runs::NEWEST).bind(limit),
             RunsAsked::Newest(Some(policy), limit) => sqlx::query(runs::NEWEST_OF).bind(policy).bind(limit),
         };

@@ -25,6 +25,7 @@ const PUT: &str = "
 pub(crate) const ONE: &str = "SELECT * FROM runs WHERE number = ?";
 pub(crate) const LIVE: &str = "SELECT * FROM runs WHERE next_look IS NOT NULL ORDER BY number";
 pub(crate) const DUE: &str = "SELECT * FROM runs WHERE next_look <= ? ORDER BY number";
+pub(crate) const MAKING: &str = "SELECT * FROM runs INDEXED BY runs_by_image WHERE image = ? ORDER BY number";
 pub(crate) const NEWEST: &str = "SELECT * FROM runs ORDER BY number DESC LIMIT ?";
 pub(crate) const NEWEST_OF: &str = "SELECT * FROM runs WHERE policy = ? ORDER BY number DESC LIMIT ?";
 pub(crate) const LAST_SLOTS: &str = "

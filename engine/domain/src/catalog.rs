@@ -136,6 +136,8 @@ pub enum RunsAsked<'a> {
     Live,
     /// Those whose [`Run::next_look`] has come, in the order of their numbers.
     Due(Timestamp),
+    /// Those that make, or made, this image; oldest first.
+    Making(ImageId),
     /// Of this policy or all, newest first, at most so many.
     Newest(Option<&'a str>, u32),
 }

@@ -21,7 +21,7 @@ use crate::window::{OpenSpan, Window};
 pub use calendar::Date;
 pub use check::check;
 pub use read::parse;
-pub use run::{Run, RunKey, RunOutcome, RunState, RunsOf};
+pub use run::{Run, RunKey, RunOutcome, RunState, RunWait, RunsOf};
 
 /// A policy as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -295,7 +295,11 @@ impl<C: Catalog> Primary<C> {
         }
         let mut decision = match &event.logged {
             Logged::Backup { record, signed, copy, stored_bytes } => {
-                self.committed(event, (record, signed), (*copy, *stored_bytes), moment).await?
+                let (image, is_partial) = (record.image, record.flags.partial);
+                let committed =
+                    self.committed(event, (record, signed), (*copy, *stored_bytes), moment).await?;
+                let made = self.runs_made(image, is_partial, moment).await?;
+                Decision { changes: [committed.changes, made].concat(), ..committed }
             }
             Logged::Arrival { .. } => self.arrived(event, moment).await?,
             Logged::Amend { image, copy } => self.amended(event, *image, *copy, moment).await?,

@@ -10,6 +10,7 @@ use narrows_domain::{
     event::{Logged, PoolEvent},
     import::{Arrival, ImportKey},
     job::{Counters, JobKey},
+    machine::backup,
     partner::Reach,
     retry::{Failure as Met, Side},
     storage::spans,
@@ -157,7 +158,12 @@ async fn seal(
     import_slp: String,
 ) -> Result<(Vec<u8>, CopyState), Refusal> {
     match (admission, facts) {
-        (Admission::Backup { image, copy, pool, .. }, CommitFacts::Draft(mut draft)) => {
+        (Admission::Backup { image, attempt, copy, pool }, CommitFacts::Draft(mut draft)) => {
+            let operations = app.catalog.operations(image).await.map_err(|error| catalog_refused(&error))?;
+            if !backup::is_current(&operations, attempt) {
+                let sentence = "this backup was given up, or begun again, while it was under way";
+                return Err(Refusal::new("API-003", sentence));
+            }
             let image = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
             let image = image.ok_or_else(|| Refusal::new("WIRE-002", "the image was never begun"))?;
             let pools = app.catalog.pools().await.map_err(|error| catalog_refused(&error))?;

@@ -148,6 +148,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
 async fn runs(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     for asked in [
         RunsAsked::One(2),
+        RunsAsked::Making(ImageId([1; 16])),
         RunsAsked::Live,
         RunsAsked::Due(now),
         RunsAsked::Newest(None, 3),

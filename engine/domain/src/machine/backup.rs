@@ -285,6 +285,17 @@ pub(super) fn abandon(image: &Image, operations: &[Operation], now: Timestamp, d
     }
 }
 
+/// Whether what this attempt of a backup brings may still become the image: it was not given up, and not begun again.
+pub fn is_current(operations: &[Operation], attempt: u32) -> bool {
+    backup_among(operations).is_some_and(|it| it.attempt == attempt && it.state == OperationState::InProcess)
+}
+
+/// Nobody waits any more for what is under way: what it brings does not become the image, and its place is free.
+pub fn given_up(operations: &[Operation], why: &str, now: Timestamp) -> Decision {
+    let attempt = backup_among(operations).map_or(0, |it| it.attempt);
+    interrupted(operations, attempt, &Failure::interrupted(why), now)
+}
+
 /// The session of a backup ended without a commit: it waits for its client.
 pub fn interrupted(operations: &[Operation], attempt: u32, failure: &Failure, now: Timestamp) -> Decision {
     let running = |it: &&Operation| {

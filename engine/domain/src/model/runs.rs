@@ -33,6 +33,7 @@ impl Rows {
             RunsAsked::One(number) => it.number == number,
             RunsAsked::Live => !it.run.state.is_final(),
             RunsAsked::Due(now) => it.run.next_look().is_some_and(|due| due <= now),
+            RunsAsked::Making(image) => it.run.image == Some(image),
             RunsAsked::Newest(policy, _) => policy.is_none_or(|policy| it.run.key.policy == policy),
         };
         let mut all: Vec<_> = self.runs.values().filter(fits).cloned().collect();

@@ -145,6 +145,9 @@ impl RunWait {
     }
 }
 
+/// The code of a run whose agent was lost.
+const LOST: &str = "client-lost";
+
 /// Whether an image that a run was to make is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -286,8 +289,19 @@ pub fn look(run: &Run, policy: Option<&Policy>, made: Made, now: Timestamp) -> O
 
 /// Nobody works on a run any more: its image is whole, or it is tried again.
 pub fn lost(run: &Run, policy: Option<&Policy>, made: Made, why: &str, now: Timestamp) -> Run {
-    let note = Note { code: "client-lost".to_owned(), sentence: why.to_owned() };
+    let note = Note { code: LOST.to_owned(), sentence: why.to_owned() };
     ended(run, policy, RunOutcome::Failed(note), made, now)
+}
+
+/// Its image has become whole, whoever lost sight of whom: that ends it, but for one whose agent will say so itself.
+pub fn made_whole(run: &Run, made: Made, now: Timestamp) -> Option<Run> {
+    let is_lost = || run.note.as_ref().is_some_and(|note| note.code == LOST);
+    match run.state {
+        RunState::Waiting => {}
+        RunState::Failed if is_lost() => {}
+        _ => return None,
+    }
+    Some(ended(run, None, RunOutcome::Done, made, now))
 }
 
 /// The agent of a client takes a run.

@@ -1,15 +1,17 @@
 //! Runs of backup policies: what is due, who takes it, how it ends.
 
-use narrows_format::ClientId;
+use narrows_format::{ClientId, ImageId};
 
 use super::storage::{CLASH, absent};
-use super::{Done, Primary};
+use super::{Done, Error, Primary};
 use crate::catalog::{Catalog, NumberedRun, RunsAsked};
 use crate::event::{Change, Command};
 use crate::image::ImageState;
 use crate::machine::Refusal;
-use crate::machine::backup::{BackupAsk, BackupBegun};
+use crate::machine::backup::{self, BackupAsk, BackupBegun};
+use crate::machine::placing::BUSY;
 use crate::moment::Moment;
+use crate::operation::Note;
 use crate::policy::run::{self, Made};
 use crate::policy::{Run, RunOutcome, RunState, RunsOf, StoredPolicy};
 
@@ -38,7 +40,13 @@ impl<C: Catalog> Primary<C> {
                 commands.push(Command::OfferRuns(next.key.client));
             }
             let (name, is_over) = (next.key.policy.clone(), next.state.is_final());
-            self.store(&[Change::Run(next)]).await?;
+            let mut changes = vec![Change::Run(next)];
+            if run.state == RunState::Running && made == Made::Nothing {
+                changes.extend(
+                    self.giving_up(&run, "its run was given up: its client fell silent", moment).await?,
+                );
+            }
+            self.store(&changes).await?;
             if is_over {
                 self.look_at_policies(Some(&name), commands, moment).await?;
             }
@@ -148,7 +156,12 @@ impl<C: Catalog> Primary<C> {
             let made = self.made(run).await?;
             let policy = policy.as_ref().map(|stored| &stored.policy);
             let lost = run::lost(run, policy, made, "its agent began anew", moment.now);
-            self.store(&[Change::Run(lost)]).await?;
+            let mut changes = vec![Change::Run(lost)];
+            if made == Made::Nothing {
+                changes
+                    .extend(self.giving_up(run, "its run was given up: its agent began anew", moment).await?);
+            }
+            self.store(&changes).await?;
             // Nobody has to be told of what is due now: the one who asks is here.
             self.look_at_policies(Some(&run.key.policy), &mut Vec::new(), moment).await?;
         }
@@ -219,7 +232,31 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("run {number} is {} already", run.state);
             return Err(Refusal::new(CLASH, sentence, "there is nothing to cancel").into());
         }
-        self.store(&[Change::Run(run::cancelled(&run, "a person cancelled it", moment.now))]).await
+        let mut changes = vec![Change::Run(run::cancelled(&run, "a person cancelled it", moment.now))];
+        if self.made(&run).await? == Made::Nothing {
+            changes.extend(self.giving_up(&run, "a person cancelled its run", moment).await?);
+        }
+        self.store(&changes).await
+    }
+
+    /// What a run has under way becomes no image any more.
+    async fn giving_up(&self, run: &Run, why: &str, moment: Moment) -> Done<Vec<Change>, C> {
+        let Some(image) = run.image else { return Ok(Vec::new()) };
+        let operations = self.ask(self.catalog.operations(image)).await?;
+        Ok(backup::given_up(&operations, why, moment.now).changes)
+    }
+
+    /// Runs whose image has become whole and that wait, or were given up as lost, are done.
+    pub(super) async fn runs_made(
+        &self,
+        image: ImageId,
+        is_partial: bool,
+        moment: Moment,
+    ) -> Done<Vec<Change>, C> {
+        let made = if is_partial { Made::Partial } else { Made::Whole };
+        let making = self.ask(self.catalog.runs(RunsAsked::Making(image))).await?;
+        let done = making.iter().filter_map(|it| run::made_whole(&it.run, made, moment.now));
+        Ok(done.map(Change::Run).collect())
     }
 
     /// A client begins a backup for a policy that names it, for a run of its agent or by hand.
@@ -249,16 +286,28 @@ impl<C: Catalog> Primary<C> {
             schedule: run.as_ref().map_or(ask.schedule, |run| run.kind),
             ..ask.clone()
         };
-        let (begun, mut decision) = self.plan_backup(&ask, Some(&policy), moment).await?;
-        if let Some(run) = run {
-            let image = Some(begun.image.id);
-            // What another run of this policy left unfinished is this one's now.
-            for NumberedRun { run: other, .. } in self.ask(self.catalog.runs(RunsAsked::Live)).await? {
-                if other.image == image && other.key != run.key {
-                    decision.changes.push(Change::Run(Run { image: None, ..other }));
-                }
+        let planned = self.plan_backup(&ask, Some(&policy), moment).await;
+        if let (Err(Error::Refused(refusal)), Some(run)) = (&planned, &run)
+            && refusal.code == BUSY
+            && run.note.as_ref().is_none_or(|note| note.code != BUSY)
+        {
+            // Its agent asks again soon; meanwhile people see what it waits for.
+            let note = Some(Note { code: BUSY.to_owned(), sentence: refusal.sentence.clone() });
+            self.store(&[Change::Run(Run { note, heard: moment.now, ..run.clone() })]).await?;
+        }
+        let (begun, mut decision) = planned?;
+        let image = Some(begun.image.id);
+        // What another run of this policy left unfinished is this one's now.
+        for NumberedRun { run: other, .. } in
+            self.ask(self.catalog.runs(RunsAsked::Making(begun.image.id))).await?
+        {
+            if run.as_ref().is_none_or(|run| other.key != run.key) {
+                decision.changes.push(Change::Run(Run { image: None, ..other }));
             }
-            decision.changes.push(Change::Run(Run { image, heard: moment.now, ..run }));
+        }
+        if let Some(run) = run {
+            let note = run.note.filter(|note| note.code != BUSY);
+            decision.changes.push(Change::Run(Run { image, note, heard: moment.now, ..run }));
         }
         self.store(&decision.changes).await?;
         Ok(begun)

@@ -173,3 +173,21 @@ fn old_runs_are_forgotten_and_not_done_again() {
     assert!((2..=3).contains(&work_off(&mut site)));
     check(&site).unwrap();
 }
+
+/// Goal: an image that is whole ends its run, though the run was given up before the log said so.
+#[test]
+fn an_image_that_is_whole_ends_its_run_whenever_that_is_heard() {
+    let mut site = Site::new(None);
+    let state = |site: &Site| {
+        let of_it = |it: &&narrows_domain::catalog::NumberedRun| it.run.image.is_some();
+        site.runs().iter().find(of_it).map(|it| it.run.state)
+    };
+    site.ask(0);
+    site.begin(0);
+    // It falls silent while its commit is on its way.
+    site.pass(61);
+    assert_eq!(state(&site), Some(RunState::Waiting));
+    site.commit(0);
+    assert_eq!(state(&site), Some(RunState::Done));
+    check(&site).unwrap();
+}

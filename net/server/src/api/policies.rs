@@ -21,7 +21,7 @@ use narrows_domain::{
     catalog::{NumberedRun, RunsAsked},
     limits::SLOT_AHEAD_MAX,
     moment::after,
-    policy::{self, Policy, Run, RunState, Schedule, StartWindow, StoredPolicy, run},
+    policy::{self, Policy, Run, RunState, RunWait, Schedule, StartWindow, StoredPolicy, run},
     primary::PolicyPlan,
     storage::Client,
     window::Window,
@@ -223,7 +223,8 @@ pub async fn one_run(app: &App, number: u64) -> Result<RunInfo, Failure> {
 /// Runs that have not begun, as jobs: what is under way is listed by its image.
 pub async fn waiting_jobs(app: &App) -> Result<Vec<JobInfo>, Failure> {
     let around = Around::load(app).await?;
-    let waiting = around.live.iter().filter(|numbered| numbered.run.state == RunState::Waiting);
+    let waits = |run: &Run| run.state == RunState::Waiting || is_busy(run);
+    let waiting = around.live.iter().filter(|numbered| waits(&numbered.run));
     Ok(waiting.map(|numbered| as_job(run_info(&around, numbered))).collect())
 }
 
@@ -265,14 +266,21 @@ pub fn as_job(run: RunInfo) -> JobInfo {
     }
 }
 
+/// Whether its agent has it and waits for a place in the storage unit.
+fn is_busy(run: &Run) -> bool {
+    run.state == RunState::Running && run.note.as_ref().is_some_and(|note| note.code == codes::BUSY)
+}
+
 fn run_info(around: &Around, NumberedRun { number, run }: &NumberedRun) -> RunInfo {
     let key = &run.key;
     let live: Vec<Run> = around.live.iter().map(|numbered| numbered.run.clone()).collect();
     let client = around.clients.iter().find(|client| client.id == key.client);
     let code = run.note.as_ref().map(|note| note.code.clone()).unwrap_or_default();
+    let is_busy = is_busy(run);
     let state = match (run.waits(around.policy(&key.policy), &live, around.now), code.as_str()) {
         (Some(wait), _) => format!("waiting({})", wait.as_str()),
         (None, code) if run.state == RunState::Failed && !code.is_empty() => format!("failed({code})"),
+        (None, _) if is_busy => format!("waiting({})", RunWait::Limit.as_str()),
         (None, _) => run.state.to_string(),
     };
     RunInfo {
