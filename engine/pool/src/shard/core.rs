@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
@@ -48,11 +48,16 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Below which directory a container lies: they go to each in turn.
-    pub(crate) fn volume_of(&self, container: ContainerId) -> &Path {
+    /// On which volume a container lies: they go to each in turn.
+    pub(crate) fn volume_number(&self, container: ContainerId) -> usize {
         let count = self.volumes.len() as u64;
-        let at = usize::try_from(container.0.checked_rem(count).unwrap_or(0)).unwrap_or(0);
-        self.volumes.get(at).map_or(&*self.directory, |volume| volume)
+        usize::try_from(container.0.checked_rem(count).unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Below which directory it lies.
+    pub(crate) fn volume_of(&self, container: ContainerId) -> &Path {
+        let volume = self.volumes.get(self.volume_number(container));
+        volume.map_or(&*self.directory, |volume| volume)
     }
 }
 
@@ -228,23 +233,27 @@ impl Core {
         kind: ContainerKind,
         image: ImageId,
     ) -> Result<Rc<Writer>, Error> {
-        let mut outcome = self.next_container(kind, image).await;
-        for _ in 1..self.facts.volumes.len() {
-            if !matches!(outcome, Err(Error::Full { .. })) {
-                break;
+        let mut tried = BTreeSet::new();
+        loop {
+            // An id that is passed over is never used; the next start takes it off the manifest.
+            let container = self.next_id().await?;
+            // Other streams take ids meanwhile: the next one may be of a volume that had no room just now.
+            if !tried.insert(self.facts.volume_number(container)) {
+                continue;
             }
-            // The id of the one that found no room is never used; the next start takes it off the manifest.
-            outcome = self.next_container(kind, image).await;
+            match self.container(container, kind, image).await {
+                Err(Error::Full { .. }) if tried.len() < self.facts.volumes.len() => {}
+                outcome => return outcome,
+            }
         }
-        outcome
     }
 
-    async fn next_container(
+    async fn container(
         self: &Rc<Self>,
+        container: ContainerId,
         kind: ContainerKind,
         image: ImageId,
     ) -> Result<Rc<Writer>, Error> {
-        let container = self.next_id().await?;
         let header = Header {
             pool: self.facts.pool,
             container,
