@@ -29,6 +29,7 @@ use crate::{
     error::Error,
     index::{Locality, Owned, OwnedSpace, PartitionMap, StreamId},
     lease::Leases,
+    limits::SPACE_RESERVE_BYTES,
     poison::Poison,
     restore::Library,
     signal::Signal,
@@ -227,6 +228,15 @@ impl Core {
         Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
     }
 
+    /// What has to be available on a volume for a container to be made there. The index can write to the first one only:
+    /// where there are others, room for all its tables is kept there.
+    pub(crate) fn container_room(&self, volume: usize) -> u64 {
+        let keeps_index = volume == 0 && self.facts.volumes.len() > 1;
+        let tables = self.owned.borrow().tables_bytes_max().saturating_mul(self.map.cores() as u64);
+        let index = if keeps_index { tables } else { 0 };
+        SPACE_RESERVE_BYTES.saturating_add(self.facts.container_bytes).saturating_add(index)
+    }
+
     /// Makes a container for an image, on the next volume that has room.
     pub(crate) async fn new_container(
         self: &Rc<Self>,
@@ -262,8 +272,10 @@ impl Core {
             image,
             created: self.now(),
         };
+        let volume = self.facts.volume_number(container);
         let (directory, bytes_max) = (self.facts.volume_of(container), self.facts.container_bytes);
-        let writer = Writer::create(&self.world, directory, header, bytes_max, &self.poison).await?;
+        let room = self.container_room(volume);
+        let writer = Writer::create(&self.world, directory, header, (bytes_max, room), &self.poison).await?;
         self.writers.borrow_mut().insert(container, (image, writer.clone()));
         Ok(writer)
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use narrows_pool::{Create, Open, Pool, create};
+use narrows_pool::{Create, Error, Lack, Open, Pool, create, limits::SPACE_RESERVE_BYTES};
 use narrows_ring::world::{Clock, Disk, File, Local, OpenMode, Space, World};
 
 use crate::bed::{Dice, POOL, Tree, backup, check, close, image_id, open_pool, options, pool_path, simulate};
@@ -60,6 +60,7 @@ impl Disk for Rooms {
 /// A pool of as many volumes as there are numbers: the first is its own directory.
 struct Bed {
     pool: Pool,
+    available: Rc<RefCell<BTreeMap<PathBuf, u64>>>,
 }
 
 fn volume(at: usize) -> PathBuf {
@@ -79,7 +80,11 @@ impl Bed {
         }
         create(&world, &pool_path(), Create { volumes: volumes.clone(), ..Create::new(POOL) }).await.unwrap();
         let (mut pools, _) = open_pool(&world, &pool_path(), Open { volumes, ..options(1) }).await.unwrap();
-        Self { pool: pools.remove(0) }
+        Self { pool: pools.remove(0), available }
+    }
+
+    fn set(&self, at: usize, bytes: u64) {
+        self.available.borrow_mut().insert(volume(at), bytes);
     }
 }
 
@@ -104,4 +109,51 @@ fn streams_beside_each_other_find_the_volume_that_has_room() {
             close(&[bed.pool]).await.unwrap();
         });
     }
+}
+
+/// Goal: a pool of one volume says that it is full as soon as a container would be refused, not only below the reserve;
+/// and not before.
+#[test]
+fn a_pool_is_full_when_the_next_container_is_refused() {
+    simulate(1, |_, world| async move {
+        let container = options(1).container_bytes;
+        let bed = Bed::new(&world, &[1 << 20]).await;
+        assert_eq!(bed.pool.space().await.unwrap().lack, None);
+        bed.set(0, SPACE_RESERVE_BYTES + container - 1);
+        let lack = bed.pool.space().await.unwrap().lack.unwrap();
+        let needed = SPACE_RESERVE_BYTES + container;
+        assert_eq!(lack, Lack { what: "a container", available: needed - 1, needed });
+        let refused = backup(&bed.pool, &tree(1)).await.unwrap_err();
+        assert!(matches!(refused, Error::Full { .. }), "{refused}");
+        // What the index would write for this little lies within.
+        bed.set(0, SPACE_RESERVE_BYTES + 16 * MIB);
+        assert_eq!(bed.pool.space().await.unwrap().lack, None);
+        backup(&bed.pool, &tree(1)).await.unwrap();
+        check(&bed.pool, &tree(1)).await.unwrap();
+        close(&[bed.pool]).await.unwrap();
+    });
+}
+
+/// Goal: many volumes of which none takes a container are full, whatever they have together; the first one keeps room
+/// for the index, and without it the pool is full though others are empty.
+#[test]
+fn of_several_volumes_each_is_asked_and_the_first_keeps_room_for_the_index() {
+    simulate(1, |_, world| async move {
+        let bed = Bed::new(&world, &[64, 64, 64]).await;
+        let space = bed.pool.space().await.unwrap();
+        assert!(space.disk_available == 192 * MIB && space.lack.is_some(), "{space:?}");
+        assert!(matches!(backup(&bed.pool, &tree(1)).await, Err(Error::Full { .. })));
+
+        // An index of 64 MiB may have to write half as much.
+        bed.set(0, (64 + 32) * MIB);
+        assert!(bed.pool.space().await.unwrap().lack.is_some(), "containers leave that to the index");
+        bed.set(2, 1 << 40);
+        assert_eq!(bed.pool.space().await.unwrap().lack, None);
+        backup(&bed.pool, &tree(1)).await.unwrap();
+        check(&bed.pool, &tree(1)).await.unwrap();
+        bed.set(0, 64 * MIB);
+        let lack = bed.pool.space().await.unwrap().lack.unwrap();
+        assert_eq!((lack.what, lack.available), ("the index", 64 * MIB));
+        close(&[bed.pool]).await.unwrap();
+    });
 }
