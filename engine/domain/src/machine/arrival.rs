@@ -209,9 +209,9 @@ fn take_over(
     let spec = view.slp.filter(|_| known.is_none()).and_then(|version| version.slp.import());
     let mut copy = copy_here(view, import, spec.map_or("import", |spec| spec.id.as_str()), &terms, moment);
     let governing = view.slp.filter(|version| known.is_some_and(|image| image.slp == version.slp.name));
-    if governing.is_some_and(|version| retention::copied_out(&copy, &version.slp, view.operations)) {
+    if let Some(version) = governing.filter(|it| retention::copied_out(&copy, &it.slp, view.operations)) {
         // It was kept for what copies from it, and that has been.
-        copy.wanted.expires = Some(now);
+        copy.wanted.expires = retention::after_copy(&version.slp, view.operations, now);
     }
     replication::amend(&mut copy, now, decision);
     import.expires = copy.wanted.expires;

@@ -6,7 +6,9 @@
 use narrows_format::{DomainId, Timestamp};
 
 use crate::image::Image;
-use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason};
+use crate::operation::{
+    ALREADY_PRESENT, Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
+};
 use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
@@ -127,7 +129,7 @@ fn operation(
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);
-        operation.note = Some(Note { code: "already-present".to_owned(), sentence });
+        operation.note = Some(Note { code: ALREADY_PRESENT.to_owned(), sentence });
     } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
         // The image is paused, and this is a part of it.
         operation.enter(OperationState::Paused, now);

@@ -2,9 +2,10 @@
 
 use narrows_format::record::{CopyState, ImageRecord};
 
-use super::{Done, LOOK_AHEAD, Primary};
+use super::{Done, LOOK_AHEAD, Primary, partners_concerned};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
+use crate::image::ImageCopy;
 use crate::limits::DUPLICATIONS_MAX;
 use crate::machine::duplication::{self, Place, Turn};
 use crate::machine::placing::{Busy, Places};
@@ -31,6 +32,9 @@ impl<C: Catalog> Primary<C> {
             if !whole.changes.is_empty() {
                 self.store(&whole.changes).await?;
                 commands.extend(whole.commands);
+                for partner in partners_concerned(&whole.changes) {
+                    self.take_turn(partner, commands, moment).await?;
+                }
             } else if is_all || running >= DUPLICATIONS_MAX {
                 return Ok(());
             } else {
@@ -60,6 +64,13 @@ impl<C: Catalog> Primary<C> {
             let troubles = &self.troubles;
             let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy, troubles };
             let turn = Turn { candidate: &candidate, copies: &copies, places };
+            if let Some(found) = turn.found(moment.now) {
+                // What follows from it is stored before anything else is decided about the image.
+                let present = self.present(&candidate.operation, found, moment).await?;
+                whole.changes.extend(present.changes);
+                whole.commands.extend(present.commands);
+                break;
+            }
             let decision = duplication::take(&turn, place, moment);
             if !decision.commands.is_empty() {
                 running = running.saturating_add(1);
@@ -69,6 +80,14 @@ impl<C: Catalog> Primary<C> {
             whole.commands.extend(decision.commands);
         }
         Ok(whole)
+    }
+
+    async fn present(&self, operation: &Operation, found: &ImageCopy, moment: Moment) -> Done<Decision, C> {
+        let loaded = self.load_image(operation.key.image).await?;
+        let partners = self.ask(self.catalog.partners()).await?;
+        let view = loaded.committed_view(loaded.slp.as_ref(), &partners);
+        let image = view.image.map(|image| (image, operation));
+        Ok(image.map_or_else(Decision::nothing, |it| duplication::present(&view, it, found, moment.now)))
     }
 
     /// Stops duplications that may not run any more.
