@@ -182,6 +182,7 @@ impl<C: Catalog> Primary<C> {
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
         self.latest = self.latest.max(Some(moment.now));
+        let is_replay = self.reconciling.is_some() && matches!(event, Event::Pool(_));
         let decision = match event {
             Event::Tick => return Ok(self.tick(moment).await),
             Event::Pool(event) => match self.pool_event(&event, moment).await? {
@@ -191,7 +192,12 @@ impl<C: Catalog> Primary<C> {
             Event::SlpApplied { name } => return Ok(self.slp_applied(&name, moment).await),
             other => self.decide(other, moment).await?,
         };
-        self.settle(decision, moment).await
+        let mut commands = self.settle(decision, moment).await?;
+        if is_replay {
+            // It would come behind all that the log says of the copy after this record, and be its last word.
+            commands.retain(|command| !matches!(command, Command::AmendCopy { .. }));
+        }
+        Ok(commands)
     }
 
     async fn decide(&self, event: Event, moment: Moment) -> Done<Decision, C> {

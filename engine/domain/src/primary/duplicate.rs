@@ -64,7 +64,8 @@ impl<C: Catalog> Primary<C> {
             let troubles = &self.troubles;
             let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy, troubles };
             let turn = Turn { candidate: &candidate, copies: &copies, places };
-            if let Some(found) = turn.found(moment.now) {
+            // What an older catalog knows of a copy is not enough for it to stand for another one.
+            if let Some(found) = turn.found(moment.now).filter(|_| self.reconciling.is_none()) {
                 // What follows from it is stored before anything else is decided about the image.
                 let present = self.present(&candidate.operation, found, moment).await?;
                 whole.changes.extend(present.changes);

@@ -5,10 +5,10 @@ use narrows_domain::job::JobState;
 
 use super::*;
 
-const OTHER: PoolId = PoolId([33; 16]);
+pub(super) const OTHER: PoolId = PoolId([33; 16]);
 
 /// Backup in one pool, a duplicate in another one, and from there to the partner.
-const CHAIN: &str = r#"
+pub(super) const CHAIN: &str = r#"
 name = "gold"
 [[operation]]
 id = "backup"
@@ -29,7 +29,7 @@ target = { domain = "there", import_slp = "gold-import" }
 retention = { fixed = "90d" }
 "#;
 
-fn with_two_pools(slp: &str) -> Primary<MemoryCatalog> {
+pub(super) fn with_two_pools(slp: &str) -> Primary<MemoryCatalog> {
     let mut primary = primary(slp);
     let changes = [
         Change::Pool(Pool { id: OTHER, name: "other".into(), ..pool() }),
@@ -45,7 +45,7 @@ fn ordered(commands: &[Command]) -> DuplicateOrder {
 }
 
 /// The other pool's log has the image now.
-fn copied(
+pub(super) fn copied(
     primary: &mut Primary<MemoryCatalog>,
     id: ImageId,
     copy: CopyState,

@@ -57,6 +57,43 @@ fn the_logs_word_is_the_last() {
     assert_eq!((copy.wanted, copy.in_log, copy.next_amend), (longer, longer, None));
 }
 
+/// The pool's log says this of an image next.
+fn logged(primary: &mut Primary<MemoryCatalog>, sequence: u64, logged: Logged, seconds: i64) -> Vec<Command> {
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+/// Goal: what follows from an old record is not written behind what the log says later: a copy that a person has brought
+/// back stays. Where the log says nothing later, it is written when all is read.
+#[test]
+fn what_follows_from_old_records_is_not_the_logs_last_word() {
+    for brought_back in [true, false] {
+        let mut primary = duplication::with_two_pools(duplication::CHAIN);
+        begin(&mut primary);
+        ready(primary.recover(moment(NOW))).unwrap();
+        let (id, _) = backed_up(&mut primary, NOW);
+        let until = |days| CopyState { expires: Some(at(NOW + days * DAY)), locked_until: None, held: false };
+        let commands = duplication::copied(&mut primary, id, until(60), 1, NOW + 1);
+        let is_amendment = |it: &Command| matches!(it, Command::AmendCopy { .. });
+        assert!(!commands.iter().any(is_amendment), "{commands:?}");
+        let tick = ready(primary.handle(Event::Tick, moment(NOW + 3600))).unwrap();
+        assert!(!tick.iter().any(is_amendment), "{tick:?}");
+        if brought_back {
+            logged(&mut primary, 2, Logged::Amend { image: id, copy: until(0) }, NOW + 3601);
+            let reason = narrows_format::image_log::RemoveReason::Expired;
+            let discarded = narrows_domain::image::Discarded { reason, until: at(NOW + DAY) };
+            logged(&mut primary, 3, Logged::Discard { image: id, discarded }, NOW + 3602);
+            logged(&mut primary, 4, Logged::Amend { image: id, copy: until(90) }, NOW + 3603);
+        }
+        let commands = ready(primary.end_reconcile(moment(NOW + 4000))).unwrap();
+        let copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+        let (wanted, amended) = if brought_back { (until(90).expires, 0) } else { (Some(at(NOW + 1)), 1) };
+        assert_eq!(copy.wanted.expires, wanted);
+        let amendments = commands.iter().filter(|it| is_amendment(it)).count();
+        assert_eq!(amendments, amended, "{commands:?}");
+    }
+}
+
 /// A partner's list is compared part by part, and only with what its pool was sent.
 #[test]
 fn a_partners_list_says_what_is_there() {
