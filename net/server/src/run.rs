@@ -441,6 +441,7 @@ async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer:
         }
     }
     certificates::round(app).await?;
+    importer::prove_again(app).await?;
     comparing::round(app).await
 }
 

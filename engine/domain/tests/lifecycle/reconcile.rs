@@ -94,6 +94,66 @@ fn what_follows_from_old_records_is_not_the_logs_last_word() {
     }
 }
 
+/// The machine with [`IMPORT`] while an older catalog is brought up to date.
+fn behind_its_log() -> Primary<MemoryCatalog> {
+    let mut primary = primary(IMPORT);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW))).unwrap();
+    primary
+}
+
+fn arrives(primary: &mut Primary<MemoryCatalog>, arrival: Arrival, expires: Option<Timestamp>) -> Import {
+    let copy = CopyState { expires, locked_until: None, held: false };
+    logged(primary, 1, Logged::Arrival { arrival, copy, stored_bytes: 7 }, NOW + 1);
+    ready(primary.catalog().imports(9)).unwrap().remove(0)
+}
+
+/// Goal: an image whose origin is not known any more waits until it is, by itself or by order, and is not refused for good.
+#[test]
+fn what_can_not_be_proven_any_more_waits_for_its_proof() {
+    let unproven = Arrival { proof: Proof::Missing, ..arrival() };
+    let image = unproven.record.image;
+    let mut primary = behind_its_log();
+    let import = arrives(&mut primary, unproven.clone(), None);
+    assert!(matches!(import.state, ImportState::Failed { .. }), "{import:?}");
+    assert_eq!(import.note.unwrap().code, "AIR-012");
+    ready(primary.end_reconcile(moment(NOW + 2))).unwrap();
+    let (tried, _) = ready(primary.retry_imports(image, Proof::Missing, moment(NOW + 3))).unwrap();
+    assert_eq!(tried[0].state, ImportState::Refused, "nothing is let in without it");
+    let (tried, _) = ready(primary.retry_imports(image, Proof::Good, moment(NOW + 4))).unwrap();
+    assert_eq!(tried[0].state, ImportState::Imported);
+
+    let mut primary = self::primary(IMPORT);
+    assert_eq!(arrives(&mut primary, unproven, None).state, ImportState::Refused, "at other times");
+}
+
+/// Goal: what a later record of the log lengthens is imported with that life, however long its first one is over.
+#[test]
+fn what_the_log_lengthens_lives_as_long() {
+    let asked = Arrival { asked_expiry: Some(at(NOW)), ..arrival() };
+    let image = asked.record.image;
+    let mut primary = behind_its_log();
+    assert_eq!(arrives(&mut primary, asked, Some(at(NOW))).state, ImportState::Refused);
+    let longer = CopyState { expires: Some(at(NOW + 90 * DAY)), locked_until: None, held: true };
+    logged(&mut primary, 2, Logged::Amend { image, copy: longer }, NOW + 2);
+    let import = ready(primary.catalog().imports(9)).unwrap().remove(0);
+    assert_eq!((import.state, import.expires), (ImportState::Imported, longer.expires));
+    let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
+    assert_eq!((copy.wanted, copy.in_log, copy.next_amend), (longer, longer, None));
+}
+
+/// Goal: an image of this domain that came home is there still, though it is forgotten that it was asked for.
+#[test]
+fn what_came_home_stays() {
+    let mut home = arrival();
+    home.record.origin = HERE;
+    let mut primary = behind_its_log();
+    let import = arrives(&mut primary, home.clone(), None);
+    assert_eq!(import.state, ImportState::Imported, "{import:?}");
+    let mut primary = self::primary(IMPORT);
+    assert_eq!(arrives(&mut primary, home, None).note.unwrap().code, "AUTH-005", "at other times");
+}
+
 /// A partner's list is compared part by part, and only with what its pool was sent.
 #[test]
 fn a_partners_list_says_what_is_there() {
