@@ -233,7 +233,7 @@ fn take_over(
     decision: &mut Decision,
 ) {
     let now = moment.now;
-    let known = view.existing.filter(|image| image.state != ImageState::Gone);
+    let known = view.existing.filter(|image| is_governed(view.own, image));
     let mut image = adopt(view, import);
     image.restorable = terms.restorable;
     let spec = view.slp.filter(|_| known.is_none()).and_then(|version| version.slp.import());
@@ -277,15 +277,24 @@ fn take_over(
     import.enter(ImportState::Imported, terms.note, now);
 }
 
+/// A policy of this domain governs it: not what is gone, nor what another domain made and only the copy of a copy has told
+/// of so far.
+fn is_governed(own: &Identity, image: &Image) -> bool {
+    image.state != ImageState::Gone && (image.origin == own.domain || image.sender.is_some())
+}
+
 /// The image as it will stand in the catalog.
 fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
     let Import { arrival, .. } = import;
     if let Some(known) = view.existing {
         let mut image = known.clone();
         image.fill(&arrival.record, arrival.signed.clone());
-        if let Some(version) = view.slp.filter(|_| known.state == ImageState::Gone) {
+        if let Some(version) = view.slp.filter(|_| !is_governed(view.own, known)) {
             image.slp.clone_from(&version.slp.name);
             image.slp_version = version.version;
+        }
+        if known.origin != view.own.domain {
+            image.sender = known.sender.or(Some(import.arrival.sender));
         }
         image
     } else {

@@ -59,6 +59,11 @@ pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
     made
 }
 
+/// One of its operations that stays in the domain, made now with this ordinal.
+pub(super) fn one(parent: &Parent<'_>, child: &SlpOperation, ordinal: u32, now: Timestamp) -> Operation {
+    operation(parent, child, OperationKey { image: parent.image.id, ordinal }, None, now)
+}
+
 /// What an SLP version says of an operation; `None` if the operation or its target is not in it any more.
 pub(crate) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Option<&'a SlpOperation> {
     let spec = version.slp.operation(&operation.name)?;

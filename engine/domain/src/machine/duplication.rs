@@ -4,7 +4,7 @@
 //! replication's. A pool holds an image once, so a pool that has it already is never the target; where there is no other,
 //! the copy that is there stands for the one that was to be made, and lives as long as that.
 
-use narrows_format::record::CopyState;
+use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{PoolId, Timestamp};
 
 use crate::air;
@@ -20,7 +20,7 @@ use crate::moment::{Moment, after};
 use crate::operation::{ALREADY_PRESENT, Note, Operation, OperationKind, OperationState, WaitReason};
 use crate::retention;
 use crate::retry;
-use crate::slp::Retention;
+use crate::slp::{Kind, Retention, SlpOperation};
 use crate::storage::{StorageUnit, StorageUnitGroup};
 
 /// The code of a pool without room.
@@ -194,6 +194,39 @@ pub fn found<'a>(
     view.operations.iter().find(goes_there)
 }
 
+/// The duplication whose copy a log record tells of before any record tells of the backup: each pool has its log, and that
+/// of this one was read first. The image as the record has it, and the operation; `None` if it may be the backup.
+pub fn foretold(
+    view: &CommittedView<'_>,
+    (record, signed): (&ImageRecord, &[u8]),
+    (pool, expires): (PoolId, Option<Timestamp>),
+    (units, groups): (&[StorageUnit], &[StorageUnitGroup]),
+    now: Timestamp,
+) -> Option<(Image, Operation)> {
+    let version = view.slp.filter(|_| view.image.is_none_or(|image| image.state == ImageState::Gone))?;
+    let goes_there = |spec: &SlpOperation| {
+        spec.storage.as_deref().is_some_and(|storage| air::includes(storage, pool, units, groups))
+    };
+    if version.slp.backup().is_none_or(goes_there) {
+        return None;
+    }
+    let spec = version.slp.operations.iter().find(|it| it.kind == Kind::Duplication && goes_there(it))?;
+    let image = Image::from_record(record, signed.to_vec(), &record.slp, record.slp_version);
+    let parent = Parent {
+        image: &image,
+        version,
+        operation: spec.source.as_deref()?,
+        asked: expires,
+        existing: view.operations,
+        replicas: view.replicas,
+        partners: view.partners,
+    };
+    let known = view.operations.iter().find(|it| it.name == spec.id && it.target.is_none()).cloned();
+    let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1) + 1;
+    let operation = known.unwrap_or_else(|| children::one(&parent, spec, ordinal, now));
+    Some((image, operation))
+}
+
 /// A duplicate is durable: what copies from it is due, and the copy that it was made of may go if it was kept
 /// for that only.
 pub fn made(
@@ -245,7 +278,8 @@ fn follow(
 ) {
     let Some(version) = view.slp else { return };
     let mut operations = view.operations.to_vec();
-    operations.iter_mut().filter(|it| it.key == complete.key).for_each(|it| it.clone_from(complete));
+    operations.retain(|it| it.key != complete.key);
+    operations.push(complete.clone());
     let parent = Parent {
         image,
         version,

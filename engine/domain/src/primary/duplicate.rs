@@ -123,10 +123,18 @@ impl<C: Catalog> Primary<C> {
         let units = self.ask(self.catalog.storage_units()).await?;
         let groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let duplication = duplication::found(&view, event.pool, &units, &groups);
-        Ok(match view.image.zip(duplication) {
-            Some(known) => duplication::made(&view, known, event, copy, moment),
-            None => backup::committed(&view, event, (record, signed), copy, moment),
-        })
+        if let Some(known) = view.image.zip(duplication) {
+            return Ok(duplication::made(&view, known, event, copy, moment));
+        }
+        let is_own = record.origin == self.own.domain;
+        let here = (event.pool, copy.0.expires);
+        let found = || duplication::foretold(&view, (record, signed), here, (&units, &groups), moment.now);
+        let Some((image, operation)) = Some(()).filter(|()| is_own).and_then(|()| found()) else {
+            return Ok(backup::committed(&view, event, (record, signed), copy, moment));
+        };
+        let mut decision = duplication::made(&view, (&image, &operation), event, copy, moment);
+        decision.changes.insert(0, Change::Image(image));
+        Ok(decision)
     }
 }
 

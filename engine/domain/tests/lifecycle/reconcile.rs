@@ -154,6 +154,72 @@ fn what_came_home_stays() {
     assert_eq!(arrives(&mut primary, home, None).note.unwrap().code, "AUTH-005", "at other times");
 }
 
+/// The log of the pool that duplicates go to says that it has an image.
+fn duplicated(primary: &mut Primary<MemoryCatalog>, record: ImageRecord, seconds: i64) -> Vec<Command> {
+    let copy = CopyState { expires: Some(at(NOW + 60 * DAY)), locked_until: None, held: false };
+    let logged = Logged::Backup { record, signed: vec![1], copy, stored_bytes: 3 };
+    let (pool, sequence) = (duplication::OTHER, Sequence(1));
+    let event = PoolEvent { pool, incarnation: 1, sequence, logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+fn standing(primary: &Primary<MemoryCatalog>, image: ImageId) -> Vec<(String, String)> {
+    let all = operations(primary, image).into_iter();
+    all.map(|it| (it.name, it.state.name().to_owned())).collect()
+}
+
+fn of(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+}
+
+/// Goal: each pool's log is read for itself: a duplicate that is read of before the backup is a duplicate all the same.
+#[test]
+fn a_duplicate_that_is_read_of_first_is_no_backup() {
+    let mut primary = duplication::with_two_pools(duplication::CHAIN);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW))).unwrap();
+    let image = ready(self::primary(GOLD).begin_backup(&ask(), moment(NOW))).unwrap().image;
+    let commands = duplicated(&mut primary, record(&image), NOW + 1);
+    assert!(matches!(&commands[..], [Command::Replicate(_)]), "{commands:?}");
+    assert_eq!(standing(&primary, image.id), of(&[("dup", "complete"), ("copy", "in-process")]));
+    let copy = CopyState { expires: None, locked_until: None, held: false };
+    let backup = Logged::Backup { record: record(&image), signed: vec![1], copy, stored_bytes: 7 };
+    logged(&mut primary, 1, backup, NOW + 2);
+    assert_eq!(standing(&primary, image.id), of(&[("dup", "complete"), ("copy", "in-process")]));
+    ready(primary.end_reconcile(moment(NOW + 3))).unwrap();
+    let copies = ready(primary.catalog().copies(image.id)).unwrap();
+    let of = |copy: &narrows_domain::image::ImageCopy| (copy.operation.clone(), copy.wanted.expires);
+    let lives = [("dup".to_owned(), Some(at(NOW + 60 * DAY))), ("backup".to_owned(), Some(at(NOW + 2)))];
+    assert_eq!(copies.iter().map(of).collect::<Vec<_>>(), lives, "the first was kept for the duplicate only");
+}
+
+/// Goal: what a partner sent is governed by the policy that imports it, though its duplicate was read of first.
+#[test]
+fn an_arrival_that_is_read_of_behind_its_duplicate_is_imported() {
+    let slp = format!(
+        "{IMPORT}{}",
+        r#"
+[[operation]]
+id = "dup"
+kind = "duplication"
+source = "import"
+storage = "other"
+retention = { fixed = "60d" }
+"#
+    );
+    let mut primary = duplication::with_two_pools(&slp);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW))).unwrap();
+    let id = arrival().record.image;
+    duplicated(&mut primary, arrival().record, NOW + 1);
+    assert_eq!(arrives(&mut primary, arrival(), None).state, ImportState::Imported);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    assert_eq!((image.sender, image.slp_version), (Some(THERE), 1));
+    ready(primary.end_reconcile(moment(NOW + 2))).unwrap();
+    ready(primary.handle(Event::Tick, moment(NOW + DAY))).unwrap();
+    assert_eq!(standing(&primary, id), of(&[("import", "complete"), ("dup", "complete")]));
+}
+
 /// A partner's list is compared part by part, and only with what its pool was sent.
 #[test]
 fn a_partners_list_says_what_is_there() {
