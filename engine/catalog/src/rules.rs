@@ -122,9 +122,11 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
             Ok(())
         }
         Change::ReconcileBegun(row) => reconcile(db, row).await,
-        Change::ReconcileEnded(_) => {
+        Change::ReconcileEnded(now) => {
             let looked_at = "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL";
             sqlx::query(looked_at).execute(&mut *db).await?;
+            let asked_for = "UPDATE copies SET next_amend = ? WHERE next_amend IS NOT NULL";
+            sqlx::query(asked_for).bind(nanos(*now)).execute(&mut *db).await?;
             sqlx::query("DELETE FROM reconciling").execute(db).await?;
             Ok(())
         }

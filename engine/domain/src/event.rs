@@ -280,7 +280,7 @@ pub enum Change {
     /// The catalog was found older than its pool: nothing goes. Amendments that it was about to ask for are forgotten:
     /// the log's word is newer.
     ReconcileBegun(Reconciling),
-    /// It is as its pools and partners say: what was put off is looked at.
+    /// It is as its pools and partners say: what was put off is looked at, and amendments are asked for.
     ReconcileEnded(Timestamp),
     /// An SLP that was made by itself is a person's from now on.
     AutoSlpGone(String),

@@ -6,6 +6,7 @@
 use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::machine::arrival::UNPROVEN;
 use crate::operation::Note;
 
 /// A replication event: which pool, which position in its image log, whose. Two partners may send the
@@ -145,6 +146,11 @@ pub struct Import {
 }
 
 impl Import {
+    /// It was refused for good with this code.
+    pub fn is_refused_with(&self, code: &str) -> bool {
+        self.state == ImportState::Refused && self.note.as_ref().is_some_and(|note| note.code == code)
+    }
+
     /// Enters `state` and owes the sender a report, at once.
     pub fn enter(&mut self, state: ImportState, note: Option<Note>, now: Timestamp) {
         self.state = state;
@@ -152,6 +158,15 @@ impl Import {
         self.revision += 1;
         self.failures = 0;
         self.next_report = Some(now);
+    }
+
+    /// It is not imported, and may be once its cause is mended.
+    pub fn may_be_tried(&self) -> bool {
+        match self.state {
+            ImportState::Imported => false,
+            ImportState::Refused => self.is_refused_with(UNPROVEN),
+            _ => true,
+        }
     }
 
     /// The copy that came of it expires then, by the log; whether that is news for the sender.

@@ -194,7 +194,18 @@ pub struct Operation {
     pub unit: Option<String>,
 }
 
+/// What a note says of work that was not needed.
+pub const ALREADY_PRESENT: &str = "already-present";
+
 impl Operation {
+    /// A Duplication that made no copy, because every pool that it may go to had the image: the copies that are there
+    /// stand for its own.
+    pub fn found_a_copy(&self) -> bool {
+        self.kind == OperationKind::Duplication
+            && self.state == OperationState::Complete
+            && self.note.as_ref().is_some_and(|note| note.code == ALREADY_PRESENT)
+    }
+
     /// The copy that it takes has to stay: it is not complete, and nobody released it.
     pub fn keeps_source(&self) -> bool {
         self.state != OperationState::Complete && self.released.is_none()

@@ -35,6 +35,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::{Catalog, Reconciling, RedeemError};
 use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
+use crate::import::Import;
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
 use crate::machine::placing::Troubles;
@@ -183,6 +184,7 @@ impl<C: Catalog> Primary<C> {
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
         self.latest = self.latest.max(Some(moment.now));
+        let is_replay = self.reconciling.is_some() && matches!(event, Event::Pool(_));
         let decision = match event {
             Event::Tick => return Ok(self.tick(moment).await),
             Event::Pool(event) => match self.pool_event(&event, moment).await? {
@@ -192,7 +194,12 @@ impl<C: Catalog> Primary<C> {
             Event::SlpApplied { name } => return Ok(self.slp_applied(&name, moment).await),
             other => self.decide(other, moment).await?,
         };
-        self.settle(decision, moment).await
+        let mut commands = self.settle(decision, moment).await?;
+        if is_replay {
+            // It would come behind all that the log says of the copy after this record, and be its last word.
+            commands.retain(|command| !matches!(command, Command::AmendCopy { .. }));
+        }
+        Ok(commands)
     }
 
     async fn decide(&self, event: Event, moment: Moment) -> Done<Decision, C> {
@@ -349,7 +356,7 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<Decision, C> {
         let copies = self.ask(self.catalog.copies(image)).await?;
         let Some(mut copy) = copies.into_iter().find(|copy| copy.pool == event.pool) else {
-            return Ok(Decision::nothing());
+            return self.lengthened((event.pool, image), state, moment).await;
         };
         (copy.in_log, copy.discarded, copy.not_before) = (state, None, None);
         let mut decision = Decision::nothing();
@@ -363,6 +370,21 @@ impl<C: Catalog> Primary<C> {
         decision.changes.push(Change::Copy(copy));
         self.tell_expiry((event.pool, image), state.expires, moment, &mut decision).await?;
         Ok(decision)
+    }
+
+    /// No copy is known: an arrival that had expired by its own record lives on by this one, and is decided anew.
+    async fn lengthened(
+        &self,
+        (pool, image): (PoolId, ImageId),
+        state: CopyState,
+        moment: Moment,
+    ) -> Done<Decision, C> {
+        let imports = self.ask(self.catalog.imports_of(image)).await?.into_iter();
+        let expired = imports.filter(|it| it.key.pool == pool && it.is_refused_with(arrival::EXPIRED));
+        let Some(newest) = expired.max_by_key(|it| it.key.sequence) else { return Ok(Decision::nothing()) };
+        let around = self.load_arrival(&newest.arrival, moment.now).await?;
+        let import = Import { copy: state, ..newest };
+        Ok(arrival::decide(&around.view(&self.own, self.settings), &import, moment))
     }
 
     /// Who sent an image is told when the copy that came of it expires, if that is news.

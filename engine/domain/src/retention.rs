@@ -109,8 +109,9 @@ pub fn standing(
             .map(|child| KeptBecause::Child { operation: child.name.clone(), state: child.state.clone() }),
     );
     // A Replication to all that reaches nobody is complete.
-    let children =
-        slp.into_iter().flat_map(|slp| slp.children(&copy.operation)).filter(|it| !it.goes_to_all());
+    let names = names(copy, operations);
+    let children = slp.into_iter().flat_map(|slp| names.iter().flat_map(|name| slp.children(name)));
+    let children = children.filter(|it| !it.goes_to_all());
     let unmade = children.filter(|child| !operations.iter().any(|it| it.name == child.id));
     kept.extend(unmade.map(|child| KeptBecause::Unmade { operation: child.id.clone() }));
     if copy.wanted.held {
@@ -128,8 +129,27 @@ pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool
     let own = slp.operation(&copy.operation);
     own.is_some_and(|own| own.retention == Some(Retention::ExpireAfterCopy))
         && copy.wanted.expires.is_none()
-        && slp.children(&copy.operation).all(|child| operations.iter().any(|it| it.name == child.id))
+        && names(copy, operations)
+            .iter()
+            .flat_map(|name| slp.children(name))
+            .all(|child| operations.iter().any(|it| it.name == child.id))
         && open_children(copy, Some(slp), operations).next().is_none()
+}
+
+/// Until when a copy lives from now on that was kept for others only: as long as each Duplication wants for whose own
+/// copy it stands.
+pub fn after_copy(slp: &Slp, operations: &[Operation], now: Timestamp) -> Option<Timestamp> {
+    let lives = |it: &&Operation| {
+        let spec = slp.operation(&it.name);
+        it.found_a_copy() && spec.and_then(|spec| spec.retention) != Some(Retention::ExpireAfterCopy)
+    };
+    operations.iter().filter(lives).fold(Some(now), |expires, it| later(expires, it.expires))
+}
+
+/// The operations whose copy this is: the one that made it, and those that found it and made none.
+fn names<'a>(copy: &'a ImageCopy, operations: &'a [Operation]) -> Vec<&'a str> {
+    let found = operations.iter().filter(|it| it.found_a_copy()).map(|it| it.name.as_str());
+    std::iter::once(copy.operation.as_str()).chain(found).collect()
 }
 
 fn open_children<'a>(
@@ -137,11 +157,13 @@ fn open_children<'a>(
     slp: Option<&'a Slp>,
     operations: &'a [Operation],
 ) -> impl Iterator<Item = &'a Operation> {
+    let names = names(copy, operations);
     let is_child = move |operation: &Operation| {
         if let Some(spec) = slp.and_then(|slp| slp.operation(&operation.name)) {
             // A copy made by an operation that this version does not have may be what is still to be copied from.
             let is_unknown = slp.is_some_and(|slp| slp.operation(&copy.operation).is_none());
-            return spec.source.as_ref() == Some(&copy.operation) || spec.source.is_some() && is_unknown;
+            let takes_it = spec.source.as_deref().is_some_and(|source| names.contains(&source));
+            return takes_it || spec.source.is_some() && is_unknown;
         }
         // The version that asked for it is not known, or another one governs the image by now: whatever is
         // still to be copied may need this copy, but for what a person asked for beside the policy.

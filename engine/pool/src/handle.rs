@@ -18,6 +18,7 @@ use crate::{
     manifest::Manifest,
     open::Seed,
     restore::{self, Frames, ImageFile, Verified, Wanted},
+    room::{Lack, Room},
     shard::{Core, Order},
     stream::{Ingest, StoredNode},
     upkeep::Upkeep,
@@ -30,6 +31,8 @@ pub struct PoolSpace {
     pub disk_total: u64,
     /// What may still be written there.
     pub disk_available: u64,
+    /// What there is no room for any more: nothing new is taken until there is.
+    pub lack: Option<Lack>,
     /// Bytes of all sealed containers, tables and padding included.
     pub container_bytes: u64,
     /// Sealed containers.
@@ -204,9 +207,11 @@ impl Pool {
     /// Where the room goes.
     pub async fn space(&self) -> Result<PoolSpace, Error> {
         let (mut disk_total, mut disk_available, mut seen) = (0, 0, Vec::new());
-        for volume in &*self.core.facts.volumes {
+        let mut room = Room::default();
+        for (number, volume) in self.core.facts.volumes.iter().enumerate() {
             let disk = self.core.world.disk.space(volume).await;
             let disk = disk.map_err(|error| Error::device("free space", &error))?;
+            room.add(disk.available, self.core.container_room(number));
             if !seen.contains(&disk.device) {
                 seen.push(disk.device);
                 disk_total += disk.total;
@@ -218,6 +223,7 @@ impl Pool {
         Ok(PoolSpace {
             disk_total,
             disk_available,
+            lack: room.lack(index.flush_bytes),
             container_bytes: control.container_bytes,
             containers: control.containers,
             staged_bytes: control.staged_bytes,

@@ -33,6 +33,7 @@ mod upkeep;
 pub mod error;
 pub mod limits;
 mod poison;
+mod room;
 mod signal;
 
 pub use error::Error;
@@ -40,4 +41,5 @@ pub use handle::{Pool, PoolSpace};
 pub use lease::Lease;
 pub use open::{Create, Open, Recovery, Seed, create, open};
 pub use restore::{Frames, ImageFile, Verified};
+pub use room::Lack;
 pub use stream::{Committed, Ingest};

@@ -11,16 +11,19 @@ use narrows_domain::{
     Catalog as _, Change, Event,
     event::{Logged, PoolEvent},
     image::Discarded,
-    import::{Arrival, Proof},
+    import::{Arrival, Import, Proof},
     operation::Note,
     partner::Partner,
 };
-use narrows_format::{DomainId, Sequence, record::codec::signed_part};
+use narrows_format::{DomainId, ImageId, Sequence, record::codec::signed_part};
 use narrows_pool::images::{self, Event as LogEvent, EventKind, ImageEntry};
 use tokio::task::JoinSet;
 
 use crate::{
-    api::{App, answer::Failure},
+    api::{
+        App,
+        answer::{Failure, internal},
+    },
     control::Taken,
     limits::EVENTS_AT_ONCE,
     pki::signing::is_signed_by,
@@ -149,13 +152,40 @@ fn key_of(partners: &[Partner], origin: DomainId) -> Option<[u8; 32]> {
     paired.or_else(|| partners.iter().find_map(|it| *it.grants.relay.get(&origin)?))
 }
 
+/// Imports that failed for want of a proof are tried again once their origin's key is known.
+pub async fn prove_again(app: &App) -> Result<(), Failure> {
+    for partner in app.catalog.partners().await.map_err(|error| internal(&error))? {
+        let failed = app.catalog.failed_imports_from(partner.domain).await;
+        for import in failed.map_err(|error| internal(&error))? {
+            let Arrival { record, signed, proof, .. } = &import.arrival;
+            if *proof == Proof::Missing && prove(app, record.origin, signed).await? == Proof::Good {
+                try_again(app, record.image).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Decides an image's imports anew that are not imported, by the keys that are known now.
+pub async fn try_again(app: &App, image: ImageId) -> Result<Vec<Import>, Failure> {
+    let imports = app.catalog.imports_of(image).await.map_err(|error| internal(&error))?;
+    let proof = match imports.first() {
+        Some(import) => prove(app, import.arrival.record.origin, &import.arrival.signed).await?,
+        None => Proof::Missing,
+    };
+    let control = &app.control;
+    control
+        .act(move |primary, now| Box::pin(async move { primary.retry_imports(image, proof, now).await }))
+        .await
+}
+
 /// Whether the origin signed the record, by the key that is known here.
 pub async fn prove(app: &App, origin: DomainId, signed: &[u8]) -> Result<Proof, Failure> {
     let key = if origin == app.who.domain {
         Some(app.signing.public())
     } else {
         let partners = app.catalog.partners().await;
-        key_of(&partners.map_err(|error| crate::api::answer::internal(&error))?, origin)
+        key_of(&partners.map_err(|error| internal(&error))?, origin)
     };
     let is_good = key.is_some_and(|key| {
         signed_part(signed).is_ok_and(|(record, signature)| is_signed_by(&key, record, signature))

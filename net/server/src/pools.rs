@@ -20,7 +20,7 @@ use narrows_domain::{
     storage::{Pool, PoolTrouble},
 };
 use narrows_format::{PoolId, Sequence};
-use narrows_pool::limits::SPACE_RESERVE_BYTES;
+use narrows_pool::PoolSpace;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -222,6 +222,16 @@ fn say_opened(pool: &Pool, opened: &Opened) {
     }
 }
 
+/// Why a pool takes nothing, if it has no room or is to leave some.
+fn full(pool: &Pool, space: &PoolSpace) -> Option<String> {
+    let (free, kept) = (space.disk_available, pool.keep_free);
+    let says = |free: u64, what: String| format!("{} MiB are free, and {what}", free >> 20);
+    let lack = space
+        .lack
+        .map(|it| says(it.available, format!("{} needs {} MiB that are", it.what, it.needed >> 20)));
+    lack.or_else(|| (free < kept).then(|| says(free, format!("{} MiB are to stay so", kept >> 20))))
+}
+
 /// What stands against writing to a pool, with how much room it has.
 pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTrouble> {
     if let Err(Failure(error)) = pools.get(pool.id) {
@@ -236,19 +246,11 @@ pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTr
             ),
             readable: true,
         }),
-        Ok((space, false)) => {
-            let kept = pool.keep_free.max(SPACE_RESERVE_BYTES);
-            (space.disk_available < kept).then(|| PoolTrouble {
-                code: "POOL-002".to_owned(),
-                sentence: format!(
-                    "pool `{}` is full: {} MiB are free, and {} MiB are to stay so",
-                    pool.name,
-                    space.disk_available >> 20,
-                    kept >> 20
-                ),
-                readable: true,
-            })
-        }
+        Ok((space, false)) => full(pool, &space).map(|why| PoolTrouble {
+            code: "POOL-002".to_owned(),
+            sentence: format!("pool `{}` is full: {why}", pool.name),
+            readable: true,
+        }),
         Err(Failure(error)) => {
             Some(PoolTrouble { code: error.code, sentence: error.message, readable: true })
         }

@@ -448,7 +448,8 @@ async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer:
             app.marks.write(mark).map_err(|error| api::answer::internal(&error))?;
         }
     }
-    certificates::round(app).await
+    certificates::round(app).await?;
+    importer::prove_again(app).await
 }
 
 /// Pairings that were left half-made are completed as soon as both sides reach each other; partners that were

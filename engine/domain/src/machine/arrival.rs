@@ -21,6 +21,11 @@ use crate::settings::Settings;
 use crate::slp::SlpVersion;
 use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 
+/// The code of what has no valid signature of its origin, or was relayed without a grant.
+pub const UNPROVEN: &str = "AIR-012";
+/// The code of what had expired when it arrived.
+pub const EXPIRED: &str = "AIR-006";
+
 /// Everything known that an import depends on.
 #[derive(Clone, Debug)]
 pub struct ArrivalView<'a> {
@@ -28,6 +33,8 @@ pub struct ArrivalView<'a> {
     pub own: &'a Identity,
     /// What its operator has set.
     pub settings: Settings,
+    /// The catalog was found older than its pool, and is brought up to date.
+    pub is_reconciling: bool,
     /// The newest version of the SLP that is to import it.
     pub slp: Option<&'a SlpVersion>,
     /// That SLP is not there yet: it is made for this partner with the first image that it imports.
@@ -135,13 +142,36 @@ pub fn admit(
     Ok(CopyState { expires, ..kept })
 }
 
+/// The verdict on what the log has. While an older catalog is brought up to date, all of it was let in once, by what was
+/// known then: that it is not known any more takes nothing away that the pool has.
+fn judged(view: &ArrivalView<'_>, import: &Import, now: Timestamp) -> Verdict {
+    let mut receiver = view.receiver(import.key.pool, &import.arrival, now);
+    if !view.is_reconciling {
+        return air::judge(&import.arrival, &receiver, now);
+    }
+    if receiver.homecoming == Homecoming::Unasked {
+        receiver.homecoming = Homecoming::Recalled;
+    }
+    let lives = import.copy.expires.is_none_or(|expires| expires > now);
+    match air::judge(&import.arrival, &receiver, now) {
+        Verdict::Refuse(note) if note.code == EXPIRED && lives => Verdict::Import(Terms {
+            expires: import.copy.expires,
+            restorable: import.arrival.record.image_format <= view.settings.image_format_max,
+            note: None,
+        }),
+        // Whose signature it is may be known again soon.
+        Verdict::Refuse(note) if note.code == UNPROVEN => Verdict::Fail(note),
+        verdict => verdict,
+    }
+}
+
 /// Decides an arrival, for the first time or again.
 pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decision {
     let now = moment.now;
     let mut import = import.clone();
     let sender = view.sender(import.arrival.sender);
     let mut decision = Decision::nothing();
-    match air::judge(&import.arrival, &view.receiver(import.key.pool, &import.arrival, now), now) {
+    match judged(view, &import, now) {
         Verdict::Import(terms) | Verdict::Merge(terms) => {
             take_over(view, &mut import, terms, moment, &mut decision);
         }
@@ -206,15 +236,15 @@ fn take_over(
     decision: &mut Decision,
 ) {
     let now = moment.now;
-    let known = view.existing.filter(|image| image.state != ImageState::Gone);
+    let known = view.existing.filter(|image| is_governed(view.own, image));
     let mut image = adopt(view, import);
     image.restorable = terms.restorable;
     let spec = view.slp.filter(|_| known.is_none()).and_then(|version| version.slp.import());
     let mut copy = copy_here(view, import, spec.map_or("import", |spec| spec.id.as_str()), &terms, moment);
     let governing = view.slp.filter(|version| known.is_some_and(|image| image.slp == version.slp.name));
-    if governing.is_some_and(|version| retention::copied_out(&copy, &version.slp, view.operations)) {
+    if let Some(version) = governing.filter(|it| retention::copied_out(&copy, &it.slp, view.operations)) {
         // It was kept for what copies from it, and that has been.
-        copy.wanted.expires = Some(now);
+        copy.wanted.expires = retention::after_copy(&version.slp, view.operations, now);
     }
     replication::amend(&mut copy, now, decision);
     import.expires = copy.wanted.expires;
@@ -250,15 +280,24 @@ fn take_over(
     import.enter(ImportState::Imported, terms.note, now);
 }
 
+/// A policy of this domain governs it: not what is gone, nor what another domain made and only the copy of a copy has told
+/// of so far.
+fn is_governed(own: &Identity, image: &Image) -> bool {
+    image.state != ImageState::Gone && (image.origin == own.domain || image.sender.is_some())
+}
+
 /// The image as it will stand in the catalog.
 fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
     let Import { arrival, .. } = import;
     if let Some(known) = view.existing {
         let mut image = known.clone();
         image.fill(&arrival.record, arrival.signed.clone());
-        if let Some(version) = view.slp.filter(|_| known.state == ImageState::Gone) {
+        if let Some(version) = view.slp.filter(|_| !is_governed(view.own, known)) {
             image.slp.clone_from(&version.slp.name);
             image.slp_version = version.version;
+        }
+        if known.origin != view.own.domain {
+            image.sender = known.sender.or(Some(import.arrival.sender));
         }
         image
     } else {

@@ -6,7 +6,9 @@
 use narrows_format::{DomainId, Timestamp};
 
 use crate::image::Image;
-use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason};
+use crate::operation::{
+    ALREADY_PRESENT, Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
+};
 use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
@@ -55,6 +57,11 @@ pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
         }
     }
     made
+}
+
+/// One of its operations that stays in the domain, made now with this ordinal.
+pub(super) fn one(parent: &Parent<'_>, child: &SlpOperation, ordinal: u32, now: Timestamp) -> Operation {
+    operation(parent, child, OperationKey { image: parent.image.id, ordinal }, None, now)
 }
 
 /// What an SLP version says of an operation; `None` if the operation or its target is not in it any more.
@@ -127,7 +134,7 @@ fn operation(
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);
-        operation.note = Some(Note { code: "already-present".to_owned(), sentence });
+        operation.note = Some(Note { code: ALREADY_PRESENT.to_owned(), sentence });
     } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
         // The image is paused, and this is a part of it.
         operation.enter(OperationState::Paused, now);

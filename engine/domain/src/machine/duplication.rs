@@ -1,10 +1,11 @@
 //! Copies from pool to pool within the domain: whose turn it is, and what follows when one is there.
 //!
 //! The record in the other pool's image log is the commit, as for a backup; a failure is told like a
-//! replication's. A pool holds an image once, so a pool that has it already is never the target.
+//! replication's. A pool holds an image once, so a pool that has it already is never the target; where there is no other,
+//! the copy that is there stands for the one that was to be made, and lives as long as that.
 
-use narrows_format::PoolId;
-use narrows_format::record::CopyState;
+use narrows_format::record::{CopyState, ImageRecord};
+use narrows_format::{PoolId, Timestamp};
 
 use crate::air;
 use crate::event::{Change, Command, Decision, DuplicateOrder, PoolEvent};
@@ -12,12 +13,14 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Counters, Job, JobState};
 use crate::machine::backup::CommittedView;
 use crate::machine::children::{self, Parent};
-use crate::machine::placing::{NoPlace, Places, nearest};
+use crate::machine::placing::{BUSY, NoPlace, Places, nearest};
 use crate::machine::replication;
 use crate::machine::turn::Candidate;
 use crate::moment::{Moment, after};
-use crate::operation::{Note, Operation, OperationKind, OperationState, WaitReason};
+use crate::operation::{ALREADY_PRESENT, Note, Operation, OperationKind, OperationState, WaitReason};
+use crate::retention;
 use crate::retry;
+use crate::slp::{Kind, Retention, SlpOperation};
 use crate::storage::{StorageUnit, StorageUnitGroup};
 
 /// The code of a pool without room.
@@ -43,13 +46,6 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
         operation.wait(reason, next_try, now);
     } else if let Some(source) = turn.source() {
         let chosen = turn.target();
-        if chosen == Err(NoPlace::Unknown) {
-            let sentence = "every pool that it may go to has the image".to_owned();
-            operation.enter(OperationState::Complete, now);
-            operation.note = Some(Note { code: "already-present".to_owned(), sentence });
-            decision.changes.push(Change::Operation(operation));
-            return decision;
-        }
         if let Some(unit) = chosen.ok().filter(|_| has_place == Place::Free) {
             let taken = turn.places.having_taken(turn.storage().unwrap_or_default(), &unit.name);
             decision.changes.extend(taken.map(Change::StorageUnitGroup));
@@ -65,15 +61,14 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
                 copy: CopyState { expires: operation.expires, locked_until: None, held: false },
             }));
             decision.changes.push(Change::Job(Job::of(&operation)));
-        } else if let (Err(NoPlace::Shut), Some(storage)) = (turn.target(), turn.storage()) {
+        } else if let Some(note) = turn.shut(chosen) {
             // Some other pool of the group may take it later, or this one again.
-            let refusal = turn.places.refusal(storage);
             operation.failures = operation.failures.saturating_add(1);
             let next = after(now, retry::pause(operation.failures, moment.entropy));
-            let is_full = refusal.code == POOL_FULL;
+            let is_full = note.code == POOL_FULL;
             let reason = if is_full { WaitReason::TargetFull } else { WaitReason::TargetDown };
             operation.wait(reason, Some(next), now);
-            operation.note = Some(Note { code: refusal.code, sentence: refusal.sentence });
+            operation.note = Some(note);
         } else if operation.state == OperationState::Waiting(WaitReason::Limit) {
             return decision;
         } else {
@@ -111,11 +106,71 @@ impl Turn<'_> {
         spec.storage.as_deref()
     }
 
+    /// Why no pool takes it just now, though one may later.
+    fn shut(&self, chosen: Result<&StorageUnit, NoPlace>) -> Option<Note> {
+        let storage = self.storage()?;
+        let refusal = self.places.refusal(storage);
+        let sentence = match chosen {
+            Err(NoPlace::Shut) => refusal.sentence,
+            Err(NoPlace::Unknown) if refusal.code != BUSY => refusal.sentence,
+            Err(NoPlace::Unknown) => format!(
+                "no pool of storage `{storage}` can take it: a copy there has expired and is not removed yet, or it has none"
+            ),
+            Ok(_) | Err(NoPlace::Full) => return None,
+        };
+        Some(Note { code: refusal.code, sentence })
+    }
+
+    /// The copy that stands for its own: every pool that it may go to has the image, and this one can be read.
+    pub fn found(&self, now: Timestamp) -> Option<&ImageCopy> {
+        let is_held = self.candidate.held_by_policy(now).is_some();
+        if is_held || self.source().is_none() || self.target() != Err(NoPlace::Unknown) {
+            return None;
+        }
+        let (storage, places) = (self.storage()?, &self.places);
+        let goes_there = |copy: &&ImageCopy| {
+            copy.is_readable()
+                && places.can_read(copy.pool)
+                && air::includes(storage, copy.pool, places.units, places.groups)
+        };
+        self.copies.iter().find(goes_there)
+    }
+
     /// The unit that it goes to, of those whose pool does not have the image.
     fn target(&self) -> Result<&StorageUnit, NoPlace> {
         let has_it = |pool: PoolId| self.copies.iter().any(|copy| copy.pool == pool);
         self.places.pick(self.storage().ok_or(NoPlace::Unknown)?, |unit| !has_it(unit.pool))
     }
+}
+
+/// The copy that it was to make is there already: that one lives as long, and what copies from it is due.
+pub fn present(
+    view: &CommittedView<'_>,
+    (image, operation): (&Image, &Operation),
+    found: &ImageCopy,
+    now: Timestamp,
+) -> Decision {
+    let mut decision = Decision::nothing();
+    let mut complete = operation.clone();
+    complete.enter(OperationState::Complete, now);
+    let sentence = "every pool that it may go to has the image".to_owned();
+    (complete.failures, complete.note) = (0, Some(Note { code: ALREADY_PRESENT.to_owned(), sentence }));
+    let spec = view.slp.and_then(|version| children::spec_of(version, operation));
+    let mut copies = view.copies.to_vec();
+    if let Some(copy) = copies.iter_mut().find(|it| it.number == found.number)
+        && spec.and_then(|spec| spec.retention) != Some(Retention::ExpireAfterCopy)
+    {
+        let expires = retention::later(copy.wanted.expires, operation.expires);
+        if copy.wanted.expires != expires {
+            copy.wanted.expires = expires;
+            replication::amend(copy, now, &mut decision);
+            decision.changes.push(Change::Copy(copy.clone()));
+        }
+    }
+    let asked = found.wanted.expires;
+    follow(view, &copies, (image, &complete, asked), now, &mut decision);
+    decision.changes.push(Change::Operation(complete));
+    decision
 }
 
 /// The duplication whose copy a log record tells of; `None` if it tells of a backup.
@@ -139,6 +194,39 @@ pub fn found<'a>(
     view.operations.iter().find(goes_there)
 }
 
+/// The duplication whose copy a log record tells of before any record tells of the backup: each pool has its log, and that
+/// of this one was read first. The image as the record has it, and the operation; `None` if it may be the backup.
+pub fn foretold(
+    view: &CommittedView<'_>,
+    (record, signed): (&ImageRecord, &[u8]),
+    (pool, expires): (PoolId, Option<Timestamp>),
+    (units, groups): (&[StorageUnit], &[StorageUnitGroup]),
+    now: Timestamp,
+) -> Option<(Image, Operation)> {
+    let version = view.slp.filter(|_| view.image.is_none_or(|image| image.state == ImageState::Gone))?;
+    let goes_there = |spec: &SlpOperation| {
+        spec.storage.as_deref().is_some_and(|storage| air::includes(storage, pool, units, groups))
+    };
+    if version.slp.backup().is_none_or(goes_there) {
+        return None;
+    }
+    let spec = version.slp.operations.iter().find(|it| it.kind == Kind::Duplication && goes_there(it))?;
+    let image = Image::from_record(record, signed.to_vec(), &record.slp, record.slp_version);
+    let parent = Parent {
+        image: &image,
+        version,
+        operation: spec.source.as_deref()?,
+        asked: expires,
+        existing: view.operations,
+        replicas: view.replicas,
+        partners: view.partners,
+    };
+    let known = view.operations.iter().find(|it| it.name == spec.id && it.target.is_none()).cloned();
+    let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1) + 1;
+    let operation = known.unwrap_or_else(|| children::one(&parent, spec, ordinal, now));
+    Some((image, operation))
+}
+
 /// A duplicate is durable: what copies from it is due, and the copy that it was made of may go if it was kept
 /// for that only.
 pub fn made(
@@ -156,7 +244,7 @@ pub fn made(
     let mut complete = operation.clone();
     complete.enter(OperationState::Complete, now);
     (complete.failures, complete.note) = (0, None);
-    let mut duplicate = ImageCopy {
+    let duplicate = ImageCopy {
         image: image.id,
         number: view.copies.iter().map(|it| it.number).max().unwrap_or(0) + 1,
         pool: event.pool,
@@ -171,28 +259,41 @@ pub fn made(
         stored_bytes,
         made: now,
     };
-    let mut operations = view.operations.to_vec();
-    operations.iter_mut().filter(|it| it.key == operation.key).for_each(|it| it.clone_from(&complete));
-    decision.changes.extend([Change::Operation(complete), Change::Job(job)]);
-    if let Some(version) = view.slp {
-        let parent = Parent {
-            image,
-            version,
-            operation: &operation.name,
-            asked: duplicate.wanted.expires,
-            existing: &operations,
-            replicas: view.replicas,
-            partners: view.partners,
-        };
-        let due = children::due(&parent, now);
-        replication::release(&mut duplicate, &version.slp, (&operations, &due), now, &mut decision);
-        for mut older in view.copies.iter().cloned() {
-            if replication::release(&mut older, &version.slp, (&operations, &due), now, &mut decision) {
-                decision.changes.push(Change::Copy(older));
-            }
-        }
-        decision.changes.extend(due.into_iter().map(Change::Operation));
-    }
-    decision.changes.push(Change::Copy(duplicate));
+    decision.changes.extend([Change::Job(job), Change::Copy(duplicate.clone())]);
+    let mut copies = view.copies.to_vec();
+    let asked = duplicate.wanted.expires;
+    copies.push(duplicate);
+    follow(view, &copies, (image, &complete, asked), now, &mut decision);
+    decision.changes.push(Change::Operation(complete));
     decision
+}
+
+/// What copies from a duplicate is due, and copies that were kept for others only may go.
+fn follow(
+    view: &CommittedView<'_>,
+    copies: &[ImageCopy],
+    (image, complete, asked): (&Image, &Operation, Option<Timestamp>),
+    now: Timestamp,
+    decision: &mut Decision,
+) {
+    let Some(version) = view.slp else { return };
+    let mut operations = view.operations.to_vec();
+    operations.retain(|it| it.key != complete.key);
+    operations.push(complete.clone());
+    let parent = Parent {
+        image,
+        version,
+        operation: &complete.name,
+        asked,
+        existing: &operations,
+        replicas: view.replicas,
+        partners: view.partners,
+    };
+    let due = children::due(&parent, now);
+    for mut copy in copies.iter().cloned() {
+        if replication::release(&mut copy, &version.slp, (&operations, &due), now, decision) {
+            decision.changes.push(Change::Copy(copy));
+        }
+    }
+    decision.changes.extend(due.into_iter().map(Change::Operation));
 }

@@ -242,9 +242,10 @@ pub(super) fn release(
     decision: &mut Decision,
 ) -> bool {
     let operations = [known, made].concat();
-    let is_free = copy.is_readable() && retention::copied_out(copy, slp, &operations);
+    let until = retention::after_copy(slp, &operations, now);
+    let is_free = copy.is_readable() && until.is_some() && retention::copied_out(copy, slp, &operations);
     if is_free {
-        copy.wanted.expires = Some(now);
+        copy.wanted.expires = until;
         amend(copy, now, decision);
     }
     is_free

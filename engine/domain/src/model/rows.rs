@@ -181,8 +181,11 @@ impl Rows {
                 }
                 self.reconciling = Some(row);
             }
-            Change::ReconcileEnded(_) => {
-                self.copies.values_mut().for_each(|it| it.not_before = None);
+            Change::ReconcileEnded(now) => {
+                for copy in self.copies.values_mut() {
+                    copy.not_before = None;
+                    copy.next_amend = copy.next_amend.map(|_| now);
+                }
                 self.reconciling = None;
             }
             Change::AutoSlpGone(name) => drop(self.auto_slps.remove(&name)),

@@ -96,6 +96,8 @@ impl<C: Catalog> Primary<C> {
         self.store(&[Change::ReconcileEnded(moment.now)]).await?;
         self.reconciling = None;
         let mut commands = Vec::new();
+        let amended = self.amend_due(&mut commands, moment).await;
+        self.note(amended);
         let retired = self.retire_due(&mut commands, moment).await;
         self.note(retired);
         Ok(commands)

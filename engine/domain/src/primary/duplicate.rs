@@ -2,9 +2,10 @@
 
 use narrows_format::record::{CopyState, ImageRecord};
 
-use super::{Done, LOOK_AHEAD, Primary};
+use super::{Done, LOOK_AHEAD, Primary, partners_concerned};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
+use crate::image::ImageCopy;
 use crate::limits::DUPLICATIONS_MAX;
 use crate::machine::duplication::{self, Place, Turn};
 use crate::machine::placing::{Busy, Places};
@@ -31,6 +32,9 @@ impl<C: Catalog> Primary<C> {
             if !whole.changes.is_empty() {
                 self.store(&whole.changes).await?;
                 commands.extend(whole.commands);
+                for partner in partners_concerned(&whole.changes) {
+                    self.take_turn(partner, commands, moment).await?;
+                }
             } else if is_all || running >= DUPLICATIONS_MAX {
                 return Ok(());
             } else {
@@ -60,6 +64,14 @@ impl<C: Catalog> Primary<C> {
             let troubles = &self.troubles;
             let places = Places { units: &units, groups: &groups, pools: &pools, busy: &busy, troubles };
             let turn = Turn { candidate: &candidate, copies: &copies, places };
+            // What an older catalog knows of a copy is not enough for it to stand for another one.
+            if let Some(found) = turn.found(moment.now).filter(|_| self.reconciling.is_none()) {
+                // What follows from it is stored before anything else is decided about the image.
+                let present = self.present(&candidate.operation, found, moment).await?;
+                whole.changes.extend(present.changes);
+                whole.commands.extend(present.commands);
+                break;
+            }
             let decision = duplication::take(&turn, place, moment);
             if !decision.commands.is_empty() {
                 running = running.saturating_add(1);
@@ -69,6 +81,14 @@ impl<C: Catalog> Primary<C> {
             whole.commands.extend(decision.commands);
         }
         Ok(whole)
+    }
+
+    async fn present(&self, operation: &Operation, found: &ImageCopy, moment: Moment) -> Done<Decision, C> {
+        let loaded = self.load_image(operation.key.image).await?;
+        let partners = self.ask(self.catalog.partners()).await?;
+        let view = loaded.committed_view(loaded.slp.as_ref(), &partners);
+        let image = view.image.map(|image| (image, operation));
+        Ok(image.map_or_else(Decision::nothing, |it| duplication::present(&view, it, found, moment.now)))
     }
 
     /// Stops duplications that may not run any more.
@@ -103,10 +123,18 @@ impl<C: Catalog> Primary<C> {
         let units = self.ask(self.catalog.storage_units()).await?;
         let groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let duplication = duplication::found(&view, event.pool, &units, &groups);
-        Ok(match view.image.zip(duplication) {
-            Some(known) => duplication::made(&view, known, event, copy, moment),
-            None => backup::committed(&view, event, (record, signed), copy, moment),
-        })
+        if let Some(known) = view.image.zip(duplication) {
+            return Ok(duplication::made(&view, known, event, copy, moment));
+        }
+        let is_own = record.origin == self.own.domain;
+        let here = (event.pool, copy.0.expires);
+        let found = || duplication::foretold(&view, (record, signed), here, (&units, &groups), moment.now);
+        let Some((image, operation)) = Some(()).filter(|()| is_own).and_then(|()| found()) else {
+            return Ok(backup::committed(&view, event, (record, signed), copy, moment));
+        };
+        let mut decision = duplication::made(&view, (&image, &operation), event, copy, moment);
+        decision.changes.insert(0, Change::Image(image));
+        Ok(decision)
     }
 }
 

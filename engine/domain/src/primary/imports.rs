@@ -5,16 +5,18 @@ use narrows_format::ImageId;
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::Command;
-use crate::import::{Import, ImportState};
+use crate::import::{Import, ImportState, Proof};
 use crate::machine::{Refusal, arrival};
 use crate::moment::Moment;
 
 impl<C: Catalog> Primary<C> {
     /// Decides the arrivals of an image anew that are not imported, given up ones included: what is here may be
-    /// imported as long as it is here. Returns them as they stand now; refused for good are none of them.
+    /// imported as long as it is here. `proof` is whether its origin's signature is good by what is known now. Returns them as
+    /// they stand now; refused for good are none of them, but for want of a proof.
     pub async fn retry_imports(
         &mut self,
         image: ImageId,
+        proof: Proof,
         moment: Moment,
     ) -> Done<(Vec<Import>, Vec<Command>), C> {
         let known = self.ask(self.catalog.imports_of(image)).await?;
@@ -22,12 +24,16 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("no partner has sent image {image} here");
             return Err(Refusal::new("SLP-013", sentence, "see `narrowsctl import list`").into());
         }
-        let open = |it: &&Import| !matches!(it.state, ImportState::Imported | ImportState::Refused);
+        let open = |it: &&Import| it.may_be_tried();
         let mut commands = Vec::new();
         let mut decided = Vec::new();
         for import in known.iter().filter(open) {
+            let mut import = import.clone();
+            if proof == Proof::Good {
+                import.arrival.proof = proof;
+            }
             let around = self.load_arrival(&import.arrival, moment.now).await?;
-            let decision = arrival::decide(&around.view(&self.own, self.settings), import, moment);
+            let decision = arrival::decide(&around.view(&self.own, self.settings), &import, moment);
             commands.extend(self.settle(decision, moment).await?);
             decided.extend(self.ask(self.catalog.import(import.key)).await?);
         }

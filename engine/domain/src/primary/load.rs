@@ -59,6 +59,7 @@ impl LoadedImage {
 
 /// An arrival's surroundings.
 pub(super) struct LoadedArrival {
+    is_reconciling: bool,
     existing: LoadedImage,
     labelled: Option<Image>,
     recalls: Vec<Recall>,
@@ -76,6 +77,7 @@ impl LoadedArrival {
         ArrivalView {
             own,
             settings,
+            is_reconciling: self.is_reconciling,
             slp: self.slp.as_ref(),
             made_for: self.made_for,
             barred: self.barred.as_ref(),
@@ -113,6 +115,7 @@ impl<C: Catalog> Primary<C> {
         let labelled =
             self.catalog.image_labelled(record.origin, &record.client_name, record.started.seconds);
         let mut loaded = LoadedArrival {
+            is_reconciling: self.reconciling.is_some(),
             existing: self.load_image(record.image).await?,
             labelled: self.ask(labelled).await?,
             recalls: self.ask(self.catalog.recalls(record.image)).await?,

@@ -47,7 +47,8 @@ impl<C: Catalog> Primary<C> {
         Ok(self.storage_changed(moment).await)
     }
 
-    /// Stores a storage unit: its pool exists (SLP-013), and no group has its name.
+    /// Stores a storage unit: its pool exists (SLP-013), no group has its name, and no policy would duplicate into the
+    /// pool that it copies from (SLP-013).
     pub async fn put_unit(&mut self, unit: StorageUnit, moment: Moment) -> Done<Vec<Command>, C> {
         check_name("storage unit", &unit.name)?;
         if !self.ask(self.catalog.pools()).await?.iter().any(|pool| pool.id == unit.pool) {
@@ -57,8 +58,41 @@ impl<C: Catalog> Primary<C> {
         if self.ask(self.catalog.storage_unit_groups()).await?.iter().any(|group| group.name == unit.name) {
             return Err(taken("storage unit group", &unit.name).into());
         }
+        self.check_duplications(&unit).await?;
         self.store(&[Change::StorageUnit(unit)]).await?;
         Ok(self.storage_changed(moment).await)
+    }
+
+    /// SLP-013: a unit that moves to another pool leaves each Duplication of a newest version with two.
+    async fn check_duplications(&self, unit: &StorageUnit) -> Done<(), C> {
+        let mut units = self.ask(self.catalog.storage_units()).await?;
+        if units.iter().any(|it| it.name == unit.name && it.pool == unit.pool) {
+            return Ok(());
+        }
+        units.retain(|it| it.name != unit.name);
+        units.push(unit.clone());
+        let pool_of = |name: &str| units.iter().find(|it| it.name == name).map(|it| it.pool);
+        for version in self.ask(self.catalog.slps()).await? {
+            for operation in version.slp.operations.iter().filter(|it| it.kind == Kind::Duplication) {
+                let source = operation.source.as_deref().and_then(|source| version.slp.operation(source));
+                let (Some(from), Some(to)) =
+                    (source.and_then(|source| source.storage.as_deref()), operation.storage.as_deref())
+                else {
+                    continue;
+                };
+                let concerns = from == unit.name || to == unit.name;
+                if concerns && pool_of(from).is_some() && pool_of(from) == pool_of(to) {
+                    let sentence = format!(
+                        "operation `{}` of {} would duplicate into the pool that it copies from",
+                        operation.id,
+                        version_words(&version)
+                    );
+                    let help = "apply the SLP with a storage unit of another pool first";
+                    return Err(Refusal::new("SLP-013", sentence, help).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What names a storage unit or a group, in words for a list.

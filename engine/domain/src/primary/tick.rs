@@ -66,7 +66,11 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    async fn amend_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+    /// Not while the catalog is older than its pool: the log's next word about the copy may be another one.
+    pub(super) async fn amend_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
+        if self.reconciling.is_some() {
+            return Ok(());
+        }
         for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
             let mut decision = Decision::nothing();
             replication::amend(&mut copy, moment.now, &mut decision);

@@ -5,10 +5,10 @@ use narrows_domain::job::JobState;
 
 use super::*;
 
-const OTHER: PoolId = PoolId([33; 16]);
+pub(super) const OTHER: PoolId = PoolId([33; 16]);
 
 /// Backup in one pool, a duplicate in another one, and from there to the partner.
-const CHAIN: &str = r#"
+pub(super) const CHAIN: &str = r#"
 name = "gold"
 [[operation]]
 id = "backup"
@@ -29,7 +29,7 @@ target = { domain = "there", import_slp = "gold-import" }
 retention = { fixed = "90d" }
 "#;
 
-fn with_two_pools(slp: &str) -> Primary<MemoryCatalog> {
+pub(super) fn with_two_pools(slp: &str) -> Primary<MemoryCatalog> {
     let mut primary = primary(slp);
     let changes = [
         Change::Pool(Pool { id: OTHER, name: "other".into(), ..pool() }),
@@ -45,7 +45,7 @@ fn ordered(commands: &[Command]) -> DuplicateOrder {
 }
 
 /// The other pool's log has the image now.
-fn copied(
+pub(super) fn copied(
     primary: &mut Primary<MemoryCatalog>,
     id: ImageId,
     copy: CopyState,
@@ -159,4 +159,69 @@ fn a_retired_duplication_keeps_its_source() {
     assert_eq!(ready(primary.resume_slp("gold", moment(NOW + 1))).unwrap(), []);
     let because = kept(&primary, id, NOW + 400 * DAY);
     assert!(because.contains(&"operation `dup` is waiting(target-retired)".to_owned()), "{because:?}");
+}
+
+/// Somebody points the unit `other` at the pool that has the backup, past what the machine lets people do.
+fn point_at_the_first_pool(primary: &mut Primary<MemoryCatalog>, seconds: i64) -> Vec<Command> {
+    let unit = StorageUnit { name: "other".into(), pool: POOL, jobs_max: None };
+    assert_eq!(code(ready(primary.put_unit(unit.clone(), moment(seconds)))), "SLP-013");
+    ready(primary.put(&[Change::StorageUnit(unit)])).unwrap();
+    ready(primary.resume_slp("gold", moment(seconds))).unwrap()
+}
+
+/// Goal: where the copy that is there stands for the duplicate, it lives as long as the duplicate would have, and what
+/// copies from the duplicate is made of it.
+#[test]
+fn a_copy_that_is_there_stands_for_the_duplicate() {
+    let mut primary = with_two_pools(&CHAIN.replace("\"expire-after-copy\"", "{ fixed = \"7d\" }"));
+    ready(primary.hold_slp("gold", None, moment(NOW))).unwrap();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let commands = point_at_the_first_pool(&mut primary, NOW + 1);
+    let [Command::AmendCopy { copy, .. }, Command::Replicate(order)] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((copy.expires, order.pool), (Some(at(NOW + 60 * DAY)), POOL));
+    let states: Vec<_> = operations(&primary, id).iter().map(|it| it.state.to_string()).collect();
+    assert_eq!(states, ["complete", "complete", "in-process"]);
+    let because = kept(&primary, id, NOW + 61 * DAY);
+    assert_eq!(because, ["operation `copy` is in-process"], "it is what the replication takes");
+}
+
+/// Goal: a copy that is kept for others only outlives none of them: what stands for the duplicate waits for what copies
+/// from that, and then lives as the duplicate would have.
+#[test]
+fn a_copy_kept_for_others_that_stands_for_a_duplicate_lives_as_that() {
+    let direct = CHAIN.split("[[operation]]\nid = \"copy\"").nth(1).unwrap().replace("\"dup\"", "\"backup\"");
+    let slp = format!("{CHAIN}[[operation]]\nid = \"direct\"{}", direct.replace("there\"", "third\""));
+    let mut primary = with_two_pools(&slp);
+    let mut third = Partner::half(DomainId([7; 16]), 1, "third", at(NOW));
+    third.trust = Trust::Complete;
+    ready(primary.put(&[Change::Partner(third)])).unwrap();
+    ready(primary.hold_slp("gold", None, moment(NOW))).unwrap();
+    let (id, _) = backed_up(&mut primary, NOW);
+    point_at_the_first_pool(&mut primary, NOW + 1);
+    let expires =
+        |primary: &Primary<MemoryCatalog>| ready(primary.catalog().copies(id)).unwrap()[0].wanted.expires;
+    for (name, lives) in [("direct", None), ("copy", Some(at(NOW + 60 * DAY)))] {
+        ready(primary.cancel_image(id, Some(name), moment(NOW + 2))).unwrap();
+        ready(primary.release(id, name, "it is not wanted", moment(NOW + 3))).unwrap();
+        assert_eq!(expires(&primary), lives, "after `{name}`: {:?}", operations(&primary, id));
+    }
+}
+
+/// Goal: what is on its way out stands for nothing: the duplication waits until it is gone.
+#[test]
+fn a_copy_that_was_discarded_stands_for_nothing() {
+    let mut primary = with_two_pools(CHAIN);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = ordered(&commands);
+    copied(&mut primary, id, order.copy, 1, NOW + 1);
+    let mut dup = operations(&primary, id)[1].clone();
+    let mut copy = ready(primary.catalog().copies(id)).unwrap().remove(1);
+    let reason = narrows_format::image_log::RemoveReason::Expired;
+    copy.discarded = Some(narrows_domain::image::Discarded { reason, until: at(NOW + DAY) });
+    dup.state = OperationState::NotStarted;
+    ready(primary.put(&[Change::Copy(copy), Change::Operation(dup)])).unwrap();
+    ready(primary.handle(Event::Tick, moment(NOW + 2))).unwrap();
+    assert_eq!(operations(&primary, id)[1].state.to_string(), "waiting(target-down)");
 }

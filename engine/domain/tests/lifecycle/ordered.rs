@@ -109,18 +109,25 @@ fn an_import_is_tried_again_when_asked() {
     ready(primary.handle(Event::Pool(event), moment(NOW))).unwrap();
     let id = arrival().record.image;
     let states = |imports: Vec<Import>| imports.into_iter().map(|it| it.state).collect::<Vec<_>>();
-    let (tried, commands) = ready(primary.retry_imports(id, moment(NOW + 1))).unwrap();
+    let (tried, commands) = ready(primary.retry_imports(id, Proof::Good, moment(NOW + 1))).unwrap();
     assert_eq!((states(tried), commands.len()), (vec![ImportState::Failed { keep_until: at(NOW + 60) }], 0));
     ready(primary.handle(Event::Tick, moment(NOW + 60))).unwrap();
     // The policy comes without anybody being told of it.
     let slp = parse(IMPORT, Format::Toml).unwrap();
     let version = SlpVersion { slp, version: 1, made: at(NOW), targets: vec![], verified: true };
     ready(primary.put(&[Change::Slp(version)])).unwrap();
-    let (tried, commands) = ready(primary.retry_imports(id, moment(NOW + 61))).unwrap();
+    let (tried, commands) = ready(primary.retry_imports(id, Proof::Good, moment(NOW + 61))).unwrap();
     assert_eq!(states(tried), [ImportState::Imported]);
     assert!(matches!(&commands[..], [Command::Report { .. }]), "{commands:?}");
-    assert_eq!(code(ready(primary.retry_imports(id, moment(NOW + 62)))), "SLP-013", "it is done");
-    assert_eq!(code(ready(primary.retry_imports(ImageId([0xee; 16]), moment(NOW + 62)))), "SLP-013");
+    assert_eq!(
+        code(ready(primary.retry_imports(id, Proof::Good, moment(NOW + 62)))),
+        "SLP-013",
+        "it is done"
+    );
+    assert_eq!(
+        code(ready(primary.retry_imports(ImageId([0xee; 16]), Proof::Good, moment(NOW + 62)))),
+        "SLP-013"
+    );
 }
 
 /// Goal: one order about a partner leaves everything else of it as it is.

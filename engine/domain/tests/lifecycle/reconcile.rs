@@ -57,6 +57,169 @@ fn the_logs_word_is_the_last() {
     assert_eq!((copy.wanted, copy.in_log, copy.next_amend), (longer, longer, None));
 }
 
+/// The pool's log says this of an image next.
+fn logged(primary: &mut Primary<MemoryCatalog>, sequence: u64, logged: Logged, seconds: i64) -> Vec<Command> {
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+/// Goal: what follows from an old record is not written behind what the log says later: a copy that a person has brought
+/// back stays. Where the log says nothing later, it is written when all is read.
+#[test]
+fn what_follows_from_old_records_is_not_the_logs_last_word() {
+    for brought_back in [true, false] {
+        let mut primary = duplication::with_two_pools(duplication::CHAIN);
+        begin(&mut primary);
+        ready(primary.recover(moment(NOW))).unwrap();
+        let (id, _) = backed_up(&mut primary, NOW);
+        let until = |days| CopyState { expires: Some(at(NOW + days * DAY)), locked_until: None, held: false };
+        let commands = duplication::copied(&mut primary, id, until(60), 1, NOW + 1);
+        let is_amendment = |it: &Command| matches!(it, Command::AmendCopy { .. });
+        assert!(!commands.iter().any(is_amendment), "{commands:?}");
+        let tick = ready(primary.handle(Event::Tick, moment(NOW + 3600))).unwrap();
+        assert!(!tick.iter().any(is_amendment), "{tick:?}");
+        if brought_back {
+            logged(&mut primary, 2, Logged::Amend { image: id, copy: until(0) }, NOW + 3601);
+            let reason = narrows_format::image_log::RemoveReason::Expired;
+            let discarded = narrows_domain::image::Discarded { reason, until: at(NOW + DAY) };
+            logged(&mut primary, 3, Logged::Discard { image: id, discarded }, NOW + 3602);
+            logged(&mut primary, 4, Logged::Amend { image: id, copy: until(90) }, NOW + 3603);
+        }
+        let commands = ready(primary.end_reconcile(moment(NOW + 4000))).unwrap();
+        let copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+        let (wanted, amended) = if brought_back { (until(90).expires, 0) } else { (Some(at(NOW + 1)), 1) };
+        assert_eq!(copy.wanted.expires, wanted);
+        let amendments = commands.iter().filter(|it| is_amendment(it)).count();
+        assert_eq!(amendments, amended, "{commands:?}");
+    }
+}
+
+/// The machine with [`IMPORT`] while an older catalog is brought up to date.
+fn behind_its_log() -> Primary<MemoryCatalog> {
+    let mut primary = primary(IMPORT);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW))).unwrap();
+    primary
+}
+
+fn arrives(primary: &mut Primary<MemoryCatalog>, arrival: Arrival, expires: Option<Timestamp>) -> Import {
+    let copy = CopyState { expires, locked_until: None, held: false };
+    logged(primary, 1, Logged::Arrival { arrival, copy, stored_bytes: 7 }, NOW + 1);
+    ready(primary.catalog().imports(9)).unwrap().remove(0)
+}
+
+/// Goal: an image whose origin is not known any more waits until it is, by itself or by order, and is not refused for good.
+#[test]
+fn what_can_not_be_proven_any_more_waits_for_its_proof() {
+    let unproven = Arrival { proof: Proof::Missing, ..arrival() };
+    let image = unproven.record.image;
+    let mut primary = behind_its_log();
+    let import = arrives(&mut primary, unproven.clone(), None);
+    assert!(matches!(import.state, ImportState::Failed { .. }), "{import:?}");
+    assert_eq!(import.note.unwrap().code, "AIR-012");
+    ready(primary.end_reconcile(moment(NOW + 2))).unwrap();
+    let (tried, _) = ready(primary.retry_imports(image, Proof::Missing, moment(NOW + 3))).unwrap();
+    assert_eq!(tried[0].state, ImportState::Refused, "nothing is let in without it");
+    let (tried, _) = ready(primary.retry_imports(image, Proof::Good, moment(NOW + 4))).unwrap();
+    assert_eq!(tried[0].state, ImportState::Imported);
+
+    let mut primary = self::primary(IMPORT);
+    assert_eq!(arrives(&mut primary, unproven, None).state, ImportState::Refused, "at other times");
+}
+
+/// Goal: what a later record of the log lengthens is imported with that life, however long its first one is over.
+#[test]
+fn what_the_log_lengthens_lives_as_long() {
+    let asked = Arrival { asked_expiry: Some(at(NOW)), ..arrival() };
+    let image = asked.record.image;
+    let mut primary = behind_its_log();
+    assert_eq!(arrives(&mut primary, asked, Some(at(NOW))).state, ImportState::Refused);
+    let longer = CopyState { expires: Some(at(NOW + 90 * DAY)), locked_until: None, held: true };
+    logged(&mut primary, 2, Logged::Amend { image, copy: longer }, NOW + 2);
+    let import = ready(primary.catalog().imports(9)).unwrap().remove(0);
+    assert_eq!((import.state, import.expires), (ImportState::Imported, longer.expires));
+    let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
+    assert_eq!((copy.wanted, copy.in_log, copy.next_amend), (longer, longer, None));
+}
+
+/// Goal: an image of this domain that came home is there still, though it is forgotten that it was asked for.
+#[test]
+fn what_came_home_stays() {
+    let mut home = arrival();
+    home.record.origin = HERE;
+    let mut primary = behind_its_log();
+    let import = arrives(&mut primary, home.clone(), None);
+    assert_eq!(import.state, ImportState::Imported, "{import:?}");
+    let mut primary = self::primary(IMPORT);
+    assert_eq!(arrives(&mut primary, home, None).note.unwrap().code, "AUTH-005", "at other times");
+}
+
+/// The log of the pool that duplicates go to says that it has an image.
+fn duplicated(primary: &mut Primary<MemoryCatalog>, record: ImageRecord, seconds: i64) -> Vec<Command> {
+    let copy = CopyState { expires: Some(at(NOW + 60 * DAY)), locked_until: None, held: false };
+    let logged = Logged::Backup { record, signed: vec![1], copy, stored_bytes: 3 };
+    let (pool, sequence) = (duplication::OTHER, Sequence(1));
+    let event = PoolEvent { pool, incarnation: 1, sequence, logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+fn standing(primary: &Primary<MemoryCatalog>, image: ImageId) -> Vec<(String, String)> {
+    let all = operations(primary, image).into_iter();
+    all.map(|it| (it.name, it.state.name().to_owned())).collect()
+}
+
+fn of(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+}
+
+/// Goal: each pool's log is read for itself: a duplicate that is read of before the backup is a duplicate all the same.
+#[test]
+fn a_duplicate_that_is_read_of_first_is_no_backup() {
+    let mut primary = duplication::with_two_pools(duplication::CHAIN);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW))).unwrap();
+    let image = ready(self::primary(GOLD).begin_backup(&ask(), moment(NOW))).unwrap().image;
+    let commands = duplicated(&mut primary, record(&image), NOW + 1);
+    assert!(matches!(&commands[..], [Command::Replicate(_)]), "{commands:?}");
+    assert_eq!(standing(&primary, image.id), of(&[("dup", "complete"), ("copy", "in-process")]));
+    let copy = CopyState { expires: None, locked_until: None, held: false };
+    let backup = Logged::Backup { record: record(&image), signed: vec![1], copy, stored_bytes: 7 };
+    logged(&mut primary, 1, backup, NOW + 2);
+    assert_eq!(standing(&primary, image.id), of(&[("dup", "complete"), ("copy", "in-process")]));
+    ready(primary.end_reconcile(moment(NOW + 3))).unwrap();
+    let copies = ready(primary.catalog().copies(image.id)).unwrap();
+    let of = |copy: &narrows_domain::image::ImageCopy| (copy.operation.clone(), copy.wanted.expires);
+    let lives = [("dup".to_owned(), Some(at(NOW + 60 * DAY))), ("backup".to_owned(), Some(at(NOW + 2)))];
+    assert_eq!(copies.iter().map(of).collect::<Vec<_>>(), lives, "the first was kept for the duplicate only");
+}
+
+/// Goal: what a partner sent is governed by the policy that imports it, though its duplicate was read of first.
+#[test]
+fn an_arrival_that_is_read_of_behind_its_duplicate_is_imported() {
+    let slp = format!(
+        "{IMPORT}{}",
+        r#"
+[[operation]]
+id = "dup"
+kind = "duplication"
+source = "import"
+storage = "other"
+retention = { fixed = "60d" }
+"#
+    );
+    let mut primary = duplication::with_two_pools(&slp);
+    begin(&mut primary);
+    ready(primary.recover(moment(NOW))).unwrap();
+    let id = arrival().record.image;
+    duplicated(&mut primary, arrival().record, NOW + 1);
+    assert_eq!(arrives(&mut primary, arrival(), None).state, ImportState::Imported);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    assert_eq!((image.sender, image.slp_version), (Some(THERE), 1));
+    ready(primary.end_reconcile(moment(NOW + 2))).unwrap();
+    ready(primary.handle(Event::Tick, moment(NOW + DAY))).unwrap();
+    assert_eq!(standing(&primary, id), of(&[("import", "complete"), ("dup", "complete")]));
+}
+
 /// A partner's list is compared part by part, and only with what its pool was sent.
 #[test]
 fn a_partners_list_says_what_is_there() {

@@ -18,7 +18,7 @@ use narrows_ring::world::{BLOCK, BlockOffset, File, OpenMode, World};
 
 use crate::{
     error::Error,
-    limits::{SPACE_RESERVE_BYTES, WRITE_BYTES, WRITES_IN_FLIGHT_MAX},
+    limits::{WRITE_BYTES, WRITES_IN_FLIGHT_MAX},
     poison::Poison,
     signal::Signal,
     stream::{Durable, StagedSegment},
@@ -86,18 +86,18 @@ pub(crate) struct Sealed {
 }
 
 impl Writer {
-    /// Makes the file. Refused when the disk is nearly full.
+    /// Makes the file. Refused when less than `room` is available.
     pub(crate) async fn create(
         world: &World,
         pool: &Path,
         header: Header,
-        bytes_max: u64,
+        (bytes_max, room): (u64, u64),
         poison: &Poison,
     ) -> Result<Rc<Self>, Error> {
         poison.check()?;
         let directory = super::directory(pool);
         let space = world.disk.space(&directory).await.map_err(|e| Error::device("free space", &e))?;
-        if space.available < SPACE_RESERVE_BYTES + bytes_max {
+        if space.available < room {
             return Err(Error::Full { what: "the disk" });
         }
         let path = super::path(pool, header.container);

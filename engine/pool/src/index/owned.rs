@@ -17,6 +17,7 @@ use super::{
     locality::Locality,
     partition::{Keyed, OutOfShare, PartitionMap, Place},
     pieces::{PageId, Piece, Pieces},
+    run::bytes_at_most,
     table::Table,
     terms::{Answer, Asked, Batch, ContainerState, Generation, OwnedSpace, Registered, Warm},
 };
@@ -85,6 +86,11 @@ impl Owned {
     /// Which containers exist.
     pub(crate) fn existing(&self) -> &Existing {
         &self.existing
+    }
+
+    /// What its tables may take, the one that is being written included: about as much as a run of them on disk.
+    pub(crate) fn tables_bytes_max(&self) -> u64 {
+        self.bytes_max / INDEX_TABLE_SHARE * 2
     }
 
     /// Memory for making filters.
@@ -352,6 +358,7 @@ impl Owned {
         let frozen = self.frozen.as_ref().map_or((0, 0), |table| (table.len(), table.bytes()));
         OwnedSpace {
             entries: self.table.len() + frozen.0 + self.pieces.len(),
+            flush_bytes: bytes_at_most(self.table.len() + frozen.0, self.map.partitions()),
             bytes: self.table.bytes() + frozen.1 + self.pieces.bytes(),
             bytes_max: self.bytes_max,
             filter_bytes: self.pieces.filter_bytes(),

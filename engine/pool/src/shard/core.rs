@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
@@ -29,6 +29,7 @@ use crate::{
     error::Error,
     index::{Locality, Owned, OwnedSpace, PartitionMap, StreamId},
     lease::Leases,
+    limits::SPACE_RESERVE_BYTES,
     poison::Poison,
     restore::Library,
     signal::Signal,
@@ -48,11 +49,16 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Below which directory a container lies: they go to each in turn.
-    pub(crate) fn volume_of(&self, container: ContainerId) -> &Path {
+    /// On which volume a container lies: they go to each in turn.
+    pub(crate) fn volume_number(&self, container: ContainerId) -> usize {
         let count = self.volumes.len() as u64;
-        let at = usize::try_from(container.0.checked_rem(count).unwrap_or(0)).unwrap_or(0);
-        self.volumes.get(at).map_or(&*self.directory, |volume| volume)
+        usize::try_from(container.0.checked_rem(count).unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Below which directory it lies.
+    pub(crate) fn volume_of(&self, container: ContainerId) -> &Path {
+        let volume = self.volumes.get(self.volume_number(container));
+        volume.map_or(&*self.directory, |volume| volume)
     }
 }
 
@@ -222,29 +228,42 @@ impl Core {
         Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
     }
 
+    /// What has to be available on a volume for a container to be made there. The index can write to the first one only:
+    /// where there are others, room for all its tables is kept there.
+    pub(crate) fn container_room(&self, volume: usize) -> u64 {
+        let keeps_index = volume == 0 && self.facts.volumes.len() > 1;
+        let tables = self.owned.borrow().tables_bytes_max().saturating_mul(self.map.cores() as u64);
+        let index = if keeps_index { tables } else { 0 };
+        SPACE_RESERVE_BYTES.saturating_add(self.facts.container_bytes).saturating_add(index)
+    }
+
     /// Makes a container for an image, on the next volume that has room.
     pub(crate) async fn new_container(
         self: &Rc<Self>,
         kind: ContainerKind,
         image: ImageId,
     ) -> Result<Rc<Writer>, Error> {
-        let mut outcome = self.next_container(kind, image).await;
-        for _ in 1..self.facts.volumes.len() {
-            if !matches!(outcome, Err(Error::Full { .. })) {
-                break;
+        let mut tried = BTreeSet::new();
+        loop {
+            // An id that is passed over is never used; the next start takes it off the manifest.
+            let container = self.next_id().await?;
+            // Other streams take ids meanwhile: the next one may be of a volume that had no room just now.
+            if !tried.insert(self.facts.volume_number(container)) {
+                continue;
             }
-            // The id of the one that found no room is never used; the next start takes it off the manifest.
-            outcome = self.next_container(kind, image).await;
+            match self.container(container, kind, image).await {
+                Err(Error::Full { .. }) if tried.len() < self.facts.volumes.len() => {}
+                outcome => return outcome,
+            }
         }
-        outcome
     }
 
-    async fn next_container(
+    async fn container(
         self: &Rc<Self>,
+        container: ContainerId,
         kind: ContainerKind,
         image: ImageId,
     ) -> Result<Rc<Writer>, Error> {
-        let container = self.next_id().await?;
         let header = Header {
             pool: self.facts.pool,
             container,
@@ -253,8 +272,10 @@ impl Core {
             image,
             created: self.now(),
         };
+        let volume = self.facts.volume_number(container);
         let (directory, bytes_max) = (self.facts.volume_of(container), self.facts.container_bytes);
-        let writer = Writer::create(&self.world, directory, header, bytes_max, &self.poison).await?;
+        let room = self.container_room(volume);
+        let writer = Writer::create(&self.world, directory, header, (bytes_max, room), &self.poison).await?;
         self.writers.borrow_mut().insert(container, (image, writer.clone()));
         Ok(writer)
     }

@@ -28,6 +28,7 @@ use super::{
     images::image_name,
     policies,
 };
+use crate::importer;
 use crate::limits::{IMPORTS_LISTED_MAX, JOB_POLL};
 
 /// GET the list, newest first.
@@ -254,17 +255,13 @@ pub async fn retry(
     let mut images: Vec<_> = request.image.into_iter().collect();
     if images.is_empty() {
         let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-        let open = |it: &Import| !matches!(it.state, ImportState::Imported | ImportState::Refused);
-        images.extend(imports.into_iter().filter(open).map(|it| it.arrival.record.image));
+        images.extend(imports.into_iter().filter(Import::may_be_tried).map(|it| it.arrival.record.image));
         images.sort_unstable();
         images.dedup();
     }
     let mut infos = Vec::new();
     for image in images {
-        let retried = app
-            .control
-            .act(move |primary, moment| Box::pin(async move { primary.retry_imports(image, moment).await }));
-        for import in retried.await? {
+        for import in importer::try_again(&app, image).await? {
             let job = app.catalog.job_keyed(&JobKey::import(import.key)).await;
             let finished = job.map_err(|error| internal(&error))?.and_then(|numbered| numbered.job.ended);
             infos.push(import_info(&app, &partners, &import, finished));

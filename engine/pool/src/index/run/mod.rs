@@ -20,7 +20,7 @@ use narrows_format::{
 use narrows_ring::world::{File, OpenMode, World};
 
 pub(crate) use merge::merge;
-pub(crate) use writer::{RunWriter, write_table};
+pub(crate) use writer::{RunWriter, bytes_at_most, write_table};
 
 use super::{partition::PartitionMap, pieces::Piece};
 use crate::{

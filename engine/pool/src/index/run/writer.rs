@@ -20,6 +20,12 @@ use crate::{
     poison::Poison,
 };
 
+/// How large a run of so many records may become: 64 bytes each, a trailer for 63 of them, a filter, and blocks that are
+/// not full.
+pub(crate) fn bytes_at_most(records: u64, partitions: u16) -> u64 {
+    records.saturating_mul(68).saturating_add(u64::from(partitions) * 2 * BLOCK_BYTES as u64)
+}
+
 /// A run that is being written.
 pub(crate) struct RunWriter {
     world: World,
@@ -64,8 +70,7 @@ impl RunWriter {
         super::remove(world, dir, header.run).await?;
         let space = world.disk.space(&super::directory(dir)).await;
         let space = space.map_err(|error| Error::device("free space", &error))?;
-        // 64 bytes a record, a trailer for 63 of them, a filter, and blocks that are not full.
-        let bytes = records.saturating_mul(68) + u64::from(header.partitions) * 2 * BLOCK_BYTES as u64;
+        let bytes = bytes_at_most(records, header.partitions);
         if space.available < SPACE_RESERVE_BYTES.saturating_add(bytes) {
             return Err(Error::Full { what: "the disk" });
         }

@@ -1,0 +1,159 @@
+//! Volumes with little room: what is taken, what is refused, and that it is known beforehand.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+use narrows_pool::{Create, Error, Lack, Open, Pool, create, limits::SPACE_RESERVE_BYTES};
+use narrows_ring::world::{Clock, Disk, File, Local, OpenMode, Space, World};
+
+use crate::bed::{Dice, POOL, Tree, backup, check, close, image_id, open_pool, options, pool_path, simulate};
+
+const MIB: u64 = 1 << 20;
+
+/// The disk of a simulation, whose directories say that they have so much room, and take their time for it.
+struct Rooms {
+    disk: Rc<dyn Disk>,
+    clock: Rc<dyn Clock>,
+    available: Rc<RefCell<BTreeMap<PathBuf, u64>>>,
+}
+
+impl Disk for Rooms {
+    fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> Local<'a, io::Result<Rc<dyn File>>> {
+        self.disk.open(path, mode)
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.remove(path)
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.create_dir(path)
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.sync_dir(path)
+    }
+
+    fn space<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<Space>> {
+        Box::pin(async move {
+            self.clock.sleep(Duration::from_millis(1)).await;
+            let rooms = self.available.borrow();
+            let all = rooms.iter().zip(1..);
+            let of_path = all.filter(|((directory, _), _)| path.starts_with(directory));
+            let longest = of_path.max_by_key(|((directory, _), _)| directory.as_os_str().len());
+            let ((_, available), device) = longest.unwrap();
+            Ok(Space { total: 1 << 40, available: *available, device })
+        })
+    }
+}
+
+/// A pool of as many volumes as there are numbers: the first is its own directory.
+struct Bed {
+    pool: Pool,
+    available: Rc<RefCell<BTreeMap<PathBuf, u64>>>,
+}
+
+fn volume(at: usize) -> PathBuf {
+    if at == 0 { pool_path() } else { PathBuf::from(format!("/volume-{at}")) }
+}
+
+impl Bed {
+    async fn new(world: &World, mib: &[u64]) -> Self {
+        let rooms = mib.iter().enumerate().map(|(at, mib)| (volume(at), mib * MIB));
+        let available = Rc::new(RefCell::new(rooms.collect::<BTreeMap<_, _>>()));
+        let (disk, clock) = (world.disk.clone(), world.clock.clone());
+        let disk = Rc::new(Rooms { disk, clock, available: available.clone() });
+        let world = World { disk, ..world.clone() };
+        let volumes: Vec<PathBuf> = (1..mib.len()).map(volume).collect();
+        for volume in &volumes {
+            world.disk.create_dir(volume).await.unwrap();
+        }
+        create(&world, &pool_path(), Create { volumes: volumes.clone(), ..Create::new(POOL) }).await.unwrap();
+        let (mut pools, _) = open_pool(&world, &pool_path(), Open { volumes, ..options(1) }).await.unwrap();
+        Self { pool: pools.remove(0), available }
+    }
+
+    fn set(&self, at: usize, bytes: u64) {
+        self.available.borrow_mut().insert(volume(at), bytes);
+    }
+}
+
+fn tree(number: u64) -> Tree {
+    Tree::random(image_id(number), &mut Dice(number), 40, 8, 30_000)
+}
+
+/// Goal: streams beside each other find the volume that has room, however ids fall between them.
+#[test]
+fn streams_beside_each_other_find_the_volume_that_has_room() {
+    for seed in 0..8 {
+        simulate(seed, |_, world| async move {
+            let bed = Bed::new(&world, &[0, 0, 0, 1 << 20]).await;
+            let trees: Vec<Tree> = (0..4).map(|number| tree(seed * 4 + number + 1)).collect();
+            let bringing = trees.iter().map(|tree| backup(&bed.pool, tree));
+            for outcome in futures_util::future::join_all(bringing).await {
+                outcome.unwrap();
+            }
+            for tree in &trees {
+                check(&bed.pool, tree).await.unwrap();
+            }
+            close(&[bed.pool]).await.unwrap();
+        });
+    }
+}
+
+/// Goal: a pool of one volume says that it is full as soon as a container would be refused, not only below the reserve;
+/// and not before.
+#[test]
+fn a_pool_is_full_when_the_next_container_is_refused() {
+    simulate(1, |_, world| async move {
+        let container = options(1).container_bytes;
+        let bed = Bed::new(&world, &[1 << 20]).await;
+        assert_eq!(bed.pool.space().await.unwrap().lack, None);
+        bed.set(0, SPACE_RESERVE_BYTES + container - 1);
+        let lack = bed.pool.space().await.unwrap().lack.unwrap();
+        let needed = SPACE_RESERVE_BYTES + container;
+        assert_eq!(lack, Lack { what: "a container", available: needed - 1, needed });
+        let refused = backup(&bed.pool, &tree(1)).await.unwrap_err();
+        assert!(matches!(refused, Error::Full { .. }), "{refused}");
+        // What the index would write for this little lies within.
+        bed.set(0, SPACE_RESERVE_BYTES + 16 * MIB);
+        assert_eq!(bed.pool.space().await.unwrap().lack, None);
+        backup(&bed.pool, &tree(1)).await.unwrap();
+        check(&bed.pool, &tree(1)).await.unwrap();
+        close(&[bed.pool]).await.unwrap();
+    });
+}
+
+/// Goal: many volumes of which none takes a container are full, whatever they have together; the first one keeps room
+/// for the index, and without it the pool is full though others are empty.
+#[test]
+fn of_several_volumes_each_is_asked_and_the_first_keeps_room_for_the_index() {
+    simulate(1, |_, world| async move {
+        let bed = Bed::new(&world, &[64, 64, 64]).await;
+        let space = bed.pool.space().await.unwrap();
+        assert!(space.disk_available == 192 * MIB && space.lack.is_some(), "{space:?}");
+        assert!(matches!(backup(&bed.pool, &tree(1)).await, Err(Error::Full { .. })));
+
+        // An index of 64 MiB may have to write half as much.
+        bed.set(0, (64 + 32) * MIB);
+        assert!(bed.pool.space().await.unwrap().lack.is_some(), "containers leave that to the index");
+        bed.set(2, 1 << 40);
+        assert_eq!(bed.pool.space().await.unwrap().lack, None);
+        backup(&bed.pool, &tree(1)).await.unwrap();
+        check(&bed.pool, &tree(1)).await.unwrap();
+        bed.set(0, 64 * MIB);
+        let lack = bed.pool.space().await.unwrap().lack.unwrap();
+        assert_eq!((lack.what, lack.available), ("the index", 64 * MIB));
+        close(&[bed.pool]).await.unwrap();
+    });
+}
