@@ -8,24 +8,29 @@ use std::{
     collections::BTreeMap,
     error::Error,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use narrows_api::{ApiError, Hex, error::codes};
 use narrows_format::DomainId;
 use narrows_transport::{
     Credentials, TrustError, TrustStore,
-    trust::{CaFingerprint, code_of},
+    trust::{CaFingerprint, Whom, code_of},
 };
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX};
+use crate::limits::{
+    MEDIA_BODY_BYTES_MAX, PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX,
+};
 
 /// Connections to the APIs of partners.
 pub struct Partners {
     trust: Arc<TrustStore>,
     credentials: Arc<Credentials>,
     clients: Mutex<BTreeMap<DomainId, Client>>,
+    /// Where partners said last that data for their usual storage unit goes, if not where they were met.
+    addresses: Mutex<BTreeMap<DomainId, Option<String>>>,
 }
 
 /// One partner's API.
@@ -33,12 +38,13 @@ pub struct PartnerApi {
     client: Client,
     url: String,
     name: String,
+    body_bytes_max: usize,
 }
 
 impl Partners {
     /// Speaks with these credentials, in each handshake the newest.
     pub fn new(trust: Arc<TrustStore>, credentials: Arc<Credentials>) -> Self {
-        Self { trust, credentials, clients: Mutex::default() }
+        Self { trust, credentials, clients: Mutex::default(), addresses: Mutex::default() }
     }
 
     /// The API of a domain whose CA is known. `name` is for error messages.
@@ -47,19 +53,34 @@ impl Partners {
         let client = if let Some(client) = clients.get(&domain) {
             client.clone()
         } else {
-            let tls = self.trust.client_config_of(&self.credentials, domain);
+            let tls = self.trust.client_config_of(&self.credentials, (domain, Whom::Primary));
             let client = build(tls.map_err(|error| untrusted(&error))?)?;
             clients.insert(domain, client.clone());
             client
         };
-        Ok(PartnerApi { client, url: url.to_owned(), name: name.to_owned() })
+        Ok(PartnerApi::of_partner(client, url, name))
     }
 
     /// The API of a domain of which only the CA's fingerprint is known; no certificate is shown.
     pub fn first_contact(&self, ca: Hex<32>, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
         let tls =
             self.trust.first_contact_config(None, CaFingerprint(ca.0)).map_err(|error| untrusted(&error))?;
-        Ok(PartnerApi { client: build(tls)?, url: url.to_owned(), name: name.to_owned() })
+        Ok(PartnerApi::of_partner(build(tls)?, url, name))
+    }
+
+    /// A partner said where data for its usual storage unit goes; `None` is where it was met.
+    pub fn data_goes(&self, domain: DomainId, to: Option<String>) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(domain, to);
+    }
+
+    /// Where that is, if it said so since this was forgotten.
+    pub fn data_address(&self, domain: DomainId) -> Option<Option<String>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&domain).cloned()
+    }
+
+    /// It may be another by now: it is asked anew.
+    pub fn forget_data_address(&self, domain: DomainId) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
     }
 
     /// Closes idle connections to a domain: what it is trusted for has changed.
@@ -69,9 +90,19 @@ impl Partners {
 }
 
 impl PartnerApi {
+    fn of_partner(client: Client, url: &str, name: &str) -> Self {
+        let (url, name) = (url.to_owned(), name.to_owned());
+        Self { client, url, name, body_bytes_max: PARTNER_BODY_BYTES_MAX }
+    }
+
+    /// The API of a media server of this domain.
+    pub(crate) fn of_media(client: Client, url: String, name: String) -> Self {
+        Self { client, url, name, body_bytes_max: MEDIA_BODY_BYTES_MAX }
+    }
+
     /// GET.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        self.call::<(), T>(Method::GET, path, None).await
+        self.call::<(), T>(Method::GET, path, None, PARTNER_TIME_MAX).await
     }
 
     /// POST.
@@ -80,7 +111,17 @@ impl PartnerApi {
         path: &str,
         body: &B,
     ) -> Result<T, ApiError> {
-        self.call(Method::POST, path, Some(body)).await
+        self.post_within(path, body, PARTNER_TIME_MAX).await
+    }
+
+    /// The same for what may take another time.
+    pub async fn post_within<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        within: Duration,
+    ) -> Result<T, ApiError> {
+        self.call(Method::POST, path, Some(body), within).await
     }
 
     async fn call<B: Serialize + Sync, T: DeserializeOwned>(
@@ -88,8 +129,9 @@ impl PartnerApi {
         method: Method,
         path: &str,
         body: Option<&B>,
+        within: Duration,
     ) -> Result<T, ApiError> {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).timeout(within);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -110,7 +152,7 @@ impl PartnerApi {
     async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, ApiError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
-            if bytes.len() + chunk.len() > PARTNER_BODY_BYTES_MAX {
+            if bytes.len() + chunk.len() > self.body_bytes_max {
                 return Err(ApiError::new(codes::INTERNAL, format!("{}: the answer is too long", self.name)));
             }
             bytes.extend_from_slice(&chunk);
@@ -132,20 +174,21 @@ impl PartnerApi {
     }
 }
 
-fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
+pub(crate) fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(true)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PARTNER_TIME_MAX)
+        .connect_timeout(PARTNER_TIME_MAX)
         // Shorter than theirs: a request shall not meet a connection that is being closed.
         .pool_idle_timeout(PARTNER_IDLE_MAX)
         .build()
         .map_err(|error| ApiError::new(codes::INTERNAL, format!("no HTTPS client: {error}")))
 }
 
-fn untrusted(error: &TrustError) -> ApiError {
+pub(crate) fn untrusted(error: &TrustError) -> ApiError {
     ApiError::new("AUTH-001", error.to_string())
 }
 

@@ -18,6 +18,7 @@ pub use principal::{
     BadPrincipal, Principal, certificate_life, certificate_serial, certificate_valid_until, server_name,
 };
 pub use store::{CaFingerprint, TrustStore, ca_fingerprint};
+pub use verifier::Whom;
 
 /// Why a TLS configuration or a store entry could not be made.
 #[derive(Debug, thiserror::Error)]
