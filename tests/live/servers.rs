@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 
 use narrows_api::{
     ApiError,
-    images::{BrowsePage, ImageInfo, VerifyReport},
+    images::{BrowsePage, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     media_servers::{
         DrainRequest, InviteServerReply, InviteServerRequest, JoinReply, JoinRequest, MediaServerInfo,
     },
@@ -14,7 +14,7 @@ use narrows_api::{
     pools::{PoolInfo, PoolRequest},
     server::{Status, WhoAmI},
     slps::ApplyRequest,
-    storage::{RemoveReply, RemoveRequest},
+    storage::{Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest},
 };
 use narrows_server::{
     config::{Cores, Memory, Settings},
@@ -36,6 +36,7 @@ use crate::{
     house::{Caller, House, free_ports},
     pairing::{apply, import_slp, pair_both, request},
     pools::{asked, image_when, make_pool, put_unit_on},
+    storage::put_group,
 };
 
 /// A media server that joined a house's domain.
@@ -241,15 +242,7 @@ async fn what_lies_on_a_media_server_that_is_gone_waits_and_the_rest_goes_on() {
         assert_eq!(refused.code, "NET-001", "{refused}");
     }
     // A group goes on with the next unit, and nobody else is held up.
-    let group = narrows_api::storage::GroupRequest {
-        making: narrows_api::storage::Making::Add,
-        name: "either".into(),
-        units: vec!["far".into(), "default".into()],
-        rule: "failover".into(),
-    };
-    let made: Result<serde_json::Value, ApiError> =
-        east.admin().post(paths::STORAGE_UNIT_GROUPS, &group).await;
-    made.unwrap();
+    put_group(&east, Making::Add, "either", (Some("failover"), &["far", "default"])).await.unwrap();
     apply(&east, &to_unit("either")).await.unwrap();
     let (over, _) = back_up_directory(&east, &web, files.path()).await;
     let over = image_when(&east, &over.image.to_string(), is_complete).await;
@@ -326,15 +319,15 @@ async fn a_partner_sends_to_the_pool_of_a_media_server() {
     let mut annex = Annex::build(&west, "w1").await;
     let far = far_pool(&west, &annex, ("w1", "far")).await;
     apply(&west, &import_to("far")).await.unwrap();
-    let target = narrows_api::storage::TargetRequest {
-        making: narrows_api::storage::Making::Set,
-        name: narrows_api::storage::TargetName { pool: None, domain: "west".into() },
+    let target = TargetRequest {
+        making: Making::Set,
+        name: TargetName { pool: None, domain: "west".into() },
         unit: Some("far".into()),
         bandwidth: None,
         direction: None,
         schedule: None,
     };
-    let set: narrows_api::storage::TargetInfo = east.admin().post(paths::TARGETS, &target).await.unwrap();
+    let set: TargetInfo = east.admin().post(paths::TARGETS, &target).await.unwrap();
     assert_eq!(set.unit, "far");
     apply(&east, &crate::pairing::slp("west")).await.unwrap();
     let files = tempfile::tempdir().unwrap();
@@ -352,8 +345,8 @@ async fn a_partner_sends_to_the_pool_of_a_media_server() {
     same_trees(files.path(), back.path());
     // Asked by hand for what is there: nothing is sent, and the answer comes through the media server too.
     let again = paths::IMAGE_REPLICATE.replace("{id}", &image);
-    let request = narrows_api::images::ReplicateRequest { domain: "west".into(), import_slp: None };
-    let reply: narrows_api::images::ReplicateReply = east.admin().post(&again, &request).await.unwrap();
+    let request = ReplicateRequest { domain: "west".into(), import_slp: None };
+    let reply: ReplicateReply = east.admin().post(&again, &request).await.unwrap();
     assert_eq!(job_end(&east, &reply.job).await.state, "complete");
     annex.stop().await;
     for house in [&mut east, &mut west] {
@@ -432,6 +425,7 @@ async fn a_media_server_that_holds_nothing_is_removed_and_is_nobody_then() {
         .await
         .unwrap_err();
     assert!(refused.code.starts_with("AUTH-"), "{refused}");
+    drop(joined);
     // The name is free again, and the old line is not.
     let mut second = Annex::build(&east, "m1").await;
     server_when(&east, "m1", "up").await;
@@ -544,6 +538,7 @@ async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server
     let none = JoinRequest { token: "00".repeat(32), ..bad };
     let refused = stranger.post::<_, JoinReply>(paths::MEDIA_SERVER_JOIN, &none).await.unwrap_err();
     assert_eq!(refused.code, "AUTH-004", "{refused}");
+    drop((joined, m2));
     let mut theirs = theirs;
     for annex in [&mut annex, &mut other, &mut theirs] {
         annex.stop().await;
