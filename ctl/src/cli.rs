@@ -3,6 +3,7 @@
 mod orders;
 mod policies;
 mod pools;
+mod servers;
 mod slps;
 mod storage;
 
@@ -21,6 +22,7 @@ pub(crate) use orders::{
 
 pub(crate) use policies::{PolicyCommand, PolicyFileArgs, PolicyNewArgs};
 pub(crate) use pools::{PoolCommand, PoolCreateArgs};
+pub(crate) use servers::MediaServerCommand;
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
     ClassificationCommand, GroupCommand, RuleArg, ScheduleArg, StorageUnitCommand, TargetArgs, TargetCommand,
@@ -142,6 +144,9 @@ pub(crate) enum Command {
     /// Machines whose data is protected.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east client enroll web01")]
     Client(ClientCommand),
+    /// Media servers of this domain.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east media-server list")]
+    MediaServer(MediaServerCommand),
     /// Partner domains.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east domain invite")]
     Domain(DomainCommand),

@@ -15,6 +15,7 @@ mod policies;
 mod pools;
 mod removing;
 mod reports;
+mod servers;
 mod slp_texts;
 mod slps;
 mod storage;
@@ -99,6 +100,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::StorageUnit(command) => storage::units(&session, command).await?,
         Command::Target(command) => storage::targets(&session, command).await?,
         Command::Client(command) => clients::run(&session, command).await?,
+        Command::MediaServer(command) => servers::run(&session, command).await?,
         Command::Domain(command) => domains::run(&session, command).await?,
         Command::Import(command) => jobs::imports(&session, command).await?,
         Command::Job(command) => jobs::run(&session, command).await?,

@@ -47,7 +47,7 @@ pub(crate) struct Caller {
 }
 
 /// Two neighbouring ports that nobody holds just now.
-fn free_ports() -> u16 {
+pub(crate) fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 21_000 + u16::try_from(std::process::id() % 200).unwrap() * 200;
     loop {

@@ -23,6 +23,7 @@ mod partners;
 mod policies;
 mod pools;
 mod reconcile;
+mod servers;
 mod shown;
 mod slp_codes;
 mod slps;

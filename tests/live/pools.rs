@@ -29,6 +29,7 @@ pub(crate) fn asked(name: &str, directories: &[&Path]) -> PoolRequest {
     PoolRequest {
         name: name.to_owned(),
         directories: directories.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
+        server: None,
         spanning: false,
         segment_mean: None,
         keep_free: None,

@@ -39,6 +39,7 @@ pub(crate) enum PoolCommand {
     /// Makes one in empty folders of the server; nothing is ever overwritten. Storage units before it are added afterwards.
     #[command(after_help = "Examples:\n  narrowsctl --context east pool create vault --data /mnt/vault\n  \
                       narrowsctl pool create wide --data /mnt/d1 --data /mnt/d2 --spanning\n  \
+                      narrowsctl pool create far --server m1 --data /srv/far\n  \
                       narrowsctl storage-unit add vault --pool vault")]
     Create(PoolCreateArgs),
     /// Opens one that could not be opened when the server started, once its cause is mended. What waited for it goes on.
@@ -70,6 +71,9 @@ pub(crate) enum PoolCommand {
 pub(crate) struct PoolCreateArgs {
     /// Its name.
     pub(crate) name: String,
+    /// The media server that is to have it; the primary's own process when left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
     /// An empty folder on the server, by its absolute path; more than once, containers go to each in turn.
     #[arg(long = "data", required = true, value_name = "DIR")]
     pub(crate) data: Vec<PathBuf>,

@@ -185,7 +185,9 @@ fn read_line(line: &str) -> Outcome<Invitation> {
     if invitation.purpose == Purpose::Enroll {
         return Ok(invitation);
     }
-    Err(Failure::usage("this line pairs domains, it enrolls no client").help("narrowsctl domain pair LINE"))
+    Err(Failure::usage("this line enrolls no client").help(
+        "`narrowsctl domain pair LINE` pairs domains, `narrowsd init --join LINE` makes a media server",
+    ))
 }
 
 /// A new key, and what asks for its certificate.

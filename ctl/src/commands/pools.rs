@@ -54,7 +54,7 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
 }
 
 fn request(args: PoolCreateArgs) -> Outcome<PoolRequest> {
-    let PoolCreateArgs { name, data, spanning, segment_mean, keep_free } = args;
+    let PoolCreateArgs { name, server, data, spanning, segment_mean, keep_free } = args;
     let text = |path: std::path::PathBuf| {
         path.into_os_string().into_string().map_err(|path| {
             Failure::usage(format!("`{}` is no text", path.to_string_lossy())).help("name a folder in UTF-8")
@@ -67,7 +67,7 @@ fn request(args: PoolCreateArgs) -> Outcome<PoolRequest> {
         Some(Err(_)) => return Err(Failure::usage("segments are not that long".to_owned())),
     };
     let keep_free = keep_free.map(|size| size.0);
-    Ok(PoolRequest { name, directories, spanning, segment_mean, keep_free })
+    Ok(PoolRequest { name, server, directories, spanning, segment_mean, keep_free })
 }
 
 fn would(pool: &PoolInfo, spanning: bool) -> String {
@@ -94,6 +94,7 @@ fn list(pools: &[PoolInfo]) -> String {
         vec![
             pool.name.clone(),
             state(pool),
+            pool.server.clone(),
             pool.storage_unit.clone(),
             bytes(pool.used_bytes),
             bytes(pool.free_bytes),
@@ -102,7 +103,7 @@ fn list(pools: &[PoolInfo]) -> String {
         ]
     };
     let rows: Vec<_> = pools.iter().map(row).collect();
-    table(&["POOL", "STATE", "STORAGE UNITS", "USED", "FREE", "KIND", "LIES IN"], &rows)
+    table(&["POOL", "STATE", "SERVER", "STORAGE UNITS", "USED", "FREE", "KIND", "LIES IN"], &rows)
 }
 
 fn space(pools: &[PoolInfo]) -> String {
@@ -134,6 +135,7 @@ fn one(pool: &PoolInfo) -> String {
     }
     lines.extend([
         format!("storage units  {}", pool.storage_unit),
+        format!("server         {}", pool.server),
         format!("lies in        {}", pool.directories.join(", ")),
         format!("spanning       {}", if pool.spanning { "yes" } else { "no" }),
         format!("used           {} in {} images", bytes(pool.used_bytes), pool.images),

@@ -20,7 +20,7 @@ use narrows_domain::recall::Recall;
 use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{SlpHold, SlpVersion};
 use narrows_domain::storage::{
-    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use narrows_domain::window::Window;
@@ -306,6 +306,15 @@ impl Catalog for SqliteCatalog {
 
     async fn pools(&self) -> Asked<Vec<Pool>> {
         self.all(sqlx::query("SELECT * FROM pools ORDER BY name"), storage::pool).await
+    }
+
+    async fn media_servers(&self) -> Asked<Vec<MediaServer>> {
+        self.all(sqlx::query("SELECT * FROM media_servers ORDER BY name"), storage::server).await
+    }
+
+    async fn pool_copies(&self) -> Asked<Vec<(PoolId, u64)>> {
+        let query = "SELECT pool, count(*) AS copies FROM copies GROUP BY pool ORDER BY pool";
+        self.all(sqlx::query(query), storage::pool_copies).await
     }
 
     async fn storage_units(&self) -> Asked<Vec<StorageUnit>> {

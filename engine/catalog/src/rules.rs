@@ -46,6 +46,8 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
         Change::Partner(row) => partners::put(db, row).await,
         Change::Pool(row) => storage::put_pool(db, row).await,
+        Change::MediaServer(row) => storage::put_server(db, row).await,
+        Change::MediaServerGone(id) => storage::drop_server(db, *id).await,
         Change::StorageUnit(row) => storage::put_unit(db, row).await,
         Change::StorageUnitGroup(row) => storage::put_group(db, row).await,
         Change::StorageUnitGone(name) => {

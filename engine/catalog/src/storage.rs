@@ -1,12 +1,12 @@
-//! The tables `pools`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `client_aliases`,
+//! The tables `pools`, `media_servers`, `storage_units`, `storage_unit_groups`, `replication_targets`, `clients`, `client_aliases`,
 //! `tokens`, `cursors`, `marks` and `reconciling`.
 
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::storage::{
-    Client, ClientAlias, Issued, LockRange, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Client, ClientAlias, Issued, LockRange, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash};
-use narrows_format::{ClientId, DomainId, PoolId, Sequence, Timestamp};
+use narrows_format::{ClientId, DomainId, PoolId, Sequence, ServerId, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -17,7 +17,16 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     sqlx::query(upsert!(
         "pools",
         ["id"],
-        ["incarnation", "name", "spanning", "lock_at_least", "lock_at_most", "directories", "keep_free"]
+        [
+            "incarnation",
+            "name",
+            "spanning",
+            "lock_at_least",
+            "lock_at_most",
+            "directories",
+            "keep_free",
+            "server"
+        ]
     ))
     .bind(&pool.id.0[..])
     .bind(number(pool.incarnation))
@@ -27,6 +36,7 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     .bind(pool.lock.map(|range| range.at_most.to_string()))
     .bind(serde_json::Value::from(pool.directories.clone()).to_string())
     .bind(number(pool.keep_free))
+    .bind(pool.server.map(|server| server.0.to_vec()))
     .execute(db)
     .await?;
     Ok(())
@@ -40,10 +50,59 @@ pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
         incarnation: columns.count("incarnation")?,
         name: columns.text("name")?,
         spanning: columns.flag("spanning")?,
+        server: columns.bytes_or_null("server")?.map(ServerId),
         lock: at_least.zip(at_most).map(|(at_least, at_most)| LockRange { at_least, at_most }),
         directories: columns.json("directories")?,
         keep_free: columns.count("keep_free")?,
     })
+}
+
+pub(crate) async fn put_server(db: &mut SqliteConnection, server: &MediaServer) -> Result<(), Error> {
+    sqlx::query(upsert!(
+        "media_servers",
+        ["id"],
+        ["name", "url", "data_address", "serial", "joined", "draining"]
+    ))
+    .bind(&server.id.0[..])
+    .bind(&server.name)
+    .bind(&server.url)
+    .bind(&server.data_address)
+    .bind(&server.serial)
+    .bind(nanos(server.joined))
+    .bind(server.draining.map(nanos))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn drop_server(db: &mut SqliteConnection, id: ServerId) -> Result<(), Error> {
+    for statement in [
+        "DELETE FROM replication_targets WHERE pool IN (SELECT id FROM pools WHERE server = ?)",
+        "DELETE FROM cursors WHERE pool IN (SELECT id FROM pools WHERE server = ?)",
+        "DELETE FROM pools WHERE server = ?",
+        "DELETE FROM media_servers WHERE id = ?",
+    ] {
+        sqlx::query(statement).bind(&id.0[..]).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+pub(crate) fn server(row: &SqliteRow) -> Result<MediaServer, Error> {
+    let columns = Columns { table: "media_servers", row };
+    Ok(MediaServer {
+        id: ServerId(columns.bytes("id")?),
+        name: columns.text("name")?,
+        url: columns.text("url")?,
+        data_address: columns.text("data_address")?,
+        serial: columns.text("serial")?,
+        joined: columns.time("joined")?,
+        draining: columns.time_or_null("draining")?,
+    })
+}
+
+pub(crate) fn pool_copies(row: &SqliteRow) -> Result<(PoolId, u64), Error> {
+    let columns = Columns { table: "copies", row };
+    Ok((PoolId(columns.bytes("pool")?), columns.count("copies")?))
 }
 
 pub(crate) async fn put_unit(db: &mut SqliteConnection, unit: &StorageUnit) -> Result<(), Error> {

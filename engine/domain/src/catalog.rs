@@ -23,7 +23,7 @@ use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
-    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::Window;
@@ -331,6 +331,12 @@ pub trait Catalog: Send + Sync {
 
     /// All pools, by name.
     fn pools(&self) -> impl Reading<Result<Vec<Pool>, Self::Error>>;
+
+    /// All media servers that joined, by name.
+    fn media_servers(&self) -> impl Reading<Result<Vec<MediaServer>, Self::Error>>;
+
+    /// Copies in each pool that has any, discarded ones too, by pool.
+    fn pool_copies(&self) -> impl Reading<Result<Vec<(PoolId, u64)>, Self::Error>>;
 
     /// All storage units, by name.
     fn storage_units(&self) -> impl Reading<Result<Vec<StorageUnit>, Self::Error>>;

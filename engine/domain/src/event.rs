@@ -5,7 +5,7 @@
 //! crash: the machine asks again until an event says that it is done.
 
 use narrows_format::record::{CopyState, ImageRecord};
-use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 use crate::auto_import::AutoSlp;
 use crate::catalog::Reconciling;
@@ -21,7 +21,7 @@ use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
-    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
@@ -261,6 +261,10 @@ pub enum Change {
     LivesGone(DomainId),
     /// Insert or replace.
     Pool(Pool),
+    /// Insert or replace.
+    MediaServer(MediaServer),
+    /// Remove it, and with it its pools, their replication targets and cursors. No copy lies in them, and no unit names them.
+    MediaServerGone(ServerId),
     /// Insert or replace.
     StorageUnit(StorageUnit),
     /// Insert or replace.

@@ -83,6 +83,8 @@ pub const SERVERS_PER_PARTNER_MAX: usize = 64;
 pub const STILL_BELIEVED_MAX: usize = 8;
 /// Pools of one domain.
 pub const POOLS_MAX: usize = 32;
+/// Media servers that join one domain, beside the primary's own process.
+pub const MEDIA_SERVERS_MAX: usize = 31;
 /// Operations that are looked at again when a pool is well again; the others look by themselves.
 pub const STIRRED_MAX: u32 = 1000;
 /// Backup operations in one SLP (SLP-003).

@@ -25,6 +25,7 @@ mod pools;
 mod receiving;
 mod retire;
 mod runs;
+mod servers;
 mod storage;
 mod tick;
 

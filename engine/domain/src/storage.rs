@@ -1,6 +1,6 @@
 //! What a domain stores on and for whom: pools, storage units, clients, and the domain itself.
 
-use narrows_format::{ClientId, DomainId, PoolId, Timestamp};
+use narrows_format::{ClientId, DomainId, PoolId, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::named::named;
@@ -30,6 +30,8 @@ pub struct Pool {
     pub spanning: bool,
     /// Its copies are locked, for a time within this range; `None` locks none.
     pub lock: Option<LockRange>,
+    /// The media server that has it; `None` is the primary server's own process.
+    pub server: Option<ServerId>,
     /// Absolute paths on its media server, its own first; empty for the pool that lies in the server's data folder.
     pub directories: Vec<String>,
     /// With less than so many bytes free it counts as full: nothing new begins.
@@ -45,10 +47,35 @@ impl Pool {
             name: name.into(),
             spanning: false,
             lock: None,
+            server: None,
             directories: Vec::new(),
             keep_free: 0,
         }
     }
+}
+
+/// A media server that joined this domain. The primary server's own process has no row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaServer {
+    /// Its UUID.
+    pub id: ServerId,
+    /// Its name, unique here.
+    pub name: String,
+    /// Base URL by which the primary reaches it.
+    pub url: String,
+    /// Host and port of its data plane, as clients and partners reach it.
+    pub data_address: String,
+    /// Serial number of its certificate, as text.
+    pub serial: String,
+    /// When it joined.
+    pub joined: Timestamp,
+    /// Since when nothing new goes to its pools; `None` is not drained.
+    pub draining: Option<Timestamp>,
+}
+
+impl MediaServer {
+    /// What people call the primary server's own process.
+    pub const PRIMARY: &str = "primary";
 }
 
 /// Whether this pool is among those that span.

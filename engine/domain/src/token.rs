@@ -16,6 +16,8 @@ named! {
         Enroll = "enroll",
         /// Give a client that is enrolled another certificate; the subject is its UUID.
         Replace = "replace",
+        /// Make a media server one of this domain; the subject is its name.
+        Join = "join",
     }
 }
 

@@ -92,6 +92,10 @@ uuid_type! {
     /// One client: a machine whose data is protected.
     ClientId
 }
+uuid_type! {
+    /// One media server of a domain.
+    ServerId
+}
 
 /// One container of a pool, never re-used; 1.. below 2^40.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

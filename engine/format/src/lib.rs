@@ -25,5 +25,6 @@ pub mod xattrs;
 
 pub use bad::BadBytes;
 pub use ids::{
-    ClientId, ContainerId, DomainId, Fingerprint, ImageId, Location, PoolId, Sequence, Slot, Tag, Timestamp,
+    ClientId, ContainerId, DomainId, Fingerprint, ImageId, Location, PoolId, Sequence, ServerId, Slot, Tag,
+    Timestamp,
 };

@@ -1,7 +1,7 @@
 //! The one pasteable line: where, whose CA, and a one-time token.
 //!
 //! `narrows-pair://HOST:PORT/?domain=UUID&name=NAME&ca=HEX64&token=HEX64&expires=UNIX` introduces a partner
-//! domain, `narrows-enroll://...` a client. The CA fingerprint is BLAKE3 over the CA certificate's DER.
+//! domain, `narrows-enroll://...` a client, `narrows-join://...` a media server. The CA fingerprint is BLAKE3 over the CA certificate's DER.
 
 use std::{fmt, str::FromStr};
 
@@ -19,6 +19,8 @@ pub enum Purpose {
     Pair,
     /// `client enroll`.
     Enroll,
+    /// `narrowsd init --join`.
+    Join,
 }
 
 /// The line, read.
@@ -57,6 +59,7 @@ impl fmt::Display for Invitation {
         let scheme = match self.purpose {
             Purpose::Pair => "narrows-pair",
             Purpose::Enroll => "narrows-enroll",
+            Purpose::Join => "narrows-join",
         };
         let Self { address, domain, name, ca_fingerprint, token, expires, .. } = self;
         write!(
@@ -78,8 +81,12 @@ impl FromStr for Invitation {
             (Purpose::Pair, rest)
         } else if let Some(rest) = line.strip_prefix("narrows-enroll://") {
             (Purpose::Enroll, rest)
+        } else if let Some(rest) = line.strip_prefix("narrows-join://") {
+            (Purpose::Join, rest)
         } else {
-            return Err(BadInvitation("an invitation begins with narrows-pair:// or narrows-enroll://"));
+            return Err(BadInvitation(
+                "an invitation begins with narrows-pair://, narrows-enroll:// or narrows-join://",
+            ));
         };
         let (address, query) = rest.split_once("/?").ok_or(BadInvitation("the line is cut short"))?;
         let field = |name: &str| {

@@ -21,6 +21,7 @@ pub mod images;
 pub mod invitation;
 pub mod jobs;
 pub mod limits;
+pub mod media_servers;
 pub mod orders;
 pub mod partner;
 pub mod paths;

@@ -63,6 +63,9 @@ pub struct Pong {
     pub image_format: u16,
     /// The pool that receives from the caller.
     pub receive_pool: ReceivePool,
+    /// Host and port where data for that pool goes, if it is not where the domain was met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_addr: Option<String>,
     /// All pools of the domain: what is in none of them is lost. Empty from a server that knows one only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<ReceivePool>,
@@ -93,7 +96,7 @@ pub struct ReceiveRequest {
     /// The image.
     #[serde(with = "text::by_text")]
     pub image: ImageId,
-    /// The storage unit there.
+    /// The storage unit there; empty is the one that receives from the caller.
     pub unit: String,
 }
 
@@ -102,6 +105,9 @@ pub struct ReceiveRequest {
 pub struct ReceiveGrant {
     /// To show on the data port.
     pub ticket: Hex<32>,
+    /// Host and port of that data port, if it is not the one that the domain was met with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_addr: Option<String>,
 }
 
 /// What a partner may know about one of our SLPs.

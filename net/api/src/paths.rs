@@ -144,6 +144,29 @@ pub const CATALOG: &str = "/v1/catalog";
 /// POST [`crate::holdings::ReconcileRequest`] -> [`crate::holdings::CatalogInfo`].
 pub const CATALOG_RECONCILE: &str = "/v1/catalog/reconcile";
 
+/// GET list of [`crate::media_servers::MediaServerInfo`], the primary's own first.
+pub const MEDIA_SERVERS: &str = "/v1/media-servers";
+/// POST [`crate::media_servers::InviteServerRequest`] -> [`crate::media_servers::InviteServerReply`].
+pub const MEDIA_SERVER_INVITE: &str = "/v1/media-servers/invite";
+/// POST [`crate::media_servers::DrainRequest`] -> [`crate::media_servers::MediaServerInfo`].
+pub const MEDIA_SERVER_DRAIN: &str = "/v1/media-servers/{name}/drain";
+/// POST [`crate::storage::RemoveRequest`] -> [`crate::storage::RemoveReply`].
+pub const MEDIA_SERVER_REMOVE: &str = "/v1/media-servers/{name}/remove";
+/// POST [`crate::media_servers::JoinRequest`] -> [`crate::media_servers::JoinReply`]; the token is the authority.
+pub const MEDIA_SERVER_JOIN: &str = "/v1/media-servers/join";
+/// POST [`crate::media_servers::RenewServerRequest`] -> [`crate::media_servers::RenewServerReply`], by a media server.
+pub const MEDIA_SERVER_RENEW: &str = "/v1/media/renew";
+/// POST a question of a data session of a media server's, to the primary.
+pub const MEDIA_ASK: &str = "/v1/media/ask";
+/// POST how things stand, by the primary to a media server.
+pub const MEDIA_STAND: &str = "/v1/media/stand";
+/// POST a pool that is to be made, by the primary to a media server.
+pub const MEDIA_POOLS: &str = "/v1/media/pools";
+/// POST an order to one pool, by the primary to a media server.
+pub const MEDIA_POOL: &str = "/v1/media/pools/{id}";
+/// POST an image that is to be sent, by the primary to a media server; answered when that is over.
+pub const MEDIA_SEND: &str = "/v1/media/send";
+
 /// GET list of [`crate::clients::ClientInfo`].
 pub const CLIENTS: &str = "/v1/clients";
 /// POST [`crate::clients::TokenRequest`] -> [`crate::clients::TokenReply`].

@@ -18,6 +18,9 @@ pub struct PoolRequest {
     /// Mean segment size in bytes: 8192, 16384, 32768 or 65536; that of the first pool when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_mean: Option<u32>,
+    /// The media server that is to have it; the primary's own process when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// With less free than so many bytes it counts as full; 64 MiB is the least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_free: Option<u64>,
@@ -47,7 +50,10 @@ pub struct PoolInfo {
     pub incarnation: u64,
     /// The storage units before it.
     pub storage_unit: String,
-    /// Where it lies on the server.
+    /// The media server that has it.
+    #[serde(default)]
+    pub server: String,
+    /// Where it lies on that server.
     #[serde(default)]
     pub directories: Vec<String>,
     /// It places one image over several volumes, and can't be a replication source.
@@ -98,6 +104,7 @@ impl PoolInfo {
             name: name.into(),
             incarnation: 0,
             storage_unit: String::new(),
+            server: String::new(),
             directories: Vec::new(),
             spanning: false,
             code: String::new(),

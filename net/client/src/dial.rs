@@ -11,7 +11,7 @@ use narrows_exchange::{
 };
 use narrows_format::{DomainId, PoolId};
 use narrows_ring::world::World;
-use narrows_transport::{Identity, Link, LinkError, Security, TrustStore};
+use narrows_transport::{Identity, Link, LinkError, Security, TrustStore, trust::Whom};
 use narrows_wire::Purpose;
 
 /// Where to dial, as whom, and with which ticket.
@@ -35,7 +35,7 @@ impl DataPort {
         let address = self.resolve(world).await?;
         let config = self
             .trust
-            .client_config(Some(&self.identity), self.domain)
+            .client_config_to(Some(&self.identity), (self.domain, Whom::Any))
             .map_err(|error| LinkError::Broken(format!("our certificate: {error}")))?;
         let trust = Arc::clone(&self.trust);
         let security = Security::Dial { config: Arc::new(config), domain: self.domain, trust };

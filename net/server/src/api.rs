@@ -1,6 +1,6 @@
 //! The HTTP API: routes, and what all handlers share.
 //!
-//! Guarantee: no route but the two whose one-time token is the authority ([`caller::OPEN`]) answers
+//! Guarantee: no route but the three whose one-time token is the authority ([`caller::OPEN`]) answers
 //! anybody who has not proved who they are. Handlers ask the catalog, order the control task, and decide
 //! nothing themselves.
 
@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod kept;
 pub mod listener;
 pub mod local;
+pub mod media_servers;
 pub mod metrics;
 pub mod orders;
 pub mod partner;
@@ -47,7 +48,7 @@ use axum::{
 };
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
 use narrows_domain::{Catalog as _, storage as stored};
-use narrows_format::Timestamp;
+use narrows_format::{PoolId, Timestamp};
 use narrows_transport::TrustStore;
 use tokio::sync::watch;
 
@@ -68,6 +69,7 @@ use crate::{
     pki::{Authority, SigningKey},
     plane::Plane,
     pools::{OpenPool, Pools},
+    servers::Servers,
     switches::{Clock, FailWrites},
     tickets::Tickets,
 };
@@ -112,6 +114,8 @@ pub struct Shared {
     pub folder: Folder,
     /// The pools that are open, and why others are not.
     pub pools: Pools,
+    /// The media servers that joined.
+    pub servers: Servers,
     /// For tests: makes writes to pools fail where a switch lets it.
     pub fail_writes: FailWrites,
     /// Since when the server runs.
@@ -155,10 +159,25 @@ impl Shared {
         let log = self.plane.pool(pool.pool);
         loop {
             let here = *reached.borrow_and_update();
-            if log.events(here, 1).await?.is_empty() || reached.changed().await.is_err() {
+            let behind = match log.events(here, 1).await {
+                // What lies on a media server that does not answer holds up nobody else.
+                Err(_) if pool.is_away => return Ok(()),
+                behind => behind?,
+            };
+            if behind.is_empty() || reached.changed().await.is_err() {
                 return Ok(());
             }
         }
+    }
+
+    /// Where clients and other servers reach the data port of the server that has this pool.
+    pub fn data_addr(&self, pool: PoolId) -> String {
+        self.data_addr_away(pool).unwrap_or_else(|| self.config.data_addr())
+    }
+
+    /// The same if another media server has it.
+    pub fn data_addr_away(&self, pool: PoolId) -> Option<String> {
+        self.plane.away(pool).map(|link| link.row().data_address)
     }
 
     /// The pools of this domain as partners are told of them.
@@ -233,6 +252,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
         .merge(pools::routes())
+        .merge(media_servers::routes())
         .merge(storage::routes())
         .merge(windows::routes())
         .merge(holdings::routes())

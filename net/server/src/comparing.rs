@@ -107,7 +107,11 @@ pub async fn waits_for(app: &App, partners: &[Partner]) -> Result<Vec<String>, F
         let is_behind = match app.pools.get(pool.id) {
             Ok(open) => {
                 let reached = *open.reached.borrow();
-                !app.plane.pool(pool.id).events(reached, 1).await?.is_empty()
+                match app.plane.pool(pool.id).events(reached, 1).await {
+                    // What is in it is not known until its media server answers.
+                    Err(_) if open.is_away => true,
+                    behind => !behind?.is_empty(),
+                }
             }
             // What is in it is not known until it is open.
             Err(_) => true,

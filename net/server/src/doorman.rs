@@ -17,13 +17,13 @@ use narrows_domain::{
 };
 use narrows_exchange::{CommitFacts, Refusal};
 use narrows_format::{
-    DomainId, ImageId,
+    DomainId, ImageId, PoolId, Sequence, ServerId,
     node::{Child, ChildKind},
     record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
 };
 use narrows_ring::mailbox;
 use narrows_transport::Principal;
-use narrows_wire::{Begin, Draft, Purpose};
+use narrows_wire::{Draft, Purpose};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
         relay::relayed,
         sessions::Told,
     },
+    servers::door::check_place,
     tickets::Ticket,
 };
 
@@ -56,7 +57,9 @@ async fn answer(app: &App, question: Question) {
     // Nobody waiting for an answer is no error: the session ended.
     match question {
         Question::Begin { principal, purpose, ticket, skew_ms, begin, reply } => {
-            let admitted = admit(app, &principal, (purpose, skew_ms), &ticket, &begin).await;
+            let came = Came { ticket, at: None };
+            let admitted =
+                admit(app, &principal, (purpose, skew_ms), came, (begin.image, begin.origin)).await;
             if let Err(Ok(admission)) = reply.send(admitted) {
                 ended(app, admission, "", "the session ended before it began".to_owned()).await;
             }
@@ -65,7 +68,7 @@ async fn answer(app: &App, question: Question) {
             drop(reply.send(seal(app, admission, facts, copy, import_slp).await));
         }
         Question::Take { principal, ticket, image, reply } => {
-            if let Err(Ok(loan)) = reply.send(lend(app, &principal, &ticket, image).await) {
+            if let Err(Ok(loan)) = reply.send(lend(app, &principal, Came { ticket, at: None }, image).await) {
                 let gone = Met::interrupted("the client went away before it was given anything");
                 restored(app, loan.job, Counters::default(), Some(gone)).await;
             }
@@ -74,6 +77,15 @@ async fn answer(app: &App, question: Question) {
         Question::Ended { admission, code, sentence } => ended(app, admission, &code, sentence).await,
         Question::Again(again) => arrived_again(app, *again).await,
     }
+}
+
+/// With what somebody came, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    /// From the hello.
+    pub ticket: [u8; 32],
+    /// The media server whose data port it is; `None` is this process.
+    pub at: Option<ServerId>,
 }
 
 fn refused(Failure(error): Failure) -> Refusal {
@@ -88,40 +100,55 @@ fn bad_ticket() -> Refusal {
     Refusal::new("AUTH-004", "the ticket is unknown, used or expired")
 }
 
-async fn admit(
+/// May this principal bring this image, of this origin, to where it came?
+pub async fn admit(
+    app: &App,
+    principal: &Principal,
+    session: (Purpose, i64),
+    came: Came,
+    image: (ImageId, DomainId),
+) -> Result<Admission, Refusal> {
+    let admission = allow(app, principal, session, &came.ticket, image).await?;
+    if let Err(refusal) = check_place(app, came.at, admission.pool()) {
+        ended(app, admission, "", refusal.sentence.clone()).await;
+        return Err(refusal);
+    }
+    Ok(admission)
+}
+
+async fn allow(
     app: &App,
     principal: &Principal,
     (purpose, skew_ms): (Purpose, i64),
     ticket: &[u8; 32],
-    begin: &Begin,
+    (image, origin): (ImageId, DomainId),
 ) -> Result<Admission, Refusal> {
-    match (purpose, principal) {
-        (Purpose::Replicate, Principal::Server { domain }) if *domain != app.who.domain => {
-            let unit = named_unit(app, ticket, *domain, begin.image)?;
-            let image = (begin.image, begin.origin);
-            let receiving = app.control.begin_receiving(*domain, image, unit).await;
+    let own = app.who.domain;
+    match (purpose, principal.serves()) {
+        (Purpose::Replicate, Some(domain)) if domain != own => {
+            let is_media = matches!(principal, Principal::Media { .. });
+            let unit = named_unit(app, ticket, (domain, is_media), image)?;
+            let receiving = app.control.begin_receiving(domain, (image, origin), unit).await;
             let (partner, pool) = receiving.map_err(refused)?;
             // That it reaches us does not say that we reach it.
             if partner.reach == Reach::Up {
                 let skew_ms = Some(skew_ms);
                 let (receive_pool, pools) = (None, Vec::new());
-                app.control.tell(Event::PartnerUp { partner: *domain, receive_pool, pools, skew_ms }).await;
+                app.control.tell(Event::PartnerUp { partner: domain, receive_pool, pools, skew_ms }).await;
             }
-            Ok(Admission::Replica { image: begin.image, sender: *domain, pool })
+            Ok(Admission::Replica { image, sender: domain, pool })
         }
-        (Purpose::Replicate, Principal::Server { domain }) if *domain == app.who.domain => {
-            match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
-                Ticket::Duplicate { image, copy, pool } if image == begin.image => {
-                    Ok(Admission::Duplicate { image, copy, pool })
-                }
-                _ => Err(bad_ticket()),
+        (Purpose::Replicate, Some(_)) => match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
+            Ticket::Duplicate { image: named, copy, pool } if named == image => {
+                Ok(Admission::Duplicate { image, copy, pool })
             }
-        }
-        (Purpose::Backup, Principal::Client { domain, client }) if *domain == app.who.domain => {
+            _ => Err(bad_ticket()),
+        },
+        (Purpose::Backup, None) if is_client_of(principal, own) => {
             let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
             match given {
-                Ticket::Backup { client: holder, image, attempt, copy, pool }
-                    if holder == *client && image == begin.image =>
+                Ticket::Backup { client: holder, image: named, attempt, copy, pool }
+                    if Principal::Client { domain: own, client: holder } == *principal && named == image =>
                 {
                     Ok(Admission::Backup { image, attempt, copy, pool })
                 }
@@ -132,25 +159,36 @@ async fn admit(
     }
 }
 
-/// The storage unit that a partner's ticket names; without a ticket the one that receives from it takes what comes.
+fn is_client_of(principal: &Principal, domain: DomainId) -> bool {
+    matches!(principal, Principal::Client { domain: of, .. } if *of == domain)
+}
+
+/// The storage unit that a partner's ticket names; without one the unit that receives from it takes what comes, but from
+/// the partner's primary only: its media servers bring what that one has announced.
 fn named_unit(
     app: &App,
     ticket: &[u8; 32],
-    sender: DomainId,
+    (sender, is_media): (DomainId, bool),
     image: ImageId,
 ) -> Result<Option<String>, Refusal> {
+    if *ticket == [0; 32] && is_media {
+        let sentence =
+            "a media server of another domain brings what its primary has announced, with a ticket";
+        return Err(Refusal::new("AUTH-005", sentence));
+    }
     if *ticket == [0; 32] {
         return Ok(None);
     }
     match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
         Ticket::Receive { sender: holder, image: named, unit } if holder == sender && named == image => {
-            Ok(Some(unit))
+            Ok(Some(unit).filter(|unit| !unit.is_empty()))
         }
         _ => Err(bad_ticket()),
     }
 }
 
-async fn seal(
+/// What is to be committed?
+pub async fn seal(
     app: &App,
     admission: Admission,
     facts: CommitFacts,
@@ -236,14 +274,15 @@ async fn arrival(
     Ok(Arrival { record, signed, proof, sender, import_slp, asked_expiry: copy.expires })
 }
 
-async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageId) -> Result<Loan, Refusal> {
+/// May this principal take this image from where it came?
+pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) -> Result<Loan, Refusal> {
     let Principal::Client { domain, client } = principal else {
         return Err(Refusal::new("AUTH-005", format!("{principal} may not restore: a client is needed")));
     };
     if *domain != app.who.domain {
         return Err(Refusal::new("AIR-008", format!("{principal} is a client of another domain")));
     }
-    let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
+    let given = app.tickets.take(&came.ticket).ok_or_else(bad_ticket)?;
     let (job, pool) = match given {
         Ticket::Restore { client: holder, image: named, pool, job }
             if holder == *client && named == image =>
@@ -257,6 +296,11 @@ async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageI
         }
         _ => return Err(bad_ticket()),
     };
+    if let Err(refusal) = check_place(app, came.at, pool) {
+        let failure = Met::interrupted(refusal.sentence.clone());
+        restored(app, job, Counters::default(), Some(failure)).await;
+        return Err(refusal);
+    }
     let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
     let known = known.and_then(|image| image.content.map(|content| (content, image.lineage)));
     let Some((content, lineage)) = known else {
@@ -272,17 +316,16 @@ async fn lend(app: &App, principal: &Principal, ticket: &[u8; 32], image: ImageI
 /// What came of a session, into its job.
 async fn for_the_job(app: &App, told: Told) {
     match told {
-        Told::Received { image, sender, pool, sequence, received } => {
-            let import = ImportKey { pool, sequence, sender };
+        Told::Received { image, sender, pool, sequence, received: taken } => {
             let counters = Counters {
-                wire_bytes: received.wire_bytes,
-                data_bytes: received.data_bytes,
-                resent_bytes: received.again_bytes,
+                wire_bytes: taken.wire_bytes,
+                data_bytes: taken.data_bytes,
+                resent_bytes: taken.again_bytes,
                 ..Counters::default()
             };
-            app.control.end_receiving(sender, image).await;
-            app.control.tell(Event::Received { import, image, counters }).await;
+            received(app, (image, sender, pool, sequence), counters).await;
         }
+        Told::Left(_) => {}
         Told::Restored { job, outcome: Ok(sent) } => {
             let counters = Counters {
                 wire_bytes: sent.wire_bytes,
@@ -293,22 +336,37 @@ async fn for_the_job(app: &App, told: Told) {
             restored(app, job, counters, None).await;
         }
         Told::Restored { job, outcome: Err((code, sentence)) } => {
-            let failure = match code.as_str() {
-                "" => Met::interrupted(sentence),
-                code => Met::coded(code, Side::Source, sentence),
-            };
-            restored(app, job, Counters::default(), Some(failure)).await;
+            restored(app, job, Counters::default(), Some(broken(&code, sentence))).await;
         }
     }
 }
 
+/// What the end of a restore's session means.
+pub fn broken(code: &str, sentence: String) -> Met {
+    match code {
+        "" => Met::interrupted(sentence),
+        code => Met::coded(code, Side::Source, sentence),
+    }
+}
+
+/// A partner's session ended with a commit.
+pub async fn received(
+    app: &App,
+    (image, sender, pool, sequence): (ImageId, DomainId, PoolId, Sequence),
+    counters: Counters,
+) {
+    let import = ImportKey { pool, sequence, sender };
+    app.control.end_receiving(sender, image).await;
+    app.control.tell(Event::Received { import, image, counters }).await;
+}
+
 /// The end of a restore's job.
-async fn restored(app: &App, job: JobKey, counters: Counters, failure: Option<Met>) {
+pub async fn restored(app: &App, job: JobKey, counters: Counters, failure: Option<Met>) {
     app.control.tell(Event::RestoreEnded { job, counters, failure }).await;
 }
 
 /// The pool logs nothing anew: what is known of the commit is told with what the sender asks now.
-async fn arrived_again(app: &App, again: Again) {
+pub async fn arrived_again(app: &App, again: Again) {
     let entry = &again.entry;
     let (record, signed) = (entry.record.record.clone(), entry.record_bytes.clone());
     let proof = match prove(app, record.origin, &signed).await {
@@ -325,7 +383,7 @@ async fn arrived_again(app: &App, again: Again) {
 }
 
 /// A session ended without a commit. A replication's source knows; a backup waits for its client.
-async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
+pub async fn ended(app: &App, admission: Admission, code: &str, sentence: String) {
     if matches!(code, "POOL-002" | "POOL-004") {
         app.pools.notice();
     }

@@ -11,6 +11,12 @@
 //! catalog.mark       how often the catalog was marked
 //! pool/              the deduplication pool
 //! ```
+//!
+//! That of a media server which joined has settings, lock and `pki/` only, and instead of the rest:
+//!
+//! ```text
+//! media.toml         which media server of which domain it is; never edited
+//! ```
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -19,8 +25,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use narrows_format::{DomainId, PoolId};
-use serde::{Deserialize, Serialize};
+use narrows_format::{DomainId, PoolId, ServerId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use narrows_api::text;
 
@@ -50,6 +56,23 @@ pub struct DomainIdentity {
     pub pool: PoolId,
     /// BLAKE3 of the administrator's token.
     pub admin_token: narrows_api::Hex<32>,
+}
+
+/// Which media server of which domain a folder is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Its UUID.
+    #[serde(with = "text::by_text")]
+    pub server: ServerId,
+    /// Its name in its domain.
+    pub name: String,
+    /// The domain.
+    #[serde(with = "text::by_text")]
+    pub domain: DomainId,
+    /// The domain's name.
+    pub domain_name: String,
+    /// Base URL of the primary server.
+    pub primary: String,
 }
 
 /// Keeps other processes out while it lives.
@@ -97,6 +120,11 @@ impl Folder {
     /// Its path.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Which media server of which domain it is.
+    pub fn membership(&self) -> PathBuf {
+        self.root.join("media.toml")
     }
 
     /// Settings.
@@ -151,7 +179,15 @@ impl Folder {
 
     /// Reads who the domain is.
     pub fn load_identity(&self) -> Result<DomainIdentity, FolderError> {
-        let path = self.identity();
+        self.load(self.identity())
+    }
+
+    /// Reads which media server of which domain it is.
+    pub fn load_membership(&self) -> Result<Membership, FolderError> {
+        self.load(self.membership())
+    }
+
+    fn load<T: DeserializeOwned>(&self, path: PathBuf) -> Result<T, FolderError> {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -164,8 +200,16 @@ impl Folder {
 
     /// Writes who the domain is; the last step of making one.
     pub fn save_identity(&self, identity: &DomainIdentity) -> Result<(), FolderError> {
-        let path = self.identity();
-        let text = toml::to_string(identity)
+        Self::save(self.identity(), identity)
+    }
+
+    /// Writes which media server of which domain it is; the last step of joining one.
+    pub fn save_membership(&self, membership: &Membership) -> Result<(), FolderError> {
+        Self::save(self.membership(), membership)
+    }
+
+    fn save<T: Serialize>(path: PathBuf, value: &T) -> Result<(), FolderError> {
+        let text = toml::to_string(value)
             .map_err(|error| FolderError::Malformed { path: path.clone(), sentence: error.to_string() })?;
         write_secret(&path, text.as_bytes()).map_err(|source| FolderError::Disk { path, source })
     }

@@ -8,7 +8,7 @@ mod duplicating;
 use std::{collections::HashMap, sync::Arc};
 
 use narrows_api::{
-    ApiError,
+    ApiError, Hex,
     error::codes,
     partner::{Confirmation, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
     paths,
@@ -30,6 +30,7 @@ use narrows_format::{
     record::CopyState,
 };
 use narrows_pool::images;
+use narrows_transport::trust::Whom;
 use tokio::{
     sync::mpsc,
     task::{self, AbortHandle, JoinError, JoinSet},
@@ -43,7 +44,11 @@ use crate::{
     limits::PARTNER_TIME_MAX,
     pace,
     pairing::up,
-    plane::{Dial, Replicated, Replication, ReplicationError},
+    plane::{Dial, Replicated, ReplicationError},
+    servers::{
+        errand::{BaseWord, Errand, Sender, resolve},
+        words::Blob,
+    },
     time,
 };
 
@@ -197,6 +202,8 @@ async fn replicate(app: &App, order: ReplicateOrder) {
             })
         }
         Err(failure) => {
+            // What receives may be on another server by now.
+            app.partners.forget_data_address(partner);
             tracing::warn!(image = %operation.image, %partner, code = failure.code, why = failure.sentence,
                 "a replication stopped");
             Event::ReplicationFailed { operation, attempt, failure, counters: Counters::default() }
@@ -232,11 +239,20 @@ fn counters(done: &Replicated) -> Counters {
     }
 }
 
-async fn send(app: &App, replication: Replication) -> Result<Replicated, Failure> {
-    ended(app.plane.replicate(replication).await)
+/// Has the server that has the image send it.
+async fn send(app: &App, errand: Errand) -> Result<Replicated, Failure> {
+    match app.plane.away(errand.pool) {
+        Some(link) => link.send(&errand).await,
+        None => {
+            let (credentials, own) = (&app.certificates.credentials, app.who.domain);
+            let (plane, trust, paces) = (&app.plane, &app.trust, &app.paces);
+            errand.carry_out(Sender { plane, trust, credentials, paces, own }).await
+        }
+    }
 }
 
-fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
+/// What the data plane's word means.
+pub fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
     match end {
         Some(Ok(done)) => Ok(done),
         Some(Err(ReplicationError::Unreachable(sentence))) => Err(Failure::unreachable(sentence)),
@@ -258,7 +274,7 @@ pub fn exchange_failure(error: &ExchangeError) -> Failure {
 }
 
 /// Gathers what the data plane has to know.
-async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failure> {
+async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
     let gone = |what: &str| Failure::coded(codes::NOT_FOUND, Side::Source, format!("{what} is gone"));
     let catalog = |error: narrows_catalog::Error| Failure::interrupted(error.to_string());
     let image = app.catalog.image(order.operation.image).await.map_err(catalog)?;
@@ -272,27 +288,36 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Replication, Failu
     };
     // The time of day may have come since rates were looked at last.
     pace::renew(app).await;
-    Ok(Replication {
-        pace: app.paces.of(order.pool, partner.domain),
+    let (ticket, address) = receiving(app, &partner, order).await?;
+    let copy = CopyState { expires: order.expires, locked_until: None, held: false };
+    Ok(Errand {
+        rate: app.paces.of(order.pool, partner.domain).rate(),
         image: image.id,
         pool: order.pool,
         origin: image.origin,
-        lineage: image.lineage,
-        root: root_of(content),
-        record: content.signed.clone(),
-        base: base.and_then(|base| Some((base.id, root_of(base.content.as_ref()?)))),
+        lineage: Hex(image.lineage),
+        root: root_of(content).into(),
+        record: Blob(content.signed.clone()),
+        base: base
+            .and_then(|base| Some(BaseWord { image: base.id, root: root_of(base.content.as_ref()?).into() })),
         resume: order.attempt > 1,
-        copy: CopyState { expires: order.expires, locked_until: None, held: false },
+        copy: copy.into(),
         import_slp: order.import_slp.clone().unwrap_or_default(),
-        ticket: receiving_ticket(app, &partner, order).await?,
-        to: dial(app, &partner).await?,
+        ticket: Hex(ticket),
+        to: partner.domain,
+        address,
     })
 }
 
-/// A unit that is to receive there is named over the API, which gives a ticket for the data port. The usual one needs none.
-async fn receiving_ticket(app: &App, partner: &Partner, order: &ReplicateOrder) -> Result<[u8; 32], Failure> {
-    if order.unit.is_empty() {
-        return Ok([0; 32]);
+/// With which ticket, and where to. A unit that is to receive there is named over the API, which gives a ticket for the data
+/// port of its server; so is what a media server here is to bring. What else goes to the usual unit needs no ticket.
+async fn receiving(
+    app: &App,
+    partner: &Partner,
+    order: &ReplicateOrder,
+) -> Result<([u8; 32], String), Failure> {
+    if order.unit.is_empty() && app.plane.away(order.pool).is_none() {
+        return Ok(([0; 32], usual_address(app, partner).await));
     }
     let asked = ReceiveRequest { image: order.operation.image, unit: order.unit.clone() };
     let api = app.partners.api(partner.domain, &partner.url, &partner.name);
@@ -300,13 +325,24 @@ async fn receiving_ticket(app: &App, partner: &Partner, order: &ReplicateOrder) 
         Ok(api) => api.post(paths::PARTNER_RECEIVE, &asked).await,
         Err(error) => Err(error),
     };
-    granted.map(|grant| grant.ticket.0).map_err(|error| api_failure(&error))
+    let grant = granted.map_err(|error| api_failure(&error))?;
+    Ok((grant.ticket.0, grant.data_addr.unwrap_or_else(|| partner.data_address.clone())))
+}
+
+/// Where data for the usual unit of a partner goes: as it said last, and it is asked if it has not said. One that does not
+/// answer is tried where it was met.
+async fn usual_address(app: &App, partner: &Partner) -> String {
+    let mut said = app.partners.data_address(partner.domain);
+    if said.is_none() {
+        said = ping(app, partner).await.ok().map(|(pong, _)| pong.data_addr);
+    }
+    said.flatten().unwrap_or_else(|| partner.data_address.clone())
 }
 
 async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
-    let tls = app.trust.client_config_of(&app.certificates.credentials, partner.domain);
+    let tls = app.trust.client_config_of(&app.certificates.credentials, (partner.domain, Whom::Any));
     let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
-    Ok(Dial { partner: partner.domain, addresses: resolve(partner).await?, tls: Arc::new(tls) })
+    Ok(Dial { partner: partner.domain, addresses: resolve(&partner.data_address).await?, tls: Arc::new(tls) })
 }
 
 /// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello.
@@ -320,14 +356,6 @@ pub async fn reach(app: &App, partner: &Partner) -> Result<(), Failure> {
 
 fn root_of(content: &Content) -> Child {
     Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length }
-}
-
-async fn resolve(partner: &Partner) -> Result<Vec<std::net::SocketAddr>, Failure> {
-    let address = &partner.data_address;
-    let found = tokio::net::lookup_host(address.as_str()).await;
-    found
-        .map(Iterator::collect)
-        .map_err(|error| Failure::unreachable(format!("{address} does not resolve: {error}")))
 }
 
 async fn report_to(app: &App, partner: DomainId, import: ImportKey, report: ImportReport) -> Event {
@@ -395,6 +423,7 @@ pub async fn ping(app: &App, partner: &Partner) -> Result<(Pong, i64), ApiError>
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
     let asked = app.clock.now();
     let pong: Pong = api.get(paths::PARTNER_PING).await?;
+    app.partners.data_goes(partner.domain, pong.data_addr.clone());
     let round_trip = time::millis_between(asked, app.clock.now());
     let skew = time::millis_between(asked, time_in(pong.clock)).saturating_sub(round_trip / 2);
     Ok((pong, skew))

@@ -4,7 +4,7 @@
 //! same transaction as what followed from the record. What can never be handled is listed as failed and
 //! passed; what may be handled later is tried again, and what is behind it waits. It waits for the log without asking again and again.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use narrows_api::error::codes;
 use narrows_domain::{
@@ -15,7 +15,7 @@ use narrows_domain::{
     operation::Note,
     partner::Partner,
 };
-use narrows_format::{DomainId, ImageId, Sequence, record::codec::signed_part};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::codec::signed_part};
 use narrows_pool::images::{self, Event as LogEvent, EventKind, ImageEntry};
 use tokio::task::JoinSet;
 
@@ -33,19 +33,21 @@ use crate::{
 /// Follows the log of each pool that is open, or comes to be, until the data plane or the control task has gone.
 pub async fn run(app: App) {
     let mut changes = app.pools.changes();
-    let (mut following, mut tasks) = (BTreeSet::new(), JoinSet::new());
+    let (mut following, mut tasks) = (BTreeMap::<PoolId, Arc<OpenPool>>::new(), JoinSet::new());
     loop {
         changes.borrow_and_update();
         for pool in app.pools.open_ones() {
-            if following.insert(pool.pool) {
+            // One that was shut and is open again is another one: the follower of the old one ends.
+            let before = following.insert(pool.pool, Arc::clone(&pool));
+            if before.is_none_or(|before| !Arc::ptr_eq(&before, &pool)) {
                 tasks.spawn(follow_pool(app.clone(), pool));
             }
         }
         tokio::select! {
-            // None of them ends while the server runs, unless it panics.
+            // Those of this process do not end while the server runs, unless they panic.
             Some(ended) = tasks.join_next() => match ended {
-                Ok(()) if tasks.is_empty() => return,
-                Ok(()) => {}
+                Ok(End::Gone) if tasks.is_empty() => return,
+                Ok(_) => {}
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return,
             },
@@ -54,7 +56,15 @@ pub async fn run(app: App) {
     }
 }
 
-async fn follow_pool(app: App, pool: Arc<OpenPool>) {
+/// Why a log is not followed any more.
+enum End {
+    /// The data plane has gone.
+    Gone,
+    /// The pool's media server has, or the pool.
+    Shut,
+}
+
+async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
     let mut cursor = match app.catalog.cursor(pool.pool, pool.incarnation).await {
         Ok(cursor) => cursor,
         Err(error) => {
@@ -68,13 +78,18 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) {
             Ok(Some(reached)) => {
                 cursor = reached;
                 pool.reached.send_replace(reached);
+                continue;
             }
-            Ok(None) => return,
+            Ok(None) if !pool.is_away => return End::Gone,
+            Ok(None) => {}
             Err(Failure(error)) => {
                 tracing::error!(%error, "an image log record could not be handled; it is tried again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+        if pool.is_away && !app.pools.is_current(&pool) {
+            return End::Shut;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -89,11 +104,11 @@ async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<S
             Err(error) => Err(crate::plane::failure(&error)),
         };
     }
-    let mut reached = cursor;
+    let (mut reached, is_away) = (cursor, pool.is_away);
     for event in events {
         let sequence = event.sequence;
         let (pool, incarnation) = (pool.pool, pool.incarnation);
-        if let Some(logged) = logged(app, event).await? {
+        if let Some(logged) = logged(app, is_away, event).await? {
             let event = PoolEvent { pool, incarnation, sequence, logged };
             match app.control.logged(Event::Pool(event.clone())).await? {
                 Taken::Done => {}
@@ -118,8 +133,13 @@ async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<S
     Ok(Some(reached))
 }
 
-async fn logged(app: &App, event: LogEvent) -> Result<Option<Logged>, Failure> {
+async fn logged(app: &App, is_away: bool, event: LogEvent) -> Result<Option<Logged>, Failure> {
     Ok(match event.kind {
+        EventKind::Committed(entry) if is_away && entry.sender.is_none() && !is_ours(app, &entry).await? => {
+            let (sequence, image) = (event.sequence.0, entry.image());
+            tracing::error!(sequence, %image, code = "AIR-012", "a media server's log has a record that nobody signed");
+            None
+        }
         EventKind::Committed(entry) => Some(committed(app, &entry).await?),
         EventKind::Amended(image, copy) => Some(Logged::Amend { image, copy }),
         EventKind::Discarded(image, images::Discarded { reason, until }) => {
@@ -131,6 +151,17 @@ async fn logged(app: &App, event: LogEvent) -> Result<Option<Logged>, Failure> {
             None
         }
     })
+}
+
+/// Whether what a media server says was backed up or copied here is signed by who made it, or known byte for byte: its word
+/// alone makes no image of this domain.
+async fn is_ours(app: &App, entry: &ImageEntry) -> Result<bool, Failure> {
+    let (record, signed) = (&entry.record.record, &entry.record_bytes);
+    if prove(app, record.origin, signed).await? == Proof::Good {
+        return Ok(true);
+    }
+    let known = app.catalog.image(record.image).await.map_err(|error| internal(&error))?;
+    Ok(known.and_then(|image| image.content).is_some_and(|content| content.signed == *signed))
 }
 
 async fn committed(app: &App, entry: &Arc<ImageEntry>) -> Result<Logged, Failure> {

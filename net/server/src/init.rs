@@ -96,6 +96,9 @@ pub enum InitError {
     /// The catalog.
     #[error("the catalog can't be made")]
     Catalog(#[from] narrows_catalog::Error),
+    /// The primary did not let us join.
+    #[error("the domain can't be joined: {0}")]
+    Join(Box<narrows_agent::failure::Failure>),
     /// A file.
     #[error("{path} can't be written")]
     Disk {
@@ -138,8 +141,8 @@ pub async fn init(init: Init) -> Result<Made, InitError> {
 }
 
 /// Nothing but the lock may be there.
-fn check_empty(folder: &Folder) -> Result<(), InitError> {
-    if folder.identity().exists() {
+pub(crate) fn check_empty(folder: &Folder) -> Result<(), InitError> {
+    if folder.identity().exists() || folder.membership().exists() {
         return Err(FolderError::Initialised(folder.root().to_owned()).into());
     }
     let Ok(entries) = std::fs::read_dir(folder.root()) else { return Ok(()) };
@@ -216,7 +219,7 @@ async fn make_catalog(folder: &Folder, identity: &DomainIdentity) -> Result<(), 
     Ok(())
 }
 
-fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), InitError> {
+pub(crate) fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), InitError> {
     let text = toml::to_string(value)
         .map_err(|error| FolderError::Malformed { path: path.to_owned(), sentence: error.to_string() })?;
     write_secret(path, text.as_bytes()).map_err(|source| InitError::Disk { path: path.to_owned(), source })
@@ -231,7 +234,7 @@ fn next_lines(init: &Init) -> [String; 2] {
 }
 
 /// The folder was empty before: everything in it is of this attempt.
-fn take_away(folder: &Folder) {
+pub(crate) fn take_away(folder: &Folder) {
     let Ok(entries) = std::fs::read_dir(folder.root()) else { return };
     for entry in entries.flatten() {
         let path = entry.path();

@@ -43,4 +43,7 @@ pub mod zones;
 pub mod plane;
 pub mod pools;
 
+pub mod joined;
+pub mod servers;
+
 pub use narrows_catalog::{Error as CatalogError, SqliteCatalog as Catalog};

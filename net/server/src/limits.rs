@@ -138,3 +138,29 @@ pub const POOL_INDEX_BYTES_MIN: u64 = 4 << 20;
 pub const POOL_FOLDERS_MAX: usize = 64;
 /// A request waits so long for the catalog to know what the pool knows.
 pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);
+/// Largest answer of a media server in bytes: a page of a directory with long names.
+pub const MEDIA_BODY_BYTES_MAX: usize = 16 << 20;
+/// A media server is asked this often how it stands.
+pub const MEDIA_LOOK: Duration = Duration::from_secs(2);
+/// The same while it does not answer, at first and at most.
+pub const MEDIA_RETRY_MIN: Duration = Duration::from_millis(500);
+/// See [`MEDIA_RETRY_MIN`].
+pub const MEDIA_RETRY_MAX: Duration = Duration::from_secs(10);
+/// Answers between the servers of a domain come within this, but those to work.
+pub const MEDIA_ANSWER_MAX: Duration = Duration::from_secs(15);
+/// A pool is made within this.
+pub const MEDIA_MAKE_MAX: Duration = Duration::from_mins(2);
+/// Work on a media server whose answer comes when it is done: sending an image, checking one.
+pub const MEDIA_WORK_MAX: Duration = Duration::from_hours(7 * 24);
+/// A media server holds back the answer that nothing has come for so long.
+pub const EVENT_WAIT: Duration = Duration::from_secs(20);
+/// Bytes of records in one answer about an image log, but for the first.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+/// Data sessions under way on one media server.
+pub const GUESTS_MAX: usize = 4096;
+/// Data sessions on a media server that does not answer for so long count as ended.
+pub const GUEST_SILENT_MAX: Duration = Duration::from_mins(2);
+/// A media server asks so long what to commit, when its primary does not answer.
+pub const SEAL_WAIT: Duration = Duration::from_secs(30);
+/// A media server looks this often whether its certificate is to be renewed.
+pub const MEDIA_RENEWAL_LOOK: Duration = Duration::from_hours(1);

@@ -13,9 +13,10 @@ use narrows_agent::{
 };
 use narrows_format::{node, superblock};
 use narrows_server::{
-    config::{LogFormat, Settings},
-    folder::{Folder, FolderError},
+    config::{BadSetting, LogFormat, Settings},
+    folder::{Folder, FolderError, Membership},
     init::{self, Init, InitError, SegmentMean},
+    joined::joining::{self, Invited, Join},
     logging, notify,
     run::{self, RunError, Signals},
 };
@@ -43,14 +44,22 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Makes a domain: CA, certificates, catalog, pool, administrator. Never overwrites.
+    /// Makes a domain (CA, certificates, catalog, pool, administrator), or joins one as a media server. Never overwrites.
     #[command(
-        after_help = "Example:\n  narrowsd init --domain east --data /srv/east --listen 127.0.0.1:7400"
+        after_help = "Examples:\n  narrowsd init --domain east --data /srv/east --listen 127.0.0.1:7400\n  \
+                      narrowsd init --join 'narrows-join://10.0.0.1:7400/?...' --data /srv/m1 --listen 10.0.0.2:7400\n  \
+                      narrowsd init --join https://10.0.0.1:7400 --token 0f3a...  --data /srv/m1 --listen 10.0.0.2:7400"
     )]
     Init {
         /// The domain's name.
-        #[arg(long, env = "NARROWS_DOMAIN", value_name = "NAME")]
-        domain: String,
+        #[arg(long, env = "NARROWS_DOMAIN", value_name = "NAME", required_unless_present = "join")]
+        domain: Option<String>,
+        /// Joins a domain as a media server instead: the line that `narrowsctl media-server invite` prints, or its URL.
+        #[arg(long, value_name = "LINE_OR_URL", conflicts_with = "segment_mean")]
+        join: Option<String>,
+        /// With a URL: the token that was printed with it.
+        #[arg(long, value_name = "TOKEN", requires = "join")]
+        token: Option<String>,
         /// Where everything is to lie; empty or not there yet.
         #[arg(long, env = "NARROWS_DATA", value_name = "DIR")]
         data: PathBuf,
@@ -113,7 +122,14 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, "", 1),
     };
     match arguments.command {
-        Command::Init { domain, data, segment_mean, settings } => {
+        Command::Init { join: Some(line), token, data, settings, .. } => {
+            report_join(runtime.block_on(join(&line, token.as_deref(), data, settings)))
+        }
+        Command::Init { domain: None, .. } => {
+            let bad = BadSetting { field: "domain", sentence: "a new domain needs a name".to_owned() };
+            fail(&bad, "`--domain NAME`, or `--join LINE` to join one", 2)
+        }
+        Command::Init { domain: Some(domain), data, segment_mean, settings, .. } => {
             match runtime.block_on(init::init(Init { name: domain, data, settings, segment_mean })) {
                 Ok(made) => {
                     println!("domain {} ({}) is made. Go on with:", made.identity.name, made.identity.domain);
@@ -142,6 +158,36 @@ fn main() -> ExitCode {
                     ExitCode::from(failure.exit_code() as u8)
                 }
             }
+        }
+    }
+}
+
+async fn join(
+    line: &str,
+    token: Option<&str>,
+    data: PathBuf,
+    settings: Settings,
+) -> Result<(Membership, PathBuf), InitError> {
+    let at = Invited::read(line, token)?;
+    Ok((joining::join(Join { at, data: data.clone(), settings }).await?, data))
+}
+
+fn report_join(outcome: Result<(Membership, PathBuf), InitError>) -> ExitCode {
+    match outcome {
+        Ok((member, data)) => {
+            let name = &member.name;
+            println!(
+                "media server {name} ({}) is one of domain {}. Go on with:",
+                member.server, member.domain_name
+            );
+            println!();
+            println!("    narrowsd run --data {}", data.display());
+            println!("    narrowsctl pool create NAME --server {name} --data DIR");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let (help, code) = help_for_init(&error);
+            fail(&error, help, code)
         }
     }
 }
@@ -185,6 +231,7 @@ fn help_for_init(error: &InitError) -> (&'static str, u8) {
         InitError::NotEmpty(_) => ("`init` never overwrites: name an empty folder", 3),
         InitError::Folder(FolderError::Initialised(_)) => ("`narrowsd run --data DIR` runs it", 3),
         InitError::Name(_) | InitError::Setting(_) => ("", 2),
+        InitError::Join(failure) => ("", failure.exit_code() as u8),
         _ => ("", 1),
     }
 }

@@ -49,6 +49,11 @@ impl Pace {
         }
     }
 
+    /// Bytes a second; `None` is unlimited.
+    pub fn rate(&self) -> Option<u64> {
+        self.bucket().rate
+    }
+
     /// Waits until so many bytes may go.
     pub async fn take(&self, clock: &dyn Clock, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -97,6 +102,12 @@ impl Paces {
     pub fn of(&self, pool: PoolId, partner: DomainId) -> Arc<Pace> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry((pool, partner)).or_default())
+    }
+
+    /// All rates that were asked for or set.
+    pub fn rates(&self) -> Vec<(PoolId, DomainId, Option<u64>)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|((pool, partner), pace)| (*pool, *partner, pace.rate())).collect()
     }
 
     /// What has no target any more is unlimited.

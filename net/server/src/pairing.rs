@@ -67,6 +67,7 @@ pub async fn make_line(
     let token = match purpose {
         Purpose::Pair => TokenPurpose::Pair,
         Purpose::Enroll => TokenPurpose::Enroll,
+        Purpose::Join => TokenPurpose::Join,
     };
     make_token_line(app, token, subject, life_seconds).await
 }
@@ -84,7 +85,11 @@ pub async fn make_token_line(
     let token = Token { hash: TokenHash::of(&secret), purpose, subject, made, expires, used: None };
     app.control.put(vec![Change::Token(token)]).await?;
     let line = Invitation {
-        purpose: if purpose == TokenPurpose::Pair { Purpose::Pair } else { Purpose::Enroll },
+        purpose: match purpose {
+            TokenPurpose::Pair => Purpose::Pair,
+            TokenPurpose::Join => Purpose::Join,
+            TokenPurpose::Enroll | TokenPurpose::Replace => Purpose::Enroll,
+        },
         address: app.config.api_addr(),
         domain: app.who.domain,
         name: app.who.name.clone(),
@@ -100,7 +105,7 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     let line = request.line.parse::<Invitation>();
     let line = line.map_err(|bad| ApiError::new(codes::MALFORMED, bad.to_string()).at("line"))?;
     if line.purpose != Purpose::Pair {
-        let error = ApiError::new(codes::MALFORMED, "this line enrols a client, it pairs no domain")
+        let error = ApiError::new(codes::MALFORMED, "this line pairs no domain")
             .help("`narrowsctl domain invite` on the other side makes the right one");
         return Err(error.into());
     }
@@ -229,6 +234,10 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
     let receive_pool = app.receive_pool(unit).await?;
     let open = app.pools.get(receive_pool.pool).ok();
     let free_bytes = match &open {
+        // How full a pool of a media server is can't be told while that is silent; that it takes nothing is told otherwise.
+        Some(open) if open.is_away => {
+            app.plane.pool(open.pool).space().await.map_or(0, |space| space.disk_available)
+        }
         Some(open) => app.plane.pool(open.pool).space().await?.disk_available,
         None => 0,
     };
@@ -240,6 +249,7 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
         wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
         image_format: app.config.domain.image_format_max,
         receive_pool,
+        data_addr: app.data_addr_away(receive_pool.pool),
         pools: app.pools_told().await?,
         segment_mean: open.map_or(0, |open| open.segment_mean),
         free_bytes,
@@ -338,7 +348,8 @@ pub fn pool_in(pool: ReceivePool) -> partner::ReceivePool {
     partner::ReceivePool { pool: pool.pool, incarnation: pool.incarnation }
 }
 
-fn is_authority(text: &str) -> bool {
+/// Whether a text is a host and a port.
+pub fn is_authority(text: &str) -> bool {
     let is_port =
         text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
     is_port && text.len() < 300 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     error::Error,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use narrows_api::{ApiError, Hex, error::codes, partner::LIFE_HEADER, paths};
@@ -15,14 +16,16 @@ use narrows_domain::life::Life;
 use narrows_format::DomainId;
 use narrows_transport::{
     Credentials, TrustError, TrustStore,
-    trust::{CaFingerprint, code_of},
+    trust::{CaFingerprint, Whom, code_of},
 };
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, tls::TlsInfo};
 use rustls_pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    limits::{PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX},
+    limits::{
+        MEDIA_BODY_BYTES_MAX, PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX,
+    },
     lives::{self, Lives},
     switches::Clock,
 };
@@ -34,6 +37,8 @@ pub struct Partners {
     lives: Arc<Lives>,
     clock: Clock,
     clients: Mutex<BTreeMap<DomainId, Client>>,
+    /// Where partners said last that data for their usual storage unit goes, if not where they were met.
+    addresses: Mutex<BTreeMap<DomainId, Option<String>>>,
 }
 
 /// One partner's API.
@@ -43,6 +48,7 @@ pub struct PartnerApi {
     name: String,
     /// Whose lives are looked at; `None` of one that is not known yet.
     watched: Option<(DomainId, Arc<Lives>, Clock)>,
+    body_bytes_max: usize,
 }
 
 impl Partners {
@@ -52,7 +58,8 @@ impl Partners {
         credentials: Arc<Credentials>,
         (lives, clock): (Arc<Lives>, Clock),
     ) -> Self {
-        Self { trust, credentials, lives, clock, clients: Mutex::default() }
+        let (clients, addresses) = (Mutex::default(), Mutex::default());
+        Self { trust, credentials, lives, clock, clients, addresses }
     }
 
     /// The API of a domain whose CA is known. `name` is for error messages.
@@ -61,20 +68,20 @@ impl Partners {
         let client = if let Some(client) = clients.get(&domain) {
             client.clone()
         } else {
-            let tls = self.trust.client_config_of(&self.credentials, domain);
+            let tls = self.trust.client_config_of(&self.credentials, (domain, Whom::Primary));
             let client = build(tls.map_err(|error| untrusted(&error))?)?;
             clients.insert(domain, client.clone());
             client
         };
         let watched = Some((domain, Arc::clone(&self.lives), self.clock.clone()));
-        Ok(PartnerApi { client, url: url.to_owned(), name: name.to_owned(), watched })
+        Ok(PartnerApi { watched, ..PartnerApi::of_partner(client, url, name) })
     }
 
     /// The API of a domain of which only the CA's fingerprint is known; no certificate is shown.
     pub fn first_contact(&self, ca: Hex<32>, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
         let tls =
             self.trust.first_contact_config(None, CaFingerprint(ca.0)).map_err(|error| untrusted(&error))?;
-        Ok(PartnerApi { client: build(tls)?, url: url.to_owned(), name: name.to_owned(), watched: None })
+        Ok(PartnerApi::of_partner(build(tls)?, url, name))
     }
 
     /// The certificate that the server of a domain shows on a connection of its own, made now.
@@ -84,15 +91,30 @@ impl Partners {
         url: &str,
         name: &str,
     ) -> Result<CertificateDer<'static>, ApiError> {
-        let tls = self.trust.client_config_of(&self.credentials, domain);
+        let tls = self.trust.client_config_of(&self.credentials, (domain, Whom::Primary));
         let client = builder(tls.map_err(|error| untrusted(&error))?).tls_info(true);
         let client = client.build().map_err(|error| no_client(&error))?;
-        let api = PartnerApi { client, url: url.to_owned(), name: name.to_owned(), watched: None };
+        let api = PartnerApi::of_partner(client, url, name);
         let request = api.client.get(format!("{url}{}", paths::PARTNER_PING));
         let answer = sent(request).await.map_err(|error| api.failed(&error))?;
         let shown = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
         let none = || ApiError::new("AUTH-001", format!("{name} shows no certificate"));
         shown.map(|der| CertificateDer::from(der.to_vec())).ok_or_else(none)
+    }
+
+    /// A partner said where data for its usual storage unit goes; `None` is where it was met.
+    pub fn data_goes(&self, domain: DomainId, to: Option<String>) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(domain, to);
+    }
+
+    /// Where that is, if it said so since this was forgotten.
+    pub fn data_address(&self, domain: DomainId) -> Option<Option<String>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&domain).cloned()
+    }
+
+    /// It may be another by now: it is asked anew.
+    pub fn forget_data_address(&self, domain: DomainId) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
     }
 
     /// Closes idle connections to a domain: what it is trusted for has changed.
@@ -103,14 +125,24 @@ impl Partners {
 }
 
 impl PartnerApi {
+    fn of_partner(client: Client, url: &str, name: &str) -> Self {
+        let (url, name) = (url.to_owned(), name.to_owned());
+        Self { client, url, name, watched: None, body_bytes_max: PARTNER_BODY_BYTES_MAX }
+    }
+
+    /// The API of a media server of this domain.
+    pub(crate) fn of_media(client: Client, url: String, name: String) -> Self {
+        Self { client, url, name, watched: None, body_bytes_max: MEDIA_BODY_BYTES_MAX }
+    }
+
     /// GET.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        self.call::<(), T>(Method::GET, path, None).await.map(|(answer, _)| answer)
+        self.call::<(), T>(Method::GET, path, None, PARTNER_TIME_MAX).await.map(|(answer, _)| answer)
     }
 
     /// GET, and which of its lives answered.
     pub async fn get_of_life<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<Life>), ApiError> {
-        self.call::<(), T>(Method::GET, path, None).await
+        self.call::<(), T>(Method::GET, path, None, PARTNER_TIME_MAX).await
     }
 
     /// POST.
@@ -119,7 +151,17 @@ impl PartnerApi {
         path: &str,
         body: &B,
     ) -> Result<T, ApiError> {
-        self.call(Method::POST, path, Some(body)).await.map(|(answer, _)| answer)
+        self.post_within(path, body, PARTNER_TIME_MAX).await
+    }
+
+    /// The same for what may take another time.
+    pub async fn post_within<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        within: Duration,
+    ) -> Result<T, ApiError> {
+        self.call(Method::POST, path, Some(body), within).await.map(|(answer, _)| answer)
     }
 
     async fn call<B: Serialize + Sync, T: DeserializeOwned>(
@@ -127,8 +169,9 @@ impl PartnerApi {
         method: Method,
         path: &str,
         body: Option<&B>,
+        within: Duration,
     ) -> Result<(T, Option<Life>), ApiError> {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).timeout(within);
         let mut asked = None;
         if let Some((_, lives, clock)) = &self.watched {
             asked = Some(clock.now());
@@ -160,7 +203,7 @@ impl PartnerApi {
     async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, ApiError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
-            if bytes.len() + chunk.len() > PARTNER_BODY_BYTES_MAX {
+            if bytes.len() + chunk.len() > self.body_bytes_max {
                 return Err(ApiError::new(codes::INTERNAL, format!("{}: the answer is too long", self.name)));
             }
             bytes.extend_from_slice(&chunk);
@@ -182,7 +225,7 @@ impl PartnerApi {
     }
 }
 
-fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
+pub(crate) fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
     builder(tls).build().map_err(|error| no_client(&error))
 }
 
@@ -197,11 +240,12 @@ fn builder(tls: rustls::ClientConfig) -> ClientBuilder {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PARTNER_TIME_MAX)
+        .connect_timeout(PARTNER_TIME_MAX)
         // Shorter than theirs: a request shall not meet a connection that is being closed.
         .pool_idle_timeout(PARTNER_IDLE_MAX)
 }
 
-fn untrusted(error: &TrustError) -> ApiError {
+pub(crate) fn untrusted(error: &TrustError) -> ApiError {
     ApiError::new("AUTH-001", error.to_string())
 }
 

@@ -17,13 +17,14 @@ pub mod replicate;
 pub mod sessions;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use narrows_api::{ApiError, error::codes};
-use narrows_format::PoolId;
+use narrows_format::{PoolId, ServerId};
 use narrows_pool::{Error, Recovery, Seed};
 use narrows_ring::{
     cores::{self, CorePanic, Cores, Setup, StartError},
@@ -36,10 +37,11 @@ use crate::{
     api::answer::Failure,
     folder::DomainIdentity,
     limits::{PLANE_MAILBOX, QUESTIONS_MAX},
+    servers::link::Link,
     switches::{Clock, FailWrites},
 };
 pub use gate::Question;
-pub use one_pool::{Browse, OnePool, PoolOrder};
+pub use one_pool::{Browse, Checked, OnePool, PoolOrder};
 use relay::relayed;
 pub use replicate::{Dial, Replicated, Replication, ReplicationEnd, ReplicationError};
 
@@ -139,6 +141,8 @@ pub struct Plane {
     next: Arc<std::sync::atomic::AtomicUsize>,
     /// The index's memory, and the pools that share it.
     index: Arc<Index>,
+    /// Pools that other media servers of the domain have.
+    away: Arc<RwLock<BTreeMap<PoolId, Arc<Link>>>>,
 }
 
 struct Index {
@@ -193,7 +197,7 @@ pub fn start(setup: PlaneSetup) -> Result<Started, PlaneError> {
     let cores = cores::start(ring, move |number, world| places.main(number, world))?;
     let end = watch(cores);
     let index = Index { bytes: shares.index_bytes, pools: Mutex::default() };
-    let plane = Plane { cores: orders, next: Arc::default(), index: Arc::new(index) };
+    let plane = Plane { cores: orders, next: Arc::default(), index: Arc::new(index), away: Arc::default() };
     Ok(Started { plane, questions, end })
 }
 
@@ -207,7 +211,22 @@ fn watch(cores: Cores) -> oneshot::Receiver<Result<(), CorePanic>> {
 impl Plane {
     /// One pool, which should be open.
     pub fn pool(&self, pool: PoolId) -> OnePool {
-        OnePool { plane: self.clone(), pool }
+        OnePool { plane: self.clone(), pool, away: self.away(pool) }
+    }
+
+    /// The media server that has a pool, if it is not this process.
+    pub fn away(&self, pool: PoolId) -> Option<Arc<Link>> {
+        self.away.read().unwrap_or_else(PoisonError::into_inner).get(&pool).cloned()
+    }
+
+    /// Another media server has this pool.
+    pub fn set_away(&self, pool: PoolId, link: Arc<Link>) {
+        self.away.write().unwrap_or_else(PoisonError::into_inner).insert(pool, link);
+    }
+
+    /// Nobody has the pools of this media server any more.
+    pub fn forget_away(&self, server: ServerId) {
+        self.away.write().unwrap_or_else(PoisonError::into_inner).retain(|_, link| link.server != server);
     }
 
     /// Memory that each index would have with one pool more.

@@ -1,4 +1,4 @@
-//! The pools of this server: which are open, and what stands against the others.
+//! The pools of the domain: which are open, here or on another media server, and what stands against the others.
 //!
 //! Guarantees: each has its folders to itself, as long as it is open; one that can't be opened is a problem that is
 //! said, and the others go on. What stands against writing to one is told to the domain's mind when it changes.
@@ -12,12 +12,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use narrows_api::{ApiError, error::codes};
+use futures_util::future::join_all;
+use narrows_api::{ApiError, error::codes, text::time_out};
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{
     Catalog as _,
-    machine::placing::Troubles,
-    storage::{Pool, PoolTrouble},
+    machine::placing::{self, Troubles},
+    storage::{MediaServer, Pool, PoolTrouble},
 };
 use narrows_format::{PoolId, Sequence};
 use narrows_pool::PoolSpace;
@@ -40,6 +41,8 @@ pub struct OpenPool {
     pub segment_mean: u32,
     /// Up to where its image log is in the catalog; set by the importer.
     pub reached: watch::Sender<Sequence>,
+    /// Another media server of the domain has it.
+    pub is_away: bool,
     _locks: Vec<FolderLock>,
 }
 
@@ -73,7 +76,7 @@ pub struct Pools {
     known: Mutex<BTreeMap<PoolId, Standing>>,
     changes: watch::Sender<u64>,
     /// One is made at a time.
-    making: tokio::sync::Mutex<()>,
+    pub(crate) making: tokio::sync::Mutex<()>,
 }
 
 /// Where a pool lies: its own folder, and further ones for containers.
@@ -89,13 +92,19 @@ pub fn directories(folder: &Folder, pool: &Pool) -> Vec<PathBuf> {
 }
 
 impl Pools {
-    /// Opens what the catalog knows. An error when nothing can be opened at all: that of the first.
-    pub async fn open(plane: &Plane, catalog: &SqliteCatalog, folder: &Folder) -> Result<Self, OpenErrors> {
+    /// None as yet.
+    pub fn none() -> Self {
         let (known, changes) = (Mutex::default(), watch::Sender::new(0));
-        let pools = Self { known, changes, making: tokio::sync::Mutex::default() };
-        let mut first = None;
+        Self { known, changes, making: tokio::sync::Mutex::default() }
+    }
+
+    /// Opens what the catalog knows and this process has. An error when nothing can be opened at all: that of the first.
+    pub async fn open(plane: &Plane, catalog: &SqliteCatalog, folder: &Folder) -> Result<Self, OpenErrors> {
+        let (pools, mut first) = (Self::none(), None);
         for pool in catalog.pools().await.map_err(OpenErrors::Catalog)? {
-            if let Err(error) = pools.open_one(plane, folder, &pool).await {
+            if let Some(link) = plane.away(pool.id) {
+                pools.shut(pool.id, link.silence());
+            } else if let Err(error) = pools.open_one(plane, folder, &pool).await {
                 tracing::error!(pool = pool.name, code = error.code(), %error, "a pool can't be opened; the others go on");
                 first = first.or(Some(error));
             }
@@ -106,7 +115,8 @@ impl Pools {
         }
     }
 
-    async fn open_one(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), OpenError> {
+    /// Opens a pool of this process.
+    pub async fn open_one(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), OpenError> {
         let opened = match locked(folder, pool).and_then(|locks| marks::check(folder, pool).map(|()| locks)) {
             Ok(locks) => {
                 let opened = plane.open(pool.id, places(folder, pool)).await;
@@ -144,6 +154,43 @@ impl Pools {
             Ok(()) => Ok(()),
             Err(_) => self.get(pool.id).map(drop),
         }
+    }
+
+    /// A media server says that a pool of its own is open. One that was open goes on as the same.
+    pub fn came(&self, pool: PoolId, incarnation: u64, segment_mean: u32) {
+        let mut known = self.known();
+        if let Some(Standing::Open(open)) = known.get(&pool)
+            && (open.incarnation, open.segment_mean) == (incarnation, segment_mean)
+        {
+            return;
+        }
+        let reached = watch::Sender::new(Sequence(0));
+        let open = OpenPool { pool, incarnation, segment_mean, reached, is_away: true, _locks: Vec::new() };
+        known.insert(pool, Standing::Open(Arc::new(open)));
+        drop(known);
+        self.notice();
+    }
+
+    /// A pool of a media server is not open, or its media server does not answer.
+    pub fn shut(&self, pool: PoolId, why: ApiError) {
+        let mut known = self.known();
+        if matches!(known.get(&pool), Some(Standing::Shut(before)) if *before == why) {
+            return;
+        }
+        known.insert(pool, Standing::Shut(why));
+        drop(known);
+        self.notice();
+    }
+
+    /// A pool is no more.
+    pub fn forget(&self, pool: PoolId) {
+        self.known().remove(&pool);
+        self.notice();
+    }
+
+    /// Whether a pool that was open is, without having been shut meanwhile.
+    pub fn is_current(&self, open: &Arc<OpenPool>) -> bool {
+        matches!(self.known().get(&open.pool), Some(Standing::Open(now)) if Arc::ptr_eq(now, open))
     }
 
     /// A pool that is open, or why it is not.
@@ -206,7 +253,8 @@ fn locked(folder: &Folder, pool: &Pool) -> Result<Vec<FolderLock>, FolderError> 
 
 fn open_pool(opened: &Opened, locks: Vec<FolderLock>) -> OpenPool {
     let &Opened { pool, incarnation, segment_mean, .. } = opened;
-    OpenPool { pool, incarnation, segment_mean, reached: watch::Sender::new(Sequence(0)), _locks: locks }
+    let reached = watch::Sender::new(Sequence(0));
+    OpenPool { pool, incarnation, segment_mean, reached, is_away: false, _locks: locks }
 }
 
 fn say_opened(pool: &Pool, opened: &Opened) {
@@ -235,7 +283,15 @@ fn full(pool: &Pool, space: &PoolSpace) -> Option<String> {
 /// What stands against writing to a pool, with how much room it has.
 pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTrouble> {
     if let Err(Failure(error)) = pools.get(pool.id) {
-        return Some(PoolTrouble { code: error.code, sentence: error.message, readable: false });
+        let sentence = match error.why.as_str() {
+            "" => error.message,
+            why => format!("{}: {why}", error.message),
+        };
+        return Some(PoolTrouble { code: error.code, sentence, readable: false });
+    }
+    let away = plane.away(pool.id);
+    if let Some(drained) = away.as_ref().and_then(|link| drained(&link.row(), pool)) {
+        return Some(drained);
     }
     match plane.pool(pool.id).standing().await {
         Ok((_, true)) => Some(PoolTrouble {
@@ -252,9 +308,22 @@ pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTr
             readable: true,
         }),
         Err(Failure(error)) => {
-            Some(PoolTrouble { code: error.code, sentence: error.message, readable: true })
+            Some(PoolTrouble { code: error.code, sentence: error.message, readable: away.is_none() })
         }
     }
+}
+
+/// A drained media server takes nothing new; what is there can be read.
+fn drained(server: &MediaServer, pool: &Pool) -> Option<PoolTrouble> {
+    let since = time_out(server.draining?);
+    let (name, server) = (&pool.name, &server.name);
+    Some(PoolTrouble {
+        code: placing::BUSY.to_owned(),
+        sentence: format!(
+            "pool `{name}` takes nothing new: media server `{server}` is drained since {since}"
+        ),
+        readable: true,
+    })
 }
 
 /// What stands against writing to each pool, for a mind that begins.
@@ -273,13 +342,15 @@ pub async fn troubles(
 /// Tells the domain's mind how the pools are, where that has changed.
 pub async fn look(app: &App) {
     let Ok(pools) = app.catalog.pools().await else { return };
-    for pool in pools {
-        let trouble = trouble(&app.plane, &app.pools, &pool).await;
+    // Side by side: one that is slow to answer holds up no other.
+    let troubles = join_all(pools.iter().map(|pool| trouble(&app.plane, &app.pools, pool))).await;
+    for (pool, trouble) in pools.iter().zip(troubles) {
+        let id = pool.id;
         if let Some(trouble) = &trouble {
             tracing::debug!(pool = pool.name, code = trouble.code, why = trouble.sentence, "takes nothing");
         }
         let said = app.control.act(move |primary, now| {
-            Box::pin(async move { Ok(((), primary.pool_stands(pool.id, trouble, now).await?)) })
+            Box::pin(async move { Ok(((), primary.pool_stands(id, trouble, now).await?)) })
         });
         if let Err(Failure(error)) = said.await {
             tracing::debug!(%error, "how a pool is could not be told");

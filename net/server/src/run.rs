@@ -32,7 +32,7 @@ use crate::{
     control::{self, Ordered},
     doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
-    hands, importer,
+    hands, importer, joined,
     limits::{MARK_EVERY, PAIRING_RETRY, ZONE_RENEWAL},
     lives::{self, Lives},
     logging,
@@ -44,6 +44,7 @@ use crate::{
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
     plane::{self, PlaneError, PlaneSetup, Question},
     pools::{self, OpenError, OpenErrors, Pools},
+    servers::{self, Servers},
     switches::FailWrites,
     tickets::{Ticket, Tickets},
     zones,
@@ -95,6 +96,9 @@ pub enum RunError {
         /// Its panic, or that it returned.
         why: String,
     },
+    /// A media server can't be spoken to at all.
+    #[error("a media server can't be spoken to: {0}")]
+    Link(String),
     /// Signals can't be had.
     #[error("signals can't be handled")]
     Signals(#[source] std::io::Error),
@@ -110,8 +114,11 @@ impl From<OpenErrors> for RunError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT: a domain's primary, or a media server that joined one.
 pub async fn run(folder: Folder, flags: Settings) -> Result<(), RunError> {
+    if folder.membership().exists() {
+        return joined::run(folder, flags).await;
+    }
     let config = settings(&folder, flags)?;
     let _writing = logging::start(config.log_format);
     let mut stop = Signals::new().map_err(RunError::Signals)?;
@@ -157,24 +164,24 @@ impl Signals {
 }
 
 /// A task that the server can't do without.
-struct Part {
+pub(crate) struct Part {
     name: &'static str,
-    task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Part {
-    fn new(name: &'static str, task: JoinHandle<()>) -> Self {
+    pub(crate) fn new(name: &'static str, task: JoinHandle<()>) -> Self {
         Self { name, task }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.task.abort();
         drop(self.task.await);
     }
 }
 
 /// Waits for the first of them to end, which none does while the server runs.
-async fn first_to_end(parts: &mut [Part]) -> RunError {
+pub(crate) async fn first_to_end(parts: &mut [Part]) -> RunError {
     let ends = parts.iter_mut().map(|part| {
         let name = part.name;
         (&mut part.task).map(move |outcome| (name, outcome))
@@ -199,6 +206,7 @@ fn parts_of(
         Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
         Part::new("importer", tokio::spawn(importer::run(app.clone()))),
         Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
+        Part::new("watcher of media servers", tokio::spawn(servers::watch(app.clone()))),
         Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
         Part::new("comparer of replicas", tokio::spawn(comparing::run(app.clone()))),
         // Last to go: the others tell it what they leave.
@@ -244,6 +252,7 @@ impl Server {
             clock: clock.clone(),
             fail_writes: (config.test.failing_disk == Some(true)).then(|| fail_writes.clone()),
         })?;
+        let servers = Servers::load(&catalog, &plane.plane, (who.domain, &trust, &credentials)).await?;
         let pools = Pools::open(&plane.plane, &catalog, folder).await?;
 
         let own =
@@ -271,6 +280,7 @@ impl Server {
             marks,
             folder: folder.clone(),
             pools,
+            servers,
             fail_writes,
             started: clock.now(),
             clock,
@@ -355,7 +365,7 @@ fn local(folder: &Folder, app: &App, router: axum::Router, stop: watch::Receiver
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
 }
 
@@ -441,7 +451,8 @@ async fn say_pending(app: &App, is_said: bool) -> bool {
 async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer::Failure> {
     if *mark_due <= Instant::now() {
         *mark_due = Instant::now() + MARK_EVERY;
-        let reached = app.pools.open_ones().iter().map(|pool| pool.reached.borrow().0).sum();
+        let open = app.pools.open_ones();
+        let reached = open.iter().fold(0_u64, |sum, pool| sum.wrapping_add(pool.reached.borrow().0));
         if app.marks.is_news(reached) {
             let mark = app.marks.next();
             app.control.put(vec![Change::Mark(mark)]).await?;

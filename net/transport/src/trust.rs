@@ -19,6 +19,7 @@ pub use principal::{
     server_name,
 };
 pub use store::{CaFingerprint, TrustStore, ca_fingerprint};
+pub use verifier::Whom;
 
 /// Why a TLS configuration or a store entry could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -2,10 +2,12 @@
 
 use narrows_catalog::{Error, SqliteCatalog};
 use narrows_domain::catalog::{ImageFilter, RedeemError};
+use narrows_domain::model::MemoryCatalog;
 use narrows_domain::partner::Trust;
+use narrows_domain::storage::{MediaServer, Pool, ReplicationTarget};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_domain::{Catalog as _, Change, Partner};
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 use sqlx::{Connection as _, Row as _};
 
 use crate::made::Maker;
@@ -229,4 +231,49 @@ async fn bare_names_of_before_are_classifications() {
 async fn raw_new(path: &std::path::Path) -> sqlx::SqliteConnection {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
     sqlx::SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+/// Goal: a media server goes with its pools and what belongs to them, and nothing else does.
+#[tokio::test]
+async fn a_media_server_goes_with_its_pools() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let model = MemoryCatalog::new();
+    let (server, partner) = (ServerId([9; 16]), DomainId([3; 16]));
+    let here = Pool::new(PoolId([1; 16]), "here");
+    let there = Pool { server: Some(server), ..Pool::new(PoolId([2; 16]), "there") };
+    let row = MediaServer {
+        id: server,
+        name: "m1".into(),
+        url: "https://m1:1".into(),
+        data_address: "m1:2".into(),
+        serial: "0a".into(),
+        joined: at(1),
+        draining: Some(at(2)),
+    };
+    let mut changes = vec![Change::MediaServer(row.clone())];
+    changes.push(Change::Partner(Partner::half(partner, 1, "dr", at(1))));
+    for pool in [here.clone(), there.clone()] {
+        changes.push(Change::ReplicationTarget(ReplicationTarget::usual(pool.id, partner)));
+        changes.push(Change::Cursor(pool.id, 1, Sequence(5)));
+        changes.insert(1, Change::Pool(pool));
+    }
+    catalog.apply(&changes).await.unwrap();
+    model.apply(&changes).await.unwrap();
+    assert_eq!(catalog.media_servers().await.unwrap(), [row]);
+    assert_eq!(catalog.pools().await.unwrap(), [here.clone(), there.clone()]);
+    let gone = [Change::MediaServerGone(server)];
+    catalog.apply(&gone).await.unwrap();
+    model.apply(&gone).await.unwrap();
+    assert_eq!(catalog.pools().await.unwrap(), [here.clone()]);
+    assert_eq!(model.pools().await.unwrap(), [here.clone()]);
+    let targets = catalog.replication_targets().await.unwrap();
+    assert_eq!(targets, [ReplicationTarget::usual(here.id, partner)]);
+    assert_eq!(model.replication_targets().await.unwrap(), targets);
+    let cursors = [here.id, there.id].map(|pool| (pool, catalog.cursor(pool, 1), model.cursor(pool, 1)));
+    for (pool, real, modelled) in cursors {
+        let expected = Sequence(if pool == here.id { 5 } else { 0 });
+        assert_eq!((real.await.unwrap(), modelled.await.unwrap()), (expected, expected));
+    }
+    assert_eq!(catalog.media_servers().await.unwrap(), []);
 }

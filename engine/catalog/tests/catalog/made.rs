@@ -18,7 +18,7 @@ use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
-    Classification, Client, ClientAlias, Direction, Issued, LockRange, Pool, ReplicationTarget,
+    Classification, Client, ClientAlias, Direction, Issued, LockRange, MediaServer, Pool, ReplicationTarget,
     ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
@@ -26,7 +26,7 @@ use narrows_domain::window::{OpenSpan, Transition, Window};
 use narrows_domain::{Change, retry};
 use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord};
-use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 pub(crate) const IMAGES: u8 = 6;
 pub(crate) const PARTNERS: u8 = 3;
@@ -325,6 +325,20 @@ impl Maker {
         }
     }
 
+    /// Of a few, each with a name of its own.
+    fn server(&mut self) -> MediaServer {
+        let id = self.below(3);
+        MediaServer {
+            id: ServerId([id; 16]),
+            name: format!("media{id}"),
+            url: self.word(),
+            data_address: self.word(),
+            serial: self.word(),
+            joined: self.time(),
+            draining: self.maybe(Self::time),
+        }
+    }
+
     pub(crate) fn token(&mut self) -> Token {
         Token {
             hash: TokenHash([self.below(3); 32]),
@@ -339,7 +353,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(49);
+        let kind = self.below(50);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -380,6 +394,7 @@ impl Maker {
             22 => Change::ReportsHeld(partner),
             27 => Change::ClockSetBack(self.time()),
             44..=48 => self.planned(kind),
+            49 => Change::MediaServer(self.server()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = (0..self.below(3)).map(|_| ReceivePool { pool: self.pool_id(), incarnation: 1 });

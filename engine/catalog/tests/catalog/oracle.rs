@@ -109,6 +109,8 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("slps", catalog.slps().await);
     answers.add("partners", catalog.partners().await);
     answers.add("pools", catalog.pools().await);
+    answers.add("media_servers", catalog.media_servers().await);
+    answers.add("pool_copies", catalog.pool_copies().await);
     answers.add("storage_units", catalog.storage_units().await);
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
     answers.add("replication_targets", catalog.replication_targets().await);

@@ -20,7 +20,7 @@ use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
-    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::window::{OpenSpan, Window};
@@ -332,6 +332,14 @@ impl Catalog for MemoryCatalog {
             all.sort_by(|one, other| one.name.cmp(&other.name));
             all
         })
+    }
+
+    async fn media_servers(&self) -> Result<Vec<MediaServer>, Burnt> {
+        self.read(Rows::media_servers)
+    }
+
+    async fn pool_copies(&self) -> Result<Vec<(PoolId, u64)>, Burnt> {
+        self.read(Rows::pool_copies)
     }
 
     async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {

@@ -13,6 +13,7 @@ use crate::machine::comparing::Held;
 use crate::operation::OperationKey;
 use crate::partner::{Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
+use crate::storage::MediaServer;
 
 use super::answers::limited;
 use super::rows::Rows;
@@ -159,5 +160,19 @@ impl Rows {
         let images = self.images.values().filter(|it| is_theirs(it));
         let copies = images.flat_map(|image| self.copies_of(image.id));
         copies.map(|copy| copy.stored_bytes.min(COUNTED_BYTES_MAX)).sum()
+    }
+
+    /// See [`crate::Catalog::media_servers`].
+    pub(super) fn media_servers(&self) -> Vec<MediaServer> {
+        let mut all: Vec<_> = self.servers.values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    /// See [`crate::Catalog::pool_copies`].
+    pub(super) fn pool_copies(&self) -> Vec<(PoolId, u64)> {
+        let mut counts: BTreeMap<PoolId, u64> = BTreeMap::new();
+        self.copies.values().for_each(|copy| *counts.entry(copy.pool).or_default() += 1);
+        counts.into_iter().collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use narrows_format::image_log::RemoveReason;
-use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 use crate::auto_import::AutoSlp;
 use crate::catalog::{NumberedJob, NumberedRun, Reconciling};
@@ -22,7 +22,7 @@ use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
-    Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash};
 use crate::window::Window;
@@ -43,6 +43,7 @@ pub(super) struct Rows {
     pub(super) partners: BTreeMap<DomainId, Partner>,
     pub(super) lives: BTreeMap<(DomainId, String), LifeSeen>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
+    pub(super) servers: BTreeMap<ServerId, MediaServer>,
     pub(super) units: BTreeMap<String, StorageUnit>,
     pub(super) groups: BTreeMap<String, StorageUnitGroup>,
     pub(super) targets: BTreeMap<(PoolId, DomainId), ReplicationTarget>,
@@ -119,6 +120,8 @@ impl Rows {
             }
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
+            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
+            Change::MediaServerGone(id) => self.drop_server(id),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
             Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
@@ -153,6 +156,15 @@ impl Rows {
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
+    }
+
+    fn drop_server(&mut self, id: ServerId) {
+        let pools: BTreeSet<_> =
+            self.pools.values().filter(|it| it.server == Some(id)).map(|it| it.id).collect();
+        self.targets.retain(|(pool, _), _| !pools.contains(pool));
+        self.cursors.retain(|(pool, _), _| !pools.contains(pool));
+        self.pools.retain(|pool, _| !pools.contains(pool));
+        self.servers.remove(&id);
     }
 
     /// What stands by itself: no rule reaches it.

@@ -13,6 +13,7 @@ mod ordered;
 mod parting;
 mod places;
 mod reconcile;
+mod servers;
 mod storage;
 mod trust;
 

@@ -87,7 +87,7 @@ fn grant(app: &App, begun: BackupBegun) -> Result<BackupGrant, Failure> {
         image: image.id,
         name: image.label(),
         ticket,
-        data_addr: app.config.data_addr(),
+        data_addr: app.data_addr(pool),
         domain: app.who.domain,
         pool,
         incarnation: open.incarnation,

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: every request has a proved caller before any handler runs, but for the routes in [`OPEN`],
 //! whose one-time token is the authority. A handler names the kind of caller that it serves by taking
-//! [`Admin`], [`ClientCaller`] or [`PartnerCaller`].
+//! [`Admin`], [`ClientCaller`], [`PartnerCaller`] or [`MediaCaller`].
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -15,7 +15,7 @@ use narrows_domain::{
     Catalog as _, Image,
     partner::{Partner, Trust},
 };
-use narrows_format::{ClientId, DomainId};
+use narrows_format::{ClientId, DomainId, ServerId};
 use narrows_transport::Principal;
 
 use super::{
@@ -29,7 +29,7 @@ pub const DECIDE: &str =
     "stop the wrong one there, then `narrowsctl domain decide` here takes the one that answers";
 
 /// Routes that a one-time token in the body opens.
-pub const OPEN: [&str; 2] = [paths::CLIENT_ENROLL, paths::PARTNER_PAIR];
+pub const OPEN: [&str; 3] = [paths::CLIENT_ENROLL, paths::PARTNER_PAIR, paths::MEDIA_SERVER_JOIN];
 
 /// Who a connection's certificate stands for, if one was shown.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +74,10 @@ pub struct ClientCaller {
 /// A partner's server.
 #[derive(Clone, Debug)]
 pub struct PartnerCaller(pub Partner);
+
+/// A media server of this domain, which has not been removed.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaCaller(pub ServerId);
 
 /// What the administrator's token is stored as.
 pub fn admin_token_hash(token: &str) -> [u8; 32] {
@@ -218,5 +222,20 @@ impl FromRequestParts<App> for PartnerCaller {
             return Err(ApiError::new("TRUST-003", sentence).help(DECIDE).into());
         }
         Ok(Self(partner))
+    }
+}
+
+impl FromRequestParts<App> for MediaCaller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        match caller(parts)?.certificate {
+            Some(Principal::Media { domain, server })
+                if domain == app.who.domain && app.servers.get(server).is_some() =>
+            {
+                Ok(Self(server))
+            }
+            _ => Err(not_allowed("a media server of this domain")),
+        }
     }
 }

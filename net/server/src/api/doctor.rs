@@ -95,8 +95,10 @@ async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
         if let Some(trouble) = pools::trouble(&app.plane, &app.pools, &pool).await {
             sheet.findings.push(of_pool(app, &pool.name, trouble));
         } else {
-            let space = app.plane.pool(pool.id).space().await?;
-            check_free(sheet, own, &format!("pool `{}`: ", pool.name), space.disk_available);
+            match app.plane.pool(pool.id).space().await {
+                Ok(space) => check_free(sheet, own, &format!("pool `{}`: ", pool.name), space.disk_available),
+                Err(Failure(error)) => sheet.error("free space", own, &error),
+            }
         }
     }
     Ok(())
@@ -291,6 +293,7 @@ mod tests {
             wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
             image_format: IMAGE_FORMAT_MAX,
             receive_pool: ReceivePool { pool: PoolId([3; 16]), incarnation: 1 },
+            data_addr: None,
             pools: Vec::new(),
             segment_mean: 32_768,
             free_bytes: u64::MAX,

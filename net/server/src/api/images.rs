@@ -124,14 +124,14 @@ pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String
     for pool in pools {
         app.pools.get(pool)?;
         let verified = app.plane.pool(pool).verify(image.id).await?;
-        let (copy, damage) = ((image.id, pool), verified.damage.first().map(ToString::to_string));
+        let (copy, damage) = ((image.id, pool), verified.damage.as_ref().map(|(_, damage)| damage.clone()));
         let told = app.control.act(move |primary, moment| {
             Box::pin(async move { Ok(((), primary.copy_read(copy, damage, moment).await?)) })
         });
         told.await?;
-        if let Some(damage) = verified.damage.first() {
+        if let Some((code, damage)) = verified.damage {
             let sentence = format!("image {} is damaged: {damage}", image.label());
-            return Err(ApiError::new(damage.code(), sentence).at(format!("pool {pool}")).into());
+            return Err(ApiError::new(code, sentence).at(format!("pool {pool}")).into());
         }
         segments += verified.nodes + verified.segments;
         bytes += verified.bytes;

@@ -11,7 +11,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _,
-    storage::{Pool, StorageUnit},
+    storage::{MediaServer, Pool, StorageUnit},
 };
 
 use super::{
@@ -99,10 +99,13 @@ pub async fn infos(app: &App) -> Result<Vec<PoolInfo>, Failure> {
 
 async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
     let before: Vec<_> = units.iter().filter(|it| it.pool == pool.id).map(|it| it.name.as_str()).collect();
+    // Paths are those of the server that has it.
     let lies = pools::directories(&app.folder, pool);
+    let server = app.plane.away(pool.id).map(|link| link.row().name);
     let told = PoolInfo {
         incarnation: pool.incarnation,
         storage_unit: before.join(", "),
+        server: server.unwrap_or_else(|| MediaServer::PRIMARY.to_owned()),
         directories: lies.iter().map(|path| path.display().to_string()).collect(),
         spanning: pool.spanning,
         keep_free: pool.keep_free,

@@ -64,7 +64,7 @@ pub async fn begin(
     tracing::info!(image = %image.id, client = %caller.client, "a restore was allowed");
     good(RestoreGrant {
         ticket,
-        data_addr: app.config.data_addr(),
+        data_addr: app.data_addr(pool),
         domain: app.who.domain,
         pool,
         incarnation: open.incarnation,

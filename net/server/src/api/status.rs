@@ -37,6 +37,10 @@ pub async fn whoami(State(app): State<App>, caller: Caller) -> Answer<WhoAmI> {
         Some(Principal::Server { domain }) => {
             ("server", name_of(&app, &partners, *domain), String::new(), *domain)
         }
+        Some(Principal::Media { domain, server }) => {
+            let known = app.servers.get(*server).map(|link| link.row().name);
+            ("media-server", known.unwrap_or_default(), server.to_string(), *domain)
+        }
         None => ("admin", "admin".to_owned(), String::new(), own),
     };
     let (server_domain, server_name) = (own, app.who.name.clone());

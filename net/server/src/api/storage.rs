@@ -45,7 +45,7 @@ pub fn routes() -> Router<App> {
 }
 
 /// SLP-013: an object that a request names does not exist.
-pub(super) fn absent(what: &str, name: &str, command: &str) -> Failure {
+pub(crate) fn absent(what: &str, name: &str, command: &str) -> Failure {
     let error = ApiError::new("SLP-013", format!("there is no {what} `{name}`"));
     error.help(format!("`narrowsctl {command}` shows what there is")).into()
 }

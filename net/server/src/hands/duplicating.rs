@@ -1,14 +1,11 @@
-//! Copies an image from pool to pool of this domain, as a replication to the server's own data port.
+//! Copies an image from pool to pool of this domain, as a replication to the data port of the server that has the other pool.
 //!
 //! The same protocol, the same receiver: only what the other pool lacks crosses, every byte is checked, and what broke
 //! goes on where it was. The session is allowed by a ticket that the server gives itself.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use narrows_api::error::codes;
+use narrows_api::{Hex, error::codes};
 use narrows_domain::{
     Catalog as _, Event,
     event::DuplicateOrder,
@@ -19,11 +16,12 @@ use narrows_domain::{
 use narrows_format::Sequence;
 use tokio::time::timeout;
 
-use super::{counters, ended, root_of};
+use super::{counters, root_of, send};
 use crate::{
     api::{App, answer},
     limits::CATCH_UP_TIME_MAX,
-    plane::{Dial, Replicated, Replication},
+    plane::Replicated,
+    servers::{errand::Errand, words::Blob},
     tickets::Ticket,
 };
 
@@ -31,7 +29,7 @@ use crate::{
 pub(super) async fn duplicate(app: &App, order: DuplicateOrder) {
     let (operation, attempt) = (order.operation, order.attempt);
     let outcome = match prepare(app, &order).await {
-        Ok(replication) => ended(app.plane.replicate(replication).await),
+        Ok(errand) => send(app, errand).await,
         Err(failure) => Err(failure),
     };
     let event = match outcome {
@@ -64,7 +62,7 @@ async fn caught_up(app: &App, order: &DuplicateOrder, sequence: Sequence) {
     drop(timeout(CATCH_UP_TIME_MAX, is_there).await);
 }
 
-async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Replication, Failure> {
+async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
     let gone = |what: &str| Failure::coded(codes::NOT_FOUND, Side::Source, format!("{what} is gone"));
     let catalog = |error: narrows_catalog::Error| Failure::interrupted(error.to_string());
     let image = app.catalog.image(order.operation.image).await.map_err(catalog)?;
@@ -77,28 +75,28 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Replication, Failu
     }
     let ticket = Ticket::Duplicate { image: image.id, copy: order.copy, pool: order.target };
     let ticket = app.tickets.give(ticket).map_err(|error| Failure::interrupted(error.message))?;
-    let tls = app.trust.client_config_of(&app.certificates.credentials, app.who.domain);
-    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
-    let to = Dial {
-        partner: app.who.domain,
-        addresses: vec![reachable(app.config.data_listen)],
-        tls: Arc::new(tls),
+    // A media server is reached from another one by the address that it tells, this process from itself by its own.
+    let address = match (app.plane.away(order.target), app.plane.away(order.source)) {
+        (Some(link), _) => link.row().data_address,
+        (None, Some(_)) => app.config.data_addr(),
+        (None, None) => reachable(app.config.data_listen).to_string(),
     };
-    Ok(Replication {
+    Ok(Errand {
         image: image.id,
         pool: order.source,
         origin: image.origin,
-        lineage: image.lineage,
-        root: root_of(content),
-        record: content.signed.clone(),
+        lineage: Hex(image.lineage),
+        root: root_of(content).into(),
+        record: Blob(content.signed.clone()),
         // What the target has is found from the root down: a tree that has changed little costs a few questions, here.
         base: None,
         resume: order.attempt > 1,
-        copy: order.copy,
+        copy: order.copy.into(),
         import_slp: String::new(),
-        pace: Arc::default(),
-        ticket: ticket.0,
-        to,
+        rate: None,
+        ticket,
+        to: app.who.domain,
+        address,
     })
 }
 

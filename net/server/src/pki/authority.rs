@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use narrows_api::Hex;
-use narrows_format::{ClientId, DomainId};
+use narrows_format::{ClientId, DomainId, ServerId};
 use narrows_transport::{
     Identity,
     limits::CAS_PER_DOMAIN_MAX,
@@ -39,6 +39,8 @@ pub enum Role {
         /// Host names or addresses beside the domain's internal name.
         hosts: Vec<String>,
     },
+    /// A media server that joined.
+    Media(ServerId),
     /// A client.
     Client(ClientId),
     /// An administrator.
@@ -192,6 +194,11 @@ impl Authority {
                 }
                 (format!("server {server}"), format!("narrows://{domain}/server/{server}"))
             }
+            Role::Media(server) => {
+                params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+                params.subject_alt_names.push(dns(&server_name(domain))?);
+                (format!("media server {server}"), format!("narrows://{domain}/media/{server}"))
+            }
             Role::Client(client) => {
                 (format!("client {client}"), format!("narrows://{domain}/client/{client}"))
             }
@@ -212,6 +219,18 @@ impl Authority {
     ) -> Result<String, PkiError> {
         let request = CertificateSigningRequestParams::from_pem(csr_pem)?;
         self.issue(&Role::Client(client), &request.public_key, Validity::usual(now))
+    }
+
+    /// The same for a media server, with what is shown behind its certificate.
+    pub fn issue_for_server(
+        &self,
+        server: ServerId,
+        csr_pem: &str,
+        now: OffsetDateTime,
+    ) -> Result<String, PkiError> {
+        let request = CertificateSigningRequestParams::from_pem(csr_pem)?;
+        let leaf = self.issue(&Role::Media(server), &request.public_key, Validity::usual(now))?;
+        Ok([leaf].into_iter().chain(self.chain().iter().map(pem_of)).collect())
     }
 
     /// Issues a certificate with a fresh key.

@@ -1,11 +1,14 @@
-//! Orders to one pool, whichever core carries them out.
+//! Orders to one pool, whichever core carries them out, or the media server that has it.
 
+use std::{pin::pin, sync::Arc};
+
+use futures_util::future::{Either, select};
 use narrows_api::images::BrowsePage;
 use narrows_format::{ImageId, PoolId, Sequence, node::Child, record::CopyState};
 use narrows_pool::{Error, Pool, PoolSpace, Verified, images};
 
 use super::{Order, Plane, Reply, browse, failure};
-use crate::api::answer::Failure;
+use crate::{api::answer::Failure, servers::link::Link};
 
 /// What is to be done in a pool.
 pub enum PoolOrder {
@@ -49,11 +52,34 @@ pub struct Browse {
     pub limit: u32,
 }
 
+/// What reading a whole image found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Distinct nodes.
+    pub nodes: u64,
+    /// Distinct data segments.
+    pub segments: u64,
+    /// Plain bytes of both.
+    pub bytes: u64,
+    /// Code and sentence of the first damage.
+    pub damage: Option<(String, String)>,
+}
+
+impl From<Verified> for Checked {
+    fn from(verified: Verified) -> Self {
+        let Verified { nodes, segments, bytes, damage } = verified;
+        let damage = damage.first().map(|damage| (damage.code().to_owned(), damage.to_string()));
+        Self { nodes, segments, bytes, damage }
+    }
+}
+
 /// Sends orders to one pool; cheap to clone.
 #[derive(Clone)]
 pub struct OnePool {
     pub(super) plane: Plane,
     pub(super) pool: PoolId,
+    /// The media server that has it, if it is not this process.
+    pub(super) away: Option<Arc<Link>>,
 }
 
 impl OnePool {
@@ -64,42 +90,67 @@ impl OnePool {
 
     /// Where the room goes, and whether a failed write has stopped the pool (POOL-004).
     pub async fn standing(&self) -> Result<(PoolSpace, bool), Failure> {
-        self.api(PoolOrder::Space).await
+        match &self.away {
+            Some(link) => Ok(link.standing(self.pool).await?),
+            None => self.api(PoolOrder::Space).await,
+        }
     }
 
     /// Image log records after a sequence number, at most `max`.
     pub async fn events(&self, after: Sequence, max: usize) -> Result<Vec<images::Event>, Failure> {
-        self.api(|reply| PoolOrder::Events { after, max, reply }).await
+        match &self.away {
+            Some(link) => Ok(link.events(self.pool, after, max).await?),
+            None => self.api(|reply| PoolOrder::Events { after, max, reply }).await,
+        }
     }
 
     /// Waits until the log holds a record after this; [`Error::Closed`] when there will be none.
     pub async fn event_after(&self, after: Sequence) -> Result<Sequence, Error> {
-        self.ask(0, |reply| PoolOrder::EventAfter(after, reply)).await
+        match &self.away {
+            // Whoever follows the log goes on when the pool is open again.
+            Some(link) => link.event_after(self.pool, after).await.map_err(|_| Error::Closed),
+            None => self.ask(0, |reply| PoolOrder::EventAfter(after, reply)).await,
+        }
     }
 
     /// Changes expiry, lock or hold of a copy; durable on return.
     pub async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Failure> {
-        self.api(|reply| PoolOrder::Amend(image, copy, reply)).await
+        match &self.away {
+            Some(link) => Ok(link.amend(self.pool, image, copy).await?),
+            None => self.api(|reply| PoolOrder::Amend(image, copy, reply)).await,
+        }
     }
 
     /// Hides a copy from all who read; durable on return.
     pub async fn discard(&self, image: ImageId, discarded: images::Discarded) -> Result<Sequence, Failure> {
-        self.api(|reply| PoolOrder::Discard(image, discarded, reply)).await
+        match &self.away {
+            Some(link) => Ok(link.discard(self.pool, image, discarded).await?),
+            None => self.api(|reply| PoolOrder::Discard(image, discarded, reply)).await,
+        }
     }
 
     /// Takes a discarded copy out of the log, once it can't be brought back any more; durable on return.
     pub async fn remove(&self, image: ImageId) -> Result<Sequence, Failure> {
-        self.api(|reply| PoolOrder::Remove(image, reply)).await
+        match &self.away {
+            Some(link) => Ok(link.remove(self.pool, image).await?),
+            None => self.api(|reply| PoolOrder::Remove(image, reply)).await,
+        }
     }
 
     /// Reads and checks a whole image.
-    pub async fn verify(&self, image: ImageId) -> Result<Verified, Failure> {
-        self.api(|reply| PoolOrder::Verify(image, reply)).await
+    pub async fn verify(&self, image: ImageId) -> Result<Checked, Failure> {
+        match &self.away {
+            Some(link) => Ok(link.verify(self.pool, image).await?),
+            None => Ok(self.api(|reply| PoolOrder::Verify(image, reply)).await?.into()),
+        }
     }
 
     /// Lists a directory; `None` when there is none of that path.
     pub async fn browse(&self, browse: Browse) -> Result<Option<BrowsePage>, Failure> {
-        self.api(|reply| PoolOrder::Browse(browse, reply)).await
+        match &self.away {
+            Some(link) => Ok(link.browse(self.pool, &browse).await?),
+            None => self.api(|reply| PoolOrder::Browse(browse, reply)).await,
+        }
     }
 
     /// Gives the index another share of memory, on every core.
@@ -127,7 +178,13 @@ pub(super) async fn carry_out(pool: &Pool, order: PoolOrder) {
             drop(reply.send(pool.space().await.map(|space| (space, pool.is_poisoned()))));
         }
         PoolOrder::Events { after, max, reply } => drop(reply.send(pool.events(after, max).await)),
-        PoolOrder::EventAfter(after, reply) => drop(reply.send(pool.event_after(after).await)),
+        PoolOrder::EventAfter(after, mut reply) => {
+            let found = match select(pin!(pool.event_after(after)), pin!(reply.closed())).await {
+                Either::Left((found, _)) => found,
+                Either::Right(_) => return,
+            };
+            drop(reply.send(found));
+        }
         PoolOrder::Amend(image, copy, reply) => drop(reply.send(pool.amend(image, copy).await)),
         PoolOrder::Discard(image, discarded, reply) => drop(reply.send(pool.discard(image, discarded).await)),
         PoolOrder::Remove(image, reply) => drop(reply.send(pool.remove(image).await)),

@@ -47,6 +47,8 @@ pub enum Told {
         /// As counted here.
         received: Received,
     },
+    /// A session that brought anything else ended with a commit: the pool's log tells of it.
+    Left(Admission),
     /// The session of a restore ended.
     Restored {
         /// Its job.
@@ -130,11 +132,14 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
                 stored_bytes = taken.stored.stored_bytes,
                 "an image was committed"
             );
-            if let Admission::Replica { image, sender, pool } = admission {
-                let sequence = taken.stored.sequence;
-                let received = Told::Received { image, sender, pool, sequence, received };
-                drop(core.ask.send(Question::Told(received)).await);
-            }
+            let told = match admission {
+                Admission::Replica { image, sender, pool } => {
+                    let sequence = taken.stored.sequence;
+                    Told::Received { image, sender, pool, sequence, received }
+                }
+                other => Told::Left(other),
+            };
+            drop(core.ask.send(Question::Told(told)).await);
             gate.again().map(|again| Question::Again(Box::new(again)))
         }
         (Err(error), Some(admission)) => {

@@ -7,28 +7,36 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use narrows_api::{ApiError, error::codes, pools::PoolRequest};
-use narrows_domain::{Catalog as _, storage::Pool};
+use narrows_domain::{
+    Catalog as _,
+    storage::{MediaServer, Pool},
+};
 use narrows_format::PoolId;
+use tokio::time::timeout;
 
 use super::{directories, marks, places};
 use crate::{
     api::{
         App,
         answer::{Failure, internal, malformed},
+        storage::absent,
     },
     folder::{Folder, FolderLock, LOCK_FILE, lock_in},
     init::{SegmentMean, make_pool},
-    limits::{POOL_FOLDERS_MAX, POOL_INDEX_BYTES_MIN},
+    limits::{MEDIA_ANSWER_MAX, POOL_FOLDERS_MAX, POOL_INDEX_BYTES_MIN},
+    plane::Plane,
     random,
+    servers::{self, link::Link, words::PoolWanted},
 };
 
 /// What a file system has of its own.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// Makes a pool and opens it.
+/// Makes a pool, here or on the media server that is named, and opens it.
 pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
     let _one_at_a_time = app.pools.making.lock().await;
     let name = request.name.clone();
@@ -37,33 +45,34 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
             Box::pin(async move { Ok((primary.check_new_pool(&name).await?, Vec::new())) })
         })
         .await?;
-    check_memory(app)?;
     let segment_mean = segment_mean(app, request.segment_mean)?;
     let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
-    let folders = Folders::prepare(&app.folder, &known, &request)?;
-    let id = PoolId(random::uuid());
+    let link = match request.server.as_deref() {
+        None | Some(MediaServer::PRIMARY) => None,
+        Some(name) => {
+            Some(app.servers.called(name).ok_or_else(|| absent("media server", name, "media-server list"))?)
+        }
+    };
     let pool = Pool {
         spanning: request.spanning,
+        server: link.as_ref().map(|link| link.server),
         directories: request.directories,
         keep_free: request.keep_free.unwrap_or(0),
-        ..Pool::new(id, request.name)
+        ..Pool::new(PoolId(random::uuid()), request.name)
     };
-    let (home, volumes) = places(&app.folder, &pool);
-    let create = narrows_pool::Create { segment_mean, volumes, ..narrows_pool::Create::new(id) };
-    let made = match marks::write(&app.folder, &pool) {
-        Ok(()) => make_pool(home, create).await.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(why) = made {
-        folders.take_away();
-        return Err(ApiError::new("POOL-003", format!("the pool can't be made: {why}")).into());
+    let others: Vec<_> = known.into_iter().filter(|it| it.server == pool.server).collect();
+    match link {
+        None => make_own(app, &others, &pool, segment_mean).await?,
+        Some(link) => make_away(app, &link, &others, &pool, segment_mean).await?,
     }
-    let row = pool.clone();
-    let added = app
-        .control
-        .act(move |primary, now| Box::pin(async move { Ok(((), primary.add_pool(row, now).await?)) }))
-        .await;
-    if let Err(error) = added {
+    Ok(pool)
+}
+
+async fn make_own(app: &App, others: &[Pool], pool: &Pool, segment_mean: u32) -> Result<(), Failure> {
+    check_memory(&app.plane)?;
+    let folders = Folders::prepare(&app.folder, others, &pool.directories)?;
+    let folders = create(&app.folder, folders, pool, segment_mean).await?;
+    if let Err(error) = add(app, pool).await {
         // No answer is no refusal: what the catalog has, or may have, stays.
         let known = app.catalog.pools().await;
         if error.0.code != codes::NOT_READY
@@ -75,15 +84,79 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
     }
     // From here on every start opens it; whether it can be opened now is said like then.
     drop(folders);
-    match app.pools.open_one(&app.plane, &app.folder, &pool).await {
-        Ok(()) => Ok(pool),
-        Err(_) => app.pools.get(pool.id).map(|_| pool),
+    open(&app.pools, &app.plane, &app.folder, pool).await
+}
+
+async fn add(app: &App, pool: &Pool) -> Result<(), Failure> {
+    let row = pool.clone();
+    let adding = app
+        .control
+        .act(move |primary, now| Box::pin(async move { Ok(((), primary.add_pool(row, now).await?)) }));
+    adding.await
+}
+
+/// The media server makes it and has it open before the catalog knows it; if that fails, its folders stay there.
+async fn make_away(
+    app: &App,
+    link: &Arc<Link>,
+    others: &[Pool],
+    pool: &Pool,
+    segment_mean: u32,
+) -> Result<(), Failure> {
+    let others = others.iter().map(servers::told).collect();
+    link.make(&PoolWanted { told: servers::told(pool), others, segment_mean }).await?;
+    app.plane.set_away(pool.id, Arc::clone(link));
+    app.pools.shut(pool.id, link.silence());
+    add(app, pool).await?;
+    link.nudge.notify_one();
+    let mut changes = app.pools.changes();
+    let is_open = async { while !app.pools.is_open(pool.id) && changes.changed().await.is_ok() {} };
+    match timeout(MEDIA_ANSWER_MAX, is_open).await {
+        Ok(()) => Ok(()),
+        Err(_) => app.pools.get(pool.id).map(drop),
+    }
+}
+
+/// Makes a pool of this process, a media server's, and opens it.
+pub async fn make_here(
+    (pools, plane, data): (&Pools, &Plane, &Folder),
+    others: &[Pool],
+    pool: &Pool,
+    segment_mean: u32,
+) -> Result<(), Failure> {
+    let _one_at_a_time = pools.making.lock().await;
+    check_memory(plane)?;
+    check_mean(segment_mean)?;
+    let folders = Folders::prepare(data, others, &pool.directories)?;
+    drop(create(data, folders, pool, segment_mean).await?);
+    open(pools, plane, data, pool).await
+}
+
+/// What a failed attempt made is gone.
+async fn create(data: &Folder, folders: Folders, pool: &Pool, segment_mean: u32) -> Result<Folders, Failure> {
+    let (home, volumes) = places(data, pool);
+    let create = narrows_pool::Create { segment_mean, volumes, ..narrows_pool::Create::new(pool.id) };
+    let made = match marks::write(data, pool) {
+        Ok(()) => make_pool(home, create).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = made {
+        folders.take_away();
+        return Err(ApiError::new("POOL-003", format!("the pool can't be made: {why}")).into());
+    }
+    Ok(folders)
+}
+
+async fn open(pools: &Pools, plane: &Plane, data: &Folder, pool: &Pool) -> Result<(), Failure> {
+    match pools.open_one(plane, data, pool).await {
+        Ok(()) => Ok(()),
+        Err(_) => Pools::get(pools, pool.id).map(drop),
     }
 }
 
 /// Each pool has its part of the memory for indexes, and that is not divided without end.
-fn check_memory(app: &App) -> Result<(), Failure> {
-    let share = app.plane.index_bytes_of_one_more();
+fn check_memory(plane: &Plane) -> Result<(), Failure> {
+    let share = plane.index_bytes_of_one_more();
     if share >= POOL_INDEX_BYTES_MIN {
         return Ok(());
     }
@@ -96,9 +169,12 @@ fn check_memory(app: &App) -> Result<(), Failure> {
 
 /// As it is asked for, or as that of the first pool: pools of different means share little.
 fn segment_mean(app: &App, asked: Option<u32>) -> Result<u32, Failure> {
-    let known = SegmentMean::ALL.map(SegmentMean::bytes);
     let usual = || app.pools.open_ones().first().map_or(SegmentMean::default().bytes(), |it| it.segment_mean);
-    let mean = asked.unwrap_or_else(usual);
+    check_mean(asked.unwrap_or_else(usual))
+}
+
+fn check_mean(mean: u32) -> Result<u32, Failure> {
+    let known = SegmentMean::ALL.map(SegmentMean::bytes);
     if known.contains(&mean) {
         return Ok(mean);
     }
@@ -114,14 +190,14 @@ struct Folders {
 }
 
 impl Folders {
-    fn prepare(data: &Folder, known: &[Pool], request: &PoolRequest) -> Result<Self, Failure> {
-        if request.directories.is_empty() || request.directories.len() > POOL_FOLDERS_MAX {
+    fn prepare(data: &Folder, known: &[Pool], wanted: &[String]) -> Result<Self, Failure> {
+        if wanted.is_empty() || wanted.len() > POOL_FOLDERS_MAX {
             return Err(malformed("directories", &format!("1 to {POOL_FOLDERS_MAX} folders are needed")));
         }
         let taken = known.iter().flat_map(|pool| directories(data, pool)).chain([data.root().to_owned()]);
         let taken: Vec<PathBuf> = taken.map(|path| fs::canonicalize(&path).unwrap_or(path)).collect();
         let mut folders = Self { paths: Vec::new(), made: Vec::new(), locks: Vec::new() };
-        for text in &request.directories {
+        for text in wanted {
             match folders.take(Path::new(text), &taken) {
                 Ok(()) => {}
                 Err(error) => {

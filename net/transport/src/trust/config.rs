@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{
     CaFingerprint, Credentials, TrustError, TrustStore,
-    verifier::{Dialled, Dialling, FirstContact},
+    verifier::{Dialled, Dialling, FirstContact, Whom},
 };
 
 /// Who we are: our certificate, the CA that issued it (so that a first contact can check its fingerprint),
@@ -75,23 +75,32 @@ impl TrustStore {
         self.server_config_of(&Credentials::new(identity)?, auth)
     }
 
-    /// For dialling a server of `domain`, whatever address it is reached at. Without an identity no
+    /// For dialling the primary server of `domain`, whatever address it is reached at. Without an identity no
     /// certificate is shown (API calls with a token).
     pub fn client_config(
         self: &Arc<Self>,
         identity: Option<&Identity>,
         domain: DomainId,
     ) -> Result<ClientConfig, TrustError> {
-        self.client_config_with(Arc::new(Dialled { store: Arc::clone(self), domain }), identity)
+        self.client_config_to(identity, (domain, Whom::Primary))
+    }
+
+    /// For dialling one of the servers of a domain.
+    pub fn client_config_to(
+        self: &Arc<Self>,
+        identity: Option<&Identity>,
+        (domain, whom): (DomainId, Whom),
+    ) -> Result<ClientConfig, TrustError> {
+        self.client_config_with(Arc::new(Dialled { store: Arc::clone(self), domain, whom }), identity)
     }
 
     /// The same for a certificate that may be renewed: each handshake shows the newest.
     pub fn client_config_of(
         self: &Arc<Self>,
         credentials: &Arc<Credentials>,
-        domain: DomainId,
+        to: (DomainId, Whom),
     ) -> Result<ClientConfig, TrustError> {
-        let mut config = self.client_config(None, domain)?;
+        let mut config = self.client_config_to(None, to)?;
         config.client_auth_cert_resolver = Arc::clone(credentials) as Arc<_>;
         Ok(config)
     }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use narrows_format::{ClientId, DomainId};
+use narrows_format::{ClientId, DomainId, ServerId};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
@@ -13,10 +13,17 @@ const SCHEME: &str = "narrows://";
 /// The party at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
-    /// A media or primary server of a domain.
+    /// The primary server of a domain.
     Server {
         /// Its domain.
         domain: DomainId,
+    },
+    /// A media server that joined a domain: moves data for it, and decides nothing.
+    Media {
+        /// The domain whose CA issued the certificate.
+        domain: DomainId,
+        /// Which media server.
+        server: ServerId,
     },
     /// A client of a domain.
     Client {
@@ -36,14 +43,25 @@ pub enum Principal {
 
 /// The certificate names no principal, or more than one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("certificate without exactly one name {SCHEME}<domain>/<server|client|admin>/<name>")]
+#[error("certificate without exactly one name {SCHEME}<domain>/<server|media|client|admin>/<name>")]
 pub struct BadPrincipal;
 
 impl Principal {
     /// The domain it belongs to.
     pub fn domain(&self) -> DomainId {
         match self {
-            Self::Server { domain } | Self::Client { domain, .. } | Self::Admin { domain, .. } => *domain,
+            Self::Server { domain }
+            | Self::Media { domain, .. }
+            | Self::Client { domain, .. }
+            | Self::Admin { domain, .. } => *domain,
+        }
+    }
+
+    /// The domain that it moves data for, if it is a server, primary or media.
+    pub fn serves(&self) -> Option<DomainId> {
+        match self {
+            Self::Server { domain } | Self::Media { domain, .. } => Some(*domain),
+            Self::Client { .. } | Self::Admin { .. } => None,
         }
     }
 
@@ -74,6 +92,7 @@ impl Principal {
         }
         match role {
             "server" => Ok(Self::Server { domain }),
+            "media" => Ok(Self::Media { domain, server: name.parse().map_err(|_| BadPrincipal)? }),
             "client" => Ok(Self::Client { domain, client: name.parse().map_err(|_| BadPrincipal)? }),
             "admin" => Ok(Self::Admin { domain, name: name.to_owned() }),
             _ => Err(BadPrincipal),
@@ -85,6 +104,7 @@ impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server { domain } => write!(f, "server of domain {domain}"),
+            Self::Media { domain, server } => write!(f, "media server {server} of domain {domain}"),
             Self::Client { domain, client } => write!(f, "client {client} of domain {domain}"),
             Self::Admin { domain, name } => write!(f, "administrator {name} of domain {domain}"),
         }

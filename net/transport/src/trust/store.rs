@@ -144,6 +144,13 @@ impl TrustStore {
         });
     }
 
+    /// The serial numbers of a domain that are refused, without leading zeros.
+    pub fn revoked_of(&self, domain: DomainId) -> Vec<Vec<u8>> {
+        let state = self.read();
+        let theirs = state.revoked.iter().filter(|(of, _)| *of == domain);
+        theirs.map(|(_, serial)| serial.clone()).collect()
+    }
+
     /// Whether a serial was revoked.
     pub fn is_revoked(&self, domain: DomainId, serial: &[u8]) -> bool {
         self.read().revoked.contains(&(domain, trim_serial(serial)))

@@ -4,7 +4,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use futures_util::future::join;
-use narrows_format::{ClientId, DomainId};
+use narrows_format::{ClientId, DomainId, ServerId};
 use narrows_ring::cores;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,6 +15,7 @@ use crate::{Link, LinkError, Security};
 const EAST: DomainId = DomainId([1; 16]);
 const WEST: DomainId = DomainId([2; 16]);
 const CLIENT: ClientId = ClientId([5; 16]);
+const MEDIA: ServerId = ServerId([6; 16]);
 
 struct Ca {
     certificate: CertificateDer<'static>,
@@ -33,6 +34,10 @@ impl Wish {
     fn server(domain: DomainId) -> Self {
         let uri = format!("narrows://{domain}/server/{domain}");
         Self { uri, dns: Some(server_name(domain)), expired: false, serial: 77 }
+    }
+
+    fn media(domain: DomainId) -> Self {
+        Self { uri: format!("narrows://{domain}/media/{MEDIA}"), ..Self::server(domain) }
     }
 
     fn client(domain: DomainId) -> Self {
@@ -87,9 +92,14 @@ type Verdict = Result<Option<Principal>, LinkError>;
 
 /// One connection: what the dialler and the listener say, after one message has gone each way.
 fn meet(dialler: End, expected: DomainId, listener: End) -> (Verdict, Verdict) {
+    meet_one(dialler, (expected, Whom::Primary), listener)
+}
+
+/// The same when one of the servers of a domain is dialled.
+fn meet_one(dialler: End, (expected, whom): (DomainId, Whom), listener: End) -> (Verdict, Verdict) {
     cores::block_on(cores::Setup::here(16 << 20), |world| async move {
         let accepting = listener.store.server_config(&listener.identity, ClientAuth::Required).unwrap();
-        let dialling = dialler.store.client_config(Some(&dialler.identity), expected).unwrap();
+        let dialling = dialler.store.client_config_to(Some(&dialler.identity), (expected, whom)).unwrap();
         let listening = world.net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listening.local_addr();
         let dial = async {
@@ -149,6 +159,33 @@ fn each_side_learns_who_the_other_is() {
     let listener = End { store: both(), identity: east.issue(&Wish::server(EAST)) };
     let (_, accepted) = meet(dialler, EAST, listener);
     assert_eq!(accepted.unwrap(), Some(Principal::Client { domain: WEST, client: CLIENT }));
+}
+
+/// Goal: a media server is believed on data ports and where it is dialled itself, and is nobody's primary.
+#[test]
+fn a_media_server_is_no_primary() {
+    let east = Ca::new();
+    let other = ServerId([7; 16]);
+    let met = |wish: &Wish, domain, whom| {
+        let dialler = End { store: store(&[(EAST, &east)]), identity: east.issue(&Wish::client(EAST)) };
+        let listener = End { store: store(&[(EAST, &east)]), identity: east.issue(wish) };
+        meet_one(dialler, (domain, whom), listener).0
+    };
+    let (media, primary) = (Wish::media(EAST), Wish::server(EAST));
+    let named = Some(Principal::Media { domain: EAST, server: MEDIA });
+    for whom in [Whom::Any, Whom::Media(MEDIA)] {
+        assert_eq!(met(&media, EAST, whom).unwrap(), named);
+    }
+    for (wish, whom) in [
+        (&media, Whom::Primary),
+        (&media, Whom::Media(other)),
+        (&primary, Whom::Media(MEDIA)),
+        (&Wish::client(EAST), Whom::Any),
+    ] {
+        let verdict = met(wish, EAST, whom);
+        assert!(matches!(code(&verdict), Some("AUTH-006" | "AUTH-001")), "{whom:?}: {verdict:?}");
+    }
+    assert_eq!(met(&primary, EAST, Whom::Any).unwrap(), Some(Principal::Server { domain: EAST }));
 }
 
 /// Goal: sealing and opening keep every byte, whatever the size of messages, both ways at once. What it costs is printed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narrows_format::DomainId;
+use narrows_format::{DomainId, ServerId};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -23,11 +23,35 @@ pub(super) struct Dialling {
     pub(super) auth: ClientAuth,
 }
 
-/// Checks a server that we dial: it has to be a server of exactly this domain.
+/// Checks a server that we dial: it has to be a server of exactly this domain, and of this kind.
 #[derive(Debug)]
 pub(super) struct Dialled {
     pub(super) store: Arc<TrustStore>,
     pub(super) domain: DomainId,
+    pub(super) whom: Whom,
+}
+
+/// Which server of a domain is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Its primary server: the API.
+    Primary,
+    /// This media server: the API by which the primary gives it orders.
+    Media(ServerId),
+    /// Any of its servers: a data port. What may be done there is said by a ticket.
+    Any,
+}
+
+impl Whom {
+    fn is(self, principal: &Principal) -> bool {
+        match (self, principal) {
+            (Self::Primary | Self::Any, Principal::Server { .. }) | (Self::Any, Principal::Media { .. }) => {
+                true
+            }
+            (Self::Media(expected), Principal::Media { server, .. }) => expected == *server,
+            _ => false,
+        }
+    }
 }
 
 /// Checks a server of a domain that is not known yet by the fingerprint of its CA.
@@ -131,8 +155,9 @@ fn algorithms(provider: &CryptoProvider) -> rustls::crypto::WebPkiSupportedAlgor
 }
 
 /// A server of `domain`, by name and by role.
-fn check_server(end_entity: &CertificateDer<'_>, domain: DomainId) -> Result<(), Error> {
-    if Principal::of(end_entity) == Ok(Principal::Server { domain }) {
+fn check_server(end_entity: &CertificateDer<'_>, domain: DomainId, whom: Whom) -> Result<(), Error> {
+    let principal = Principal::of(end_entity);
+    if principal.is_ok_and(|principal| principal.domain() == domain && whom.is(&principal)) {
         return Ok(());
     }
     Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(WrongServer(domain))))))
@@ -160,7 +185,7 @@ impl ServerCertVerifier for Dialled {
             .as_servers
             .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
             .map_err(unknown_if_forged)?;
-        check_server(end_entity, self.domain)?;
+        check_server(end_entity, self.domain, self.whom)?;
         check_revoked(&self.store, self.domain, end_entity)?;
         Ok(verified)
     }
@@ -211,7 +236,7 @@ impl ServerCertVerifier for FirstContact {
             .as_servers
             .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
             .map_err(unknown_if_forged)?;
-        check_server(end_entity, domain)?;
+        check_server(end_entity, domain, Whom::Primary)?;
         Ok(verified)
     }
 

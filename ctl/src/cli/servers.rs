@@ -1,0 +1,40 @@
+//! What can be typed about media servers.
+
+use clap::Subcommand;
+
+use crate::confirm::ConsentArgs;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MediaServerCommand {
+    /// Makes the line with which one media server joins this domain: once, within a day.
+    #[command(after_help = "Example:\n  narrowsctl --context east media-server invite m1\n  \
+                      narrowsd init --join 'narrows-join://...' --data /srv/m1 --listen 10.0.0.2:7400")]
+    Invite {
+        /// What it is called here.
+        name: String,
+    },
+    /// Lists them: whether they answer, what they drain, their pools, their clocks.
+    #[command(after_help = "Example:\n  narrowsctl --context east media-server list")]
+    List,
+    /// Lets nothing new go to its pools. What runs ends, and what lies there can be restored and replicated.
+    #[command(
+        after_help = "Examples:\n  narrowsctl media-server drain m1\n  narrowsctl media-server drain m1 --undo"
+    )]
+    Drain {
+        /// Its name.
+        name: String,
+        /// Lets what comes go there again.
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Forgets one in whose pools nothing lies and before whose pools there is no storage unit.
+    #[command(
+        after_help = "Examples:\n  narrowsctl media-server remove m1 --dry-run\n  narrowsctl media-server remove m1 --yes"
+    )]
+    Remove {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        sure: ConsentArgs,
+    },
+}

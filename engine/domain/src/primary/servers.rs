@@ -1,0 +1,104 @@
+//! Media servers: joined, drained, removed.
+//!
+//! Guarantee: none goes while something lies in its pools or names them. Whether one answers, and that a drained one takes
+//! nothing new, is said of its pools ([`Primary::pool_stands`]); no rule of placing knows servers.
+
+use narrows_format::{PoolId, ServerId};
+
+use super::storage::{CLASH, absent, check_name, taken};
+use super::{Done, Primary};
+use crate::catalog::Catalog;
+use crate::event::Change;
+use crate::limits::MEDIA_SERVERS_MAX;
+use crate::machine::Refusal;
+use crate::moment::Moment;
+use crate::slp::version::list;
+use crate::storage::MediaServer;
+
+impl<C: Catalog> Primary<C> {
+    /// Whether a media server of this name could join: the name is one, and free (API-003).
+    pub async fn check_new_server(&self, name: &str) -> Done<(), C> {
+        check_name("media server", name)?;
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        if name == MediaServer::PRIMARY || servers.iter().any(|it| it.name == name) {
+            return Err(taken("media server", name).into());
+        }
+        if servers.len() >= MEDIA_SERVERS_MAX {
+            let sentence = format!("this domain has {MEDIA_SERVERS_MAX} media servers already");
+            return Err(Refusal::new(CLASH, sentence, "use pools on those that are there").into());
+        }
+        Ok(())
+    }
+
+    /// Lets nothing new go to the pools of a media server from now on, or lets it again. Draining one that is being drained
+    /// leaves the time as it is.
+    pub async fn drain_server(&mut self, name: &str, undo: bool, moment: Moment) -> Done<MediaServer, C> {
+        let mut server = self.server_called(name).await?;
+        server.draining = if undo { None } else { server.draining.or(Some(moment.now)) };
+        self.store(&[Change::MediaServer(server.clone())]).await?;
+        Ok(server)
+    }
+
+    /// A media server is reached elsewhere from now on.
+    pub async fn move_server(
+        &mut self,
+        name: &str,
+        url: String,
+        data_address: String,
+    ) -> Done<MediaServer, C> {
+        let server = MediaServer { url, data_address, ..self.server_called(name).await? };
+        self.store(&[Change::MediaServer(server.clone())]).await?;
+        Ok(server)
+    }
+
+    /// The certificate of a media server was renewed; `None` if it has been removed.
+    pub async fn server_renewed(&mut self, id: ServerId, serial: String) -> Done<Option<MediaServer>, C> {
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        let Some(known) = servers.into_iter().find(|it| it.id == id) else { return Ok(None) };
+        let server = MediaServer { serial, ..known };
+        self.store(&[Change::MediaServer(server.clone())]).await?;
+        Ok(Some(server))
+    }
+
+    /// What stands against the removal of a media server, in words for a list: copies in its pools, units before them.
+    pub async fn server_uses(&self, name: &str) -> Done<Vec<String>, C> {
+        let server = self.server_called(name).await?;
+        let copies = self.ask(self.catalog.pool_copies()).await?;
+        let units = self.ask(self.catalog.storage_units()).await?;
+        let held = |pool: PoolId| copies.iter().find(|(it, _)| *it == pool).map_or(0, |(_, count)| *count);
+        let mut uses = Vec::new();
+        let pools = self.ask(self.catalog.pools()).await?;
+        for pool in pools.iter().filter(|it| it.server == Some(server.id)) {
+            if held(pool.id) > 0 {
+                uses.push(format!("{} copies in pool `{}`", held(pool.id), pool.name));
+            }
+            let before = units.iter().filter(|unit| unit.pool == pool.id);
+            uses.extend(before.map(|unit| format!("storage unit `{}` on pool `{}`", unit.name, pool.name)));
+        }
+        Ok(uses)
+    }
+
+    /// Forgets a media server and its pools, in which nothing lies and which nothing names (API-003).
+    pub async fn remove_server(&mut self, name: &str) -> Done<(MediaServer, Vec<PoolId>), C> {
+        let server = self.server_called(name).await?;
+        let uses = self.server_uses(name).await?;
+        if !uses.is_empty() {
+            let sentence = format!("media server `{name}` is needed by {}", list(&uses));
+            let help = format!(
+                "`narrowsctl media-server drain {name}`, let its copies expire or copy them elsewhere, then remove its units"
+            );
+            return Err(Refusal::new(CLASH, sentence, help).into());
+        }
+        let pools = self.ask(self.catalog.pools()).await?.into_iter();
+        let pools: Vec<_> = pools.filter(|it| it.server == Some(server.id)).map(|it| it.id).collect();
+        self.store(&[Change::MediaServerGone(server.id)]).await?;
+        pools.iter().for_each(|pool| drop(self.troubles.remove(pool)));
+        Ok((server, pools))
+    }
+
+    async fn server_called(&self, name: &str) -> Done<MediaServer, C> {
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        let found = servers.into_iter().find(|it| it.name == name);
+        found.ok_or_else(|| absent("media server", name).into())
+    }
+}

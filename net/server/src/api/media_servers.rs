@@ -1,0 +1,302 @@
+//! Media servers: invited, joined, listed, drained, removed; and what they ask.
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+use narrows_api::{
+    ApiError, Hex,
+    error::codes,
+    invitation::is_plain_name,
+    media_servers::{
+        DrainRequest, InviteServerReply, InviteServerRequest, JoinReply, JoinRequest, MediaServerInfo,
+        RenewServerReply, RenewServerRequest, ServerPool,
+    },
+    paths,
+    storage::{RemoveReply, RemoveRequest},
+    text::{hex, time_out},
+};
+use narrows_domain::{
+    Catalog as _, Change,
+    storage::MediaServer,
+    token::{TokenHash, TokenPurpose, TokenRefused},
+};
+use narrows_format::{PoolId, ServerId};
+use narrows_transport::trust::certificate_serial;
+
+use super::{
+    App,
+    answer::{Answer, Body, Failure, good, internal, malformed},
+    caller::{Admin, MediaCaller},
+    storage::absent,
+};
+use crate::{
+    certificates::time_of,
+    limits::INVITATION_LIFE,
+    pairing,
+    pki::authority::certificate_of_pem,
+    pools, random,
+    run::bytes_of_hex,
+    servers::{
+        asked::{Answered, Asked},
+        door,
+        link::{Found, Link},
+    },
+};
+
+/// The routes of this file.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::MEDIA_SERVERS, get(list))
+        .route(paths::MEDIA_SERVER_INVITE, post(invite))
+        .route(paths::MEDIA_SERVER_JOIN, post(join))
+        .route(paths::MEDIA_SERVER_DRAIN, post(drain))
+        .route(paths::MEDIA_SERVER_REMOVE, post(remove))
+        .route(paths::MEDIA_SERVER_RENEW, post(renew))
+        .route(paths::MEDIA_ASK, post(ask))
+}
+
+async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<MediaServerInfo>> {
+    good(infos(&app).await?)
+}
+
+/// All, the primary's own process first.
+async fn infos(app: &App) -> Result<Vec<MediaServerInfo>, Failure> {
+    let mut infos = vec![own_info(app, with_pools(app, None).await?)];
+    for row in app.catalog.media_servers().await.map_err(|error| internal(&error))? {
+        let pools = with_pools(app, Some(row.id)).await?;
+        infos.push(info(app, row, pools));
+    }
+    Ok(infos)
+}
+
+/// The pools of a media server, and the jobs that write to them.
+async fn with_pools(app: &App, server: Option<ServerId>) -> Result<(Vec<ServerPool>, u64), Failure> {
+    let all = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let copies = app.catalog.pool_copies().await.map_err(|error| internal(&error))?;
+    let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+    let busy = app.control.busy().await?;
+    let held = |pool: PoolId| copies.iter().find(|(it, _)| *it == pool).map_or(0, |(_, count)| *count);
+    let (mut pools, mut writing) = (Vec::new(), 0);
+    for pool in all.iter().filter(|pool| pool.server == server) {
+        let before = units.iter().filter(|unit| unit.pool == pool.id);
+        writing += before.filter_map(|unit| busy.get(&unit.name)).map(|jobs| u64::from(*jobs)).sum::<u64>();
+        let trouble = pools::trouble(&app.plane, &app.pools, pool).await;
+        let (code, why) = trouble.map(|it| (it.code, it.sentence)).unzip();
+        pools.push(ServerPool {
+            name: pool.name.clone(),
+            copies: held(pool.id),
+            code: code.unwrap_or_default(),
+            why: why.unwrap_or_default(),
+        });
+    }
+    Ok((pools, writing))
+}
+
+fn own_info(app: &App, (pools, writing): (Vec<ServerPool>, u64)) -> MediaServerInfo {
+    MediaServerInfo {
+        name: MediaServer::PRIMARY.to_owned(),
+        server: None,
+        state: "up".to_owned(),
+        why: String::new(),
+        since: Some(time_out(app.started)),
+        url: app.config.url(),
+        data_addr: app.config.data_addr(),
+        writing,
+        pools,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        clock_skew_ms: None,
+        joined: None,
+    }
+}
+
+fn info(app: &App, row: MediaServer, (pools, writing): (Vec<ServerPool>, u64)) -> MediaServerInfo {
+    let found = app.servers.get(row.id).map_or(Found::NotAsked, |link| link.found());
+    let (state, why, since, version, skew) = match (found, row.draining) {
+        (Found::NotAsked, _) => ("down", "it has not been asked yet".to_owned(), None, String::new(), None),
+        (Found::Down { since, why }, _) => ("down", why, Some(since), String::new(), None),
+        (Found::Up { version, skew_ms, .. }, Some(since)) if writing > 0 => {
+            let why = format!("{writing} jobs still write to its pools");
+            ("draining", why, Some(since), version, Some(skew_ms))
+        }
+        (Found::Up { version, skew_ms, .. }, Some(since)) => {
+            ("drained", String::new(), Some(since), version, Some(skew_ms))
+        }
+        (Found::Up { since, version, skew_ms, .. }, None) => {
+            ("up", String::new(), Some(since), version, Some(skew_ms))
+        }
+    };
+    MediaServerInfo {
+        name: row.name,
+        server: Some(row.id),
+        state: state.to_owned(),
+        why,
+        since: since.map(time_out),
+        url: row.url,
+        data_addr: row.data_address,
+        writing,
+        pools,
+        version,
+        clock_skew_ms: skew,
+        joined: Some(time_out(row.joined)),
+    }
+}
+
+async fn called(app: &App, name: &str) -> Result<MediaServerInfo, Failure> {
+    let found = infos(app).await?.into_iter().find(|it| it.name == name);
+    found.ok_or_else(|| absent("media server", name, "media-server list"))
+}
+
+/// POST: a line with which one media server joins.
+async fn invite(
+    State(app): State<App>,
+    _admin: Admin,
+    Body(request): Body<InviteServerRequest>,
+) -> Answer<InviteServerReply> {
+    check_name(&app, &request.name).await?;
+    let seconds = request.expires_in_seconds.map_or(INVITATION_LIFE.as_secs(), u64::from);
+    let (line, expires) = pairing::make_token_line(&app, TokenPurpose::Join, request.name, seconds).await?;
+    let parts: narrows_api::invitation::Invitation = line.parse().map_err(|error| internal(&error))?;
+    let token = format!("{}.{}", parts.ca_fingerprint, parts.token);
+    good(InviteServerReply { url: parts.url(), token, expires: time_out(expires), line })
+}
+
+async fn check_name(app: &App, name: &str) -> Result<(), Failure> {
+    if !is_plain_name(name) {
+        let error = ApiError::new(codes::MALFORMED, format!("{name:?} can't be a media server's name"));
+        return Err(error.because("1 to 63 letters, digits, `.`, `-`, `_` are a name").into());
+    }
+    let name = name.to_owned();
+    let checking = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.check_new_server(&name).await?, Vec::new())) })
+    });
+    checking.await
+}
+
+/// POST: a certificate against a token. It decides nothing, and is spoken to from now on.
+async fn join(State(app): State<App>, Body(request): Body<JoinRequest>) -> Answer<JoinReply> {
+    let refused = || {
+        ApiError::new(TokenRefused::CODE, TokenRefused.to_string())
+            .help("an administrator makes a new line: `narrowsctl media-server invite NAME`")
+    };
+    let secret: Hex<32> = request.token.parse().map_err(|_| refused())?;
+    let now = app.clock.now();
+    let token = app.catalog.token(TokenHash::of(&secret.0)).await.map_err(|error| internal(&error))?;
+    let token = token.ok_or_else(refused)?;
+    token.check(TokenPurpose::Join, now).map_err(|_| refused())?;
+    door::check_addresses(&request.url, &request.data_addr)?;
+    check_name(&app, &token.subject).await?;
+    let id = ServerId(random::uuid());
+    let (chain_pem, serial) = issue(&app, id, &request.csr_pem)?;
+    let row = MediaServer {
+        id,
+        name: token.subject,
+        url: request.url,
+        data_address: request.data_addr,
+        serial,
+        joined: now,
+        draining: None,
+    };
+    let link = Link::new(row.clone(), app.who.domain, &app.trust, &app.certificates.credentials)?;
+    app.control.redeem(secret.0, TokenPurpose::Join, vec![Change::MediaServer(row.clone())]).await?;
+    app.servers.add(std::sync::Arc::new(link));
+    tracing::info!(server = row.name, url = row.url, "a media server joined");
+    good(JoinReply {
+        server: id,
+        name: row.name,
+        domain: app.who.domain,
+        domain_name: app.who.name.clone(),
+        chain_pem,
+        ca_pem: app.authority().believed_pem(now.seconds),
+    })
+}
+
+/// A certificate for the key of a signing request, with the CAs behind it, and its serial number.
+fn issue(app: &App, id: ServerId, csr_pem: &str) -> Result<(String, String), Failure> {
+    let at = time_of(app.clock.now()).map_err(|error| internal(&error))?;
+    let chain = app.authority().issue_for_server(id, csr_pem, at);
+    let chain = chain
+        .map_err(|error| malformed("csr_pem", &format!("not a certificate signing request: {error}")))?;
+    let der = certificate_of_pem(&chain).ok_or_else(|| malformed("csr_pem", "no certificate"))?;
+    let serial = hex(&certificate_serial(&der).map_err(|error| internal(&error))?);
+    Ok((chain, serial))
+}
+
+/// POST: the caller's certificate is renewed; the one before is believed until it ends.
+async fn renew(
+    State(app): State<App>,
+    MediaCaller(server): MediaCaller,
+    Body(request): Body<RenewServerRequest>,
+) -> Answer<RenewServerReply> {
+    let (chain_pem, serial) = issue(&app, server, &request.csr_pem)?;
+    let renewed = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.server_renewed(server, serial).await?, Vec::new())) })
+    });
+    if let (Some(row), Some(link)) = (renewed.await?, app.servers.get(server)) {
+        tracing::info!(server = row.name, "the certificate of a media server is renewed");
+        link.set_row(row);
+    }
+    good(RenewServerReply { chain_pem })
+}
+
+/// POST: nothing new goes to its pools, or may again.
+async fn drain(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<DrainRequest>,
+) -> Answer<MediaServerInfo> {
+    let asked = name.clone();
+    let drained = app.control.act(move |primary, moment| {
+        Box::pin(async move { Ok((primary.drain_server(&asked, request.undo, moment).await?, Vec::new())) })
+    });
+    let row = drained.await?;
+    if let Some(link) = app.servers.get(row.id) {
+        link.set_row(row);
+    }
+    // What comes after this answer is placed accordingly.
+    pools::look(&app).await;
+    good(called(&app, &name).await?)
+}
+
+/// POST: it is none of this domain any more.
+async fn remove(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<RemoveRequest>,
+) -> Answer<RemoveReply> {
+    let asked = name.clone();
+    let counting = app
+        .control
+        .act(move |primary, _| Box::pin(async move { Ok((primary.server_uses(&asked).await?, Vec::new())) }));
+    let uses = counting.await?;
+    if request.dry_run {
+        return good(RemoveReply { name, removed: false, uses });
+    }
+    let removing = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.remove_server(&name).await?, Vec::new())) })
+    });
+    let (row, pools) = removing.await?;
+    app.servers.forget(row.id);
+    app.plane.forget_away(row.id);
+    pools.iter().for_each(|pool| app.pools.forget(*pool));
+    if let Some(serial) = bytes_of_hex(&row.serial) {
+        app.trust.revoke(app.who.domain, &serial);
+        app.parted.send_modify(|count| *count += 1);
+    }
+    tracing::info!(server = row.name, "a media server was removed");
+    good(RemoveReply { name: row.name, removed: true, uses })
+}
+
+/// POST: a question of one of its data sessions.
+async fn ask(
+    State(app): State<App>,
+    MediaCaller(server): MediaCaller,
+    Body(asked): Body<Asked>,
+) -> Answer<Answered> {
+    // It is carried to its end though the caller hangs up: what was allowed is known to have been.
+    let answering = tokio::spawn(async move { door::answer(&app, server, asked).await });
+    good(answering.await.map_err(|error| internal(&error))??)
+}

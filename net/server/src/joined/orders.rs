@@ -1,0 +1,224 @@
+//! What the primary orders of a media server.
+//!
+//! Guarantee: nobody else is heard. An order is carried out as it would be on the primary's own pools; the answer comes when
+//! that is done, and an errand whose caller hangs up stops.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, Path, State},
+    http::request::Parts,
+    routing::post,
+};
+use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
+use narrows_domain::storage::Pool;
+use narrows_format::{PoolId, Sequence};
+use narrows_transport::Principal;
+use rustls_pki_types::CertificateDer;
+use tokio::time::timeout;
+
+use super::{Joined, renewal};
+use crate::{
+    api::{
+        answer::{Answer, Body, Failure, good, malformed, no_method, no_route},
+        caller::{Peer, not_allowed},
+    },
+    limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, MEDIA_BODY_BYTES_MAX},
+    plane::{Browse, OnePool},
+    pools::making,
+    servers::{
+        errand::{Errand, Sender, Sent},
+        words::{EventWord, PoolSaid, PoolStands, PoolTold, PoolWanted, PoolWord, Stand, Stood, TrustTold},
+    },
+};
+
+/// All routes of a media server.
+pub fn router(joined: Joined) -> Router {
+    Router::new()
+        .route(paths::MEDIA_STAND, post(stand))
+        .route(paths::MEDIA_POOLS, post(make))
+        .route(paths::MEDIA_POOL, post(order))
+        .route(paths::MEDIA_SEND, post(send))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(MEDIA_BODY_BYTES_MAX))
+        .with_state(joined)
+}
+
+/// The primary of this domain, by its certificate.
+struct ByPrimary;
+
+impl FromRequestParts<Joined> for ByPrimary {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, joined: &Joined) -> Result<Self, Failure> {
+        let primary = Principal::Server { domain: joined.member.domain };
+        match parts.extensions.get::<Peer>() {
+            Some(Peer(Some(principal))) if *principal == primary => Ok(Self),
+            _ => Err(not_allowed("the primary server of this domain")),
+        }
+    }
+}
+
+/// POST: how things stand. What changed is taken over, and pools that are to be open are opened.
+async fn stand(State(joined): State<Joined>, _by: ByPrimary, Body(stand): Body<Stand>) -> Answer<Stood> {
+    if let Some(trust) = stand.trust {
+        believe(&joined, trust)?;
+        joined.told().trust_mark = Some(stand.trust_mark);
+    }
+    for told in stand.paces {
+        joined.paces.of(told.pool, told.partner).set(told.rate);
+    }
+    let opening = joined.clone();
+    // It goes on though the caller hangs up: recovery may take longer than it waits.
+    let opened = tokio::spawn(async move { open(&opening, &stand.pools).await });
+    opened.await.map_err(|error| crate::api::answer::internal(&error))?;
+    let trust_mark = joined.told().trust_mark.unwrap_or(narrows_api::Hex([0; 32]));
+    let pools = joined.told().pools.iter().map(|told| stands(&joined, told)).collect();
+    good(Stood {
+        run: joined.run,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        clock: joined.clock.now().into(),
+        trust_mark,
+        pools,
+    })
+}
+
+/// Believes whom the primary names, and nobody else. Our own CAs are kept for the next start.
+fn believe(joined: &Joined, trust: Vec<TrustTold>) -> Result<(), Failure> {
+    let own = joined.member.domain;
+    if !trust.iter().any(|told| told.domain == own && !told.cas.is_empty()) {
+        return Err(malformed("trust", "the CAs of this domain are missing"));
+    }
+    let gone = joined.trust.domains();
+    for domain in gone.into_iter().filter(|domain| !trust.iter().any(|told| told.domain == *domain)) {
+        joined.trust.remove_domain(domain);
+    }
+    for told in trust {
+        let cas: Vec<_> = told.cas.into_iter().map(|ca| CertificateDer::from(ca.0)).collect();
+        if told.domain == own {
+            renewal::keep_cas(joined, &cas)?;
+        }
+        joined.trust.set_domain(told.domain, cas).map_err(|error| malformed("trust", &error.to_string()))?;
+        told.revoked.iter().for_each(|serial| joined.trust.revoke(told.domain, &serial.0));
+    }
+    Ok(())
+}
+
+/// Opens what is not open yet, one after the other, and never twice at once.
+async fn open(joined: &Joined, told: &[PoolTold]) {
+    let _one_at_a_time = joined.pools.making.lock().await;
+    for pool in told {
+        if !joined.pools.is_open(pool.pool)
+            && let Err(error) = joined.pools.open_one(&joined.plane, &joined.folder, &as_pool(pool)).await
+        {
+            tracing::error!(pool = pool.name, %error, "a pool can't be opened; it is tried again");
+        }
+    }
+    joined.told().pools = told.to_vec();
+}
+
+fn as_pool(told: &PoolTold) -> Pool {
+    Pool { directories: told.directories.clone(), ..Pool::new(told.pool, told.name.clone()) }
+}
+
+fn stands(joined: &Joined, told: &PoolTold) -> PoolStands {
+    let shut = |error| PoolStands { pool: told.pool, incarnation: 0, segment_mean: 0, shut: Some(error) };
+    match joined.pools.get(told.pool) {
+        Ok(open) => PoolStands {
+            pool: told.pool,
+            incarnation: open.incarnation,
+            segment_mean: open.segment_mean,
+            shut: None,
+        },
+        Err(Failure(error)) => shut(error),
+    }
+}
+
+/// POST: makes a pool in empty folders, and opens it.
+async fn make(State(joined): State<Joined>, _by: ByPrimary, Body(wanted): Body<PoolWanted>) -> Answer<()> {
+    let making = tokio::spawn(async move {
+        let others: Vec<_> = wanted.others.iter().map(as_pool).collect();
+        let here = (&joined.pools, &joined.plane, &joined.folder);
+        let pool = as_pool(&wanted.told);
+        let made = making::make_here(here, &others, &pool, wanted.segment_mean).await;
+        if made.is_ok() {
+            tracing::info!(pool = pool.name, id = %pool.id, "a pool was made");
+            joined.told().pools.push(wanted.told);
+        }
+        made
+    });
+    good(making.await.map_err(|error| crate::api::answer::internal(&error))??)
+}
+
+/// POST: an order to one pool.
+async fn order(
+    State(joined): State<Joined>,
+    _by: ByPrimary,
+    Path(id): Path<String>,
+    Body(word): Body<PoolWord>,
+) -> Answer<PoolSaid> {
+    let pool: PoolId = id.parse().map_err(|_| malformed("id", "no UUID"))?;
+    joined.pools.get(pool)?;
+    good(carry_out(&joined.plane.pool(pool), word).await?)
+}
+
+async fn carry_out(pool: &OnePool, word: PoolWord) -> Result<PoolSaid, Failure> {
+    Ok(match word {
+        PoolWord::Space => {
+            let (space, is_poisoned) = pool.standing().await?;
+            PoolSaid::Space(space.into(), is_poisoned)
+        }
+        PoolWord::Events(after, max) => {
+            let events = pool.events(Sequence(after), max.min(EVENTS_AT_ONCE)).await?;
+            PoolSaid::Events(bounded(events.iter().map(EventWord::from)))
+        }
+        PoolWord::EventAfter(after) => match timeout(EVENT_WAIT, pool.event_after(Sequence(after))).await {
+            Ok(newest) => {
+                PoolSaid::EventAfter(Some(newest.map_err(|error| crate::plane::failure(&error))?.0))
+            }
+            Err(_) => PoolSaid::EventAfter(None),
+        },
+        PoolWord::Amend(image, copy) => PoolSaid::Done(pool.amend(image, copy.into()).await?.0),
+        PoolWord::Discard(image, discarded) => PoolSaid::Done(pool.discard(image, discarded.into()).await?.0),
+        PoolWord::Remove(image) => PoolSaid::Done(pool.remove(image).await?.0),
+        PoolWord::Verify(image) => {
+            let checked = pool.verify(image).await?;
+            PoolSaid::Verified(checked.nodes, checked.segments, checked.bytes, checked.damage)
+        }
+        PoolWord::Browse(root, path, after, limit) => {
+            let bytes = |text: &narrows_api::PathText| {
+                text.to_bytes().ok_or_else(|| malformed("path", "an escape is malformed"))
+            };
+            let (path, after) = (bytes(&path)?, after.as_ref().map(bytes).transpose()?);
+            let browse = Browse { root: root.into(), path, after, limit: limit.min(PAGE_ITEMS_MAX) };
+            PoolSaid::Page(pool.browse(browse).await?)
+        }
+    })
+}
+
+/// As many as one answer may carry, and one at least.
+fn bounded(words: impl Iterator<Item = EventWord>) -> Vec<EventWord> {
+    let mut bytes = 0;
+    let fits = |word: &EventWord| {
+        let is_first = bytes == 0;
+        bytes += word.record_bytes() + 1;
+        is_first || bytes <= EVENT_BYTES_MAX
+    };
+    words.take_while(fits).collect()
+}
+
+/// POST: sends an image; the answer is how that ended.
+async fn send(State(joined): State<Joined>, _by: ByPrimary, Body(errand): Body<Errand>) -> Answer<Sent> {
+    if joined.pools.get(errand.pool).is_err() {
+        let error = ApiError::new(codes::NOT_READY, format!("pool {} is not open here", errand.pool));
+        return Err(error.into());
+    }
+    let with = Sender {
+        plane: &joined.plane,
+        trust: &joined.trust,
+        credentials: &joined.credentials,
+        paces: &joined.paces,
+        own: joined.member.domain,
+    };
+    good(Sent::from(errand.carry_out(with).await))
+}

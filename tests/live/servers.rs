@@ -1,0 +1,583 @@
+//! Goal: a domain of a primary and a media server that joined does what one server does, whichever pool an image goes to; and
+//! what is on a media server that is gone waits, says why, and goes on.
+//! Method: real servers on loopback, the joined one with its own keys, port and folder, and nothing shared but the wire.
+
+use std::{path::Path, time::Duration};
+
+use narrows_api::{
+    ApiError,
+    images::{BrowsePage, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
+    media_servers::{
+        DrainRequest, InviteServerReply, InviteServerRequest, JoinReply, JoinRequest, MediaServerInfo,
+    },
+    paths,
+    pools::{PoolInfo, PoolRequest},
+    server::{Status, WhoAmI},
+    slps::ApplyRequest,
+    storage::{Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest},
+};
+use narrows_server::{
+    config::{Cores, Memory, Settings},
+    folder::Folder,
+    joined::{
+        Server,
+        joining::{Invited, Join, join},
+        renewal,
+    },
+    servers::asked::{AdmissionWord, Answered, Asked, PeerWord, PurposeWord},
+};
+use narrows_transport::trust::certificate_serial;
+
+use crate::{
+    data::{
+        ask_backup, ask_restore, back_up_directory, back_up_granted, job_end, make_tree, restore_image,
+        same_trees, settled_image,
+    },
+    house::{Caller, House, free_ports},
+    pairing::{apply, import_slp, pair_both, request},
+    pools::{asked, image_when, make_pool, put_unit_on},
+    storage::put_group,
+};
+
+/// A media server that joined a house's domain.
+pub(crate) struct Annex {
+    folder: tempfile::TempDir,
+    pub(crate) server: Option<Server>,
+    settings: Settings,
+}
+
+impl Annex {
+    /// Joins a domain and runs.
+    pub(crate) async fn build(house: &House, name: &str) -> Self {
+        let reply = invite(house, name).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            listen: Some(format!("127.0.0.1:{}", free_ports()).parse().unwrap()),
+            cores: Some(Cores(vec![narrows_ring::cores::available()[0]])),
+            memory: Some(Memory(64 << 20)),
+            ..Settings::default()
+        };
+        let at = Invited::read(&reply.line, None).unwrap();
+        assert_eq!(at, Invited::read(&reply.url, Some(&reply.token)).unwrap());
+        let data = folder.path().join("data");
+        let member = join(Join { at, data, settings: settings.clone() }).await.unwrap();
+        assert_eq!((member.name.as_str(), member.domain), (name, house.domain()));
+        let mut annex = Self { folder, server: None, settings };
+        annex.start().await;
+        annex
+    }
+
+    /// Runs it (again).
+    pub(crate) async fn start(&mut self) {
+        let config = self.settings.clone().resolve().unwrap();
+        let folder = Folder::new(self.folder.path().join("data"));
+        self.server = Some(Server::start(&folder, config).await.unwrap());
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(&mut self) {
+        self.server.take().unwrap().stop().await.unwrap();
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+async fn invite(house: &House, name: &str) -> Result<InviteServerReply, ApiError> {
+    let request = InviteServerRequest { name: name.to_owned(), expires_in_seconds: None };
+    house.admin().post(paths::MEDIA_SERVER_INVITE, &request).await
+}
+
+/// A pool in a folder of the media server's, and a unit before it, both of this name.
+pub(crate) async fn far_pool(house: &House, annex: &Annex, (server, name): (&str, &str)) -> PoolInfo {
+    let folder = annex.path(name);
+    let request = PoolRequest { server: Some(server.to_owned()), ..asked(name, &[&folder]) };
+    let made = make_pool(house, &request).await.unwrap();
+    assert_eq!((made.server.as_str(), made.code.as_str(), made.readable), (server, "", true), "{made:?}");
+    put_unit_on(house, name).await;
+    made
+}
+
+async fn servers(house: &House) -> Vec<MediaServerInfo> {
+    house.admin().get(paths::MEDIA_SERVERS).await.unwrap()
+}
+
+/// The media server once it is in this state.
+async fn server_when(house: &House, name: &str, state: &str) -> MediaServerInfo {
+    let mut last = Vec::new();
+    for _ in 0..1200 {
+        last = servers(house).await;
+        if let Some(found) = last.iter().find(|it| it.name == name && it.state == state) {
+            return found.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{name} never came to be {state}: {last:?}");
+}
+
+async fn pool_when(house: &House, name: &str, is_so: impl Fn(&PoolInfo) -> bool) -> PoolInfo {
+    let path = paths::POOL.replace("{name}", name);
+    let mut last = None;
+    for _ in 0..1200 {
+        let pool: PoolInfo = house.admin().get(&path).await.unwrap();
+        if is_so(&pool) {
+            return pool;
+        }
+        last = Some(pool);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("it never came to be so: {last:?}");
+}
+
+/// Backs up into one unit and sends nothing.
+fn to_unit(unit: &str) -> ApplyRequest {
+    request(format!(
+        "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"{unit}\"\n\
+         retention = {{ fixed = \"30d\" }}\n"
+    ))
+}
+
+/// Backs up into the default unit, duplicates to another, and replicates the duplicate.
+fn through(unit: &str) -> ApplyRequest {
+    request(format!(
+        "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
+         retention = {{ fixed = \"30d\" }}\n[[operation]]\nid = \"dup\"\nkind = \"duplication\"\n\
+         source = \"backup\"\nstorage = \"{unit}\"\nretention = {{ fixed = \"60d\" }}\n[[operation]]\n\
+         id = \"copy\"\nkind = \"replication\"\nsource = \"dup\"\n\
+         target = {{ domain = \"west\", import_slp = \"gold-import\" }}\nretention = {{ fixed = \"90d\" }}\n"
+    ))
+}
+
+fn is_complete(info: &ImageInfo) -> bool {
+    info.state == "whole" && info.operations.iter().all(|it| it.state == "complete")
+}
+
+async fn verify(house: &House, image: &str) -> VerifyReport {
+    house.admin().post(&paths::IMAGE_VERIFY.replace("{id}", image), &()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_joins_and_holds_what_is_backed_up_to_its_pool() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    let far = far_pool(&east, &annex, ("m1", "far")).await;
+    let up = server_when(&east, "m1", "up").await;
+    assert_eq!(up.pools.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["far"]);
+    assert!(!up.version.is_empty() && up.clock_skew_ms.is_some_and(|skew| skew.abs() < 60_000), "{up:?}");
+    let own = servers(&east).await.remove(0);
+    assert_eq!((own.name.as_str(), own.pools[0].name.as_str()), ("primary", "default"));
+
+    apply(&east, &to_unit("far")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 31);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    assert_eq!(grant.pool, far.pool);
+    assert_eq!(grant.data_addr, up.data_addr, "data goes to the media server itself");
+    let image = grant.image.to_string();
+    let info = image_when(&east, &image, is_complete).await;
+    assert_eq!(info.copies.iter().map(|it| it.pool_name.as_str()).collect::<Vec<_>>(), ["far"]);
+    let job = job_end(&east, &format!("{image}.1")).await;
+    assert_eq!(job.state, "complete", "{job:?}");
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&east, &web, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    assert!(verify(&east, &image).await.bytes > 700_000);
+    let page: BrowsePage = east
+        .admin()
+        .get(&format!("{}?path=deep&limit=5", paths::IMAGE_BROWSE.replace("{id}", &image)))
+        .await
+        .unwrap();
+    assert_eq!((page.entries.len(), page.more), (5, true));
+
+    // Both start anew, in either order.
+    east.stop().await;
+    annex.stop().await;
+    east.start().await;
+    server_when(&east, "m1", "down").await;
+    annex.start().await;
+    server_when(&east, "m1", "up").await;
+    pool_when(&east, "far", |it| it.code.is_empty()).await;
+    let again = tempfile::tempdir().unwrap();
+    restore_image(&east, &web, &image, again.path()).await.unwrap();
+    same_trees(files.path(), again.path());
+    let (second, _) = back_up_directory(&east, &web, files.path()).await;
+    let small = image_when(&east, &second.image.to_string(), is_complete).await;
+    assert!(small.stored_bytes.unwrap() < 1024, "unchanged: {small:?}");
+    assert!(servers(&east).await.iter().all(|it| it.writing == 0), "every session was told to have ended");
+    annex.stop().await;
+    east.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_on_a_media_server_that_is_gone_waits_and_the_rest_goes_on() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    far_pool(&east, &annex, ("m1", "far")).await;
+    apply(&east, &to_unit("far")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 32);
+    let (web, _) = east.enroll("web01").await;
+    let (first, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = first.image.to_string();
+    image_when(&east, &image, is_complete).await;
+
+    annex.stop().await;
+    let down = server_when(&east, "m1", "down").await;
+    assert!(down.since.is_some() && !down.why.is_empty(), "{down:?}");
+    let shut = pool_when(&east, "far", |it| !it.code.is_empty()).await;
+    assert_eq!((shut.code.as_str(), shut.readable), ("NET-001", false), "{shut:?}");
+    assert!(shut.why.contains("media server `m1` does not answer"), "{shut:?}");
+    let status: Status = east.admin().get(paths::STATUS).await.unwrap();
+    assert!(
+        status.problems.iter().any(|it| it.check == "pool far" && it.code == "NET-001"),
+        "{:?}",
+        status.problems
+    );
+    for refused in [
+        ask_backup(&east, &web, files.path()).await.map(drop).unwrap_err(),
+        ask_restore(&east, &web, &image).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(refused.code, "NET-001", "{refused}");
+    }
+    // A group goes on with the next unit, and nobody else is held up.
+    put_group(&east, Making::Add, "either", (Some("failover"), &["far", "default"])).await.unwrap();
+    apply(&east, &to_unit("either")).await.unwrap();
+    let (over, _) = back_up_directory(&east, &web, files.path()).await;
+    let over = image_when(&east, &over.image.to_string(), is_complete).await;
+    assert_eq!(over.copies[0].pool_name, "default");
+
+    annex.start().await;
+    server_when(&east, "m1", "up").await;
+    pool_when(&east, "far", |it| it.code.is_empty() && it.readable).await;
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&east, &web, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    let (third, _) = back_up_directory(&east, &web, files.path()).await;
+    let third = image_when(&east, &third.image.to_string(), is_complete).await;
+    assert_eq!(third.copies[0].pool_name, "far");
+    annex.stop().await;
+    east.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_goes_to_a_media_server_and_from_there_to_another_domain() {
+    let (mut east, mut west) = pair_both().await;
+    let mut annex = Annex::build(&east, "m1").await;
+    far_pool(&east, &annex, ("m1", "far")).await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &through("far")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 33);
+    let (web, _) = east.enroll("web01").await;
+    let (spare, _) = west.enroll("spare").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    let info = image_when(&east, &image, is_complete).await;
+    let made: Vec<_> = info.copies.iter().map(|it| (it.pool_name.as_str(), it.operation.as_str())).collect();
+    assert_eq!(made, [("default", "backup"), ("far", "dup")]);
+    assert_eq!(info.replicas[0].state, "present");
+    let there = settled_image(&west, &image).await;
+    assert_eq!((there.root, there.origin_name.as_str()), (info.root, "east"));
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&west, &spare, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    // Both copies are whole, each read by the server that has it.
+    assert!(verify(&east, &image).await.bytes > 2 * 700_000);
+
+    // The media server goes away between the steps: the duplication waits, and all of it is done when it is back.
+    annex.stop().await;
+    server_when(&east, "m1", "down").await;
+    std::fs::write(files.path().join("deep/file7"), b"changed").unwrap();
+    let (second, _) = back_up_directory(&east, &web, files.path()).await;
+    let second = second.image.to_string();
+    let waits =
+        |it: &ImageInfo| it.operations.iter().any(|it| it.id == "dup" && it.state.starts_with("waiting"));
+    let waiting = image_when(&east, &second, waits).await;
+    let dup = waiting.operations.iter().find(|it| it.id == "dup").unwrap();
+    assert!(dup.why.contains("m1"), "{dup:?}");
+    annex.start().await;
+    let done = image_when(&east, &second, is_complete).await;
+    assert_eq!((done.copies.len(), done.replicas[0].state.as_str()), (2, "present"), "{done:?}");
+    settled_image(&west, &second).await;
+    annex.stop().await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Imports to one unit.
+fn import_to(unit: &str) -> ApplyRequest {
+    let text = import_slp().text.replace("storage = \"default\"", &format!("storage = \"{unit}\""));
+    request(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_sends_to_the_pool_of_a_media_server() {
+    let (mut east, mut west) = pair_both().await;
+    let mut annex = Annex::build(&west, "w1").await;
+    let far = far_pool(&west, &annex, ("w1", "far")).await;
+    apply(&west, &import_to("far")).await.unwrap();
+    let target = TargetRequest {
+        making: Making::Set,
+        name: TargetName { pool: None, domain: "west".into() },
+        unit: Some("far".into()),
+        bandwidth: None,
+        direction: None,
+        schedule: None,
+    };
+    let set: TargetInfo = east.admin().post(paths::TARGETS, &target).await.unwrap();
+    assert_eq!(set.unit, "far");
+    apply(&east, &crate::pairing::slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 34);
+    let (web, _) = east.enroll("web01").await;
+    let (spare, _) = west.enroll("spare").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    let here = settled_image(&east, &image).await;
+    assert_eq!(here.replicas[0].state, "present");
+    let there = settled_image(&west, &image).await;
+    assert_eq!(there.copies.iter().map(|it| it.pool).collect::<Vec<_>>(), [far.pool]);
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&west, &spare, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    // Asked by hand for what is there: nothing is sent, and the answer comes through the media server too.
+    let again = paths::IMAGE_REPLICATE.replace("{id}", &image);
+    let request = ReplicateRequest { domain: "west".into(), import_slp: None };
+    let reply: ReplicateReply = east.admin().post(&again, &request).await.unwrap();
+    assert_eq!(job_end(&east, &reply.job).await.state, "complete");
+    annex.stop().await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+async fn drain(house: &House, name: &str, undo: bool) -> MediaServerInfo {
+    let path = paths::MEDIA_SERVER_DRAIN.replace("{name}", name);
+    house.admin().post(&path, &DrainRequest { undo }).await.unwrap()
+}
+
+async fn remove(house: &House, name: &str, dry_run: bool) -> Result<RemoveReply, ApiError> {
+    let path = paths::MEDIA_SERVER_REMOVE.replace("{name}", name);
+    house.admin().post(&path, &RemoveRequest { dry_run }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    far_pool(&east, &annex, ("m1", "far")).await;
+    apply(&east, &to_unit("far")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 35);
+    let (web, _) = east.enroll("web01").await;
+    // One has begun when the draining does: it ends there.
+    let begun = ask_backup(&east, &web, files.path()).await.unwrap();
+    let draining = drain(&east, "m1", false).await;
+    assert_eq!((draining.state.as_str(), draining.writing), ("draining", 1), "{draining:?}");
+    let refused = ask_backup(&east, &web, &files.path().join("deep")).await.unwrap_err();
+    assert_eq!(refused.code, "NET-004", "{refused}");
+    assert!(refused.message.contains("media server `m1` is drained"), "{refused}");
+    back_up_granted(&east, &web, files.path(), &begun).await;
+    let image = begun.image.to_string();
+    image_when(&east, &image, is_complete).await;
+    let drained = server_when(&east, "m1", "drained").await;
+    assert_eq!((drained.writing, drained.pools[0].copies), (0, 1), "{drained:?}");
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&east, &web, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    // It is remembered.
+    east.stop().await;
+    east.start().await;
+    server_when(&east, "m1", "drained").await;
+    let refused = ask_backup(&east, &web, files.path()).await.unwrap_err();
+    assert!(matches!(refused.code.as_str(), "NET-004" | "NET-001"), "{refused}");
+
+    // What lies there keeps it.
+    let counted = remove(&east, "m1", true).await.unwrap();
+    assert_eq!(counted.uses, ["1 copies in pool `far`", "storage unit `far` on pool `far`"]);
+    let refused = remove(&east, "m1", false).await.unwrap_err();
+    assert_eq!(refused.code, "API-003", "{refused}");
+    let undone = drain(&east, "m1", true).await;
+    assert_eq!(undone.state, "up", "{undone:?}");
+    pool_when(&east, "far", |it| it.code.is_empty()).await;
+    back_up_directory(&east, &web, files.path()).await;
+    annex.stop().await;
+    east.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_that_holds_nothing_is_removed_and_is_nobody_then() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    server_when(&east, "m1", "up").await;
+    let joined = annex.server.as_ref().unwrap().joined().clone();
+    assert_eq!(
+        joined.ask(&Asked::Here { url: joined.config.url(), data_addr: joined.config.data_addr() }).await,
+        Ok(Answered::Heard)
+    );
+    assert!(remove(&east, "m1", false).await.unwrap().removed);
+    assert_eq!(servers(&east).await.len(), 1);
+    let refused = joined
+        .ask(&Asked::Here { url: joined.config.url(), data_addr: joined.config.data_addr() })
+        .await
+        .unwrap_err();
+    assert!(refused.code.starts_with("AUTH-"), "{refused}");
+    drop(joined);
+    // The name is free again, and the old line is not.
+    let mut second = Annex::build(&east, "m1").await;
+    server_when(&east, "m1", "up").await;
+    for annex in [&mut annex, &mut second] {
+        annex.stop().await;
+    }
+    east.stop().await;
+}
+
+/// Somebody with the certificate of a media server, at any API.
+fn media_caller(annex: &Annex, house: &House) -> Caller {
+    let chain = std::fs::read(annex.path("data/pki/server.pem")).unwrap();
+    let key = std::fs::read_to_string(annex.path("data/pki/server.key")).unwrap();
+    let ca = narrows_server::pki::authority::certificate_of_pem(&house.context.ca_pem).unwrap();
+    let chain = String::from_utf8(chain).unwrap();
+    let identity = narrows_server::pki::authority::identity_of_pem(&chain, &key, &ca).unwrap();
+    house.caller(Some(&identity), None)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server() {
+    let (mut east, mut west) = pair_both().await;
+    let (mut annex, mut other) = (Annex::build(&east, "m1").await, Annex::build(&east, "m2").await);
+    let far = far_pool(&east, &annex, ("m1", "far")).await;
+    let media = media_caller(&annex, &east);
+    let who: WhoAmI = media.get(paths::WHOAMI).await.unwrap();
+    assert_eq!((who.kind.as_str(), who.name.as_str()), ("media-server", "m1"));
+    for path in [paths::STATUS, paths::POOLS, paths::IMAGES, paths::MEDIA_SERVERS, paths::PARTNER_PING] {
+        let refused = media.get::<serde_json::Value>(path).await.unwrap_err();
+        assert_eq!(refused.code, "AUTH-005", "{path}: {refused}");
+    }
+    let drain: Result<MediaServerInfo, _> =
+        media.post(&paths::MEDIA_SERVER_DRAIN.replace("{name}", "m2"), &DrainRequest::default()).await;
+    assert_eq!(drain.unwrap_err().code, "AUTH-005");
+    // Nobody but a media server asks, and none of another domain does.
+    let (web, _) = east.enroll("web01").await;
+    let here = Asked::Here { url: "https://127.0.0.1:1".into(), data_addr: "127.0.0.1:2".into() };
+    for stranger in [east.admin(), east.caller(Some(&web), None)] {
+        let refused = stranger.post::<_, Answered>(paths::MEDIA_ASK, &here).await.unwrap_err();
+        assert_eq!(refused.code, "AUTH-005", "{refused}");
+    }
+    let theirs = Annex::build(&west, "w1").await;
+    let joined = theirs.server.as_ref().unwrap().joined().clone();
+    let foreign = narrows_server::partners::Partners::new(joined.trust.clone(), joined.credentials.clone());
+    let pairs = east.server.as_ref().unwrap().app().authority().believed(0);
+    joined.trust.set_domain(east.domain(), pairs).unwrap();
+    let api = foreign.api(east.domain(), &east.context.url, "east").unwrap();
+    let refused = api.post::<_, Answered>(paths::MEDIA_ASK, &here).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005", "{refused}");
+    let refused = api.get::<serde_json::Value>(paths::PARTNER_PING).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005", "a partner's media server is not the partner: {refused}");
+
+    // What was not allowed to it can't be sealed, and it is given nothing for a pool of another.
+    let m2 = other.server.as_ref().unwrap().joined().clone();
+    let admission: AdmissionWord = serde_json::from_value(serde_json::json!({
+        "kind": "replica", "image": far.pool.to_string(), "sender": west.domain().to_string(),
+        "pool": far.pool.to_string()}))
+    .unwrap();
+    let facts = serde_json::from_value(serde_json::json!({"signed": "AAAA"})).unwrap();
+    let copy =
+        serde_json::from_value(serde_json::json!({"expires": null, "locked_until": null, "held": false}))
+            .unwrap();
+    let seal = Asked::Seal { admission, facts, copy, import_slp: String::new() };
+    assert_eq!(m2.ask(&seal).await.unwrap_err().code, "NET-003");
+    apply(&east, &to_unit("far")).await.unwrap();
+    let grant = ask_backup(&east, &web, Path::new("/etc")).await.unwrap();
+    let begin = Asked::Begin {
+        peer: PeerWord::Client { domain: east.domain(), client: grant.client },
+        purpose: PurposeWord::Backup,
+        ticket: grant.ticket,
+        skew_ms: 0,
+        image: grant.image,
+        origin: east.domain(),
+    };
+    assert_eq!(m2.ask(&begin).await.unwrap_err().code, "NET-003", "the pool is m1's");
+
+    // And nobody but the primary orders a media server about.
+    let order = format!("https://{}", annex.server.as_ref().unwrap().joined().config.api_addr());
+    let as_m2 = narrows_server::servers::link::Link::new(
+        narrows_domain::storage::MediaServer {
+            id: annex.server.as_ref().unwrap().joined().member.server,
+            name: "m1".into(),
+            url: order,
+            data_address: String::new(),
+            serial: String::new(),
+            joined: narrows_format::Timestamp { seconds: 0, nanos: 0 },
+            draining: None,
+        },
+        east.domain(),
+        &m2.trust,
+        &m2.credentials,
+    )
+    .unwrap();
+    assert_eq!(as_m2.standing(far.pool).await.unwrap_err().code, "AUTH-005");
+
+    // A token joins once, and one for something else does not.
+    let line = invite(&east, "m3").await.unwrap();
+    assert_eq!(invite(&east, "m1").await.unwrap_err().code, "API-003");
+    assert_eq!(invite(&east, "primary").await.unwrap_err().code, "API-003");
+    let (_, token) = line.token.split_once('.').unwrap();
+    let bad = JoinRequest {
+        token: token.into(),
+        csr_pem: "no request".into(),
+        url: "https://127.0.0.1:1".into(),
+        data_addr: "127.0.0.1:2".into(),
+    };
+    let stranger = east.caller(None, None);
+    let refused = stranger.post::<_, JoinReply>(paths::MEDIA_SERVER_JOIN, &bad).await.unwrap_err();
+    assert_eq!(refused.code, "API-001", "{refused}");
+    let none = JoinRequest { token: "00".repeat(32), ..bad };
+    let refused = stranger.post::<_, JoinReply>(paths::MEDIA_SERVER_JOIN, &none).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-004", "{refused}");
+    drop((joined, m2));
+    let mut theirs = theirs;
+    for annex in [&mut annex, &mut other, &mut theirs] {
+        annex.stop().await;
+    }
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificate_of_a_media_server_and_its_domains_ca_are_renewed() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    far_pool(&east, &annex, ("m1", "far")).await;
+    let joined = annex.server.as_ref().unwrap().joined().clone();
+    let serial = |joined: &narrows_server::joined::Joined| {
+        certificate_serial(&joined.credentials.leaf().unwrap()).unwrap()
+    };
+    let before = serial(&joined);
+    renewal::renew(&joined).await.unwrap();
+    assert_ne!(serial(&joined), before);
+    let renew = narrows_api::certificates::RenewRequest { ca: true };
+    let _: serde_json::Value = east.admin().post(paths::CERTIFICATES_RENEW, &renew).await.unwrap();
+    let believed = east.server.as_ref().unwrap().app().authority().believed(0);
+    for _ in 0..1200 {
+        if joined.trust.certificates_of(east.domain()) == believed {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(joined.trust.certificates_of(east.domain()), believed, "the new CA is believed");
+    drop(joined);
+    // Each starts with what it has kept, and they know each other.
+    annex.stop().await;
+    east.stop().await;
+    annex.start().await;
+    east.start().await;
+    server_when(&east, "m1", "up").await;
+    pool_when(&east, "far", |it| it.code.is_empty()).await;
+    annex.stop().await;
+    east.stop().await;
+}
