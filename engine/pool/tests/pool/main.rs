@@ -9,4 +9,5 @@ mod file;
 mod index;
 mod oracle;
 mod real;
+mod scrub;
 mod streams;
