@@ -17,6 +17,7 @@ mod partners;
 mod policies;
 mod rules;
 mod runs;
+mod scrubs;
 mod sqlite;
 mod statements;
 mod storage;

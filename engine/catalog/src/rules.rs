@@ -15,7 +15,7 @@ use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
-use crate::{images, imports, jobs, operations, partners, policies, runs, storage};
+use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, storage};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -32,6 +32,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::AutoSlpGone(_)
         | Change::Recall(_)
         | Change::RecallGone(..)
+        | Change::ScrubPass(_)
         | Change::Mark(_)
         | Change::ReconcileBegun(_)
         | Change::ReconcileEnded(_) => keep(db, change).await,
@@ -102,6 +103,7 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
             gone.bind(&image.0[..]).bind(&partner.0[..]).execute(db).await?;
             Ok(())
         }
+        Change::ScrubPass(row) => scrubs::put(db, row).await,
         Change::Mark(mark) => {
             sqlx::query(MARK).bind(number(*mark)).execute(db).await?;
             Ok(())

@@ -59,6 +59,12 @@ pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
 pub const POOLS: &str = "/v1/pools";
 /// GET [`crate::pools::PoolInfo`] · POST [`crate::pools::PoolChange`] -> the same.
 pub const POOL: &str = "/v1/pools/{name}";
+/// GET [`crate::damage::DamageInfo`].
+pub const POOL_DAMAGE: &str = "/v1/pools/{name}/damage";
+/// POST [`crate::damage::ScrubRequest`] -> [`crate::damage::DamageOrder`].
+pub const POOL_SCRUB: &str = "/v1/pools/{name}/scrub";
+/// POST [`crate::damage::HealRequest`] -> [`crate::damage::DamageOrder`].
+pub const POOL_HEAL: &str = "/v1/pools/{name}/heal";
 /// GET list of [`crate::policies::PolicyInfo`] · POST [`crate::policies::ApplyRequest`] -> [`crate::policies::ApplyReply`].
 pub const POLICIES: &str = "/v1/policies";
 /// GET [`crate::policies::PolicyInfo`].

@@ -10,6 +10,7 @@ pub mod backups;
 pub mod caller;
 pub mod certificates;
 pub mod clients;
+pub mod damage;
 pub mod doctor;
 pub mod domains;
 pub mod expiry;
@@ -58,6 +59,7 @@ use crate::{
     comparing::Comparisons,
     config::Config,
     control::Control,
+    damage::Damage,
     folder::{DomainIdentity, Folder},
     limits::CATCH_UP_TIME_MAX,
     marks::Marks,
@@ -103,6 +105,8 @@ pub struct Shared {
     pub paces: Paces,
     /// When partners were asked what they hold.
     pub comparisons: Comparisons,
+    /// What is damaged in the pools, and what is done about it.
+    pub damage: Damage,
     /// Tells an older copy of the catalog.
     pub marks: Marks,
     /// The data folder.
@@ -229,6 +233,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
         .merge(pools::routes())
+        .merge(damage::routes())
         .merge(storage::routes())
         .merge(windows::routes())
         .merge(holdings::routes())

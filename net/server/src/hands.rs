@@ -5,6 +5,8 @@
 
 mod duplicating;
 
+pub use duplicating::own_port;
+
 use std::{collections::HashMap, sync::Arc};
 
 use narrows_api::{
@@ -236,7 +238,8 @@ async fn send(app: &App, replication: Replication) -> Result<Replicated, Failure
     ended(app.plane.replicate(replication).await)
 }
 
-fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
+/// What a transfer's end means, in the domain's words.
+pub fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
     match end {
         Some(Ok(done)) => Ok(done),
         Some(Err(ReplicationError::Unreachable(sentence))) => Err(Failure::unreachable(sentence)),
@@ -303,7 +306,8 @@ async fn receiving_ticket(app: &App, partner: &Partner, order: &ReplicateOrder) 
     granted.map(|grant| grant.ticket.0).map_err(|error| api_failure(&error))
 }
 
-async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
+/// How a partner's data port is dialled.
+pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
     let tls = app.trust.client_config_of(&app.certificates.credentials, partner.domain);
     let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Dial { partner: partner.domain, addresses: resolve(partner).await?, tls: Arc::new(tls) })

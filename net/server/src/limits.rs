@@ -126,3 +126,19 @@ pub const POOL_INDEX_BYTES_MIN: u64 = 4 << 20;
 pub const POOL_FOLDERS_MAX: usize = 64;
 /// A request waits so long for the catalog to know what the pool knows.
 pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a pool is looked at for what is due about damage, and how far a scrub is is noted.
+pub const DAMAGE_LOOK: Duration = Duration::from_secs(30);
+/// What could not be mended is tried again after this.
+pub const HEAL_RETRY: Duration = Duration::from_hours(1);
+/// While a scrub goes on, what it finds is mended no more often than this.
+pub const MEND_PAUSE: Duration = Duration::from_mins(1);
+/// Rounds of asking everybody, as long as each brings something.
+pub const HEAL_ROUNDS_MAX: usize = 5;
+/// What may be asked of one pool and not done.
+pub const WISHES_MAX: usize = 16;
+/// Damaged images and places that are named to people.
+pub const DAMAGE_NAMED_MAX: usize = 100;
+/// A scrub of each pool begins so long after the one before, unless it is set.
+pub const SCRUB_EVERY_DEFAULT: Duration = Duration::from_hours(30 * 24);
+/// And reads so many bytes a second.
+pub const SCRUB_RATE_DEFAULT: u64 = 50 << 20;

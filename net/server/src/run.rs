@@ -30,6 +30,7 @@ use crate::{
     comparing::{self, Comparisons},
     config::{BadSetting, Config, Settings},
     control::{self, Ordered},
+    damage::{self, Damage},
     doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer,
@@ -197,6 +198,7 @@ fn parts_of(
         Part::new("doorman", tokio::spawn(doorman::run(app.clone(), questions))),
         Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
         Part::new("importer", tokio::spawn(importer::run(app.clone()))),
+        Part::new("keeper of pools", tokio::spawn(damage::run(app.clone()))),
         Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
         Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
         // Last to go: the others tell it what they leave.
@@ -264,6 +266,7 @@ impl Server {
             offers: Offers::default(),
             paces: pace::Paces::default(),
             comparisons: Comparisons::default(),
+            damage: Damage::default(),
             marks,
             folder: folder.clone(),
             pools,
@@ -470,7 +473,7 @@ async fn look_after(app: App) {
                 // Its place in the storage unit is free again.
                 Ticket::Backup { image, attempt, .. } => Event::BackupInterrupted { image, attempt, failure },
                 // Nobody's job waits for these: who wanted to send says itself how that ended.
-                Ticket::Duplicate { .. } | Ticket::Receive { .. } => continue,
+                Ticket::Duplicate { .. } | Ticket::Heal { .. } | Ticket::Receive { .. } => continue,
             };
             app.control.tell(event).await;
         }

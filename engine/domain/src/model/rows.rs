@@ -12,12 +12,14 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::limits::RESEND_AFTER;
+use crate::limits::SCRUB_PASSES_KEPT;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::policy::{Run, RunKey, RunState, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
+use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
     Classification, Client, ClientAlias, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -33,6 +35,7 @@ pub(super) struct Rows {
     pub(super) operations: BTreeMap<OperationKey, Operation>,
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
     pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
+    pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
     pub(super) imports: BTreeMap<ImportKey, Import>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
@@ -101,6 +104,7 @@ impl Rows {
             | Change::AutoSlpGone(_)
             | Change::Recall(_)
             | Change::RecallGone(..)
+            | Change::ScrubPass(_)
             | Change::Mark(_)
             | Change::ReconcileBegun(_)
             | Change::ReconcileEnded(_)) => self.keep(row),
@@ -158,6 +162,11 @@ impl Rows {
             Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
             Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
             Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
+            Change::ScrubPass(row) => {
+                let (pool, number) = (row.pool, row.number);
+                self.scrubs.insert((pool, number), row);
+                self.scrubs.retain(|(of, other), _| *of != pool || *other + SCRUB_PASSES_KEPT > number);
+            }
             Change::Mark(mark) => self.mark = self.mark.max(mark),
             Change::ReconcileBegun(row) => {
                 for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {

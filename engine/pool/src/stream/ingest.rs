@@ -56,6 +56,8 @@ pub(super) struct Inner {
 pub(super) struct State {
     /// Containers of this session.
     pub(super) own: BTreeSet<ContainerId>,
+    /// Those of them that hold nodes.
+    pub(super) own_nodes: BTreeSet<ContainerId>,
     /// Containers of others, or of earlier sessions, that this image relies on, and where they are written.
     depends: BTreeMap<ContainerId, usize>,
     /// Children of this session's nodes that have not arrived, as their nodes name them.
@@ -189,7 +191,8 @@ impl Ingest {
     }
 
     /// Keeps what was brought without a new image: it is there for the images that lack it, durably, when this ends.
-    /// Checks closure as a commit does. [`Error::DamageFound`] when more damage was found meanwhile.
+    /// Checks closure as a commit does: nodes that are not closed go, and [`Error::NotClosed`] says so; segments stay all the
+    /// same. [`Error::DamageFound`] when more damage was found meanwhile. The stream has ended either way.
     pub async fn heal(&self) -> Result<(), Error> {
         self.inner.check()?;
         self.inner.heal().await
@@ -369,9 +372,18 @@ impl Inner {
 
     /// What was brought is closed without an image of its own.
     async fn heal(self: &Rc<Self>) -> Result<(), Error> {
-        self.check_closure(None).await?;
+        let whole = self.check_closure(None).await;
+        if !matches!(whole, Ok(()) | Err(Error::NotClosed { .. })) {
+            return whole;
+        }
         let sealed = self.seal_all().await;
-        let closes: Arc<[ContainerId]> = self.remember(sealed)?.into();
+        let mut closes = self.remember(sealed)?;
+        if whole.is_err() {
+            // A segment is good for itself; a node only with all that it names.
+            let state = self.state.borrow();
+            closes.retain(|container| !state.own_nodes.contains(container));
+        }
+        let closes: Arc<[ContainerId]> = closes.into();
         let (to_close, damage) = (closes.clone(), self.damage);
         let order = |reply| Order::Scrub(ScrubOrder::Heal { closes: to_close, damage, reply });
         let outcome = self.core.order(order).await?;
@@ -379,7 +391,7 @@ impl Inner {
         self.ended.set(true);
         self.core.close_containers(&closes).await?;
         self.core.release(self.stream).await;
-        Ok(())
+        whole
     }
 
     /// Every child of every node of this session, and the root, is closed or closes with this image.

@@ -346,6 +346,26 @@ fn healing_brings_what_lacks_and_no_more() {
     });
 }
 
+/// Goal: of what a broken session brought segments stay, and nodes that name what is still lacking do not.
+#[test]
+fn what_a_broken_session_brought_counts_as_far_as_it_can() {
+    let (sim, [hurt, _], _) = harmed(79, 0, false);
+    opened(&sim, false, move |_, pools| async move {
+        pass(&pools[0], Depth::Checksums).await.unwrap();
+        let before = pools[0].survey().await.unwrap();
+        assert!(before.damaged > 0);
+        let ingest = pools[1].ingest(hurt.image).await.unwrap();
+        let mut source = Source::new(&ingest);
+        // The root names leaves above the damage, which do not come.
+        source.bring_segments(&hurt.leaves[0]).await.unwrap();
+        source.put_node(&hurt.root).await.unwrap();
+        assert!(matches!(ingest.heal().await.unwrap_err(), Error::NotClosed { .. }));
+        assert_eq!(pools[0].survey().await.unwrap().damaged, 0, "the segments are there");
+        check(&pools[1], &hurt).await.unwrap();
+        close(&pools).await.unwrap();
+    });
+}
+
 /// Goal: a pass takes as long as its rate says.
 #[test]
 fn a_pass_keeps_to_its_rate() {
@@ -360,7 +380,7 @@ fn a_pass_keeps_to_its_rate() {
             bytes += scrubbed.bytes;
         }
         let took = sim.now().saturating_sub(began);
-        let due = std::time::Duration::from_millis(bytes * 1000 >> 20);
+        let due = std::time::Duration::from_millis((bytes * 1000) >> 20);
         assert!(took * 10 >= due * 9 && took * 10 <= due * 13, "{took:?} for {bytes} bytes");
         close(&pools).await.unwrap();
     });

@@ -130,6 +130,7 @@ pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String
         });
         told.await?;
         if let Some(damage) = verified.damage.first() {
+            app.damage.met(pool);
             let sentence = format!("image {} is damaged: {damage}", image.label());
             return Err(ApiError::new(damage.code(), sentence).at(format!("pool {pool}")).into());
         }

@@ -17,6 +17,7 @@ use narrows_domain::{
     retry::{Failure, Side},
 };
 use narrows_format::Sequence;
+use narrows_transport::TrustError;
 use tokio::time::timeout;
 
 use super::{counters, ended, root_of};
@@ -77,13 +78,7 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Replication, Failu
     }
     let ticket = Ticket::Duplicate { image: image.id, copy: order.copy, pool: order.target };
     let ticket = app.tickets.give(ticket).map_err(|error| Failure::interrupted(error.message))?;
-    let tls = app.trust.client_config_of(&app.certificates.credentials, app.who.domain);
-    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
-    let to = Dial {
-        partner: app.who.domain,
-        addresses: vec![reachable(app.config.data_listen)],
-        tls: Arc::new(tls),
-    };
+    let to = own_port(app).map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Replication {
         image: image.id,
         pool: order.source,
@@ -100,6 +95,13 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Replication, Failu
         ticket: ticket.0,
         to,
     })
+}
+
+/// How the server dials its own data port.
+pub fn own_port(app: &App) -> Result<Dial, TrustError> {
+    let tls = app.trust.client_config_of(&app.certificates.credentials, app.who.domain)?;
+    let addresses = vec![reachable(app.config.data_listen)];
+    Ok(Dial { partner: app.who.domain, addresses, tls: Arc::new(tls) })
 }
 
 /// Where the server reaches itself.
