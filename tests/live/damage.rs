@@ -13,6 +13,13 @@ use narrows_api::{
     server::Finding,
 };
 
+use narrows_domain::Catalog as _;
+use narrows_exchange::ExchangeError;
+use narrows_format::ImageId;
+use narrows_server::{
+    hands,
+    plane::{Heal, ReplicationError},
+};
 use narrows_transport::Identity;
 
 use crate::{
@@ -141,6 +148,42 @@ async fn partners_heal_each_other_where_it_is_granted() {
         assert!(is_whole(house, &image).await);
         restores(house, client, &image, files.path()).await;
         assert_eq!(damage(house, "default").await.damaged_images, 0);
+        house.stop().await;
+    }
+}
+
+/// What `asker` hears that wants to read an image from the other domain.
+async fn asks_for(asker: &House, from: &House, image: ImageId) -> ExchangeError {
+    let app = asker.server.as_ref().unwrap().app().clone();
+    let partner = app.catalog.partner(from.domain()).await.unwrap().unwrap();
+    let to = hands::dial(&app, &partner).await.unwrap();
+    let (origin, pool, ticket) = (from.domain(), app.who.pool, [0; 32]);
+    match app.plane.heal(Heal { image, origin, pool, ticket, to }).await {
+        Some(Err(ReplicationError::Exchange(error))) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goal: the grant opens what the two have in common, and nothing else; what is not shared and what does not exist are
+/// refused alike.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_grant_opens_no_other_image() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&east, &local_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 60);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    grant_heal(&east, "west").await;
+    let [own, none] = [grant.image, ImageId([9; 16])];
+    let mut said = Vec::new();
+    for image in [own, none] {
+        let refused = asks_for(&west, &east, image).await;
+        assert_eq!(refused.code(), Some("AUTH-005"), "{refused}");
+        said.push(refused.to_string().replace(&image.to_string(), "IMAGE"));
+    }
+    assert_eq!(said[0], said[1]);
+    for house in [&mut east, &mut west] {
         house.stop().await;
     }
 }

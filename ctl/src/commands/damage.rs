@@ -64,6 +64,9 @@ async fn end(session: &Session, api: &Api, (pool, wait): (&str, bool), given: &D
     }
     bar.finish_and_clear();
     session.style.show(&info, shown)?;
+    if !info.failed.is_empty() {
+        return Err(Failure::new(&info.code, format!("pool `{pool}`: {}", info.failed)));
+    }
     if info.damaged_images == 0 {
         return Ok(());
     }
@@ -76,6 +79,9 @@ fn shown(info: &DamageInfo) -> String {
     let mut lines = vec![format!("pool         {}", info.pool)];
     if !info.doing.is_empty() {
         lines.push(format!("under way    {}", info.doing));
+    }
+    if !info.failed.is_empty() {
+        lines.push(format!("failed       {}", info.failed));
     }
     match (&info.pass, &info.last) {
         (Some(pass), _) => lines.push(format!("scrub        {}, of {}", passed(pass), bytes(info.bytes))),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
+use futures_channel::mpsc::unbounded;
 use narrows_format::{
     ContainerId, Fingerprint, ImageId, Location, PoolId, Sequence, Tag,
     node::{Child, ChildKind},
@@ -13,6 +14,7 @@ use crate::{
     control::Control,
     error::Error,
     images::{self, Discarded, Event, ImageEntry, ImageLog},
+    index::{Answer, Asked, Asker},
     journal::Journal,
     lease::Lease,
     manifest::Manifest,
@@ -20,7 +22,7 @@ use crate::{
     restore::{self, Frames, ImageFile, Verified, Wanted},
     scrub::{self, Depth, Harm, Scrubbed, Survey},
     shard::{Core, Order},
-    stream::{Ingest, StoredNode},
+    stream::{Claim, Ingest, StoredNode},
     upkeep::Upkeep,
 };
 
@@ -211,6 +213,21 @@ impl Pool {
     /// Walks all images: which are hurt. Reads every node, and no data.
     pub async fn survey(&self) -> Result<Survey, Error> {
         scrub::survey(&self.core).await
+    }
+
+    /// Whether a node would be answered "have": it is closed, and as far as is known all below it is sound.
+    pub async fn is_sound(&self, node: Fingerprint) -> Result<bool, Error> {
+        let (settle, _settles) = unbounded();
+        let asker = Asker { stream: self.core.next_stream(), image: ImageId([0; 16]), settle };
+        let question = Asked { fingerprint: node, kind: ChildKind::Node, length: None };
+        let found = self.core.look_up(&asker, &[question], Claim::Peek).await?;
+        Ok(matches!(found.as_slice(), [Answer::Closed(_)]))
+    }
+
+    /// Copies what holds of containers whose header or table is damaged; gives how many segments and nodes. To be called after
+    /// a survey.
+    pub async fn rescue(&self) -> Result<u64, Error> {
+        scrub::rescue(&self.core).await
     }
 
     /// Everything in quarantine, by container.

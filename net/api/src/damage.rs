@@ -79,6 +79,12 @@ pub struct DamageInfo {
     pub pool: String,
     /// What is being done: `scrub`, `heal`, or nothing.
     pub doing: String,
+    /// Code of what kept the last thing from being done; empty when nothing did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// The same in one sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failed: String,
     /// Orders up to this one are done.
     pub done: u64,
     /// Images that can't be read as a whole.

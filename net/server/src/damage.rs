@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use narrows_api::ApiError;
+use narrows_api::{ApiError, error::codes};
 use narrows_domain::{Catalog as _, scrub::ScrubPass};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 use narrows_pool::scrub::Survey;
@@ -61,6 +61,8 @@ pub struct Standing {
     pub survey: Option<(Timestamp, Survey)>,
     /// Containers of which something is in quarantine.
     pub quarantined: usize,
+    /// What kept the last thing from being done: code and sentence.
+    pub failed: Option<(String, String)>,
     /// What came of the last attempts to mend, one for each image.
     pub attempts: Vec<Attempt>,
 }
@@ -97,7 +99,7 @@ impl Damage {
             let mut known = self.known();
             let standing = known.entry(pool).or_default();
             if standing.wishes.len() >= crate::limits::WISHES_MAX {
-                let error = ApiError::new("API-003", "this pool has much to do already");
+                let error = ApiError::new(codes::CONFLICT, "this pool has much to do already");
                 return Err(error.help("wait for it: `narrowsctl pool damage` says what is under way"));
             }
             standing.given += 1;
@@ -145,7 +147,7 @@ pub async fn run(app: App) {
         for open in app.pools.open_ones() {
             if !begun.contains(&open.pool) {
                 begun.push(open.pool);
-                let keeper = Keeper { app: app.clone(), pool: open.pool, mended: None };
+                let keeper = Keeper { app: app.clone(), pool: open.pool, mended: None, refused: None };
                 tasks.spawn(keeper.run());
             }
         }
@@ -160,6 +162,8 @@ struct Keeper {
     pool: PoolId,
     /// When it was last tried to mend something.
     mended: Option<Instant>,
+    /// When the pool refused to be read.
+    refused: Option<Instant>,
 }
 
 impl Keeper {
@@ -201,6 +205,9 @@ impl Keeper {
         if is_hurt && self.mended.is_none_or(|at| at.elapsed() >= HEAL_RETRY) {
             self.mend(None).await;
         }
+        if self.refused.is_some_and(|at| at.elapsed() < REFUSED_PAUSE) {
+            return;
+        }
         let setting = (self.app.config.scrub_every, self.app.config.scrub_rate);
         match self.last_pass().await {
             Ok(last) => {
@@ -220,12 +227,20 @@ impl Keeper {
 
     fn say(&self, what: &str, Failure(error): &Failure) {
         tracing::warn!(pool = %self.pool, code = error.code, %error, "a pool {what}");
+        self.app.damage.set(self.pool, |standing| {
+            standing.failed = Some((error.code.clone(), format!("it {what}: {error}")));
+        });
     }
 
     fn doing(&self, what: &'static str) {
-        self.app.damage.set(self.pool, |standing| standing.doing = what);
+        self.app.damage.set(self.pool, |standing| {
+            standing.doing = what;
+            if !what.is_empty() {
+                standing.failed = None;
+            }
+        });
     }
 }
 
-/// So long a pass waits before it tries again what a pool refused.
-const REFUSED_PAUSE: Duration = Duration::from_mins(1);
+/// A pass that a pool refused goes on after this.
+const REFUSED_PAUSE: Duration = Duration::from_mins(10);

@@ -7,7 +7,8 @@
 //! are sound: only those answer "have" as long as anything is in quarantine (`crate::index`).
 //!
 //! What heals: any stream that brings what is damaged, for an image of its own or, with [`crate::Ingest::heal`], for one
-//! that is here. The quarantine itself stays: what lies in a damaged place is never believed again, until a pass finds
+//! that is here. What lies in a container of which only header or table are damaged is copied from there (`rescue`).
+//! The quarantine itself stays: what lies in a damaged place is never believed again, until a pass finds
 //! that all of the container holds.
 //!
 //! What this does not do: it reads no logs and no index (they are verified when the pool is opened), and takes a
@@ -15,6 +16,7 @@
 
 mod examine;
 mod quarantine;
+mod rescue;
 mod survey;
 
 use std::rc::Rc;
@@ -31,6 +33,7 @@ use crate::{
 pub use examine::Depth;
 use examine::{Examined, examine};
 pub(crate) use quarantine::ScrubOrder;
+pub(crate) use rescue::rescue;
 pub use survey::Survey;
 pub(crate) use survey::survey;
 
@@ -105,10 +108,12 @@ async fn one(
     for harm in &harms {
         add_harm(&mut all, container, *harm);
     }
-    let news = all.get(&container).is_some_and(|all| *all != known);
+    let mut fresh = all.remove(&container).unwrap_or_default();
+    fresh.retain(|harm| !known.contains(harm));
+    let news = !fresh.is_empty();
     if news {
-        let harms = harms.clone();
-        core.order(|reply| Order::Scrub(ScrubOrder::Quarantine { container, harms, reply })).await??;
+        let note = |reply| Order::Scrub(ScrubOrder::Quarantine { container, harms: fresh, reply });
+        core.order(note).await??;
     } else if harms.is_empty() && !known.is_empty() {
         core.order(|reply| Order::Scrub(ScrubOrder::Release { container, reply })).await??;
     }

@@ -53,6 +53,8 @@ async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
     good(DamageInfo {
         pool: pool.name,
         doing: standing.doing.to_owned(),
+        code: standing.failed.as_ref().map_or_else(String::new, |(code, _)| code.clone()),
+        failed: standing.failed.as_ref().map_or_else(String::new, |(_, sentence)| sentence.clone()),
         done: standing.done,
         damaged_images: standing.hurt().len() as u64,
         images,

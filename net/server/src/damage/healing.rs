@@ -1,6 +1,6 @@
 //! What is damaged in a pool is looked at once more, told, and brought anew from whoever holds the same image.
 //!
-//! Sources, in this order: other pools of this domain, then partners that have the image from here or sent it. A source
+//! Sources, in this order: the damaged containers themselves, where only their header or table is damaged; other pools of this domain, then partners that have the image from here or sent it. A source
 //! that lacks something itself gives the rest; the next one is asked for what is left.
 
 use narrows_api::ApiError;
@@ -67,6 +67,9 @@ impl Keeper {
                 .await?;
         }
         let mut survey = self.survey().await?;
+        if !survey.images.is_empty() && pool.rescue().await? > 0 {
+            survey = self.survey().await?;
+        }
         for _ in 0..HEAL_ROUNDS_MAX {
             if survey.images.is_empty() {
                 return Ok(());

@@ -4,7 +4,7 @@ use narrows_domain::{Change, scrub::ScrubPass};
 use narrows_pool::scrub::{Depth, Scrubbed};
 use tokio::time::Instant;
 
-use super::{Keeper, REFUSED_PAUSE, Wish};
+use super::{Keeper, Wish};
 use crate::{
     api::answer::Failure,
     limits::{DAMAGE_LOOK, MEND_PAUSE},
@@ -14,10 +14,21 @@ impl Keeper {
     /// Makes a pass, or goes on with one, to its end or until another one is asked for.
     pub(super) async fn pass(&mut self, mut pass: ScrubPass) {
         tracing::info!(pool = %self.pool, number = pass.number, deep = pass.deep, rate = pass.rate, "a scrub begins");
+        self.refused = None;
         self.keep(&pass).await;
         let mut kept = Instant::now();
         let mut is_news = false;
-        while let Some(scrubbed) = self.next_container(&pass).await {
+        loop {
+            let scrubbed = match self.next_container(&pass).await {
+                Ok(Some(scrubbed)) => scrubbed,
+                Ok(None) => break,
+                Err(error) => {
+                    // It goes on from there some time later.
+                    self.refused = Some(Instant::now());
+                    self.say("could not be scrubbed", &error);
+                    break;
+                }
+            };
             is_news |= scrubbed.news;
             take(&mut pass, &scrubbed);
             self.app.damage.set(self.pool, |standing| standing.pass = Some(pass.clone()));
@@ -35,7 +46,7 @@ impl Keeper {
                 self.heal_as_asked().await;
             }
         }
-        if !self.app.damage.has_other_pass(self.pool) {
+        if self.refused.is_none() && !self.app.damage.has_other_pass(self.pool) {
             pass.ended = Some(self.app.clock.now());
             let ScrubPass { number, bytes, damaged, stray, unread, .. } = pass;
             tracing::info!(pool = %self.pool, number, bytes, damaged, stray, unread, "a scrub has ended");
@@ -48,20 +59,11 @@ impl Keeper {
         self.doing("");
     }
 
-    /// The next container; `None` at the end. What the pool refuses is tried again: it may be opened anew.
-    async fn next_container(&self, pass: &ScrubPass) -> Option<Scrubbed> {
+    async fn next_container(&self, pass: &ScrubPass) -> Result<Option<Scrubbed>, Failure> {
         let depth = if pass.deep { Depth::Fingerprints } else { Depth::Checksums };
         let rate = Some(pass.rate).filter(|rate| *rate > 0);
-        loop {
-            self.doing("scrub");
-            match self.app.plane.pool(self.pool).scrub_next(Some(pass.reached), depth, rate).await {
-                Ok(next) => return next,
-                Err(error) => {
-                    self.say("could not be scrubbed", &error);
-                    tokio::time::sleep(REFUSED_PAUSE).await;
-                }
-            }
-        }
+        self.doing("scrub");
+        self.app.plane.pool(self.pool).scrub_next(Some(pass.reached), depth, rate).await
     }
 
     fn is_asked_to_heal(&self) -> bool {

@@ -252,10 +252,12 @@ impl Gate {
 /// Whether the pool has this base.
 async fn has_base(pool: &Pool, base: &narrows_wire::Base, lineage: &[u8; 32]) -> Result<bool, Refusal> {
     let entry = pool.image(base.image).await.map_err(|error| refused(&error))?;
-    Ok(entry.is_some_and(|entry| {
+    let is_it = entry.is_some_and(|entry| {
         let record = &entry.record.record;
         record.root == base.root && record.lineage == *lineage
-    }))
+    });
+    // What lies above damage is no base: all below it would count as being here.
+    Ok(is_it && pool.is_sound(base.root).await.map_err(|error| refused(&error))?)
 }
 
 /// Whether what is brought is, by what was begun with, the image that is here.

@@ -37,6 +37,8 @@ pub enum PoolOrder {
     Scrub(Option<ContainerId>, Depth, Option<u64>, Reply<Option<Scrubbed>>),
     /// Walks all images: which are hurt.
     Survey(Reply<Survey>),
+    /// Copies what holds of containers whose header or table is damaged.
+    Rescue(Reply<u64>),
     /// Containers of which something is in quarantine.
     Quarantine(Reply<Vec<ContainerId>>),
     /// Lists a directory of an image.
@@ -121,6 +123,11 @@ impl OnePool {
         self.api(PoolOrder::Survey).await
     }
 
+    /// Copies what holds of containers whose header or table is damaged; gives how many segments and nodes.
+    pub async fn rescue(&self) -> Result<u64, Failure> {
+        self.api(PoolOrder::Rescue).await
+    }
+
     /// Containers of which something is in quarantine.
     pub async fn quarantine(&self) -> Result<Vec<ContainerId>, Failure> {
         self.api(PoolOrder::Quarantine).await
@@ -164,6 +171,7 @@ pub(super) async fn carry_out(pool: &Pool, order: PoolOrder) {
         PoolOrder::Scrub(after, depth, rate, reply) => {
             drop(reply.send(pool.scrub_next(after, depth, rate).await));
         }
+        PoolOrder::Rescue(reply) => drop(reply.send(pool.rescue().await)),
         PoolOrder::Survey(reply) => drop(reply.send(pool.survey().await)),
         PoolOrder::Quarantine(reply) => drop(reply.send(Ok(pool.quarantine().into_keys().collect()))),
         PoolOrder::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
