@@ -4,6 +4,7 @@ mod catalog;
 mod certificates;
 mod clients;
 mod contexts;
+mod damage;
 mod domains;
 mod expiry;
 mod images;

@@ -124,3 +124,43 @@ fn a_rotten_log_record_is_named_to_who_needs_it() {
         }
     }
 }
+
+/// Goal: rot is found and mended by what people type, from a partner that allows it, and stays so after the server is
+/// killed; each word that can be typed is taken.
+#[test]
+fn rot_is_found_and_mended_by_command() {
+    let mut pair = Pair::start(&Setup::default());
+    let source = folder();
+    trees::plain(source.path(), 60, 60_000, 33).unwrap();
+    let image = pair.backup(source.path())["image"].as_str().unwrap().to_owned();
+    pair.replicated(&image);
+    let clean = pair.east.json(&["pool", "verify", "default", "--rate", "1GiB", "--wait"]);
+    assert_eq!((&clean["damaged_images"], &clean["last"]["deep"]), (&0.into(), &true.into()), "{clean}");
+    for container in containers(&pair.east.dir) {
+        flip(&container, BYTE);
+    }
+    let said = pair.east.refused(&["pool", "scrub", "default", "--wait"], 1, "POOL-001");
+    assert!(said.contains("domain grant"), "{said}");
+    let told = pair.east.ok(&["pool", "damage", "default"]);
+    assert!(told.contains("not healed") && told.contains("west says AUTH-005"), "{told}");
+    assert!(pair.east.ok(&["problem", "list"]).contains("POOL-001"));
+    assert!(pair.east.ok(&["pool", "show", "default"]).contains("damaged        1 images"));
+    pair.east.ok(&["pool", "space"]);
+
+    pair.west.ok(&["domain", "grant", "east", "heal"]);
+    let healed = pair.east.json(&["pool", "heal", "default", "--from", "west", "--wait"]);
+    assert_eq!(
+        (&healed["damaged_images"], &healed["healed"][0]["from"]),
+        (&0.into(), &"west".into()),
+        "{healed}"
+    );
+    pair.east.kill();
+    pair.east.run();
+    pair.east.ok(&["image", "verify", &image]);
+    let target = folder();
+    pair.east.ok(&["restore", &image, "--to", text(target.path())]);
+    let lines = differences(source.path(), target.path()).unwrap();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+    let again = pair.east.json(&["pool", "scrub", "default"]);
+    assert!(again["order"].as_u64().is_some(), "{again}");
+}

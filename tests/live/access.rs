@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 46] = [
+const ROUTES: [(&str, Method); 49] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -71,6 +71,9 @@ const ROUTES: [(&str, Method); 46] = [
     (paths::PARTNER_REACH, Method::GET),
     (paths::PARTNER_TIMELINE, Method::GET),
     (paths::PARTNER_RECALL, Method::POST),
+    (paths::POOL_DAMAGE, Method::GET),
+    (paths::POOL_SCRUB, Method::POST),
+    (paths::POOL_HEAL, Method::POST),
 ];
 
 /// Those of storage, windows, classifications, and orders about SLPs.

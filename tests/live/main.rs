@@ -9,6 +9,7 @@ mod bandwidth;
 mod certificates;
 mod clients;
 mod codes;
+mod damage;
 mod data;
 mod expiry;
 mod failing;

@@ -36,6 +36,56 @@ pub(crate) enum PoolCommand {
     /// Says where the room of all pools goes.
     #[command(after_help = "Example:\n  narrowsctl --context east pool space")]
     Space,
+    /// Shows what is damaged in one, what is in quarantine, and what came of mending it.
+    #[command(after_help = "Example:\n  narrowsctl --context east pool damage vault")]
+    Damage {
+        /// Its name.
+        name: String,
+    },
+    /// Reads everything in one and looks for damage, which is mended at once from whoever holds the same: another pool, or
+    /// a partner that granted `heal`. Goes on in the server; takes the place of a scrub that is under way.
+    #[command(
+        after_help = "Examples:\n  narrowsctl pool scrub vault\n  narrowsctl pool scrub vault --deep --rate 50MiB --wait"
+    )]
+    Scrub {
+        /// Its name.
+        name: String,
+        /// Opens and hashes every segment, instead of comparing checksums of what is stored.
+        #[arg(long)]
+        deep: bool,
+        /// Bytes a second; as fast as it goes when left out.
+        #[arg(long, value_name = "BYTES")]
+        rate: Option<Size>,
+        /// Waits for its end; ends with code 1 when damage is left.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Opens and hashes every segment in one: a deep scrub, and what follows from it.
+    #[command(after_help = "Example:\n  narrowsctl pool verify vault --wait")]
+    Verify {
+        /// Its name.
+        name: String,
+        /// Bytes a second; as fast as it goes when left out.
+        #[arg(long, value_name = "BYTES")]
+        rate: Option<Size>,
+        /// Waits for its end; ends with code 1 when damage is left.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Brings anew what is damaged in one.
+    #[command(
+        after_help = "Examples:\n  narrowsctl pool heal vault\n  narrowsctl pool heal vault --from dr --wait"
+    )]
+    Heal {
+        /// Its name.
+        name: String,
+        /// From this domain only; this one's own name: from its other pools.
+        #[arg(long, value_name = "DOMAIN")]
+        from: Option<String>,
+        /// Waits for its end; ends with code 1 when damage is left.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Makes one in empty folders of the server; nothing is ever overwritten. Storage units before it are added afterwards.
     #[command(after_help = "Examples:\n  narrowsctl --context east pool create vault --data /mnt/vault\n  \
                       narrowsctl pool create wide --data /mnt/d1 --data /mnt/d2 --spanning\n  \

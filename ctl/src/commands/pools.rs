@@ -1,16 +1,17 @@
 //! `pool ...`.
 
 use narrows_api::{
+    damage::ScrubRequest,
     paths,
     pools::{PoolChange, PoolInfo, PoolRequest},
 };
 
-use super::Session;
+use super::{Session, damage};
 use crate::{
     api::filled,
     cli::{PoolCommand, PoolCreateArgs},
     failure::{Failure, Outcome},
-    output::{bytes, table},
+    output::{bytes, table, time_or_dash},
 };
 
 pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()> {
@@ -28,6 +29,16 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
             let pools: Vec<PoolInfo> = api.get(paths::POOLS, &()).await?;
             session.style.show(&pools, |pools| space(pools))
         }
+        PoolCommand::Damage { name } => damage::show(session, &api, &name).await,
+        PoolCommand::Scrub { name, deep, rate, wait } => {
+            let request = ScrubRequest { deep, rate: rate.map(|size| size.0) };
+            damage::scrub(session, &api, (&name, wait), request).await
+        }
+        PoolCommand::Verify { name, rate, wait } => {
+            let request = ScrubRequest { deep: true, rate: rate.map(|size| size.0) };
+            damage::scrub(session, &api, (&name, wait), request).await
+        }
+        PoolCommand::Heal { name, from, wait } => damage::heal(session, &api, (&name, wait), from).await,
         PoolCommand::Create(args) => {
             let made: PoolInfo = api.post(paths::POOLS, &request(args)?).await?;
             session.style.show(&made, |made| format!("pool {} is made and open\n{}", made.name, one(made)))
@@ -117,11 +128,25 @@ fn space(pools: &[PoolInfo]) -> String {
             bytes(pool.staged_bytes),
             pool.images.to_string(),
             pool.segments.to_string(),
+            time_or_dash(pool.scrubbed),
+            pool.damaged_images.to_string(),
             pool.why.clone(),
         ]
     };
     let rows: Vec<_> = pools.iter().map(row).collect();
-    let headers = ["POOL", "DISK", "FREE", "KEPT FREE", "USED", "STAGED", "IMAGES", "SEGMENTS", "WHY NOT"];
+    let headers = [
+        "POOL",
+        "DISK",
+        "FREE",
+        "KEPT FREE",
+        "USED",
+        "STAGED",
+        "IMAGES",
+        "SEGMENTS",
+        "LAST SCRUB",
+        "DAMAGED",
+        "WHY NOT",
+    ];
     table(&headers, &rows)
 }
 
@@ -140,6 +165,8 @@ fn one(pool: &PoolInfo) -> String {
         format!("spanning       {}", if pool.spanning { "yes" } else { "no" }),
         format!("used           {} in {} images", bytes(pool.used_bytes), pool.images),
         format!("free           {} of {}", bytes(pool.free_bytes), bytes(pool.total_bytes)),
+        format!("last scrub     {}", time_or_dash(pool.scrubbed)),
+        format!("damaged        {} images", pool.damaged_images),
         format!("kept free      {}", bytes(pool.keep_free)),
         format!("segment mean   {}", bytes(u64::from(pool.segment_mean))),
         format!("index          {} of {}", bytes(pool.index_bytes), bytes(pool.index_bytes_max)),

@@ -18,6 +18,7 @@ use narrows_domain::partner::{Partner, ReceivePool};
 use narrows_domain::policy::StoredPolicy;
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
+use narrows_domain::scrub::ScrubPass;
 use narrows_domain::slp::{SlpHold, SlpVersion};
 use narrows_domain::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -35,7 +36,7 @@ use crate::statements::{
     LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
-use crate::{Error, images, imports, jobs, operations, partners, policies, runs, storage};
+use crate::{Error, images, imports, jobs, operations, partners, policies, runs, scrubs, storage};
 
 impl Catalog for SqliteCatalog {
     type Error = Error;
@@ -101,6 +102,11 @@ impl Catalog for SqliteCatalog {
     async fn replicas(&self, image: ImageId) -> Asked<Vec<ReplicaRecord>> {
         let query = "SELECT * FROM replicas WHERE image = ? ORDER BY partner, pool, incarnation";
         self.all(sqlx::query(query).bind(image.0.to_vec()), images::replica).await
+    }
+
+    async fn scrub_passes(&self, pool: PoolId) -> Asked<Vec<ScrubPass>> {
+        let query = "SELECT * FROM scrub_passes WHERE pool = ? ORDER BY number DESC";
+        self.all(sqlx::query(query).bind(pool.0.to_vec()), scrubs::pass).await
     }
 
     async fn recalls(&self, image: ImageId) -> Asked<Vec<Recall>> {

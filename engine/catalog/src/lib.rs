@@ -20,6 +20,7 @@ mod partners;
 mod policies;
 mod rules;
 mod runs;
+mod scrubs;
 mod statements;
 mod storage;
 mod turns;

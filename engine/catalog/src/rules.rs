@@ -8,6 +8,7 @@ use narrows_domain::limits::RESEND_AFTER;
 use narrows_domain::moment::after;
 use narrows_domain::operation::WaitReason;
 use narrows_domain::partner::ReceivePool;
+use narrows_domain::window::Window;
 use narrows_format::{DomainId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
@@ -15,7 +16,7 @@ use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
-use crate::{images, imports, jobs, operations, partners, policies, runs, storage};
+use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, storage};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -33,6 +34,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::RecallGone(..)
         | Change::Life(_)
         | Change::LivesGone(_)
+        | Change::ScrubPass(_)
         | Change::Mark(_)
         | Change::ReconcileBegun(_)
         | Change::ReconcileEnded(_)
@@ -65,11 +67,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::Run(_)
         | Change::RunsPruned(..)
         | Change::ClientAlias(_) => plan(db, change).await,
-        Change::Window(row, now) => {
-            policies::put_window(db, row).await?;
-            sqlx::query(WINDOWS_CHANGED).bind(nanos(*now)).execute(db).await?;
-            Ok(())
-        }
+        Change::Window(row, now) => put_window(db, row, *now).await,
         Change::WindowGone(name) => drop_named(db, "DELETE FROM windows WHERE name = ?", name).await,
         Change::Cursor(pool, incarnation, sequence) => {
             storage::put_cursor(db, *pool, *incarnation, *sequence).await
@@ -88,6 +86,12 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
             each(db, &RESTART, *now).await
         }
     }
+}
+
+async fn put_window(db: &mut SqliteConnection, row: &Window, now: Timestamp) -> Result<(), Error> {
+    policies::put_window(db, row).await?;
+    sqlx::query(WINDOWS_CHANGED).bind(nanos(now)).execute(db).await?;
+    Ok(())
 }
 
 async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
@@ -119,6 +123,7 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
             gone.bind(&partner.0[..]).execute(db).await?;
             Ok(())
         }
+        Change::ScrubPass(row) => scrubs::put(db, row).await,
         Change::Mark(mark) => {
             sqlx::query(MARK).bind(number(*mark)).execute(db).await?;
             Ok(())

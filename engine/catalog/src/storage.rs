@@ -3,7 +3,8 @@
 
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::storage::{
-    Client, ClientAlias, Issued, LockRange, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
+    Client, ClientAlias, Issued, LockRange, MediaServer, Pool, ReplicationTarget, StorageUnit,
+    StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash};
 use narrows_format::{ClientId, DomainId, PoolId, Sequence, ServerId, Timestamp};

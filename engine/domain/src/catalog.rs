@@ -21,6 +21,7 @@ use crate::partner::{Partner, ReceivePool};
 use crate::policy::{Run, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
+use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -202,6 +203,9 @@ pub trait Catalog: Send + Sync {
 
     /// Replica records of an image.
     fn replicas(&self, image: ImageId) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
+
+    /// Passes over a pool, newest first.
+    fn scrub_passes(&self, pool: PoolId) -> impl Reading<Result<Vec<ScrubPass>, Self::Error>>;
 
     /// Which partners were asked here for an image, by partner.
     fn recalls(&self, image: ImageId) -> impl Reading<Result<Vec<Recall>, Self::Error>>;

@@ -19,6 +19,7 @@ use crate::policy::{Run, RunsOf, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
+use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -279,6 +280,8 @@ pub enum Change {
     Recall(Recall),
     /// Nobody waits any more for this image from this partner.
     RecallGone(ImageId, DomainId),
+    /// Insert or replace by (pool, number); only the newest few of a pool stay.
+    ScrubPass(ScrubPass),
     /// The catalog was marked so often; an older copy of it has a lower mark.
     Mark(u64),
     /// The catalog was found older than its pool: nothing goes. Amendments that it was about to ask for are forgotten:

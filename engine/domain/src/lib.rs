@@ -26,6 +26,7 @@ pub mod operation;
 pub mod partner;
 pub mod recall;
 pub mod replica;
+pub mod scrub;
 pub mod settings;
 pub mod storage;
 pub mod token;

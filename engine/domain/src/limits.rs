@@ -113,3 +113,6 @@ pub const IMAGE_FORMAT_MAX: u16 = 1;
 const _: () = assert!(RETRY_FIRST.as_secs() < RETRY_MAX.as_secs());
 const _: () = assert!(CLOCK_AHEAD_MAX.as_secs() < CLOCK_FORGED_MIN.as_secs());
 const _: () = assert!(REPLICATED_NAME_BYTES_MAX < NAME_BYTES_MAX);
+
+/// Passes over a pool that are remembered.
+pub const SCRUB_PASSES_KEPT: u64 = 10;

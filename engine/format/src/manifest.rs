@@ -6,7 +6,7 @@ use crate::bad::{malformed, rule};
 use crate::batch::{self, Batch, Head, LogKind, RawBatch};
 use crate::container::ContainerKind;
 use crate::cursor::{Cursor, Put, length};
-use crate::{BadBytes, ContainerId, ImageId, Sequence};
+use crate::{BadBytes, ContainerId, ImageId, Sequence, Slot};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -120,6 +120,28 @@ pub enum Edit {
         /// Which.
         run: u64,
     },
+    /// Some slots of a container are damaged: nothing is read from them where there is another copy, and nobody is told
+    /// that they are there.
+    Quarantine {
+        /// Which.
+        container: ContainerId,
+        /// What is damaged.
+        region: Region,
+        /// The first of the slots.
+        first: Slot,
+        /// How many; zero: all of the container.
+        count: u32,
+    },
+    /// Everything in a container holds: what was said of it before was a passing fault.
+    Release {
+        /// Which.
+        container: ContainerId,
+    },
+    /// A container is closed as if an image had been committed with it: it brings again what was damaged.
+    CloseContainer {
+        /// Which.
+        container: ContainerId,
+    },
     /// The index was made anew: all entries of all containers listed before are in the runs that are listed now.
     IndexMade,
     /// From here on this epoch writes; a writer of an older one must stop.
@@ -127,6 +149,39 @@ pub enum Edit {
         /// The epoch.
         epoch: u64,
     },
+}
+
+/// What a damaged container is damaged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Region {
+    /// The header block, or the file as such (gone, too short).
+    Header,
+    /// The table at the tail or its footer.
+    Table,
+    /// A frame: its header, lengths, checksum or compressed bytes.
+    Frame,
+    /// A segment or node whose bytes do not have the fingerprint.
+    Segment,
+}
+
+impl Region {
+    const ALL: [Self; 4] = [Self::Header, Self::Table, Self::Frame, Self::Segment];
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Header => 1,
+            Self::Table => 2,
+            Self::Frame => 3,
+            Self::Segment => 4,
+        }
+    }
+
+    fn from_number(number: u8) -> Result<Self, BadManifest> {
+        match Self::ALL.into_iter().find(|region| region.number() == number) {
+            Some(region) => Ok(region),
+            None => malformed("region of a quarantine"),
+        }
+    }
 }
 
 const ADD_CONTAINER: u8 = 1;
@@ -144,6 +199,12 @@ const RETIRE_RUN: u8 = 12;
 const DROP_RUN: u8 = 13;
 const DOUBT_RUN: u8 = 14;
 const INDEX_MADE: u8 = 15;
+const QUARANTINE: u8 = 16;
+const RELEASE: u8 = 17;
+const CLOSE_CONTAINER: u8 = 18;
+
+/// Slots that a container may have.
+const SLOTS_MAX: u32 = 1 << 24;
 
 /// The half of a number that has a file's bytes.
 const LOW: u64 = 0xffff_ffff;
@@ -208,6 +269,14 @@ impl From<&Edit> for RawEdit {
             Edit::DropRun { run } => plain(DROP_RUN, run),
             Edit::DoubtRun { run } => plain(DOUBT_RUN, run),
             Edit::IndexMade => plain(INDEX_MADE, 0),
+            Edit::Quarantine { container, region, first, count } => Self {
+                container_kind: region.number(),
+                count: U32::new(count),
+                number: U64::new(u64::from(first.0)),
+                ..plain(QUARANTINE, container.0)
+            },
+            Edit::Release { container } => plain(RELEASE, container.0),
+            Edit::CloseContainer { container } => plain(CLOSE_CONTAINER, container.0),
         }
     }
 }
@@ -260,11 +329,22 @@ impl RawEdit {
             DROP_RUN => Edit::DropRun { run: number_of_file()? },
             DOUBT_RUN => Edit::DoubtRun { run: number_of_file()? },
             INDEX_MADE => Edit::IndexMade,
+            QUARANTINE => self.quarantine(container()?)?,
+            RELEASE => Edit::Release { container: container()? },
+            CLOSE_CONTAINER => Edit::CloseContainer { container: container()? },
             0 => return malformed("kind of an edit"),
             kind => return Err(BadBytes::Unsupported { what: "manifest edit", found: u32::from(kind) }),
         };
         // Whatever an edit does not use is reserved.
         rule(RawEdit::from(&edit).as_bytes() == self.as_bytes(), "reserved bytes of an edit")?;
         Ok(edit)
+    }
+
+    fn quarantine(&self, container: ContainerId) -> Result<Edit, BadManifest> {
+        let (region, count) = (Region::from_number(self.container_kind)?, self.count.get());
+        let first = u32::try_from(self.number.get()).ok().filter(|first| *first < SLOTS_MAX);
+        let Some(first) = first else { return malformed("first slot of a quarantine") };
+        rule(count <= SLOTS_MAX - first && (count > 0 || first == 0), "slots of a quarantine")?;
+        Ok(Edit::Quarantine { container, region, first: Slot(first), count })
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
+    ops::{Bound, Range},
     rc::Rc,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     container::Sealed,
     error::Error,
     images::{Discarded, ImageLog},
+    index::Doubts,
     journal::Journal,
     limits::{EVENTS_MAX, RESERVED_IDS, UNLISTED_CONTAINERS_MAX},
     manifest::Manifest,
@@ -51,6 +52,7 @@ pub(crate) struct Control {
     next_id: Cell<u64>,
     committing: RefCell<BTreeSet<ImageId>>,
     closed: Cell<bool>,
+    pub(crate) doubts: RefCell<Doubts>,
     pub(crate) upkeep: Upkeep,
 }
 
@@ -64,6 +66,7 @@ impl Control {
         journal: Rc<Journal>,
         containers: BTreeMap<ContainerId, Listed>,
         next_id: u64,
+        doubts: Doubts,
         upkeep: Upkeep,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -76,6 +79,7 @@ impl Control {
             next_id: Cell::new(next_id),
             committing: RefCell::default(),
             closed: Cell::new(false),
+            doubts: RefCell::new(doubts),
             upkeep,
         })
     }
@@ -108,7 +112,9 @@ impl Control {
             Order::Events { after, max, reply } => {
                 drop(reply.send(self.images.with(|log| log.after(after, max.min(EVENTS_MAX)))));
             }
-            Order::EventAfter { .. } | Order::FlushIndex => debug_assert!(false, "have tasks of their own"),
+            Order::EventAfter { .. } | Order::FlushIndex | Order::Scrub(_) => {
+                debug_assert!(false, "have tasks of their own");
+            }
             Order::DoubtRun { run, error, reply } => {
                 self.doubt_run(run, &error);
                 let _ = reply.send(());
@@ -175,6 +181,11 @@ impl Control {
             return Err(Error::Limit { what: "containers of one image" });
         }
         self.alone(image).await?;
+        if let Err(error) = self.check_damage(order.damage) {
+            self.committing.borrow_mut().remove(&image);
+            self.images.changed.notify();
+            return Err(error);
+        }
         let stored_bytes = self.stored_bytes(image, &order);
         let commit = Commit {
             signed: order.request.record,
@@ -234,6 +245,22 @@ impl Control {
         let reason =
             over.ok_or(Error::Kept { image, why: "it was not discarded, or can be brought back" })?;
         self.images.append(LogRecord { at, change: Change::Remove { image, reason: reason.reason } }).await
+    }
+
+    /// The first sealed container behind this one.
+    pub(crate) fn next_container(&self, after: ContainerId) -> Option<(ContainerId, Listed)> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.containers.borrow().range(behind).next().map(|(id, listed)| (*id, *listed))
+    }
+
+    /// The first container that nobody has begun, and how often damage has been found.
+    pub(crate) fn beginning(&self) -> (ContainerId, u64) {
+        (ContainerId(self.next_id.get()), self.doubts.borrow().damage)
+    }
+
+    /// These count as closed; the manifest says so already.
+    pub(crate) fn close_without_commit(&self, containers: &[ContainerId]) {
+        self.images.close(containers);
     }
 
     fn staged(&self, image: ImageId) -> u64 {

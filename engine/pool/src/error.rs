@@ -4,31 +4,8 @@
 
 use std::{fmt, io};
 
+pub use narrows_format::manifest::Region;
 use narrows_format::{ContainerId, Fingerprint, ImageId, Location, PoolId, Sequence, Slot, Timestamp};
-
-/// What a damaged container is damaged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Region {
-    /// The header block, or the file as such (gone, too short).
-    Header,
-    /// The table at the tail or its footer.
-    Table,
-    /// A frame: its header, lengths, checksum or compressed bytes.
-    Frame,
-    /// A segment or node whose bytes do not have the fingerprint.
-    Segment,
-}
-
-impl fmt::Display for Region {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Header => "header",
-            Self::Table => "table",
-            Self::Frame => "frame",
-            Self::Segment => "segment",
-        })
-    }
-}
 
 /// The files that are logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +35,7 @@ impl fmt::Display for LogKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Stored bytes are not what they must be. Other segments are not concerned.
-    #[error("container {} is damaged: {region}{}", container.0, SlotText(*slot))]
+    #[error("container {} is damaged: {}{}", container.0, region_name(*region), SlotText(*slot))]
     Corrupt {
         /// Where.
         container: ContainerId,
@@ -122,6 +99,9 @@ pub enum Error {
         /// One of them.
         first: Fingerprint,
     },
+    /// Damage was found in the pool while a stream was under way: what it was told to be there may be damaged.
+    #[error("damage was found in the pool meanwhile: to send it again helps")]
+    DamageFound,
     /// An image of this identity is committed already.
     #[error("image {image} is committed already")]
     Exists {
@@ -181,7 +161,7 @@ impl Error {
             Self::Poisoned => "POOL-004",
             Self::Unsupported { .. } => "POOL-005",
             // The server stops, or starts anew: to come back later helps.
-            Self::Closed => "NET-003",
+            Self::Closed | Self::DamageFound => "NET-003",
             Self::NotClosed { .. } => "WIRE-006",
             Self::Limit { .. } => "WIRE-003",
             Self::Discarded { .. } => "API-006",
@@ -215,6 +195,15 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { what },
             kind => Self::Device { what, kind },
         }
+    }
+}
+
+fn region_name(region: Region) -> &'static str {
+    match region {
+        Region::Header => "header",
+        Region::Table => "table",
+        Region::Frame => "frame",
+        Region::Segment => "segment",
     }
 }
 

@@ -1,9 +1,10 @@
 //! The pool as one core sees it.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
+use futures_channel::mpsc::unbounded;
 use narrows_format::{
-    Fingerprint, ImageId, Location, PoolId, Sequence, Tag,
+    ContainerId, Fingerprint, ImageId, Location, PoolId, Sequence, Tag,
     node::{Child, ChildKind},
     record::CopyState,
 };
@@ -13,14 +14,16 @@ use crate::{
     control::Control,
     error::Error,
     images::{self, Discarded, Event, ImageEntry, ImageLog},
+    index::{Answer, Asked, Asker},
     journal::Journal,
     lease::Lease,
     manifest::Manifest,
     open::Seed,
     restore::{self, Frames, ImageFile, Verified, Wanted},
     room::{Lack, Room},
+    scrub::{self, Depth, Harm, Scrubbed, Survey},
     shard::{Core, Order},
-    stream::{Ingest, StoredNode},
+    stream::{Claim, Ingest, StoredNode},
     upkeep::Upkeep,
 };
 
@@ -81,7 +84,8 @@ impl Pool {
             let images = ImageLog::new(&world, &poison, &manifest, setup, seed.images);
             let journal = Journal::new(&world, pool, epoch, directory, seed.journal);
             let upkeep = Upkeep::new(seed.upkeep);
-            Control::new(&world, &poison, manifest, images, journal, seed.containers, seed.next_id, upkeep)
+            let (containers, next_id, doubts) = (seed.containers, seed.next_id, seed.doubts);
+            Control::new(&world, &poison, manifest, images, journal, containers, next_id, doubts, upkeep)
         });
         let core = Core::new(core, world, facts, map, poison, owned, peers, control);
         core.world.spawn(core.clone().serve(mailbox)).detach();
@@ -188,11 +192,50 @@ impl Pool {
         self.core.order(|reply| Order::Remove { image, reply }).await?
     }
 
-    /// Reads everything under an image's root and hashes every byte.
+    /// Reads everything under an image's root and hashes every byte. Containers in which damage is met are looked at as a
+    /// whole, and what is damaged goes into quarantine.
     pub async fn verify(&self, image: ImageId) -> Result<Verified, Error> {
         let _lease = self.lease();
         let entry = self.committed(image).await?;
-        restore::verify(&self.core, entry.record.record.root).await
+        let verified = restore::verify(&self.core, entry.record.record.root).await?;
+        scrub::look_closer(&self.core, &verified.damage).await?;
+        Ok(verified)
+    }
+
+    /// Reads the first container behind `after` at `rate` bytes a second, and puts what is damaged into quarantine; `None`:
+    /// there is no further one.
+    pub async fn scrub_next(
+        &self,
+        after: Option<ContainerId>,
+        depth: Depth,
+        rate: Option<u64>,
+    ) -> Result<Option<Scrubbed>, Error> {
+        scrub::next(&self.core, after, depth, rate).await
+    }
+
+    /// Walks all images: which are hurt. Reads every node, and no data.
+    pub async fn survey(&self) -> Result<Survey, Error> {
+        scrub::survey(&self.core).await
+    }
+
+    /// Whether a node would be answered "have": it is closed, and as far as is known all below it is sound.
+    pub async fn is_sound(&self, node: Fingerprint) -> Result<bool, Error> {
+        let (settle, _settles) = unbounded();
+        let asker = Asker { stream: self.core.next_stream(), image: ImageId([0; 16]), settle };
+        let question = Asked { fingerprint: node, kind: ChildKind::Node, length: None };
+        let found = self.core.look_up(&asker, &[question], Claim::Peek).await?;
+        Ok(matches!(found.as_slice(), [Answer::Closed(_)]))
+    }
+
+    /// Copies what holds of containers whose header or table is damaged; gives how many segments and nodes. To be called after
+    /// a survey.
+    pub async fn rescue(&self) -> Result<u64, Error> {
+        scrub::rescue(&self.core).await
+    }
+
+    /// Everything in quarantine, by container.
+    pub fn quarantine(&self) -> BTreeMap<ContainerId, Vec<Harm>> {
+        self.core.owned.borrow().doubts().harms().clone()
     }
 
     /// One file of an image, for ranges of its bytes; `None` when the image has no file of this path.

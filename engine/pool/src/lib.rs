@@ -23,6 +23,7 @@ mod manifest;
 pub mod images;
 pub mod recipe;
 pub mod restore;
+pub mod scrub;
 
 mod control;
 pub mod handle;

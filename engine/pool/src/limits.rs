@@ -99,6 +99,12 @@ pub const FILE_READ_PIECES_MAX: usize = 16 << 10;
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
 
+/// Damaged places of one container that are told apart; with more it is in quarantine as a whole.
+pub const HARMS_PER_CONTAINER_MAX: usize = 64;
+
+/// Levels of nodes that a survey follows; what is deeper counts as damaged.
+pub const SURVEY_DEPTH_MAX: usize = 4096;
+
 /// What part of the index's memory its table of new entries may take: one in so many bytes. As much again is
 /// for the table that is being written to disk.
 pub const INDEX_TABLE_SHARE: u64 = 4;

@@ -5,12 +5,19 @@ use crate::limits::SPACE_RESERVE_BYTES;
 /// What a pool has no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// "a container" or "the index".
+    /// [`Lack::CONTAINER`] or [`Lack::INDEX`].
     pub what: &'static str,
     /// What may still be written where it has to go; of several volumes the one with most.
     pub available: u64,
     /// What would have to be.
     pub needed: u64,
+}
+
+impl Lack {
+    /// Nothing new can be stored.
+    pub const CONTAINER: &'static str = "a container";
+    /// What is stored could not be found again.
+    pub const INDEX: &'static str = "the index";
 }
 
 /// What is available on each volume, against what a container needs there.
@@ -37,9 +44,9 @@ impl Room {
         let needed = SPACE_RESERVE_BYTES.saturating_add(index);
         let (available, container) = self.most.unwrap_or_default();
         if !self.takes {
-            Some(Lack { what: "a container", available, needed: container })
+            Some(Lack { what: Lack::CONTAINER, available, needed: container })
         } else if self.home < needed {
-            Some(Lack { what: "the index", available: self.home, needed })
+            Some(Lack { what: Lack::INDEX, available: self.home, needed })
         } else {
             None
         }

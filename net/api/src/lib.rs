@@ -13,6 +13,7 @@ pub mod backups;
 pub mod certificates;
 pub mod clients;
 pub mod context;
+pub mod damage;
 pub mod domains;
 pub mod error;
 pub mod expiry;

@@ -61,6 +61,12 @@ pub const POOLS: &str = "/v1/pools";
 pub const POOL: &str = "/v1/pools/{name}";
 /// POST -> [`crate::pools::PoolInfo`]: one that could not be opened is tried again.
 pub const POOL_OPEN: &str = "/v1/pools/{name}/open";
+/// GET [`crate::damage::DamageInfo`].
+pub const POOL_DAMAGE: &str = "/v1/pools/{name}/damage";
+/// POST [`crate::damage::ScrubRequest`] -> [`crate::damage::DamageOrder`].
+pub const POOL_SCRUB: &str = "/v1/pools/{name}/scrub";
+/// POST [`crate::damage::HealRequest`] -> [`crate::damage::DamageOrder`].
+pub const POOL_HEAL: &str = "/v1/pools/{name}/heal";
 /// GET list of [`crate::policies::PolicyInfo`] · POST [`crate::policies::ApplyRequest`] -> [`crate::policies::ApplyReply`].
 pub const POLICIES: &str = "/v1/policies";
 /// GET [`crate::policies::PolicyInfo`].

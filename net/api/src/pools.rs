@@ -88,6 +88,12 @@ pub struct PoolInfo {
     pub images: u64,
     /// Distinct segments and nodes in the index.
     pub segments: u64,
+    /// Images in it that can't be read as a whole.
+    #[serde(default)]
+    pub damaged_images: u64,
+    /// When a scrub of it ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrubbed: Option<jiff::Timestamp>,
     /// Memory that its index takes.
     #[serde(default)]
     pub index_bytes: u64,
@@ -118,6 +124,8 @@ impl PoolInfo {
             staged_bytes: 0,
             images: 0,
             segments: 0,
+            damaged_images: 0,
+            scrubbed: None,
             index_bytes: 0,
             index_bytes_max: 0,
         }

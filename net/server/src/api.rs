@@ -10,6 +10,7 @@ pub mod backups;
 pub mod caller;
 pub mod certificates;
 pub mod clients;
+pub mod damage;
 pub mod doctor;
 pub mod domains;
 pub mod expiry;
@@ -59,6 +60,7 @@ use crate::{
     comparing::Comparisons,
     config::Config,
     control::Control,
+    damage::Damage,
     folder::{DomainIdentity, Folder},
     limits::CATCH_UP_TIME_MAX,
     lives::Lives,
@@ -108,6 +110,8 @@ pub struct Shared {
     pub lives: Arc<Lives>,
     /// When partners were asked what they hold.
     pub comparisons: Comparisons,
+    /// What is damaged in the pools, and what is done about it.
+    pub damage: Damage,
     /// Tells an older copy of the catalog.
     pub marks: Marks,
     /// The data folder.
@@ -253,6 +257,7 @@ pub fn router(app: App) -> Router {
     people
         .merge(pools::routes())
         .merge(media_servers::routes())
+        .merge(damage::routes())
         .merge(storage::routes())
         .merge(windows::routes())
         .merge(holdings::routes())

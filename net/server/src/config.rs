@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     str::FromStr,
+    time::Duration,
 };
 
 use narrows_domain::period::Period;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::switches::Switches;
 
-use crate::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
+use crate::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, SCRUB_EVERY_DEFAULT, SCRUB_RATE_DEFAULT};
 
 /// Bytes as people write them: `1GiB`, `64MiB`, `500MB`, `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +68,14 @@ pub struct Settings {
     #[arg(long, env = "NARROWS_PENDING_IMPORT_MAX", value_name = "PERIOD")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_import_max: Option<Period>,
+    /// A scrub of each pool begins so long after the one before, e.g. 30d.
+    #[arg(long, env = "NARROWS_SCRUB_EVERY", value_name = "PERIOD")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrub_every: Option<Period>,
+    /// Such a scrub reads so many bytes a second, e.g. 50MiB.
+    #[arg(long, env = "NARROWS_SCRUB_RATE", value_name = "BYTES")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrub_rate: Option<Memory>,
     /// What only tests set; see there.
     #[command(flatten)]
     #[serde(default, skip_serializing_if = "Switches::are_off")]
@@ -90,6 +99,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What the domain is decided by.
     pub domain: narrows_domain::Settings,
+    /// A scrub of each pool begins so long after the one before.
+    pub scrub_every: Duration,
+    /// And reads so many bytes a second.
+    pub scrub_rate: u64,
     /// What only tests set.
     pub test: Switches,
 }
@@ -132,6 +145,8 @@ impl Settings {
             log_format: self.log_format.or(below.log_format),
             failed_import_keep: self.failed_import_keep.or(below.failed_import_keep),
             pending_import_max: self.pending_import_max.or(below.pending_import_max),
+            scrub_every: self.scrub_every.or(below.scrub_every),
+            scrub_rate: self.scrub_rate.or(below.scrub_rate),
             test: self.test.over(below.test),
         }
     }
@@ -169,8 +184,14 @@ impl Settings {
                 .image_format_max
                 .map_or(usual.image_format_max, |cap| cap.min(usual.image_format_max)),
         };
+        let scrub_rate = self.scrub_rate.map_or(SCRUB_RATE_DEFAULT, |rate| rate.0);
+        if scrub_rate == 0 {
+            return Err(BadSetting::new("scrub_rate", "zero bytes a second never end; the least is 1"));
+        }
         Ok(Config {
             domain,
+            scrub_every: self.scrub_every.map_or(SCRUB_EVERY_DEFAULT, Period::span),
+            scrub_rate,
             test,
             listen,
             data_listen: SocketAddr::new(listen.ip(), data_port),

@@ -2,17 +2,19 @@
 //!
 //! Guarantees: a backup needs its ticket and the certificate of the client that it was given to; a partner's
 //! image needs trust, grants and the origin's signature (AIR-012); a restore needs its ticket and a client
-//! of this domain (AIR-008). What is committed for a backup is made and signed here, not by the client. A copy from
+//! of this domain (AIR-008); a partner takes what an image of its own lacks by the grant `heal` (AUTH-005). What is committed for a backup is made and signed here, not by the client. A copy from
 //! pool to pool needs the ticket that this server gave itself, and brings the record that the catalog has.
 
 use narrows_domain::{
     Catalog as _, Event, Image,
     event::{Logged, PoolEvent},
+    image::Content,
     import::{Arrival, ImportKey},
     job::{Counters, JobKey},
     machine::backup,
     partner::Reach,
     retry::{Failure as Met, Side},
+    scrub::may_heal,
     storage::spans,
 };
 use narrows_exchange::{CommitFacts, Refusal};
@@ -68,9 +70,11 @@ async fn answer(app: &App, question: Question) {
             drop(reply.send(seal(app, admission, facts, copy, import_slp).await));
         }
         Question::Take { principal, ticket, image, reply } => {
-            if let Err(Ok(loan)) = reply.send(lend(app, &principal, Came { ticket, at: None }, image).await) {
+            let came = Came { ticket, at: None };
+            if let Err(Ok(Loan { job: Some(job), .. })) = reply.send(lend(app, &principal, came, image).await)
+            {
                 let gone = Met::interrupted("the client went away before it was given anything");
-                restored(app, loan.job, Counters::default(), Some(gone)).await;
+                restored(app, job, Counters::default(), Some(gone)).await;
             }
         }
         Question::Told(told) => for_the_job(app, told).await,
@@ -276,8 +280,24 @@ async fn arrival(
 
 /// May this principal take this image from where it came?
 pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) -> Result<Loan, Refusal> {
-    let Principal::Client { domain, client } = principal else {
-        return Err(Refusal::new("AUTH-005", format!("{principal} may not restore: a client is needed")));
+    let (domain, client) = match principal {
+        Principal::Client { domain, client } => (domain, client),
+        // What is lacking is read from pools of this process.
+        Principal::Server { domain } if *domain == app.who.domain && came.at.is_none() => {
+            return match app.tickets.take(&came.ticket) {
+                Some(Ticket::Heal { image: named, pool }) if named == image => {
+                    healing(app, image, pool).await
+                }
+                _ => Err(bad_ticket()),
+            };
+        }
+        Principal::Server { domain } if *domain != app.who.domain && came.at.is_none() => {
+            return lend_to_heal(app, *domain, image).await;
+        }
+        Principal::Server { .. } | Principal::Media { .. } | Principal::Admin { .. } => {
+            let sentence = format!("{principal} may not restore: a client is needed");
+            return Err(Refusal::new("AUTH-005", sentence));
+        }
     };
     if *domain != app.who.domain {
         return Err(Refusal::new("AIR-008", format!("{principal} is a client of another domain")));
@@ -309,8 +329,40 @@ pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) 
         restored(app, job, Counters::default(), Some(failure)).await;
         return Err(Refusal::new("API-002", sentence));
     };
-    let root = Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length };
-    Ok(Loan { root, lineage, pool, job })
+    let (job, pace) = (Some(job), None);
+    Ok(Loan { root: root_of(&content), lineage, pool, job, pace })
+}
+
+fn root_of(content: &Content) -> Child {
+    Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length }
+}
+
+/// A partner heals an image of its own.
+async fn lend_to_heal(app: &App, asker: DomainId, image: ImageId) -> Result<Loan, Refusal> {
+    let failed = |error: narrows_catalog::Error| catalog_refused(&error);
+    let partner = app.catalog.partner(asker).await.map_err(failed)?;
+    let known = app.catalog.image(image).await.map_err(failed)?;
+    let replicas = app.catalog.replicas(image).await.map_err(failed)?;
+    may_heal(asker, image, (partner.as_ref(), known.as_ref(), &replicas))
+        .map_err(|note| Refusal::new(note.code, note.sentence))?;
+    let copies = app.catalog.copies(image).await.map_err(failed)?;
+    let mut readable = copies.iter().filter(|copy| {
+        copy.is_readable() && app.pools.is_open(copy.pool) && app.plane.away(copy.pool).is_none()
+    });
+    let Some(copy) = readable.next() else {
+        return Err(Refusal::new("API-002", format!("image {image} has no copy here that can be read")));
+    };
+    tracing::info!(%image, partner = %asker, "a partner reads what it lacks of an image");
+    let loan = healing(app, image, copy.pool).await?;
+    Ok(Loan { pace: Some(app.paces.of(copy.pool, asker)), ..loan })
+}
+
+async fn healing(app: &App, image: ImageId, pool: PoolId) -> Result<Loan, Refusal> {
+    let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
+    let found = known.and_then(|image| Some((root_of(image.content.as_ref()?), image.lineage)));
+    let gone = || Refusal::new("API-002", format!("image {image} is not here"));
+    let (root, lineage) = found.ok_or_else(gone)?;
+    Ok(Loan { root, lineage, pool, job: None, pace: None })
 }
 
 /// What came of a session, into its job.

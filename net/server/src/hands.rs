@@ -5,6 +5,8 @@
 
 mod duplicating;
 
+pub use duplicating::own_port;
+
 use std::{collections::HashMap, sync::Arc};
 
 use narrows_api::{
@@ -251,7 +253,7 @@ async fn send(app: &App, errand: Errand) -> Result<Replicated, Failure> {
     }
 }
 
-/// What the data plane's word means.
+/// What a transfer that came to its end means, in the domain's words.
 pub fn ended<T>(end: Option<Result<T, ReplicationError>>) -> Result<T, Failure> {
     match end {
         Some(Ok(done)) => Ok(done),
@@ -339,7 +341,8 @@ async fn usual_address(app: &App, partner: &Partner) -> String {
     said.flatten().unwrap_or_else(|| partner.data_address.clone())
 }
 
-async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
+/// How a partner's data port is dialled.
+pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
     let tls = app.trust.client_config_of(&app.certificates.credentials, (partner.domain, Whom::Any));
     let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Dial { partner: partner.domain, addresses: resolve(&partner.data_address).await?, tls: Arc::new(tls) })

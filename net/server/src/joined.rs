@@ -162,7 +162,7 @@ impl Server {
         let mut tls = trust.server_config_of(&credentials, ClientAuth::Required)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let joined = Joined(Arc::new(Inner {
-            partners: Partners::new(Arc::clone(&trust), Arc::clone(&credentials)),
+            partners: Partners::new(Arc::clone(&trust), Arc::clone(&credentials), None),
             member,
             clock,
             trust,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod damage;
 pub mod folder;
 pub mod limits;
 pub mod lives;

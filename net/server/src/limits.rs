@@ -164,3 +164,19 @@ pub const GUEST_SILENT_MAX: Duration = Duration::from_mins(2);
 pub const SEAL_WAIT: Duration = Duration::from_secs(30);
 /// A media server looks this often whether its certificate is to be renewed.
 pub const MEDIA_RENEWAL_LOOK: Duration = Duration::from_hours(1);
+/// How often a pool is looked at for what is due about damage, and how far a scrub is is noted.
+pub const DAMAGE_LOOK: Duration = Duration::from_secs(30);
+/// What could not be mended is tried again after this.
+pub const HEAL_RETRY: Duration = Duration::from_hours(1);
+/// While a scrub goes on, what it finds is mended no more often than this.
+pub const MEND_PAUSE: Duration = Duration::from_mins(1);
+/// Rounds of asking everybody, as long as each brings something.
+pub const HEAL_ROUNDS_MAX: usize = 5;
+/// What may be asked of one pool and not done.
+pub const WISHES_MAX: usize = 16;
+/// Damaged images and places that are named to people.
+pub const DAMAGE_NAMED_MAX: usize = 100;
+/// A scrub of each pool begins so long after the one before, unless it is set.
+pub const SCRUB_EVERY_DEFAULT: Duration = Duration::from_hours(30 * 24);
+/// And reads so many bytes a second.
+pub const SCRUB_RATE_DEFAULT: u64 = 50 << 20;

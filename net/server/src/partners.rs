@@ -34,8 +34,8 @@ use crate::{
 pub struct Partners {
     trust: Arc<TrustStore>,
     credentials: Arc<Credentials>,
-    lives: Arc<Lives>,
-    clock: Clock,
+    /// Where the lives of domains are looked at.
+    lives: Option<(Arc<Lives>, Clock)>,
     clients: Mutex<BTreeMap<DomainId, Client>>,
     /// Where partners said last that data for their usual storage unit goes, if not where they were met.
     addresses: Mutex<BTreeMap<DomainId, Option<String>>>,
@@ -56,10 +56,10 @@ impl Partners {
     pub fn new(
         trust: Arc<TrustStore>,
         credentials: Arc<Credentials>,
-        (lives, clock): (Arc<Lives>, Clock),
+        lives: Option<(Arc<Lives>, Clock)>,
     ) -> Self {
         let (clients, addresses) = (Mutex::default(), Mutex::default());
-        Self { trust, credentials, lives, clock, clients, addresses }
+        Self { trust, credentials, lives, clients, addresses }
     }
 
     /// The API of a domain whose CA is known. `name` is for error messages.
@@ -73,7 +73,7 @@ impl Partners {
             clients.insert(domain, client.clone());
             client
         };
-        let watched = Some((domain, Arc::clone(&self.lives), self.clock.clone()));
+        let watched = self.lives.clone().map(|(lives, clock)| (domain, lives, clock));
         Ok(PartnerApi { watched, ..PartnerApi::of_partner(client, url, name) })
     }
 
@@ -119,7 +119,9 @@ impl Partners {
 
     /// Closes idle connections to a domain: what it is trusted for has changed.
     pub fn forget(&self, domain: DomainId) {
-        self.lives.forget(domain);
+        if let Some((lives, _)) = &self.lives {
+            lives.forget(domain);
+        }
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
     }
 }

@@ -8,6 +8,7 @@ pub mod browse;
 pub mod core;
 mod failing;
 pub mod gate;
+pub mod heal;
 pub mod one_pool;
 pub mod pool_store;
 pub mod pool_tree;
@@ -41,6 +42,7 @@ use crate::{
     switches::{Clock, FailWrites},
 };
 pub use gate::Question;
+pub use heal::{Heal, HealEnd};
 pub use one_pool::{Browse, Checked, OnePool, PoolOrder};
 use relay::relayed;
 pub use replicate::{Dial, Replicated, Replication, ReplicationEnd, ReplicationError};
@@ -60,6 +62,8 @@ pub enum Order {
     Listen(oneshot::Sender<std::io::Result<()>>),
     /// Sends an image to a partner, or to another pool here. Dropping the receiver of the answer stops it.
     Replicate(Box<Replication>, oneshot::Sender<ReplicationEnd>),
+    /// Takes what an image lacks here. Dropping the receiver of the answer stops it.
+    Heal(Box<Heal>, oneshot::Sender<HealEnd>),
     /// Dials a partner as a replication does, and hangs up.
     Reach(Box<Dial>, oneshot::Sender<Result<(), ReplicationError>>),
     /// Closes this core's part of all pools; sessions go on until then.
@@ -300,6 +304,14 @@ impl Plane {
         let core = usize::from(replication.image.0[15]) % self.cores.len().max(1);
         let order = Order::Replicate(Box::new(replication), reply);
         relayed(self.cores.get(core)?.send(order)).await.ok()?;
+        relayed(end).await.ok()
+    }
+
+    /// Takes what an image lacks from a partner, or from another pool here; dropping the future stops it. `None`: the data
+    /// plane has gone.
+    pub async fn heal(&self, heal: Heal) -> Option<HealEnd> {
+        let (reply, end) = oneshot::channel();
+        relayed(self.cores.get(self.turn())?.send(Order::Heal(Box::new(heal), reply))).await.ok()?;
         relayed(end).await.ok()
     }
 

@@ -30,6 +30,7 @@ use crate::{
     comparing::{self, Comparisons},
     config::{BadSetting, Config, Settings},
     control::{self, Ordered},
+    damage::{self, Damage},
     doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer, joined,
@@ -205,6 +206,7 @@ fn parts_of(
         Part::new("doorman", tokio::spawn(doorman::run(app.clone(), questions))),
         Part::new("hands", tokio::spawn(hands::run(app.clone(), commands))),
         Part::new("importer", tokio::spawn(importer::run(app.clone()))),
+        Part::new("keeper of pools", tokio::spawn(damage::run(app.clone()))),
         Part::new("watcher of pools", tokio::spawn(pools::watch(app.clone()))),
         Part::new("watcher of media servers", tokio::spawn(servers::watch(app.clone()))),
         Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
@@ -263,7 +265,11 @@ impl Server {
         let control::Started { control, commands, task: desk } = control::start(mind, clock.clone());
         let tls = api_tls(&trust, &credentials)?;
         let app = App(Arc::new(Shared {
-            partners: Partners::new(Arc::clone(&trust), credentials, (Arc::clone(&lives), clock.clone())),
+            partners: Partners::new(
+                Arc::clone(&trust),
+                credentials,
+                Some((Arc::clone(&lives), clock.clone())),
+            ),
             lives,
             who,
             config,
@@ -277,6 +283,7 @@ impl Server {
             offers: Offers::default(),
             paces: pace::Paces::default(),
             comparisons: Comparisons::default(),
+            damage: Damage::default(),
             marks,
             folder: folder.clone(),
             pools,
@@ -489,7 +496,7 @@ async fn look_after(app: App) {
                 // Its place in the storage unit is free again.
                 Ticket::Backup { image, attempt, .. } => Event::BackupInterrupted { image, attempt, failure },
                 // Nobody's job waits for these: who wanted to send says itself how that ended.
-                Ticket::Duplicate { .. } | Ticket::Receive { .. } => continue,
+                Ticket::Duplicate { .. } | Ticket::Heal { .. } | Ticket::Receive { .. } => continue,
             };
             app.control.tell(event).await;
         }

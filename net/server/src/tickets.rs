@@ -44,6 +44,13 @@ pub enum Ticket {
         /// The pool that it goes to.
         pool: PoolId,
     },
+    /// This domain itself takes from this pool what an image lacks in another.
+    Heal {
+        /// The image.
+        image: ImageId,
+        /// The pool to read from.
+        pool: PoolId,
+    },
     /// A partner may bring this image to a storage unit that it has named.
     Receive {
         /// The partner.

@@ -265,8 +265,8 @@ async fn a_media_server_goes_with_its_pools() {
     let gone = [Change::MediaServerGone(server)];
     catalog.apply(&gone).await.unwrap();
     model.apply(&gone).await.unwrap();
-    assert_eq!(catalog.pools().await.unwrap(), [here.clone()]);
-    assert_eq!(model.pools().await.unwrap(), [here.clone()]);
+    assert_eq!(catalog.pools().await.unwrap(), std::slice::from_ref(&here));
+    assert_eq!(model.pools().await.unwrap(), std::slice::from_ref(&here));
     let targets = catalog.replication_targets().await.unwrap();
     assert_eq!(targets, [ReplicationTarget::usual(here.id, partner)]);
     assert_eq!(model.replication_targets().await.unwrap(), targets);

@@ -16,6 +16,7 @@ use narrows_domain::period::Period;
 use narrows_domain::policy::{self, Run, RunKey, RunState, RunsOf, StoredPolicy};
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
+use narrows_domain::scrub::ScrubPass;
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::storage::{
     Classification, Client, ClientAlias, Direction, Issued, LockRange, MediaServer, Pool, ReplicationTarget,
@@ -26,7 +27,9 @@ use narrows_domain::window::{OpenSpan, Transition, Window};
 use narrows_domain::{Change, retry};
 use narrows_format::image_log::RemoveReason;
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord};
-use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, ServerId, Timestamp};
+use narrows_format::{
+    ClientId, ContainerId, DomainId, Fingerprint, ImageId, PoolId, Sequence, ServerId, Timestamp,
+};
 
 pub(crate) const IMAGES: u8 = 6;
 pub(crate) const PARTNERS: u8 = 3;
@@ -353,7 +356,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(50);
+        let kind = self.below(51);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -371,7 +374,7 @@ impl Maker {
                 let id = self.pool_id();
                 Change::Pool(self.pool(id))
             }
-            14 | 15 | 17 | 23..=26 | 30..=36 => self.arrangement(kind, partner),
+            14 | 15 | 17 | 23..=26 | 30..=43 => self.arrangement(kind, partner),
             16 => {
                 let id = self.below(3);
                 let (serial, enrolled, revoked) = (self.word(), self.time(), self.maybe(Self::time));
@@ -395,6 +398,7 @@ impl Maker {
             27 => Change::ClockSetBack(self.time()),
             44..=48 => self.planned(kind),
             49 => Change::MediaServer(self.server()),
+            50 => Change::ScrubPass(self.scrub_pass()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = (0..self.below(3)).map(|_| ReceivePool { pool: self.pool_id(), incarnation: 1 });
@@ -517,6 +521,23 @@ impl Maker {
             42 => Change::ReconcileBegun(Reconciling { since: self.time(), why: self.word() }),
             43 => Change::ReconcileEnded(self.time()),
             _ => Change::SlpUnused("gold".into()),
+        }
+    }
+
+    fn scrub_pass(&mut self) -> ScrubPass {
+        let (pool, number) = (self.pool_id(), u64::from(self.below(20)));
+        ScrubPass {
+            pool,
+            number,
+            began: self.time(),
+            ended: self.maybe(Self::time),
+            deep: self.below(2) == 0,
+            rate: u64::from(self.below(9)),
+            reached: ContainerId(u64::from(self.below(9))),
+            bytes: u64::from(self.below(9)),
+            damaged: u64::from(self.below(9)),
+            stray: u64::from(self.below(9)),
+            unread: u64::from(self.below(9)),
         }
     }
 

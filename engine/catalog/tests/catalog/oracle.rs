@@ -115,6 +115,9 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
     answers.add("replication_targets", catalog.replication_targets().await);
     answers.add("mark", catalog.mark().await);
+    for pool in 0..2 {
+        answers.add("scrub passes", catalog.scrub_passes(PoolId([pool; 16])).await);
+    }
     answers.add("reconciling", catalog.reconciling().await);
     answers.add("auto_slps", catalog.auto_slps().await);
     answers.add("slp_holds", catalog.slp_holds().await);

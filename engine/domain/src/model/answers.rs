@@ -18,6 +18,7 @@ use crate::partner::{Partner, ReceivePool};
 use crate::policy::StoredPolicy;
 use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
+use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -123,6 +124,10 @@ impl Catalog for MemoryCatalog {
 
     async fn replicas(&self, image: ImageId) -> Result<Vec<ReplicaRecord>, Burnt> {
         self.read(|rows| rows.replicas.values().filter(|it| it.image == image).cloned().collect())
+    }
+
+    async fn scrub_passes(&self, pool: PoolId) -> Result<Vec<ScrubPass>, Burnt> {
+        self.read(|rows| rows.scrubs.values().rev().filter(|it| it.pool == pool).cloned().collect())
     }
 
     async fn recalls(&self, image: ImageId) -> Result<Vec<Recall>, Burnt> {

@@ -14,12 +14,14 @@ use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::life::LifeSeen;
 use crate::limits::RESEND_AFTER;
+use crate::limits::SCRUB_PASSES_KEPT;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::policy::{Run, RunKey, RunState, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
+use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -35,6 +37,7 @@ pub(super) struct Rows {
     pub(super) operations: BTreeMap<OperationKey, Operation>,
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
     pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
+    pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
     pub(super) imports: BTreeMap<ImportKey, Import>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
@@ -102,6 +105,7 @@ impl Rows {
             | Change::RecallGone(..)
             | Change::Life(_)
             | Change::LivesGone(_)
+            | Change::ScrubPass(_)
             | Change::Mark(_)
             | Change::ReconcileBegun(_)
             | Change::ReconcileEnded(_)
@@ -109,19 +113,15 @@ impl Rows {
             | Change::ClassificationGone(_)
             | Change::Token(_)
             | Change::TokenUsed(..)
-            | Change::SlpGone(_)) => self.keep(row),
+            | Change::SlpGone(_)
+            | Change::MediaServer(_)
+            | Change::MediaServerGone(_)
+            | Change::WindowGone(_)) => self.keep(row),
             Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
-            Change::SlpResumed(name, now) => {
-                self.holds.remove(&name);
-                let images = self.images.values().filter(|it| it.slp == name);
-                let images: BTreeSet<_> = images.map(|it| it.id).collect();
-                self.make_due(WaitReason::Pause, now, |operation| images.contains(&operation.key.image));
-            }
+            Change::SlpResumed(name, now) => self.resume(&name, now),
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
-            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
-            Change::MediaServerGone(id) => self.drop_server(id),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
             Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
@@ -144,7 +144,6 @@ impl Rows {
                 self.make_due(WaitReason::Window, now, |_| true);
                 self.make_due(WaitReason::Bandwidth, now, |_| true);
             }
-            Change::WindowGone(name) => drop(self.windows.remove(&name)),
             Change::Cursor(pool, incarnation, sequence) => {
                 self.cursors.insert((pool, incarnation), sequence);
             }
@@ -167,9 +166,19 @@ impl Rows {
         self.servers.remove(&id);
     }
 
+    fn resume(&mut self, slp: &str, now: Timestamp) {
+        self.holds.remove(slp);
+        let images = self.images.values().filter(|it| it.slp == slp);
+        let images: BTreeSet<_> = images.map(|it| it.id).collect();
+        self.make_due(WaitReason::Pause, now, |operation| images.contains(&operation.key.image));
+    }
+
     /// What stands by itself: no rule reaches it.
     fn keep(&mut self, change: Change) {
         match change {
+            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
+            Change::MediaServerGone(id) => self.drop_server(id),
+            Change::WindowGone(name) => drop(self.windows.remove(&name)),
             Change::SlpGone(name) => {
                 self.slps.retain(|(of, _), _| *of != name);
                 self.holds.remove(&name);
@@ -186,6 +195,11 @@ impl Rows {
             Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
             Change::Life(row) => drop(self.lives.insert((row.partner, row.life.server.clone()), row)),
             Change::LivesGone(partner) => self.lives.retain(|(of, _), _| *of != partner),
+            Change::ScrubPass(row) => {
+                let (pool, number) = (row.pool, row.number);
+                self.scrubs.insert((pool, number), row);
+                self.scrubs.retain(|(of, other), _| *of != pool || *other + SCRUB_PASSES_KEPT > number);
+            }
             Change::Mark(mark) => self.mark = self.mark.max(mark),
             Change::ReconcileBegun(row) => {
                 for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {

@@ -5,6 +5,7 @@ mod auto_import;
 mod duplication;
 mod expiry;
 mod failed_imports;
+mod heal;
 mod held;
 mod homecoming;
 mod in_place;

@@ -83,6 +83,8 @@ fn logs() {
     let bytes = check("manifest", &manifest::encode(&head, &samples::edits()));
     let batch = manifest::decode(&bytes).unwrap();
     assert_eq!((batch.head, batch.records, batch.bytes), (head, samples::edits(), bytes.len()));
+    let bytes = check("manifest-quarantine", &manifest::encode(&head, &samples::quarantine_edits()));
+    assert_eq!(manifest::decode(&bytes).unwrap().records, samples::quarantine_edits());
     let bytes = check("image-log", &image_log::encode(&head, &samples::log_records()));
     let batch = image_log::decode(&bytes).unwrap();
     assert_eq!((batch.head, batch.records, batch.bytes), (head, samples::log_records(), bytes.len()));

@@ -7,13 +7,13 @@ use narrows_format::container::{Footer, Header, table};
 use narrows_format::cursor::Cursor;
 use narrows_format::file_cache::{BLOCK_HEAD_BYTES, BlockHead, Head as CacheHead, Leaf, Stamp, seal_block};
 use narrows_format::frame::{self, Codec};
-use narrows_format::manifest::Edit;
+use narrows_format::manifest::{Edit, Region};
 use narrows_format::node::{
     Body, Child, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, envelope,
 };
 use narrows_format::record::{ImageRecord, SignedRecord};
 use narrows_format::superblock::{FILE_BYTES, Superblock};
-use narrows_format::{Sequence, Timestamp, image_log, index_journal, manifest};
+use narrows_format::{ContainerId, Sequence, Slot, Timestamp, image_log, index_journal, manifest};
 
 fn file(extents: Vec<Extent>, size: u64) -> EntryKind {
     EntryKind::File { size, content: Content::Inline(extents) }
@@ -294,6 +294,10 @@ fn versions_of_batches() {
 #[test]
 fn numbers_of_a_manifest() {
     let far = 1 << 40;
+    let quarantine = |first, count| {
+        let (container, region) = (ContainerId(1), Region::Frame);
+        Edit::Quarantine { container, region, first: Slot(first), count }
+    };
     let edits = [
         Edit::AddLogSegment { log: far, first: Sequence(1) },
         Edit::AddLogSegment { log: 0, first: Sequence(1) },
@@ -301,6 +305,9 @@ fn numbers_of_a_manifest() {
         Edit::AddJournal { log: far },
         Edit::DropJournal { log: far },
         Edit::WriterEpoch { epoch: far },
+        quarantine(1 << 24, 1),
+        quarantine(1, 1 << 24),
+        quarantine(1, 0),
     ];
     for edit in edits {
         let refused = manifest::decode(&manifest::encode(&samples::head(), &[edit]));

@@ -5,7 +5,7 @@ use narrows_format::container::{ContainerKind, Header, TableEntry};
 use narrows_format::frame::{Codec, FrameKind};
 use narrows_format::image_log::{Change, Commit, LogRecord, RemoveReason};
 use narrows_format::index_journal::{EntryChange, JournalRecord};
-use narrows_format::manifest::Edit;
+use narrows_format::manifest::{Edit, Region};
 use narrows_format::node::{
     Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs,
 };
@@ -227,6 +227,20 @@ pub(crate) fn edits() -> Vec<Edit> {
         Edit::DropRun { run: 5 },
         Edit::DoubtRun { run: 7 },
         Edit::IndexMade,
+    ]
+}
+
+/// What came with the quarantine.
+pub(crate) fn quarantine_edits() -> Vec<Edit> {
+    let container = ContainerId(5);
+    let of = |region, first, count| Edit::Quarantine { container, region, first: Slot(first), count };
+    vec![
+        of(Region::Header, 0, 0),
+        of(Region::Table, 0, 0),
+        of(Region::Frame, 17, 3),
+        of(Region::Segment, (1 << 24) - 1, 1),
+        Edit::Release { container },
+        Edit::CloseContainer { container },
     ]
 }
 

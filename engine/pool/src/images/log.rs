@@ -12,7 +12,7 @@ use std::{
 
 use futures_channel::oneshot;
 use narrows_format::{
-    PoolId, Sequence,
+    ContainerId, PoolId, Sequence,
     batch::{Head, PAYLOAD_BYTES_MAX},
     image_log::{self, LogRecord},
     manifest::Edit,
@@ -94,6 +94,11 @@ impl ImageLog {
     /// Looks at what is durable.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Replayed) -> T) -> T {
         look(&self.state.borrow())
+    }
+
+    /// These containers are closed by the manifest's word.
+    pub(crate) fn close(&self, containers: &[ContainerId]) {
+        self.state.borrow_mut().closed.extend(containers.iter().copied());
     }
 
     /// Appends a record; it is durable, and applied, when this returns.

@@ -13,6 +13,7 @@
 //! what no run has yet.
 
 mod claims;
+mod doubts;
 mod existing;
 mod listed;
 mod locality;
@@ -24,6 +25,8 @@ mod table;
 mod terms;
 
 pub(crate) use claims::{Asker, Settled, StreamId};
+pub use doubts::Harm;
+pub(crate) use doubts::{Doubts, Harms, Slots, add_harm};
 pub(crate) use existing::Existing;
 pub(crate) use listed::{ListedRun, ListedRuns};
 pub(crate) use locality::Locality;

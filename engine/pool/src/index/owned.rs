@@ -13,6 +13,7 @@ use narrows_format::{ContainerId, Fingerprint, ImageId, node::ChildKind};
 
 use super::{
     claims::{Asker, Claims, Standing, StreamId},
+    doubts::Doubts,
     existing::Existing,
     locality::Locality,
     partition::{Keyed, OutOfShare, PartitionMap, Place},
@@ -39,6 +40,7 @@ pub(crate) struct Owned {
     generation: Generation,
     existing: Existing,
     not_closed: BTreeMap<ContainerId, ContainerState>,
+    doubts: Doubts,
     claims: Claims,
     /// Look-ups that wait for pages, and streams that went meanwhile: those claim nothing any more.
     cold: usize,
@@ -53,6 +55,7 @@ impl Owned {
         map: PartitionMap,
         key: Keyed,
         existing: Existing,
+        doubts: Doubts,
         bytes_max: u64,
     ) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl Owned {
             generation: Generation::default(),
             existing,
             not_closed: BTreeMap::new(),
+            doubts,
             claims: Claims::default(),
             cold: 0,
             gone: BTreeSet::new(),
@@ -81,6 +85,18 @@ impl Owned {
     /// When the pool is opened: a container that no commit has closed.
     pub(crate) fn set_staged(&mut self, container: ContainerId, image: ImageId) {
         self.not_closed.insert(container, ContainerState::Staged { image, stream: None, home: 0 });
+    }
+
+    /// What is not to be believed.
+    pub(crate) fn doubts(&self) -> &Doubts {
+        &self.doubts
+    }
+
+    /// From now on that. What comes late is older than what is known.
+    pub(crate) fn doubt(&mut self, doubts: Doubts) {
+        if doubts.change > self.doubts.change {
+            self.doubts = doubts;
+        }
     }
 
     /// Which containers exist.
@@ -122,7 +138,8 @@ impl Owned {
     fn add(&mut self, fingerprint: Fingerprint, place: Place) -> Result<(), OutOfShare> {
         let known = self.places(&fingerprint).any(|other| {
             let container = other.location.container();
-            container == place.location.container() || !self.not_closed.contains_key(&container)
+            container == place.location.container()
+                || !self.not_closed.contains_key(&container) && self.doubts.answers(&other)
         });
         if known {
             return Ok(());
@@ -154,10 +171,11 @@ impl Owned {
     fn best(&self, child: &Asked, asker: &Asker, read: impl Iterator<Item = Place>) -> Option<Answer> {
         let (mut best, mut own) = (None, false);
         let read = read.filter(|place| self.existing.has(place.location));
-        for place in self.places(&child.fingerprint).chain(read).filter(|place| child.is(place)) {
+        let sound = |place: &Place| child.is(place) && self.doubts.harm(place.location).is_none();
+        for place in self.places(&child.fingerprint).chain(read).filter(sound) {
             match self.not_closed.get(&place.location.container()) {
-                None => return Some(Answer::Closed(place)),
-                Some(ContainerState::Broken) => {}
+                None if self.doubts.answers(&place) => return Some(Answer::Closed(place)),
+                None | Some(ContainerState::Broken) => {}
                 Some(ContainerState::Staged { image, stream, home }) if *image == asker.image => {
                     // A node counts for a commit only where this very session put it, and others may bring
                     // the same image at the same time.
@@ -281,27 +299,31 @@ impl Owned {
             .iter()
             .map(|fingerprint| self.settle_place(fingerprint, std::iter::empty()))
             .collect();
-        let closed = |place: &Place| !self.not_closed.contains_key(&place.location.container());
+        let closed = |place: &Place| {
+            !self.not_closed.contains_key(&place.location.container())
+                && self.doubts.harm(place.location).is_none()
+        };
         pages.retain(|(_, number)| !answers[*number].as_ref().is_some_and(closed));
         Warm { answers, pages, generation: self.generation }
     }
 
-    /// Any copy that can be read, closed ones first; `read` are those that were found on disk.
+    /// Any copy that can be read, closed ones first and damaged ones last; `read` are those that were found on disk.
     pub(crate) fn settle_place(
         &self,
         fingerprint: &Fingerprint,
         read: impl Iterator<Item = Place>,
     ) -> Option<Place> {
-        let mut found = None;
+        let (mut staged, mut damaged) = (None, None);
         let read = read.filter(|place| self.existing.has(place.location));
         for place in self.places(fingerprint).chain(read) {
             match self.not_closed.get(&place.location.container()) {
-                None => return Some(place),
-                Some(ContainerState::Staged { .. }) => found = found.or(Some(place)),
                 Some(ContainerState::Broken) => {}
+                _ if self.doubts.harm(place.location).is_some() => damaged = damaged.or(Some(place)),
+                None => return Some(place),
+                Some(ContainerState::Staged { .. }) => staged = staged.or(Some(place)),
             }
         }
-        found
+        staged.or(damaged)
     }
 
     /// An image with these containers has been committed.

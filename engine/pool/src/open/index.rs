@@ -25,7 +25,7 @@ use crate::{
     control::Listed,
     error::{Error, Region},
     images::Replayed,
-    index::{Existing, Keyed, ListedRuns, Owned, PartitionMap, Place as EntryPlace},
+    index::{Doubts, Existing, Keyed, ListedRuns, Owned, PartitionMap, Place as EntryPlace},
     journal,
     limits::{JOURNAL_BATCH_RECORDS, OPEN_TABLES_IN_FLIGHT},
     log::{Good, LogFile, Place, Which, scan},
@@ -71,6 +71,7 @@ pub(super) async fn load(
     index_bytes: u64,
     listing: &mut Listing,
     replayed: &Replayed,
+    doubts: &Doubts,
     poison: &Poison,
     recovery: &mut Recovery,
 ) -> Result<Loaded, Error> {
@@ -80,7 +81,7 @@ pub(super) async fn load(
     let mut loader =
         Loader { world, facts, map, poison, owned, runs, recovery, unread: BTreeSet::new(), fresh: None };
     loader.resolve(listing, replayed).await?;
-    loader.owned = empty(world, map, index_bytes, listing, replayed);
+    loader.owned = empty(world, map, index_bytes, listing, replayed, doubts);
     let runs = runs::load(world, facts, map, listing, &mut loader.owned, loader.recovery).await?;
     let rebuild = runs.is_none();
     loader.runs = runs.unwrap_or_default();
@@ -121,6 +122,7 @@ fn empty(
     index_bytes: u64,
     listing: &Listing,
     replayed: &Replayed,
+    doubts: &Doubts,
 ) -> Vec<Owned> {
     let mut secret = [0; 8];
     world.entropy.fill(&mut secret);
@@ -130,8 +132,8 @@ fn empty(
     let mut there: BTreeMap<ContainerId, u32> = replayed.closed.iter().map(|id| (*id, u32::MAX)).collect();
     there.extend(listing.containers.iter().map(|(id, added)| (*id, added.segments)));
     let existing = Existing::new(there, listing.next_id);
-    let mut owned: Vec<Owned> =
-        (0..map.cores()).map(|core| Owned::new(core, map, key, existing.clone(), share)).collect();
+    let each = |core| Owned::new(core, map, key, existing.clone(), doubts.clone(), share);
+    let mut owned: Vec<Owned> = (0..map.cores()).map(each).collect();
     for (container, added) in &listing.containers {
         if !replayed.closed.contains(container) {
             for owned in &mut owned {

@@ -15,6 +15,7 @@ use narrows_ring::world::World;
 use super::Recovery;
 use crate::{
     error::{Error, LogKind},
+    index::{Harm, Harms, add_harm},
     limits::{RESERVED_IDS_MAX, RESERVED_RUNS_MAX},
     log::{Good, Place, Which, scan},
 };
@@ -54,6 +55,10 @@ pub(super) struct Listing {
     pub(super) orphan_runs: BTreeSet<u64>,
     pub(super) next_run: u64,
     doubted: BTreeSet<u64>,
+    /// What of the containers is damaged.
+    pub(super) harms: Harms,
+    /// Containers that were closed without a commit.
+    pub(super) closed: BTreeSet<ContainerId>,
     /// Something was lost that may have been about runs.
     runs_lost: bool,
     /// What recovery adds; written before the pool goes to work.
@@ -88,6 +93,8 @@ pub(super) async fn read(
         orphan_runs: BTreeSet::new(),
         next_run: 1,
         doubted: BTreeSet::new(),
+        harms: Harms::new(),
+        closed: BTreeSet::new(),
         runs_lost: false,
         edits: Vec::new(),
     };
@@ -162,7 +169,14 @@ impl Listing {
             Edit::DropContainer { container } => {
                 self.unresolved.remove(&container);
                 self.containers.remove(&container);
+                self.harms.remove(&container);
+                self.closed.remove(&container);
             }
+            Edit::Quarantine { container, region, first, count } => {
+                add_harm(&mut self.harms, container, Harm { region, first, count });
+            }
+            Edit::Release { container } => drop(self.harms.remove(&container)),
+            Edit::CloseContainer { container } => drop(self.closed.insert(container)),
             Edit::ReserveIds { first, count } => {
                 let end = first.0 + u64::from(count.min(RESERVED_IDS_MAX));
                 self.unresolved.extend((first.0..end).map(ContainerId));

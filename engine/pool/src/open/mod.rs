@@ -29,7 +29,7 @@ use crate::{
     control::Listed,
     error::Error,
     images::{Replayed, Tail},
-    index::{ListedRuns, Owned, PartitionMap},
+    index::{Doubts, ListedRuns, Owned, PartitionMap},
     limits,
     log::{LogFile, Place},
     poison::Poison,
@@ -148,6 +148,7 @@ pub(crate) struct ControlSeed {
     pub(crate) log_segment_bytes: u64,
     pub(crate) containers: BTreeMap<ContainerId, Listed>,
     pub(crate) next_id: u64,
+    pub(crate) doubts: Doubts,
     pub(crate) upkeep: UpkeepSeed,
 }
 
@@ -179,7 +180,9 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         return Err(Error::Other { found: pool });
     }
     let mut listing = manifest::read(world, dir, pool, superblock.manifest, &mut recovery).await?;
-    let (replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
+    let (mut replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
+    replayed.closed.extend(listing.closed.iter().copied());
+    let doubts = Doubts::opened(std::mem::take(&mut listing.harms));
     let epoch = listing.epoch + 1;
     let volumes: Vec<_> = [dir.to_path_buf()].into_iter().chain(options.volumes).collect();
     for volume in &volumes[1..] {
@@ -198,8 +201,17 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     };
     listing.edits.push(Edit::WriterEpoch { epoch });
     let map = PartitionMap::new(superblock.partitions, options.cores);
-    let loaded =
-        index::load(world, &facts, map, options.index_bytes, &mut listing, &replayed, &poison, &mut recovery);
+    let loaded = index::load(
+        world,
+        &facts,
+        map,
+        options.index_bytes,
+        &mut listing,
+        &replayed,
+        &doubts,
+        &poison,
+        &mut recovery,
+    );
     let loaded = loaded.await?;
     let manifest = write_edits(world, dir, &facts, &listing).await?;
     let control = ControlSeed {
@@ -210,6 +222,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         log_segment_bytes: options.log_segment_bytes,
         containers: loaded.containers,
         next_id: listing.next_id,
+        doubts,
         upkeep: UpkeepSeed {
             runs: loaded.runs,
             next_run: listing.next_run,

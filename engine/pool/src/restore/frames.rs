@@ -90,10 +90,9 @@ async fn group(core: &Rc<Core>, wanted: &[Wanted]) -> (BTreeMap<ContainerId, Vec
     let mut groups: BTreeMap<ContainerId, Vec<Placed>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for (request, wanted) in wanted.iter().enumerate() {
-        if wanted.hint == Location::UNKNOWN {
-            unknown.push(request);
-        } else {
-            groups.entry(wanted.hint.container()).or_default().push((request, wanted.hint));
+        match core.sound_hint(wanted.hint) {
+            Location::UNKNOWN => unknown.push(request),
+            hint => groups.entry(hint.container()).or_default().push((request, hint)),
         }
     }
     let (found, lost) = locate(core, wanted, &unknown).await;

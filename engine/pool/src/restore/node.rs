@@ -24,6 +24,7 @@ impl Core {
         name: Fingerprint,
         hint: Location,
     ) -> Result<StoredNode, Error> {
+        let hint = self.sound_hint(hint);
         if hint != Location::UNKNOWN
             && let Ok(container) = self.library.container(hint.container()).await
             && container.entry(hint.slot()).is_some_and(|entry| entry.fingerprint == name)

@@ -151,6 +151,10 @@ impl Core {
                 let _ = reply.send(());
             }
             Request::Break { container } => self.owned.borrow_mut().break_container(container),
+            Request::Doubt { doubts, reply } => {
+                self.owned.borrow_mut().doubt(doubts);
+                let _ = reply.send(());
+            }
             Request::Release { stream } => self.owned.borrow_mut().release(stream),
             Request::Space { reply } => drop(reply.send(self.index_space_here())),
             Request::Seal { container, reply } => {
@@ -187,6 +191,10 @@ impl Core {
             // Nobody counts this one: it waits for as long as nothing happens.
             Order::EventAfter { after, reply } => {
                 self.world.spawn(async move { control.event_after(after, reply).await }).detach();
+            }
+            Order::Scrub(order) => {
+                let core = self.clone();
+                self.in_background(async move { core.handle_scrub(&control, order).await });
             }
             order => self.in_background(async move { control.handle(order).await }),
         }

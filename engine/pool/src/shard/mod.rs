@@ -11,4 +11,4 @@ mod upkeep;
 mod waiting;
 
 pub(crate) use self::core::{Core, Facts};
-pub(crate) use request::{Cause, CommitOrder, ControlSpace, Order, Request};
+pub(crate) use request::{Cause, CommitOrder, ControlSpace, Order, Reply, Request};

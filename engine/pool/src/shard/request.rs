@@ -13,7 +13,8 @@ use crate::{
     container::Sealed,
     error::Error,
     images::{Discarded, Event, ImageEntry},
-    index::{Answer, Asked, Asker, Batch, OwnedSpace, Place, StreamId},
+    index::{Answer, Asked, Asker, Batch, Doubts, OwnedSpace, Place, StreamId},
+    scrub::ScrubOrder,
     stream::{Claim, CommitRequest},
 };
 
@@ -46,6 +47,8 @@ pub(crate) enum Request {
     Merge { inputs: Arc<[u64]>, run: u64, reply: Reply<Result<Option<Directory>, Error>> },
     /// To all: the manifest lists other runs than before.
     Exchange { change: Arc<RunsChange>, reply: Reply<Result<(), Error>> },
+    /// To all: what is not to be believed from now on.
+    Doubt { doubts: Doubts, reply: Reply<()> },
     /// To core 0.
     Order(Order),
 }
@@ -83,6 +86,8 @@ pub(crate) struct CommitOrder {
     pub(crate) request: CommitRequest,
     pub(crate) record: SignedRecord,
     pub(crate) closes: Arc<[ContainerId]>,
+    /// How often damage had been found when the stream began.
+    pub(crate) damage: u64,
 }
 
 /// A message to the core that owns manifest and image log.
@@ -115,6 +120,8 @@ pub(crate) enum Order {
     FlushIndex,
     /// Something of a run cannot be read.
     DoubtRun { run: u64, error: Error, reply: Reply<()> },
+    /// About damage.
+    Scrub(ScrubOrder),
     /// Counts of containers and images.
     Space { reply: Reply<ControlSpace> },
 }

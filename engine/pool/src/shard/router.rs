@@ -102,12 +102,13 @@ impl Core {
     /// Answers what tables at hand have, and leaves the rest.
     fn answer_near(&self, children: &[Asked], left: &mut Vec<usize>, answers: &mut [Answer]) {
         let locality = self.locality.borrow();
+        let doubts = self.owned.borrow().doubts().clone();
         left.retain(|number| match locality.get(&children[*number]) {
-            Some(place) => {
+            Some(place) if doubts.answers(&place) => {
                 answers[*number] = Answer::Closed(place);
                 false
             }
-            None => true,
+            _ => true,
         });
     }
 

@@ -97,7 +97,12 @@ impl Inner {
                     *lane.writer.borrow_mut() = Making::UnderWay;
                     let mut turn = Turn(lane, Making::None);
                     let writer = self.core.new_container(kind, self.image).await?;
-                    self.state.borrow_mut().own.insert(writer.id());
+                    let mut state = self.state.borrow_mut();
+                    state.own.insert(writer.id());
+                    if kind == ContainerKind::Nodes {
+                        state.own_nodes.insert(writer.id());
+                    }
+                    drop(state);
                     turn.1 = Making::Ready(writer);
                 }
             }

@@ -26,6 +26,7 @@ use crate::{
     index::{Answer, Asked, Asker, Settled, StreamId},
     lease::Lease,
     limits::{CLAIMS_PER_STREAM_MAX, LOOK_UP_CHILDREN_MAX, OPEN_CHILDREN_MAX},
+    scrub::ScrubOrder,
     shard::{CommitOrder, Core, Order},
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Inner {
     pub(super) nodes: Lane,
     pub(super) state: RefCell<State>,
     staged_bytes: u64,
+    /// How often damage had been found when it began.
+    damage: u64,
     ended: Cell<bool>,
     _lease: Lease,
 }
@@ -53,6 +56,8 @@ pub(super) struct Inner {
 pub(super) struct State {
     /// Containers of this session.
     pub(super) own: BTreeSet<ContainerId>,
+    /// Those of them that hold nodes.
+    pub(super) own_nodes: BTreeSet<ContainerId>,
     /// Containers of others, or of earlier sessions, that this image relies on, and where they are written.
     depends: BTreeMap<ContainerId, usize>,
     /// Children of this session's nodes that have not arrived, as their nodes name them.
@@ -74,6 +79,7 @@ impl Ingest {
             return Err(Error::Closed);
         }
         let lease = core.leases.begin(core.world.clock.monotonic());
+        let damage = core.owned.borrow().doubts().damage;
         let staged_bytes = core.order(|reply| Order::Staged { image, reply }).await?;
         let stream = core.next_stream();
         let (settle, settles) = unbounded();
@@ -87,6 +93,7 @@ impl Ingest {
             nodes: Lane::new(),
             state: RefCell::default(),
             staged_bytes,
+            damage,
             ended: Cell::new(false),
             _lease: lease,
         };
@@ -181,6 +188,14 @@ impl Ingest {
     pub async fn commit(&self, request: CommitRequest) -> Result<Committed, Error> {
         self.inner.check()?;
         self.inner.commit(request).await
+    }
+
+    /// Keeps what was brought without a new image: it is there for the images that lack it, durably, when this ends.
+    /// Checks closure as a commit does: nodes that are not closed go, and [`Error::NotClosed`] says so; segments stay all the
+    /// same. [`Error::DamageFound`] when more damage was found meanwhile. The stream has ended either way.
+    pub async fn heal(&self) -> Result<(), Error> {
+        self.inner.check()?;
+        self.inner.heal().await
     }
 
     /// Ends the session without an image; waits until what was written can be found by the next one.
@@ -342,10 +357,11 @@ impl Inner {
         if record.record.image != self.image {
             return Err(Error::Malformed { what: "the image record is another image's" });
         }
-        self.check_closure(&record).await?;
+        let (fingerprint, length) = (record.record.root, record.record.root_length);
+        self.check_closure(Some(Child { fingerprint, kind: ChildKind::Node, length })).await?;
         let sealed = self.seal_all().await;
         let closes: Arc<[ContainerId]> = self.remember(sealed)?.into();
-        let order = Box::new(CommitOrder { request, record, closes: closes.clone() });
+        let order = Box::new(CommitOrder { request, record, closes: closes.clone(), damage: self.damage });
         let outcome = self.core.order(|reply| Order::Commit { order, reply }).await?;
         let (sequence, stored_bytes) = self.remember(outcome)?;
         self.ended.set(true);
@@ -354,18 +370,42 @@ impl Inner {
         Ok(Committed { image: self.image, sequence, stored_bytes })
     }
 
+    /// What was brought is closed without an image of its own.
+    async fn heal(self: &Rc<Self>) -> Result<(), Error> {
+        let whole = self.check_closure(None).await;
+        if !matches!(whole, Ok(()) | Err(Error::NotClosed { .. })) {
+            return whole;
+        }
+        let sealed = self.seal_all().await;
+        let mut closes = self.remember(sealed)?;
+        if whole.is_err() {
+            // A segment is good for itself; a node only with all that it names.
+            let state = self.state.borrow();
+            closes.retain(|container| !state.own_nodes.contains(container));
+        }
+        let closes: Arc<[ContainerId]> = closes.into();
+        let (to_close, damage) = (closes.clone(), self.damage);
+        let order = |reply| Order::Scrub(ScrubOrder::Heal { closes: to_close, damage, reply });
+        let outcome = self.core.order(order).await?;
+        self.remember(outcome)?;
+        self.ended.set(true);
+        self.core.close_containers(&closes).await?;
+        self.core.release(self.stream).await;
+        whole
+    }
+
     /// Every child of every node of this session, and the root, is closed or closes with this image.
-    async fn check_closure(&self, record: &SignedRecord) -> Result<(), Error> {
-        let (fingerprint, length) = (record.record.root, record.record.root_length);
-        let root = Child { fingerprint, kind: ChildKind::Node, length };
+    async fn check_closure(&self, root: Option<Child>) -> Result<(), Error> {
         let mut missing: Vec<Fingerprint> = Vec::new();
         let open: Vec<Child> = self.state.borrow().open.iter().copied().collect();
         for batch in open.chunks(LOOK_UP_CHILDREN_MAX) {
             missing.extend(self.still_missing(batch).await?);
         }
-        missing.extend(self.still_missing(&[root]).await?);
+        missing.extend(self.still_missing(root.as_slice()).await?);
         match missing.first() {
             None => Ok(()),
+            // What it was told to be there is not believed any more.
+            Some(_) if self.core.owned.borrow().doubts().damage != self.damage => Err(Error::DamageFound),
             Some(first) => Err(Error::NotClosed { count: missing.len() as u64, first: *first }),
         }
     }

@@ -10,4 +10,5 @@ mod index;
 mod oracle;
 mod real;
 mod room;
+mod scrub;
 mod streams;

@@ -11,7 +11,7 @@ use super::{
     App,
     answer::{Failure, internal},
     caller::Admin,
-    certificates,
+    certificates, damage,
     domains::name_of,
 };
 use crate::limits::IMPORTS_LISTED_MAX;
@@ -87,10 +87,36 @@ async fn text(app: &App) -> Result<String, Failure> {
     });
     sheet.gauge("imports_pending", "Images that arrived here and are not imported, among the newest 1000.");
     sheet.value("imports_pending", &[], pending.count());
+    damaged(app, &mut sheet).await?;
     let reconciling = app.catalog.reconciling().await.map_err(|error| internal(&error))?;
     sheet.gauge("reconciling", "1 while nothing expires because an older catalog was put back.");
     sheet.value("reconciling", &[], u8::from(reconciling.is_some()));
     Ok(sheet.0)
+}
+
+/// What is damaged in the pools, and when they were read last.
+async fn damaged(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    sheet.gauge("pool_damaged_images", "Images that can't be read as a whole, by pool.");
+    for pool in &pools {
+        let count = app.damage.of(pool.id).hurt().len();
+        sheet.value("pool_damaged_images", &[("pool", &pool.name)], count);
+    }
+    sheet.gauge(
+        "pool_quarantined_containers",
+        "Containers of which something is in quarantine, healed or not.",
+    );
+    for pool in &pools {
+        let count = app.damage.of(pool.id).quarantined;
+        sheet.value("pool_quarantined_containers", &[("pool", &pool.name)], count);
+    }
+    sheet.gauge("pool_scrubbed_seconds", "When the last scrub of a pool ended, in seconds since 1970.");
+    for pool in &pools {
+        if let Some(ended) = damage::last_ended(app, pool).await?.and_then(|pass| pass.ended) {
+            sheet.value("pool_scrubbed_seconds", &[("pool", &pool.name)], ended.seconds);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use axum::{
 use narrows_api::{
     ApiError, paths,
     pools::{PoolChange, PoolInfo, PoolRequest},
+    text::time_out,
 };
 use narrows_domain::{
     Catalog as _,
@@ -18,6 +19,7 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal},
     caller::Admin,
+    damage,
     storage::absent,
 };
 use crate::pools;
@@ -117,6 +119,10 @@ async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
     };
     let Ok(open) = app.pools.get(pool.id) else { return told };
     let told = PoolInfo { incarnation: open.incarnation, segment_mean: open.segment_mean, ..told };
+    let scrubbed = match damage::last_ended(app, pool).await {
+        Ok(pass) => pass.and_then(|pass| pass.ended).map(time_out),
+        Err(Failure(ApiError { code, message, .. })) => return PoolInfo { code, why: message, ..told },
+    };
     match app.plane.pool(pool.id).space().await {
         Ok(space) => PoolInfo {
             used_bytes: space.container_bytes,
@@ -125,6 +131,8 @@ async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
             staged_bytes: space.staged_bytes,
             images: space.images,
             segments: space.index_entries,
+            damaged_images: app.damage.of(pool.id).hurt().len() as u64,
+            scrubbed,
             index_bytes: space.index_bytes,
             index_bytes_max: space.index_bytes_max,
             ..told

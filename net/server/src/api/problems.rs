@@ -17,6 +17,7 @@ use super::{
     answer::{Answer, Failure, good, internal},
     caller::{Admin, DECIDE},
     clients::{self, Named},
+    damage,
     domains::name_of,
     jobs::why,
     policies,
@@ -41,6 +42,7 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
         let trouble = pools::trouble(&app.plane, &app.pools, &pool).await;
         problems.extend(trouble.map(|it| of_pool(app, &pool.name, it)));
+        problems.extend(damage::found(app, &pool).await?);
     }
     for partner in partners {
         problems.extend(silent(partner));
@@ -63,7 +65,8 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     Ok(problems)
 }
 
-fn finding(code: &str, check: String, side: &str, message: String, help: &str) -> Finding {
+/// An error.
+pub fn finding(code: &str, check: String, side: &str, message: String, help: &str) -> Finding {
     Finding {
         level: Level::Error,
         code: code.to_owned(),
@@ -148,7 +151,7 @@ fn stuck(app: &App, import: &Import) -> Option<Finding> {
             let damage = note.filter(|note| note.code == "POOL-001")?;
             (
                 format!("its copy here is damaged: {}", damage.sentence),
-                "send it again from another domain".to_owned(),
+                "it is mended by itself where another domain grants `heal`; `narrowsctl pool damage` says more".to_owned(),
             )
         }
         ImportState::Failed { .. } | ImportState::GivenUp | ImportState::Refused => {

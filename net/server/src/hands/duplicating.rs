@@ -3,7 +3,10 @@
 //! The same protocol, the same receiver: only what the other pool lacks crosses, every byte is checked, and what broke
 //! goes on where it was. The session is allowed by a ticket that the server gives itself.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use narrows_api::{Hex, error::codes};
 use narrows_domain::{
@@ -14,13 +17,14 @@ use narrows_domain::{
     retry::{Failure, Side},
 };
 use narrows_format::Sequence;
+use narrows_transport::{TrustError, trust::Whom};
 use tokio::time::timeout;
 
 use super::{counters, root_of, send};
 use crate::{
     api::{App, answer},
     limits::CATCH_UP_TIME_MAX,
-    plane::Replicated,
+    plane::{Dial, Replicated},
     servers::{errand::Errand, words::Blob},
     tickets::Ticket,
 };
@@ -98,6 +102,13 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
         to: app.who.domain,
         address,
     })
+}
+
+/// How the server dials its own data port.
+pub fn own_port(app: &App) -> Result<Dial, TrustError> {
+    let tls = app.trust.client_config_of(&app.certificates.credentials, (app.who.domain, Whom::Primary))?;
+    let addresses = vec![reachable(app.config.data_listen)];
+    Ok(Dial { partner: app.who.domain, addresses, tls: Arc::new(tls) })
 }
 
 /// Where the server reaches itself.

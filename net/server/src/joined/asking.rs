@@ -19,7 +19,7 @@ use super::Joined;
 use crate::{
     limits::{MEDIA_RETRY_MAX, MEDIA_RETRY_MIN, SEAL_WAIT},
     plane::{
-        gate::{Again, Question},
+        gate::{Again, Loan, Question},
         relay::relayed,
         sessions::Told,
     },
@@ -69,11 +69,11 @@ async fn answer(joined: &Joined, question: Question) {
             let asked = Asked::Take { peer: principal.into(), ticket, image };
             let lent = joined.ask(&asked).await.and_then(Answered::lent);
             forget_if_lost(joined, &lent, ticket, image).await;
-            if let Err(Ok(loan)) = reply.send(lent.map_err(refusal)) {
+            if let Err(Ok(Loan { job: Some(job), .. })) = reply.send(lent.map_err(refusal)) {
                 let why = "the client went away before it was given anything".to_owned();
                 let broken = Some((String::new(), why));
                 let crossed = CrossedWord::default();
-                tell(joined, Asked::Restored { job: loan.job.0, crossed, broken }).await;
+                tell(joined, Asked::Restored { job: job.0, crossed, broken }).await;
             }
         }
         Question::Seal { admission, facts, copy, import_slp, reply } => {

@@ -16,7 +16,7 @@ use narrows_ring::{
 use narrows_transport::TrustStore;
 
 use super::{
-    Opening, Order, PlaneSetup, Question, Shares, failing::FailingDisk, one_pool, replicate, sessions,
+    Opening, Order, PlaneSetup, Question, Shares, failing::FailingDisk, heal, one_pool, replicate, sessions,
 };
 use crate::{folder::DomainIdentity, switches::CoreClock};
 
@@ -164,6 +164,7 @@ async fn carry_out(core: Rc<Core>, order: Order) {
         Order::Listen(reply) => drop(reply),
         Order::Close(reply) => drop(reply.send(core.close().await)),
         Order::Reach(to, reply) => drop(reply.send(replicate::reach(&core, &to).await)),
+        Order::Heal(heal, reply) => heal::run(&core, *heal, reply).await,
         Order::Replicate(replication, reply) => replicate::run(&core, *replication, reply).await,
     }
 }

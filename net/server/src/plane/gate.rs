@@ -19,6 +19,7 @@ use super::{
     present_store::PresentStore,
     sessions::Told,
 };
+use crate::pace::Pace;
 
 /// What was allowed to a session, and stands for it when it commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ pub enum Question {
 }
 
 /// An image that may be taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Loan {
     /// Its root node.
     pub root: Child,
@@ -136,8 +137,10 @@ pub struct Loan {
     pub lineage: [u8; 32],
     /// The pool that it is read from.
     pub pool: PoolId,
-    /// The job that stands for the restore.
-    pub job: JobKey,
+    /// The job that stands for the restore; none when a pool takes what it lacks.
+    pub job: Option<JobKey>,
+    /// How fast.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// An image that was sent though it was here.
@@ -221,10 +224,23 @@ impl Gate {
             if !is_same(&entry, begin) {
                 return Err(refusal(other_content(image)));
             }
+            if !pool.quarantine().is_empty() {
+                // It may lack something that this session brings.
+                return self.new_store(pool, image, sender).await;
+            }
             let store = Rc::new(PresentStore::new(pool.clone(), entry));
             *self.bringing.borrow_mut() = Some(Bringing::Present(Rc::clone(&store)));
             return Ok((store, 0));
         }
+        self.new_store(pool, image, sender).await
+    }
+
+    async fn new_store(
+        &self,
+        pool: &Pool,
+        image: ImageId,
+        sender: Option<DomainId>,
+    ) -> Result<(Rc<dyn Store>, u64), Refusal> {
         let ingest = pool.ingest(image).await.map_err(|error| refused(&error))?;
         let staged = ingest.staged_bytes();
         let store = Rc::new(PoolStore::new(pool.clone(), ingest, sender));
@@ -236,10 +252,12 @@ impl Gate {
 /// Whether the pool has this base.
 async fn has_base(pool: &Pool, base: &narrows_wire::Base, lineage: &[u8; 32]) -> Result<bool, Refusal> {
     let entry = pool.image(base.image).await.map_err(|error| refused(&error))?;
-    Ok(entry.is_some_and(|entry| {
+    let is_it = entry.is_some_and(|entry| {
         let record = &entry.record.record;
         record.root == base.root && record.lineage == *lineage
-    }))
+    });
+    // What lies above damage is no base: all below it would count as being here.
+    Ok(is_it && pool.is_sound(base.root).await.map_err(|error| refused(&error))?)
 }
 
 /// Whether what is brought is, by what was begun with, the image that is here.

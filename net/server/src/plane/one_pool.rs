@@ -4,8 +4,11 @@ use std::{pin::pin, sync::Arc};
 
 use futures_util::future::{Either, select};
 use narrows_api::images::BrowsePage;
-use narrows_format::{ImageId, PoolId, Sequence, node::Child, record::CopyState};
-use narrows_pool::{Error, Pool, PoolSpace, Verified, images};
+use narrows_format::{ContainerId, ImageId, PoolId, Sequence, node::Child, record::CopyState};
+use narrows_pool::{
+    Error, Pool, PoolSpace, Verified, images,
+    scrub::{Depth, Scrubbed, Survey},
+};
 
 use super::{Order, Plane, Reply, browse, failure};
 use crate::{api::answer::Failure, servers::link::Link};
@@ -33,6 +36,14 @@ pub enum PoolOrder {
     Remove(ImageId, Reply<Sequence>),
     /// Reads and checks a whole image.
     Verify(ImageId, Reply<Verified>),
+    /// Reads the first container behind this one, looking for damage: how closely, and how many bytes a second.
+    Scrub(Option<ContainerId>, Depth, Option<u64>, Reply<Option<Scrubbed>>),
+    /// Walks all images: which are hurt.
+    Survey(Reply<Survey>),
+    /// Copies what holds of containers whose header or table is damaged.
+    Rescue(Reply<u64>),
+    /// Containers of which something is in quarantine.
+    Quarantine(Reply<Vec<ContainerId>>),
     /// Lists a directory of an image.
     Browse(Browse, Reply<Option<BrowsePage>>),
     /// Gives this core's part of the index its share of so many bytes for all cores.
@@ -145,6 +156,31 @@ impl OnePool {
         }
     }
 
+    /// Reads the first container behind `after`, looking for damage; `None`: there is none.
+    pub async fn scrub_next(
+        &self,
+        after: Option<ContainerId>,
+        depth: Depth,
+        rate: Option<u64>,
+    ) -> Result<Option<Scrubbed>, Failure> {
+        self.api(|reply| PoolOrder::Scrub(after, depth, rate, reply)).await
+    }
+
+    /// Walks all images: which are hurt.
+    pub async fn survey(&self) -> Result<Survey, Failure> {
+        self.api(PoolOrder::Survey).await
+    }
+
+    /// Copies what holds of containers whose header or table is damaged; gives how many segments and nodes.
+    pub async fn rescue(&self) -> Result<u64, Failure> {
+        self.api(PoolOrder::Rescue).await
+    }
+
+    /// Containers of which something is in quarantine.
+    pub async fn quarantine(&self) -> Result<Vec<ContainerId>, Failure> {
+        self.api(PoolOrder::Quarantine).await
+    }
+
     /// Lists a directory; `None` when there is none of that path.
     pub async fn browse(&self, browse: Browse) -> Result<Option<BrowsePage>, Failure> {
         match &self.away {
@@ -189,6 +225,12 @@ pub(super) async fn carry_out(pool: &Pool, order: PoolOrder) {
         PoolOrder::Discard(image, discarded, reply) => drop(reply.send(pool.discard(image, discarded).await)),
         PoolOrder::Remove(image, reply) => drop(reply.send(pool.remove(image).await)),
         PoolOrder::Verify(image, reply) => drop(reply.send(pool.verify(image).await)),
+        PoolOrder::Scrub(after, depth, rate, reply) => {
+            drop(reply.send(pool.scrub_next(after, depth, rate).await));
+        }
+        PoolOrder::Rescue(reply) => drop(reply.send(pool.rescue().await)),
+        PoolOrder::Survey(reply) => drop(reply.send(pool.survey().await)),
+        PoolOrder::Quarantine(reply) => drop(reply.send(Ok(pool.quarantine().into_keys().collect()))),
         PoolOrder::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
         PoolOrder::ShareIndex(bytes, reply) => {
             pool.set_index_bytes(bytes);

@@ -58,6 +58,8 @@ impl PoolStore {
         let entry = self.pool.image(image).await.map_err(|error| store_error(&error))?;
         match entry {
             Some(entry) if entry.record_bytes == record => {
+                // Where it lacked something, it lacks that no more.
+                self.ingest.heal().await.map_err(|error| store_error(&error))?;
                 let (pool, incarnation) = self.pool.identity();
                 let (sequence, stored_bytes) = (entry.sequence, entry.stored_bytes);
                 *self.found.borrow_mut() = Some(entry);
@@ -145,6 +147,31 @@ fn staged(segment: &ReceivedSegment) -> Result<StagedSegment, StoreError> {
     })
 }
 
+/// Stages nodes.
+pub(super) async fn put_nodes(ingest: &Ingest, nodes: NodeFrame) -> Result<(), StoreError> {
+    let (frame, places) = frame_of_kept(&nodes)?;
+    let mut kept = Vec::with_capacity(nodes.nodes.len());
+    for (node, place) in nodes.nodes.into_iter().zip(places) {
+        let segment = StagedSegment {
+            fingerprint: node.fingerprint,
+            tag: node.tag,
+            offset: u32::try_from(place.start).map_err(malformed)?,
+            length: u32::try_from(place.len()).map_err(malformed)?,
+        };
+        kept.push(StagedNode { segment, children: node.children });
+    }
+    ingest.put_nodes(frame, kept).await.map_err(|error| store_error(&error))
+}
+
+/// Stages data, unless only possession of it had to be shown.
+pub(super) async fn put_data(ingest: &Ingest, data: DataFrame) -> Result<(), StoreError> {
+    if data.segments.iter().all(|segment| !segment.wanted) {
+        return Ok(());
+    }
+    let segments = data.segments.iter().map(staged).collect::<Result<_, _>>()?;
+    ingest.put_data(data.frame, segments).await.map_err(|error| store_error(&error))
+}
+
 impl Store for PoolStore {
     fn look_up<'a>(
         &'a self,
@@ -162,30 +189,11 @@ impl Store for PoolStore {
     }
 
     fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let (frame, places) = frame_of_kept(&nodes)?;
-            let mut kept = Vec::with_capacity(nodes.nodes.len());
-            for (node, place) in nodes.nodes.into_iter().zip(places) {
-                let segment = StagedSegment {
-                    fingerprint: node.fingerprint,
-                    tag: node.tag,
-                    offset: u32::try_from(place.start).map_err(malformed)?,
-                    length: u32::try_from(place.len()).map_err(malformed)?,
-                };
-                kept.push(StagedNode { segment, children: node.children });
-            }
-            self.ingest.put_nodes(frame, kept).await.map_err(|error| store_error(&error))
-        })
+        Box::pin(put_nodes(&self.ingest, nodes))
     }
 
     fn put_data(&self, data: DataFrame) -> Local<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            if data.segments.iter().all(|segment| !segment.wanted) {
-                return Ok(());
-            }
-            let segments = data.segments.iter().map(staged).collect::<Result<_, _>>()?;
-            self.ingest.put_data(data.frame, segments).await.map_err(|error| store_error(&error))
-        })
+        Box::pin(put_data(&self.ingest, data))
     }
 
     fn needs_plain(&self) -> bool {

@@ -167,7 +167,7 @@ async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
     })
 }
 
-async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
+pub(super) async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
     let mut last = ReplicationError::Unreachable("the partner's address resolves to nothing".to_owned());
     for address in &to.addresses {
         let security = Security::Dial {

@@ -172,9 +172,13 @@ impl Librarian for Shelf {
             let principal = session.principal().cloned().ok_or_else(nameless)?;
             let (ticket, image) = (session.peer.ticket, pull.image);
             let loan = ask(&self.core, |reply| Question::Take { principal, ticket, image, reply }).await?;
-            *self.lent.borrow_mut() = Some(loan.job.clone());
+            self.lent.borrow_mut().clone_from(&loan.job);
             let pool = self.core.pool(loan.pool).map_err(|error| refused(&error))?;
-            let tree = Rc::new(ImageTree::new(pool.clone(), None));
+            let tree = ImageTree::new(pool.clone(), None);
+            let tree = Rc::new(match loan.pace {
+                Some(pace) => tree.at_pace(pace, Rc::clone(&self.core.world.clock)),
+                None => tree,
+            });
             // An image whose record in the log is damaged is not there, whatever else remembers it.
             pool.committed(image).await.map_err(|error| refused(&error))?;
             let root = TreeChild { child: loan.root, hint: Location::UNKNOWN };

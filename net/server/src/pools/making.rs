@@ -18,7 +18,7 @@ use narrows_domain::{
 use narrows_format::PoolId;
 use tokio::time::timeout;
 
-use super::{directories, marks, places};
+use super::{Pools, directories, marks, places};
 use crate::{
     api::{
         App,

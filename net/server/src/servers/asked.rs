@@ -379,15 +379,17 @@ pub struct LoanWord {
     job: String,
 }
 
-impl From<&Loan> for LoanWord {
-    fn from(loan: &Loan) -> Self {
-        Self { root: loan.root.into(), lineage: Hex(loan.lineage), pool: loan.pool, job: loan.job.0.clone() }
+impl LoanWord {
+    /// What a restore takes, whose job this is.
+    pub fn new(loan: &Loan, job: &JobKey) -> Self {
+        Self { root: loan.root.into(), lineage: Hex(loan.lineage), pool: loan.pool, job: job.0.clone() }
     }
 }
 
 impl From<LoanWord> for Loan {
     fn from(word: LoanWord) -> Self {
-        Self { root: word.root.into(), lineage: word.lineage.0, pool: word.pool, job: JobKey(word.job) }
+        let (job, pace) = (Some(JobKey(word.job)), None);
+        Self { root: word.root.into(), lineage: word.lineage.0, pool: word.pool, job, pace }
     }
 }
 

@@ -45,8 +45,11 @@ pub async fn answer(app: &App, server: ServerId, asked: Asked) -> Result<Answere
             app.servers.guests.check_room(server)?;
             let (peer, came) = (Principal::from(peer), Came { ticket: ticket.0, at: Some(server) });
             let loan = doorman::lend(app, &peer, came, image).await.map_err(told)?;
-            app.servers.guests.came(server, (ticket.0, image), Visit::Takes(loan.job.clone()));
-            return Ok(Answered::Lent(LoanWord::from(&loan)));
+            // Only a client is lent anything there, and for a job.
+            let job = loan.job.clone().ok_or_else(unknown)?;
+            let word = LoanWord::new(&loan, &job);
+            app.servers.guests.came(server, (ticket.0, image), Visit::Takes(job));
+            return Ok(Answered::Lent(word));
         }
         Asked::Forget { ticket, image } => {
             if let Some(visit) = app.servers.guests.forget(server, &(ticket.0, image)) {

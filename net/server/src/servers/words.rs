@@ -15,7 +15,7 @@ use narrows_format::{
     record::{CopyState, SignedRecord},
 };
 use narrows_pool::{
-    PoolSpace,
+    Lack, PoolSpace,
     images::{Discarded, Event, EventKind, ImageEntry},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -258,17 +258,26 @@ macro_rules! spaces {
     ($($field:ident),+) => {
         /// The room of a pool.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        pub struct SpaceWord { $($field: u64),+ }
+        pub struct SpaceWord {
+            $($field: u64,)+
+            /// Whether the index has no room, rather than a container; what there is, and what it needs.
+            lack: Option<(bool, u64, u64)>,
+        }
 
         impl From<PoolSpace> for SpaceWord {
             fn from(space: PoolSpace) -> Self {
-                Self { $($field: space.$field),+ }
+                let lack = space.lack.map(|it| (it.what == Lack::INDEX, it.available, it.needed));
+                Self { $($field: space.$field,)+ lack }
             }
         }
 
         impl From<SpaceWord> for PoolSpace {
             fn from(word: SpaceWord) -> Self {
-                Self { $($field: word.$field),+ }
+                let lack = word.lack.map(|(is_index, available, needed)| {
+                    let what = if is_index { Lack::INDEX } else { Lack::CONTAINER };
+                    Lack { what, available, needed }
+                });
+                Self { $($field: word.$field,)+ lack }
             }
         }
     };

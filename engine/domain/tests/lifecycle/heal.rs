@@ -1,0 +1,92 @@
+//! Who may read what it lacks of an image, who may be asked for it, and when a pool is read through.
+
+use narrows_domain::{
+    Image, ReplicaRecord, ReplicaState,
+    partner::Trust,
+    scrub::{ScrubPass, healers, may_heal},
+};
+
+use super::*;
+
+fn replica(image: ImageId, partner: DomainId, state: ReplicaState) -> ReplicaRecord {
+    ReplicaRecord {
+        image,
+        partner,
+        pool: POOL,
+        incarnation: 1,
+        state,
+        expires: None,
+        checked: at(NOW),
+        sequence: Sequence(1),
+        revision: 0,
+    }
+}
+
+/// Goal: without the grant, without trust, or for an image that neither sent to the other, nothing is read; and what is
+/// said is the same whether the image is here or not.
+#[test]
+fn a_partner_reads_what_one_of_the_two_sent_and_nothing_else() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    let mut image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    image.state = ImageState::Whole;
+    let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    partner.trust = Trust::Complete;
+    let sent = [replica(id, THERE, ReplicaState::Lost)];
+    let elsewhere = [replica(id, DomainId([77; 16]), ReplicaState::Present)];
+    let absent = may_heal(THERE, id, (Some(&partner), None, &[])).unwrap_err();
+    assert_eq!(absent.code, "AUTH-005");
+    assert_eq!(
+        may_heal(THERE, id, (Some(&partner), Some(&image), &sent)),
+        Err(absent.clone()),
+        "not granted"
+    );
+    partner.grants.heal = true;
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&image), &sent)), Ok(()), "it was sent there once");
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&image), &elsewhere)), Err(absent.clone()));
+    assert_eq!(may_heal(THERE, id, (Some(&partner), None, &sent)), Err(absent.clone()));
+    assert_eq!(may_heal(THERE, id, (None, Some(&image), &sent)), Err(absent.clone()));
+    let theirs = Image { sender: Some(THERE), ..image.clone() };
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&theirs), &[])), Ok(()), "it sent it");
+    let begun = Image { state: ImageState::Gone, ..theirs };
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&begun), &[])), Err(absent.clone()));
+    for trust in [Trust::Half, Trust::Expired, Trust::Frozen, Trust::Unpaired] {
+        partner.trust = trust;
+        assert_eq!(
+            may_heal(THERE, id, (Some(&partner), Some(&image), &sent)),
+            Err(absent.clone()),
+            "{trust}"
+        );
+    }
+}
+
+#[test]
+fn who_holds_an_image_may_be_asked_once() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let [gone, hurt] = [DomainId([71; 16]), DomainId([72; 16])];
+    let replicas = [
+        replica(id, gone, ReplicaState::Lost),
+        replica(id, THERE, ReplicaState::Present),
+        replica(id, hurt, ReplicaState::Damaged),
+    ];
+    assert_eq!(healers(&image, &replicas), [THERE, hurt]);
+    let sent = Image { sender: Some(THERE), ..image };
+    assert_eq!(healers(&sent, &replicas), [THERE, hurt]);
+    assert_eq!(healers(&sent, &[]), [THERE]);
+}
+
+#[test]
+fn a_pass_is_due_by_its_time_and_goes_on_where_it_was() {
+    let (every, rate) = (std::time::Duration::from_hours(24), 7);
+    let due = |last: Option<&ScrubPass>, seconds| ScrubPass::due(POOL, last, (every, rate), at(seconds));
+    let first = due(None, NOW).unwrap();
+    assert_eq!((first.number, first.deep, first.rate), (1, false, 7));
+    let broken = ScrubPass { bytes: 9, ..first };
+    assert_eq!(due(Some(&broken), NOW + 5), Some(broken.clone()));
+    let ended = ScrubPass { ended: Some(at(NOW + 60)), ..broken };
+    assert_eq!(due(Some(&ended), NOW + 86_399), None);
+    let next = due(Some(&ended), NOW + 86_400).unwrap();
+    assert_eq!((next.number, next.bytes, next.began), (2, 0, at(NOW + 86_400)));
+}

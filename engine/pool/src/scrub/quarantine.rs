@@ -1,0 +1,122 @@
+//! What core 0 does about damage: notes it durably, and has all cores know.
+//!
+//! Guarantee: what is said to be in quarantine survives power loss, and every core counts it so, when the answer comes.
+
+use std::{rc::Rc, sync::Arc};
+
+use futures_util::future::join_all;
+use narrows_format::{ContainerId, manifest::Edit};
+
+use crate::{
+    control::{Control, Listed},
+    error::Error,
+    index::{Doubts, Harm, Slots, add_harm},
+    shard::{Core, Reply, Request},
+};
+
+/// Orders to core 0.
+pub(crate) enum ScrubOrder {
+    /// The first sealed container behind this one.
+    Next { after: ContainerId, reply: Reply<Option<(ContainerId, Listed)>> },
+    /// These places are damaged.
+    Quarantine { container: ContainerId, harms: Vec<Harm>, reply: Reply<Result<(), Error>> },
+    /// Nothing in this container is.
+    Release { container: ContainerId, reply: Reply<Result<(), Error>> },
+    /// The first container that nobody has begun, and how often damage has been found.
+    Beginning { reply: Reply<(ContainerId, u64)> },
+    /// What a survey that began so has found sound. Whether it still counts.
+    Surveyed { nodes: Slots, from: ContainerId, damage: u64, reply: Reply<bool> },
+    /// Containers of a stream that heals, which began when damage had been found so often.
+    Heal { closes: Arc<[ContainerId]>, damage: u64, reply: Reply<Result<(), Error>> },
+}
+
+impl Core {
+    /// Carries one out. Nobody waiting for the answer any more is no error.
+    pub(crate) async fn handle_scrub(self: &Rc<Self>, control: &Control, order: ScrubOrder) {
+        match order {
+            ScrubOrder::Next { after, reply } => drop(reply.send(control.next_container(after))),
+            ScrubOrder::Quarantine { container, harms, reply } => {
+                drop(reply.send(self.quarantine(control, container, &harms).await));
+            }
+            ScrubOrder::Release { container, reply } => {
+                drop(reply.send(self.release_harms(control, container).await));
+            }
+            ScrubOrder::Beginning { reply } => drop(reply.send(control.beginning())),
+            ScrubOrder::Surveyed { nodes, from, damage, reply } => {
+                let doubts = control.doubts.borrow().clone();
+                let counts = doubts.damage == damage;
+                if counts {
+                    self.publish_doubts(control, doubts.surveyed(nodes, from)).await;
+                }
+                let _ = reply.send(counts);
+            }
+            ScrubOrder::Heal { closes, damage, reply } => {
+                drop(reply.send(control.heal(&closes, damage).await));
+            }
+        }
+    }
+
+    async fn quarantine(
+        self: &Rc<Self>,
+        control: &Control,
+        container: ContainerId,
+        harms: &[Harm],
+    ) -> Result<(), Error> {
+        for Harm { region, first, count } in harms.iter().copied() {
+            tracing::error!(
+                code = "POOL-001",
+                container = container.0,
+                first = first.0,
+                count,
+                ?region,
+                "damage was found; what is there is in quarantine"
+            );
+            control.manifest.note(Edit::Quarantine { container, region, first, count });
+        }
+        control.manifest.durable(None).await?;
+        // From here on nothing is waited for until it is known here.
+        let mut all = control.doubts.borrow().harms().clone();
+        for harm in harms {
+            add_harm(&mut all, container, *harm);
+        }
+        let doubts = control.doubts.borrow().damaged(all);
+        self.publish_doubts(control, doubts).await;
+        Ok(())
+    }
+
+    async fn release_harms(self: &Rc<Self>, control: &Control, container: ContainerId) -> Result<(), Error> {
+        control.manifest.durable(Some(Edit::Release { container })).await?;
+        tracing::info!(container = container.0, "a container that was in quarantine holds");
+        let mut all = control.doubts.borrow().harms().clone();
+        all.remove(&container);
+        let doubts = control.doubts.borrow().released(all);
+        self.publish_doubts(control, doubts).await;
+        Ok(())
+    }
+
+    /// All cores count with it when this ends; one that has gone counts with nothing.
+    async fn publish_doubts(self: &Rc<Self>, control: &Control, doubts: Doubts) {
+        control.doubts.replace(doubts.clone());
+        let told = (0..self.map.cores())
+            .map(|core| self.ask(core, |reply| Request::Doubt { doubts: doubts.clone(), reply }));
+        drop(join_all(told).await);
+    }
+}
+
+impl Control {
+    /// A stream brings again what was damaged: its containers are closed, durably, without an image of their own.
+    async fn heal(&self, closes: &[ContainerId], damage: u64) -> Result<(), Error> {
+        self.check_damage(damage)?;
+        for container in closes {
+            self.manifest.note(Edit::CloseContainer { container: *container });
+        }
+        self.manifest.durable(None).await?;
+        self.close_without_commit(closes);
+        Ok(())
+    }
+
+    /// What a stream was told to be there before damage was found may be damaged.
+    pub(crate) fn check_damage(&self, began: u64) -> Result<(), Error> {
+        if self.doubts.borrow().damage == began { Ok(()) } else { Err(Error::DamageFound) }
+    }
+}

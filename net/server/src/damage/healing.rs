@@ -1,0 +1,202 @@
+//! What is damaged in a pool is looked at once more, told, and brought anew from whoever holds the same image.
+//!
+//! Sources, in this order: the damaged containers themselves, where only their header or table is damaged; other pools of this domain, then partners that have the image from here or sent it. A source
+//! that lacks something itself gives the rest; the next one is asked for what is left.
+
+use narrows_api::ApiError;
+use narrows_domain::{
+    Catalog as _, Image, Partner,
+    import::ImportState,
+    partner::Trust,
+    retry::{Failure as Met, Side},
+    scrub,
+};
+use narrows_format::{ContainerId, DomainId, ImageId, PoolId};
+use narrows_pool::scrub::{Depth, Survey};
+use tokio::time::Instant;
+
+use super::Keeper;
+use crate::{
+    api::{
+        App,
+        answer::{Failure, internal},
+    },
+    hands,
+    limits::{HEAL_ROUNDS_MAX, IMPORTS_LISTED_MAX},
+    plane::{Dial, Heal},
+    tickets::Ticket,
+};
+
+/// What came of mending one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The image.
+    pub image: ImageId,
+    /// Whom it came from, or who was asked last; empty when there is nobody.
+    pub from: String,
+    /// Bytes of frames that came.
+    pub data_bytes: u64,
+    /// Code and sentence of the last refusal; both empty when it was mended.
+    pub code: String,
+    /// See `code`.
+    pub why: String,
+}
+
+impl Attempt {
+    fn refused(image: ImageId, from: String, code: String, why: String) -> Self {
+        Self { image, from, data_bytes: 0, code, why }
+    }
+}
+
+impl Keeper {
+    /// Looks again at what is in quarantine, walks all images, and mends those that are hurt.
+    pub(super) async fn mend(&mut self, from: Option<DomainId>) {
+        self.doing("heal");
+        if let Err(error) = self.look_and_mend(from).await {
+            self.say("could not be mended", &error);
+        }
+        self.mended = Some(Instant::now());
+        self.doing("");
+    }
+
+    async fn look_and_mend(&self, from: Option<DomainId>) -> Result<(), Failure> {
+        let pool = self.app.plane.pool(self.pool);
+        for ContainerId(container) in pool.quarantine().await? {
+            // A passing fault is over when all of it holds.
+            pool.scrub_next(Some(ContainerId(container.saturating_sub(1))), Depth::Fingerprints, None)
+                .await?;
+        }
+        let mut survey = self.survey().await?;
+        if !survey.images.is_empty() && pool.rescue().await? > 0 {
+            survey = self.survey().await?;
+        }
+        for _ in 0..HEAL_ROUNDS_MAX {
+            if survey.images.is_empty() {
+                return Ok(());
+            }
+            let mut attempts = Vec::with_capacity(survey.images.len());
+            for image in &survey.images {
+                attempts.push(self.heal(*image, from).await?);
+            }
+            self.app.damage.set(self.pool, |standing| standing.attempts = attempts);
+            let left = self.survey().await?;
+            if left.damaged >= survey.damaged {
+                return Ok(());
+            }
+            survey = left;
+        }
+        Ok(())
+    }
+
+    /// Walks all images, and tells what it found to who has to know.
+    async fn survey(&self) -> Result<Survey, Failure> {
+        let pool = self.app.plane.pool(self.pool);
+        let (survey, quarantined) = (pool.survey().await?, pool.quarantine().await?.len());
+        let damage = survey.damage.first().map(ToString::to_string);
+        for image in survey.images.iter().copied() {
+            let (copy, damage) = ((image, self.pool), damage.clone());
+            self.tell(copy, damage).await?;
+        }
+        let imports = self.app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+        for import in imports.iter().filter(|it| it.key.pool == self.pool) {
+            let image = import.arrival.record.image;
+            let was_hurt = import.note.as_ref().is_some_and(|note| note.code == "POOL-001");
+            if import.state == ImportState::Imported && was_hurt && !survey.images.contains(&image) {
+                self.tell((image, self.pool), None).await?;
+            }
+        }
+        let found = Some((self.app.clock.now(), survey.clone()));
+        self.app.damage.set(self.pool, |standing| {
+            standing.survey = found;
+            standing.quarantined = quarantined;
+        });
+        Ok(survey)
+    }
+
+    async fn tell(&self, copy: (ImageId, PoolId), damage: Option<String>) -> Result<(), Failure> {
+        let told = self.app.control.act(move |primary, moment| {
+            Box::pin(async move { Ok(((), primary.copy_read(copy, damage, moment).await?)) })
+        });
+        told.await
+    }
+
+    /// Asks one source after the other.
+    async fn heal(&self, image: ImageId, from: Option<DomainId>) -> Result<Attempt, Failure> {
+        let app = &self.app;
+        let known = app.catalog.image(image).await.map_err(|error| internal(&error))?;
+        let nobody = |why: &str| Attempt::refused(image, String::new(), String::new(), why.to_owned());
+        let Some(known) = known else { return Ok(nobody("the catalog does not know it")) };
+        let mut last = nobody("no other pool of this domain and no partner holds it");
+        if from.is_none_or(|from| from == app.who.domain) {
+            for source in self.other_pools(image).await? {
+                let name = app.who.name.clone();
+                match self.heal_from(&known, own(app, image, source), name).await {
+                    Ok(healed) => return Ok(healed),
+                    Err(refused) => last = refused,
+                }
+            }
+        }
+        for partner in self.partners(&known, from).await? {
+            let to = hands::dial(app, &partner).await.map(|to| (to, [0; 32]));
+            match self.heal_from(&known, to, partner.name.clone()).await {
+                Ok(healed) => return Ok(healed),
+                Err(refused) => last = refused,
+            }
+        }
+        if !last.from.is_empty() {
+            tracing::warn!(%image, from = last.from, code = last.code, why = last.why, "an image could not be healed");
+        }
+        Ok(last)
+    }
+
+    async fn heal_from(
+        &self,
+        image: &Image,
+        source: Result<(Dial, [u8; 32]), Met>,
+        name: String,
+    ) -> Result<Attempt, Attempt> {
+        let outcome = match source {
+            Ok((to, ticket)) => {
+                let (pool, origin) = (self.pool, image.origin);
+                hands::ended(self.app.plane.heal(Heal { image: image.id, origin, pool, ticket, to }).await)
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(received) => {
+                let data_bytes = received.data_bytes + received.node_bytes;
+                let (code, why) = (String::new(), String::new());
+                Ok(Attempt { image: image.id, from: name, data_bytes, code, why })
+            }
+            Err(met) => Err(Attempt::refused(image.id, name, met.code, met.sentence)),
+        }
+    }
+
+    /// Other pools here with a copy that can be read.
+    async fn other_pools(&self, image: ImageId) -> Result<Vec<PoolId>, Failure> {
+        let copies = self.app.catalog.copies(image).await.map_err(|error| internal(&error))?;
+        let others = copies.iter().filter(|copy| copy.pool != self.pool && copy.is_readable());
+        Ok(others.map(|copy| copy.pool).filter(|pool| self.app.pools.is_open(*pool)).collect())
+    }
+
+    async fn partners(&self, image: &Image, from: Option<DomainId>) -> Result<Vec<Partner>, Failure> {
+        let replicas = self.app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
+        let mut partners = Vec::new();
+        for domain in scrub::healers(image, &replicas) {
+            if from.is_some_and(|from| from != domain) {
+                continue;
+            }
+            let partner = self.app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
+            partners.extend(partner.filter(|it| it.trust == Trust::Complete));
+        }
+        Ok(partners)
+    }
+}
+
+/// Another pool of this domain is reached as a duplication reaches it: through the server's own data port.
+fn own(app: &App, image: ImageId, pool: PoolId) -> Result<(Dial, [u8; 32]), Met> {
+    let ticket = app.tickets.give(Ticket::Heal { image, pool });
+    let ticket = ticket.map_err(|ApiError { message, .. }| Met::interrupted(message))?;
+    let to = hands::own_port(app).map_err(|error| Met::coded("AUTH-001", Side::Target, error.to_string()))?;
+    Ok((to, ticket.0))
+}
