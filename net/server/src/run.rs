@@ -216,6 +216,24 @@ fn parts_of(
     ]
 }
 
+/// From here on others are heard; gives what makes them stop.
+async fn open_doors(
+    app: &App,
+    (listener, tls): (TcpListener, Arc<rustls::ServerConfig>),
+    parts: &mut Vec<Part>,
+) -> Result<watch::Sender<bool>, RunError> {
+    let (stop, stopped) = watch::channel(false);
+    app.plane.listen(app.config.data_listen).await?;
+    let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
+    let router = api::router(app.clone());
+    parts.extend(local(&app.folder, app, router.clone(), stopped.clone()));
+    say_ready(app);
+    let bounds = Bounds { stop: stopped, parted, trust };
+    let serving = tokio::spawn(listener::serve(listener, tls, router, bounds));
+    parts.insert(0, Part::new("listener of the API", serving));
+    Ok(stop)
+}
+
 /// A running server.
 pub struct Server {
     app: App,
@@ -295,15 +313,7 @@ impl Server {
         }));
         let mut parts = parts_of(&app, plane.questions, commands, desk);
         parts.push(Part::new("watcher of lives", tokio::spawn(lives::attend(app.clone(), heard))));
-        let (stop, stopped) = watch::channel(false);
-        app.plane.listen(app.config.data_listen).await?;
-        let (parted, trust) = (app.parted.subscribe(), Arc::clone(&app.trust));
-        let router = api::router(app.clone());
-        parts.extend(local(folder, &app, router.clone(), stopped.clone()));
-        say_ready(&app);
-        let serving =
-            tokio::spawn(listener::serve(listener, tls, router, Bounds { stop: stopped, parted, trust }));
-        parts.insert(0, Part::new("listener of the API", serving));
+        let stop = open_doors(&app, (listener, tls), &mut parts).await?;
         Ok(Self { app, stop, parts, end: plane.end, catalog, _lock: lock })
     }
 
