@@ -9,6 +9,7 @@ use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Arrival, Import, ImportKey, ImportState};
 use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::REVISIONS_OF_A_LIFE;
 use crate::machine::children::{self, Parent};
 use crate::machine::{replication, report};
 use crate::moment::{Moment, after};
@@ -88,8 +89,10 @@ impl<'a> ArrivalView<'a> {
     }
 }
 
-/// A new row for an arrival read from the log; not yet decided.
+/// A new row for an arrival read from the log; not yet decided. Its revisions begin above all that a former life of this
+/// domain can have told: the sender believes only what is newer.
 pub fn seen(
+    own: &Identity,
     event: &PoolEvent,
     arrival: &Arrival,
     copy: CopyState,
@@ -106,7 +109,7 @@ pub fn seen(
         state: ImportState::Pending,
         note: None,
         expires: arrival.asked_expiry,
-        revision: 0,
+        revision: first_revision(own.incarnation),
         told: 0,
         failures: 0,
         next_report: None,
@@ -137,6 +140,11 @@ pub fn admit(
     };
     let kept = held.unwrap_or(CopyState { expires, locked_until: None, held: false });
     Ok(CopyState { expires, ..kept })
+}
+
+fn first_revision(incarnation: u64) -> u32 {
+    let former = u32::try_from(incarnation.saturating_sub(1)).unwrap_or(u32::MAX);
+    former.saturating_mul(REVISIONS_OF_A_LIFE).min(u32::MAX - REVISIONS_OF_A_LIFE)
 }
 
 /// The verdict on what the log has. While an older catalog is brought up to date, all of it was let in once, by what was
