@@ -13,7 +13,7 @@ use narrows_api::{ApiError, error::codes, pools::PoolRequest};
 use narrows_domain::{Catalog as _, storage::Pool};
 use narrows_format::PoolId;
 
-use super::{Pools, directories, marks, places};
+use super::{Pools, directories, marks, places, roll};
 use crate::{
     api::{
         App,
@@ -50,12 +50,15 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
     };
     let (home, volumes) = places(&app.folder, &pool);
     let create = narrows_pool::Create { segment_mean, volumes, ..narrows_pool::Create::new(id) };
-    let made = match marks::write(&app.folder, &pool) {
+    let marked =
+        roll::write(&app.folder, known.iter().chain([&pool])).and_then(|()| marks::write(&app.folder, &pool));
+    let made = match marked {
         Ok(()) => make_pool(home, create).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     if let Err(why) = made {
         folders.take_away();
+        forget(app, &known);
         return Err(ApiError::new("POOL-003", format!("the pool can't be made: {why}")).into());
     }
     let row = pool.clone();
@@ -64,13 +67,25 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
         .act(move |primary, now| Box::pin(async move { Ok(((), primary.add_pool(row, now).await?)) }))
         .await;
     if let Err(error) = added {
-        folders.take_away();
+        // The answer may be what is missing, and not the pool.
+        let there = app.catalog.pools().await.map_err(|error| internal(&error))?;
+        if there.iter().all(|pool| pool.id != id) {
+            folders.take_away();
+            forget(app, &known);
+        }
         return Err(error);
     }
     // From here on every start opens it; whether it can be opened now is said like then.
     drop(folders);
     open(app, &pool).await?;
     Ok(pool)
+}
+
+/// The pool that was not made is not found again by a catalog that is put back.
+fn forget(app: &App, known: &[Pool]) {
+    if let Err(error) = roll::write(&app.folder, known.iter()) {
+        tracing::warn!(%error, "a pool that was not made is still written down; the next start forgets it");
+    }
 }
 
 async fn open(app: &App, pool: &Pool) -> Result<(), Failure> {
