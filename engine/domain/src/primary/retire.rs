@@ -1,18 +1,20 @@
 //! Copies whose time has come, and what people say about it: expire now, bring back.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use narrows_format::image_log::RemoveReason;
-use narrows_format::{ImageId, Timestamp};
+use narrows_format::{ImageId, PoolId, Timestamp};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Discarded, ImageCopy};
-use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK};
+use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK, SHUT_LOOK};
 use crate::machine::retire::{self, Owner};
 use crate::machine::{Refusal, replication};
 use crate::moment::{Moment, after};
+use crate::storage::PoolTrouble;
 
 /// Something stands against it that a copy goes.
 const KEPT: &str = "API-003";
@@ -59,20 +61,34 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
+        let mut whole = Decision::nothing();
         for mut copy in copies {
-            if self.reconciling.is_some() {
-                copy.not_before = Some(after(moment.now, RECONCILE_LOOK));
-                self.store(&[Change::Copy(copy)]).await?;
+            if let Some(pause) = self.put_off(copy.pool) {
+                copy.not_before = Some(after(moment.now, pause));
+                whole.changes.push(Change::Copy(copy));
                 continue;
             }
             let loaded = self.load_image(copy.image).await?;
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };
             let decision = retire::look(&copy, &loaded.replication_view(), owner, moment.now);
-            self.store(&decision.changes).await?;
-            commands.extend(decision.commands);
+            whole.changes.extend(decision.changes);
+            whole.commands.extend(decision.commands);
         }
+        if !whole.changes.is_empty() {
+            self.store(&whole.changes).await?;
+        }
+        commands.extend(whole.commands);
         Ok(())
+    }
+
+    /// For how long nothing is let go in a pool: while the catalog is older than its pools, or this one takes no orders.
+    fn put_off(&self, pool: PoolId) -> Option<Duration> {
+        let is_shut = self.troubles.get(&pool).is_some_and(PoolTrouble::takes_no_orders);
+        match self.reconciling {
+            Some(_) => Some(RECONCILE_LOOK),
+            None => is_shut.then_some(SHUT_LOOK),
+        }
     }
 
     /// The log says that nobody reads a copy any more. One that has not expired is brought back: the command was overtaken
