@@ -89,7 +89,7 @@ fn is_complete(info: &ImageInfo) -> bool {
 }
 
 /// Backs up into one unit.
-fn to_unit(unit: &str) -> ApplyRequest {
+pub(crate) fn to_unit(unit: &str) -> ApplyRequest {
     request(format!(
         "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"{unit}\"\n\
          retention = {{ fixed = \"30d\" }}\n"

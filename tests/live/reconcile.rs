@@ -17,6 +17,7 @@ use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
+    pools::{pool_with_unit, to_unit},
 };
 
 async fn catalog(house: &House) -> CatalogInfo {
@@ -118,6 +119,44 @@ async fn nothing_expires_before_an_older_catalog_was_compared() {
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: a pool that was made behind the catalog's copy is found again, with all that lies in it; so is one of which a
+/// lost catalog knew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pools_are_found_that_the_older_catalog_does_not_know() {
+    let mut east = House::build("east").await;
+    east.stop().await;
+    let old = east.folder.path().join("old.sqlite");
+    std::fs::copy(east.data().catalog(), &old).unwrap();
+    east.start().await;
+    pool_with_unit(&east, "vault").await;
+    apply(&east, &to_unit("vault")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 96);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    assert_eq!(shown(&east, &image).await.copies[0].pool_name, "vault");
+    for is_lost in [false, true] {
+        east.stop().await;
+        for beside in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+            drop(std::fs::remove_file(east.data().root().join(beside)));
+        }
+        if !is_lost {
+            std::fs::copy(&old, east.data().catalog()).unwrap();
+        }
+        east.start().await;
+        assert!(catalog(&east).await.reconciling.is_some());
+        let found = shown(&east, &image).await;
+        assert_eq!(
+            (found.state.as_str(), found.copies[0].pool_name.as_str()),
+            ("whole", "vault"),
+            "{found:?}"
+        );
+        reconcile(&east, true).await.unwrap();
+    }
+    east.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

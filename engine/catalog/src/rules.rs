@@ -4,7 +4,7 @@
 
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::event::Change;
-use narrows_domain::limits::RESEND_AFTER;
+use narrows_domain::limits::{RESEND_AFTER, REVISIONS_OF_A_LIFE};
 use narrows_domain::moment::after;
 use narrows_domain::operation::WaitReason;
 use narrows_domain::partner::ReceivePool;
@@ -161,8 +161,11 @@ const FORGET_AMENDMENTS: &str = "
     UPDATE copies SET expires = log_expires, locked = log_locked, held = log_held, next_amend = NULL
     WHERE next_amend IS NOT NULL";
 
+const NEW_LIFE: &str = "UPDATE imports SET revision = min(revision + ?1, ?2), told = min(told + ?1, ?2)";
+
 async fn reconcile(db: &mut SqliteConnection, row: &Reconciling) -> Result<(), Error> {
     sqlx::query(FORGET_AMENDMENTS).execute(&mut *db).await?;
+    sqlx::query(NEW_LIFE).bind(REVISIONS_OF_A_LIFE).bind(u32::MAX).execute(&mut *db).await?;
     sqlx::query(upsert!("reconciling", ["id"], ["since", "why"]))
         .bind(1_i64)
         .bind(nanos(row.since))

@@ -285,7 +285,8 @@ pub enum Change {
     /// The catalog was marked so often; an older copy of it has a lower mark.
     Mark(u64),
     /// The catalog was found older than its pool: nothing goes. Amendments that it was about to ask for are forgotten:
-    /// the log's word is newer.
+    /// the log's word is newer. What senders are told from now on is newer than what they were told by the catalog that was
+    /// lost: revisions rise by [`crate::limits::REVISIONS_OF_A_LIFE`].
     ReconcileBegun(Reconciling),
     /// It is as its pools and partners say: what was put off is looked at, and amendments are asked for.
     ReconcileEnded(Timestamp),

@@ -36,8 +36,10 @@ pub const RECALL_OPEN: Duration = Duration::from_hours(30 * 24);
 pub const COMPARED_AT_ONCE: u32 = 500;
 /// A copy whose time has come while the catalog is compared with its pools and partners is looked at again after this.
 pub const RECONCILE_LOOK: Duration = Duration::from_mins(1);
-/// How long what a pool should hear waits while it is away or poisoned.
-pub const TROUBLE_LOOK: Duration = Duration::from_mins(10);
+/// What a pool that takes no orders just now is owed, a removal or an amendment, is looked at again after this.
+pub const SHUT_LOOK: Duration = Duration::from_mins(10);
+/// Words about one arrival that a domain tells between two times that its catalog is put back.
+pub const REVISIONS_OF_A_LIFE: u32 = 1 << 16;
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
 /// Images duplicated from pool to pool at the same time.

@@ -334,8 +334,7 @@ impl<C: Catalog> Primary<C> {
         }
         let mut decision = match &event.logged {
             Logged::Arrival { arrival, copy, stored_bytes } => {
-                let seen =
-                    arrival::seen(event, arrival, (*copy, *stored_bytes), self.own.incarnation, moment);
+                let seen = arrival::seen(&self.own, event, arrival, *copy, *stored_bytes, moment);
                 let sender = self.ask(self.catalog.partner(arrival.sender)).await?;
                 arrival::unfit(seen, sender.as_ref(), reason, moment)
             }
@@ -428,7 +427,7 @@ impl<C: Catalog> Primary<C> {
         let Logged::Arrival { arrival, copy, stored_bytes } = &event.logged else {
             return Ok(Decision::nothing());
         };
-        let seen = arrival::seen(event, arrival, (*copy, *stored_bytes), self.own.incarnation, moment);
+        let seen = arrival::seen(&self.own, event, arrival, *copy, *stored_bytes, moment);
         let known = self.ask(self.catalog.import(seen.key)).await?;
         let around = self.load_arrival(arrival, moment.now).await?;
         Ok(match known {

@@ -143,7 +143,7 @@ pub fn after_copy(slp: &Slp, operations: &[Operation], now: Timestamp) -> Option
         let spec = slp.operation(&it.name);
         it.found_a_copy() && spec.and_then(|spec| spec.retention) != Some(Retention::ExpireAfterCopy)
     };
-    operations.iter().filter(lives).map(|it| it.expires).chain([Some(now)]).reduce(later).flatten()
+    operations.iter().filter(lives).try_fold(now, |until, it| later(Some(until), it.expires))
 }
 
 /// The operations whose copy this is: the one that made it, and those that found it and made none.

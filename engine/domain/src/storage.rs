@@ -38,6 +38,13 @@ pub struct Pool {
     pub keep_free: u64,
 }
 
+impl PoolTrouble {
+    /// Nothing can be written to its image log: it is not open, or a write to it has failed (POOL-004).
+    pub fn takes_no_orders(&self) -> bool {
+        !self.readable || self.code == "POOL-004"
+    }
+}
+
 impl Pool {
     /// As a domain begins with one: in the server's data folder, on one volume, not locked.
     pub fn new(id: PoolId, name: impl Into<String>) -> Self {

@@ -9,6 +9,7 @@
 //! admin.sock         who is root here is the administrator: `narrowsctl --context local:DATA`
 //! catalog.sqlite     the catalog
 //! catalog.mark       how often the catalog was marked
+//! pools.toml         which pools there are, for a catalog that was lost
 //! pool/              the deduplication pool
 //! ```
 //!
@@ -165,6 +166,11 @@ impl Folder {
     /// How often a server started on it; see [`crate::lives`].
     pub fn starts(&self) -> PathBuf {
         self.root.join("starts")
+    }
+
+    /// Which pools there are; see [`crate::pools::roll`].
+    pub fn pools(&self) -> PathBuf {
+        self.root.join("pools.toml")
     }
 
     /// The pool.

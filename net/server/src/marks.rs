@@ -2,7 +2,7 @@
 //!
 //! The catalog and a file beside it count the same marks: one at each start and stop, and one a minute while there is
 //! news. The catalog is marked first, so it is never behind its file; one that is was replaced by an older copy. Then
-//! the domain's incarnation rises, and the catalog is reconciled before anything is let go.
+//! the domain's incarnation rises, it gets the pools that were made since, and is reconciled before anything is let go.
 //!
 //! Not seen: a copy that is younger than the last mark. Nothing is lost by it: the pool's log tells what it lacks.
 
@@ -12,12 +12,13 @@ use std::{
 };
 
 use narrows_catalog::SqliteCatalog;
-use narrows_domain::{Catalog as _, Change, catalog::Reconciling};
+use narrows_domain::{Catalog as _, Change, catalog::Reconciling, storage::Pool};
 use narrows_format::Timestamp;
 
 use crate::{
     folder::{DomainIdentity, Folder, FolderError, write_secret},
     init::first_rows,
+    pools::roll,
     run::RunError,
 };
 
@@ -48,14 +49,18 @@ impl Marks {
                 "the catalog is older than it was; nothing is let go until it is reconciled"
             );
             let mut changes = vec![Change::ReconcileBegun(Reconciling { since: now, why })];
-            if catalog.pools().await?.is_empty() {
+            let mut pools = catalog.pools().await?;
+            if pools.is_empty() {
                 // Nothing is left of it: what a new domain has is there again.
                 changes.splice(0..0, first_rows(who));
+                pools.push(Pool::new(who.pool, "default"));
             }
+            changes.extend(roll::lacking(folder, &pools)?);
             who.incarnation += 1;
             folder.save_identity(who)?;
             catalog.apply(&changes).await?;
         }
+        roll::write(folder, catalog.pools().await?.iter())?;
         let marks = Self { path, mark: AtomicU64::new(found.max(known)), reached: AtomicU64::new(0) };
         let mark = marks.next();
         catalog.apply(&[Change::Mark(mark)]).await?;

@@ -5,6 +5,7 @@
 
 pub mod making;
 mod marks;
+pub mod roll;
 
 use std::{
     collections::BTreeMap,

@@ -9,6 +9,7 @@ use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Arrival, Import, ImportKey, ImportState};
 use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::REVISIONS_OF_A_LIFE;
 use crate::machine::children::{self, Parent};
 use crate::machine::{replication, report};
 use crate::moment::{Moment, after};
@@ -88,17 +89,16 @@ impl<'a> ArrivalView<'a> {
     }
 }
 
-/// A new row for an arrival read from the log; not yet decided. What is told of it in this incarnation of the domain is newer
-/// than all that was told before: a catalog that was put back does not know what that was.
+/// A new row for an arrival read from the log; not yet decided. Its revisions begin above all that a former life of this
+/// domain can have told: the sender believes only what is newer.
 pub fn seen(
+    own: &Identity,
     event: &PoolEvent,
     arrival: &Arrival,
-    (copy, stored_bytes): (CopyState, u64),
-    incarnation: u64,
+    copy: CopyState,
+    stored_bytes: u64,
     moment: Moment,
 ) -> Import {
-    let lives = u32::try_from(incarnation.saturating_sub(1)).unwrap_or(u32::MAX).min(0xffff);
-    let revision = lives << 16;
     Import {
         key: ImportKey { pool: event.pool, sequence: event.sequence, sender: arrival.sender },
         incarnation: event.incarnation,
@@ -109,8 +109,8 @@ pub fn seen(
         state: ImportState::Pending,
         note: None,
         expires: arrival.asked_expiry,
-        revision,
-        told: revision,
+        revision: first_revision(own.incarnation),
+        told: 0,
         failures: 0,
         next_report: None,
     }
@@ -140,6 +140,11 @@ pub fn admit(
     };
     let kept = held.unwrap_or(CopyState { expires, locked_until: None, held: false });
     Ok(CopyState { expires, ..kept })
+}
+
+fn first_revision(incarnation: u64) -> u32 {
+    let former = u32::try_from(incarnation.saturating_sub(1)).unwrap_or(u32::MAX);
+    former.saturating_mul(REVISIONS_OF_A_LIFE).min(u32::MAX - REVISIONS_OF_A_LIFE)
 }
 
 /// The verdict on what the log has. While an older catalog is brought up to date, all of it was let in once, by what was

@@ -13,8 +13,7 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::life::LifeSeen;
-use crate::limits::RESEND_AFTER;
-use crate::limits::SCRUB_PASSES_KEPT;
+use crate::limits::{RESEND_AFTER, REVISIONS_OF_A_LIFE, SCRUB_PASSES_KEPT};
 use crate::moment::after;
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
@@ -204,6 +203,10 @@ impl Rows {
             Change::ReconcileBegun(row) => {
                 for copy in self.copies.values_mut().filter(|it| it.next_amend.is_some()) {
                     (copy.wanted, copy.next_amend) = (copy.in_log, None);
+                }
+                for import in self.imports.values_mut() {
+                    import.revision = import.revision.saturating_add(REVISIONS_OF_A_LIFE);
+                    import.told = import.told.saturating_add(REVISIONS_OF_A_LIFE);
                 }
                 self.reconciling = Some(row);
             }

@@ -1,15 +1,16 @@
 //! Copies whose time has come, and what people say about it: expire now, bring back.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use narrows_format::image_log::RemoveReason;
-use narrows_format::{ImageId, Timestamp};
+use narrows_format::{ImageId, PoolId, Timestamp};
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Discarded, ImageCopy};
-use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK, TROUBLE_LOOK};
+use crate::limits::{DUE_PER_TICK, RECONCILE_LOOK, SHUT_LOOK};
 use crate::machine::retire::{self, Owner};
 use crate::machine::{Refusal, replication};
 use crate::moment::{Moment, after};
@@ -19,11 +20,6 @@ use crate::storage::PoolTrouble;
 const KEPT: &str = "API-003";
 /// Nothing is there to be expired, or brought back.
 const NOTHING_THERE: &str = "API-002";
-
-/// Nothing can be written to such a pool's image log.
-fn takes_no_word(trouble: &PoolTrouble) -> bool {
-    !trouble.readable || trouble.code == "POOL-004"
-}
 
 impl<C: Catalog> Primary<C> {
     pub(super) async fn retire_due(&mut self, commands: &mut Vec<Command>, moment: Moment) -> Done<(), C> {
@@ -65,27 +61,34 @@ impl<C: Catalog> Primary<C> {
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
-        let mut changes = Vec::new();
+        let mut whole = Decision::nothing();
         for mut copy in copies {
-            // A pool that is away would be asked in vain.
-            let wait = if self.reconciling.is_some() {
-                Some(RECONCILE_LOOK)
-            } else {
-                self.troubles.get(&copy.pool).filter(|it| takes_no_word(it)).map(|_| TROUBLE_LOOK)
-            };
-            if let Some(wait) = wait {
-                copy.not_before = Some(after(moment.now, wait));
-                changes.push(Change::Copy(copy));
+            if let Some(pause) = self.put_off(copy.pool) {
+                copy.not_before = Some(after(moment.now, pause));
+                whole.changes.push(Change::Copy(copy));
                 continue;
             }
             let loaded = self.load_image(copy.image).await?;
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };
             let decision = retire::look(&copy, &loaded.replication_view(), owner, moment.now);
-            changes.extend(decision.changes);
-            commands.extend(decision.commands);
+            whole.changes.extend(decision.changes);
+            whole.commands.extend(decision.commands);
         }
-        if changes.is_empty() { Ok(()) } else { self.store(&changes).await }
+        if !whole.changes.is_empty() {
+            self.store(&whole.changes).await?;
+        }
+        commands.extend(whole.commands);
+        Ok(())
+    }
+
+    /// For how long nothing is let go in a pool: while the catalog is older than its pools, or this one takes no orders.
+    fn put_off(&self, pool: PoolId) -> Option<Duration> {
+        let is_shut = self.troubles.get(&pool).is_some_and(PoolTrouble::takes_no_orders);
+        match self.reconciling {
+            Some(_) => Some(RECONCILE_LOOK),
+            None => is_shut.then_some(SHUT_LOOK),
+        }
     }
 
     /// The log says that nobody reads a copy any more. One that has not expired is brought back: the command was overtaken

@@ -5,10 +5,11 @@ use narrows_format::Timestamp;
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
-use crate::limits::{CLOCK_BACK_MIN, DUE_PER_TICK};
+use crate::limits::{CLOCK_BACK_MIN, DUE_PER_TICK, SHUT_LOOK};
 use crate::machine::{arrival, reach, replication, report};
-use crate::moment::{Moment, since};
+use crate::moment::{Moment, after, since};
 use crate::operation::OperationState;
+use crate::storage::PoolTrouble;
 
 impl<C: Catalog> Primary<C> {
     /// Each part by itself: what can't be done in one holds up no other.
@@ -71,12 +72,16 @@ impl<C: Catalog> Primary<C> {
         if self.reconciling.is_some() {
             return Ok(());
         }
+        let mut decision = Decision::nothing();
         for mut copy in self.ask(self.catalog.due_amendments(moment.now, DUE_PER_TICK)).await? {
-            let mut decision = Decision::nothing();
-            replication::amend(&mut copy, moment.now, &mut decision);
+            if self.troubles.get(&copy.pool).is_some_and(PoolTrouble::takes_no_orders) {
+                copy.next_amend = Some(after(moment.now, SHUT_LOOK));
+            } else {
+                replication::amend(&mut copy, moment.now, &mut decision);
+            }
             decision.changes.push(Change::Copy(copy));
-            commands.extend(self.settle(decision, moment).await?);
         }
+        commands.extend(self.settle(decision, moment).await?);
         Ok(())
     }
 

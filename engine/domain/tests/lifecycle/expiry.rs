@@ -242,3 +242,31 @@ fn a_copy_of_a_renamed_operation_stays_for_what_is_to_be_copied() {
     let commands = tick(&mut primary, NOW + 31 * DAY);
     assert!(!commands.iter().any(|it| matches!(it, Command::DiscardCopy { .. })), "{commands:?}");
 }
+
+/// Goal: nobody asks a pool that is not open for anything again and again; when it is back, what is owed is asked for.
+#[test]
+fn a_pool_that_takes_no_orders_is_given_none() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    acknowledge(&mut primary, &sent(&commands), NOW + 1);
+    report(&mut primary, id, 1, Outcome::Imported { expires: None, note: None }, NOW + 2);
+    let away = narrows_domain::storage::PoolTrouble {
+        code: "POOL-003".into(),
+        sentence: "its disk is away".into(),
+        readable: false,
+    };
+    ready(primary.pool_stands(POOL, Some(away), moment(NOW + 3))).unwrap();
+    let mut copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    let over = NOW + 40 * DAY;
+    for amended in [true, false] {
+        copy.wanted.held = amended;
+        copy.next_amend = amended.then_some(at(over));
+        ready(primary.put(&[Change::Copy(copy.clone())])).unwrap();
+        let commands = ready(primary.handle(Event::Tick, moment(over))).unwrap();
+        assert_eq!(commands, [], "it could not do it");
+        assert!(ready(primary.next_due()).unwrap().unwrap() >= at(over + 600), "and nobody spins over it");
+    }
+    ready(primary.pool_stands(POOL, None, moment(over + 1))).unwrap();
+    let commands = ready(primary.handle(Event::Tick, moment(over + 601))).unwrap();
+    assert!(matches!(&commands[..], [Command::DiscardCopy { .. }]), "{commands:?}");
+}

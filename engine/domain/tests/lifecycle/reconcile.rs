@@ -220,6 +220,25 @@ retention = { fixed = "60d" }
     assert_eq!(standing(&primary, id), of(&[("import", "complete"), ("dup", "complete")]));
 }
 
+/// Goal: a sender believes what it is told after the catalog here was put back, whatever it was told before.
+#[test]
+fn words_of_a_new_life_are_newer_than_all_of_the_former_one() {
+    let mut primary = primary(IMPORT);
+    let before = arrives(&mut primary, arrival(), None);
+    let mut said = before.clone();
+    (said.revision, said.told) = (9, 7);
+    ready(primary.put(&[Change::Import(said)])).unwrap();
+    begin(&mut primary);
+    let kept = ready(primary.catalog().imports(9)).unwrap().remove(0);
+    assert_eq!((kept.revision - kept.told, kept.revision > 1000), (2, true), "{kept:?}");
+
+    let mut anew = Primary::new(self::primary(IMPORT).into_catalog(), Identity { incarnation: 2, ..here() });
+    begin(&mut anew);
+    ready(anew.recover(moment(NOW))).unwrap();
+    let import = arrives(&mut anew, arrival(), None);
+    assert_eq!(import.revision + 9 - kept.revision, before.revision, "as if it had been kept");
+}
+
 /// A partner's list is compared part by part, and only with what its pool was sent.
 #[test]
 fn a_partners_list_says_what_is_there() {

@@ -18,7 +18,7 @@ use narrows_domain::{
 use narrows_format::PoolId;
 use tokio::time::timeout;
 
-use super::{Pools, directories, marks, places};
+use super::{Pools, directories, marks, places, roll};
 use crate::{
     api::{
         App,
@@ -71,20 +71,33 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
 async fn make_own(app: &App, others: &[Pool], pool: &Pool, segment_mean: u32) -> Result<(), Failure> {
     check_memory(&app.plane)?;
     let folders = Folders::prepare(&app.folder, others, &pool.directories)?;
-    let folders = create(&app.folder, folders, pool, segment_mean).await?;
+    roll::write(&app.folder, others.iter().chain([pool])).map_err(|error| internal(&error))?;
+    let folders = match create(&app.folder, folders, pool, segment_mean).await {
+        Ok(folders) => folders,
+        Err(error) => {
+            forget(app, others);
+            return Err(error);
+        }
+    };
     if let Err(error) = add(app, pool).await {
         // No answer is no refusal: what the catalog has, or may have, stays.
-        let known = app.catalog.pools().await;
-        if error.0.code != codes::NOT_READY
-            && known.is_ok_and(|known| known.iter().all(|it| it.id != pool.id))
-        {
+        let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
+        if error.0.code != codes::NOT_READY && known.iter().all(|it| it.id != pool.id) {
             folders.take_away();
+            forget(app, others);
         }
         return Err(error);
     }
     // From here on every start opens it; whether it can be opened now is said like then.
     drop(folders);
     open(&app.pools, &app.plane, &app.folder, pool).await
+}
+
+/// The pool that was not made is not found again by a catalog that is put back.
+fn forget(app: &App, others: &[Pool]) {
+    if let Err(error) = roll::write(&app.folder, others.iter()) {
+        tracing::warn!(%error, "a pool that was not made is still written down; the next start forgets it");
+    }
 }
 
 async fn add(app: &App, pool: &Pool) -> Result<(), Failure> {
