@@ -69,10 +69,7 @@ pub fn due(credentials: &Context) -> i64 {
 impl Standing {
     /// With the certificate that is kept, renewed first if that is due.
     pub async fn speak(&self) -> Outcome<Speaker> {
-        let not_renewed = match self.renew().await {
-            Ok(()) => None,
-            Err(failure) => Some(failure),
-        };
+        let not_renewed = self.renew().await.err();
         let credentials = self.contexts.client(&self.context, self.client.as_deref())?;
         let api = Api::as_client(&self.contexts.load(&self.context)?, &credentials)?;
         Ok(Speaker { api, credentials, not_renewed })

@@ -195,7 +195,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn backlog(&self) -> Result<Vec<BacklogLine>, Burnt> {
-        self.read(|rows| rows.backlog())
+        self.read(Rows::backlog)
     }
 
     async fn images_unfinished(&self, slp: &str) -> Result<u64, Burnt> {
@@ -260,7 +260,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn unit_jobs(&self) -> Result<Vec<(String, u32)>, Burnt> {
-        self.read(|rows| rows.unit_jobs())
+        self.read(Rows::unit_jobs)
     }
 
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {

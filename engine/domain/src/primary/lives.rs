@@ -34,7 +34,6 @@ impl<C: Catalog> Primary<C> {
         }
         let verdict = judge(known, &life, alive_at);
         let commands = match verdict {
-            Verdict::Known | Verdict::Late => Vec::new(),
             Verdict::Newer => {
                 self.store(&[Change::Life(LifeSeen { partner: domain, life, since: moment.now })]).await?;
                 Vec::new()
@@ -43,7 +42,7 @@ impl<C: Catalog> Primary<C> {
                 partner.trust = Trust::Frozen;
                 self.settle(Self::storing(partner, moment), moment).await?
             }
-            Verdict::Returned => Vec::new(),
+            Verdict::Known | Verdict::Late | Verdict::Returned => Vec::new(),
         };
         Ok((Some(verdict), commands))
     }
