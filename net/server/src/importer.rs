@@ -35,14 +35,20 @@ pub async fn run(app: App) {
         changes.borrow_and_update();
         for pool in app.pools.open_ones() {
             if following.insert(pool.pool) {
-                tasks.spawn(follow_pool(app.clone(), pool));
+                let app = app.clone();
+                tasks.spawn(async move {
+                    follow_pool(app, &pool).await;
+                    pool
+                });
             }
         }
         tokio::select! {
-            // None of them ends while the server runs, unless it panics.
+            // None of them ends while its pool is open, unless it panics.
             Some(ended) = tasks.join_next() => match ended {
-                Ok(()) if tasks.is_empty() => return,
-                Ok(()) => {}
+                // It was left, and may have been opened anew.
+                Ok(pool) if !app.pools.is_this_open(&pool) => drop(following.remove(&pool.pool)),
+                Ok(_) if tasks.is_empty() => return,
+                Ok(_) => {}
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return,
             },
@@ -51,7 +57,7 @@ pub async fn run(app: App) {
     }
 }
 
-async fn follow_pool(app: App, pool: Arc<OpenPool>) {
+async fn follow_pool(app: App, pool: &Arc<OpenPool>) {
     let mut cursor = match app.catalog.cursor(pool.pool, pool.incarnation).await {
         Ok(cursor) => cursor,
         Err(error) => {
@@ -60,13 +66,14 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) {
         }
     };
     pool.reached.send_replace(cursor);
-    loop {
-        match follow(&app, &pool, cursor).await {
+    while app.pools.is_this_open(pool) {
+        match follow(&app, pool, cursor).await {
             Ok(Some(reached)) => {
                 cursor = reached;
                 pool.reached.send_replace(reached);
             }
             Ok(None) => return,
+            Err(_) if !app.pools.is_this_open(pool) => return,
             Err(Failure(error)) => {
                 tracing::error!(%error, "an image log record could not be handled; it is tried again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
