@@ -16,10 +16,13 @@ use narrows_api::{
     topology::Topology,
 };
 
+use narrows_server::config::Cores;
 use narrows_transport::Identity;
 
 use crate::{
-    data::{ask_backup, back_up_directory, make_tree, restore_image, same_trees, settled_image},
+    data::{
+        ask_backup, back_up_directory, code_of_backup, make_tree, restore_image, same_trees, settled_image,
+    },
     house::House,
     pairing::{apply, import_slp, pair_both, request, slp},
     storage::put_group,
@@ -476,4 +479,54 @@ async fn a_replication_target_names_the_unit_that_receives() {
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: a pool that a failed write has stopped is opened anew while the server runs: what was there is there, what was
+/// being written goes on, and nothing is doubled; while something goes on in it, it waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_a_failed_write_has_stopped_is_opened_anew() {
+    let mut east = House::build("east").await;
+    east.restart_with(|settings| {
+        settings.test.failing_disk = Some(true);
+        // Each core has a part of the pool to leave.
+        settings.cores = Some(Cores(narrows_ring::cores::available().into_iter().take(2).collect()));
+    })
+    .await;
+    pool_with_unit(&east, "vault").await;
+    for unit in ["default", "vault"] {
+        apply(&east, &to_unit(unit)).await.unwrap();
+        let files = tempfile::tempdir().unwrap();
+        make_tree(files.path(), 5);
+        let (web, _) = east.enroll(&format!("of-{unit}")).await;
+        let (first, _) = back_up_directory(&east, &web, files.path()).await;
+        settled_image(&east, &first.image.to_string()).await;
+        std::fs::write(files.path().join("new"), vec![7; 3_000_000]).unwrap();
+
+        let app = east.server.as_ref().unwrap().app().clone();
+        let granted = ask_backup(&east, &web, files.path()).await.unwrap();
+        app.fail_writes.set(true);
+        let met = code_of_backup(&east, &web, &granted, granted.ticket.0, files.path()).await;
+        app.fail_writes.set(false);
+        assert_eq!(met, "POOL-004");
+        narrows_server::pools::look(&app).await;
+        assert_eq!(ask_backup(&east, &web, files.path()).await.unwrap_err().code, "POOL-004");
+        let opened = open_pool(&east, unit).await.unwrap();
+        assert_eq!((opened.code.as_str(), opened.readable), ("", true), "{opened:?}");
+        let (again, _) = back_up_directory(&east, &web, files.path()).await;
+        assert_eq!(again.image, granted.image, "it goes on");
+        settled_image(&east, &again.image.to_string()).await;
+        for image in [first.image, again.image] {
+            let path = paths::IMAGE_VERIFY.replace("{id}", &image.to_string());
+            east.admin().post::<_, VerifyReport>(&path, &()).await.unwrap();
+        }
+    }
+    // As good as after a start.
+    east.restart_with(|_| {}).await;
+    let images: Vec<ImageInfo> = east.admin().get(paths::IMAGES).await.unwrap();
+    assert_eq!(images.len(), 4, "{images:?}");
+    for image in images {
+        let path = paths::IMAGE_VERIFY.replace("{id}", &image.image.to_string());
+        east.admin().post::<_, VerifyReport>(&path, &()).await.unwrap();
+    }
+    east.stop().await;
 }

@@ -92,7 +92,8 @@ pub(crate) enum PoolCommand {
                       narrowsctl pool create far --server m1 --data /srv/far\n  \
                       narrowsctl storage-unit add vault --pool vault")]
     Create(PoolCreateArgs),
-    /// Opens one that could not be opened when the server started, once its cause is mended. What waited for it goes on.
+    /// Opens one that could not be opened when the server started, or that a failed write has stopped (POOL-004), once the
+    /// cause is mended. What waited for it goes on.
     #[command(after_help = "Example:\n  narrowsctl --context east pool open vault")]
     Open {
         /// Its name.

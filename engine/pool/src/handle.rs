@@ -17,12 +17,13 @@ use crate::{
     index::{Answer, Asked, Asker},
     journal::Journal,
     lease::Lease,
+    limits::LEAVING_LOOK,
     manifest::Manifest,
     open::Seed,
     restore::{self, Frames, ImageFile, Verified, Wanted},
     room::{Lack, Room},
     scrub::{self, Depth, Harm, Scrubbed, Survey},
-    shard::{Core, Order},
+    shard::{Core, Order, Request},
     stream::{Claim, Ingest, StoredNode},
     upkeep::Upkeep,
 };
@@ -290,6 +291,34 @@ impl Pool {
     /// Sessions of this core that rely on what they were told, and when the oldest began (monotonic clock).
     pub fn leases(&self) -> (usize, Option<Duration>) {
         self.core.leases.living()
+    }
+
+    /// Prepares a pool that a failed write has stopped for being opened anew in this process: takes no new streams, waits
+    /// until nobody relies on it and nothing of it is being written. Whether that came to be within `patience`; if not, it
+    /// may be called again. To be called on every core; then [`Self::end`] on every core.
+    pub async fn leave(&self, patience: Duration) -> bool {
+        assert!(self.is_poisoned(), "a pool that takes writes is closed, not left");
+        self.core.closing.set(true);
+        let clock = &self.core.world.clock;
+        let until = clock.monotonic() + patience;
+        while self.leases().0 > 0 {
+            if clock.monotonic() >= until {
+                return false;
+            }
+            clock.sleep(LEAVING_LOOK).await;
+        }
+        self.core.idle().await;
+        self.core.still().await;
+        // Ends those who wait for events; that nothing is written any more is no news.
+        drop(self.core.flush().await);
+        true
+    }
+
+    /// This core answers no other any more: its memory goes with the last handle. Only after [`Self::leave`].
+    pub async fn end(&self) {
+        if let Some(own) = self.core.peers.get(self.core.number) {
+            drop(own.send(Request::End).await);
+        }
     }
 
     /// Takes no new streams, waits for what goes on in the background, and writes what is written lazily. To

@@ -1,5 +1,7 @@
 //! Every bound of the pool, by name, and what must hold between them.
 
+use std::time::Duration;
+
 use narrows_format::limits as format;
 use narrows_ring::buffer::BUFFER_BYTES_MAX;
 
@@ -95,6 +97,9 @@ pub const FILE_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Pieces of segments that one read of a file notes before it fetches them.
 pub const FILE_READ_PIECES_MAX: usize = 16 << 10;
+
+/// While a pool is left, it is looked this often whether anybody relies on it.
+pub const LEAVING_LOOK: Duration = Duration::from_millis(20);
 
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;

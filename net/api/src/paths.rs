@@ -59,7 +59,7 @@ pub const SLP_MIGRATE: &str = "/v1/slps/{name}/migrate";
 pub const POOLS: &str = "/v1/pools";
 /// GET [`crate::pools::PoolInfo`] · POST [`crate::pools::PoolChange`] -> the same.
 pub const POOL: &str = "/v1/pools/{name}";
-/// POST -> [`crate::pools::PoolInfo`]: one that could not be opened is tried again.
+/// POST -> [`crate::pools::PoolInfo`]: one that could not be opened, or that a failed write has stopped.
 pub const POOL_OPEN: &str = "/v1/pools/{name}/open";
 /// GET [`crate::damage::DamageInfo`].
 pub const POOL_DAMAGE: &str = "/v1/pools/{name}/damage";

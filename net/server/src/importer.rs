@@ -44,7 +44,7 @@ pub async fn run(app: App) {
             }
         }
         tokio::select! {
-            // Those of this process do not end while the server runs, unless they panic.
+            // None of them ends while its pool is open, unless it panics.
             Some(ended) = tasks.join_next() => match ended {
                 Ok(End::Gone) if tasks.is_empty() => return,
                 Ok(_) => {}
@@ -60,7 +60,7 @@ pub async fn run(app: App) {
 enum End {
     /// The data plane has gone.
     Gone,
-    /// The pool's media server has, or the pool.
+    /// The pool's media server has, or the pool; it may be opened anew.
     Shut,
 }
 
@@ -73,24 +73,22 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
         }
     };
     pool.reached.send_replace(cursor);
-    loop {
+    while app.pools.is_this_open(&pool) {
         match follow(&app, &pool, cursor).await {
             Ok(Some(reached)) => {
                 cursor = reached;
                 pool.reached.send_replace(reached);
                 continue;
             }
-            Ok(None) if !pool.is_away => return End::Gone,
+            Ok(None) if !pool.is_away && app.pools.is_this_open(&pool) => return End::Gone,
             Ok(None) => {}
             Err(Failure(error)) => {
                 tracing::error!(%error, "an image log record could not be handled; it is tried again");
             }
         }
-        if pool.is_away && !app.pools.is_current(&pool) {
-            return End::Shut;
-        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    End::Shut
 }
 
 /// Handles what is behind `cursor`, or waits for something; `None` when the pool is closed.

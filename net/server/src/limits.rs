@@ -132,6 +132,8 @@ pub const FREE_BYTES_WARNING: u64 = 1 << 30;
 pub const SKEW_MS_WARNING: i64 = 1000;
 /// How often the pools are looked at: whether they take writes, and have room.
 pub const POOL_LOOK: Duration = Duration::from_secs(30);
+/// What goes on in a pool that is to be opened anew may go on so long.
+pub const POOL_LEAVE_MAX: Duration = Duration::from_secs(20);
 /// Least memory for the index of one pool: with less for each there is no further pool.
 pub const POOL_INDEX_BYTES_MIN: u64 = 4 << 20;
 /// Folders of one pool.

@@ -58,6 +58,10 @@ pub enum Order {
     Start(Box<Seed>, oneshot::Sender<()>),
     /// Something in one pool.
     In(PoolId, PoolOrder),
+    /// Nobody begins anything in this core's part of a pool; then whether it was left in time.
+    Leave(PoolId, Reply<bool>),
+    /// This core's part of a pool that was left goes.
+    Forget(PoolId, Reply<()>),
     /// Accepts data sessions from now on.
     Listen(oneshot::Sender<std::io::Result<()>>),
     /// Sends an image to a partner, or to another pool here. Dropping the receiver of the answer stops it.
@@ -264,6 +268,21 @@ impl Plane {
             self.pool(pool).share_index(share).await?;
         }
         opened
+    }
+
+    /// Has nobody begin anything in a pool that a failed write has stopped, and waits until what goes on in it has ended:
+    /// then it may be opened anew. `false`: something goes on still.
+    pub async fn leave(&self, pool: PoolId) -> Result<bool, Error> {
+        self.index.pools.lock().unwrap_or_else(PoisonError::into_inner).retain(|open| *open != pool);
+        let leaving = (0..self.cores.len()).map(|core| self.ask(core, |reply| Order::Leave(pool, reply)));
+        let left = futures_util::future::try_join_all(leaving).await?;
+        if left.contains(&false) {
+            return Ok(false);
+        }
+        for core in 0..self.cores.len() {
+            self.ask(core, |reply| Order::Forget(pool, reply)).await?;
+        }
+        Ok(true)
     }
 
     async fn start_pool(&self, seeds: Vec<Seed>, recovery: Recovery) -> Result<Opened, Error> {

@@ -29,7 +29,7 @@ use crate::{
     api::{App, answer::Failure},
     folder::{Folder, FolderError, FolderLock, lock_in},
     limits::POOL_LOOK,
-    plane::{Opened, Plane},
+    plane::{Opened, Plane, failure},
 };
 
 /// A pool that is open.
@@ -44,12 +44,12 @@ pub struct OpenPool {
     pub reached: watch::Sender<Sequence>,
     /// Another media server of the domain has it.
     pub is_away: bool,
-    _locks: Vec<FolderLock>,
 }
 
+/// Locks of its folders go with it.
 enum Standing {
-    Open(Arc<OpenPool>),
-    Shut(ApiError),
+    Open(Arc<OpenPool>, Vec<FolderLock>),
+    Shut(ApiError, Vec<FolderLock>),
 }
 
 /// Why a pool is not open.
@@ -128,13 +128,13 @@ impl Pools {
         let (standing, outcome) = match opened {
             Ok((opened, locks)) => {
                 say_opened(pool, &opened);
-                (Standing::Open(Arc::new(open_pool(&opened, locks))), Ok(()))
+                (Standing::Open(Arc::new(open_pool(&opened)), locks), Ok(()))
             }
             Err(error) => {
                 let sentence = format!("pool `{}` is not open: {error}", pool.name);
                 let told = ApiError::new(error.code(), sentence);
                 let help = format!("mend what it names, then `narrowsctl pool open {}`", pool.name);
-                (Standing::Shut(told.help(help)), Err(error))
+                (Standing::Shut(told.help(help), Vec::new()), Err(error))
             }
         };
         self.known().insert(pool.id, standing);
@@ -142,14 +142,27 @@ impl Pools {
         outcome
     }
 
-    /// Tries again to open one that could not be opened; API-003 for one that is open.
+    /// Tries again to open one that could not be opened, or opens one anew that a failed write has stopped; API-003 for one
+    /// that takes writes, and while something goes on in it still.
     pub async fn open_again(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), Failure> {
         let _one_at_a_time = self.making.lock().await;
         if self.is_open(pool.id) {
-            let error = ApiError::new(codes::CONFLICT, format!("pool `{}` is open", pool.name));
-            return Err(error
-                .help("one that a failed write has stopped is opened anew by a start of the server")
-                .into());
+            if !plane.pool(pool.id).standing().await?.1 {
+                let error =
+                    ApiError::new(codes::CONFLICT, format!("pool `{}` is open, and takes writes", pool.name));
+                return Err(error.into());
+            }
+            self.leave(pool);
+        }
+        // Nothing to leave in one that never was open.
+        if !plane.leave(pool.id).await.map_err(|error| failure(&error))? {
+            let sentence =
+                format!("something goes on in pool `{}` still: restores, or sessions that end", pool.name);
+            let help = format!("say `narrowsctl pool open {}` again when it has ended", pool.name);
+            return Err(ApiError::new(codes::CONFLICT, sentence).help(help).into());
+        }
+        if let Some(Standing::Shut(_, locks)) = self.known().get_mut(&pool.id) {
+            locks.clear();
         }
         match self.open_one(plane, folder, pool).await {
             Ok(()) => Ok(()),
@@ -160,14 +173,14 @@ impl Pools {
     /// A media server says that a pool of its own is open. One that was open goes on as the same.
     pub fn came(&self, pool: PoolId, incarnation: u64, segment_mean: u32) {
         let mut known = self.known();
-        if let Some(Standing::Open(open)) = known.get(&pool)
+        if let Some(Standing::Open(open, _)) = known.get(&pool)
             && (open.incarnation, open.segment_mean) == (incarnation, segment_mean)
         {
             return;
         }
         let reached = watch::Sender::new(Sequence(0));
-        let open = OpenPool { pool, incarnation, segment_mean, reached, is_away: true, _locks: Vec::new() };
-        known.insert(pool, Standing::Open(Arc::new(open)));
+        let open = OpenPool { pool, incarnation, segment_mean, reached, is_away: true };
+        known.insert(pool, Standing::Open(Arc::new(open), Vec::new()));
         drop(known);
         self.notice();
     }
@@ -175,10 +188,10 @@ impl Pools {
     /// A pool of a media server is not open, or its media server does not answer.
     pub fn shut(&self, pool: PoolId, why: ApiError) {
         let mut known = self.known();
-        if matches!(known.get(&pool), Some(Standing::Shut(before)) if *before == why) {
+        if matches!(known.get(&pool), Some(Standing::Shut(before, _)) if *before == why) {
             return;
         }
-        known.insert(pool, Standing::Shut(why));
+        known.insert(pool, Standing::Shut(why, Vec::new()));
         drop(known);
         self.notice();
     }
@@ -189,16 +202,20 @@ impl Pools {
         self.notice();
     }
 
-    /// Whether a pool that was open is, without having been shut meanwhile.
-    pub fn is_current(&self, open: &Arc<OpenPool>) -> bool {
-        matches!(self.known().get(&open.pool), Some(Standing::Open(now)) if Arc::ptr_eq(now, open))
+    /// Nobody begins anything in it any more; its folders stay ours.
+    fn leave(&self, pool: &Pool) {
+        let mut known = self.known();
+        let Some(Standing::Open(_, locks)) = known.remove(&pool.id) else { return };
+        let error = ApiError::new("POOL-004", format!("pool `{}` is being opened anew", pool.name));
+        let help = format!("if it does not come: `narrowsctl pool open {}`", pool.name);
+        known.insert(pool.id, Standing::Shut(error.help(help), locks));
     }
 
     /// A pool that is open, or why it is not.
     pub fn get(&self, pool: PoolId) -> Result<Arc<OpenPool>, Failure> {
         match self.known().get(&pool) {
-            Some(Standing::Open(open)) => Ok(Arc::clone(open)),
-            Some(Standing::Shut(error)) => Err(error.clone().into()),
+            Some(Standing::Open(open, _)) => Ok(Arc::clone(open)),
+            Some(Standing::Shut(error, _)) => Err(error.clone().into()),
             None => Err(ApiError::new(codes::NOT_FOUND, format!("pool {pool} is not here")).into()),
         }
     }
@@ -207,8 +224,8 @@ impl Pools {
     pub fn open_ones(&self) -> Vec<Arc<OpenPool>> {
         let known = self.known();
         let open = known.values().filter_map(|standing| match standing {
-            Standing::Open(open) => Some(Arc::clone(open)),
-            Standing::Shut(_) => None,
+            Standing::Open(open, _) => Some(Arc::clone(open)),
+            Standing::Shut(..) => None,
         });
         open.collect()
     }
@@ -216,6 +233,11 @@ impl Pools {
     /// Whether it can be read from.
     pub fn is_open(&self, pool: PoolId) -> bool {
         self.get(pool).is_ok()
+    }
+
+    /// Whether it is this one that is open, and not another opening of the same pool.
+    pub fn is_this_open(&self, pool: &Arc<OpenPool>) -> bool {
+        self.get(pool.pool).is_ok_and(|open| Arc::ptr_eq(&open, pool))
     }
 
     /// Something may have changed: whoever looks after pools looks now.
@@ -252,10 +274,9 @@ fn locked(folder: &Folder, pool: &Pool) -> Result<Vec<FolderLock>, FolderError> 
     directories(folder, pool).iter().map(|directory| lock_in(directory)).collect()
 }
 
-fn open_pool(opened: &Opened, locks: Vec<FolderLock>) -> OpenPool {
+fn open_pool(opened: &Opened) -> OpenPool {
     let &Opened { pool, incarnation, segment_mean, .. } = opened;
-    let reached = watch::Sender::new(Sequence(0));
-    OpenPool { pool, incarnation, segment_mean, reached, is_away: false, _locks: locks }
+    OpenPool { pool, incarnation, segment_mean, reached: watch::Sender::new(Sequence(0)), is_away: false }
 }
 
 fn say_opened(pool: &Pool, opened: &Opened) {

@@ -200,7 +200,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn backlog(&self) -> Result<Vec<BacklogLine>, Burnt> {
-        self.read(super::rows::Rows::backlog)
+        self.read(Rows::backlog)
     }
 
     async fn images_unfinished(&self, slp: &str) -> Result<u64, Burnt> {
@@ -265,7 +265,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn unit_jobs(&self) -> Result<Vec<(String, u32)>, Burnt> {
-        self.read(super::rows::Rows::unit_jobs)
+        self.read(Rows::unit_jobs)
     }
 
     async fn unverified(&self, slp: &str) -> Result<Vec<Operation>, Burnt> {

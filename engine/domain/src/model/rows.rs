@@ -86,6 +86,7 @@ impl Rows {
         self.operations.values().filter(|it| it.kind == OperationKind::Duplication)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a line or two for each kind of row")]
     pub(super) fn apply(&mut self, change: &Change) {
         match change.clone() {
             Change::Image(row) => drop(self.images.insert(row.id, row)),

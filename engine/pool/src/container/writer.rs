@@ -236,6 +236,11 @@ impl Writer {
         self.state.borrow().failed.is_some()
     }
 
+    /// Waits until no write to it is under way, however it ended.
+    pub(crate) async fn still(&self) {
+        self.changed.until(|| (self.state.borrow().in_flight == 0).then_some(())).await;
+    }
+
     /// Everything appended so far reaches the disk, padded to a block.
     async fn drain(self: &Rc<Self>) -> Result<(), Error> {
         {

@@ -134,6 +134,9 @@ impl Core {
     /// Answers requests of other cores until all of them have gone.
     pub(crate) async fn serve(self: Rc<Self>, mailbox: mailbox::Receiver<Request>) {
         while let Some(request) = mailbox.receive().await {
+            if matches!(request, Request::End) {
+                return;
+            }
             self.handle(request);
         }
     }
@@ -172,6 +175,8 @@ impl Core {
                 self.in_background(async move { drop(reply.send(core.exchange_here(&change).await)) });
             }
             Request::Order(order) => self.handle_order(order),
+            // Ends who serves: nothing is left to be done.
+            Request::End => {}
         }
     }
 
@@ -215,6 +220,14 @@ impl Core {
     /// Waits until no background task is left.
     pub(crate) async fn idle(&self) {
         self.changed.until(|| (self.background.get() == 0).then_some(())).await;
+    }
+
+    /// Waits until nothing of any container is being written.
+    pub(crate) async fn still(&self) {
+        let writers: Vec<Rc<Writer>> = self.writers.borrow().values().map(|(_, it)| it.clone()).collect();
+        for writer in writers {
+            writer.still().await;
+        }
     }
 
     /// Writes what is written lazily: core 0 only.

@@ -35,6 +35,8 @@ pub(crate) enum Request {
     Break { container: ContainerId },
     /// To all: this stream has gone.
     Release { stream: StreamId },
+    /// To oneself: nobody asks any more.
+    End,
     /// To all: counts.
     Space { reply: Reply<OwnedSpace> },
     /// To a container's home: seal it if it is still open.

@@ -67,7 +67,7 @@ async fn change(
     good(called(&app, &name).await?)
 }
 
-/// POST: one that could not be opened is tried again. What waited for it goes on.
+/// POST: one that could not be opened, or that a failed write has stopped, is opened. What waited for it goes on.
 async fn open(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<PoolInfo> {
     let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
     let Some(pool) = known.into_iter().find(|pool| pool.name == name) else {

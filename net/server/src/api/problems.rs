@@ -81,7 +81,7 @@ pub fn finding(code: &str, check: String, side: &str, message: String, help: &st
 pub fn of_pool(app: &App, name: &str, trouble: PoolTrouble) -> Finding {
     let help = match trouble.code.as_str() {
         "POOL-002" => "make room on its file system, or let SLPs name another storage unit".to_owned(),
-        "POOL-004" => "find out what the disk has, then start the server again".to_owned(),
+        "POOL-004" => format!("find out what the disk has, then `narrowsctl pool open {name}`"),
         _ if trouble.readable => "mend what it names, then start the server again".to_owned(),
         _ => format!("mend what it names, then `narrowsctl pool open {name}`"),
     };

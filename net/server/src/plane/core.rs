@@ -18,7 +18,7 @@ use narrows_transport::TrustStore;
 use super::{
     Opening, Order, PlaneSetup, Question, Shares, failing::FailingDisk, heal, one_pool, replicate, sessions,
 };
-use crate::{folder::DomainIdentity, switches::CoreClock};
+use crate::{folder::DomainIdentity, limits::POOL_LEAVE_MAX, switches::CoreClock};
 
 /// What the parts of a core share.
 pub struct Core {
@@ -26,6 +26,8 @@ pub struct Core {
     pub world: World,
     /// Open pools as this core sees them.
     pools: RefCell<BTreeMap<PoolId, Pool>>,
+    /// Pools that are being left: what goes on in them ends.
+    leaving: RefCell<BTreeMap<PoolId, Pool>>,
     /// Who the domain is.
     pub who: DomainIdentity,
     /// For accepting.
@@ -57,6 +59,26 @@ impl Core {
         let (pool, _) = seed.identity();
         let started = Pool::start(seed, self.world.clone());
         self.pools.borrow_mut().insert(pool, started);
+    }
+
+    async fn leave(&self, id: PoolId) -> bool {
+        let open = self.pools.borrow_mut().remove(&id);
+        let pool = {
+            let mut leaving = self.leaving.borrow_mut();
+            leaving.extend(open.map(|pool| (id, pool)));
+            leaving.get(&id).cloned()
+        };
+        match pool {
+            Some(pool) => pool.leave(POOL_LEAVE_MAX).await,
+            None => true,
+        }
+    }
+
+    async fn forget(&self, id: PoolId) {
+        let left = self.leaving.borrow_mut().remove(&id);
+        if let Some(pool) = left {
+            pool.end().await;
+        }
     }
 
     async fn close(&self) -> Result<(), Error> {
@@ -116,6 +138,7 @@ impl Places {
                 let core = Core {
                     world,
                     pools: RefCell::default(),
+                    leaving: RefCell::default(),
                     who: setup.who.clone(),
                     tls: Arc::clone(&setup.tls),
                     trust: Arc::clone(&setup.trust),
@@ -160,6 +183,11 @@ async fn carry_out(core: Rc<Core>, order: Order) {
             Ok(pool) => one_pool::carry_out(&pool, order).await,
             Err(_) => drop(order),
         },
+        Order::Leave(pool, reply) => drop(reply.send(Ok(core.leave(pool).await))),
+        Order::Forget(pool, reply) => {
+            core.forget(pool).await;
+            drop(reply.send(Ok(())));
+        }
         // Dealt with where orders come in.
         Order::Listen(reply) => drop(reply),
         Order::Close(reply) => drop(reply.send(core.close().await)),
