@@ -234,6 +234,7 @@ async fn an_ordinary_backup_heals_and_passes_come_by_their_time() {
     }
     let healed = heal(&east, "default", None).await;
     assert_eq!((healed.damaged_images, healed.damaged), (0, 0), "{healed:?}");
+    assert!(healed.healed.is_empty(), "nobody has to be asked any more: {healed:?}");
 
     let before = healed.last.unwrap().number;
     east.restart_with(|settings| settings.scrub_every = Some("2h".parse().unwrap())).await;
