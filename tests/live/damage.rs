@@ -7,7 +7,7 @@ use std::{fs::File, os::unix::fs::FileExt as _, path::Path, time::Duration};
 use narrows_api::{
     damage::{DamageInfo, DamageOrder, HealRequest, ScrubRequest},
     domains::{DomainInfo, GrantRequest},
-    images::{ImageInfo, VerifyReport},
+    images::{ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     paths,
     pools::PoolInfo,
     server::Finding,
@@ -23,7 +23,7 @@ use narrows_server::{
 use narrows_transport::Identity;
 
 use crate::{
-    data::{back_up_directory, make_tree, restore_image, same_trees, settled_image},
+    data::{back_up_directory, job_end, make_tree, restore_image, same_trees, settled_image},
     house::House,
     pairing::{apply, import_slp, local_slp, pair_both, request, slp},
     pools::{image_when, pool_with_unit},
@@ -152,6 +152,34 @@ async fn partners_heal_each_other_where_it_is_granted() {
     }
 }
 
+/// Goal: an image that is sent once more to a pool where it is damaged is whole there, without any grant but `send`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_once_more_is_whole() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 61);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    settled_image(&east, &image).await;
+    flip_containers(&west.data().pool());
+    assert_eq!(scrub(&west, "default", false).await.damaged_images, 1);
+    let path = paths::IMAGE_REPLICATE.replace("{id}", &image);
+    let request = ReplicateRequest { domain: "west".into(), import_slp: Some("gold-import".into()) };
+    let sent: ReplicateReply = east.admin().post(&path, &request).await.unwrap();
+    assert_eq!(job_end(&east, &sent.job).await.state, "complete");
+    assert!(is_whole(&west, &image).await);
+    let after = heal(&west, "default", None).await;
+    assert_eq!((after.damaged_images, after.healed.len()), (0, 0), "{after:?}");
+    let (spare, _) = west.enroll("spare").await;
+    restores(&west, &spare, &image, files.path()).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
 /// What `asker` hears that wants to read an image from the other domain.
 async fn asks_for(asker: &House, from: &House, image: ImageId) -> ExchangeError {
     let app = asker.server.as_ref().unwrap().app().clone();
@@ -234,6 +262,7 @@ async fn an_ordinary_backup_heals_and_passes_come_by_their_time() {
     }
     let healed = heal(&east, "default", None).await;
     assert_eq!((healed.damaged_images, healed.damaged), (0, 0), "{healed:?}");
+    assert!(healed.healed.is_empty(), "nobody has to be asked any more: {healed:?}");
 
     let before = healed.last.unwrap().number;
     east.restart_with(|settings| settings.scrub_every = Some("2h".parse().unwrap())).await;

@@ -70,6 +70,9 @@ impl Keeper {
         if !survey.images.is_empty() && pool.rescue().await? > 0 {
             survey = self.survey().await?;
         }
+        // What was refused and is whole all the same is old news.
+        let is_news = |it: &Attempt| it.why.is_empty() || survey.images.contains(&it.image);
+        self.app.damage.set(self.pool, |standing| standing.attempts.retain(is_news));
         for _ in 0..HEAL_ROUNDS_MAX {
             if survey.images.is_empty() {
                 return Ok(());
