@@ -232,13 +232,11 @@ impl Server {
             part.end().await;
         }
         drop(joined);
-        match end.await {
-            Ok(Err(panic)) => Err(panic.into()),
-            _ => {
-                tracing::info!("stopped");
-                Ok(())
-            }
+        if let Ok(Err(panic)) = end.await {
+            return Err(panic.into());
         }
+        tracing::info!("stopped");
+        Ok(())
     }
 }
 

@@ -114,9 +114,7 @@ impl Rows {
                 self.make_due(WaitReason::Pause, now, |operation| images.contains(&operation.key.image));
             }
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
-            Change::Pool(row) => drop(self.pools.insert(row.id, row)),
-            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
-            Change::MediaServerGone(id) => self.drop_server(id),
+            row @ (Change::Pool(_) | Change::MediaServer(_) | Change::MediaServerGone(_)) => self.place(row),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
             Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
@@ -152,6 +150,16 @@ impl Rows {
             Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, &kept, now),
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
+        }
+    }
+
+    /// Pools, and the media servers that have them.
+    fn place(&mut self, change: Change) {
+        match change {
+            Change::Pool(row) => drop(self.pools.insert(row.id, row)),
+            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
+            Change::MediaServerGone(id) => self.drop_server(id),
+            _ => {}
         }
     }
 
