@@ -39,7 +39,7 @@ fn new_data(root: &Path) {
 }
 
 /// Bytes that a server has had the kernel write to its disk since it started.
-fn written(domain: &Domain) -> u64 {
+pub(crate) fn written(domain: &Domain) -> u64 {
     let counters = fs::read_to_string(format!("/proc/{}/io", domain.pid())).unwrap();
     let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
     line.parse().unwrap()
@@ -77,7 +77,7 @@ impl Writer {
 }
 
 /// What the targets of a domain counted as come again though it had been acknowledged.
-fn came_again(domain: &Domain) -> Vec<u64> {
+pub(crate) fn came_again(domain: &Domain) -> Vec<u64> {
     let log = fs::read_to_string(domain.log()).unwrap();
     let counts = log.split("again_bytes=").skip(1);
     let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();

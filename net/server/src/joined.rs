@@ -194,7 +194,7 @@ impl Server {
             primary = joined.member.primary,
             api = joined.config.url(),
             data = joined.config.data_addr(),
-            "this media server is ready"
+            "narrowsd is ready, as a media server"
         );
         Ok(Self { joined, stop, parts, end: plane.end, _lock: lock })
     }
