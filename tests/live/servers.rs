@@ -14,10 +14,9 @@ use narrows_api::{
     pools::{PoolInfo, PoolRequest},
     server::{Status, WhoAmI},
     slps::ApplyRequest,
-    storage::{
-        Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
-    },
+    storage::{Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest},
 };
+use narrows_domain::{Catalog as _, Partner};
 use narrows_server::{
     config::{Cores, Memory, Settings},
     folder::Folder,
@@ -368,10 +367,11 @@ async fn the_usual_unit_of_a_partner_may_lie_on_a_media_server() {
     let (web, _) = east.enroll("web01").await;
     let (first, _) = back_up_directory(&east, &web, files.path()).await;
     settled_image(&east, &first.image.to_string()).await;
-    // What receives moves to another server of the domain: whoever sends asks where.
-    let (name, pool) = ("default".to_owned(), Some("far".to_owned()));
-    let moved = UnitRequest { making: Making::Set, name, pool, jobs_max: None };
-    let _: UnitInfo = west.admin().post(paths::STORAGE_UNITS, &moved).await.unwrap();
+    // What receives from east is on another server of the domain from now on: whoever sends asks where.
+    let app = west.server.as_ref().unwrap().app();
+    let known = app.catalog.partner(east.domain()).await.unwrap().unwrap();
+    app.control.put_partner(Partner { receive_unit: "far".into(), ..known }).await.unwrap();
+    apply(&west, &import_to("far")).await.unwrap();
     std::fs::write(files.path().join("deep/file8"), b"changed").unwrap();
     let (second, _) = back_up_directory(&east, &web, files.path()).await;
     let second = second.image.to_string();
