@@ -16,6 +16,7 @@ mod mesh;
 mod orders;
 mod policies;
 mod refusals;
+mod servers;
 mod single;
 mod tour;
 mod unchanged;

@@ -16,6 +16,7 @@ use narrows_api::{
     slps::ApplyRequest,
     storage::{Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest},
 };
+use narrows_domain::{Catalog as _, Partner};
 use narrows_server::{
     config::{Cores, Memory, Settings},
     folder::Folder,
@@ -354,6 +355,35 @@ async fn a_partner_sends_to_the_pool_of_a_media_server() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_usual_unit_of_a_partner_may_lie_on_a_media_server() {
+    let (mut east, mut west) = pair_both().await;
+    let mut annex = Annex::build(&west, "w1").await;
+    let far = far_pool(&west, &annex, ("w1", "far")).await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &crate::pairing::slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 36);
+    let (web, _) = east.enroll("web01").await;
+    let (first, _) = back_up_directory(&east, &web, files.path()).await;
+    settled_image(&east, &first.image.to_string()).await;
+    // What receives from east is on another server of the domain from now on: whoever sends asks where.
+    let app = west.server.as_ref().unwrap().app();
+    let known = app.catalog.partner(east.domain()).await.unwrap().unwrap();
+    app.control.put_partner(Partner { receive_unit: "far".into(), ..known }).await.unwrap();
+    apply(&west, &import_to("far")).await.unwrap();
+    std::fs::write(files.path().join("deep/file8"), b"changed").unwrap();
+    let (second, _) = back_up_directory(&east, &web, files.path()).await;
+    let second = second.image.to_string();
+    settled_image(&east, &second).await;
+    let there = settled_image(&west, &second).await;
+    assert_eq!(there.copies.iter().map(|it| it.pool).collect::<Vec<_>>(), [far.pool]);
+    annex.stop().await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
 async fn drain(house: &House, name: &str, undo: bool) -> MediaServerInfo {
     let path = paths::MEDIA_SERVER_DRAIN.replace("{name}", name);
     house.admin().post(&path, &DrainRequest { undo }).await.unwrap()
@@ -448,8 +478,7 @@ fn media_caller(annex: &Annex, house: &House) -> Caller {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server() {
     let (mut east, mut west) = pair_both().await;
-    let (mut annex, mut other) = (Annex::build(&east, "m1").await, Annex::build(&east, "m2").await);
-    let far = far_pool(&east, &annex, ("m1", "far")).await;
+    let mut annex = Annex::build(&east, "m1").await;
     let media = media_caller(&annex, &east);
     let who: WhoAmI = media.get(paths::WHOAMI).await.unwrap();
     assert_eq!((who.kind.as_str(), who.name.as_str()), ("media-server", "m1"));
@@ -478,10 +507,26 @@ async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server
     let refused = api.get::<serde_json::Value>(paths::PARTNER_PING).await.unwrap_err();
     assert_eq!(refused.code, "AUTH-005", "a partner's media server is not the partner: {refused}");
 
+    let mut theirs = theirs;
+    drop(joined);
+    for annex in [&mut annex, &mut theirs] {
+        annex.stop().await;
+    }
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_is_given_what_concerns_its_own_pools() {
+    let mut east = House::build("east").await;
+    let (mut annex, mut other) = (Annex::build(&east, "m1").await, Annex::build(&east, "m2").await);
+    let far = far_pool(&east, &annex, ("m1", "far")).await;
+    let (web, _) = east.enroll("web01").await;
     // What was not allowed to it can't be sealed, and it is given nothing for a pool of another.
     let m2 = other.server.as_ref().unwrap().joined().clone();
     let admission: AdmissionWord = serde_json::from_value(serde_json::json!({
-        "kind": "replica", "image": far.pool.to_string(), "sender": west.domain().to_string(),
+        "kind": "replica", "image": far.pool.to_string(), "sender": far.pool.to_string(),
         "pool": far.pool.to_string()}))
     .unwrap();
     let facts = serde_json::from_value(serde_json::json!({"signed": "AAAA"})).unwrap();
@@ -521,6 +566,17 @@ async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server
     .unwrap();
     assert_eq!(as_m2.standing(far.pool).await.unwrap_err().code, "AUTH-005");
 
+    drop(m2);
+    for annex in [&mut annex, &mut other] {
+        annex.stop().await;
+    }
+    east.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_joins_once_and_one_for_something_else_does_not() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
     // A token joins once, and one for something else does not.
     let line = invite(&east, "m3").await.unwrap();
     assert_eq!(invite(&east, "m1").await.unwrap_err().code, "API-003");
@@ -538,14 +594,8 @@ async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server
     let none = JoinRequest { token: "00".repeat(32), ..bad };
     let refused = stranger.post::<_, JoinReply>(paths::MEDIA_SERVER_JOIN, &none).await.unwrap_err();
     assert_eq!(refused.code, "AUTH-004", "{refused}");
-    drop((joined, m2));
-    let mut theirs = theirs;
-    for annex in [&mut annex, &mut other, &mut theirs] {
-        annex.stop().await;
-    }
-    for house in [&mut east, &mut west] {
-        house.stop().await;
-    }
+    annex.stop().await;
+    east.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -110,6 +110,23 @@ impl Domain {
         domain
     }
 
+    /// Joins a domain with a media server and runs it: `of` is its primary, and `name` what it is called there.
+    pub fn join(of: &Self, work: &Path, name: &str, setup: Setup) -> Self {
+        let (dir, config) = (work.join(name), of.config.clone());
+        let mut server = Self { name: name.into(), dir, config, setup, server: None };
+        let line = of.json(&["media-server", "invite", name])["line"].as_str().expect("a line").to_owned();
+        let listen = format!("127.0.0.1:{}", free_ports());
+        let mut init = server.server_command();
+        init.args(["init", "--join", &line, "--listen", &listen, "--data"]).arg(&server.dir);
+        if let Some(memory) = &server.setup.memory {
+            init.args(["--memory", memory]);
+        }
+        let output = init.output().expect("narrowsd starts");
+        assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
+        server.run();
+        server
+    }
+
     fn server_command(&self) -> Command {
         let mut command = self.setup.program("narrowsd");
         command.envs(self.setup.environment.iter().map(|(key, value)| (key, value)));

@@ -18,7 +18,6 @@ use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
 use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, storage};
 
-#[expect(clippy::too_many_lines, reason = "a line or two for each kind of row")]
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
         Change::Image(row) => images::put_image(db, row).await,

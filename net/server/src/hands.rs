@@ -46,6 +46,7 @@ use crate::{
     limits::PARTNER_TIME_MAX,
     pace,
     pairing::up,
+    partners::Goes,
     plane::{Dial, Replicated, ReplicationError},
     servers::{
         errand::{BaseWord, Errand, Sender, resolve},
@@ -243,14 +244,12 @@ fn counters(done: &Replicated) -> Counters {
 
 /// Has the server that has the image send it.
 async fn send(app: &App, errand: Errand) -> Result<Replicated, Failure> {
-    match app.plane.away(errand.pool) {
-        Some(link) => link.send(&errand).await,
-        None => {
-            let (credentials, own) = (&app.certificates.credentials, app.who.domain);
-            let (plane, trust, paces) = (&app.plane, &app.trust, &app.paces);
-            errand.carry_out(Sender { plane, trust, credentials, paces, own }).await
-        }
+    if let Some(link) = app.plane.away(errand.pool) {
+        return link.send(&errand).await;
     }
+    let (credentials, own) = (&app.certificates.credentials, app.who.domain);
+    let (plane, trust, paces) = (&app.plane, &app.trust, &app.paces);
+    errand.carry_out(Sender { plane, trust, credentials, paces, own }).await
 }
 
 /// What a transfer that came to its end means, in the domain's words.
@@ -334,11 +333,15 @@ async fn receiving(
 /// Where data for the usual unit of a partner goes: as it said last, and it is asked if it has not said. One that does not
 /// answer is tried where it was met.
 async fn usual_address(app: &App, partner: &Partner) -> String {
-    let mut said = app.partners.data_address(partner.domain);
-    if said.is_none() {
-        said = ping(app, partner).await.ok().map(|(pong, _)| pong.data_addr);
+    if app.partners.where_data_goes(partner.domain).is_none()
+        && let Err(error) = ping(app, partner).await
+    {
+        tracing::debug!(partner = partner.name, %error, "where its data goes could not be asked");
     }
-    said.flatten().unwrap_or_else(|| partner.data_address.clone())
+    match app.partners.where_data_goes(partner.domain) {
+        Some(Goes::To(address)) => address,
+        Some(Goes::AsMet) | None => partner.data_address.clone(),
+    }
 }
 
 /// How a partner's data port is dialled.

@@ -194,7 +194,7 @@ impl Server {
             primary = joined.member.primary,
             api = joined.config.url(),
             data = joined.config.data_addr(),
-            "this media server is ready"
+            "narrowsd is ready, as a media server"
         );
         Ok(Self { joined, stop, parts, end: plane.end, _lock: lock })
     }
@@ -232,13 +232,11 @@ impl Server {
             part.end().await;
         }
         drop(joined);
-        match end.await {
-            Ok(Err(panic)) => Err(panic.into()),
-            _ => {
-                tracing::info!("stopped");
-                Ok(())
-            }
+        if let Ok(Err(panic)) = end.await {
+            return Err(panic.into());
         }
+        tracing::info!("stopped");
+        Ok(())
     }
 }
 

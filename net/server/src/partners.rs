@@ -37,8 +37,17 @@ pub struct Partners {
     /// Where the lives of domains are looked at.
     lives: Option<(Arc<Lives>, Clock)>,
     clients: Mutex<BTreeMap<DomainId, Client>>,
-    /// Where partners said last that data for their usual storage unit goes, if not where they were met.
-    addresses: Mutex<BTreeMap<DomainId, Option<String>>>,
+    /// Where partners said last that data for their usual storage unit goes.
+    addresses: Mutex<BTreeMap<DomainId, Goes>>,
+}
+
+/// Where data for a partner's usual storage unit goes, as it said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goes {
+    /// Where it was met.
+    AsMet,
+    /// To another of its servers: host and port.
+    To(String),
 }
 
 /// One partner's API.
@@ -102,13 +111,14 @@ impl Partners {
         shown.map(|der| CertificateDer::from(der.to_vec())).ok_or_else(none)
     }
 
-    /// A partner said where data for its usual storage unit goes; `None` is where it was met.
+    /// A partner said where data for its usual storage unit goes.
     pub fn data_goes(&self, domain: DomainId, to: Option<String>) {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(domain, to);
+        let goes = to.map_or(Goes::AsMet, Goes::To);
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(domain, goes);
     }
 
     /// Where that is, if it said so since this was forgotten.
-    pub fn data_address(&self, domain: DomainId) -> Option<Option<String>> {
+    pub fn where_data_goes(&self, domain: DomainId) -> Option<Goes> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&domain).cloned()
     }
 

@@ -86,7 +86,6 @@ impl Rows {
         self.operations.values().filter(|it| it.kind == OperationKind::Duplication)
     }
 
-    #[expect(clippy::too_many_lines, reason = "a line or two for each kind of row")]
     pub(super) fn apply(&mut self, change: &Change) {
         match change.clone() {
             Change::Image(row) => drop(self.images.insert(row.id, row)),
@@ -114,14 +113,12 @@ impl Rows {
             | Change::Token(_)
             | Change::TokenUsed(..)
             | Change::SlpGone(_)
-            | Change::MediaServer(_)
-            | Change::MediaServerGone(_)
             | Change::WindowGone(_)) => self.keep(row),
             Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => self.resume(&name, now),
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
-            Change::Pool(row) => drop(self.pools.insert(row.id, row)),
+            row @ (Change::Pool(_) | Change::MediaServer(_) | Change::MediaServerGone(_)) => self.place(row),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
             Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
@@ -157,6 +154,16 @@ impl Rows {
         }
     }
 
+    /// Pools, and the media servers that have them.
+    fn place(&mut self, change: Change) {
+        match change {
+            Change::Pool(row) => drop(self.pools.insert(row.id, row)),
+            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
+            Change::MediaServerGone(id) => self.drop_server(id),
+            _ => {}
+        }
+    }
+
     fn drop_server(&mut self, id: ServerId) {
         let pools: BTreeSet<_> =
             self.pools.values().filter(|it| it.server == Some(id)).map(|it| it.id).collect();
@@ -176,8 +183,6 @@ impl Rows {
     /// What stands by itself: no rule reaches it.
     fn keep(&mut self, change: Change) {
         match change {
-            Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
-            Change::MediaServerGone(id) => self.drop_server(id),
             Change::WindowGone(name) => drop(self.windows.remove(&name)),
             Change::SlpGone(name) => {
                 self.slps.retain(|(of, _), _| *of != name);

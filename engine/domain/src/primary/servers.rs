@@ -92,9 +92,7 @@ impl<C: Catalog> Primary<C> {
         let pools = self.ask(self.catalog.pools()).await?.into_iter();
         let pools: Vec<_> = pools.filter(|it| it.server == Some(server.id)).map(|it| it.id).collect();
         self.store(&[Change::MediaServerGone(server.id)]).await?;
-        for pool in &pools {
-            self.troubles.remove(pool);
-        }
+        self.troubles.retain(|pool, _| !pools.contains(pool));
         Ok((server, pools))
     }
 

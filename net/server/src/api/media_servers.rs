@@ -281,7 +281,9 @@ async fn remove(
     let (row, pools) = removing.await?;
     app.servers.forget(row.id);
     app.plane.forget_away(row.id);
-    pools.iter().for_each(|pool| app.pools.forget(*pool));
+    for pool in pools {
+        app.pools.forget(pool);
+    }
     if let Some(serial) = bytes_of_hex(&row.serial) {
         app.trust.revoke(app.who.domain, &serial);
         app.parted.send_modify(|count| *count += 1);

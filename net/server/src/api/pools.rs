@@ -6,7 +6,9 @@ use axum::{
     routing::{get, post},
 };
 use narrows_api::{
-    ApiError, paths,
+    ApiError,
+    error::codes,
+    paths,
     pools::{PoolChange, PoolInfo, PoolRequest},
     text::time_out,
 };
@@ -73,6 +75,11 @@ async fn open(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
     let Some(pool) = known.into_iter().find(|pool| pool.name == name) else {
         return Err(absent("pool", &name, "pool list"));
     };
+    if let Some(link) = app.plane.away(pool.id) {
+        let error = ApiError::new(codes::CONFLICT, format!("pool `{name}` is on a media server"));
+        let help = format!("it is opened by a start of `{}`", link.row().name);
+        return Err(error.help(help).into());
+    }
     // It goes on though the caller hangs up: recovery is not begun for nothing.
     let opening = tokio::spawn({
         let app = app.clone();

@@ -58,7 +58,7 @@ async fn answer(joined: &Joined, question: Question) {
                 origin,
             };
             let admitted = joined.ask(&asked).await.and_then(Answered::admitted);
-            forget_if_lost(joined, &admitted, ticket, image).await;
+            forget_if_lost(joined, &admitted, ticket, image);
             if let Err(Ok(admission)) = reply.send(admitted.map_err(refusal)) {
                 let (code, sentence) = (String::new(), "the session ended before it began".to_owned());
                 tell(joined, Asked::Ended { admission: (&admission).into(), code, sentence }).await;
@@ -68,7 +68,7 @@ async fn answer(joined: &Joined, question: Question) {
             let ticket = Hex(ticket);
             let asked = Asked::Take { peer: principal.into(), ticket, image };
             let lent = joined.ask(&asked).await.and_then(Answered::lent);
-            forget_if_lost(joined, &lent, ticket, image).await;
+            forget_if_lost(joined, &lent, ticket, image);
             if let Err(Ok(Loan { job: Some(job), .. })) = reply.send(lent.map_err(refusal)) {
                 let why = "the client went away before it was given anything".to_owned();
                 let broken = Some((String::new(), why));
@@ -94,7 +94,7 @@ fn refusal(error: ApiError) -> Refusal {
 }
 
 /// The answer may have been lost on its way: whoever was allowed does not come.
-async fn forget_if_lost<T>(joined: &Joined, outcome: &Result<T, ApiError>, ticket: Hex<32>, image: ImageId) {
+fn forget_if_lost<T>(joined: &Joined, outcome: &Result<T, ApiError>, ticket: Hex<32>, image: ImageId) {
     if let Err(error) = outcome
         && is_lost(error)
     {

@@ -227,6 +227,7 @@ impl From<FactsWord> for CommitFacts {
 
 /// What crossed in a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last, as in every name of a quantity")]
 pub struct CrossedWord {
     wire_bytes: u64,
     data_bytes: u64,
