@@ -1,5 +1,7 @@
 //! Every bound of the pool, by name, and what must hold between them.
 
+use std::time::Duration;
+
 use narrows_format::limits as format;
 use narrows_ring::buffer::BUFFER_BYTES_MAX;
 
@@ -98,6 +100,9 @@ pub const FILE_READ_PIECES_MAX: usize = 16 << 10;
 
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
+
+/// A scrub that is to be slow looks so often whether the pool is being closed.
+pub const SCRUB_SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// Damaged places of one container that are told apart; with more it is in quarantine as a whole.
 pub const HARMS_PER_CONTAINER_MAX: usize = 64;
