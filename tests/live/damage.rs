@@ -278,5 +278,25 @@ async fn an_ordinary_backup_heals_and_passes_come_by_their_time() {
     }
     let last = damage(&east, "default").await.last.unwrap();
     assert_eq!((last.number, last.damaged), (before + 1, 2), "what is in quarantine is met again: {last:?}");
+
+    // One that takes for ever ends with the server, and the next start goes on with it.
+    let asked = ScrubRequest { deep: false, rate: Some(1) };
+    let scrub = paths::POOL_SCRUB.replace("{name}", "default");
+    let _: DamageOrder = east.admin().post(&scrub, &asked).await.unwrap();
+    for _ in 0..1200 {
+        if damage(&east, "default").await.doing == "scrub" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    east.stop().await;
+    east.start().await;
+    for _ in 0..1200 {
+        if damage(&east, "default").await.doing == "scrub" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(damage(&east, "default").await.doing, "scrub");
     east.stop().await;
 }

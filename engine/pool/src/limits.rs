@@ -104,6 +104,9 @@ pub const LEAVING_LOOK: Duration = Duration::from_millis(20);
 /// Damage that a verification lists.
 pub const DAMAGE_LISTED_MAX: usize = 1000;
 
+/// A scrub that is to be slow looks so often whether the pool is being closed.
+pub const SCRUB_SLEEP_MAX: Duration = Duration::from_secs(1);
+
 /// Damaged places of one container that are told apart; with more it is in quarantine as a whole.
 pub const HARMS_PER_CONTAINER_MAX: usize = 64;
 

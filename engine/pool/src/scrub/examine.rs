@@ -18,7 +18,7 @@ use crate::{
     control::Listed,
     error::Error,
     index::Harm,
-    limits::READ_BYTES_MAX,
+    limits::{READ_BYTES_MAX, SCRUB_SLEEP_MAX},
     shard::Core,
 };
 
@@ -95,8 +95,11 @@ pub(super) async fn examine(
         if core.closing.get() {
             return Err(Error::Closed);
         }
-        if let Some(wait) = ahead(read, rate, world.clock.monotonic().saturating_sub(began)) {
-            world.clock.sleep(wait).await;
+        while let Some(wait) = ahead(read, rate, world.clock.monotonic().saturating_sub(began)) {
+            world.clock.sleep(wait.min(SCRUB_SLEEP_MAX)).await;
+            if core.closing.get() {
+                return Err(Error::Closed);
+            }
         }
     }
     Ok(found)
