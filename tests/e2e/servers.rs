@@ -79,9 +79,9 @@ fn a_media_server_and_its_primary_are_killed_and_lose_nothing() {
             poll("the primary to notice", || (state_of(&pair.east, "m1") == "down").then_some(()));
         }
         if kill == 1 {
-            pair.east.run()
+            pair.east.run();
         } else {
-            media.run()
+            media.run();
         }
         poll("both to meet again", || (state_of(&pair.east, "m1") == "up").then_some(()));
         from = written(&media);
