@@ -523,6 +523,15 @@ async fn a_media_server_is_given_what_concerns_its_own_pools() {
     let (mut annex, mut other) = (Annex::build(&east, "m1").await, Annex::build(&east, "m2").await);
     let far = far_pool(&east, &annex, ("m1", "far")).await;
     let (web, _) = east.enroll("web01").await;
+    // Whatever it says, the primary answers that and goes on.
+    let wild = media_caller(&other, &east);
+    for body in ["", "{", "[]", "{\"ask\":\"forget\",\"ticket\":\"zz\",\"image\":1}", "\u{0}\u{7f}"] {
+        let (status, _) = wild.raw(reqwest::Method::POST, paths::MEDIA_ASK, Some(body.into())).await.unwrap();
+        assert_eq!(status, 400, "{body:?}");
+    }
+    let endless = vec![b'['; narrows_api::limits::BODY_BYTES_MAX + 1];
+    let refused = wild.raw(reqwest::Method::POST, paths::MEDIA_ASK, Some(endless)).await;
+    assert!(refused.is_err() || refused.is_ok_and(|(status, _)| status == 400 || status == 413));
     // What was not allowed to it can't be sealed, and it is given nothing for a pool of another.
     let m2 = other.server.as_ref().unwrap().joined().clone();
     let admission: AdmissionWord = serde_json::from_value(serde_json::json!({

@@ -69,6 +69,7 @@ pub struct Inner {
     pub fail_writes: FailWrites,
     partners: Partners,
     told: Mutex<Told>,
+    stop: watch::Sender<bool>,
 }
 
 /// What the primary said last.
@@ -95,6 +96,12 @@ impl Deref for Joined {
 impl Inner {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until it is to stop.
+    async fn stopping(&self) {
+        // The sender lives as long as this does.
+        drop(self.stop.subscribe().wait_for(|stop| *stop).await);
     }
 
     /// The primary's API.
@@ -131,7 +138,6 @@ pub(crate) async fn run(folder: Folder, flags: Settings) -> Result<(), RunError>
 /// A running media server.
 pub struct Server {
     joined: Joined,
-    stop: watch::Sender<bool>,
     /// The listener of orders first.
     parts: Vec<Part>,
     end: oneshot::Receiver<Result<(), CorePanic>>,
@@ -174,10 +180,11 @@ impl Server {
             run: Hex(random::bytes()),
             fail_writes,
             told: Mutex::default(),
+            stop: watch::Sender::new(false),
             config,
         }));
         joined.plane.listen(joined.config.data_listen).await?;
-        let (stop, stopped) = watch::channel(false);
+        let stopped = joined.stop.subscribe();
         // Nobody of a domain has to be parted with here at once: the primary is the only one that is heard.
         let (parted, trust) = (watch::Sender::new(0).subscribe(), Arc::clone(&joined.trust));
         let bounds = Bounds { stop: stopped, parted, trust };
@@ -196,7 +203,7 @@ impl Server {
             data = joined.config.data_addr(),
             "narrowsd is ready, as a media server"
         );
-        Ok(Self { joined, stop, parts, end: plane.end, _lock: lock })
+        Ok(Self { joined, parts, end: plane.end, _lock: lock })
     }
 
     /// What all parts share, for tests in the same process.
@@ -220,8 +227,8 @@ impl Server {
 
     /// Stops in order: no new orders, open ones end, the pools are closed.
     pub async fn stop(self) -> Result<(), RunError> {
-        let Self { joined, stop, parts, end, _lock } = self;
-        stop.send_replace(true);
+        let Self { joined, parts, end, _lock } = self;
+        joined.stop.send_replace(true);
         let mut parts = parts.into_iter();
         if let Some(serving) = parts.next() {
             // It ends by the word.

@@ -156,6 +156,8 @@ pub const MEDIA_MAKE_MAX: Duration = Duration::from_mins(2);
 pub const MEDIA_WORK_MAX: Duration = Duration::from_hours(7 * 24);
 /// A media server holds back the answer that nothing has come for so long.
 pub const EVENT_WAIT: Duration = Duration::from_secs(20);
+/// A media server that is told of a pool waits so long for its recovery before it answers that it is being opened.
+pub const OPEN_WAIT: Duration = Duration::from_secs(3);
 /// Bytes of records in one answer about an image log, but for the first.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Data sessions under way on one media server.

@@ -230,6 +230,11 @@ impl Pools {
         open.collect()
     }
 
+    /// Whether it is open, or was found not to be.
+    pub fn is_known(&self, pool: PoolId) -> bool {
+        self.known().contains_key(&pool)
+    }
+
     /// Whether it can be read from.
     pub fn is_open(&self, pool: PoolId) -> bool {
         self.get(pool).is_ok()

@@ -14,7 +14,7 @@ use super::{
     certificates, damage,
     domains::name_of,
 };
-use crate::limits::IMPORTS_LISTED_MAX;
+use crate::{limits::IMPORTS_LISTED_MAX, servers::link::Found};
 
 /// GET the text.
 pub async fn show(State(app): State<App>, _admin: Admin) -> Result<impl IntoResponse, Failure> {
@@ -59,6 +59,11 @@ async fn text(app: &App) -> Result<String, Failure> {
     for partner in &partners {
         let is_up = u8::from(partner.reach == Reach::Up);
         sheet.value("partner_up", &[("partner", partner.name.as_str())], is_up);
+    }
+    sheet.gauge("media_server_up", "1 if the media server answered when it was asked last.");
+    for link in app.servers.all() {
+        let is_up = u8::from(matches!(link.found(), Found::Up { .. }));
+        sheet.value("media_server_up", &[("server", link.row().name.as_str())], is_up);
     }
     sheet.gauge("clock_skew_milliseconds", "The partner's clock minus ours, as measured last.");
     for partner in &partners {

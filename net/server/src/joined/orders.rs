@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use super::{Joined, renewal};
 use crate::{
     api::{
-        answer::{Answer, Body, Failure, good, malformed, no_method, no_route},
+        answer::{Answer, Body, Failure, good, internal, malformed, no_method, no_route},
         caller::{Peer, not_allowed},
     },
-    limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, MEDIA_BODY_BYTES_MAX},
+    limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, MEDIA_BODY_BYTES_MAX, OPEN_WAIT},
     plane::{Browse, OnePool},
     pools::making,
     servers::{
@@ -68,10 +68,13 @@ async fn stand(State(joined): State<Joined>, _by: ByPrimary, Body(stand): Body<S
     for told in stand.paces {
         joined.paces.of(told.pool, told.partner).set(told.rate);
     }
+    joined.told().pools.clone_from(&stand.pools);
     let opening = joined.clone();
-    // It goes on though the caller hangs up: recovery may take longer than it waits.
+    // It goes on though the answer is given: recovery may take longer than that may.
     let opened = tokio::spawn(async move { open(&opening, &stand.pools).await });
-    opened.await.map_err(|error| crate::api::answer::internal(&error))?;
+    if let Ok(outcome) = timeout(OPEN_WAIT, opened).await {
+        outcome.map_err(|error| internal(&error))?;
+    }
     let trust_mark = joined.told().trust_mark.unwrap_or(narrows_api::Hex([0; 32]));
     let pools = joined.told().pools.iter().map(|told| stands(&joined, told)).collect();
     good(Stood {
@@ -104,17 +107,17 @@ fn believe(joined: &Joined, trust: Vec<TrustTold>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens what is not open yet, one after the other, and never twice at once.
+/// Opens what was not told before, one after the other. What can't be opened is tried again at the next start, as on a primary.
 async fn open(joined: &Joined, told: &[PoolTold]) {
-    let _one_at_a_time = joined.pools.making.lock().await;
+    // Whoever holds it opens or makes one: the next word finds what is left.
+    let Ok(_one_at_a_time) = joined.pools.making.try_lock() else { return };
     for pool in told {
-        if !joined.pools.is_open(pool.pool)
+        if !joined.pools.is_known(pool.pool)
             && let Err(error) = joined.pools.open_one(&joined.plane, &joined.folder, &as_pool(pool)).await
         {
-            tracing::error!(pool = pool.name, %error, "a pool can't be opened; it is tried again");
+            tracing::error!(pool = pool.name, %error, "a pool can't be opened; the others go on");
         }
     }
-    joined.told().pools = told.to_vec();
 }
 
 fn as_pool(told: &PoolTold) -> Pool {
@@ -123,6 +126,9 @@ fn as_pool(told: &PoolTold) -> Pool {
 
 fn stands(joined: &Joined, told: &PoolTold) -> PoolStands {
     let shut = |error| PoolStands { pool: told.pool, incarnation: 0, segment_mean: 0, shut: Some(error) };
+    if !joined.pools.is_known(told.pool) {
+        return shut(ApiError::new(codes::NOT_READY, format!("pool `{}` is being opened", told.name)));
+    }
     match joined.pools.get(told.pool) {
         Ok(open) => PoolStands {
             pool: told.pool,
@@ -147,7 +153,7 @@ async fn make(State(joined): State<Joined>, _by: ByPrimary, Body(wanted): Body<P
         }
         made
     });
-    good(making.await.map_err(|error| crate::api::answer::internal(&error))??)
+    good(making.await.map_err(|error| internal(&error))??)
 }
 
 /// POST: an order to one pool.
@@ -159,7 +165,16 @@ async fn order(
 ) -> Answer<PoolSaid> {
     let pool: PoolId = id.parse().map_err(|_| malformed("id", "no UUID"))?;
     joined.pools.get(pool)?;
-    good(carry_out(&joined.plane.pool(pool), word).await?)
+    let pool = joined.plane.pool(pool);
+    tokio::select! {
+        said = carry_out(&pool, word) => good(said?),
+        // Nobody shall wait for what a server that stops will not say.
+        () = joined.stopping() => Err(stops()),
+    }
+}
+
+fn stops() -> Failure {
+    ApiError::new(codes::NOT_READY, "the media server is stopping").into()
 }
 
 async fn carry_out(pool: &OnePool, word: PoolWord) -> Result<PoolSaid, Failure> {
@@ -220,5 +235,8 @@ async fn send(State(joined): State<Joined>, _by: ByPrimary, Body(errand): Body<E
         paces: &joined.paces,
         own: joined.member.domain,
     };
-    good(Sent::from(errand.carry_out(with).await))
+    tokio::select! {
+        sent = errand.carry_out(with) => good(Sent::from(sent)),
+        () = joined.stopping() => Err(stops()),
+    }
 }
