@@ -295,12 +295,11 @@ impl Pool {
 
     /// Prepares a pool that a failed write has stopped for being opened anew in this process: takes no new streams, waits
     /// until nobody relies on it and nothing of it is being written. Whether that came to be within `patience`; if not, it
-    /// may be called again. To be called on every core; then [`Self::end`] on every core.
-    ///
-    /// # Panics
-    /// When the pool takes writes: a bug of the caller.
+    /// may be called again. One that takes writes is closed, not left. To be called on every core; then [`Self::end`] on every core.
     pub async fn leave(&self, patience: Duration) -> bool {
-        assert!(self.is_poisoned(), "a pool that takes writes is closed, not left");
+        if !self.is_poisoned() {
+            return false;
+        }
         self.core.closing.set(true);
         let clock = &self.core.world.clock;
         let until = clock.monotonic() + patience;
