@@ -78,7 +78,7 @@ mod tests {
         let second =
             Pool { directories, spanning: true, keep_free: 7, ..Pool::new(PoolId([2; 16]), "vault \"b\"") };
         write(&folder, [&first, &second].into_iter()).unwrap();
-        assert_eq!(lacking(&folder, &[first.clone()]).unwrap(), [Change::Pool(second.clone())]);
+        assert_eq!(lacking(&folder, std::slice::from_ref(&first)).unwrap(), [Change::Pool(second.clone())]);
         assert_eq!(lacking(&folder, &[first, second]).unwrap(), []);
     }
 }
