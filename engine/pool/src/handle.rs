@@ -14,7 +14,7 @@ use crate::{
     control::Control,
     error::Error,
     images::{self, Discarded, Event, ImageEntry, ImageLog},
-    index::{Answer, Asked, Asker},
+    index::{Answer, Asked, Asker, run::bytes_at_most},
     journal::Journal,
     lease::Lease,
     limits::LEAVING_LOOK,
@@ -267,7 +267,7 @@ impl Pool {
         Ok(PoolSpace {
             disk_total,
             disk_available,
-            lack: room.lack(index.flush_bytes),
+            lack: room.lack(bytes_at_most(index.unwritten, self.core.map.partitions())),
             container_bytes: control.container_bytes,
             containers: control.containers,
             staged_bytes: control.staged_bytes,

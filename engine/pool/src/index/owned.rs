@@ -18,7 +18,6 @@ use super::{
     locality::Locality,
     partition::{Keyed, OutOfShare, PartitionMap, Place},
     pieces::{PageId, Piece, Pieces},
-    run::bytes_at_most,
     table::Table,
     terms::{Answer, Asked, Batch, ContainerState, Generation, OwnedSpace, Registered, Warm},
 };
@@ -380,7 +379,7 @@ impl Owned {
         let frozen = self.frozen.as_ref().map_or((0, 0), |table| (table.len(), table.bytes()));
         OwnedSpace {
             entries: self.table.len() + frozen.0 + self.pieces.len(),
-            flush_bytes: bytes_at_most(self.table.len() + frozen.0, self.map.partitions()),
+            unwritten: self.table.len() + frozen.0,
             bytes: self.table.bytes() + frozen.1 + self.pieces.bytes(),
             bytes_max: self.bytes_max,
             filter_bytes: self.pieces.filter_bytes(),

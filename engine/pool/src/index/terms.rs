@@ -123,8 +123,8 @@ pub(crate) enum Registered {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnedSpace {
     pub(crate) entries: u64,
-    /// What a flush would write now.
-    pub(crate) flush_bytes: u64,
+    /// Those of them that no run has.
+    pub(crate) unwritten: u64,
     pub(crate) bytes: u64,
     pub(crate) bytes_max: u64,
     pub(crate) filter_bytes: u64,

@@ -223,7 +223,7 @@ impl Core {
         for space in join_all(asked).await {
             let space = space?;
             total.entries += space.entries;
-            total.flush_bytes += space.flush_bytes;
+            total.unwritten += space.unwritten;
             total.bytes += space.bytes;
             total.bytes_max += space.bytes_max;
             total.filter_bytes += space.filter_bytes;
