@@ -128,10 +128,10 @@ async fn nobody_becomes_a_known_domain_by_an_invitation() {
         let claim = Introduction {
             token: Some(line.token),
             domain: known.domain,
-            name: known.name.clone(),
-            incarnation: known.incarnation,
-            url: known.url.clone(),
-            data_addr: known.data_address.clone(),
+            name: "elsewhere".to_owned(),
+            incarnation: known.incarnation + 7,
+            url: "https://127.0.0.1:9".to_owned(),
+            data_addr: "127.0.0.1:10".to_owned(),
             ca_pem,
             signing_key: Hex(signing_key),
             receive_pool: west.server.as_ref().unwrap().app().receive_pool("default").await.unwrap(),
@@ -144,7 +144,8 @@ async fn nobody_becomes_a_known_domain_by_an_invitation() {
     assert_eq!(claim(forged.pem().to_owned(), known.signing_key).await.unwrap_err().code, "TRUST-003");
     claim(both, known.signing_key).await.unwrap();
     let now = app.catalog.partner(west.domain()).await.unwrap().unwrap();
-    assert_eq!((now.ca_pem, now.signing_key), (known.ca_pem.clone(), known.signing_key));
+    assert_eq!(now, known, "it goes on as it was");
+    assert_eq!(east.partner("west").await.unwrap().state, "paired");
     assert!(!app.trust.certificates_of(west.domain()).contains(forged.der()));
     drop(app);
     for house in [&mut east, &mut west] {

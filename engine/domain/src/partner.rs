@@ -236,7 +236,8 @@ pub fn check_meeting(own: &Identity, known: &[Partner], met: &Partner) -> Result
         return Err(Refusal::new("TRUST-002", sentence, "give it another name here with `--as`"));
     }
     let before = known.iter().find(|it| it.domain == met.domain);
-    if let Some(before) = before.filter(|before| before.incarnation > met.incarnation) {
+    let is_younger = |it: &&Partner| it.trust != Trust::Unpaired && it.incarnation > met.incarnation;
+    if let Some(before) = before.filter(is_younger) {
         let sentence = format!(
             "`{}` comes with incarnation {}, but had {}",
             met.name, met.incarnation, before.incarnation

@@ -35,6 +35,15 @@ pub struct Introduction {
     pub receive_pool: ReceivePool,
 }
 
+/// Both directions are to be proved; the caller's addresses are those by which it is called back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfirmRequest {
+    /// Base URL of its API as the other side reaches it.
+    pub url: String,
+    /// Host and port of its data plane.
+    pub data_addr: String,
+}
+
 /// A pool as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivePool {

@@ -18,7 +18,7 @@ use narrows_api::{
     domains::{InviteReply, InviteRequest, PairRequest},
     error::codes,
     invitation::{Invitation, Purpose, is_plain_name},
-    partner::{Introduction, Pong, ReceivePool},
+    partner::{ConfirmRequest, Introduction, Pong, ReceivePool},
     paths,
     text::time_out,
 };
@@ -125,8 +125,21 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
         let error = ApiError::new("AUTH-006", format!("{name} is not the domain that the line names"));
         return Err(error.into());
     }
-    // Reached at the line's address: what it says of itself may not resolve here.
-    let partner = Partner { url: line.url(), ..stranger(app, &theirs, &name).await? };
+    let known = app.catalog.partner(line.domain).await.map_err(|error| internal(&error))?;
+    let is_other = |known: &Partner| {
+        let cas = certificates_of_pem(&known.ca_pem);
+        known.trust != Trust::Unpaired && cas.iter().all(|ca| fingerprint(ca) != line.ca_fingerprint)
+    };
+    if known.as_ref().is_some_and(is_other) {
+        let sentence = format!("domain {} is known here with another CA than the line's", line.domain);
+        let error = ApiError::new("TRUST-003", sentence)
+            .because("one of the two is a copy of the other, or claims to be it")
+            .help("unpair the one that is gone, then pair again");
+        return Err(error.into());
+    }
+    // Reached at the line's address, where it has shown its CA: what it says of itself may not resolve here.
+    let partner = stranger(app, &theirs, &name).await?;
+    let partner = Partner { url: line.url(), data_address: theirs.data_addr.clone(), ..partner };
     app.control.put_partner(partner.clone()).await?;
     believe(app, &partner)?;
     complete(app, partner.domain).await
@@ -153,8 +166,11 @@ pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Fai
     introduce(app).await
 }
 
-/// The inviter's part of the second step; `partner` is the caller by its certificate.
-pub async fn confirm(app: &App, partner: Partner) -> Result<Pong, Failure> {
+/// The inviter's part of the second step; `partner` is the caller by its certificate. So it may say where it is now.
+pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Result<Pong, Failure> {
+    check_addresses(&request.url, &request.data_addr)?;
+    let has_moved = (&partner.url, &partner.data_address) != (&request.url, &request.data_addr);
+    let partner = Partner { url: request.url, data_address: request.data_addr, ..partner };
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
     let pong: Pong = api.get(paths::PARTNER_PING).await.map_err(|error| {
         let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
@@ -163,6 +179,10 @@ pub async fn confirm(app: &App, partner: Partner) -> Result<Pong, Failure> {
             partner.url, app.who.name
         ))
     })?;
+    if has_moved {
+        app.control.put_partner(partner.clone()).await?;
+        app.partners.forget(partner.domain);
+    }
     let complete = finish(app, partner, &pong).await?;
     pong_for(app, &complete.receive_unit, true).await
 }
@@ -172,7 +192,7 @@ pub async fn complete(app: &App, domain: DomainId) -> Result<Partner, Failure> {
     let stored = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
     let partner = stored.ok_or_else(|| ApiError::new(codes::NOT_FOUND, "no such partner"))?;
     let api = app.partners.api(domain, &partner.url, &partner.name)?;
-    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &()).await;
+    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &here(app)).await;
     let pong = pong.map_err(|error| {
         if error.code.starts_with("TRUST-") {
             return error;
@@ -211,6 +231,18 @@ fn forget(app: &App, partner: &Partner) {
     app.partners.forget(partner.domain);
     app.parted.send_modify(|count| *count += 1);
     tracing::info!(partner = %partner.name, "unpaired: its certificates are not believed any more");
+}
+
+/// Where we are.
+fn here(app: &App) -> ConfirmRequest {
+    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr() }
+}
+
+fn check_addresses(url: &str, data_addr: &str) -> Result<(), Failure> {
+    if url.strip_prefix("https://").is_some_and(is_authority) && is_authority(data_addr) {
+        return Ok(());
+    }
+    Err(ApiError::new(codes::MALFORMED, "the address is malformed").at("url").into())
 }
 
 /// What we say of ourselves.
@@ -261,9 +293,9 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
 async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partner, Failure> {
     let malformed = |field: &str, why: &str| ApiError::new(codes::MALFORMED, why).at(field.to_owned());
     certificate_of_pem(&theirs.ca_pem).ok_or_else(|| malformed("ca_pem", "no certificate"))?;
-    let is_url = theirs.url.strip_prefix("https://").is_some_and(is_authority);
-    if !is_url || !is_authority(&theirs.data_addr) {
-        return Err(malformed("url", "the address is malformed").into());
+    check_addresses(&theirs.url, &theirs.data_addr)?;
+    if i64::try_from(theirs.incarnation).is_err() {
+        return Err(malformed("incarnation", "no domain was recovered so often").into());
     }
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let named = certificates_of_pem(&theirs.ca_pem);
@@ -279,6 +311,16 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
             .because("one of the two is a copy of the other, or claims to be it")
             .help("unpair the one that is gone, then pair again");
         return Err(error.into());
+    }
+    if let Some(known) = known.filter(|known| !matches!(known.trust, Trust::Unpaired | Trust::Half)) {
+        partner::check_meeting(
+            &app.own(),
+            &partners,
+            &Partner { incarnation: theirs.incarnation, ..known.clone() },
+        )
+        .map_err(|refusal| ApiError::new(refusal.code, refusal.sentence).help(refusal.help))?;
+        // Nobody has shown a key yet: it goes on as it is. Where it is now it says with its certificate.
+        return Ok(known.clone());
     }
     let base = Partner::half(theirs.domain, theirs.incarnation, name, app.clock.now());
     // An introduction proves nothing: what is known of a domain stays until it has shown its keys, and grants are for who has

@@ -167,7 +167,8 @@ pub fn present(
             decision.changes.push(Change::Copy(copy.clone()));
         }
     }
-    let asked = found.wanted.expires;
+    // As for a copy that it had made.
+    let asked = operation.expires;
     follow(view, &copies, (image, &complete, asked), now, &mut decision);
     decision.changes.push(Change::Operation(complete));
     decision

@@ -4,7 +4,9 @@ use axum::extract::{Path, State};
 use narrows_api::{
     ApiError,
     error::codes,
-    partner::{Confirmation, Introduction, PartnerSlp, Pong, Reached, ReceiveGrant, ReceiveRequest},
+    partner::{
+        ConfirmRequest, Confirmation, Introduction, PartnerSlp, Pong, Reached, ReceiveGrant, ReceiveRequest,
+    },
     text::time_in,
 };
 use narrows_domain::{
@@ -25,8 +27,12 @@ pub async fn pair(State(app): State<App>, Body(theirs): Body<Introduction>) -> A
 }
 
 /// POST: the caller trusts us; call it back to see that it can be reached, then the pairing is complete.
-pub async fn confirm(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
-    good(pairing::confirm(&app, partner).await?)
+pub async fn confirm(
+    State(app): State<App>,
+    PartnerCaller(partner): PartnerCaller,
+    Body(request): Body<ConfirmRequest>,
+) -> Answer<Pong> {
+    good(pairing::confirm(&app, partner, request).await?)
 }
 
 /// GET: who we are and what our clock says.
