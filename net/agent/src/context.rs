@@ -12,7 +12,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -166,6 +166,7 @@ impl Contexts {
         let mut options = fs::OpenOptions::new();
         let file =
             options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        give_to_owner(&file, &path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -185,9 +186,17 @@ impl Contexts {
         let mut options = fs::OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+        give_to_owner(&file, &new).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&new, path).map_err(failed)
     }
+}
+
+/// What root writes into the folder of another user stays readable to that one: its agent goes on with it.
+fn give_to_owner(file: &fs::File, path: &Path) -> std::io::Result<()> {
+    let Some(folder) = path.parent().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
+    let owner = fs::metadata(folder)?;
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// The server on this machine, as root or as its own user.

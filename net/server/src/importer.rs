@@ -73,12 +73,17 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
         }
     };
     pool.reached.send_replace(cursor);
+    let mut idle = false;
     while app.pools.is_this_open(&pool) {
         match follow(&app, &pool, cursor).await {
             Ok(Some(reached)) => {
-                cursor = reached;
+                // Nothing twice in a row: the log has a gap, or says that there is more and gives nothing.
+                let (was_idle, is_idle) = (idle, reached <= cursor);
+                (cursor, idle) = (reached, is_idle);
                 pool.reached.send_replace(reached);
-                continue;
+                if !(was_idle && is_idle) {
+                    continue;
+                }
             }
             Ok(None) if !pool.is_away && app.pools.is_this_open(&pool) => return End::Gone,
             Ok(None) => {}

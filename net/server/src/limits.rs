@@ -160,6 +160,8 @@ pub const EVENT_WAIT: Duration = Duration::from_secs(20);
 pub const OPEN_WAIT: Duration = Duration::from_secs(3);
 /// Bytes of records in one answer about an image log, but for the first.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
+/// Sessions that a media server begs its primary at the same time to forget.
+pub const FORGETTING_MAX: usize = 256;
 /// Data sessions under way on one media server.
 pub const GUESTS_MAX: usize = 4096;
 /// Data sessions on a media server that does not answer for so long count as ended.

@@ -4,7 +4,7 @@
 //! now", and the primary is told to forget it; word of an ended session is said until it is heard. Sealing is asked again for
 //! a while: it changes nothing, and everything that it would seal has crossed already.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use narrows_api::{ApiError, Hex, error::codes};
 use narrows_exchange::Refusal;
@@ -97,10 +97,15 @@ fn refusal(error: ApiError) -> Refusal {
 fn forget_if_lost<T>(joined: &Joined, outcome: &Result<T, ApiError>, ticket: Hex<32>, image: ImageId) {
     if let Err(error) = outcome
         && is_lost(error)
+        // So many that the primary has been away for long: it asks itself then who is still here.
+        && let Ok(place) = Arc::clone(&joined.forgetting).try_acquire_owned()
     {
         let joined = joined.clone();
         // The session need not wait for that.
-        tokio::spawn(async move { tell(&joined, Asked::Forget { ticket, image }).await });
+        tokio::spawn(async move {
+            tell(&joined, Asked::Forget { ticket, image }).await;
+            drop(place);
+        });
     }
 }
 

@@ -214,7 +214,7 @@ impl Link {
     pub async fn event_after(&self, pool: PoolId, after: Sequence) -> Result<Sequence, ApiError> {
         loop {
             match self.order(pool, PoolWord::EventAfter(after.0), EVENT_WAIT + MEDIA_ANSWER_MAX).await? {
-                PoolSaid::EventAfter(Some(newest)) => return Ok(Sequence(newest)),
+                PoolSaid::EventAfter(Some(newest)) if newest > after.0 => return Ok(Sequence(newest)),
                 PoolSaid::EventAfter(None) => {}
                 _ => return Err(off_the_point()),
             }
