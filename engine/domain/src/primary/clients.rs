@@ -51,7 +51,9 @@ impl<C: Catalog> Primary<C> {
         let Some(mut client) = self.ask(self.catalog.client(id)).await? else {
             return Err(absent("client", &id.to_string()).into());
         };
-        if client.revoked.is_some() || client.former_serials.contains(&shown.serial) {
+        let is_one_of_its = shown.serial == client.serial
+            || client.still_believed.iter().any(|issued| issued.serial == shown.serial);
+        if client.revoked.is_some() || !is_one_of_its {
             let sentence = format!("the certificate that `{}` shows was replaced", client.name);
             let help = "an administrator gives it another: `narrowsctl client replace NAME`";
             return Err(Refusal::new("AUTH-003", sentence, help).into());
