@@ -1,12 +1,6 @@
 //! A domain of its own for a test: real keys, real TLS, a real pool, in this process on loopback.
 
-use std::{
-    net::TcpListener,
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use narrows_api::{
     ApiError, Hex,
@@ -25,6 +19,7 @@ use narrows_server::{
     pki::authority::{certificate_of_pem, identity_of_pem},
     run::Server,
 };
+pub(crate) use narrows_tests::domains::free_ports;
 use narrows_transport::{Identity, TrustStore};
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::Method;
@@ -44,19 +39,6 @@ pub(crate) struct Caller {
     client: reqwest::Client,
     url: String,
     token: Option<String>,
-}
-
-/// Two neighbouring ports that nobody holds just now.
-pub(crate) fn free_ports() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 21_000 + u16::try_from(std::process::id() % 200).unwrap() * 200;
-    loop {
-        let port = first + NEXT.fetch_add(2, Ordering::Relaxed) % 200;
-        let pair = [port, port + 1].map(|port| TcpListener::bind(("127.0.0.1", port)));
-        if pair.iter().all(Result::is_ok) {
-            return port;
-        }
-    }
 }
 
 impl House {

@@ -498,7 +498,8 @@ async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server
     }
     let theirs = Annex::build(&west, "w1").await;
     let joined = theirs.server.as_ref().unwrap().joined().clone();
-    let foreign = narrows_server::partners::Partners::new(joined.trust.clone(), joined.credentials.clone());
+    let foreign =
+        narrows_server::partners::Partners::new(joined.trust.clone(), joined.credentials.clone(), None);
     let pairs = east.server.as_ref().unwrap().app().authority().believed(0);
     joined.trust.set_domain(east.domain(), pairs).unwrap();
     let api = foreign.api(east.domain(), &east.context.url, "east").unwrap();
@@ -619,7 +620,7 @@ async fn the_certificate_of_a_media_server_and_its_domains_ca_are_renewed() {
     let before = serial(&joined);
     renewal::renew(&joined).await.unwrap();
     assert_ne!(serial(&joined), before);
-    let renew = narrows_api::certificates::RenewRequest { ca: true };
+    let renew = narrows_api::certificates::RenewRequest { ca: true, force: false };
     let _: serde_json::Value = east.admin().post(paths::CERTIFICATES_RENEW, &renew).await.unwrap();
     let believed = east.server.as_ref().unwrap().app().authority().believed(0);
     for _ in 0..1200 {

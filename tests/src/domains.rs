@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -79,12 +80,16 @@ pub struct Domain {
     server: Option<Child>,
 }
 
-/// Two neighbouring free ports of the loopback address.
-fn free_ports() -> u16 {
+/// Two neighbouring ports of the loopback address that nobody holds just now: below what the system gives to those who
+/// dial, and so many that none comes twice in a process, for whoever starts again wants its own.
+#[must_use]
+pub fn free_ports() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let of_this_process = u16::try_from(std::process::id() % 11).unwrap_or(0);
     loop {
-        let first = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let port = first.local_addr().expect("bound").port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let port = 10_000 + of_this_process * 2000 + NEXT.fetch_add(2, Ordering::Relaxed) % 2000;
+        let pair = [port, port + 1].map(|port| TcpListener::bind(("127.0.0.1", port)));
+        if pair.iter().all(Result::is_ok) {
             return port;
         }
     }
