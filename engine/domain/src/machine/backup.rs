@@ -112,10 +112,14 @@ pub fn begin(
     moment: Moment,
 ) -> Result<(BackupBegun, Decision), Refusal> {
     let mut decision = Decision::nothing();
-    let resumable = view.unfinished.filter(|(image, ..)| since(moment.now, image.started) < STAGING_KEEP);
+    let resumable = view.unfinished.filter(|(image, operations, version)| {
+        since(moment.now, image.started) < STAGING_KEEP
+            && goes_on(view, version.or(view.newest), backup_among(operations))
+    });
     if let Some((image, operations, _)) = view.unfinished
         && resumable.is_none()
     {
+        decision = given_up(operations, "the next backup of the same files began elsewhere", moment.now);
         abandon(image, operations, moment.now, &mut decision);
     }
     let version = resumable.and_then(|(_, _, version)| version).or(view.newest);
@@ -205,7 +209,18 @@ fn place(
     })
 }
 
-/// What was staged lies in one unit's pool: an attempt goes on there if it still may.
+/// Whether the unit that an earlier attempt wrote to may be written to still. If not, its image is given up: it may have
+/// been committed there without our knowing yet, and then its UUID must not stand for other content elsewhere.
+fn goes_on(view: &BeginView<'_>, version: Option<&SlpVersion>, earlier: Option<&Operation>) -> bool {
+    let Some(staged) = earlier.and_then(|operation| operation.unit.as_deref()) else { return true };
+    let backup = version.and_then(|version| version.slp.backup());
+    let storage = backup.and_then(|backup| backup.storage.as_deref()).unwrap_or_default();
+    let (units, groups, pools) = (view.units, view.groups, view.pools);
+    let places = Places { units, groups, pools, busy: &view.busy, troubles: view.troubles };
+    !matches!(places.pick(storage, |unit| unit.name == staged), Err(NoPlace::Unknown | NoPlace::Shut))
+}
+
+/// What was staged lies in one unit's pool: an attempt goes on there.
 fn choose<'a>(
     view: &BeginView<'a>,
     storage: &str,
@@ -387,6 +402,23 @@ pub fn committed(
     decision.changes.insert(0, Change::Image(image));
     decision.changes.insert(1, Change::Copy(image_copy));
     decision
+}
+
+/// What a pool has under the UUID of an image that is whole here with other content; its bytes stay there, and nobody reads
+/// them.
+pub fn clash(
+    view: &CommittedView<'_>,
+    pool: PoolId,
+    (record, signed): (&ImageRecord, &[u8]),
+) -> Option<Note> {
+    let known = view.image.filter(|image| image.state == ImageState::Whole)?.content.as_ref()?;
+    (known.signed != signed).then(|| Note {
+        code: "AIR-005".to_owned(),
+        sentence: format!(
+            "pool {pool} has image {} with other content than is known here: that copy is not used",
+            record.image
+        ),
+    })
 }
 
 /// The record of a durable backup can't be handled: a failed job says so.
