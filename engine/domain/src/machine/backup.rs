@@ -119,8 +119,8 @@ pub fn begin(
     if let Some((image, operations, _)) = view.unfinished
         && resumable.is_none()
     {
-        decision = given_up(operations, "the next backup of the same files began elsewhere", moment.now);
-        abandon(image, operations, moment.now, &mut decision);
+        let why = "the next backup of the same files began anew";
+        decision = give_up(image, operations, why, moment.now);
     }
     let version = resumable.and_then(|(_, _, version)| version).or(view.newest);
     let Some(version) = version else {
@@ -298,6 +298,13 @@ pub(super) fn abandon(image: &Image, operations: &[Operation], now: Timestamp, d
         cancelled.enter(OperationState::Cancelled, now);
         decision.changes.push(Change::Operation(cancelled));
     }
+}
+
+/// Nobody goes on with this image; what is under way is interrupted.
+pub fn give_up(image: &Image, operations: &[Operation], why: &str, now: Timestamp) -> Decision {
+    let mut decision = given_up(operations, why, now);
+    abandon(image, operations, now, &mut decision);
+    decision
 }
 
 /// Whether what this attempt of a backup brings may still become the image: it was not given up, and not begun again.
