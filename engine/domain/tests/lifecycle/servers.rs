@@ -133,3 +133,50 @@ fn a_whole_image_is_not_taken_for_another_of_its_name() {
     assert_eq!(notes, ["AIR-005"]);
     assert_eq!(ready(primary.catalog().cursor(FAR, 1)).unwrap(), Sequence(1), "what follows is read");
 }
+
+/// A unit that is moved to another pool takes no unfinished image with it.
+#[test]
+fn an_unfinished_image_does_not_follow_its_unit() {
+    let mut primary = joined();
+    let first = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
+    let moved = StorageUnit { name: "far".into(), pool: POOL, jobs_max: None };
+    ready(primary.put_unit(moved, moment(NOW + 1))).unwrap();
+    let fresh = ImageId([55; 16]);
+    let second = ready(primary.begin_backup(&BackupAsk { fresh, ..ask() }, moment(NOW + 2))).unwrap();
+    assert_eq!((first.pool, second.pool, second.image.id), (FAR, POOL, fresh));
+}
+
+/// What lies on a lost media server is lost with it; what has another copy is not.
+#[test]
+fn a_lost_media_server_goes_with_its_copies() {
+    let mut primary = joined();
+    let only = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().image;
+    ready(primary.handle(logged(&only, 11, FAR), moment(NOW + 1))).unwrap();
+    let fresh = ImageId([55; 16]);
+    let twice = ready(primary.begin_backup(&BackupAsk { fresh, ..ask() }, moment(NOW + 2))).unwrap().image;
+    ready(primary.handle(logged(&twice, 22, POOL), moment(NOW + 3))).unwrap();
+    let Event::Pool(second) = logged(&twice, 22, FAR) else { unreachable!("it is one") };
+    let second = PoolEvent { sequence: Sequence(2), ..second };
+    ready(primary.handle(Event::Pool(second), moment(NOW + 4))).unwrap();
+
+    let uses = ready(primary.server_uses("m1")).unwrap();
+    assert_eq!(uses, ["2 copies in pool `far`", "storage unit `far` on pool `far`"]);
+    ready(primary.lose_units("m1")).unwrap();
+    let mut rounds = 0;
+    while ready(primary.lose_copies("m1", 1, moment(NOW + 5))).unwrap().is_some() {
+        rounds += 1;
+    }
+    ready(primary.remove_server("m1")).unwrap();
+    assert_eq!((rounds, signed(&primary, only.id).0), (2, ImageState::Gone));
+    assert!(operations(&primary, only.id).iter().all(|it| it.state.is_final()));
+    assert_eq!(signed(&primary, fresh), (ImageState::Whole, vec![22], vec![POOL]));
+    assert_eq!(
+        operations(&primary, fresh)[1].state,
+        OperationState::InProcess,
+        "it is sent from the other copy"
+    );
+    assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW + 6)))), "SLP-013");
+    let again = StorageUnit { name: "far".into(), pool: POOL, jobs_max: None };
+    ready(primary.put_unit(again, moment(NOW + 7))).unwrap();
+    assert_eq!(ready(primary.begin_backup(&ask(), moment(NOW + 8))).unwrap().pool, POOL);
+}
