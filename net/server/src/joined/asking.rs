@@ -11,13 +11,14 @@ use narrows_exchange::Refusal;
 use narrows_format::ImageId;
 use narrows_ring::mailbox;
 use tokio::{
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use super::Joined;
 use crate::{
-    limits::{MEDIA_RETRY_MAX, MEDIA_RETRY_MIN, SEAL_WAIT},
+    limits::{FORGETTING_MAX, MEDIA_RETRY_MAX, MEDIA_RETRY_MIN, SEAL_WAIT},
     plane::{
         gate::{Again, Loan, Question},
         relay::relayed,
@@ -93,14 +94,22 @@ fn refusal(error: ApiError) -> Refusal {
     Refusal::new(error.code, error.message)
 }
 
+/// Words of lost answers that are under way.
+static FORGETTING: Semaphore = Semaphore::const_new(FORGETTING_MAX);
+
 /// The answer may have been lost on its way: whoever was allowed does not come.
 fn forget_if_lost<T>(joined: &Joined, outcome: &Result<T, ApiError>, ticket: Hex<32>, image: ImageId) {
     if let Err(error) = outcome
         && is_lost(error)
     {
+        // What more there is comes of a primary that is away for long, and that forgets by itself.
+        let Ok(place) = FORGETTING.try_acquire() else { return };
         let joined = joined.clone();
         // The session need not wait for that.
-        tokio::spawn(async move { tell(&joined, Asked::Forget { ticket, image }).await });
+        tokio::spawn(async move {
+            let _place = place;
+            tell(&joined, Asked::Forget { ticket, image }).await;
+        });
     }
 }
 
