@@ -78,6 +78,8 @@ pub struct Pools {
     changes: watch::Sender<u64>,
     /// One is made at a time.
     pub(crate) making: tokio::sync::Mutex<()>,
+    /// How they are is looked at and told by one at a time: what was seen earlier is never told later.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// Where a pool lies: its own folder, and further ones for containers.
@@ -96,7 +98,8 @@ impl Pools {
     /// None as yet.
     pub fn none() -> Self {
         let (known, changes) = (Mutex::default(), watch::Sender::new(0));
-        Self { known, changes, making: tokio::sync::Mutex::default() }
+        let (making, looking) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Self { known, changes, making, looking }
     }
 
     /// Opens what the catalog knows and this process has. An error when nothing can be opened at all: that of the first.
@@ -368,6 +371,7 @@ pub async fn troubles(
 
 /// Tells the domain's mind how the pools are, where that has changed.
 pub async fn look(app: &App) {
+    let _one_at_a_time = app.pools.looking.lock().await;
     let Ok(pools) = app.catalog.pools().await else { return };
     // Side by side: one that is slow to answer holds up no other.
     let troubles = join_all(pools.iter().map(|pool| trouble(&app.plane, &app.pools, pool))).await;
