@@ -12,7 +12,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -167,7 +167,7 @@ impl Contexts {
         let file =
             options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => keep_owner(&file, client).map(|()| Some(file)).map_err(failed),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -185,9 +185,20 @@ impl Contexts {
         let mut options = fs::OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+        keep_owner(&file, path).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&new, path).map_err(failed)
     }
+}
+
+/// Root's new file is whose the one is that it replaces or stands beside: it may have renewed what another user's agent goes on with.
+fn keep_owner(new: &fs::File, old: &Path) -> std::io::Result<()> {
+    let Ok(old) = fs::metadata(old) else { return Ok(()) };
+    // Nobody else may give files away.
+    if new.metadata()?.uid() == 0 && old.uid() != 0 {
+        fchown(new, Some(old.uid()), Some(old.gid()))?;
+    }
+    Ok(())
 }
 
 /// The server on this machine, as root or as its own user.
