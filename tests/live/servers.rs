@@ -9,12 +9,15 @@ use narrows_api::{
     images::{BrowsePage, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     media_servers::{
         DrainRequest, InviteServerReply, InviteServerRequest, JoinReply, JoinRequest, MediaServerInfo,
+        RemoveServerRequest,
     },
     paths,
     pools::{PoolInfo, PoolRequest},
     server::{Status, WhoAmI},
     slps::ApplyRequest,
-    storage::{Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest},
+    storage::{
+        Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
+    },
 };
 use narrows_domain::{Catalog as _, Partner};
 use narrows_server::{
@@ -434,8 +437,28 @@ async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
     assert_eq!(undone.state, "up", "{undone:?}");
     pool_when(&east, "far", |it| it.code.is_empty()).await;
     back_up_directory(&east, &web, files.path()).await;
+
+    // One that is lost goes with what lies there, and not before that is so.
+    assert_eq!(lose(&east, "m1").await.unwrap_err().code, "API-003", "it answers");
     annex.stop().await;
+    server_when(&east, "m1", "down").await;
+    assert!(lose(&east, "m1").await.unwrap().removed);
+    assert_eq!(servers(&east).await.len(), 1);
+    let gone = image_when(&east, &image, |_| true).await;
+    assert_eq!((gone.state.as_str(), gone.copies.len()), ("gone", 0), "{gone:?}");
+    let refused = ask_backup(&east, &web, files.path()).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-013", "{refused}");
+    let (making, name, pool) = (Making::Add, "far".to_owned(), Some("default".to_owned()));
+    let request = UnitRequest { making, name, pool, jobs_max: None };
+    let again: UnitInfo = east.admin().post(paths::STORAGE_UNITS, &request).await.unwrap();
+    assert_eq!(again.pool_name, "default");
+    back_up_directory(&east, &web, files.path()).await;
     east.stop().await;
+}
+
+async fn lose(house: &House, name: &str) -> Result<RemoveReply, ApiError> {
+    let path = paths::MEDIA_SERVER_REMOVE.replace("{name}", name);
+    house.admin().post(&path, &RemoveServerRequest { dry_run: false, lost: true }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

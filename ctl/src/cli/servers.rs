@@ -29,11 +29,16 @@ pub(crate) enum MediaServerCommand {
     },
     /// Forgets one in whose pools nothing lies and before whose pools there is no storage unit.
     #[command(
-        after_help = "Examples:\n  narrowsctl media-server remove m1 --dry-run\n  narrowsctl media-server remove m1 --yes"
+        after_help = "Examples:\n  narrowsctl media-server remove m1 --dry-run\n  narrowsctl media-server remove m1 --yes\n  \
+                      narrowsctl media-server remove m1 --lost"
     )]
     Remove {
         /// Its name.
         name: String,
+        /// It will not come back: the copies in its pools are lost, and the storage units before them go. Make units of the
+        /// same names on other pools, and what names them goes on there.
+        #[arg(long)]
+        lost: bool,
         #[command(flatten)]
         sure: ConsentArgs,
     },

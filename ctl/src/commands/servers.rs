@@ -1,8 +1,11 @@
 //! `media-server ...`.
 
 use narrows_api::{
-    media_servers::{DrainRequest, InviteServerReply, InviteServerRequest, MediaServerInfo},
+    media_servers::{
+        DrainRequest, InviteServerReply, InviteServerRequest, MediaServerInfo, RemoveServerRequest,
+    },
     paths,
+    storage::RemoveReply,
 };
 
 use super::{Session, removing};
@@ -30,9 +33,18 @@ pub(super) async fn run(session: &Session, command: MediaServerCommand) -> Outco
             let server: MediaServerInfo = api.post(&path, &DrainRequest { undo }).await?;
             session.style.show(&server, drained)
         }
-        MediaServerCommand::Remove { name, sure } => {
+        MediaServerCommand::Remove { name, lost, sure } => {
             let path = filled(paths::MEDIA_SERVER_REMOVE, &name);
-            removing::remove(session, &api, &path, ("media server", &name), sure).await
+            let request = |dry_run| RemoveServerRequest { dry_run, lost };
+            if lost && !sure.dry_run {
+                let counted: RemoveReply = api.post(&path, &request(true)).await?;
+                let needed = counted.uses.join(", ");
+                let what = format!("media server `{name}` is removed, and with it what is lost: {needed}");
+                sure.ask(session.style, &what, &name)?;
+                let reply: RemoveReply = api.post(&path, &request(false)).await?;
+                return session.style.show(&reply, |_| format!("media server `{name}` is removed"));
+            }
+            removing::remove_by(session, &api, &path, ("media server", &name), sure, request).await
         }
     }
 }

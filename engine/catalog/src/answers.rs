@@ -323,6 +323,11 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query), storage::pool_copies).await
     }
 
+    async fn copies_in(&self, pool: PoolId, limit: u32) -> Asked<Vec<ImageCopy>> {
+        let query = "SELECT * FROM copies WHERE pool = ? ORDER BY image LIMIT ?";
+        self.all(sqlx::query(query).bind(pool.0.to_vec()).bind(limit), images::copy).await
+    }
+
     async fn storage_units(&self) -> Asked<Vec<StorageUnit>> {
         self.all(sqlx::query("SELECT * FROM storage_units ORDER BY name"), storage::unit).await
     }

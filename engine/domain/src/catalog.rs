@@ -342,6 +342,9 @@ pub trait Catalog: Send + Sync {
     /// Copies in each pool that has any, discarded ones too, by pool.
     fn pool_copies(&self) -> impl Reading<Result<Vec<(PoolId, u64)>, Self::Error>>;
 
+    /// Copies in a pool, so many at most, by image.
+    fn copies_in(&self, pool: PoolId, limit: u32) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
     /// All storage units, by name.
     fn storage_units(&self) -> impl Reading<Result<Vec<StorageUnit>, Self::Error>>;
 

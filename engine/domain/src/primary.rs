@@ -314,7 +314,7 @@ impl<C: Catalog> Primary<C> {
             Logged::Discard { image, discarded } => {
                 self.discarded(event, *image, *discarded, moment.now).await?
             }
-            Logged::Remove { image } => self.removed(event, *image, moment).await?,
+            Logged::Remove { image } => self.copy_gone(event.pool, *image, moment).await?,
         };
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         Ok(Some(decision))
@@ -405,14 +405,15 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    async fn removed(&self, event: &PoolEvent, id: ImageId, moment: Moment) -> Done<Decision, C> {
+    /// A pool has no copy of this image any more.
+    async fn copy_gone(&self, pool: PoolId, id: ImageId, moment: Moment) -> Done<Decision, C> {
         let copies = self.ask(self.catalog.copies(id)).await?;
-        let (gone, left): (Vec<_>, Vec<_>) = copies.into_iter().partition(|copy| copy.pool == event.pool);
+        let (gone, left): (Vec<_>, Vec<_>) = copies.into_iter().partition(|copy| copy.pool == pool);
         let mut decision = Decision::nothing();
         decision.changes.extend(gone.iter().map(|copy| Change::CopyGone(id, copy.number)));
         // Whatever it was told: it is over, at the latest now.
         let ended = gone.iter().filter_map(|copy| copy.in_log.expires).min().filter(|it| *it <= moment.now);
-        self.tell_expiry((event.pool, id), ended.or(Some(moment.now)), moment, &mut decision).await?;
+        self.tell_expiry((pool, id), ended.or(Some(moment.now)), moment, &mut decision).await?;
         if left.is_empty()
             && let Some(mut image) = self.ask(self.catalog.image(id)).await?
         {

@@ -166,9 +166,8 @@ impl Contexts {
         let mut options = fs::OpenOptions::new();
         let file =
             options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-        give_to_owner(&file, &path).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => keep_owner(&file, client).map(|()| Some(file)).map_err(failed),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -186,17 +185,20 @@ impl Contexts {
         let mut options = fs::OpenOptions::new();
         let mut file =
             options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
-        give_to_owner(&file, &new).map_err(failed)?;
+        keep_owner(&file, path).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&new, path).map_err(failed)
     }
 }
 
-/// What root writes into the folder of another user stays readable to that one: its agent goes on with it.
-fn give_to_owner(file: &fs::File, path: &Path) -> std::io::Result<()> {
-    let Some(folder) = path.parent().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-    let owner = fs::metadata(folder)?;
-    fchown(file, Some(owner.uid()), Some(owner.gid()))
+/// Root's new file is whose the one is that it replaces or stands beside: it may have renewed what another user's agent goes on with.
+fn keep_owner(new: &fs::File, old: &Path) -> std::io::Result<()> {
+    let Ok(old) = fs::metadata(old) else { return Ok(()) };
+    // Nobody else may give files away.
+    if new.metadata()?.uid() == 0 && old.uid() != 0 {
+        fchown(new, Some(old.uid()), Some(old.gid()))?;
+    }
+    Ok(())
 }
 
 /// The server on this machine, as root or as its own user.

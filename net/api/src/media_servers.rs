@@ -83,6 +83,17 @@ pub struct DrainRequest {
     pub undo: bool,
 }
 
+/// Removes a media server, or only counts what needs it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct RemoveServerRequest {
+    /// Only say what needs it.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// It will not come back: the copies in its pools are lost, and do not stand against it.
+    #[serde(default)]
+    pub lost: bool,
+}
+
 /// A pool of a media server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerPool {

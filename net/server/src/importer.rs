@@ -56,6 +56,9 @@ pub async fn run(app: App) {
     }
 }
 
+/// Before a log that could not be followed is read again.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Why a log is not followed any more.
 enum End {
     /// The data plane has gone.
@@ -73,17 +76,12 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
         }
     };
     pool.reached.send_replace(cursor);
-    let mut idle = false;
     while app.pools.is_this_open(&pool) {
         match follow(&app, &pool, cursor).await {
             Ok(Some(reached)) => {
-                // Nothing twice in a row: the log has a gap, or says that there is more and gives nothing.
-                let (was_idle, is_idle) = (idle, reached <= cursor);
-                (cursor, idle) = (reached, is_idle);
+                cursor = reached;
                 pool.reached.send_replace(reached);
-                if !(was_idle && is_idle) {
-                    continue;
-                }
+                continue;
             }
             Ok(None) if !pool.is_away && app.pools.is_this_open(&pool) => return End::Gone,
             Ok(None) => {}
@@ -91,7 +89,7 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
                 tracing::error!(%error, "an image log record could not be handled; it is tried again");
             }
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     End::Shut
 }
@@ -99,13 +97,18 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
 /// Handles what is behind `cursor`, or waits for something; `None` when the pool is closed.
 async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<Sequence>, Failure> {
     let log = app.plane.pool(pool.pool);
-    let events = log.events(cursor, EVENTS_AT_ONCE).await?;
+    let mut events = log.events(cursor, EVENTS_AT_ONCE).await?;
     if events.is_empty() {
-        return match log.event_after(cursor).await {
-            Ok(_) => Ok(Some(cursor)),
-            Err(narrows_pool::Error::Closed) => Ok(None),
-            Err(error) => Err(crate::plane::failure(&error)),
-        };
+        match log.event_after(cursor).await {
+            Ok(_) => events = log.events(cursor, EVENTS_AT_ONCE).await?,
+            Err(narrows_pool::Error::Closed) => return Ok(None),
+            Err(error) => return Err(crate::plane::failure(&error)),
+        }
+        if events.is_empty() {
+            // A media server says that there is something and gives nothing: it is not asked without a pause.
+            tokio::time::sleep(PAUSE).await;
+            return Ok(Some(cursor));
+        }
     }
     let (mut reached, is_away) = (cursor, pool.is_away);
     for event in events {
@@ -115,7 +118,14 @@ async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<S
             let event = PoolEvent { pool, incarnation, sequence, logged };
             match app.control.logged(Event::Pool(event.clone())).await? {
                 Taken::Done => {}
-                Taken::ReadFrom(expected) => return Ok(Some(Sequence(expected.0.saturating_sub(1)))),
+                Taken::ReadFrom(expected) => {
+                    let from = Sequence(expected.0.saturating_sub(1));
+                    if from <= cursor {
+                        // What is expected is not in the log, or not yet.
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    return Ok(Some(from));
+                }
                 Taken::Never(why) => {
                     tracing::error!(
                         sequence = sequence.0,

@@ -21,13 +21,13 @@ use narrows_api::{ApiError, Hex, paths};
 use narrows_format::PoolId;
 use narrows_ring::cores::CorePanic;
 use narrows_transport::{ClientAuth, Credentials, TrustStore};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     api::listener::{self, Bounds},
     config::{Config, Settings},
     folder::{DomainIdentity, Folder, FolderLock, Membership},
-    limits::{FORGETTING_MAX, MEDIA_ANSWER_MAX},
+    limits::MEDIA_ANSWER_MAX,
     logging,
     notify::{self, State},
     pace::Paces,
@@ -69,7 +69,6 @@ pub struct Inner {
     pub fail_writes: FailWrites,
     partners: Partners,
     told: Mutex<Told>,
-    forgetting: Arc<Semaphore>,
     stop: watch::Sender<bool>,
 }
 
@@ -181,7 +180,6 @@ impl Server {
             run: Hex(random::bytes()),
             fail_writes,
             told: Mutex::default(),
-            forgetting: Arc::new(Semaphore::new(FORGETTING_MAX)),
             stop: watch::Sender::new(false),
             config,
         }));

@@ -160,7 +160,9 @@ pub const EVENT_WAIT: Duration = Duration::from_secs(20);
 pub const OPEN_WAIT: Duration = Duration::from_secs(3);
 /// Bytes of records in one answer about an image log, but for the first.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
-/// Sessions that a media server begs its primary at the same time to forget.
+/// Copies on a lost media server that are given up in one transaction.
+pub const COPIES_LOST_AT_ONCE: u32 = 200;
+/// Lost answers that a media server tells its primary to forget at once.
 pub const FORGETTING_MAX: usize = 256;
 /// Data sessions under way on one media server.
 pub const GUESTS_MAX: usize = 4096;

@@ -78,7 +78,7 @@ pub struct Pools {
     changes: watch::Sender<u64>,
     /// One is made at a time.
     pub(crate) making: tokio::sync::Mutex<()>,
-    /// One looks at a time how they are.
+    /// How they are is looked at and told by one at a time: what was seen earlier is never told later.
     looking: tokio::sync::Mutex<()>,
 }
 
@@ -371,7 +371,6 @@ pub async fn troubles(
 
 /// Tells the domain's mind how the pools are, where that has changed.
 pub async fn look(app: &App) {
-    // One after the other: what an older look saw is not told behind a newer one.
     let _one_at_a_time = app.pools.looking.lock().await;
     let Ok(pools) = app.catalog.pools().await else { return };
     // Side by side: one that is slow to answer holds up no other.

@@ -166,13 +166,18 @@ async fn look_after(app: App, link: Arc<Link>) -> ServerId {
 async fn ask(app: &App, link: &Arc<Link>, mark: &mut Hex<32>) -> Result<Stood, ApiError> {
     let pools: Vec<_> = pools_of(app, link.server).await.map_err(|Failure(error)| error)?;
     let (trust_mark, trust) = trust_told(&app.trust);
-    let stand = Stand {
+    let mut stand = Stand {
         pools: pools.iter().map(told).collect(),
         trust_mark,
-        trust: (*mark != trust_mark).then_some(trust),
+        trust: (*mark != trust_mark).then(|| trust.clone()),
         paces: paces_of(app, &pools),
     };
-    let stood = link.stand(&stand).await?;
+    let mut stood = link.stand(&stand).await?;
+    if stood.trust_mark != trust_mark {
+        // It was started anew: nothing goes there before it knows whom to believe.
+        stand.trust = Some(trust);
+        stood = link.stand(&stand).await?;
+    }
     *mark = stood.trust_mark;
     is_up(app, link, &pools, &stood);
     Ok(stood)

@@ -112,11 +112,15 @@ pub fn begin(
     moment: Moment,
 ) -> Result<(BackupBegun, Decision), Refusal> {
     let mut decision = Decision::nothing();
-    let resumable = view.unfinished.filter(|(image, ..)| since(moment.now, image.started) < STAGING_KEEP);
+    let resumable = view.unfinished.filter(|(image, operations, version)| {
+        since(moment.now, image.started) < STAGING_KEEP
+            && goes_on(view, version.or(view.newest), backup_among(operations))
+    });
     if let Some((image, operations, _)) = view.unfinished
         && resumable.is_none()
     {
-        abandon(image, operations, moment.now, &mut decision);
+        let why = "the next backup of the same files began anew";
+        decision = give_up(image, operations, why, moment.now);
     }
     let version = resumable.and_then(|(_, _, version)| version).or(view.newest);
     let Some(version) = version else {
@@ -205,7 +209,18 @@ fn place(
     })
 }
 
-/// What was staged lies in one unit's pool: an attempt goes on there if it still may.
+/// Whether the unit that an earlier attempt wrote to may be written to still. If not, its image is given up: it may have
+/// been committed there without our knowing yet, and then its UUID must not stand for other content elsewhere.
+fn goes_on(view: &BeginView<'_>, version: Option<&SlpVersion>, earlier: Option<&Operation>) -> bool {
+    let Some(staged) = earlier.and_then(|operation| operation.unit.as_deref()) else { return true };
+    let backup = version.and_then(|version| version.slp.backup());
+    let storage = backup.and_then(|backup| backup.storage.as_deref()).unwrap_or_default();
+    let (units, groups, pools) = (view.units, view.groups, view.pools);
+    let places = Places { units, groups, pools, busy: &view.busy, troubles: view.troubles };
+    !matches!(places.pick(storage, |unit| unit.name == staged), Err(NoPlace::Unknown | NoPlace::Shut))
+}
+
+/// What was staged lies in one unit's pool: an attempt goes on there.
 fn choose<'a>(
     view: &BeginView<'a>,
     storage: &str,
@@ -283,6 +298,13 @@ pub(super) fn abandon(image: &Image, operations: &[Operation], now: Timestamp, d
         cancelled.enter(OperationState::Cancelled, now);
         decision.changes.push(Change::Operation(cancelled));
     }
+}
+
+/// Nobody goes on with this image; what is under way is interrupted.
+pub fn give_up(image: &Image, operations: &[Operation], why: &str, now: Timestamp) -> Decision {
+    let mut decision = given_up(operations, why, now);
+    abandon(image, operations, now, &mut decision);
+    decision
 }
 
 /// Whether what this attempt of a backup brings may still become the image: it was not given up, and not begun again.
@@ -387,6 +409,23 @@ pub fn committed(
     decision.changes.insert(0, Change::Image(image));
     decision.changes.insert(1, Change::Copy(image_copy));
     decision
+}
+
+/// What a pool has under the UUID of an image that is whole here with other content; its bytes stay there, and nobody reads
+/// them.
+pub fn clash(
+    view: &CommittedView<'_>,
+    pool: PoolId,
+    (record, signed): (&ImageRecord, &[u8]),
+) -> Option<Note> {
+    let known = view.image.filter(|image| image.state == ImageState::Whole)?.content.as_ref()?;
+    (known.signed != signed).then(|| Note {
+        code: "AIR-005".to_owned(),
+        sentence: format!(
+            "pool {pool} has image {} with other content than is known here: that copy is not used",
+            record.image
+        ),
+    })
 }
 
 /// The record of a durable backup can't be handled: a failed job says so.

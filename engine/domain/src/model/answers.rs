@@ -347,6 +347,10 @@ impl Catalog for MemoryCatalog {
         self.read(Rows::pool_copies)
     }
 
+    async fn copies_in(&self, pool: PoolId, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| limited(rows.copies.values().filter(|copy| copy.pool == pool).cloned(), limit))
+    }
+
     async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {
         self.read(|rows| rows.units.values().cloned().collect())
     }

@@ -120,6 +120,9 @@ impl<C: Catalog> Primary<C> {
         };
         let partners = self.ask(self.catalog.partners()).await?;
         let view = loaded.committed_view(slp.as_ref(), &partners);
+        if let Some(clash) = backup::clash(&view, event.pool, (record, signed)) {
+            return Ok(backup::unfit(record.image, clash, moment.now));
+        }
         let units = self.ask(self.catalog.storage_units()).await?;
         let groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let duplication = duplication::found(&view, event.pool, &units, &groups);

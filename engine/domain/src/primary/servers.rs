@@ -8,12 +8,12 @@ use narrows_format::{PoolId, ServerId};
 use super::storage::{CLASH, absent, check_name, taken};
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::Change;
+use crate::event::{Change, Command, Decision};
 use crate::limits::MEDIA_SERVERS_MAX;
-use crate::machine::Refusal;
+use crate::machine::{Refusal, order};
 use crate::moment::Moment;
 use crate::slp::version::list;
-use crate::storage::MediaServer;
+use crate::storage::{MediaServer, Pool};
 
 impl<C: Catalog> Primary<C> {
     /// Whether a media server of this name could join: the name is one, and free (API-003).
@@ -64,11 +64,10 @@ impl<C: Catalog> Primary<C> {
     pub async fn server_uses(&self, name: &str) -> Done<Vec<String>, C> {
         let server = self.server_called(name).await?;
         let copies = self.ask(self.catalog.pool_copies()).await?;
-        let units = self.ask(self.catalog.storage_units()).await?;
         let held = |pool: PoolId| copies.iter().find(|(it, _)| *it == pool).map_or(0, |(_, count)| *count);
+        let units = self.ask(self.catalog.storage_units()).await?;
         let mut uses = Vec::new();
-        let pools = self.ask(self.catalog.pools()).await?;
-        for pool in pools.iter().filter(|it| it.server == Some(server.id)) {
+        for pool in self.pools_of_server(server.id).await? {
             if held(pool.id) > 0 {
                 uses.push(format!("{} copies in pool `{}`", held(pool.id), pool.name));
             }
@@ -78,6 +77,52 @@ impl<C: Catalog> Primary<C> {
         Ok(uses)
     }
 
+    /// The copies in the pools of a media server are lost with it, so many at a time; `None` when there are no more. An image
+    /// without another copy is gone, and what it was still to be copied to is cancelled.
+    pub async fn lose_copies(
+        &mut self,
+        name: &str,
+        limit: u32,
+        moment: Moment,
+    ) -> Done<Option<Vec<Command>>, C> {
+        let server = self.server_called(name).await?;
+        for pool in self.pools_of_server(server.id).await? {
+            let mut decision = Decision::nothing();
+            for copy in self.ask(self.catalog.copies_in(pool.id, limit)).await? {
+                let loaded = self.load_image(copy.image).await?;
+                if let Some(image) = loaded.image.as_ref().filter(|_| loaded.copies.len() == 1) {
+                    let view = loaded.replication_view();
+                    let (_, cancelled) = order::cancel(image, &view, None, |_| None, moment.now);
+                    decision.changes.extend(cancelled.changes);
+                    decision.commands.extend(cancelled.commands);
+                }
+                let gone = self.copy_gone(pool.id, copy.image, moment).await?;
+                decision.changes.extend(gone.changes);
+                decision.commands.extend(gone.commands);
+            }
+            if !decision.changes.is_empty() {
+                return Ok(Some(self.settle(decision, moment).await?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes the storage units before the pools of a media server that is lost: an SLP that names one finds none, until one of
+    /// that name is made on another pool.
+    pub async fn lose_units(&mut self, name: &str) -> Done<(), C> {
+        let server = self.server_called(name).await?;
+        let pools = self.pools_of_server(server.id).await?;
+        let mut units = self.ask(self.catalog.storage_units()).await?;
+        units.retain(|unit| pools.iter().any(|pool| pool.id == unit.pool));
+        let gone: Vec<_> = units.into_iter().map(|unit| Change::StorageUnitGone(unit.name)).collect();
+        self.store(&gone).await
+    }
+
+    async fn pools_of_server(&self, server: ServerId) -> Done<Vec<Pool>, C> {
+        let pools = self.ask(self.catalog.pools()).await?;
+        Ok(pools.into_iter().filter(|it| it.server == Some(server)).collect())
+    }
+
     /// Forgets a media server and its pools, in which nothing lies and which nothing names (API-003).
     pub async fn remove_server(&mut self, name: &str) -> Done<(MediaServer, Vec<PoolId>), C> {
         let server = self.server_called(name).await?;
@@ -85,12 +130,11 @@ impl<C: Catalog> Primary<C> {
         if !uses.is_empty() {
             let sentence = format!("media server `{name}` is needed by {}", list(&uses));
             let help = format!(
-                "`narrowsctl media-server drain {name}`, let its copies expire or copy them elsewhere, then remove its units"
+                "`narrowsctl media-server drain {name}`, let its copies expire or copy them elsewhere, then remove its units; if it is lost: --lost"
             );
             return Err(Refusal::new(CLASH, sentence, help).into());
         }
-        let pools = self.ask(self.catalog.pools()).await?.into_iter();
-        let pools: Vec<_> = pools.filter(|it| it.server == Some(server.id)).map(|it| it.id).collect();
+        let pools: Vec<_> = self.pools_of_server(server.id).await?.into_iter().map(|it| it.id).collect();
         self.store(&[Change::MediaServerGone(server.id)]).await?;
         self.troubles.retain(|pool, _| !pools.contains(pool));
         Ok((server, pools))

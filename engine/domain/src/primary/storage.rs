@@ -8,8 +8,9 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::limits::NAME_BYTES_MAX;
-use crate::machine::Refusal;
+use crate::machine::{Refusal, backup};
 use crate::moment::Moment;
+use crate::operation::OperationKind;
 use crate::partner::{Partner, Trust};
 use crate::policy::{Schedule, StartWindow};
 use crate::slp::check::check_group;
@@ -59,8 +60,30 @@ impl<C: Catalog> Primary<C> {
             return Err(taken("storage unit group", &unit.name).into());
         }
         self.check_duplications(&unit).await?;
-        self.store(&[Change::StorageUnit(unit)]).await?;
+        let mut decision = self.left_behind(&unit, moment).await?;
+        decision.changes.push(Change::StorageUnit(unit));
+        self.store(&decision.changes).await?;
         Ok(self.storage_changed(moment).await)
+    }
+
+    /// A unit that moves to another pool leaves unfinished backups behind: they may be committed there without our knowing
+    /// yet, so none of them goes on in the new one.
+    async fn left_behind(&self, unit: &StorageUnit, moment: Moment) -> Done<Decision, C> {
+        let mut decision = Decision::nothing();
+        let units = self.ask(self.catalog.storage_units()).await?;
+        if units.iter().any(|it| it.name == unit.name && it.pool == unit.pool) {
+            return Ok(decision);
+        }
+        for operation in self.ask(self.catalog.unfinished_operations(u32::MAX)).await? {
+            if operation.kind == OperationKind::Backup && operation.unit.as_deref() == Some(&unit.name) {
+                let loaded = self.load_image(operation.key.image).await?;
+                let Some(image) = loaded.image else { continue };
+                let why = format!("storage unit `{}` moved to another pool", unit.name);
+                let given_up = backup::give_up(&image, &loaded.operations, &why, moment.now);
+                decision.changes.extend(given_up.changes);
+            }
+        }
+        Ok(decision)
     }
 
     /// SLP-013: a unit that moves to another pool leaves each Duplication of a newest version with two.

@@ -1,5 +1,6 @@
 //! Media servers: joined, drained, removed.
 
+use narrows_domain::job::JobState;
 use narrows_domain::storage::{MediaServer, PoolTrouble};
 use narrows_format::ServerId;
 
@@ -75,4 +76,107 @@ fn work_waits_for_a_media_server() {
     assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "NET-001");
     ready(primary.pool_stands(FAR, None, moment(NOW))).unwrap();
     assert_eq!(ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().pool, FAR);
+}
+
+fn logged(image: &narrows_domain::Image, root: u8, pool: PoolId) -> Event {
+    let record = ImageRecord { root: Fingerprint([root; 32]), ..record(image) };
+    let copy = CopyState { expires: None, locked_until: None, held: false };
+    let logged = Logged::Backup { record, signed: vec![root], copy, stored_bytes: 7 };
+    Event::Pool(PoolEvent { pool, incarnation: 1, sequence: Sequence(1), logged })
+}
+
+fn signed(primary: &Primary<MemoryCatalog>, id: ImageId) -> (ImageState, Vec<u8>, Vec<PoolId>) {
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let copies = ready(primary.catalog().copies(id)).unwrap();
+    let pools = copies.into_iter().map(|copy| copy.pool).collect();
+    (image.state, image.content.map(|it| it.signed).unwrap_or_default(), pools)
+}
+
+/// An image may be committed where its log can't be read just now: its UUID stands for nothing else elsewhere.
+#[test]
+fn what_may_be_committed_on_a_media_server_is_not_begun_again_elsewhere() {
+    let mut primary = joined();
+    let units = vec!["far".to_owned(), "default".to_owned()];
+    let rule = narrows_domain::storage::Selection::Failover;
+    let group = narrows_domain::storage::StorageUnitGroup { name: "either".into(), units, rule, last: None };
+    let slp = parse(&GOLD.replace("\"default\"", "\"either\""), Format::Toml).unwrap();
+    let version = SlpVersion { slp, version: 2, made: at(NOW), targets: vec![], verified: true };
+    ready(primary.put(&[Change::StorageUnitGroup(group), Change::Slp(version)])).unwrap();
+    let first = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
+    assert_eq!(first.pool, FAR);
+
+    let gone = PoolTrouble { code: "NET-001".into(), sentence: "m1 does not answer".into(), readable: false };
+    ready(primary.pool_stands(FAR, Some(gone), moment(NOW + 1))).unwrap();
+    let fresh = ImageId([55; 16]);
+    let second = ready(primary.begin_backup(&BackupAsk { fresh, ..ask() }, moment(NOW + 2))).unwrap();
+    assert_eq!((second.image.id, second.pool, second.resumed), (fresh, POOL, false));
+    let jobs = ready(primary.catalog().jobs_of(first.image.id, 9)).unwrap();
+    assert!(jobs.iter().all(|it| it.job.state == JobState::Interrupted), "{jobs:?}");
+    ready(primary.handle(logged(&second.image, 22, POOL), moment(NOW + 3))).unwrap();
+
+    ready(primary.pool_stands(FAR, None, moment(NOW + 4))).unwrap();
+    ready(primary.handle(logged(&first.image, 11, FAR), moment(NOW + 5))).unwrap();
+    assert_eq!(signed(&primary, first.image.id), (ImageState::Whole, vec![11], vec![FAR]));
+    assert_eq!(signed(&primary, fresh), (ImageState::Whole, vec![22], vec![POOL]));
+}
+
+/// The same UUID with other content is passed over, whichever log is read first.
+#[test]
+fn a_whole_image_is_not_taken_for_another_of_its_name() {
+    let mut primary = joined();
+    let begun = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().image;
+    ready(primary.handle(logged(&begun, 22, POOL), moment(NOW + 1))).unwrap();
+    ready(primary.handle(logged(&begun, 11, FAR), moment(NOW + 2))).unwrap();
+    assert_eq!(signed(&primary, begun.id), (ImageState::Whole, vec![22], vec![POOL]));
+    let jobs = ready(primary.catalog().jobs_of(begun.id, 9)).unwrap();
+    let notes: Vec<_> = jobs.into_iter().filter_map(|it| it.job.note).map(|note| note.code).collect();
+    assert_eq!(notes, ["AIR-005"]);
+    assert_eq!(ready(primary.catalog().cursor(FAR, 1)).unwrap(), Sequence(1), "what follows is read");
+}
+
+/// A unit that is moved to another pool takes no unfinished image with it.
+#[test]
+fn an_unfinished_image_does_not_follow_its_unit() {
+    let mut primary = joined();
+    let first = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
+    let moved = StorageUnit { name: "far".into(), pool: POOL, jobs_max: None };
+    ready(primary.put_unit(moved, moment(NOW + 1))).unwrap();
+    let fresh = ImageId([55; 16]);
+    let second = ready(primary.begin_backup(&BackupAsk { fresh, ..ask() }, moment(NOW + 2))).unwrap();
+    assert_eq!((first.pool, second.pool, second.image.id), (FAR, POOL, fresh));
+}
+
+/// What lies on a lost media server is lost with it; what has another copy is not.
+#[test]
+fn a_lost_media_server_goes_with_its_copies() {
+    let mut primary = joined();
+    let only = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().image;
+    ready(primary.handle(logged(&only, 11, FAR), moment(NOW + 1))).unwrap();
+    let fresh = ImageId([55; 16]);
+    let twice = ready(primary.begin_backup(&BackupAsk { fresh, ..ask() }, moment(NOW + 2))).unwrap().image;
+    ready(primary.handle(logged(&twice, 22, POOL), moment(NOW + 3))).unwrap();
+    let Event::Pool(second) = logged(&twice, 22, FAR) else { unreachable!("it is one") };
+    let second = PoolEvent { sequence: Sequence(2), ..second };
+    ready(primary.handle(Event::Pool(second), moment(NOW + 4))).unwrap();
+
+    let uses = ready(primary.server_uses("m1")).unwrap();
+    assert_eq!(uses, ["2 copies in pool `far`", "storage unit `far` on pool `far`"]);
+    ready(primary.lose_units("m1")).unwrap();
+    let mut rounds = 0;
+    while ready(primary.lose_copies("m1", 1, moment(NOW + 5))).unwrap().is_some() {
+        rounds += 1;
+    }
+    ready(primary.remove_server("m1")).unwrap();
+    assert_eq!((rounds, signed(&primary, only.id).0), (2, ImageState::Gone));
+    assert!(operations(&primary, only.id).iter().all(|it| it.state.is_final()));
+    assert_eq!(signed(&primary, fresh), (ImageState::Whole, vec![22], vec![POOL]));
+    assert_eq!(
+        operations(&primary, fresh)[1].state,
+        OperationState::InProcess,
+        "it is sent from the other copy"
+    );
+    assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW + 6)))), "SLP-013");
+    let again = StorageUnit { name: "far".into(), pool: POOL, jobs_max: None };
+    ready(primary.put_unit(again, moment(NOW + 7))).unwrap();
+    assert_eq!(ready(primary.begin_backup(&ask(), moment(NOW + 8))).unwrap().pool, POOL);
 }

@@ -11,10 +11,10 @@ use narrows_api::{
     invitation::is_plain_name,
     media_servers::{
         DrainRequest, InviteServerReply, InviteServerRequest, JoinReply, JoinRequest, MediaServerInfo,
-        RenewServerReply, RenewServerRequest, ServerPool,
+        RemoveServerRequest, RenewServerReply, RenewServerRequest, ServerPool,
     },
     paths,
-    storage::{RemoveReply, RemoveRequest},
+    storage::RemoveReply,
     text::{hex, time_out},
 };
 use narrows_domain::{
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     certificates::time_of,
-    limits::INVITATION_LIFE,
+    limits::{COPIES_LOST_AT_ONCE, INVITATION_LIFE},
     pairing,
     pki::authority::certificate_of_pem,
     pools, random,
@@ -265,7 +265,7 @@ async fn remove(
     State(app): State<App>,
     _admin: Admin,
     Path(name): Path<String>,
-    Body(request): Body<RemoveRequest>,
+    Body(request): Body<RemoveServerRequest>,
 ) -> Answer<RemoveReply> {
     let asked = name.clone();
     let counting = app
@@ -274,6 +274,9 @@ async fn remove(
     let uses = counting.await?;
     if request.dry_run {
         return good(RemoveReply { name, removed: false, uses });
+    }
+    if request.lost {
+        lose(&app, &name).await?;
     }
     let removing = app.control.act(move |primary, _| {
         Box::pin(async move { Ok((primary.remove_server(&name).await?, Vec::new())) })
@@ -290,6 +293,33 @@ async fn remove(
     }
     tracing::info!(server = row.name, "a media server was removed");
     good(RemoveReply { name: row.name, removed: true, uses })
+}
+
+/// What lies on a media server that does not answer, and never will, is lost (API-003 if it answers).
+async fn lose(app: &App, name: &str) -> Result<(), Failure> {
+    if app.servers.called(name).is_some_and(|link| matches!(link.found(), Found::Up { .. })) {
+        let error = ApiError::new(codes::CONFLICT, format!("media server `{name}` answers: it is not lost"));
+        return Err(error.help(format!("`narrowsctl media-server drain {name}`")).into());
+    }
+    let asked = name.to_owned();
+    let losing = app
+        .control
+        .act(move |primary, _| Box::pin(async move { Ok((primary.lose_units(&asked).await?, Vec::new())) }));
+    losing.await?;
+    loop {
+        let asked = name.to_owned();
+        // Not all at once: what else is to be decided goes on between.
+        let losing = app.control.act(move |primary, moment| {
+            Box::pin(async move {
+                let commands = primary.lose_copies(&asked, COPIES_LOST_AT_ONCE, moment).await?;
+                Ok((commands.is_none(), commands.unwrap_or_else(Vec::new)))
+            })
+        });
+        if losing.await? {
+            tracing::warn!(server = name, "a media server is given up: the copies in its pools are lost");
+            return Ok(());
+        }
+    }
 }
 
 /// POST: a question of one of its data sessions.

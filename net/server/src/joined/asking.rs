@@ -4,20 +4,21 @@
 //! now", and the primary is told to forget it; word of an ended session is said until it is heard. Sealing is asked again for
 //! a while: it changes nothing, and everything that it would seal has crossed already.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use narrows_api::{ApiError, Hex, error::codes};
 use narrows_exchange::Refusal;
 use narrows_format::ImageId;
 use narrows_ring::mailbox;
 use tokio::{
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use super::Joined;
 use crate::{
-    limits::{MEDIA_RETRY_MAX, MEDIA_RETRY_MIN, SEAL_WAIT},
+    limits::{FORGETTING_MAX, MEDIA_RETRY_MAX, MEDIA_RETRY_MIN, SEAL_WAIT},
     plane::{
         gate::{Again, Loan, Question},
         relay::relayed,
@@ -93,18 +94,21 @@ fn refusal(error: ApiError) -> Refusal {
     Refusal::new(error.code, error.message)
 }
 
+/// Words of lost answers that are under way.
+static FORGETTING: Semaphore = Semaphore::const_new(FORGETTING_MAX);
+
 /// The answer may have been lost on its way: whoever was allowed does not come.
 fn forget_if_lost<T>(joined: &Joined, outcome: &Result<T, ApiError>, ticket: Hex<32>, image: ImageId) {
     if let Err(error) = outcome
         && is_lost(error)
-        // So many that the primary has been away for long: it asks itself then who is still here.
-        && let Ok(place) = Arc::clone(&joined.forgetting).try_acquire_owned()
     {
+        // What more there is comes of a primary that is away for long, and that forgets by itself.
+        let Ok(place) = FORGETTING.try_acquire() else { return };
         let joined = joined.clone();
         // The session need not wait for that.
         tokio::spawn(async move {
+            let _place = place;
             tell(&joined, Asked::Forget { ticket, image }).await;
-            drop(place);
         });
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     api::{
         answer::{Answer, Body, Failure, good, internal, malformed, no_method, no_route},
         caller::{Peer, not_allowed},
+        places::Standing,
     },
     limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, MEDIA_BODY_BYTES_MAX, OPEN_WAIT},
     plane::{Browse, OnePool},
@@ -53,7 +54,13 @@ impl FromRequestParts<Joined> for ByPrimary {
     async fn from_request_parts(parts: &mut Parts, joined: &Joined) -> Result<Self, Failure> {
         let primary = Principal::Server { domain: joined.member.domain };
         match parts.extensions.get::<Peer>() {
-            Some(Peer(Some(principal))) if *principal == primary => Ok(Self),
+            Some(Peer(Some(principal))) if *principal == primary => {
+                // Strangers that take all places are cut before it.
+                if let Some(standing) = parts.extensions.get::<Standing>() {
+                    standing.prove();
+                }
+                Ok(Self)
+            }
             _ => Err(not_allowed("the primary server of this domain")),
         }
     }

@@ -15,7 +15,7 @@ use narrows_transport::Principal;
 
 use super::{
     asked::{AdmissionWord, Answered, Asked, LoanWord},
-    guests::Visit,
+    guests::{Asking, Visit},
     words::Blob,
 };
 use crate::{
@@ -33,22 +33,22 @@ pub async fn answer(app: &App, server: ServerId, asked: Asked) -> Result<Answere
     match asked {
         Asked::Here { url, data_addr } => here(app, server, url, data_addr).await?,
         Asked::Begin { peer, purpose, ticket, skew_ms, image, origin } => {
-            app.servers.guests.check_room(server)?;
+            let asking = app.servers.guests.asks(server, (ticket.0, image))?;
             let (peer, came) = (Principal::from(peer), Came { ticket: ticket.0, at: Some(server) });
             let admitted = doorman::admit(app, &peer, (purpose.into(), skew_ms), came, (image, origin)).await;
             let admission = admitted.map_err(told)?;
             let word = AdmissionWord::from(&admission);
-            app.servers.guests.came(server, (ticket.0, image), Visit::Brings(admission));
+            let_in(app, asking, Visit::Brings(admission)).await?;
             return Ok(Answered::Admitted(word));
         }
         Asked::Take { peer, ticket, image } => {
-            app.servers.guests.check_room(server)?;
+            let asking = app.servers.guests.asks(server, (ticket.0, image))?;
             let (peer, came) = (Principal::from(peer), Came { ticket: ticket.0, at: Some(server) });
             let loan = doorman::lend(app, &peer, came, image).await.map_err(told)?;
             // Only a client is lent anything there, and for a job.
             let job = loan.job.clone().ok_or_else(unknown)?;
             let word = LoanWord::new(&loan, &job);
-            app.servers.guests.came(server, (ticket.0, image), Visit::Takes(job));
+            let_in(app, asking, Visit::Takes(job)).await?;
             return Ok(Answered::Lent(word));
         }
         Asked::Forget { ticket, image } => {
@@ -121,6 +121,14 @@ pub fn check_place(app: &App, at: Option<ServerId>, pool: narrows_format::PoolId
     }
     let sentence = format!("pool {pool} is on another media server: ask again where data for it goes");
     Err(Refusal::new(codes::NOT_READY, sentence))
+}
+
+/// It was allowed. Its media server may have told us meanwhile that nobody waits for that any more.
+async fn let_in(app: &App, asking: Asking<'_>, visit: Visit) -> Result<(), Failure> {
+    let Err(visit) = asking.came(visit) else { return Ok(()) };
+    let why = "the answer came too late: the session was given up";
+    end(app, visit, Broken::interrupted(why)).await;
+    Err(ApiError::new(codes::NOT_READY, why).into())
 }
 
 /// A session that nobody will tell the end of.
