@@ -35,7 +35,7 @@ use examine::{Examined, examine};
 pub(crate) use quarantine::ScrubOrder;
 pub(crate) use rescue::rescue;
 pub use survey::Survey;
-pub(crate) use survey::survey;
+pub(crate) use survey::{is_whole, survey};
 
 /// One container of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use narrows_format::{
 use super::ScrubOrder;
 use crate::{
     error::{Error, Region},
+    images::ImageEntry,
     index::Slots,
     limits::{DAMAGE_LISTED_MAX, SURVEY_DEPTH_MAX},
     shard::{Core, Order},
@@ -57,12 +58,9 @@ enum Entered {
 pub(crate) async fn survey(core: &Rc<Core>) -> Result<Survey, Error> {
     loop {
         let (from, damage) = core.order(|reply| Order::Scrub(ScrubOrder::Beginning { reply })).await?;
-        let (seen, sound) = (Slots::default(), Slots::default());
-        let mut walk = Walk { core, seen, sound, found: Survey::default() };
+        let mut walk = Walk::new(core);
         for entry in core.order(|reply| Order::Images { reply }).await? {
-            let record = &entry.record.record;
-            let (fingerprint, length) = (record.root, record.root_length);
-            if walk.tree(Child { fingerprint, kind: ChildKind::Node, length }).await? {
+            if walk.image(&entry).await? {
                 walk.found.images.push(entry.image());
             }
         }
@@ -74,7 +72,26 @@ pub(crate) async fn survey(core: &Rc<Core>) -> Result<Survey, Error> {
     }
 }
 
-impl Walk<'_> {
+/// The same for one image; what it says of nodes is not kept.
+pub(crate) async fn is_whole(core: &Rc<Core>, image: ImageId) -> Result<bool, Error> {
+    let entry = core.order(|reply| Order::Image { image, reply }).await?;
+    let entry = entry.ok_or(Error::NoImage { image })?;
+    Ok(!Walk::new(core).image(&entry).await?)
+}
+
+impl<'a> Walk<'a> {
+    fn new(core: &'a Rc<Core>) -> Self {
+        let (seen, sound) = (Slots::default(), Slots::default());
+        Self { core, seen, sound, found: Survey::default() }
+    }
+
+    /// Whether anything of an image is amiss.
+    async fn image(&mut self, entry: &ImageEntry) -> Result<bool, Error> {
+        let record = &entry.record.record;
+        let (fingerprint, length) = (record.root, record.root_length);
+        self.tree(Child { fingerprint, kind: ChildKind::Node, length }).await
+    }
+
     /// Whether anything under a root is amiss.
     async fn tree(&mut self, root: Child) -> Result<bool, Error> {
         let mut levels = match self.enter(root, Location::UNKNOWN).await? {

@@ -379,11 +379,15 @@ fn power_goes_while_damage_is_found_and_healed() {
 /// Goal: only what lacks is brought, and stored once.
 #[test]
 fn healing_brings_what_lacks_and_no_more() {
-    let (sim, [hurt, _], _) = harmed(77, 0, false);
+    let (sim, [hurt, fine], _) = harmed(77, 0, false);
     opened(&sim, false, move |_, pools| async move {
         pass(&pools[0], Depth::Checksums).await.unwrap();
         pools[0].survey().await.unwrap();
+        assert!(
+            !pools[1].is_whole(hurt.image).await.unwrap() && pools[1].is_whole(fine.image).await.unwrap()
+        );
         let sent = heal(&pools[0], &hurt).await.unwrap();
+        assert!(pools[1].is_whole(hurt.image).await.unwrap());
         assert!((1..=3).contains(&sent), "a frame's segments: {sent}");
         assert_eq!(heal(&pools[1], &hurt).await.unwrap(), 0);
         check(&pools[1], &hurt).await.unwrap();

@@ -123,6 +123,10 @@ impl Store for Sink {
 type Both = (Result<Received, ExchangeError>, Result<Sent, ExchangeError>);
 
 fn run(seed: u64, shelf: Shelf, sink: &Rc<Sink>) -> Both {
+    run_for(seed, shelf, None, sink)
+}
+
+fn run_for(seed: u64, shelf: Shelf, root: Option<Child>, sink: &Rc<Sink>) -> Both {
     let sim = Sim::new(seed);
     let (from, to, sink) = (sim.world(Host(1)), sim.world(Host(2)), Rc::clone(sink));
     let facts = HelloFacts::new(Purpose::Restore, DomainId([7; 16]), PoolId([0; 16]));
@@ -132,7 +136,7 @@ fn run(seed: u64, shelf: Shelf, sink: &Rc<Sink>) -> Both {
         let pulling = async {
             let link = Link::dial(&from, address, Security::Plaintext).await?;
             let session = greet(link, Side::Dialled, &facts).await?;
-            restore::pull(&session, &Pull { image: image_id(1), origin: ORIGIN }, sink).await
+            restore::pull(&session, &Pull { image: image_id(1), origin: ORIGIN }, root, sink).await
         };
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
@@ -204,4 +208,18 @@ fn refused_to_whom_it_may_not_go() {
     assert_eq!(received.expect_err("refused").code(), Some("AIR-008"));
     assert_eq!(sent.expect_err("refused").code(), Some("AIR-008"));
     assert!(sink.came.borrow().is_empty());
+}
+
+/// Goal: who knows the root of an image takes no other tree for it.
+#[test]
+fn another_root_than_is_known_is_refused() {
+    let (pool, root) = image();
+    let top = crate::model::children(&pool.closed.borrow()[&root.child.fingerprint].bytes);
+    let shelf = || Shelf { pool: Rc::clone(&pool), root, allowed: true };
+    let sink = Rc::new(Sink::default());
+    let (received, sent) = run_for(1, shelf(), Some(top[0]), &sink);
+    assert_eq!(received.expect_err("refused").code(), Some("WIRE-002"));
+    sent.expect_err("nobody took it");
+    assert!(sink.asked.borrow().is_empty() && sink.came.borrow().is_empty());
+    run_for(2, shelf(), Some(root.child), &sink).0.expect("pulled");
 }
