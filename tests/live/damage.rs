@@ -15,7 +15,10 @@ use narrows_api::{
 
 use narrows_domain::Catalog as _;
 use narrows_exchange::ExchangeError;
-use narrows_format::ImageId;
+use narrows_format::{
+    Fingerprint, ImageId,
+    node::{Child, ChildKind},
+};
 use narrows_server::{
     hands,
     plane::{Heal, ReplicationError},
@@ -186,7 +189,8 @@ async fn asks_for(asker: &House, from: &House, image: ImageId) -> ExchangeError 
     let partner = app.catalog.partner(from.domain()).await.unwrap().unwrap();
     let to = hands::dial(&app, &partner).await.unwrap();
     let (origin, pool, ticket) = (from.domain(), app.who.pool, [0; 32]);
-    match app.plane.heal(Heal { image, origin, pool, ticket, to }).await {
+    let root = Child { fingerprint: Fingerprint([0; 32]), kind: ChildKind::Node, length: 1 };
+    match app.plane.heal(Heal { image, origin, root, pool, ticket, to }).await {
         Some(Err(ReplicationError::Exchange(error))) => error,
         other => panic!("{other:?}"),
     }

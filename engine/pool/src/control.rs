@@ -181,7 +181,7 @@ impl Control {
             return Err(Error::Limit { what: "containers of one image" });
         }
         self.alone(image).await?;
-        if let Err(error) = self.check_damage(order.damage) {
+        if let Err(error) = self.check_damage(&order.believed, &order.closes) {
             self.committing.borrow_mut().remove(&image);
             self.images.changed.notify();
             return Err(error);
@@ -245,6 +245,11 @@ impl Control {
         let reason =
             over.ok_or(Error::Kept { image, why: "it was not discarded, or can be brought back" })?;
         self.images.append(LogRecord { at, change: Change::Remove { image, reason: reason.reason } }).await
+    }
+
+    /// Whether a commit, or a stream that heals, has closed it.
+    pub(crate) fn is_closed(&self, container: ContainerId) -> bool {
+        self.images.with(|log| log.closed.contains(&container))
     }
 
     /// The first sealed container behind this one.

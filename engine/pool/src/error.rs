@@ -76,6 +76,16 @@ pub enum Error {
         /// How the kernel put it.
         kind: io::ErrorKind,
     },
+    /// The device does not give a segment or node.
+    #[error("container {} can't be read{}: {kind}", container.0, SlotText(Some(*slot)))]
+    Unreadable {
+        /// Where.
+        container: ContainerId,
+        /// Which one was asked for.
+        slot: Slot,
+        /// How the kernel put it.
+        kind: io::ErrorKind,
+    },
     /// A write or sync failed earlier: nothing more is written until the pool is opened anew.
     #[error("a write or sync failed earlier; the pool takes nothing more until it is opened anew")]
     Poisoned,
@@ -157,7 +167,7 @@ impl Error {
                 "POOL-001"
             }
             Self::Full { .. } => "POOL-002",
-            Self::Device { .. } => "POOL-003",
+            Self::Device { .. } | Self::Unreadable { .. } => "POOL-003",
             Self::Poisoned => "POOL-004",
             Self::Unsupported { .. } => "POOL-005",
             // The server stops, or starts anew: to come back later helps.
@@ -182,11 +192,13 @@ impl Error {
 
     /// What a failed read of a sealed container means: an early end is damage, all else the device.
     pub(crate) fn reading(error: &io::Error, location: Location) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            let (container, slot) = (location.container(), Some(location.slot()));
-            return Self::Corrupt { container, slot, region: Region::Frame };
+        let (container, slot) = (location.container(), location.slot());
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Self::Corrupt { container, slot: Some(slot), region: Region::Frame }
+            }
+            kind => Self::Unreadable { container, slot, kind },
         }
-        Self::device("reading a container", error)
     }
 
     /// For operations that leave nothing written in doubt.

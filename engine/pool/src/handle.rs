@@ -219,6 +219,11 @@ impl Pool {
         scrub::survey(&self.core).await
     }
 
+    /// Walks one image, hidden or not: whether nothing of it is known to be damaged. Reads its nodes, and no data.
+    pub async fn is_whole(&self, image: ImageId) -> Result<bool, Error> {
+        scrub::is_whole(&self.core, image).await
+    }
+
     /// Whether a node would be answered "have": it is closed, and as far as is known all below it is sound.
     pub async fn is_sound(&self, node: Fingerprint) -> Result<bool, Error> {
         let (settle, _settles) = unbounded();

@@ -136,6 +136,11 @@ impl Sim {
         self.shared.disks.borrow_mut().of(host).flip(path, byte, bit)
     }
 
+    /// From now on reads of these bytes of a file fail with EIO, or of none. `false` when there is no such file.
+    pub fn spoil(&self, host: Host, path: &Path, bad: Option<std::ops::Range<usize>>) -> bool {
+        self.shared.disks.borrow_mut().of(host).spoil(path, bad)
+    }
+
     /// The files of a host and their sizes, sorted by path.
     pub fn files(&self, host: Host) -> Vec<(std::path::PathBuf, u64)> {
         self.shared.disks.borrow_mut().of(host).files()

@@ -104,7 +104,7 @@ pub async fn restore_single(
 async fn pull(session: &Session, plan: &RestorePlan, receiver: Receiver) -> Result<u64, RestoreError> {
     let store = Rc::new(SinkStore { receiver, root: plan.root });
     let pull = Pull { image: plan.image, origin: plan.origin };
-    Ok(restore::pull(session, &pull, store).await?.wire_bytes)
+    Ok(restore::pull(session, &pull, None, store).await?.wire_bytes)
 }
 
 /// What an image is restored to.

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use narrows_format::node::Child;
 use narrows_ring::world::Local;
 use narrows_wire::{Begin, Message, Pull, TagPrefix};
 
@@ -33,9 +34,14 @@ pub trait Librarian {
 }
 
 /// Takes an image, or the parts of it that the store wants. When this ends well everything asked for was put and
-/// synced.
-pub async fn pull(session: &Session, pull: &Pull, store: Rc<dyn Store>) -> Result<Received, ExchangeError> {
-    let outcome = pull_image(session, pull, store).await;
+/// synced. A source that names another root than `root` is refused; who gives none believes the source.
+pub async fn pull(
+    session: &Session,
+    pull: &Pull,
+    root: Option<Child>,
+    store: Rc<dyn Store>,
+) -> Result<Received, ExchangeError> {
+    let outcome = pull_image(session, pull, root, store).await;
     match &outcome {
         Ok(_) => session.link.close().await,
         Err(error) => say_why(&session.link, error).await,
@@ -43,11 +49,20 @@ pub async fn pull(session: &Session, pull: &Pull, store: Rc<dyn Store>) -> Resul
     outcome
 }
 
-async fn pull_image(session: &Session, pull: &Pull, store: Rc<dyn Store>) -> Result<Received, ExchangeError> {
+async fn pull_image(
+    session: &Session,
+    pull: &Pull,
+    root: Option<Child>,
+    store: Rc<dyn Store>,
+) -> Result<Received, ExchangeError> {
     send(&session.link, &Message::Pull(*pull)).await?;
     let begin = hear_begin(session).await?;
-    if begin.image != pull.image || begin.origin != pull.origin || begin.root.is_none() {
+    let (true, true, Some((named, _))) = (begin.image == pull.image, begin.origin == pull.origin, begin.root)
+    else {
         return Err(ExchangeError::malformed("another image than was asked for"));
+    };
+    if root.is_some_and(|root| root != named) {
+        return Err(ExchangeError::malformed("the image with another root than its record here names"));
     }
     let incoming = Incoming::new(session, Rc::clone(&store), Naming::TopDown);
     let grant = Grant { store: Rc::clone(&store), base_accepted: false, staged_bytes: 0 };

@@ -333,7 +333,8 @@ pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) 
     Ok(Loan { root: root_of(&content), lineage, pool, job, pace })
 }
 
-fn root_of(content: &Content) -> Child {
+/// The root of an image.
+pub(crate) fn root_of(content: &Content) -> Child {
     Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use narrows_format::{ContainerId, container::ContainerKind, node::ChildKind};
 
-pub(crate) use reader::{OpenContainer, Opened, open, read_in_place, read_span, read_table};
+pub(crate) use reader::{OpenContainer, Opened, Span, open, read_in_place, read_span, read_table};
 pub(crate) use scan::{Scanned, Trust, entries, scan};
 pub(crate) use writer::{Appended, Sealed, Writer};
 

@@ -1,13 +1,13 @@
 //! Frames of many segments, in the order that suits the disk.
 
-use std::{collections::BTreeMap, pin::Pin, rc::Rc};
+use std::{collections::BTreeMap, io, pin::Pin, rc::Rc};
 
 use futures_util::{Stream, StreamExt, stream};
 use narrows_format::{ContainerId, Location, frame};
 
 use super::terms::{Lost, ReadFrame, Wanted, WantedHere};
 use crate::{
-    container::{OpenContainer, read_in_place},
+    container::{OpenContainer, Span, read_in_place},
     error::{Error, Region},
     limits::{LOOK_UP_CHILDREN_MAX, READ_BYTES_MAX, READ_GAP_BYTES_MAX, READS_IN_FLIGHT_MAX},
     shard::Core,
@@ -215,15 +215,35 @@ fn coalesce(container: &Rc<OpenContainer>, id: ContainerId, frames: BTreeMap<u32
 
 impl Read {
     async fn run(self) -> Vec<Outcome> {
+        let read = self.read().await;
+        if read.is_ok() || self.frames.len() < 2 {
+            return self.cut(&read);
+        }
+        // What the device does not give may be one of them, or lie between two.
+        let mut outcomes = Vec::with_capacity(self.frames.len());
+        for frame in self.frames {
+            let (container, start) = (self.container.clone(), frame.offset);
+            let end = start + frame.bytes as u64;
+            let one = Self { container, id: self.id, start, end, frames: vec![frame] };
+            let read = one.read().await;
+            outcomes.extend(one.cut(&read));
+        }
+        outcomes
+    }
+
+    /// The container's world is its core's: reading needs nothing else of the core.
+    async fn read(&self) -> io::Result<Span> {
         let length = usize::try_from(self.end - self.start).unwrap_or(0);
-        // The container's world is its core's: reading needs nothing else of the core.
-        let read = read_in_place(&self.container.world, &*self.container.file, self.start, length).await;
+        read_in_place(&self.container.world, &*self.container.file, self.start, length).await
+    }
+
+    fn cut(self, read: &io::Result<Span>) -> Vec<Outcome> {
         let cut = |frame: WantedFrame| {
             let (here, locations): (Vec<WantedHere>, Vec<Location>) = frame.wanted.into_iter().unzip();
             let requests = || here.iter().map(|here| here.request).collect();
             let location = locations.first().copied().unwrap_or(Location::UNKNOWN);
             let (container, slot) = (self.id, Some(location.slot()));
-            let bytes = match &read {
+            let bytes = match read {
                 Ok(read) => {
                     let from = usize::try_from(frame.offset - self.start).unwrap_or(usize::MAX);
                     read.bytes().get(from..from + frame.bytes).unwrap_or_default()

@@ -11,6 +11,7 @@ use narrows_format::{
     frame::{self, FrameKind},
     manifest::Region,
 };
+use narrows_ring::world::World;
 use narrows_simd::Batch;
 
 use crate::{
@@ -80,14 +81,17 @@ pub(super) async fn examine(
     for piece in pieces(&open) {
         let length = usize::try_from(piece.end - piece.start).unwrap_or(0);
         let bytes = read_span(world, &*open.file, piece.start, length).await;
-        let bytes = bytes.map_err(|error| Error::device("reading a container", &error))?;
         read += length as u64;
-        let looked = match depth {
-            Depth::Checksums => look(&bytes, &piece, kind, depth),
-            Depth::Fingerprints => {
-                let looked = world.offload(move || look(&bytes, &piece, kind, depth)).await;
-                // A helper that panicked has verified nothing.
-                looked.ok_or(Error::Closed)?
+        let looked = match bytes {
+            Ok(bytes) => look_at(world, bytes, piece, kind, depth).await?,
+            Err(error) => {
+                let looked = by_frames(world, &open, &piece, depth).await?;
+                // A device that does not give header and table any more is gone: no word about the rest.
+                let again = container::open(world, volume, core.facts.pool, id).await?;
+                if !matches!(again, Opened::Sealed(_)) {
+                    return Err(Error::device("reading a container", &error));
+                }
+                looked
             }
         };
         found.harms.extend(looked.harms);
@@ -102,6 +106,61 @@ pub(super) async fn examine(
             }
         }
     }
+    Ok(found)
+}
+
+async fn look_at(
+    world: &World,
+    bytes: Vec<u8>,
+    piece: Piece,
+    kind: ContainerKind,
+    depth: Depth,
+) -> Result<Examined, Error> {
+    match depth {
+        Depth::Checksums => Ok(look(&bytes, &piece, kind, depth)),
+        Depth::Fingerprints => {
+            let looked = world.offload(move || look(&bytes, &piece, kind, depth)).await;
+            // A helper that panicked has verified nothing.
+            looked.ok_or(Error::Closed)
+        }
+    }
+}
+
+/// Reads on their own the frames of a piece that the device did not give, each as a reader does. What it does not give
+/// twice is damaged.
+async fn by_frames(
+    world: &World,
+    open: &OpenContainer,
+    piece: &Piece,
+    depth: Depth,
+) -> Result<Examined, Error> {
+    let (kind, mut first) = (open.header.kind, piece.first);
+    let mut found = Examined::default();
+    for entries in piece.entries.chunk_by(|one, next| one.frame_offset == next.frame_offset) {
+        let (start, count) =
+            (u64::from(entries[0].frame_offset), u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        let end = match kind {
+            ContainerKind::Data => start + u64::from(entries[0].frame_bytes),
+            ContainerKind::Nodes => open.end_behind(&entries[0]),
+        };
+        let length = usize::try_from(end - start).unwrap_or(0);
+        let mut read = read_span(world, &*open.file, start, length).await;
+        if read.is_err() {
+            read = read_span(world, &*open.file, start, length).await;
+        }
+        match read {
+            Ok(bytes) => {
+                let frame = Piece { start, end, first, entries: entries.to_vec() };
+                let looked = look_at(world, bytes, frame, kind, depth).await?;
+                found.harms.extend(looked.harms);
+                found.stray += looked.stray;
+            }
+            Err(_) => found.harms.push(Harm { region: Region::Frame, first, count }),
+        }
+        first = Slot(first.0 + count);
+    }
+    // What is between them can't be read; nothing is lost with it.
+    found.stray += u64::from(found.harms.is_empty());
     Ok(found)
 }
 

@@ -12,7 +12,7 @@
 //! that all of the container holds.
 //!
 //! What this does not do: it reads no logs and no index (they are verified when the pool is opened), and takes a
-//! container that the device cannot read now for neither good nor bad.
+//! container whose header and table the device does not give for neither good nor bad.
 
 mod examine;
 mod quarantine;
@@ -32,10 +32,10 @@ use crate::{
 };
 pub use examine::Depth;
 use examine::{Examined, examine};
-pub(crate) use quarantine::ScrubOrder;
+pub(crate) use quarantine::{Believed, ScrubOrder};
 pub(crate) use rescue::rescue;
 pub use survey::Survey;
-pub(crate) use survey::survey;
+pub(crate) use survey::{is_whole, survey};
 
 /// One container of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(crate) async fn next(
 /// Looks closer at the containers in which a reader met damage.
 pub(crate) async fn look_closer(core: &Rc<Core>, damage: &[Error]) -> Result<(), Error> {
     let places = damage.iter().filter_map(|error| match error {
-        Error::Corrupt { container, .. } => Some(*container),
+        Error::Corrupt { container, .. } | Error::Unreadable { container, .. } => Some(*container),
         _ => None,
     });
     let mut containers: Vec<ContainerId> = places.collect();
@@ -115,7 +115,7 @@ async fn one(
         let note = |reply| Order::Scrub(ScrubOrder::Quarantine { container, harms: fresh, reply });
         core.order(note).await??;
     } else if harms.is_empty() && !known.is_empty() {
-        core.order(|reply| Order::Scrub(ScrubOrder::Release { container, reply })).await??;
+        core.order(|reply| Order::Scrub(ScrubOrder::Release { container, known, reply })).await??;
     }
     Ok(Scrubbed { container, bytes, harms, news, stray, unread: None })
 }

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: what is said to be in quarantine survives power loss, and every core counts it so, when the answer comes.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use futures_util::future::join_all;
 use narrows_format::{ContainerId, manifest::Edit};
@@ -20,14 +20,27 @@ pub(crate) enum ScrubOrder {
     Next { after: ContainerId, reply: Reply<Option<(ContainerId, Listed)>> },
     /// These places are damaged.
     Quarantine { container: ContainerId, harms: Vec<Harm>, reply: Reply<Result<(), Error>> },
-    /// Nothing in this container is.
-    Release { container: ContainerId, reply: Reply<Result<(), Error>> },
+    /// Nothing in this container is; that was known to be when it was looked at.
+    Release { container: ContainerId, known: Vec<Harm>, reply: Reply<Result<(), Error>> },
     /// The first container that nobody has begun, and how often damage has been found.
     Beginning { reply: Reply<(ContainerId, u64)> },
+    /// Whether what lies in this container stays.
+    IsClosed { container: ContainerId, reply: Reply<bool> },
     /// What a survey that began so has found sound. Whether it still counts.
     Surveyed { nodes: Slots, from: ContainerId, damage: u64, reply: Reply<bool> },
-    /// Containers of a stream that heals, which began when damage had been found so often.
-    Heal { closes: Arc<[ContainerId]>, damage: u64, reply: Reply<Result<(), Error>> },
+    /// Containers of a stream that heals, and what it built on.
+    Heal { closes: Arc<[ContainerId]>, believed: Believed, reply: Reply<Result<(), Error>> },
+}
+
+/// What a stream was told to be there, and built on.
+#[derive(Clone, Default)]
+pub(crate) struct Believed {
+    /// How often damage had been found when it began.
+    pub(crate) damage: u64,
+    /// Where segments are.
+    pub(crate) segments: BTreeSet<ContainerId>,
+    /// Whether nodes were among it. What is below them is not known.
+    pub(crate) nodes: bool,
 }
 
 impl Core {
@@ -38,9 +51,10 @@ impl Core {
             ScrubOrder::Quarantine { container, harms, reply } => {
                 drop(reply.send(self.quarantine(control, container, &harms).await));
             }
-            ScrubOrder::Release { container, reply } => {
-                drop(reply.send(self.release_harms(control, container).await));
+            ScrubOrder::Release { container, known, reply } => {
+                drop(reply.send(self.release_harms(control, container, &known).await));
             }
+            ScrubOrder::IsClosed { container, reply } => drop(reply.send(control.is_closed(container))),
             ScrubOrder::Beginning { reply } => drop(reply.send(control.beginning())),
             ScrubOrder::Surveyed { nodes, from, damage, reply } => {
                 let doubts = control.doubts.borrow().clone();
@@ -50,8 +64,8 @@ impl Core {
                 }
                 let _ = reply.send(counts);
             }
-            ScrubOrder::Heal { closes, damage, reply } => {
-                drop(reply.send(control.heal(&closes, damage).await));
+            ScrubOrder::Heal { closes, believed, reply } => {
+                drop(reply.send(control.heal(&closes, &believed).await));
             }
         }
     }
@@ -84,7 +98,16 @@ impl Core {
         Ok(())
     }
 
-    async fn release_harms(self: &Rc<Self>, control: &Control, container: ContainerId) -> Result<(), Error> {
+    async fn release_harms(
+        self: &Rc<Self>,
+        control: &Control,
+        container: ContainerId,
+        known: &[Harm],
+    ) -> Result<(), Error> {
+        // Another look has met more meanwhile.
+        if control.doubts.borrow().harms().get(&container).is_none_or(|harms| harms != known) {
+            return Ok(());
+        }
         control.manifest.durable(Some(Edit::Release { container })).await?;
         tracing::info!(container = container.0, "a container that was in quarantine holds");
         let mut all = control.doubts.borrow().harms().clone();
@@ -105,8 +128,8 @@ impl Core {
 
 impl Control {
     /// A stream brings again what was damaged: its containers are closed, durably, without an image of their own.
-    async fn heal(&self, closes: &[ContainerId], damage: u64) -> Result<(), Error> {
-        self.check_damage(damage)?;
+    async fn heal(&self, closes: &[ContainerId], believed: &Believed) -> Result<(), Error> {
+        self.check_damage(believed, closes)?;
         for container in closes {
             self.manifest.note(Edit::CloseContainer { container: *container });
         }
@@ -115,8 +138,16 @@ impl Control {
         Ok(())
     }
 
-    /// What a stream was told to be there before damage was found may be damaged.
-    pub(crate) fn check_damage(&self, began: u64) -> Result<(), Error> {
-        if self.doubts.borrow().damage == began { Ok(()) } else { Err(Error::DamageFound) }
+    /// What a stream was told to be there, or brought, before damage was found may be damaged.
+    pub(crate) fn check_damage(&self, believed: &Believed, closes: &[ContainerId]) -> Result<(), Error> {
+        let doubts = self.doubts.borrow();
+        if doubts.damage == believed.damage {
+            return Ok(());
+        }
+        let mut containers = believed.segments.iter().chain(closes);
+        if believed.nodes || containers.any(|container| doubts.harms().contains_key(container)) {
+            return Err(Error::DamageFound);
+        }
+        Ok(())
     }
 }

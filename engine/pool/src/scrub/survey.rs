@@ -5,16 +5,17 @@
 //!
 //! Memory: two bits per slot of the containers of nodes, and the way down to where it is.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use narrows_format::{
-    Fingerprint, ImageId, Location,
+    ContainerId, Fingerprint, ImageId, Location, Slot,
     node::{Child, ChildKind, envelope},
 };
 
-use super::ScrubOrder;
+use super::{ScrubOrder, look_closer};
 use crate::{
     error::{Error, Region},
+    images::ImageEntry,
     index::Slots,
     limits::{DAMAGE_LISTED_MAX, SURVEY_DEPTH_MAX},
     shard::{Core, Order},
@@ -37,6 +38,8 @@ struct Walk<'a> {
     core: &'a Rc<Core>,
     seen: Slots,
     sound: Slots,
+    /// Containers known to be closed.
+    closed: BTreeSet<ContainerId>,
     found: Survey,
 }
 
@@ -57,16 +60,15 @@ enum Entered {
 pub(crate) async fn survey(core: &Rc<Core>) -> Result<Survey, Error> {
     loop {
         let (from, damage) = core.order(|reply| Order::Scrub(ScrubOrder::Beginning { reply })).await?;
-        let (seen, sound) = (Slots::default(), Slots::default());
-        let mut walk = Walk { core, seen, sound, found: Survey::default() };
+        let mut walk = Walk::new(core);
         for entry in core.order(|reply| Order::Images { reply }).await? {
-            let record = &entry.record.record;
-            let (fingerprint, length) = (record.root, record.root_length);
-            if walk.tree(Child { fingerprint, kind: ChildKind::Node, length }).await? {
+            if walk.image(&entry).await? {
                 walk.found.images.push(entry.image());
             }
         }
         let Walk { sound: nodes, found, .. } = walk;
+        // What it met and nobody knew; if it stays, damage was found, and the walk begins anew.
+        look_closer(core, &unknown(core, &found.damage)).await?;
         let counts = |reply| Order::Scrub(ScrubOrder::Surveyed { nodes, from, damage, reply });
         if core.order(counts).await? {
             return Ok(found);
@@ -74,7 +76,41 @@ pub(crate) async fn survey(core: &Rc<Core>) -> Result<Survey, Error> {
     }
 }
 
-impl Walk<'_> {
+/// Those of these of which nothing is in quarantine.
+fn unknown(core: &Rc<Core>, damage: &[Error]) -> Vec<Error> {
+    let owned = core.owned.borrow();
+    let known = |container: &ContainerId, slot: Option<Slot>| {
+        let harms = owned.doubts().harms().get(container);
+        harms.is_some_and(|harms| harms.iter().any(|harm| slot.is_none_or(|slot| harm.has(slot))))
+    };
+    let is_news = |error: &&Error| match error {
+        Error::Corrupt { container, slot, .. } => !known(container, *slot),
+        Error::Unreadable { container, slot, .. } => !known(container, Some(*slot)),
+        _ => false,
+    };
+    damage.iter().filter(is_news).cloned().collect()
+}
+
+/// The same for one image; what it says of nodes is not kept.
+pub(crate) async fn is_whole(core: &Rc<Core>, image: ImageId) -> Result<bool, Error> {
+    let entry = core.order(|reply| Order::Image { image, reply }).await?;
+    let entry = entry.ok_or(Error::NoImage { image })?;
+    Ok(!Walk::new(core).image(&entry).await?)
+}
+
+impl<'a> Walk<'a> {
+    fn new(core: &'a Rc<Core>) -> Self {
+        let (seen, sound, closed) = (Slots::default(), Slots::default(), BTreeSet::new());
+        Self { core, seen, sound, closed, found: Survey::default() }
+    }
+
+    /// Whether anything of an image is amiss.
+    async fn image(&mut self, entry: &ImageEntry) -> Result<bool, Error> {
+        let record = &entry.record.record;
+        let (fingerprint, length) = (record.root, record.root_length);
+        self.tree(Child { fingerprint, kind: ChildKind::Node, length }).await
+    }
+
     /// Whether anything under a root is amiss.
     async fn tree(&mut self, root: Child) -> Result<bool, Error> {
         let mut levels = match self.enter(root, Location::UNKNOWN).await? {
@@ -114,6 +150,9 @@ impl Walk<'_> {
         if self.core.harm(node.location).is_some() {
             return Ok(self.amiss(corrupt(node.location, Region::Frame)));
         }
+        if !self.stays(node.location).await? {
+            return Ok(self.amiss(Error::Missing { fingerprint: child.fingerprint }));
+        }
         if !self.seen.insert(node.location) {
             return Ok(Entered::Known(!self.sound.has(node.location)));
         }
@@ -128,6 +167,20 @@ impl Walk<'_> {
         Ok(Entered::Open(Level { at: node.location, children: nodes, hurt }))
     }
 
+    /// A copy that is only staged goes with its stream: no image can rest on it.
+    async fn stays(&mut self, location: Location) -> Result<bool, Error> {
+        let container = location.container();
+        if self.closed.contains(&container) {
+            return Ok(true);
+        }
+        let closed = |reply| Order::Scrub(ScrubOrder::IsClosed { container, reply });
+        let closed = self.core.order(closed).await?;
+        if closed {
+            self.closed.insert(container);
+        }
+        Ok(closed)
+    }
+
     /// Whether one of these is damaged or gone.
     async fn segments(&mut self, segments: &[(Child, Location)]) -> Result<bool, Error> {
         let unknown = segments.iter().filter(|(_, hint)| self.core.sound_hint(*hint) == Location::UNKNOWN);
@@ -140,7 +193,8 @@ impl Walk<'_> {
             let error = match place {
                 Ok(Some(place)) => match self.core.harm(place.location) {
                     Some(region) => corrupt(place.location, region),
-                    None => continue,
+                    None if self.stays(place.location).await? => continue,
+                    None => Error::Missing { fingerprint: *fingerprint },
                 },
                 Ok(None) => Error::Missing { fingerprint: *fingerprint },
                 Err(Error::Closed) => return Err(Error::Closed),

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     images::{Discarded, Event, ImageEntry},
     index::{Answer, Asked, Asker, Batch, Doubts, OwnedSpace, Place, StreamId},
-    scrub::ScrubOrder,
+    scrub::{Believed, ScrubOrder},
     stream::{Claim, CommitRequest},
 };
 
@@ -88,8 +88,8 @@ pub(crate) struct CommitOrder {
     pub(crate) request: CommitRequest,
     pub(crate) record: SignedRecord,
     pub(crate) closes: Arc<[ContainerId]>,
-    /// How often damage had been found when the stream began.
-    pub(crate) damage: u64,
+    /// What the image rests on besides what it brought.
+    pub(crate) believed: Believed,
 }
 
 /// A message to the core that owns manifest and image log.

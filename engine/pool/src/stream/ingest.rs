@@ -26,7 +26,7 @@ use crate::{
     index::{Answer, Asked, Asker, Settled, StreamId},
     lease::Lease,
     limits::{CLAIMS_PER_STREAM_MAX, LOOK_UP_CHILDREN_MAX, OPEN_CHILDREN_MAX},
-    scrub::ScrubOrder,
+    scrub::{Believed, ScrubOrder},
     shard::{CommitOrder, Core, Order},
 };
 
@@ -46,8 +46,6 @@ pub(super) struct Inner {
     pub(super) nodes: Lane,
     pub(super) state: RefCell<State>,
     staged_bytes: u64,
-    /// How often damage had been found when it began.
-    damage: u64,
     ended: Cell<bool>,
     _lease: Lease,
 }
@@ -60,6 +58,8 @@ pub(super) struct State {
     pub(super) own_nodes: BTreeSet<ContainerId>,
     /// Containers of others, or of earlier sessions, that this image relies on, and where they are written.
     depends: BTreeMap<ContainerId, usize>,
+    /// What it was told to be there.
+    believed: Believed,
     /// Children of this session's nodes that have not arrived, as their nodes name them.
     open: BTreeSet<Child>,
     /// Children that another stream has claimed.
@@ -91,9 +91,11 @@ impl Ingest {
             settles: RefCell::new(settles),
             data: Lane::new(),
             nodes: Lane::new(),
-            state: RefCell::default(),
+            state: RefCell::new(State {
+                believed: Believed { damage, ..Believed::default() },
+                ..State::default()
+            }),
             staged_bytes,
-            damage,
             ended: Cell::new(false),
             _lease: lease,
         };
@@ -291,7 +293,14 @@ impl State {
     /// Whether a child with this answer needs nothing more at commit.
     fn satisfies(&mut self, kind: ChildKind, answer: Answer) -> bool {
         match (kind, answer) {
-            (_, Answer::Closed(_)) => true,
+            (ChildKind::Node, Answer::Closed(_)) => {
+                self.believed.nodes = true;
+                true
+            }
+            (ChildKind::Segment, Answer::Closed(place)) => {
+                self.believed.segments.insert(place.location.container());
+                true
+            }
             (ChildKind::Segment, Answer::Mine { place, home } | Answer::Shared { place, home }) => {
                 self.rely(place.location.container(), home);
                 true
@@ -361,7 +370,8 @@ impl Inner {
         self.check_closure(Some(Child { fingerprint, kind: ChildKind::Node, length })).await?;
         let sealed = self.seal_all().await;
         let closes: Arc<[ContainerId]> = self.remember(sealed)?.into();
-        let order = Box::new(CommitOrder { request, record, closes: closes.clone(), damage: self.damage });
+        let believed = self.state.borrow().believed.clone();
+        let order = Box::new(CommitOrder { request, record, closes: closes.clone(), believed });
         let outcome = self.core.order(|reply| Order::Commit { order, reply }).await?;
         let (sequence, stored_bytes) = self.remember(outcome)?;
         self.ended.set(true);
@@ -384,8 +394,8 @@ impl Inner {
             closes.retain(|container| !state.own_nodes.contains(container));
         }
         let closes: Arc<[ContainerId]> = closes.into();
-        let (to_close, damage) = (closes.clone(), self.damage);
-        let order = |reply| Order::Scrub(ScrubOrder::Heal { closes: to_close, damage, reply });
+        let (to_close, believed) = (closes.clone(), self.state.borrow().believed.clone());
+        let order = |reply| Order::Scrub(ScrubOrder::Heal { closes: to_close, believed, reply });
         let outcome = self.core.order(order).await?;
         self.remember(outcome)?;
         self.ended.set(true);
@@ -405,7 +415,9 @@ impl Inner {
         match missing.first() {
             None => Ok(()),
             // What it was told to be there is not believed any more.
-            Some(_) if self.core.owned.borrow().doubts().damage != self.damage => Err(Error::DamageFound),
+            Some(_) if self.core.owned.borrow().doubts().damage != self.state.borrow().believed.damage => {
+                Err(Error::DamageFound)
+            }
             Some(first) => Err(Error::NotClosed { count: missing.len() as u64, first: *first }),
         }
     }

@@ -27,18 +27,18 @@ use crate::bed::{
     make_pool, open_pool, options, pool_path, simulate, tiny_index,
 };
 
-fn path_of(container: ContainerId) -> PathBuf {
+pub(crate) fn path_of(container: ContainerId) -> PathBuf {
     Path::new("/containers").join(format!("{:010x}.nrwc", container.0))
 }
 
-fn size_of(sim: &Sim, path: &Path) -> usize {
+pub(crate) fn size_of(sim: &Sim, path: &Path) -> usize {
     let files = sim.files(HOST);
     let (_, size) = files.iter().find(|(other, _)| other == path).expect("the file is there");
     usize::try_from(*size).unwrap()
 }
 
 /// A whole pass.
-async fn pass(pool: &Pool, depth: Depth) -> Result<Vec<Scrubbed>, Error> {
+pub(crate) async fn pass(pool: &Pool, depth: Depth) -> Result<Vec<Scrubbed>, Error> {
     let (mut all, mut after) = (Vec::new(), None);
     while let Some(scrubbed) = pool.scrub_next(after, depth, None).await? {
         after = Some(scrubbed.container);
@@ -48,7 +48,7 @@ async fn pass(pool: &Pool, depth: Depth) -> Result<Vec<Scrubbed>, Error> {
 }
 
 /// Where a tree's first segment, its first leaf and its root lie.
-async fn places(pool: &Pool, tree: &Tree) -> Result<[Location; 3], Error> {
+pub(crate) async fn places(pool: &Pool, tree: &Tree) -> Result<[Location; 3], Error> {
     let root = pool.node(tree.root_child().fingerprint, Location::UNKNOWN).await?;
     let leaf = pool.node(child_of_node(&tree.leaves[0].bytes).fingerprint, Location::UNKNOWN).await?;
     let first = envelope::children(&leaf.bytes).unwrap()[0];
@@ -58,7 +58,7 @@ async fn places(pool: &Pool, tree: &Tree) -> Result<[Location; 3], Error> {
 }
 
 /// A leaf of one segment each: every segment has a frame of its own.
-fn tree(number: u64, seed: u64) -> Tree {
+pub(crate) fn tree(number: u64, seed: u64) -> Tree {
     Tree::random(image_id(number), &mut Dice(seed), 5, 4, 9_000)
 }
 
@@ -167,7 +167,7 @@ fn a_container_that_has_gone_is_found() {
 }
 
 /// A pool with two images that share nothing, one of them damaged at the given place, closed again.
-fn harmed(seed: u64, which: usize, tiny: bool) -> (Sim, [Tree; 2], Location) {
+pub(crate) fn harmed(seed: u64, which: usize, tiny: bool) -> (Sim, [Tree; 2], Location) {
     let sim = Sim::new(seed);
     let world = sim.world(HOST);
     let trees = [tree(1, seed), tree(2, seed + 1000)];
@@ -189,7 +189,7 @@ fn harmed(seed: u64, which: usize, tiny: bool) -> (Sim, [Tree; 2], Location) {
     (sim, trees, place)
 }
 
-fn opened<T: 'static, F: Future<Output = T> + 'static>(
+pub(crate) fn opened<T: 'static, F: Future<Output = T> + 'static>(
     sim: &Sim,
     tiny: bool,
     test: impl FnOnce(World, Vec<Pool>) -> F + 'static,
@@ -313,7 +313,7 @@ fn what_was_told_before_does_not_count() {
 }
 
 /// Brings what the pool lacks of an image that it has, as a healing session does.
-async fn heal(pool: &Pool, tree: &Tree) -> Result<u64, Error> {
+pub(crate) async fn heal(pool: &Pool, tree: &Tree) -> Result<u64, Error> {
     let ingest = pool.ingest(tree.image).await?;
     let mut source = Source::new(&ingest);
     let has = async |child| {
@@ -379,11 +379,15 @@ fn power_goes_while_damage_is_found_and_healed() {
 /// Goal: only what lacks is brought, and stored once.
 #[test]
 fn healing_brings_what_lacks_and_no_more() {
-    let (sim, [hurt, _], _) = harmed(77, 0, false);
+    let (sim, [hurt, fine], _) = harmed(77, 0, false);
     opened(&sim, false, move |_, pools| async move {
         pass(&pools[0], Depth::Checksums).await.unwrap();
         pools[0].survey().await.unwrap();
+        assert!(
+            !pools[1].is_whole(hurt.image).await.unwrap() && pools[1].is_whole(fine.image).await.unwrap()
+        );
         let sent = heal(&pools[0], &hurt).await.unwrap();
+        assert!(pools[1].is_whole(hurt.image).await.unwrap());
         assert!((1..=3).contains(&sent), "a frame's segments: {sent}");
         assert_eq!(heal(&pools[1], &hurt).await.unwrap(), 0);
         check(&pools[1], &hurt).await.unwrap();

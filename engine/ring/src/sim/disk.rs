@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -80,6 +81,8 @@ struct Inode {
     current: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// Bytes that the medium does not give.
+    bad: Option<Range<usize>>,
 }
 
 enum Pending {
@@ -231,6 +234,11 @@ impl HostDisk {
         found
     }
 
+    pub(super) fn spoil(&mut self, path: &Path, bad: Option<Range<usize>>) -> bool {
+        let inode = self.names.get(path).and_then(|id| self.inodes.get_mut(id));
+        inode.map(|inode| inode.bad = bad).is_some()
+    }
+
     pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
         self.names.iter().map(|(path, id)| (path.clone(), self.inodes[id].current.len() as u64)).collect()
     }
@@ -373,7 +381,11 @@ impl SimFile {
 
     fn read(&self, at: usize, into: &mut [u8]) -> io::Result<usize> {
         self.with(|disk| {
-            let bytes = &disk.inodes.get(&self.inode).ok_or_else(dead_handle)?.current;
+            let inode = disk.inodes.get(&self.inode).ok_or_else(dead_handle)?;
+            if inode.bad.as_ref().is_some_and(|bad| bad.start < at + into.len() && at < bad.end) {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            let bytes = &inode.current;
             let from = at.min(bytes.len());
             let count = into.len().min(bytes.len() - from);
             into[..count].copy_from_slice(&bytes[from..from + count]);

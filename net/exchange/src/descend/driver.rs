@@ -14,11 +14,11 @@ use narrows_wire::Presence;
 
 use super::{
     Place, PoolTree, TreeChild,
-    fetch::fetch,
+    fetch::{Lost, fetch},
     visit::{Branch, Fate, Item, Visit, send, visit},
 };
 use crate::{
-    ExchangeError, Outgoing,
+    ExchangeError, Outgoing, StoreError,
     limits::{
         DESCEND_CHILDREN_MAX, FETCH_SEGMENTS_MAX, FETCHES_MAX, FRAME_BYTES_MAX, NODE_READS_MAX,
         NODES_FRAME_BYTES, NODES_PER_FRAME_MAX,
@@ -41,7 +41,9 @@ enum Event {
     Reopened(Asked, Branch),
     Answered(Asked, Branch, Vec<Presence>),
     Settled(TreeChild, Option<Rc<Item>>, Presence),
-    Fetched,
+    Fetched(Option<Lost>),
+    /// A node that can't be read; what is below it is not reached.
+    Unread(Rc<Item>, StoreError),
 }
 
 struct Driver<'a> {
@@ -62,12 +64,17 @@ struct Driver<'a> {
     foreseen: usize,
     sending: bool,
     fetching: usize,
+    /// What could not be read.
+    lost: Option<Lost>,
 }
 
+/// With so much lost the rest is left to a later session.
+const LOST_MAX: usize = DESCEND_CHILDREN_MAX / 2;
 /// Nodes remembered as sent.
 const SENT_MAX: usize = 64 << 10;
 
-/// Sends everything under `root` that the target lacks; at the end everything is answered and sent.
+/// Sends everything under `root` that the target lacks; at the end everything is answered and sent. An error of the tree
+/// is told when all that can be read was sent and is durable.
 pub(crate) async fn send_tree(
     outgoing: &Outgoing,
     tree: &dyn PoolTree,
@@ -101,6 +108,7 @@ pub(crate) async fn send_tree(
         foreseen: 0,
         sending: false,
         fetching: 0,
+        lost: None,
     };
     queue(&mut driver.stack, &Item::new(root, Some(place), None, fate));
     driver.run().await
@@ -109,12 +117,16 @@ pub(crate) async fn send_tree(
 impl Driver<'_> {
     async fn run(mut self) -> Result<(), ExchangeError> {
         loop {
+            // The target counts them as open until the session ends.
+            if self.lost.as_ref().is_some_and(|lost| lost.count >= LOST_MAX) {
+                return self.end().await;
+            }
             self.start_visits();
             self.start_send();
             self.start_fetches();
             let Some(event) = self.work.next().await else {
                 if self.stack.is_empty() && self.visited.is_empty() && self.wanted.is_empty() {
-                    return Ok(());
+                    return self.end().await;
                 }
                 // What was visited last turned out to be there; the next round begins with what is left.
                 continue;
@@ -130,8 +142,31 @@ impl Driver<'_> {
                 Event::Reopened(asked, branch) => self.await_answer(asked, branch),
                 Event::Answered(asked, branch, presences) => self.take_answer(asked, &branch, &presences),
                 Event::Settled(child, item, presence) => self.take_settled(child, item, presence),
-                Event::Fetched => self.fetching -= 1,
+                Event::Fetched(lost) => {
+                    self.fetching -= 1;
+                    self.lose(lost);
+                }
+                Event::Unread(item, error) => {
+                    self.visiting -= 1;
+                    self.foreseen -= children_max(&item);
+                    self.lose(Some(Lost { count: 1, error }));
+                }
             }
+        }
+    }
+
+    /// What was lost here is told when all the rest is safe over there.
+    async fn end(self) -> Result<(), ExchangeError> {
+        let Some(lost) = self.lost else { return Ok(()) };
+        self.outgoing.durable().await?;
+        Err(ExchangeError::Store(lost.error))
+    }
+
+    fn lose(&mut self, lost: Option<Lost>) {
+        match (&mut self.lost, lost) {
+            (Some(before), Some(lost)) => before.count += lost.count,
+            (None, lost) => self.lost = lost,
+            (Some(_), None) => {}
         }
     }
 
@@ -155,8 +190,11 @@ impl Driver<'_> {
             self.foreseen += children_max(&item);
             let (tree, showing, base) = (self.tree, self.showing, self.base);
             self.work.push(Box::pin(async move {
-                let visited = visit(tree, showing, base, item).await?;
-                Ok(Event::Visited(Box::new(visited)))
+                match visit(tree, showing, base, Rc::clone(&item)).await {
+                    Ok(visited) => Ok(Event::Visited(Box::new(visited))),
+                    Err(ExchangeError::Store(error)) => Ok(Event::Unread(item, error)),
+                    Err(error) => Err(error),
+                }
             }));
         }
     }
@@ -250,8 +288,7 @@ impl Driver<'_> {
             }
             self.fetching += 1;
             let (outgoing, tree) = (self.outgoing, self.tree);
-            self.work
-                .push(Box::pin(async move { fetch(outgoing, tree, batch).await.map(|()| Event::Fetched) }));
+            self.work.push(Box::pin(async move { fetch(outgoing, tree, batch).await.map(Event::Fetched) }));
         }
     }
 

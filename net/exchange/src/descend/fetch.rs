@@ -17,38 +17,67 @@ fn corrupt(why: impl Into<String>) -> ExchangeError {
     ExchangeError::Store(StoreError::new("POOL-001", why))
 }
 
-/// Sends each of these segments once.
+/// Segments that could not be read.
+pub(super) struct Lost {
+    /// How many.
+    pub(super) count: usize,
+    /// What is amiss with the first.
+    pub(super) error: StoreError,
+}
+
+/// Sends each of these segments once, those that can be read; what is lost of them keeps no other back.
 pub(super) async fn fetch(
     outgoing: &Outgoing,
     tree: &dyn PoolTree,
     batch: Vec<TreeChild>,
-) -> Result<(), ExchangeError> {
+) -> Result<Option<Lost>, ExchangeError> {
     let mut missing: HashSet<Fingerprint> = batch.iter().map(|child| child.child.fingerprint).collect();
     let mut frames = tree.frames(batch);
-    let mut parts = Parts::default();
-    let peer = outgoing.session().peer.codecs;
+    let (mut parts, mut lost) = (Parts::default(), None);
     while let Some(stored) = frames.next().await {
-        let StoredFrame { frame: bytes, mut wanted } = stored.map_err(ExchangeError::Store)?;
-        wanted.retain(|(_, name)| missing.remove(name));
-        if wanted.is_empty() {
-            continue;
-        }
-        wanted.sort_unstable();
-        let frame = frame::parse(&bytes).map_err(|bad| corrupt(format!("stored frame: {bad}")))?;
-        let whole = wanted.len() == frame.segments() && codec_for(peer, frame.codec()) == frame.codec();
-        if whole {
-            let names: Vec<Fingerprint> = wanted.into_iter().map(|(_, name)| name).collect();
-            outgoing.data(&bytes, &names).await?;
-        } else {
-            parts.take(outgoing, &frame, wanted).await?;
+        let outcome = match stored {
+            Ok(stored) => pass_on(outgoing, &mut parts, stored, &mut missing).await,
+            Err(error) => Err(ExchangeError::Store(error)),
+        };
+        match outcome {
+            Err(ExchangeError::Store(error)) => lost = lost.or(Some(error)),
+            other => other?,
         }
     }
     parts.flush(outgoing).await?;
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(corrupt(format!("{} segments of the image were not found", missing.len())))
+    if lost.is_none() && missing.is_empty() {
+        return Ok(None);
     }
+    let gone =
+        || StoreError::new("POOL-001", format!("{} segments of the image were not found", missing.len()));
+    Ok(Some(Lost { count: missing.len().max(1), error: lost.unwrap_or_else(gone) }))
+}
+
+/// Sends a frame, or packs what of it is lacking with others.
+async fn pass_on(
+    outgoing: &Outgoing,
+    parts: &mut Parts,
+    stored: StoredFrame,
+    missing: &mut HashSet<Fingerprint>,
+) -> Result<(), ExchangeError> {
+    let StoredFrame { frame: bytes, mut wanted } = stored;
+    wanted.retain(|(_, name)| missing.contains(name));
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    wanted.sort_unstable();
+    let frame = frame::parse(&bytes).map_err(|bad| corrupt(format!("stored frame: {bad}")))?;
+    let codec = codec_for(outgoing.session().peer.codecs, frame.codec());
+    let names: Vec<Fingerprint> = wanted.iter().map(|(_, name)| *name).collect();
+    if wanted.len() == frame.segments() && codec == frame.codec() {
+        outgoing.data(&bytes, &names).await?;
+    } else {
+        parts.take(outgoing, &frame, wanted).await?;
+    }
+    for name in &names {
+        missing.remove(name);
+    }
+    Ok(())
 }
 
 /// Segments of frames of which only a part is lacking.

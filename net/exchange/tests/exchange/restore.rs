@@ -35,6 +35,7 @@ struct Shelf {
     pool: Rc<Pool>,
     root: TreeChild,
     allowed: bool,
+    lost: BTreeSet<Fingerprint>,
 }
 
 impl Librarian for Shelf {
@@ -43,7 +44,9 @@ impl Librarian for Shelf {
             if !self.allowed {
                 return Err(Refusal::new("AIR-008", "not to a client of the originating domain"));
             }
-            let tree = Rc::new(Source::new(&self.pool, None));
+            let mut source = Source::new(&self.pool, None);
+            source.lost.clone_from(&self.lost);
+            let tree = Rc::new(source);
             Ok(Volume { tree, root: self.root, lineage: [3; 32] })
         })
     }
@@ -123,6 +126,10 @@ impl Store for Sink {
 type Both = (Result<Received, ExchangeError>, Result<Sent, ExchangeError>);
 
 fn run(seed: u64, shelf: Shelf, sink: &Rc<Sink>) -> Both {
+    run_for(seed, shelf, None, sink)
+}
+
+fn run_for(seed: u64, shelf: Shelf, root: Option<Child>, sink: &Rc<Sink>) -> Both {
     let sim = Sim::new(seed);
     let (from, to, sink) = (sim.world(Host(1)), sim.world(Host(2)), Rc::clone(sink));
     let facts = HelloFacts::new(Purpose::Restore, DomainId([7; 16]), PoolId([0; 16]));
@@ -132,7 +139,7 @@ fn run(seed: u64, shelf: Shelf, sink: &Rc<Sink>) -> Both {
         let pulling = async {
             let link = Link::dial(&from, address, Security::Plaintext).await?;
             let session = greet(link, Side::Dialled, &facts).await?;
-            restore::pull(&session, &Pull { image: image_id(1), origin: ORIGIN }, sink).await
+            restore::pull(&session, &Pull { image: image_id(1), origin: ORIGIN }, root, sink).await
         };
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
@@ -168,7 +175,7 @@ fn everything_once_for_each_reference() {
     for seed in 0..10 {
         let (pool, root) = image();
         let sink = Rc::new(Sink::default());
-        let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true };
+        let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true, lost: BTreeSet::new() };
         let (received, sent) = run(seed, shelf, &sink);
         let (received, sent) = (received.expect("pulled"), sent.expect("served"));
         assert_eq!(received.data_bytes, sent.data_bytes);
@@ -187,7 +194,7 @@ fn skipped_subtrees_cost_nothing() {
     let mut sink = Sink::default();
     sink.skip.extend(top.iter().skip(1).map(|child| child.fingerprint));
     let sink = Rc::new(sink);
-    let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true };
+    let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true, lost: BTreeSet::new() };
     let (received, _) = run(1, shelf, &sink);
     received.expect("pulled");
     let kept = pool.tree(top[0].fingerprint);
@@ -200,8 +207,45 @@ fn skipped_subtrees_cost_nothing() {
 fn refused_to_whom_it_may_not_go() {
     let (pool, root) = image();
     let sink = Rc::new(Sink::default());
-    let (received, sent) = run(1, Shelf { pool, root, allowed: false }, &sink);
+    let (received, sent) = run(1, Shelf { pool, root, allowed: false, lost: BTreeSet::new() }, &sink);
     assert_eq!(received.expect_err("refused").code(), Some("AIR-008"));
     assert_eq!(sent.expect_err("refused").code(), Some("AIR-008"));
     assert!(sink.came.borrow().is_empty());
+}
+
+/// Goal: who knows the root of an image takes no other tree for it.
+#[test]
+fn another_root_than_is_known_is_refused() {
+    let (pool, root) = image();
+    let top = crate::model::children(&pool.closed.borrow()[&root.child.fingerprint].bytes);
+    let shelf = || Shelf { pool: Rc::clone(&pool), root, allowed: true, lost: BTreeSet::new() };
+    let sink = Rc::new(Sink::default());
+    let (received, sent) = run_for(1, shelf(), Some(top[0]), &sink);
+    assert_eq!(received.expect_err("refused").code(), Some("WIRE-002"));
+    sent.expect_err("nobody took it");
+    assert!(sink.asked.borrow().is_empty() && sink.came.borrow().is_empty());
+    run_for(2, shelf(), Some(root.child), &sink).0.expect("pulled");
+}
+
+/// Goal: what a source has lost keeps nothing else from coming, whichever it meets first, and is told at the end.
+#[test]
+fn what_is_lost_keeps_nothing_else_back() {
+    let (pool, root) = image();
+    let tree = pool.tree(root.child.fingerprint);
+    for kind in [ChildKind::Segment, ChildKind::Node] {
+        let names = tree.iter().filter(|(name, item)| item.kind == kind && **name != root.child.fingerprint);
+        let lost: Vec<Fingerprint> = names.map(|(name, _)| *name).step_by(5).take(3).collect();
+        assert!(!lost.is_empty());
+        let below: BTreeSet<Fingerprint> =
+            lost.iter().flat_map(|name| pool.tree(*name).into_keys()).chain(lost.clone()).collect();
+        let sink = Rc::new(Sink::default());
+        let lost = lost.into_iter().collect();
+        let shelf = Shelf { pool: Rc::clone(&pool), root, allowed: true, lost };
+        let (received, sent) = run(3, shelf, &sink);
+        assert_eq!(sent.expect_err("it is not all").code(), Some("POOL-001"));
+        assert_eq!(received.expect_err("it is not all").code(), Some("POOL-001"));
+        let came = sink.came.borrow();
+        let back: Vec<_> = tree.keys().filter(|name| !came.contains_key(*name)).collect();
+        assert!(back.iter().all(|name| below.contains(*name)), "{} of {}", back.len(), tree.len());
+    }
 }

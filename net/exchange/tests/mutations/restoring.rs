@@ -107,7 +107,7 @@ async fn live_sink(world: World, stream: Rc<dyn Stream>) -> bool {
     let sink = Rc::new(Sink::default());
     let pull = Pull { image: image_id(1), origin: ORIGIN };
     let store = Rc::clone(&sink) as Rc<dyn Store>;
-    if restore::pull(&session, &pull, store).await.is_err() {
+    if restore::pull(&session, &pull, None, store).await.is_err() {
         return false;
     }
     assert!(sink.synced.get(), "a restore that ends well is durable");

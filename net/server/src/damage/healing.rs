@@ -11,7 +11,7 @@ use narrows_domain::{
     retry::{Failure as Met, Side},
     scrub,
 };
-use narrows_format::{ContainerId, DomainId, ImageId, PoolId};
+use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
 use narrows_pool::scrub::{Depth, Survey};
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use crate::{
         App,
         answer::{Failure, internal},
     },
+    doorman::root_of,
     hands,
     limits::{HEAL_ROUNDS_MAX, IMPORTS_LISTED_MAX},
     plane::{Dial, Heal},
@@ -123,27 +124,30 @@ impl Keeper {
         told.await
     }
 
-    /// Asks one source after the other.
+    /// Asks one source after the other, until the image is whole.
     async fn heal(&self, image: ImageId, from: Option<DomainId>) -> Result<Attempt, Failure> {
         let app = &self.app;
         let known = app.catalog.image(image).await.map_err(|error| internal(&error))?;
         let nobody = |why: &str| Attempt::refused(image, String::new(), String::new(), why.to_owned());
-        let Some(known) = known else { return Ok(nobody("the catalog does not know it")) };
+        let Some((known, content)) = known.and_then(|known| Some((known.clone(), known.content?))) else {
+            return Ok(nobody("the catalog does not know it"));
+        };
+        let known = (known, root_of(&content));
         let mut last = nobody("no other pool of this domain and no partner holds it");
         if from.is_none_or(|from| from == app.who.domain) {
             for source in self.other_pools(image).await? {
                 let name = app.who.name.clone();
-                match self.heal_from(&known, own(app, image, source), name).await {
-                    Ok(healed) => return Ok(healed),
-                    Err(refused) => last = refused,
+                last = self.heal_from(&known, own(app, image, source), name).await?;
+                if last.why.is_empty() {
+                    return Ok(last);
                 }
             }
         }
-        for partner in self.partners(&known, from).await? {
+        for partner in self.partners(&known.0, from).await? {
             let to = hands::dial(app, &partner).await.map(|to| (to, [0; 32]));
-            match self.heal_from(&known, to, partner.name.clone()).await {
-                Ok(healed) => return Ok(healed),
-                Err(refused) => last = refused,
+            last = self.heal_from(&known, to, partner.name.clone()).await?;
+            if last.why.is_empty() {
+                return Ok(last);
             }
         }
         if !last.from.is_empty() {
@@ -154,25 +158,29 @@ impl Keeper {
 
     async fn heal_from(
         &self,
-        image: &Image,
+        (image, root): &(Image, Child),
         source: Result<(Dial, [u8; 32]), Met>,
         name: String,
-    ) -> Result<Attempt, Attempt> {
+    ) -> Result<Attempt, Failure> {
         let outcome = match source {
             Ok((to, ticket)) => {
-                let (pool, origin) = (self.pool, image.origin);
-                hands::ended(self.app.plane.heal(Heal { image: image.id, origin, pool, ticket, to }).await)
+                let (image, origin, root, pool) = (image.id, image.origin, *root, self.pool);
+                hands::ended(self.app.plane.heal(Heal { image, origin, root, pool, ticket, to }).await)
             }
             Err(error) => Err(error),
         };
-        match outcome {
-            Ok(received) => {
-                let data_bytes = received.data_bytes + received.node_bytes;
-                let (code, why) = (String::new(), String::new());
-                Ok(Attempt { image: image.id, from: name, data_bytes, code, why })
-            }
-            Err(met) => Err(Attempt::refused(image.id, name, met.code, met.sentence)),
-        }
+        let received = match outcome {
+            Ok(received) => received,
+            Err(met) => return Ok(Attempt::refused(image.id, name, met.code, met.sentence)),
+        };
+        let is_whole = self.app.plane.pool(self.pool).is_whole(image.id).await?;
+        let (code, why) = if is_whole {
+            ("", "")
+        } else {
+            ("POOL-001", "it gave what it was asked for, and that is not all")
+        };
+        let data_bytes = received.data_bytes + received.node_bytes;
+        Ok(Attempt { data_bytes, ..Attempt::refused(image.id, name, code.to_owned(), why.to_owned()) })
     }
 
     /// Other pools here with a copy that can be read.

@@ -38,6 +38,8 @@ pub struct Heal {
     pub image: ImageId,
     /// The domain that made it.
     pub origin: DomainId,
+    /// Its root as it is known here: whoever is asked does not say what the image is.
+    pub root: Child,
     /// The pool that lacks something of it.
     pub pool: PoolId,
     /// What the other side gave out for this, or zeros.
@@ -72,7 +74,7 @@ async fn pull(core: &Core, heal: &Heal) -> HealEnd {
     let ingest = pool.ingest(heal.image).await.map_err(|error| failed(&error))?;
     let store = Rc::new(HealStore { ingest });
     let asked = Pull { image: heal.image, origin: heal.origin };
-    let outcome = restore::pull(&session, &asked, Rc::clone(&store) as Rc<dyn Store>).await;
+    let outcome = restore::pull(&session, &asked, Some(heal.root), Rc::clone(&store) as Rc<dyn Store>).await;
     let kept = store.ingest.heal().await;
     let received = outcome?;
     kept.map_err(|error| failed(&error))?;

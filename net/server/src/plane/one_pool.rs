@@ -40,6 +40,8 @@ pub enum PoolOrder {
     Scrub(Option<ContainerId>, Depth, Option<u64>, Reply<Option<Scrubbed>>),
     /// Walks all images: which are hurt.
     Survey(Reply<Survey>),
+    /// Walks one image: whether nothing of it is known to be damaged.
+    IsWhole(ImageId, Reply<bool>),
     /// Copies what holds of containers whose header or table is damaged.
     Rescue(Reply<u64>),
     /// Containers of which something is in quarantine.
@@ -171,6 +173,11 @@ impl OnePool {
         self.api(PoolOrder::Survey).await
     }
 
+    /// Walks one image: whether nothing of it is known to be damaged.
+    pub async fn is_whole(&self, image: ImageId) -> Result<bool, Failure> {
+        self.api(|reply| PoolOrder::IsWhole(image, reply)).await
+    }
+
     /// Copies what holds of containers whose header or table is damaged; gives how many segments and nodes.
     pub async fn rescue(&self) -> Result<u64, Failure> {
         self.api(PoolOrder::Rescue).await
@@ -230,6 +237,7 @@ pub(super) async fn carry_out(pool: &Pool, order: PoolOrder) {
         }
         PoolOrder::Rescue(reply) => drop(reply.send(pool.rescue().await)),
         PoolOrder::Survey(reply) => drop(reply.send(pool.survey().await)),
+        PoolOrder::IsWhole(image, reply) => drop(reply.send(pool.is_whole(image).await)),
         PoolOrder::Quarantine(reply) => drop(reply.send(Ok(pool.quarantine().into_keys().collect()))),
         PoolOrder::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
         PoolOrder::ShareIndex(bytes, reply) => {

@@ -199,12 +199,14 @@ pub(crate) struct Source {
     pub(crate) liar: Option<Fingerprint>,
     /// Sent in place of this segment's bytes.
     pub(crate) forged: Option<Fingerprint>,
+    /// What can't be read.
+    pub(crate) lost: BTreeSet<Fingerprint>,
 }
 
 impl Source {
     pub(crate) fn new(pool: &Rc<Pool>, base: Option<Fingerprint>) -> Self {
         let base = base.map(|root| pool.tree(root).into_keys().collect()).unwrap_or_default();
-        Self { pool: Rc::clone(pool), base, liar: None, forged: None }
+        Self { pool: Rc::clone(pool), base, liar: None, forged: None, lost: BTreeSet::new() }
     }
 
     fn frame(&self, bytes: &[u8], names: &[Fingerprint]) -> Vec<u8> {
@@ -223,6 +225,9 @@ impl PoolTree for Source {
     fn node<'a>(&'a self, node: &'a TreeChild) -> Local<'a, Result<TreeNode, StoreError>> {
         Box::pin(async move {
             self.pool.nodes_read.set(self.pool.nodes_read.get() + 1);
+            if self.lost.contains(&node.child.fingerprint) {
+                return Err(StoreError::new("POOL-001", "a node is damaged"));
+            }
             let bytes = self.pool.closed.borrow()[&node.child.fingerprint].bytes.to_vec();
             let children =
                 children(&bytes).into_iter().map(|child| TreeChild { child, hint: NOWHERE }).collect();
@@ -252,6 +257,9 @@ impl PoolTree for Source {
     fn frames(&self, wanted: Vec<TreeChild>) -> LocalBoxStream<'_, Result<StoredFrame, StoreError>> {
         let wanted: BTreeSet<Fingerprint> = wanted.iter().map(|child| child.child.fingerprint).collect();
         let frames = self.pool.frames.borrow();
+        let lost = wanted.iter().any(|name| self.lost.contains(name));
+        let lost = lost.then(|| Err(StoreError::new("POOL-001", "a segment is damaged")));
+        let wanted: BTreeSet<Fingerprint> = wanted.difference(&self.lost).copied().collect();
         let found: Vec<_> = frames
             .iter()
             .filter_map(|(bytes, names)| {
@@ -261,6 +269,6 @@ impl PoolTree for Source {
                 (!here.is_empty()).then(|| Ok(StoredFrame { frame: frame(), wanted: here }))
             })
             .collect();
-        stream::iter(found).boxed_local()
+        stream::iter(lost.into_iter().chain(found)).boxed_local()
     }
 }
