@@ -148,7 +148,8 @@ pub async fn run(app: App) {
         for open in app.pools.open_ones().into_iter().filter(|open| !open.is_away) {
             if !begun.contains(&open.pool) {
                 begun.push(open.pool);
-                let keeper = Keeper { app: app.clone(), pool: open.pool, mended: None, refused: None };
+                let (mended, mend_took, refused) = (None, Duration::ZERO, None);
+                let keeper = Keeper { app: app.clone(), pool: open.pool, mended, mend_took, refused };
                 tasks.spawn(keeper.run());
             }
         }
@@ -163,6 +164,8 @@ struct Keeper {
     pool: PoolId,
     /// When it was last tried to mend something.
     mended: Option<Instant>,
+    /// How long that took.
+    mend_took: Duration,
     /// When the pool refused to be read.
     refused: Option<Instant>,
 }

@@ -347,10 +347,11 @@ async fn lend_to_heal(app: &App, asker: DomainId, image: ImageId) -> Result<Loan
     may_heal(asker, image, (partner.as_ref(), known.as_ref(), &replicas))
         .map_err(|note| Refusal::new(note.code, note.sentence))?;
     let copies = app.catalog.copies(image).await.map_err(failed)?;
-    let mut readable = copies.iter().filter(|copy| {
+    let readable = copies.iter().filter(|copy| {
         copy.is_readable() && app.pools.is_open(copy.pool) && app.plane.away(copy.pool).is_none()
     });
-    let Some(copy) = readable.next() else {
+    // One that is damaged gives what it has only where no other is.
+    let Some(copy) = readable.min_by_key(|copy| app.damage.of(copy.pool).hurt().contains(&image)) else {
         return Err(Refusal::new("API-002", format!("image {image} has no copy here that can be read")));
     };
     tracing::info!(%image, partner = %asker, "a partner reads what it lacks of an image");

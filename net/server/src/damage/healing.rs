@@ -53,10 +53,12 @@ impl Keeper {
     /// Looks again at what is in quarantine, walks all images, and mends those that are hurt.
     pub(super) async fn mend(&mut self, from: Option<DomainId>) {
         self.doing("heal");
+        let began = Instant::now();
         if let Err(error) = self.look_and_mend(from).await {
             self.say("could not be mended", &error);
         }
         self.mended = Some(Instant::now());
+        self.mend_took = began.elapsed();
         self.doing("");
     }
 
@@ -105,7 +107,10 @@ impl Keeper {
         for import in imports.iter().filter(|it| it.key.pool == self.pool) {
             let image = import.arrival.record.image;
             let was_hurt = import.note.as_ref().is_some_and(|note| note.code == "POOL-001");
-            if import.state == ImportState::Imported && was_hurt && !survey.images.contains(&image) {
+            let seems_whole =
+                import.state == ImportState::Imported && was_hurt && !survey.images.contains(&image);
+            // A survey reads no data.
+            if seems_whole && pool.verify(image).await?.damage.is_none() {
                 self.tell((image, self.pool), None).await?;
             }
         }

@@ -39,8 +39,9 @@ impl Keeper {
             if self.app.damage.has_other_pass(self.pool) {
                 break;
             }
-            // Not with each container of a disk that is dying.
-            let is_time = self.mended.is_none_or(|at| at.elapsed() >= MEND_PAUSE);
+            // Not with each container of a disk that is dying: the pass gets half of the time at least.
+            let pause = MEND_PAUSE.max(self.mend_took);
+            let is_time = self.mended.is_none_or(|at| at.elapsed() >= pause);
             if (is_news && is_time) || self.is_asked_to_heal() {
                 is_news = false;
                 self.heal_as_asked().await;
