@@ -461,7 +461,8 @@ async fn a_replication_target_names_the_unit_that_receives() {
     assert_eq!(there.copies[0].pool_name, "vault");
     std::fs::write(files.path().join("deep/file7"), b"changed").unwrap();
     let (second, _) = back_up_directory(&east, &web, files.path()).await;
-    let image = image_when(&east, &second.image.to_string(), is_complete).await;
+    let is_told = |it: &ImageInfo| is_complete(it) && it.replicas.iter().all(|it| it.state == "present");
+    let image = image_when(&east, &second.image.to_string(), is_told).await;
     let all: Vec<_> = image.replicas.iter().map(|it| (it.pool, it.state.as_str())).collect();
     assert_eq!(all, [(vault.pool, "present")]);
     let first = show(&east, &first.image.to_string()).await;
