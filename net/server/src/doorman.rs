@@ -202,12 +202,12 @@ pub async fn seal(
     match (admission, facts) {
         (Admission::Backup { image, attempt, copy, pool }, CommitFacts::Draft(mut draft)) => {
             let operations = app.catalog.operations(image).await.map_err(|error| catalog_refused(&error))?;
-            if !backup::is_current(&operations, attempt) {
+            let image = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
+            let image = image.ok_or_else(|| Refusal::new("WIRE-002", "the image was never begun"))?;
+            if !backup::may_seal(&operations, attempt, !image.policy.is_empty()) {
                 let sentence = "this backup was given up, or begun again, while it was under way";
                 return Err(Refusal::new("API-003", sentence));
             }
-            let image = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
-            let image = image.ok_or_else(|| Refusal::new("WIRE-002", "the image was never begun"))?;
             let pools = app.catalog.pools().await.map_err(|error| catalog_refused(&error))?;
             // AIR-010: wherever it goes, its record says that it was made on several volumes.
             draft.flags.spans |= spans(&pools, pool);

@@ -307,9 +307,14 @@ pub fn give_up(image: &Image, operations: &[Operation], why: &str, now: Timestam
     decision
 }
 
-/// Whether what this attempt of a backup brings may still become the image: it was not given up, and not begun again.
-pub fn is_current(operations: &[Operation], attempt: u32) -> bool {
-    backup_among(operations).is_some_and(|it| it.attempt == attempt && it.state == OperationState::InProcess)
+/// Whether what this attempt of a backup brings may still become the image. A policy's run is its newest attempt's alone, and
+/// nobody's once it was given up; people may run one backup twice at once, and whoever ends first makes the image of both.
+pub fn may_seal(operations: &[Operation], attempt: u32, is_of_policy: bool) -> bool {
+    backup_among(operations).is_some_and(|it| match it.state {
+        OperationState::Cancelled | OperationState::Failed(_) => false,
+        OperationState::InProcess => !is_of_policy || it.attempt == attempt,
+        _ => !is_of_policy,
+    })
 }
 
 /// Nobody waits any more for what is under way: what it brings does not become the image, and its place is free.
@@ -455,4 +460,41 @@ fn finish_backup(
     operation.enter(OperationState::Complete, now);
     operation.note = None;
     decision.changes.extend([Change::Operation(operation), Change::Job(job)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: two runs of one backup at once end in one image; a policy's is made by whoever is at it now.
+    #[test]
+    fn who_may_end_a_backup() {
+        let begun = Timestamp { seconds: 1_800_000_000, nanos: 0 };
+        let operation = Operation {
+            key: OperationKey { image: ImageId([7; 16]), ordinal: 1 },
+            name: "backup".to_owned(),
+            kind: OperationKind::Backup,
+            target: None,
+            expires: None,
+            priority: 0,
+            age: begun,
+            state: OperationState::InProcess,
+            since: begun,
+            attempt: 2,
+            failures: 0,
+            next_try: None,
+            note: None,
+            wire_bytes: 0,
+            released: None,
+            unit: None,
+        };
+        let may = |state: OperationState, attempt, is_of_policy| {
+            let operation = Operation { state, ..operation.clone() };
+            may_seal(&[operation], attempt, is_of_policy)
+        };
+        assert!(may(OperationState::InProcess, 2, true) && !may(OperationState::InProcess, 1, true));
+        assert!(may(OperationState::InProcess, 1, false) && may(OperationState::Complete, 1, false));
+        assert!(!may(OperationState::Waiting(WaitReason::SourceIncomplete), 2, true));
+        assert!(!may(OperationState::Cancelled, 2, false) && !may_seal(&[], 1, false));
+    }
 }
