@@ -1,0 +1,47 @@
+//! Commands about clients.
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Enrolls this machine as a client; without a line, by the administrator's token of the context.
+    #[command(after_help = "Examples:\n  narrowsctl --context east client enroll web01\n  \
+                            narrowsctl client enroll web01 --line 'narrows-enroll://...'")]
+    Enroll {
+        /// The client's name.
+        name: String,
+        /// The line that an administrator made elsewhere.
+        #[arg(long)]
+        line: Option<String>,
+        /// Only print the line, to be used on the client's own machine.
+        #[arg(long, conflicts_with = "line")]
+        print_line: bool,
+    },
+    /// Lists clients.
+    #[command(after_help = "Example:\n  narrowsctl --context east client list")]
+    List,
+    /// Shows one: its names, its policies, its certificates.
+    #[command(after_help = "Example:\n  narrowsctl --context east client show web01")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Gives a client another name; its images keep the one that they were made under.
+    #[command(after_help = "Example:\n  narrowsctl --context east client rename web01 www01")]
+    Rename {
+        /// Its name.
+        name: String,
+        /// The new one.
+        new: String,
+    },
+    /// Gives a client another certificate: for a machine that was lost or made anew. The one before is revoked.
+    #[command(after_help = "Examples:\n  narrowsctl --context east client replace web01\n  \
+                            narrowsctl --context east client replace web01 --print-line")]
+    Replace {
+        /// Its name.
+        name: String,
+        /// Only print the line, to be used on the client's own machine with `client enroll NAME --line`.
+        #[arg(long)]
+        print_line: bool,
+    },
+}

@@ -1,0 +1,84 @@
+//! Commands about partner domains, and what came from them.
+
+use clap::Subcommand;
+
+use super::{DecideArgs, GrantArgs, UnpairArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DomainCommand {
+    /// Makes the line that pairs another domain with this one.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east domain invite\n  narrowsctl --context east domain invite --as west2"
+    )]
+    Invite {
+        /// What to call the other domain here.
+        #[arg(long = "as", value_name = "NAME")]
+        alias: Option<String>,
+    },
+    /// Pairs with the domain that made the line, in both directions.
+    #[command(after_help = "Example:\n  narrowsctl --context west domain pair 'narrows-pair://...'")]
+    Pair {
+        /// The line.
+        line: String,
+        /// What to call the other domain here.
+        #[arg(long = "as", value_name = "NAME")]
+        alias: Option<String>,
+    },
+    /// Lists domains.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain list")]
+    List,
+    /// Shows one.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain show west")]
+    Show {
+        /// Name or UUID.
+        name: String,
+    },
+    /// Has the work for a partner wait; what runs stops at its next batch.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain pause west")]
+    Pause {
+        /// Name or UUID.
+        name: String,
+    },
+    /// Lets the work for a partner go on.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain resume west")]
+    Resume {
+        /// Name or UUID.
+        name: String,
+    },
+    /// Bounds the work for a partner.
+    #[command(after_help = "Example:\n  narrowsctl --context east domain limit west --images 2")]
+    Limit {
+        /// Name or UUID.
+        name: String,
+        /// Images under way to it at once.
+        #[arg(long, value_name = "COUNT")]
+        images: u32,
+    },
+    /// Changes what a partner may do here.
+    #[command(after_help = "Examples:\n  narrowsctl --context north domain grant west 'relay(east)'\n  \
+                      narrowsctl --context north domain grant west 'auto-import(at-most=90d,quota=500GiB)'\n  \
+                      narrowsctl --context north domain grant west --revoke send")]
+    Grant(GrantArgs),
+    /// Takes who answers now for the right one, of a partner whose identity is in doubt (TRUST-003).
+    #[command(after_help = "Examples:\n  narrowsctl --context west domain decide east --dry-run\n  \
+                      narrowsctl --context west domain decide east --yes")]
+    Decide(DecideArgs),
+    /// Takes a pairing apart; says first what hangs on it.
+    #[command(after_help = "Examples:\n  narrowsctl --context east domain unpair west --drain --dry-run\n  \
+                      narrowsctl --context east domain unpair west --now --yes")]
+    Unpair(UnpairArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Lists imports, newest first.
+    #[command(after_help = "Example:\n  narrowsctl --context west import list")]
+    List,
+    /// Tries imports again that wait, failed or were given up.
+    #[command(after_help = "Examples:\n  narrowsctl --context west import retry\n  \
+                      narrowsctl --context west import retry east/web01_1700000000")]
+    Retry {
+        /// Only this image: its name or UUID, as `import list` tells it.
+        image: Option<String>,
+    },
+}

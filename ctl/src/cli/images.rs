@@ -1,0 +1,121 @@
+//! Commands about images: which, what is in them, and what becomes of them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{CancelArgs, OneImageArgs, RecallArgs, ReleaseArgs, ReplicateArgs};
+use crate::confirm::ConsentArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageFilterArgs {
+    /// Of this client.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// Made by this domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<String>,
+    /// Under this lifecycle policy.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) slp: Option<String>,
+    /// Begun then or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// Begun then or before (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Lists images, newest first.
+    #[command(after_help = "Example:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z")]
+    List {
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Shows one image: copies, replicas, operations.
+    #[command(after_help = "Example:\n  narrowsctl image show latest --client web01")]
+    Show {
+        /// UUID, name, or `latest`.
+        image: String,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Lists a directory in an image.
+    #[command(after_help = "Example:\n  narrowsctl image browse latest etc --client web01")]
+    Browse {
+        /// UUID, name, or `latest`.
+        image: String,
+        /// Directory within the image; its top when none is named.
+        path: Option<PathBuf>,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Replicates an image, or many, to a partner domain.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east image replicate latest --to-domain west --wait\n  \
+                      narrowsctl --context east image replicate --all --to-domain west --dry-run\n  \
+                      narrowsctl --context east image replicate --missing --to-domain west"
+    )]
+    Replicate(ReplicateArgs),
+    /// Tells every step of an image across domains, in order.
+    #[command(after_help = "Example:\n  narrowsctl --context east image timeline latest --client web01")]
+    Timeline(OneImageArgs),
+    /// Gets an image back from a partner: one that was made or sent from here. The partner has to grant `recall`.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east image recall east/web01_1700000000 --from west --import-slp gold-import --wait\n  narrowsctl --context east image recall --all --since 2026-01-01T00:00:00Z --from west --import-slp gold-import"
+    )]
+    Recall(RecallArgs),
+    /// Pauses what is still to be done for an image.
+    #[command(after_help = "Example:\n  narrowsctl --context east image pause latest --client web01")]
+    Pause(OneImageArgs),
+    /// Lets the work of a paused image go on.
+    #[command(after_help = "Example:\n  narrowsctl --context east image resume latest --client web01")]
+    Resume(OneImageArgs),
+    /// Gives up what is still to be done for an image; says first what will then never exist.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east image cancel east/web01_1700000000 --dry-run\n  \
+                      narrowsctl --context east image cancel latest --client web01 --operation to-dr --yes"
+    )]
+    Cancel(CancelArgs),
+    /// Lets a copy go without an operation that it is kept for.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context east image release latest --operation to-dr --dry-run\n  \
+                      narrowsctl --context east image release latest --operation to-dr --reason closed --yes"
+    )]
+    Release(ReleaseArgs),
+    /// Reads and checks every byte of an image.
+    #[command(after_help = "Example:\n  narrowsctl --context west image verify east/web01_1700000000")]
+    Verify {
+        /// UUID, name, or `latest`.
+        image: String,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Lets all copies of an image in this domain go now, whatever their period.
+    ///
+    /// Nobody can read them from then on. For a day (a week for an image of another domain) `image undelete` brings them
+    /// back. What is held, locked, or still to be copied from is refused.
+    #[command(after_help = "Examples:\n  narrowsctl image expire east/web01_1700000000 --dry-run\n  \
+                            narrowsctl image expire east/web01_1700000000 --yes")]
+    Expire {
+        /// UUID or name.
+        image: String,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Brings an image back that has expired or was deleted in this domain.
+    #[command(after_help = "Examples:\n  narrowsctl image undelete east/web01_1700000000\n  \
+                            narrowsctl image undelete east/web01_1700000000 --expires 2027-01-01T00:00:00Z")]
+    Undelete {
+        /// UUID or name.
+        image: String,
+        /// When it expires again (RFC 3339); in a week when not said.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<jiff::Timestamp>,
+    },
+}
