@@ -75,6 +75,16 @@ pub const SINK_DIRECTORIES_OPEN_MAX: usize = 256;
 /// Bytes written by one system call when a run of one byte is restored.
 pub const WRITE_BYTES: usize = 1 << 20;
 
+/// Segments of big files not yet whole that a restore remembers having written, to read them back where they occur again:
+/// about 60 bytes each.
+pub const SINK_WRITTEN_MAX: usize = 1 << 18;
+
+/// Bytes that are read back so by one job.
+pub const READ_BACK_BYTES: usize = 1 << 20;
+
+/// Pieces of memory written by one system call; the kernel takes no more.
+pub const WRITE_PIECES_MAX: usize = 1024;
+
 /// Bytes of a file that goes to a stream which were asked for, or have come and must wait for what stands before them:
 /// no more is asked for above it.
 pub const STREAM_AHEAD_BYTES: u64 = 64 << 20;

@@ -25,12 +25,13 @@ mod report;
 mod selection;
 mod single;
 mod stream;
+mod turns;
 
 use std::{cell::RefCell, ops::Range, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use narrows_format::{
     Fingerprint, Timestamp,
-    node::{Body, Node},
+    node::{Body, Child, Node},
     path as order,
 };
 use narrows_ring::world::World;
@@ -46,14 +47,16 @@ pub use stream::StreamTarget;
 
 use crate::{
     beneath::{Beneath, split_name},
+    limits::READ_BACK_BYTES,
     walk::Status,
 };
-use content::{Ended, Fatal, settle_one, write_blanks, write_segments};
+use content::{Ended, Fatal, FrameToWrite, Piece, read_written, settle_one, write_blanks, write_frames};
 use directories::{Directories, State};
 use file::Files;
 use links::{Standing, make_link};
-use plan::{Blank, Contradiction, Place, Plan};
+use plan::{Blank, Contradiction, Place, Plan, Written};
 use prepare::{put_on_late, put_time_back};
+use turns::{Turn, Turns};
 
 /// What to do about things that lie there already and differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +122,7 @@ pub struct Sink {
     world: World,
     context: Arc<Context>,
     plan: RefCell<Plan>,
+    turns: Turns,
     /// Which of the paths that were asked for have shown up.
     found: RefCell<Vec<bool>>,
     /// Directories that are whole already and must look as if nothing had been put into them.
@@ -143,7 +147,14 @@ impl Sink {
         let found = RefCell::new(vec![false; options.selection.paths().len()]);
         let (files, standing) = (Files::new(), Standing::default());
         let context = Context { top, options, progress, directories, files, standing };
-        Ok(Self { world, context: Arc::new(context), plan: RefCell::default(), found, settled })
+        Ok(Self {
+            world,
+            context: Arc::new(context),
+            plan: RefCell::default(),
+            turns: Turns::default(),
+            found,
+            settled,
+        })
     }
 
     /// Hard links whose content was not asked for under its own path, once everything has come.
@@ -212,8 +223,9 @@ impl Sink {
                 self.blanks(blanks).await?;
             }
         }
-        let plan = self.plan.borrow();
-        Ok(node.children.iter().map(|child| plan.wants(child)).collect())
+        self.read_back(&node.children).await?;
+        let mut plan = self.plan.borrow_mut();
+        Ok(node.children.iter().map(|child| plan.ask(child)).collect())
     }
 
     /// Verified segments came, with where they lie in `plain`.
@@ -222,13 +234,13 @@ impl Sink {
         plain: Vec<u8>,
         segments: &[(Fingerprint, Range<usize>)],
     ) -> Result<(), SinkError> {
-        let mut writes = Vec::new();
+        let mut pieces = Vec::new();
         let mut complete = Vec::new();
         for (name, range) in segments {
             let places = self.plan.borrow_mut().take_places(name);
             for place in places {
                 match place {
-                    Place::File(write) => writes.push((range.clone(), write)),
+                    Place::File(write) => pieces.push(Piece { name: *name, range: range.clone(), write }),
                     Place::Attributes(late, part) => {
                         let outcome = late.take(part, &plain[range.clone()]);
                         if self.contradicted(outcome) == Some(true) {
@@ -238,13 +250,53 @@ impl Sink {
                 }
             }
         }
+        if !complete.is_empty() {
+            let context = Arc::clone(&self.context);
+            self.job(move || settle_one(&context, &complete)).await?;
+        }
+        self.write(FrameToWrite { plain, pieces }).await
+    }
+
+    /// Writes a frame; one that goes to a big file when it is its turn.
+    async fn write(&self, frame: FrameToWrite) -> Result<(), SinkError> {
+        let Some(file) = frame.only_big_file().cloned() else { return self.write_now(vec![frame]).await };
+        let frame = match self.turns.line_up(&file, frame).await {
+            Turn::Yours(frame) => frame,
+            Turn::Over(outcome) => return outcome,
+        };
+        let (mut frames, behind) = self.turns.take_behind(&file);
+        frames.push(frame);
+        let outcome = self.write_now(frames).await;
+        behind.tell(&outcome);
+        self.turns.pass_on(&file);
+        outcome
+    }
+
+    async fn write_now(&self, frames: Vec<FrameToWrite>) -> Result<(), SinkError> {
         let context = Arc::clone(&self.context);
-        self.job(move || {
-            let mut ended = write_segments(&context, &plain, &writes)?;
-            ended.extend(settle_one(&context, &complete)?);
-            Ok(ended)
-        })
-        .await
+        self.job(move || write_frames(&context, &frames)).await
+    }
+
+    /// Serves what needs these segments from files that have them, where that can be.
+    async fn read_back(&self, children: &[Child]) -> Result<(), SinkError> {
+        let mut written = self.plan.borrow_mut().take_written(children).into_iter().peekable();
+        while written.peek().is_some() {
+            let mut bytes = 0;
+            let batch: Vec<Written> = std::iter::from_fn(|| {
+                let next = written.next_if(|_| bytes < READ_BACK_BYTES)?;
+                bytes += next.length;
+                Some(next)
+            })
+            .collect();
+            let context = Arc::clone(&self.context);
+            let read = self.world.offload(move || read_written(&context, batch)).await;
+            let (frame, gone) = read.ok_or(SinkError::Helper)?;
+            for Written { name, writes, .. } in gone {
+                self.plan.borrow_mut().need_again(name, writes);
+            }
+            self.write(frame).await?;
+        }
+        Ok(())
     }
 
     /// No more will come: removes what is not whole.

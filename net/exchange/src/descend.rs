@@ -67,7 +67,7 @@ pub enum Place {
 /// A frame as the pool has it, and which wanted segments lie in it.
 #[derive(Clone, Debug)]
 pub struct StoredFrame {
-    /// Header and payload, as stored.
+    /// Header and payload, as stored; its checksum holds.
     pub frame: Vec<u8>,
     /// (ordinal of the segment in the frame, its fingerprint) of each wanted segment.
     pub wanted: Vec<(u32, Fingerprint)>,

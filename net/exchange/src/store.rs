@@ -41,7 +41,7 @@ pub enum Asker<'a> {
 /// A frame of nodes as it arrived, verified: each node hashed and its envelope read.
 #[derive(Debug)]
 pub struct NodeFrame {
-    /// The frame as it crossed, header included: to be stored as it is.
+    /// The frame as it crossed, header included, to be stored as it is; empty if [`Store::needs_plain`].
     pub frame: Vec<u8>,
     /// The nodes to keep; others in the frame are there already.
     pub nodes: Vec<ReceivedNode>,

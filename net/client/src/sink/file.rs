@@ -12,7 +12,9 @@
 //! another one, or the process's umask takes away what the image gives.
 
 use std::{
+    collections::hash_map::Entry,
     hash::{BuildHasher as _, RandomState},
+    io::IoSlice,
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
     sync::{
@@ -21,27 +23,32 @@ use std::{
     },
 };
 
+use foldhash::HashMap;
+use narrows_format::Fingerprint;
 use rustix::{
     fs::{
         AtFlags, CWD, Mode, OFlags, RenameFlags, ftruncate, linkat, openat, renameat, renameat_with, unlinkat,
     },
-    io::{Errno, pwrite},
+    io::{Errno, pread, pwritev},
 };
 
 use super::{
     Context, Overwrite,
+    content::Piece,
     directories::{Directory, State},
     metadata::{Born, LeftOut, SharedMetadata},
 };
 use crate::{
     beneath::split_name,
-    limits::{SINK_FILES_OPEN_MAX, WRITE_BYTES},
+    limits::{BIG_FILE_BYTES, SINK_FILES_OPEN_MAX, SINK_WRITTEN_MAX, WRITE_BYTES, WRITE_PIECES_MAX},
 };
 
 /// What all files of one attempt share.
 #[derive(Debug)]
 pub(super) struct Files {
     open: AtomicUsize,
+    /// Segments that files remember having written.
+    written: AtomicUsize,
     /// Nameless files can be made and linked here.
     nameless: AtomicBool,
     /// The kernel links an open file by its descriptor alone; else by its path in `/proc`.
@@ -60,6 +67,7 @@ impl Files {
         let random = RandomState::new().hash_one(std::process::id());
         Self {
             open: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
             nameless: AtomicBool::new(Path::new("/proc/self/fd").is_dir()),
             by_descriptor: AtomicBool::new(true),
             prefix: format!(".narrows-{random:016x}"),
@@ -82,7 +90,7 @@ impl Files {
 
     /// A new file, and its working name if it has one.
     fn make(&self, directory: &Directory, mode: u32) -> Result<(OwnedFd, Option<Vec<u8>>), Errno> {
-        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
+        let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
         if self.nameless.load(Ordering::Relaxed) {
             match openat(&directory.fd, c".", flags | OFlags::TMPFILE, mode) {
                 Ok(fd) => return Ok((fd, None)),
@@ -135,6 +143,8 @@ pub(super) struct FileJob {
     ends_in_hole: AtomicBool,
     failed: AtomicBool,
     begun: Mutex<Begun>,
+    /// Where a big file has which segment; forgotten when the file ends.
+    written: Mutex<HashMap<Fingerprint, u64>>,
 }
 
 /// The file's descriptor while it is kept open, and its working name if it has one.
@@ -174,7 +184,13 @@ impl FileJob {
             ends_in_hole: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             begun: Mutex::default(),
+            written: Mutex::default(),
         }
+    }
+
+    /// Whether it takes many writes, and remembers them.
+    pub(super) fn is_big(&self) -> bool {
+        self.size >= BIG_FILE_BYTES
     }
 
     /// Where it goes.
@@ -207,12 +223,77 @@ impl FileJob {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Writes data. Runs on a helper thread; several may work on one file at once.
-    pub(super) fn write(&self, context: &Context, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    /// Writes data, pieces one behind the other. Runs on a helper thread; several may work on one file at once.
+    pub(super) fn write(&self, context: &Context, at: u64, pieces: &mut [IoSlice<'_>]) -> Result<(), Errno> {
         if self.has_failed() {
             return Ok(());
         }
-        write_all(&self.open(context)?.fd, at, bytes)
+        write_all(&self.open(context)?.fd, at, pieces)
+    }
+
+    /// Notes that a whole segment stands where `piece` says, unless all files remember enough.
+    pub(super) fn note_written(&self, context: &Context, piece: &Piece) {
+        let is_whole = piece.write.offset == 0 && piece.write.length as usize == piece.range.len();
+        if !self.is_big()
+            || self.has_failed()
+            || !is_whole
+            || context.files.written.load(Ordering::Relaxed) >= SINK_WRITTEN_MAX
+        {
+            return;
+        }
+        if let Entry::Vacant(free) = self.lock_written().entry(piece.name) {
+            free.insert(piece.write.at);
+            context.files.written.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where this file has a segment already.
+    pub(super) fn has_written(&self, name: &Fingerprint) -> Option<u64> {
+        if !self.is_big() {
+            return None;
+        }
+        self.lock_written().get(name).copied()
+    }
+
+    /// Adds bytes of the file to `plain`; whoever wants them has to look whether they are what was written.
+    pub(super) fn read_back(
+        &self,
+        context: &Context,
+        mut at: u64,
+        length: usize,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Errno> {
+        let open = self.open(context)?;
+        let mut done = plain.len();
+        plain.resize(done + length, 0);
+        while done < plain.len() {
+            match pread(&open.fd, &mut plain[done..], at) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(count) => {
+                    done += count;
+                    at += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_written(&self) -> MutexGuard<'_, HashMap<Fingerprint, u64>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A segment is not where it was written.
+    pub(super) fn forget_one(&self, context: &Context, name: &Fingerprint) {
+        if self.lock_written().remove(name).is_some() {
+            context.files.written.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn forget_written(&self, context: &Context) {
+        let written = std::mem::take(&mut *self.lock_written());
+        context.files.written.fetch_sub(written.len(), Ordering::Relaxed);
     }
 
     /// Writes a run of one byte, which no segment holds.
@@ -225,7 +306,7 @@ impl FileJob {
         let mut done = 0;
         while done < length {
             let count = usize::try_from(length - done).unwrap_or(usize::MAX).min(block.len());
-            write_all(&open.fd, at + done, &block[..count])?;
+            write_all(&open.fd, at + done, &mut [IoSlice::new(&block[..count])])?;
             done += count as u64;
         }
         Ok(())
@@ -250,6 +331,7 @@ impl FileJob {
         let mut begun = self.lock();
         let first = !self.failed.swap(true, Ordering::Relaxed);
         if first {
+            self.forget_written(context);
             close(context, &mut begun);
             if let Some(name) = begun.name.take() {
                 let directory = context.directories.open(split_name(&self.path).0);
@@ -276,7 +358,7 @@ impl FileJob {
         }
         let directory = context.directories.open(split_name(&self.path).0)?;
         let (fd, mode) = if let Some(name) = &begun.name {
-            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             (openat(&directory.fd, name.as_slice(), flags, Mode::empty())?, None)
         } else {
             let owner = context.directories.owner();
@@ -316,6 +398,7 @@ impl FileJob {
         let born = is_plain.then(|| Born { owner: context.directories.owner(), mode: open.mode });
         let left_out = self.metadata.get().put_on(&open.fd, born)?;
         self.place(context, &open)?;
+        self.forget_written(context);
         Ok(left_out)
     }
 
@@ -370,12 +453,13 @@ fn rename_to_free(directory: &Directory, from: &[u8], to: &[u8]) -> Result<(), E
     }
 }
 
-fn write_all(fd: &OwnedFd, mut at: u64, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match pwrite(fd, bytes, at) {
+fn write_all(fd: &OwnedFd, mut at: u64, mut pieces: &mut [IoSlice<'_>]) -> Result<(), Errno> {
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        match pwritev(fd, &pieces[..pieces.len().min(WRITE_PIECES_MAX)], at) {
             Ok(0) => return Err(Errno::IO),
             Ok(count) => {
-                bytes = &bytes[count..];
+                IoSlice::advance_slices(&mut pieces, count);
                 at += count as u64;
             }
             Err(Errno::INTR) => {}

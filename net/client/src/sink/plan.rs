@@ -1,7 +1,7 @@
 //! What is wanted, and where it goes: the sink's memory. No I/O.
 //!
-//! Nodes come in any order that begins with parents; each is turned into wishes for its children when it comes. A
-//! child is asked for once by each node that needs it, and everything known to need it is served at once.
+//! Nodes come in any order that begins with parents; each is turned into wishes for its children when it comes. What is
+//! on its way is not asked for again: when a segment comes, everything known to need it is served at once.
 
 use std::{
     cell::RefCell,
@@ -25,7 +25,7 @@ use super::{Orphan, file::FileJob, metadata::SharedMetadata, prepare::Planned};
 #[derive(Default)]
 pub(super) struct Plan {
     /// Where the bytes of segments go.
-    segments: ByFingerprint<Places>,
+    segments: ByFingerprint<Needed>,
     /// Which parts of files the extents nodes describe.
     parts: ByFingerprint<Vec<Part>>,
     /// Files that are not whole yet.
@@ -68,12 +68,45 @@ pub(super) enum Place {
     Attributes(Rc<LateAttributes>, usize),
 }
 
+/// A segment that is needed.
+struct Needed {
+    places: Places,
+    /// It is on its way.
+    is_asked: bool,
+}
+
+/// A segment that a file has already, and needs elsewhere too.
+pub(super) struct Written {
+    pub(super) name: Fingerprint,
+    pub(super) length: usize,
+    /// The file that has it at `at`. It needs it once more at least, so it is not whole yet.
+    pub(super) file: Arc<FileJob>,
+    pub(super) at: u64,
+    pub(super) writes: Vec<Write>,
+}
+
 /// Where one segment's bytes go: as a rule to one place, which then costs no list.
 pub(super) enum Places {
     /// A single one.
     One(Place),
     /// Several.
     Many(Vec<Place>),
+}
+
+impl Needed {
+    /// A file that has it; none when more than the bytes of files needs it, or when it is on its way.
+    fn written(&self, name: &Fingerprint) -> Option<(Arc<FileJob>, u64)> {
+        let places = match &self.places {
+            Places::One(place) => std::slice::from_ref(place),
+            Places::Many(places) => places,
+        };
+        let mut file = None;
+        for place in places {
+            let Place::File(write) = place else { return None };
+            file = file.or_else(|| Some((Arc::clone(&write.file), write.file.has_written(name)?)));
+        }
+        file.filter(|_| !self.is_asked)
+    }
 }
 
 impl Places {
@@ -252,19 +285,45 @@ impl Plan {
         });
         for (at, child) in stored.iter().enumerate() {
             let place = Place::Attributes(Rc::clone(&late), at);
-            self.place(child, place);
+            self.place(child.fingerprint, place);
         }
         Ok(())
     }
 
-    /// Whether anything needs this child.
-    pub(super) fn wants(&self, child: &Child) -> bool {
-        self.segments.contains_key(&child.fingerprint) || self.parts.contains_key(&child.fingerprint)
+    /// Whether to ask for this child: something needs it, and it is not on its way. From now on a segment is.
+    pub(super) fn ask(&mut self, child: &Child) -> bool {
+        match self.segments.get_mut(&child.fingerprint) {
+            Some(needed) => !std::mem::replace(&mut needed.is_asked, true),
+            None => self.parts.contains_key(&child.fingerprint),
+        }
     }
 
     /// Everything that needs this segment; from now on it is not wanted any more.
     pub(super) fn take_places(&mut self, segment: &Fingerprint) -> impl Iterator<Item = Place> + use<> {
-        self.segments.remove(segment).into_iter().flat_map(Places::into_list)
+        self.segments.remove(segment).into_iter().flat_map(|needed| needed.places.into_list())
+    }
+
+    /// Segments that need not be asked for, because a file that needs them has them; from now on they are not wanted.
+    pub(super) fn take_written(&mut self, children: &[Child]) -> Vec<Written> {
+        let mut found = Vec::new();
+        for child in children {
+            let Entry::Occupied(needed) = self.segments.entry(child.fingerprint) else { continue };
+            let Some((file, at)) = needed.get().written(&child.fingerprint) else { continue };
+            let writes = needed.remove().places.into_list().filter_map(|place| match place {
+                Place::File(write) => Some(write),
+                Place::Attributes(..) => None,
+            });
+            let (name, length) = (child.fingerprint, child.length as usize);
+            found.push(Written { name, length, file, at, writes: writes.collect() });
+        }
+        found
+    }
+
+    /// What a file was believed to have is not there.
+    pub(super) fn need_again(&mut self, name: Fingerprint, writes: Vec<Write>) {
+        for write in writes {
+            self.place(name, Place::File(write));
+        }
     }
 
     fn extents(
@@ -313,15 +372,15 @@ impl Plan {
     }
 
     fn want(&mut self, child: &Child, write: Write) {
-        self.place(child, Place::File(write));
+        self.place(child.fingerprint, Place::File(write));
     }
 
-    fn place(&mut self, child: &Child, place: Place) {
-        match self.segments.entry(child.fingerprint) {
+    fn place(&mut self, name: Fingerprint, place: Place) {
+        match self.segments.entry(name) {
             Entry::Vacant(free) => {
-                free.insert(Places::One(place));
+                free.insert(Needed { places: Places::One(place), is_asked: false });
             }
-            Entry::Occupied(mut wanted) => wanted.get_mut().push(place),
+            Entry::Occupied(mut needed) => needed.get_mut().places.push(place),
         }
     }
 }

@@ -66,12 +66,13 @@ async fn pass_on(
         return Ok(());
     }
     wanted.sort_unstable();
-    let frame = frame::parse(&bytes).map_err(|bad| corrupt(format!("stored frame: {bad}")))?;
-    let codec = codec_for(outgoing.session().peer.codecs, frame.codec());
+    let bad_frame = |bad| corrupt(format!("stored frame: {bad}"));
+    let (codec, segments) = frame::outline(&bytes).map_err(bad_frame)?;
     let names: Vec<Fingerprint> = wanted.iter().map(|(_, name)| *name).collect();
-    if wanted.len() == frame.segments() && codec == frame.codec() {
+    if wanted.len() == segments && codec == codec_for(outgoing.session().peer.codecs, codec) {
         outgoing.data(&bytes, &names).await?;
     } else {
+        let frame = frame::parse(&bytes).map_err(bad_frame)?;
         parts.take(outgoing, &frame, wanted).await?;
     }
     for name in &names {

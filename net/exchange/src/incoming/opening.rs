@@ -36,11 +36,21 @@ pub(super) enum Arrived {
 /// A frame of data, verified as far as it can be without knowing what was asked for.
 pub(super) struct Opened {
     pub(super) message_bytes: usize,
-    /// As it crossed, header of the frame included.
+    /// As it crossed, header of the frame included; empty if the store needs plain bytes.
     pub(super) frame: Vec<u8>,
     /// Empty unless the store needs it.
     pub(super) plain: Vec<u8>,
-    pub(super) segments: Vec<(Fingerprint, Tag, Range<usize>)>,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// Name and tag of a segment, and where it lies in the plain bytes.
+pub(super) type Segment = (Fingerprint, Tag, Range<usize>);
+
+impl Opened {
+    /// Bytes of the frame as it crossed.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.message_bytes - HEADER_BYTES
+    }
 }
 
 /// What the reader does next.
@@ -93,19 +103,15 @@ impl Incoming<'_> {
         match kind {
             Kind::Other => Ok(Arrived::Other(message)),
             Kind::Data if message.len() <= OPENED_BY_READER_BYTES => {
-                self.opener()(message).map(Arrived::Data)
+                open(message, self.store.needs_plain()).map(Arrived::Data)
             }
             Kind::Data => {
-                let open = self.opener();
-                let opened = self.session.link.world().offload(move || open(message)).await;
+                let needs_plain = self.store.needs_plain();
+                let opened = self.session.link.world().offload(move || open(message, needs_plain)).await;
                 let gone = || ExchangeError::Store(StoreError::new("LOCAL-001", "a helper thread failed"));
                 opened.ok_or_else(gone)?.map(Arrived::Data)
             }
         }
-    }
-
-    fn opener(&self) -> fn(Vec<u8>) -> Result<Opened, ExchangeError> {
-        if self.store.needs_plain() { open_to_keep } else { open_to_check }
     }
 
     /// What was held for a message by [`Incoming::sort`] is given back: from here on the state counts it.
@@ -141,31 +147,34 @@ thread_local! {
     static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
 }
 
-fn open_to_keep(message: Vec<u8>) -> Result<Opened, ExchangeError> {
-    let mut plain = Vec::new();
-    let opened = open(message, &mut plain)?;
-    Ok(Opened { plain, ..opened })
-}
-
-fn open_to_check(message: Vec<u8>) -> Result<Opened, ExchangeError> {
-    PLAIN.with_borrow_mut(|plain| open(message, plain))
+fn open(mut message: Vec<u8>, needs_plain: bool) -> Result<Opened, ExchangeError> {
+    let message_bytes = message.len();
+    if needs_plain {
+        // The frame has served its purpose.
+        let mut plain = Vec::new();
+        let segments = open_frame(frame_of(&message), &mut plain)?;
+        return Ok(Opened { message_bytes, frame: Vec::new(), plain, segments });
+    }
+    let segments = PLAIN.with_borrow_mut(|plain| open_frame(frame_of(&message), plain))?;
+    message.drain(..HEADER_BYTES);
+    Ok(Opened { message_bytes, frame: message, plain: Vec::new(), segments })
 }
 
 /// Costs one decompression and one hash over the plain bytes.
-fn open(mut message: Vec<u8>, plain: &mut Vec<u8>) -> Result<Opened, ExchangeError> {
+fn open_frame(frame: &[u8], plain: &mut Vec<u8>) -> Result<Vec<Segment>, ExchangeError> {
     let bad_frame = |bad| ExchangeError::malformed(format!("frame of data: {bad}"));
-    let message_bytes = message.len();
-    // A data message is its header and the frame.
-    message.drain(..HEADER_BYTES);
-    let frame = frame::parse(&message).map_err(bad_frame)?;
+    let frame = frame::parse(frame).map_err(bad_frame)?;
     if frame.kind() != FrameKind::Data {
         return Err(ExchangeError::malformed("a frame of another kind in place of data"));
     }
     let ranges = frame.open(plain).map_err(bad_frame)?;
-    let segments = BATCH.with_borrow_mut(|batch| {
+    Ok(BATCH.with_borrow_mut(|batch| {
         let names = batch.data(ranges.iter().map(|range| &plain[range.clone()]));
-        let segment = |((fingerprint, tag), range): (&(Fingerprint, Tag), _)| (*fingerprint, *tag, range);
-        names.iter().zip(ranges).map(segment).collect()
-    });
-    Ok(Opened { message_bytes, frame: message, plain: Vec::new(), segments })
+        names.iter().zip(ranges).map(|((name, tag), range)| (*name, *tag, range)).collect()
+    }))
+}
+
+/// A data message is its header and the frame.
+fn frame_of(message: &[u8]) -> &[u8] {
+    message.get(HEADER_BYTES..).unwrap_or_default()
 }
