@@ -2,11 +2,13 @@
 //! fingerprints.
 //!
 //! Guarantee: every kernel marks exactly what the scalar reference marks and hashes what the `blake3` crate hashes, and
-//! everything else is shared, so the choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a variant of the private `Path`;
-//! the tests run over [`Kernel::all`].
+//! everything else is shared, so the choice is never visible in a pool. A vector path is a file beside `scalar.rs` and a
+//! variant of the private `Path`; the tests run over [`Kernel::all`].
 
 use std::sync::LazyLock;
 
+#[cfg(target_arch = "aarch64")]
+use crate::neon;
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2, avx512};
 use crate::{
@@ -22,8 +24,11 @@ pub struct Kernel(Path);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
-    /// Plain Rust, the reference for all others; on `AArch64` the compiler makes NEON of it.
+    /// Plain Rust, the reference for all others.
     Scalar,
+    /// 64 windows at once.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// 32 windows at once.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -39,7 +44,9 @@ static ALL: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
         (std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw"))
             .then_some(Path::Avx512),
     ];
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let vector = [std::arch::is_aarch64_feature_detected!("neon").then_some(Path::Neon)];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let vector = [None];
     [Some(Path::Scalar)].into_iter().chain(vector).flatten().map(Kernel).collect()
 });
@@ -59,8 +66,11 @@ impl Kernel {
     pub fn first_below(self, bytes: &[u8], threshold: u32) -> Option<usize> {
         match self.0 {
             Path::Scalar => search::first_below(bytes, threshold, scalar::marks),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(target_arch = "aarch64")]
             // SAFETY: `ALL` is the only source of this variant and has asked the processor for the instructions.
+            Path::Neon => unsafe { neon::first_below(bytes, threshold) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
             Path::Avx2 => unsafe { avx2::first_below(bytes, threshold) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -73,6 +83,9 @@ impl Kernel {
     pub fn smallest(self, bytes: &[u8]) -> Option<usize> {
         match self.0 {
             Path::Scalar => search::smallest(bytes, scalar::marks),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Path::Neon => unsafe { neon::smallest(bytes) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Path::Avx2 => unsafe { avx2::smallest(bytes) },
@@ -86,6 +99,8 @@ impl Kernel {
     pub(crate) const fn lanes(self) -> Option<usize> {
         match self.0 {
             Path::Scalar => None,
+            #[cfg(target_arch = "aarch64")]
+            Path::Neon => Some(4),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => Some(8),
             #[cfg(target_arch = "x86_64")]
@@ -103,6 +118,9 @@ impl Kernel {
     ) {
         match self.0 {
             Path::Scalar => {}
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Path::Neon => unsafe { neon::compress::run(domain, first, jobs, done) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Path::Avx2 => unsafe { avx2::compress::run(domain, first, jobs, done) },

@@ -3,8 +3,8 @@
 //! Guarantee: each [`Job`] comes out as the compressions that the BLAKE3 paper says (section 2.4), whatever its neighbours
 //! are. Lanes share instructions only: each has its own bytes, counter, flags and lengths.
 //!
-//! This file gives lanes their work, a [`Group`] of jobs at a time; compressing is done in `avx512/compress.rs` and
-//! `avx2/compress.rs`. A group takes as many steps as its longest job has blocks, so whoever orders the jobs keeps those
+//! This file gives lanes their work, a [`Group`] of jobs at a time; compressing is done in `avx512/compress.rs`,
+//! `avx2/compress.rs` and `neon/compress.rs`. A group takes as many steps as its longest job has blocks, so whoever orders the jobs keeps those
 //! of one length together. While a group is hashed its kernel fetches the bytes of the next one into the cache.
 
 /// The seven rounds over the state `$v`, 16 vectors, with the message `$m`, 16 more. It takes the instructions by the names

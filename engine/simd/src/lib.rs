@@ -15,6 +15,8 @@ pub mod boundaries;
 pub mod fingerprint;
 pub mod kernel;
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod search;
 

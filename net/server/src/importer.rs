@@ -4,7 +4,11 @@
 //! same transaction as what followed from the record. What can never be handled is listed as failed and
 //! passed; what may be handled later is tried again, and what is behind it waits. It waits for the log without asking again and again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use narrows_api::error::codes;
 use narrows_domain::{
@@ -116,8 +120,11 @@ async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<S
         let (pool, incarnation) = (pool.pool, pool.incarnation);
         if let Some(logged) = logged(app, is_away, event).await? {
             let event = PoolEvent { pool, incarnation, sequence, logged };
+            let begun = Instant::now();
             match app.control.logged(Event::Pool(event.clone())).await? {
-                Taken::Done => {}
+                Taken::Done => {
+                    tracing::debug!(sequence = sequence.0, took = ?begun.elapsed(), "a record was taken in");
+                }
                 Taken::ReadFrom(expected) => {
                     let from = Sequence(expected.0.saturating_sub(1));
                     if from <= cursor {
