@@ -5,8 +5,8 @@
 //! entry is used again, or the whole leaf of the tree when all of its entries are as they were.
 //!
 //! Guarantees: the cache is advice. What does not verify, describes another image, or cannot be written costs reading
-//! files and a line in the log, never a backup. A new one takes its place only when its image was committed. Memory is
-//! bounded by a block of each, whatever the tree.
+//! files and a line in the log, never a backup. A new one takes its place only when its image was committed, and then caches beside it
+//! go that no backup has written for long. Memory is bounded by a block of each, whatever the tree.
 //!
 //! What it cannot see: content that changed without a change of status, which a disk does when it fails, and a program
 //! that writes through a shared mapping may do for as long as the kernel keeps the page dirty. `Trust::Verify` finds both.

@@ -24,6 +24,9 @@ pub const WALK_BATCH_ENTRIES: usize = 512;
 /// steps in which any file system or kernel counts time.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
+/// How long a file cache is kept that no backup has written anew; a backup after that reads every file once.
+pub const CACHE_KEPT: Duration = Duration::from_hours(180 * 24);
+
 /// Steps of the walk that wait to be read; the walk goes on meanwhile by one job.
 pub const WALK_STEPS_AHEAD_MAX: usize = 2048;
 

@@ -7,6 +7,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use narrows_format::{
@@ -21,7 +22,7 @@ use rustix::fs::{AtFlags, CWD, Timestamps, XattrFlags, setxattr, utimensat};
 use super::{Matcher, Reader, Trust, Writer};
 use crate::{
     backup::{Assembled, Assembler, FinishedNode},
-    limits::BIG_FILE_BYTES,
+    limits::{BIG_FILE_BYTES, CACHE_KEPT},
     read::{BigFile, Item, Unit, read_batch, step_bytes},
     walk::{Found, FoundKind, Roots, Step, Walk, WalkOptions},
 };
@@ -315,6 +316,28 @@ fn an_unchanged_tree_is_not_read() {
         assert_eq!(again.assembled.unchanged.bytes, all);
         site.keep(&again);
     }
+}
+
+/// Goal: the caches of lineages that are no more do not stay for ever, and nothing else goes.
+#[test]
+fn old_caches_go_when_a_new_one_is_kept() {
+    let (mut site, mut seeded) = (Site::new(), Seeded::new(5));
+    populate(&site, &mut seeded);
+    let first = site.back_up(Trust::Skip);
+    site.keep(&first);
+    let beside = |name: &str, age: Duration| {
+        let path = site.cache().parent().unwrap().join(name);
+        fs::write(&path, b"a cache").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        path
+    };
+    let [old, left, young] = [
+        beside("old", CACHE_KEPT + Duration::from_hours(1)),
+        beside("left.new", CACHE_KEPT + Duration::from_hours(1)),
+        beside("young", CACHE_KEPT - Duration::from_hours(1)),
+    ];
+    site.keep(&first);
+    assert_eq!([&old, &left, &young, &site.cache()].map(|path| path.exists()), [false, false, true, true]);
 }
 
 /// Goal: what might have changed again without showing it is read next time; so is everything when the clock was set back.

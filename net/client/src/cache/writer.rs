@@ -19,7 +19,7 @@ use narrows_ring::world::{Task, World};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, ftruncate, openat, renameat, statat};
 
 use super::Leaf;
-use crate::backup::FinishedNode;
+use crate::{backup::FinishedNode, limits::CACHE_KEPT};
 
 /// Collects leaves and writes them on helper threads. Any failure ends the cache, not the backup.
 pub(crate) struct Writer {
@@ -181,6 +181,23 @@ impl Draft {
 
     fn finish(self, head: &[u8]) -> std::io::Result<()> {
         self.file.write_all_at(head, 0)?;
-        Ok(renameat(CWD, &self.working, CWD, &self.path)?)
+        renameat(CWD, &self.working, CWD, &self.path)?;
+        if let Some(Err(error)) = self.path.parent().map(sweep) {
+            tracing::debug!(%error, "old file caches stay where they are");
+        }
+        Ok(())
     }
+}
+
+/// Removes what no backup has written for long from a folder of caches: their lineages are no more.
+fn sweep(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        // One whose time lies in the future has no age, and stays.
+        if metadata.is_file() && metadata.modified()?.elapsed().is_ok_and(|age| age > CACHE_KEPT) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
