@@ -18,5 +18,6 @@ mod policies;
 mod refusals;
 mod servers;
 mod single;
+mod tars;
 mod tour;
 mod unchanged;

@@ -102,7 +102,8 @@ pub(crate) async fn ask_restore(
     identity: &Identity,
     image: &str,
 ) -> Result<RestoreGrant, ApiError> {
-    let request = RestoreRequest { image: image.to_owned(), client: None, origin: None, at: None };
+    let request =
+        RestoreRequest { image: image.to_owned(), client: None, origin: None, at: None, as_tar: false };
     house.caller(Some(identity), None).post(paths::RESTORES, &request).await
 }
 
