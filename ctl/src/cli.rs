@@ -19,7 +19,7 @@ use clap_complete::Shell;
 
 pub(crate) use clients::ClientCommand;
 pub(crate) use domains::{DomainCommand, ImportCommand};
-pub(crate) use images::{ImageCommand, ImageFilterArgs};
+pub(crate) use images::{ImageCommand, ImageFilterArgs, ImageStateArg};
 pub(crate) use jobs::JobCommand;
 pub(crate) use orders::{
     CancelArgs, CatalogCommand, CertCommand, DecideArgs, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs,

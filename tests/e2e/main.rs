@@ -8,6 +8,7 @@ mod commits;
 mod damage;
 mod demo;
 mod fan;
+mod finding;
 mod kill;
 mod machine;
 mod main_job;

@@ -119,7 +119,7 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
         (Some(to), None) => to.clone(),
         (None, None) => return Err(Failure::usage("where to is missing: --to DIR")),
     };
-    let api = session.client(args.acting.as_deref()).await?;
+    let api = session.restorer(args.acting.as_deref()).await?;
     let overwrite = match args.overwrite {
         OverwriteArg::Never => Overwrite::Never,
         OverwriteArg::Changed => Overwrite::Changed,
@@ -176,7 +176,7 @@ async fn restore_one(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
         None if args.dry_run => return Err(Failure::usage("--dry-run has nothing to count with --to -")),
         None => SingleTarget::Stream(StreamTarget::new(standard_output()?)),
     };
-    let api = session.client(args.acting.as_deref()).await?;
+    let api = session.restorer(args.acting.as_deref()).await?;
     let job = SingleJob { request, path, target, dry_run: args.dry_run, asks: !args.yes };
     let summary = work::restore_single(&api, &job, session.style).await?;
     let text = |summary: &SingleSummary| restored_one(summary, args.dry_run);
@@ -209,7 +209,7 @@ async fn restore_tar(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
     if args.overwrite != OverwriteArg::Never {
         return Err(Failure::usage("--overwrite is for directories"));
     }
-    let api = session.client(args.acting.as_deref()).await?;
+    let api = session.restorer(args.acting.as_deref()).await?;
     let to = args.tar.unwrap_or_default();
     let file = TarFile::make(&to)?;
     let selection = Selection::new(args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()));
