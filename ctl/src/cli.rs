@@ -19,7 +19,7 @@ use clap_complete::Shell;
 
 pub(crate) use clients::ClientCommand;
 pub(crate) use domains::{DomainCommand, ImportCommand};
-pub(crate) use images::{ImageCommand, ImageFilterArgs};
+pub(crate) use images::{ImageCommand, ImageFilterArgs, ImageStateArg};
 pub(crate) use jobs::JobCommand;
 pub(crate) use orders::{
     CancelArgs, CatalogCommand, CertCommand, DecideArgs, GrantArgs, OneImageArgs, ProblemCommand, RecallArgs,
@@ -62,7 +62,8 @@ pub(crate) struct Cli {
 impl Cli {
     /// Whether standard output belongs to the bytes of a file.
     pub(crate) fn gives_bytes(&self) -> bool {
-        matches!(&self.command, Command::Restore(args) if args.to.as_deref() == Some(Path::new("-")))
+        let Command::Restore(args) = &self.command else { return false };
+        [&args.to, &args.tar].into_iter().any(|to| to.as_deref() == Some(Path::new("-")))
     }
 }
 
@@ -118,8 +119,14 @@ pub(crate) enum Command {
                             narrowsctl restore --client web01 --at 2026-01-01T00:00:00Z --to /tmp/back\n  \
                             narrowsctl restore east/web01_1700000000 etc/hosts --to /tmp/back --overwrite changed\n  \
                             narrowsctl restore latest db.sql --to -\n  \
-                            narrowsctl restore latest --to-device /dev/vg0/fresh\n\n\
-                            With `--to -` everything but the file's bytes goes to standard error.")]
+                            narrowsctl restore latest --to-device /dev/vg0/fresh\n  \
+                            narrowsctl restore latest etc srv/www --tar -\n\n\
+                            With `--to -` and `--tar -` everything but the bytes goes to standard error.\n\n\
+                            A tar is POSIX (pax where a name, size, time, owner or attribute needs it), in the order of the \
+                            image, with paths within the image; hard links stay links. `tar -xp --xattrs --xattrs-include='*' --acls` takes \
+                            all of it. Holes are written out as zeros, and \
+                            sockets are left out and counted. It may go anywhere, so it needs the administrator's token, and the \
+                            domain's list of jobs says who had it.")]
     Restore(RestoreArgs),
     /// Images, what is in them and what becomes of them.
     #[command(subcommand, after_help = "Example:\n  narrowsctl image list --client web01")]
@@ -262,6 +269,8 @@ mod tests {
             "narrowsctl restore latest a/b c --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
             "narrowsctl restore --client web01 --at 2026-01-01T00:00:00Z --origin east --to DIR",
             "narrowsctl restore latest --to-device /dev/sdz --yes",
+            "narrowsctl restore latest a/b c --tar -",
+            "narrowsctl restore --client web01 --tar /tmp/back.tar",
             "narrowsctl context add east --from /srv/east/admin/context.toml",
             "narrowsctl slp apply -f -",
             "narrowsctl domain pair LINE --as other --json",
@@ -285,6 +294,8 @@ mod tests {
             "narrowsctl image cancel ID --dry-run --yes",
             "narrowsctl restore latest --to x --to-device /dev/sdz",
             "narrowsctl restore latest --to x --yes",
+            "narrowsctl restore latest --to x --tar -",
+            "narrowsctl restore latest --tar - --dry-run",
             "narrowsctl backup --slp gold --stdin",
             "narrowsctl backup --slp gold --name x SRC",
             "narrowsctl backup --slp gold --stdin --name x SRC",

@@ -7,6 +7,7 @@ mod contexts;
 mod damage;
 mod domains;
 mod expiry;
+mod finding;
 mod images;
 mod jobs;
 mod local;
@@ -69,6 +70,11 @@ impl Session {
             self.style.remark(&format!("the certificate could not be renewed, it still holds: {failure}"));
         }
         Ok(speaker.api)
+    }
+
+    /// The same with the administrator's token, where the context has one: what is restored may then be another client's.
+    async fn restorer(&self, asked: Option<&str>) -> Outcome<Api> {
+        Ok(self.client(asked).await?.and_administrator(&self.context()?.1))
     }
 
     /// As administrator where the context can, else as the client enrolled here: for reading.

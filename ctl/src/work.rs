@@ -3,10 +3,12 @@
 
 mod restore;
 mod single;
+mod tar;
 mod watching;
 
 pub(crate) use narrows_agent::attempts::{DataThread, Patience, identity_of, seconds};
 pub(crate) use narrows_agent::backup::{BackupJob, BackupSummary};
 pub(crate) use restore::{RestoreJob, RestoreSummary, restore};
 pub(crate) use single::{SingleJob, SingleSummary, restore_single};
+pub(crate) use tar::{TarJob, TarSummary, restore_tar};
 pub(crate) use watching::back_up;

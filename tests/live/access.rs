@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 49] = [
+const ROUTES: [(&str, Method); 51] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -33,6 +33,8 @@ const ROUTES: [(&str, Method); 49] = [
     (paths::IMAGES, Method::GET),
     (paths::IMAGE, Method::GET),
     (paths::IMAGE_BROWSE, Method::GET),
+    (paths::IMAGE_FIND, Method::GET),
+    (paths::IMAGE_DIFF, Method::GET),
     (paths::IMAGE_REPLICATE, Method::POST),
     (paths::IMAGE_VERIFY, Method::POST),
     (paths::IMAGE_PAUSE, Method::POST),

@@ -102,7 +102,8 @@ pub(crate) async fn ask_restore(
     identity: &Identity,
     image: &str,
 ) -> Result<RestoreGrant, ApiError> {
-    let request = RestoreRequest { image: image.to_owned(), client: None, origin: None, at: None };
+    let request =
+        RestoreRequest { image: image.to_owned(), client: None, origin: None, at: None, as_tar: false };
     house.caller(Some(identity), None).post(paths::RESTORES, &request).await
 }
 
@@ -226,6 +227,15 @@ async fn an_image_is_backed_up_replicated_imported_and_restored_elsewhere() {
 
     let refused = restore_image(&west, &web, &id, &target).await.unwrap_err();
     assert_eq!(refused.code, "AIR-008");
+    // As a tar it may go anywhere: that is for an administrator, and the job keeps who had it.
+    let as_tar = RestoreRequest { image: id.clone(), client: None, origin: None, at: None, as_tar: true };
+    let alone = west.caller(Some(&spare), None);
+    let refused = alone.post::<_, RestoreGrant>(paths::RESTORES, &as_tar).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005");
+    let with_token = west.caller(Some(&spare), west.context.token.as_deref());
+    let granted: RestoreGrant = with_token.post(paths::RESTORES, &as_tar).await.unwrap();
+    let job: JobInfo = west.admin().get(&paths::JOB.replace("{id}", &granted.job)).await.unwrap();
+    assert!(job.why.starts_with("as a tar to client "), "{job:?}");
     std::fs::create_dir(&target).unwrap();
     restore_image(&west, &spare, "latest", &target).await.unwrap();
     same_trees(&source, &target);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
+    finding::{DiffPage, FindPage},
     images::{BrowsePage, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     media_servers::{
         DrainRequest, InviteServerReply, InviteServerRequest, MediaServerInfo, RemoveServerRequest,
@@ -191,6 +192,12 @@ async fn a_media_server_joins_and_holds_what_is_backed_up_to_its_pool() {
         .await
         .unwrap();
     assert_eq!((page.entries.len(), page.more), (5, true));
+    let found: FindPage =
+        east.admin().get(&format!("{}?path=*", paths::IMAGE_FIND.replace("{id}", &image))).await.unwrap();
+    assert_eq!(found.entries.len() as u64, info.files, "every name fits");
+    let differs = format!("{}?to={image}", paths::IMAGE_DIFF.replace("{id}", &image));
+    let differs: DiffPage = east.admin().get(&differs).await.unwrap();
+    assert_eq!((differs.changes.len(), differs.next), (0, None));
 
     // Both start anew, in either order.
     east.stop().await;

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use crate::confirm::ConsentArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// Enrolls this machine as a client; without a line, by the administrator's token of the context.
@@ -35,13 +37,16 @@ pub(crate) enum ClientCommand {
         new: String,
     },
     /// Gives a client another certificate: for a machine that was lost or made anew. The one before is revoked.
-    #[command(after_help = "Examples:\n  narrowsctl --context east client replace web01\n  \
+    #[command(after_help = "Examples:\n  narrowsctl --context east client replace web01 --dry-run\n  \
+                            narrowsctl --context east client replace web01 --yes\n  \
                             narrowsctl --context east client replace web01 --print-line")]
     Replace {
         /// Its name.
         name: String,
         /// Only print the line, to be used on the client's own machine with `client enroll NAME --line`.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
         print_line: bool,
+        #[command(flatten)]
+        consent: ConsentArgs,
     },
 }

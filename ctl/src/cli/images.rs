@@ -1,13 +1,13 @@
 //! Commands about images: which, what is in them, and what becomes of them.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{CancelArgs, OneImageArgs, RecallArgs, ReleaseArgs, ReplicateArgs};
 use crate::confirm::ConsentArgs;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ImageFilterArgs {
     /// Of this client.
     #[arg(long, value_name = "NAME")]
@@ -26,16 +26,40 @@ pub(crate) struct ImageFilterArgs {
     pub(crate) until: Option<jiff::Timestamp>,
 }
 
+/// How an image stands in this domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageStateArg {
+    /// It is being written.
+    Writing,
+    /// It can be read.
+    Whole,
+    /// It cannot be read any more, and can be brought back for a while.
+    Expired,
+    /// It was never completed.
+    Abandoned,
+    /// It is no longer here.
+    Gone,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Lists images, newest first.
-    #[command(after_help = "Example:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z")]
+    #[command(
+        after_help = "Examples:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z\n  \
+                            narrowsctl image list --state expired"
+    )]
     List {
         #[command(flatten)]
         filter: ImageFilterArgs,
+        /// Made for this backup policy.
+        #[arg(long, value_name = "NAME")]
+        policy: Option<String>,
+        /// Only those that stand so.
+        #[arg(long, value_enum)]
+        state: Option<ImageStateArg>,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
-        limit: u32,
+        limit: usize,
     },
     /// Shows one image: copies, replicas, operations.
     #[command(after_help = "Example:\n  narrowsctl image show latest --client web01")]
@@ -52,6 +76,31 @@ pub(crate) enum ImageCommand {
         image: String,
         /// Directory within the image; its top when none is named.
         path: Option<PathBuf>,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Looks for paths in all images, the newest first.
+    ///
+    /// A pattern without a slash is held against every name, one with a slash against the whole path within the image.
+    /// `*` and `?` stop at slashes, `**` does not, `[..]` is a set. With `--json` one object a line.
+    #[command(after_help = "Examples:\n  narrowsctl image find --path '*.sqlite' --client web01\n  \
+                            narrowsctl image find --path /etc/ssl/**/*.pem --since 2026-01-01T00:00:00Z")]
+    Find {
+        /// What a path has to fit.
+        #[arg(long, value_name = "GLOB")]
+        path: OsString,
+        #[command(flatten)]
+        filter: ImageFilterArgs,
+    },
+    /// Tells what differs between two images: paths added, removed and changed from the first to the second.
+    ///
+    /// Only what differs is read. With `--json` one object a line.
+    #[command(after_help = "Example:\n  narrowsctl image diff web01_1700000000 web01_1700086400")]
+    Diff {
+        /// UUID, name, or `latest`.
+        before: String,
+        /// UUID, name, or `latest`.
+        after: String,
         #[command(flatten)]
         filter: ImageFilterArgs,
     },

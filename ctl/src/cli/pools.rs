@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::confirm::ConsentArgs;
 
-/// A number of bytes, with KiB, MiB, GiB or TiB behind it.
+/// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
 
@@ -14,10 +14,7 @@ impl std::str::FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-        let unit = units.iter().find(|(unit, _)| text.ends_with(unit));
-        let (digits, shift) = unit.map_or((text, 0), |(unit, shift)| (text.trim_end_matches(unit), *shift));
-        let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << shift));
+        let bytes = narrows_api::size::bytes_in(text);
         bytes.map(Self).ok_or_else(|| "bytes like `500MiB`, `20GiB` or `1TiB`".to_owned())
     }
 }

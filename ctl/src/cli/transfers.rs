@@ -59,11 +59,14 @@ pub(crate) struct RestoreArgs {
     pub(crate) paths: Vec<PathBuf>,
     /// Where to. A directory that is made here, or is empty, gets the metadata of the image's root. `-` writes the one
     /// file that PATH names, or that the image holds, to standard output.
-    #[arg(long, value_name = "DIR", required_unless_present = "to_device")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["to_device", "tar"])]
     pub(crate) to: Option<PathBuf>,
     /// Write that one file over a block device, or the raw image of one, which must be as large and not in use.
     #[arg(long, value_name = "DEV", conflicts_with = "to")]
     pub(crate) to_device: Option<PathBuf>,
+    /// Write the image, or what PATH names of it, as one tar into a file that is made, or with `-` to standard output.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "to_device", "dry_run", "yes"])]
+    pub(crate) tar: Option<PathBuf>,
     /// Overwrite the device without asking.
     #[arg(long, requires = "to_device", conflicts_with = "to")]
     pub(crate) yes: bool,

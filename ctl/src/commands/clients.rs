@@ -52,9 +52,17 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             let info: ClientInfo = session.administrator()?.post(&path, &request).await?;
             session.style.show(&info, shown)
         }
-        ClientCommand::Replace { name, print_line } => {
+        ClientCommand::Replace { name, print_line, consent } => {
             let (context_name, context) = session.context()?;
             let api = Api::as_administrator(&context)?;
+            // A line revokes nothing before it is used.
+            if !print_line {
+                let info: ClientInfo = api.get(&filled(paths::CLIENT, &name), &()).await?;
+                if consent.dry_run {
+                    return session.style.show(&info, replaced);
+                }
+                consent.ask(session.style, &replaced(&info), &info.name)?;
+            }
             let line: TokenReply = api.post(&filled(paths::CLIENT_REPLACE, &name), &()).await?;
             if print_line {
                 return session.style.show(&line, |reply| reply.line.clone());
@@ -76,6 +84,17 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             })
         }
     }
+}
+
+/// What a replacement ends, for people.
+fn replaced(info: &ClientInfo) -> String {
+    format!(
+        "{}: its certificate until {} is revoked, and its connections end; last backup {}, {} policies",
+        info.name,
+        time_or_dash(info.certificate_until),
+        time_or_dash(info.last_backup),
+        info.policies.len()
+    )
 }
 
 fn shown(info: &ClientInfo) -> String {

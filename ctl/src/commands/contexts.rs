@@ -50,7 +50,7 @@ pub(super) fn run(session: &Session, command: &ContextCommand) -> Outcome<()> {
 fn listed(contexts: &Contexts, name: String) -> Outcome<Listed> {
     let context = contexts.load(&name)?;
     Ok(Listed {
-        current: contexts.current().as_ref() == Some(&name),
+        current: contexts.current()?.as_ref() == Some(&name),
         name,
         url: context.url,
         domain: context.domain,

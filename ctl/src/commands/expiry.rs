@@ -4,6 +4,7 @@ use narrows_api::{
     expiry::{ExpireReply, ExpireRequest, UndeleteReply, UndeleteRequest},
     images::ImageFilter,
     paths,
+    server::Status,
 };
 
 use super::{Session, images::find};
@@ -35,8 +36,15 @@ pub(super) async fn undelete(
     expires: Option<jiff::Timestamp>,
 ) -> Outcome<()> {
     let image = find(api, image, &ImageFilter::default()).await?.image.to_string();
-    let in_a_week = || jiff::Timestamp::now() + jiff::SignedDuration::from_hours(7 * 24);
-    let request = UndeleteRequest { expires: Some(expires.unwrap_or_else(in_a_week)) };
+    let expires = match expires {
+        Some(expires) => expires,
+        // By the domain's clock, which decides when it goes.
+        None => {
+            let status: Status = api.get(paths::STATUS, &()).await?;
+            status.now + jiff::SignedDuration::from_hours(7 * 24)
+        }
+    };
+    let request = UndeleteRequest { expires: Some(expires) };
     let reply: UndeleteReply = api.post(&filled(paths::IMAGE_UNDELETE, &image), &request).await?;
     session
         .style

@@ -1,4 +1,4 @@
-//! `image list|show|browse|replicate|verify`; what is ordered about their work is in `orders`, what about their end in
+//! `image list|show|browse|replicate|verify`; `find` and `diff` are in `finding`, what is ordered about their work is in `orders`, what about their end in
 //! `expiry`.
 
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,10 +14,10 @@ use narrows_api::{
 };
 use serde::Serialize;
 
-use super::{Session, expiry, jobs, orders, timeline};
+use super::{Session, expiry, finding, finding::Pages, jobs, orders, timeline};
 use crate::{
     api::{Api, filled},
-    cli::{ImageCommand, ImageFilterArgs, ReplicateArgs},
+    cli::{ImageCommand, ImageFilterArgs, ImageStateArg, ReplicateArgs},
     failure::Outcome,
     output::{bytes, table, time, time_or_dash},
 };
@@ -38,9 +38,18 @@ struct Replicated {
 pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()> {
     let api = session.reader()?;
     match command {
-        ImageCommand::List { filter, limit } => {
-            let filter = ImageFilter { limit: Some(limit), ..of_args(filter) };
-            let images: Vec<ImageInfo> = api.get(paths::IMAGES, &filter).await?;
+        ImageCommand::List { filter, policy, state: wanted, limit } => {
+            let fits = |image: &ImageInfo| {
+                policy.as_ref().is_none_or(|policy| image.policy == *policy)
+                    && wanted.is_none_or(|wanted| state(image) == word(wanted))
+            };
+            let (mut pages, mut images) = (Pages::of(of_args(filter)), Vec::new());
+            while images.len() < limit
+                && let Some(page) = pages.next(&api).await?
+            {
+                images.extend(page.into_iter().filter(fits));
+            }
+            images.truncate(limit);
             session.style.show(&images, |images| list(images))
         }
         ImageCommand::Show { image, filter } => {
@@ -52,6 +61,10 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
             let path = PathText::from_bytes(path.unwrap_or_default().as_os_str().as_bytes());
             let entries = browse(&api, &image, path).await?;
             session.style.show(&entries, |entries| listing(entries))
+        }
+        ImageCommand::Find { path, filter } => finding::find(session, &api, &path, of_args(filter)).await,
+        ImageCommand::Diff { before, after, filter } => {
+            finding::diff(session, &api, (&before, &after), &of_args(filter)).await
         }
         ImageCommand::Replicate(args) => replicate(session, &api, args).await,
         ImageCommand::Timeline(args) => timeline::show(session, &api, args).await,
@@ -135,11 +148,33 @@ fn list(images: &[ImageInfo]) -> String {
             bytes(info.logical_bytes),
             info.stored_bytes.map_or_else(|| "-".to_owned(), bytes),
             info.replicas.iter().map(|replica| replica.domain_name.clone()).collect::<Vec<_>>().join(","),
-            if info.partial { "partial".to_owned() } else { String::new() },
+            remarks(info),
         ]
     };
     let rows: Vec<_> = images.iter().map(row).collect();
     table(&["NAME", "CLIENT", "SLP", "STARTED", "FILES", "BYTES", "STORED", "REPLICAS", ""], &rows)
+}
+
+/// How an image stands in this domain, in one word.
+pub(super) fn state(info: &ImageInfo) -> &str {
+    let is_expired = !info.copies.is_empty() && info.copies.iter().all(|it| it.discarded_until.is_some());
+    if info.state == "whole" && is_expired { "expired" } else { &info.state }
+}
+
+fn word(state: ImageStateArg) -> &'static str {
+    match state {
+        ImageStateArg::Writing => "writing",
+        ImageStateArg::Whole => "whole",
+        ImageStateArg::Expired => "expired",
+        ImageStateArg::Abandoned => "abandoned",
+        ImageStateArg::Gone => "gone",
+    }
+}
+
+/// What is to be said of an image that is not as it should be.
+fn remarks(info: &ImageInfo) -> String {
+    let state = Some(state(info)).filter(|state| *state != "whole");
+    state.into_iter().chain(info.partial.then_some("partial")).collect::<Vec<_>>().join(", ")
 }
 
 fn describe(info: &ImageInfo) -> String {

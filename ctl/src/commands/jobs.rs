@@ -1,8 +1,9 @@
-//! `job list|show`, `import list|retry`, and waiting for a job.
+//! `job list|show|watch|cancel`, `import list|retry`, and waiting for a job.
 
 use std::time::{Duration, Instant};
 
 use narrows_api::{
+    images::{ImageFilter, OperationInfo},
     jobs::{ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::WAIT_SECONDS_MAX,
     orders::RetryRequest,
@@ -10,13 +11,17 @@ use narrows_api::{
 };
 use narrows_format::ImageId;
 
-use super::Session;
+use super::{Session, images::find, orders};
 use crate::{
     api::{Api, filled},
-    cli::{ImportCommand, JobCommand},
+    cli::{CancelArgs, ImageFilterArgs, ImportCommand, JobCommand, OneImageArgs},
+    confirm::ConsentArgs,
     failure::{Failure, Outcome, codes},
     output::{bytes, table, time, time_or_dash},
 };
+
+/// A watched job is asked about this often.
+const WATCH_SECONDS: u32 = 1;
 
 /// So long a server may be away while a job is waited for.
 const AWAY_MAX: Duration = Duration::from_mins(15);
@@ -43,11 +48,58 @@ pub(super) async fn run(session: &Session, command: JobCommand) -> Outcome<()> {
                 table(&["JOB", "KIND", "IMAGE", "PEER", "STATE", "STARTED", "WIRE", "WHY"], &rows)
             })
         }
+        JobCommand::Watch { job } => watch(session, &api, &job).await,
+        JobCommand::Cancel { job, consent } => cancel(session, &api, &job, consent).await,
         JobCommand::Show { job } => {
             let info: JobInfo = api.get(&filled(paths::JOB, &job), &JobQuery::default()).await?;
             session.style.show(&info, describe)
         }
     }
+}
+
+/// Tells each change of a job until its end.
+async fn watch(session: &Session, api: &Api, job: &str) -> Outcome<()> {
+    let mut told = None;
+    let line = |info: &JobInfo| {
+        let why = if info.why.is_empty() { String::new() } else { format!(": {}", info.why) };
+        format!("{} {}  {} on the wire{why}", info.kind, info.state, bytes(info.counters.wire_bytes))
+    };
+    let seen = |info: &JobInfo| {
+        let now = (info.state.clone(), info.why.clone(), info.counters.wire_bytes);
+        if told.replace(now.clone()) == Some(now) { Ok(()) } else { session.style.show(info, line) }
+    };
+    follow(api, job, WATCH_SECONDS, seen).await.map(drop)
+}
+
+/// Gives up the operation that a job works for.
+async fn cancel(session: &Session, api: &Api, job: &str, consent: ConsentArgs) -> Outcome<()> {
+    let info: JobInfo = api.get(&filled(paths::JOB, job), &JobQuery::default()).await?;
+    if matches!(info.kind.as_str(), "backup" | "restore" | "import") {
+        return Err(Failure::usage(format!("job {job} is a {}, which no operation stands for", info.kind))
+            .help(
+                "a backup or restore ends with its narrowsctl or agent; what follows a backup: image cancel",
+            ));
+    }
+    let image = info.image.to_string();
+    let known = find(api, &image, &ImageFilter::default()).await?;
+    let is_its = |it: &&OperationInfo| {
+        it.operation == job
+            || !job.contains('.') && it.kind == info.kind && (it.target.is_empty() || it.target == info.peer)
+    };
+    let its: Vec<&OperationInfo> = known.operations.iter().filter(is_its).collect();
+    let unclear = || {
+        let message = format!("it is not clear which operation of {} job {job} works for", known.name);
+        Failure::usage(message)
+            .help("narrowsctl image cancel takes the operation by name; image show lists them")
+    };
+    let [operation] = its[..] else { return Err(unclear()) };
+    if known.operations.iter().filter(|it| it.id == operation.id).count() > 1 {
+        return Err(unclear());
+    }
+    let filter = ImageFilterArgs::default();
+    let of = OneImageArgs { image, filter };
+    let args = CancelArgs { of, operation: Some(operation.id.clone()), consent };
+    orders::cancel(session, api, args).await
 }
 
 /// A job for people.
@@ -130,11 +182,25 @@ fn needs_a_person(job: &JobInfo) -> bool {
 /// Waits for a job's end, also while its server is away for a time. A bad end is a failure, and so is a wait that only
 /// a person can end.
 pub(crate) async fn wait(api: &Api, job: &str) -> Outcome<JobInfo> {
+    follow(api, job, WAIT_SECONDS_MAX, |_| Ok(())).await
+}
+
+/// The same; `seen` hears at least this often how the job stands.
+async fn follow(
+    api: &Api,
+    job: &str,
+    seconds: u32,
+    mut seen: impl FnMut(&JobInfo) -> Outcome<()>,
+) -> Outcome<JobInfo> {
     let path = filled(paths::JOB, job);
-    let query = JobQuery { wait_seconds: Some(WAIT_SECONDS_MAX) };
+    let query = JobQuery { wait_seconds: Some(seconds) };
     let mut heard = Instant::now();
     loop {
-        match api.get::<JobInfo>(&path, &query).await {
+        let answer = api.get::<JobInfo>(&path, &query).await;
+        if let Ok(info) = &answer {
+            seen(info)?;
+        }
+        match answer {
             // A run of a policy is done, or partial, which its caller looks at.
             Ok(info) if info.ended && ["complete", "done", "partial"].contains(&info.state.as_str()) => {
                 return Ok(info);

@@ -1,4 +1,4 @@
-//! `status` and `doctor`.
+//! `status`, `doctor` and `problem list`.
 
 use narrows_api::{
     ExitCode, paths,

@@ -169,7 +169,8 @@ async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> 
 pub(super) fn sentence(finding: &Finding) -> String {
     let level = format!("{:?}", finding.level).to_lowercase();
     let help = if finding.help.is_empty() { String::new() } else { format!(" ({})", finding.help) };
-    format!("{level:8} {:10} {:16} {}{help}", finding.side, finding.check, finding.message)
+    let code = if finding.code.is_empty() { String::new() } else { format!(" [{}]", finding.code) };
+    format!("{level:8} {:10} {:16} {}{code}{help}", finding.side, finding.check, finding.message)
 }
 
 /// A text that was named on the command line, and what to call its file.

@@ -1,16 +1,22 @@
 //! `backup` and `restore`.
 
 use std::{
-    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    fs::File,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use narrows_agent::backup::cache_folder;
-use narrows_api::{ExitCode, agent, backups::RestoreRequest, paths};
+use narrows_api::{ExitCode, PathText, agent, backups::RestoreRequest, paths};
 use narrows_client::{
     read::{BadSingle, Single},
-    sink::{BadDevice, DeviceTarget, Overwrite, Selection, SingleTarget, SinkOptions, StreamTarget},
+    sink::{
+        BadDevice, DeviceTarget, Overwrite, Selection, SingleTarget, SinkOptions, StreamTarget, TarTarget,
+    },
 };
 
 use super::Session;
@@ -19,7 +25,10 @@ use crate::{
     cli::{BackupArgs, OverwriteArg, RestoreArgs},
     failure::{Failure, Outcome, codes},
     output::bytes,
-    work::{self, BackupJob, BackupSummary, RestoreJob, RestoreSummary, SingleJob, SingleSummary},
+    work::{
+        self, BackupJob, BackupSummary, RestoreJob, RestoreSummary, SingleJob, SingleSummary, TarJob,
+        TarSummary,
+    },
 };
 
 pub(super) async fn backup(session: &Session, args: BackupArgs) -> Outcome<ExitCode> {
@@ -101,13 +110,16 @@ fn backed_up(summary: &BackupSummary) -> String {
 }
 
 pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> {
+    if args.tar.is_some() {
+        return restore_tar(session, args).await;
+    }
     let to = match (&args.to, &args.to_device) {
         (_, Some(_)) => return restore_one(session, args).await,
         (Some(to), None) if to == Path::new("-") => return restore_one(session, args).await,
         (Some(to), None) => to.clone(),
         (None, None) => return Err(Failure::usage("where to is missing: --to DIR")),
     };
-    let api = session.client(args.acting.as_deref()).await?;
+    let api = session.restorer(args.acting.as_deref()).await?;
     let overwrite = match args.overwrite {
         OverwriteArg::Never => Overwrite::Never,
         OverwriteArg::Changed => Overwrite::Changed,
@@ -117,7 +129,13 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
     let image = args.image.unwrap_or_else(|| "latest".to_owned());
     let paths = args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec());
     let job = RestoreJob {
-        request: RestoreRequest { image, client: args.client, origin: args.origin, at: args.at },
+        request: RestoreRequest {
+            image,
+            client: args.client,
+            origin: args.origin,
+            at: args.at,
+            as_tar: false,
+        },
         to,
         options: SinkOptions {
             overwrite,
@@ -151,13 +169,14 @@ async fn restore_one(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
         _ => return Err(Failure::usage("one file at a time can be written there").help("name one PATH")),
     };
     let image = args.image.clone().unwrap_or_else(|| "latest".to_owned());
-    let request = RestoreRequest { image, client: args.client, origin: args.origin, at: args.at };
+    let request =
+        RestoreRequest { image, client: args.client, origin: args.origin, at: args.at, as_tar: false };
     let target = match &args.to_device {
         Some(path) => SingleTarget::Device(device(path)?),
         None if args.dry_run => return Err(Failure::usage("--dry-run has nothing to count with --to -")),
-        None => SingleTarget::Stream(standard_output()?),
+        None => SingleTarget::Stream(StreamTarget::new(standard_output()?)),
     };
-    let api = session.client(args.acting.as_deref()).await?;
+    let api = session.restorer(args.acting.as_deref()).await?;
     let job = SingleJob { request, path, target, dry_run: args.dry_run, asks: !args.yes };
     let summary = work::restore_single(&api, &job, session.style).await?;
     let text = |summary: &SingleSummary| restored_one(summary, args.dry_run);
@@ -180,10 +199,106 @@ fn device(path: &Path) -> Outcome<Arc<DeviceTarget>> {
     })
 }
 
-fn standard_output() -> Outcome<Arc<StreamTarget>> {
+fn standard_output() -> Outcome<OwnedFd> {
     let stream = std::io::stdout().as_fd().try_clone_to_owned();
-    let bad = |error| Failure::file("there is no stream", Path::new("standard output"), &error);
-    Ok(StreamTarget::new(stream.map_err(bad)?))
+    stream.map_err(|error| Failure::file("there is no stream", Path::new("standard output"), &error))
+}
+
+/// The image, or parts of it, as a tar.
+async fn restore_tar(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> {
+    if args.overwrite != OverwriteArg::Never {
+        return Err(Failure::usage("--overwrite is for directories"));
+    }
+    let api = session.restorer(args.acting.as_deref()).await?;
+    let to = args.tar.unwrap_or_default();
+    let file = TarFile::make(&to)?;
+    let selection = Selection::new(args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()));
+    let image = args.image.unwrap_or_else(|| "latest".to_owned());
+    let job = TarJob {
+        request: RestoreRequest {
+            image,
+            client: args.client,
+            origin: args.origin,
+            at: args.at,
+            as_tar: true,
+        },
+        whole: selection.paths().is_empty(),
+        tar: TarTarget::new(file.fd()?, selection),
+        to: PathText::from_bytes(to.as_os_str().as_bytes()),
+    };
+    let summary = work::restore_tar(&api, &job, session.style).await?;
+    file.keep()?;
+    summary.skipped_files.iter().for_each(|skipped| {
+        session.style.remark(&format!("skipped: {}: {}", skipped.path.0, skipped.why));
+    });
+    if to == Path::new("-") {
+        session.style.show_aside(&summary, as_tar)?;
+    } else {
+        session.style.show(&summary, as_tar)?;
+    }
+    Ok(if summary.skipped > 0 { ExitCode::Partial } else { ExitCode::Done })
+}
+
+/// Where a tar goes. A file that is made for it is removed again unless it is kept.
+enum TarFile {
+    Output,
+    Made(PathBuf, Option<File>),
+}
+
+impl TarFile {
+    fn make(to: &Path) -> Outcome<Self> {
+        if to == Path::new("-") {
+            return Ok(Self::Output);
+        }
+        // It holds what the owners of its files may have kept to themselves.
+        let made = File::options().write(true).create_new(true).mode(0o600).open(to);
+        let made = made.map_err(|error| Failure::file("the tar cannot be made", to, &error));
+        Ok(Self::Made(to.to_owned(), Some(made?)))
+    }
+
+    fn fd(&self) -> Outcome<OwnedFd> {
+        match self {
+            Self::Made(path, Some(file)) => {
+                let again = file.try_clone().map(OwnedFd::from);
+                again.map_err(|error| Failure::file("the tar cannot be written", path, &error))
+            }
+            _ => standard_output(),
+        }
+    }
+
+    /// The tar is whole, and safe on its disk.
+    fn keep(mut self) -> Outcome<()> {
+        let Self::Made(path, file) = &mut self else { return Ok(()) };
+        let Some(file) = file.take() else { return Ok(()) };
+        file.sync_all().map_err(|error| {
+            std::fs::remove_file(&*path).ok();
+            Failure::file("the tar cannot be written", path, &error)
+        })
+    }
+}
+
+impl Drop for TarFile {
+    fn drop(&mut self) {
+        if let Self::Made(path, Some(_)) = self {
+            // Whoever cannot remove it finds half a tar.
+            std::fs::remove_file(path).ok();
+        }
+    }
+}
+
+fn as_tar(summary: &TarSummary) -> String {
+    let to = if summary.to.0 == "-" { "standard output" } else { &summary.to.0 };
+    let skipped = match summary.skipped {
+        0 => String::new(),
+        count => format!(", {count} skipped"),
+    };
+    format!(
+        "{} files, {} as a tar of {} to {to} in {} s{skipped}, every byte verified",
+        summary.files,
+        bytes(summary.bytes),
+        bytes(summary.tar_bytes),
+        summary.seconds
+    )
 }
 
 fn restored_one(summary: &SingleSummary, dry_run: bool) -> String {

@@ -204,7 +204,13 @@ impl<'a> Story<'a> {
 
     async fn restore(&self, image: &str, to: &Path, paths: Vec<Vec<u8>>) -> Outcome<RestoreSummary> {
         let job = RestoreJob {
-            request: RestoreRequest { image: image.to_owned(), client: None, origin: None, at: None },
+            request: RestoreRequest {
+                image: image.to_owned(),
+                client: None,
+                origin: None,
+                at: None,
+                as_tar: false,
+            },
             to: to.to_path_buf(),
             options: SinkOptions { selection: Selection::new(paths), ..SinkOptions::default() },
         };

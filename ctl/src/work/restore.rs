@@ -15,7 +15,7 @@ use narrows_api::{
 use narrows_client::{
     DataPort, Purpose,
     restore::{RestoreError, RestorePlan, restore as fetch},
-    sink::{Overwrite, RestoreProgress, Selection, SinkOptions},
+    sink::{Overwrite, RestoreProgress, Selection, SinkOptions, Trouble},
 };
 use narrows_format::Fingerprint;
 use serde::Serialize;
@@ -60,8 +60,14 @@ pub(crate) struct Skipped {
     pub(crate) why: String,
 }
 
+impl From<Trouble> for Skipped {
+    fn from(trouble: Trouble) -> Self {
+        Self { path: PathText::from_bytes(&trouble.path), why: trouble.what.to_string() }
+    }
+}
+
 /// Skipped objects named in the summary.
-const SKIPPED_LISTED_MAX: usize = 100;
+pub(super) const SKIPPED_LISTED_MAX: usize = 100;
 
 struct Attempt {
     port: DataPort,
@@ -93,7 +99,7 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
     let mut options = job.options.clone();
     let mut parts = Vec::new();
     // Whatever comes next is of the same image, also when `latest` means a newer one by then.
-    let request = pinned(&grant);
+    let request = pinned(&grant, job.request.as_tar);
     loop {
         let progress = Arc::new(RestoreProgress::default());
         let attempt = Attempt {
@@ -154,8 +160,8 @@ pub(super) fn plan(grant: &RestoreGrant) -> RestorePlan {
 }
 
 /// The request for exactly the image that was granted.
-pub(super) fn pinned(grant: &RestoreGrant) -> RestoreRequest {
-    RestoreRequest { image: grant.image.image.to_string(), client: None, origin: None, at: None }
+pub(super) fn pinned(grant: &RestoreGrant, as_tar: bool) -> RestoreRequest {
+    RestoreRequest { image: grant.image.image.to_string(), client: None, origin: None, at: None, as_tar }
 }
 
 /// Nothing of what was asked for is in the image: that is no restore.
@@ -198,12 +204,7 @@ fn summary(grant: &RestoreGrant, parts: &[Arc<RestoreProgress>], time: Duration)
         same,
         owners_left_out: sum(RestoreProgress::owners_left_out),
         skipped,
-        skipped_files: listed
-            .map(|trouble| Skipped {
-                path: PathText::from_bytes(&trouble.path),
-                why: trouble.what.to_string(),
-            })
-            .collect(),
+        skipped_files: listed.map(Skipped::from).collect(),
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn restore_single(api: &Api, job: &SingleJob, style: Style) -> 
         }
     })?;
     let bar = style.bar("restore", job.path.is_none().then_some(grant.image.logical_bytes));
-    let (request, mut path) = (pinned(&grant), job.path.clone());
+    let (request, mut path) = (pinned(&grant, job.request.as_tar), job.path.clone());
     let mut patience = Patience::new();
     loop {
         let progress = Arc::new(RestoreProgress::default());

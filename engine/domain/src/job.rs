@@ -144,6 +144,15 @@ impl Job {
         self
     }
 
+    /// What its end is to be remembered for, beside what it was begun with.
+    pub fn end_note(&mut self, failure: Option<Note>) {
+        let Some(mut failure) = failure else { return };
+        if let Some(begun) = self.note.take() {
+            failure.sentence = format!("{} ({})", failure.sentence, begun.sentence);
+        }
+        self.note = Some(failure);
+    }
+
     /// Ends it.
     pub fn end(&mut self, state: JobState, now: Timestamp) {
         self.state = state;

@@ -246,7 +246,7 @@ impl<C: Catalog> Primary<C> {
                 };
                 job = job.having_moved(&counters);
                 job.end(if failure.is_some() { JobState::Failed } else { JobState::Done }, moment.now);
-                job.note = failure.map(|failure| failure.note());
+                job.end_note(failure.map(|failure| failure.note()));
                 Ok(Decision { changes: vec![Change::Job(job)], commands: Vec::new() })
             }
             Event::ArrivedAgain(event) => self.arrived(&event, moment).await,

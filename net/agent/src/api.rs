@@ -63,6 +63,13 @@ impl Api {
         Self::new(context, Some(identity(credentials)?))
     }
 
+    /// With the administrator's token besides, where the context has one.
+    #[must_use]
+    pub fn and_administrator(mut self, context: &Context) -> Self {
+        self.token.clone_from(&context.token);
+        self
+    }
+
     /// By the socket in the server's data folder; what we may is said by who we are on this machine.
     fn local(socket: &str) -> Outcome<Self> {
         let trust = TrustStore::new();

@@ -61,9 +61,9 @@ impl Contexts {
     }
 
     /// The name of the context in use, if one was chosen.
-    pub fn current(&self) -> Option<String> {
-        let name = fs::read_to_string(self.root.join("current")).ok()?;
-        Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    pub fn current(&self) -> Outcome<Option<String>> {
+        let name = read_if_there(&self.root.join("current"))?;
+        Ok(name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()))
     }
 
     /// Chooses the context in use.
@@ -79,7 +79,7 @@ impl Contexts {
             return Ok((format!("local:{data}"), local(data)));
         }
         let names = self.names()?;
-        let name = match (asked, self.current(), names.as_slice()) {
+        let name = match (asked, self.current()?, names.as_slice()) {
             (Some(asked), _, _) => asked.to_owned(),
             (None, Some(current), _) => current,
             (None, None, [only]) => only.clone(),
@@ -135,7 +135,7 @@ impl Contexts {
             Some((context, client)) => (context, Some(client)),
             None => (context, Some(asked)),
         });
-        let kept = fs::read_to_string(self.folder(context)?.join("client")).unwrap_or_default();
+        let kept = read_if_there(&self.folder(context)?.join("client"))?.unwrap_or_default();
         let client = named.unwrap_or(kept.trim());
         if client.is_empty() {
             return Err(no_client(context));
@@ -187,7 +187,18 @@ impl Contexts {
             options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
         keep_owner(&file, path).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&new, path).map_err(failed)
+        fs::rename(&new, path).map_err(failed)?;
+        // The name too: a one-time token may have been spent for what it holds.
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+}
+
+/// What a setting says; `None` if there is none.
+fn read_if_there(path: &Path) -> Outcome<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::file("a setting cannot be read", path, &error)),
     }
 }
 

@@ -93,6 +93,9 @@ pub struct RestoreRequest {
     /// For `latest`: the newest whose backup began at or before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// It goes where the client pipes it, as a tar: with the administrator's token only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_tar: bool,
 }
 
 /// What the client needs to fetch an image.

@@ -9,7 +9,7 @@ use crate::text;
 /// Query of the list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct JobFilter {
-    /// `backup`, `replication`, `restore`, `import`.
+    /// `backup`, `replication`, `duplication`, `restore`, `import`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// At most so many; 100 when absent.

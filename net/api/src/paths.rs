@@ -18,6 +18,12 @@ pub const IMAGES: &str = "/v1/images";
 pub const IMAGE: &str = "/v1/images/{id}";
 /// GET [`crate::images::BrowseQuery`] -> [`crate::images::BrowsePage`].
 pub const IMAGE_BROWSE: &str = "/v1/images/{id}/browse";
+
+/// GET with [`crate::finding::FindQuery`]: [`crate::finding::FindPage`].
+pub const IMAGE_FIND: &str = "/v1/images/{id}/find";
+
+/// GET with [`crate::finding::DiffQuery`]: [`crate::finding::DiffPage`].
+pub const IMAGE_DIFF: &str = "/v1/images/{id}/diff";
 /// POST [`crate::images::ReplicateRequest`] -> [`crate::images::ReplicateReply`].
 pub const IMAGE_REPLICATE: &str = "/v1/images/{id}/replicate";
 /// POST -> [`crate::images::VerifyReport`]: reads and checks every byte of the image.

@@ -9,11 +9,11 @@ use crate::{jobs::JobInfo, pools::PoolInfo, text};
 /// The principal of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhoAmI {
-    /// `admin`, `client`, `server`.
+    /// `admin`, `client`, `server`, `media-server`.
     pub kind: String,
     /// Administrator's or client's name, partner's name here.
     pub name: String,
-    /// Client's UUID, else empty.
+    /// A client's or media server's UUID, else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// The domain whose CA proved it.

@@ -11,7 +11,8 @@ use narrows_ring::world::{Local, World};
 use rustix::io::Errno;
 
 use crate::sink::{
-    Orphan, RestoreProgress, SingleFound, SingleSink, SingleTarget, Sink, SinkError, SinkOptions,
+    Orphan, RestoreProgress, SingleFound, SingleSink, SingleTarget, Sink, SinkError, SinkOptions, TarSink,
+    TarStep, TarTarget,
 };
 
 /// What to restore.
@@ -100,6 +101,19 @@ pub async fn restore_single(
     Ok(sink.finish().await?)
 }
 
+/// Restores what `tar` asks for as a tar, which goes on where it stands. [`TarStep::More`] asks for another session.
+pub async fn restore_tar(
+    world: &World,
+    session: Session,
+    plan: &RestorePlan,
+    tar: &Arc<TarTarget>,
+    progress: &Arc<RestoreProgress>,
+) -> Result<TarStep, RestoreError> {
+    let sink = Rc::new(TarSink::new(world, plan.root, tar, Arc::clone(progress)).await?);
+    pull(&session, plan, Receiver::Tar(Rc::clone(&sink))).await?;
+    Ok(sink.finish().await?)
+}
+
 /// Takes what the receiver wants; gives the bytes that crossed.
 async fn pull(session: &Session, plan: &RestorePlan, receiver: Receiver) -> Result<u64, RestoreError> {
     let store = Rc::new(SinkStore { receiver, root: plan.root });
@@ -111,6 +125,7 @@ async fn pull(session: &Session, plan: &RestorePlan, receiver: Receiver) -> Resu
 enum Receiver {
     Tree(Rc<Sink>),
     Single(Rc<SingleSink>),
+    Tar(Rc<TarSink>),
 }
 
 /// A receiver in the words of an exchange.
@@ -125,6 +140,7 @@ impl Receiver {
         match self {
             Self::Tree(_) => None,
             Self::Single(single) => Some(single.ticket()),
+            Self::Tar(tar) => Some(tar.ticket()),
         }
     }
 
@@ -137,6 +153,7 @@ impl Receiver {
         let wanted = match self {
             Self::Tree(sink) => sink.take_node(name, bytes).await,
             Self::Single(sink) => sink.take_node(ticket, name, bytes).await,
+            Self::Tar(sink) => sink.take_node(ticket, name, bytes).await,
         };
         wanted.map_err(|error| failed(&error))
     }
@@ -183,6 +200,7 @@ impl Store for SinkStore {
             let taken = match &self.receiver {
                 Receiver::Tree(sink) => sink.take_data(data.plain, &segments).await,
                 Receiver::Single(sink) => sink.take_data(data.plain, &segments).await,
+                Receiver::Tar(sink) => sink.take_data(data.plain, &segments).await,
             };
             taken.map_err(|error| failed(&error))
         })

@@ -25,6 +25,7 @@ mod report;
 mod selection;
 mod single;
 mod stream;
+mod tar;
 mod turns;
 
 use std::{cell::RefCell, ops::Range, os::fd::OwnedFd, path::Path, sync::Arc};
@@ -43,7 +44,8 @@ pub use metadata::{Metadata, SharedMetadata};
 pub use report::{RestoreProgress, Trouble, TroubleKind};
 pub use selection::Selection;
 pub use single::{SingleFound, SingleSink, SingleTarget};
-pub use stream::StreamTarget;
+pub use stream::{Reached, StreamTarget};
+pub use tar::{TarSink, TarStep, TarTarget};
 
 use crate::{
     beneath::{Beneath, split_name},

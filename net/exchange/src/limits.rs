@@ -84,6 +84,13 @@ pub const FETCHES_MAX: usize = 4;
 /// Segments in one such list: enough to be read in the order of containers.
 pub const FETCH_SEGMENTS_MAX: usize = 4096;
 
+/// A source of a restore begins with new nodes only below so many bytes of nodes that the target has not answered.
+pub const NODES_HELD_BYTES_MAX: usize = 8 << 20;
+
+// With the nodes being read and sent, half of the credit is left for data.
+const _: () =
+    assert!(NODES_HELD_BYTES_MAX + (NODE_READS_MAX + 2) * FRAME_BYTES_MAX <= WINDOW_BYTES as usize / 2);
+
 /// Bytes of nodes that go into one frame together, when so many are ready.
 pub const NODES_FRAME_BYTES: usize = 96 << 10;
 

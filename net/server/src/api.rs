@@ -14,6 +14,7 @@ pub mod damage;
 pub mod doctor;
 pub mod domains;
 pub mod expiry;
+pub mod finding;
 pub mod holdings;
 pub mod images;
 pub mod jobs;
@@ -212,6 +213,8 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGES, get(images::list))
         .route(paths::IMAGE, get(images::show))
         .route(paths::IMAGE_BROWSE, get(images::browse))
+        .route(paths::IMAGE_FIND, get(finding::find))
+        .route(paths::IMAGE_DIFF, get(finding::diff))
         .route(paths::IMAGE_REPLICATE, post(images::replicate))
         .route(paths::IMAGE_VERIFY, post(images::verify))
         .route(paths::IMAGE_EXPIRE, post(expiry::expire))

@@ -238,22 +238,9 @@ impl FromStr for Memory {
     type Err = BadSetting;
 
     fn from_str(text: &str) -> Result<Self, BadSetting> {
-        let bad = || BadSetting::new("memory", format!("{text:?} is no size; write e.g. 2GiB or 512MiB"));
-        let text = text.trim();
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = text[..digits].parse().map_err(|_| bad())?;
-        let factor: u64 = match text[digits..].trim() {
-            "" | "B" => 1,
-            "KiB" | "K" | "k" => 1 << 10,
-            "MiB" | "M" => 1 << 20,
-            "GiB" | "G" => 1 << 30,
-            "TiB" | "T" => 1 << 40,
-            "KB" | "kB" => 1000,
-            "MB" => 1_000_000,
-            "GB" => 1_000_000_000,
-            _ => return Err(bad()),
-        };
-        number.checked_mul(factor).map(Self).ok_or_else(bad)
+        // Memory is given in it, and how fast a scrub reads.
+        let bad = || BadSetting::new("size", format!("{text:?} is no size; write e.g. 2GiB or 512MiB"));
+        narrows_api::size::bytes_in(text.trim()).map(Self).ok_or_else(bad)
     }
 }
 

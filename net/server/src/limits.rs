@@ -188,3 +188,13 @@ pub const DAMAGE_NAMED_MAX: usize = 100;
 pub const SCRUB_EVERY_DEFAULT: Duration = Duration::from_hours(30 * 24);
 /// And reads so many bytes a second.
 pub const SCRUB_RATE_DEFAULT: u64 = 50 << 20;
+/// Entries that one page of a search looks at.
+pub const FIND_ENTRIES_MAX: usize = 20_000;
+/// Nodes that one page of a comparison reads, about: several times the height of two trees, so that each page gets on.
+pub const FIND_NODES_MAX: usize = 1000;
+/// What fits or differs on one page.
+pub const FIND_PAGE_MAX: usize = 1000;
+/// A pattern may have so many `**`: each doubles what trying it costs.
+pub const FIND_WIDTHS_MAX: usize = 4;
+/// Bytes of a pattern.
+pub const FIND_GLOB_BYTES_MAX: usize = 4096;

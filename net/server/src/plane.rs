@@ -7,6 +7,7 @@
 pub mod browse;
 pub mod core;
 mod failing;
+pub mod finding;
 pub mod gate;
 pub mod heal;
 pub mod one_pool;
@@ -41,6 +42,7 @@ use crate::{
     servers::link::Link,
     switches::{Clock, FailWrites},
 };
+pub use finding::{Compare, Find};
 pub use gate::Question;
 pub use heal::{Heal, HealEnd};
 pub use one_pool::{Browse, Checked, OnePool, PoolOrder};

@@ -5,4 +5,5 @@
 //! and a local change gives O(log n) new nodes, because nodes end where content says, not at fixed counts.
 
 pub mod build;
+pub mod glob;
 pub mod walk;

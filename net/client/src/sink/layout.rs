@@ -1,6 +1,6 @@
-//! Where the bytes of one file come from: what is asked for, what has not been described yet. No I/O.
+//! Where the bytes of a stream come from: what is asked for, what has not been described yet. No I/O.
 //!
-//! Guarantee: the parts of the file that no node has described and the pieces that segments fill never overlap, and
+//! Guarantee: the parts of a file that no node has described and the pieces that segments fill never overlap, and
 //! together with what was taken already they make up the file, however a hostile image lies about its lengths.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use narrows_format::{
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     segments: HashMap<Fingerprint, Vec<Piece>>,
-    /// Parts of the file that nodes describe which have not come.
+    /// Parts of the stream that nodes describe which have not come.
     nodes: HashMap<Fingerprint, Vec<Part>>,
     /// The same parts by their first byte: their lengths.
     undescribed: BTreeMap<u64, u64>,
@@ -25,17 +25,17 @@ pub(super) struct Layout {
     from: u64,
 }
 
-/// Bytes `at..at + length` of the file.
+/// Places `at..at + length` of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part {
-    at: u64,
-    length: u64,
+pub(super) struct Part {
+    pub(super) at: u64,
+    pub(super) length: u64,
 }
 
 /// A piece of a segment and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// First byte in the file.
+    /// First byte in the stream.
     pub(super) at: u64,
     /// First byte in the segment.
     pub(super) offset: u32,
@@ -45,10 +45,10 @@ pub(super) struct Piece {
     pub(super) count: u64,
 }
 
-/// A part of the file without segments.
+/// A part of the stream without segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
-    /// First byte in the file.
+    /// First byte in the stream.
     pub(super) at: u64,
     /// How many.
     pub(super) length: u64,
@@ -57,19 +57,20 @@ pub(super) struct Gap {
 }
 
 impl Layout {
-    /// Of a file whose bytes up to `from` are done.
+    /// Of a stream that is done up to `from`.
     pub(super) fn new(from: u64) -> Self {
         Self { from, ..Self::default() }
     }
 
-    /// The file's entry came. Gives what needs no segment, or what is wrong.
+    /// The entry of a file came that begins at `at`. Gives what needs no segment, or what is wrong.
     pub(super) fn content(
         &mut self,
+        at: u64,
         size: u64,
         content: &Content,
         children: &[Child],
     ) -> Result<Vec<Gap>, &'static str> {
-        let whole = Part { at: 0, length: size };
+        let whole = Part { at, length: size };
         match content {
             Content::Inline(extents) => self.extents(whole, extents, children),
             Content::Tree(ordinal) => {
@@ -134,14 +135,16 @@ impl Layout {
         before.is_some_and(|(first, length)| at - first < *length)
     }
 
-    fn describe(&mut self, node: Fingerprint, part: Part) {
+    /// A node that has not come describes this part.
+    pub(super) fn describe(&mut self, node: Fingerprint, part: Part) {
         if part.length > 0 && part.at + part.length > self.from {
             self.nodes.entry(node).or_default().push(part);
             self.undescribed.insert(part.at, part.length);
         }
     }
 
-    fn take_parts(&mut self, node: &Fingerprint) -> Vec<Part> {
+    /// What a node describes that has come.
+    pub(super) fn take_parts(&mut self, node: &Fingerprint) -> Vec<Part> {
         let parts = self.nodes.remove(node).unwrap_or_default();
         for part in &parts {
             self.undescribed.remove(&part.at);
@@ -222,7 +225,7 @@ mod tests {
         let segment = node(3, ChildKind::Segment, 100);
         for from in [0, 150, 250] {
             let mut layout = Layout::new(from);
-            layout.content(300, &Content::Tree(0), &[node(9, ChildKind::Node, 9)]).unwrap();
+            layout.content(0, 300, &Content::Tree(0), &[node(9, ChildKind::Node, 9)]).unwrap();
             assert!(layout.is_undescribed(299) && !layout.is_undescribed(300));
             layout.inner(&Fingerprint([9; 32]), &[200, 100], &[first, second]).unwrap();
             assert_eq!(layout.wants(&first), from < 200);
@@ -243,13 +246,13 @@ mod tests {
     #[test]
     fn lengths_that_do_not_agree_are_refused() {
         let mut layout = Layout::new(0);
-        assert!(layout.content(10, &Content::Inline(vec![Extent::Hole(9)]), &[]).is_err());
+        assert!(layout.content(0, 10, &Content::Inline(vec![Extent::Hole(9)]), &[]).is_err());
         let beyond = Extent::Data { child: 0, offset: 95, length: 10 };
         let segment = node(3, ChildKind::Segment, 100);
-        assert!(layout.content(10, &Content::Inline(vec![beyond]), &[segment]).is_err());
+        assert!(layout.content(0, 10, &Content::Inline(vec![beyond]), &[segment]).is_err());
         let huge = Extent::Repeat { child: 0, count: u64::MAX };
-        assert!(layout.content(10, &Content::Inline(vec![huge]), &[segment]).is_err());
-        layout.content(10, &Content::Tree(0), &[segment]).unwrap();
+        assert!(layout.content(0, 10, &Content::Inline(vec![huge]), &[segment]).is_err());
+        layout.content(0, 10, &Content::Tree(0), &[segment]).unwrap();
         assert!(layout.inner(&segment.fingerprint, &[u64::MAX, 11], &[segment, segment]).is_err());
     }
 }

@@ -36,6 +36,8 @@ pub enum TroubleKind {
     Unlinked(Vec<u8>),
     /// It was asked for, and the image has no such path.
     NotInImage,
+    /// A tar cannot hold it.
+    NotForTars,
     /// It is there, but some attributes are not.
     Attribute(Vec<u8>, Errno),
 }
@@ -53,6 +55,7 @@ impl std::fmt::Display for TroubleKind {
                 write!(f, "not linked: {first}, which it shares its content with, was not restored")
             }
             Self::NotInImage => f.write_str("is not in the image"),
+            Self::NotForTars => f.write_str("left out: a tar cannot hold it"),
             Self::Attribute(name, error) => {
                 write!(f, "without attribute {}: {error}", String::from_utf8_lossy(name))
             }

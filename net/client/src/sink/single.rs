@@ -82,8 +82,8 @@ impl SingleSink {
             SingleTarget::Device(device) => (Output::Device(Arc::clone(device)), 0),
             SingleTarget::Stream(stream) => {
                 let asked = Arc::clone(stream);
-                let done = world.offload(move || asked.done()).await.ok_or(SinkError::Helper)?;
-                (Output::Stream(InOrder::new(world, Arc::clone(stream), done)), done)
+                let reached = world.offload(move || asked.reached()).await.ok_or(SinkError::Helper)?;
+                (Output::Stream(InOrder::new(world, Arc::clone(stream), reached)), reached.at)
             }
         };
         Ok(Self {
@@ -232,7 +232,7 @@ impl SingleSink {
             *found = match &entry.kind {
                 EntryKind::File { size, .. } if self.is_too_large(*size) => SingleFound::TooLarge(*size),
                 EntryKind::File { size, content } => {
-                    gaps = layout.content(*size, content, children)?;
+                    gaps = layout.content(0, *size, content, children)?;
                     SingleFound::File(*size)
                 }
                 EntryKind::HardLink(first) => SingleFound::Link(first.clone()),

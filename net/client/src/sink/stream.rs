@@ -30,38 +30,82 @@ use crate::{
 #[derive(Debug)]
 pub struct StreamTarget {
     fd: OwnedFd,
-    /// Bytes written. Held over each write, so that whoever goes on knows what there is.
-    done: Mutex<u64>,
+    /// Held over each write, so that whoever goes on knows what there is.
+    reached: Mutex<Reached>,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// What lies before this place was written or passed.
+    pub at: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Objects passed, of a stream that holds several.
+    pub objects: u64,
+    /// Bytes of what they hold.
+    pub content_bytes: u64,
+    /// Objects passed that such a stream cannot hold.
+    pub left_out: u64,
+}
+
+/// What is counted when a place without bytes is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// Nothing.
+    Nothing,
+    /// An object that holds so many bytes.
+    Object(u64),
+    /// An object that was left out.
+    LeftOut,
 }
 
 impl StreamTarget {
     /// Nothing is written yet.
     pub fn new(fd: OwnedFd) -> Arc<Self> {
-        Arc::new(Self { fd, done: Mutex::new(0) })
+        Arc::new(Self { fd, reached: Mutex::default() })
     }
 
-    /// Bytes written; waits for a write that is under way.
-    pub fn done(&self) -> u64 {
+    /// How far it is; waits for a write that is under way.
+    pub fn reached(&self) -> Reached {
         *self.lock()
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
+    fn lock(&self) -> MutexGuard<'_, Reached> {
         // Counted after each call: a job that panicked left no half-made state behind.
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes over places that no bytes belong to, unless something is missing in front of them.
+    pub(super) fn pass(&self, at: u64, length: u64, what: Passed) {
+        let mut reached = self.lock();
+        if !(at..at + length).contains(&reached.at) {
+            return;
+        }
+        reached.at = at + length;
+        match what {
+            Passed::Nothing => {}
+            Passed::Object(bytes) => {
+                reached.objects += 1;
+                reached.content_bytes += bytes;
+            }
+            Passed::LeftOut => reached.left_out += 1,
+        }
     }
 
     /// Writes what lies at `at`: the part of it that was not written before. Nothing while something is missing in front
     /// of it, which a job of a broken session may find.
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<u64, Errno> {
-        let mut done = self.lock();
-        let skip = done.checked_sub(at).and_then(|skip| usize::try_from(skip).ok());
+    pub(super) fn write(&self, at: u64, bytes: &[u8]) -> Result<u64, Errno> {
+        let mut reached = self.lock();
+        let skip = reached.at.checked_sub(at).and_then(|skip| usize::try_from(skip).ok());
         let mut rest = skip.and_then(|skip| bytes.get(skip..)).unwrap_or_default();
         while !rest.is_empty() {
             match write(&self.fd, rest) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(count) => {
                     rest = &rest[count..];
-                    *done += count as u64;
+                    reached.at += count as u64;
+                    reached.written_bytes += count as u64;
                 }
                 Err(Errno::INTR) => {}
                 // Whoever gave it to us made it so that it does not wait by itself.
@@ -69,7 +113,37 @@ impl StreamTarget {
                 Err(error) => return Err(error),
             }
         }
-        Ok(*done)
+        Ok(reached.at)
+    }
+
+    /// Writes what has its turn; `spill` holds what was spilled.
+    fn write_early(&self, spill: Option<&OwnedFd>, at: u64, early: &Early) -> Result<(), Errno> {
+        match early {
+            Early::Bytes { bytes, count } => self.write_repeated(at, bytes, *count),
+            Early::Gap { length, byte } => self.write_gap(at, *length, *byte),
+            Early::Nothing { length, what } => {
+                self.pass(at, *length, *what);
+                Ok(())
+            }
+            Early::Spilled { length, count } => {
+                let bytes = read_back(spill.ok_or(Errno::BADF)?, at, *length)?;
+                self.write_repeated(at, &bytes, *count)
+            }
+        }
+    }
+
+    fn write_repeated(&self, at: u64, bytes: &[u8], count: u64) -> Result<(), Errno> {
+        (0..count).try_for_each(|repeat| self.write(at + repeat * bytes.len() as u64, bytes).map(drop))
+    }
+
+    fn write_gap(&self, at: u64, length: u64, byte: u8) -> Result<(), Errno> {
+        let block = vec![byte; usize::try_from(length).unwrap_or(usize::MAX).min(WRITE_BYTES)];
+        let mut done = self.reached().at.max(at);
+        while done < at + length {
+            let count = usize::try_from(at + length - done).unwrap_or(usize::MAX).min(block.len());
+            done = self.write(done, &block[..count])?;
+        }
+        Ok(())
     }
 }
 
@@ -78,15 +152,16 @@ enum Early {
     Bytes { bytes: Arc<Vec<u8>>, count: u64 },
     Spilled { length: usize, count: u64 },
     Gap { length: u64, byte: u8 },
+    Nothing { length: u64, what: Passed },
 }
 
 impl Early {
-    /// Bytes of the file.
+    /// Places of the stream.
     fn length(&self) -> u64 {
         match self {
             Self::Bytes { bytes, count } => bytes.len() as u64 * count,
             Self::Spilled { length, count } => *length as u64 * count,
-            Self::Gap { length, .. } => *length,
+            Self::Gap { length, .. } | Self::Nothing { length, .. } => *length,
         }
     }
 
@@ -95,8 +170,13 @@ impl Early {
         match self {
             Self::Bytes { bytes, .. } => (bytes.len(), bytes.len()),
             Self::Spilled { length, .. } => (*length, 0),
-            Self::Gap { .. } => (0, 0),
+            Self::Gap { .. } | Self::Nothing { .. } => (0, 0),
         }
+    }
+
+    /// Bytes to be written.
+    fn written(&self) -> u64 {
+        if let Self::Nothing { .. } = self { 0 } else { self.length() }
     }
 }
 
@@ -108,10 +188,22 @@ impl State {
         self.early.insert(at, early);
     }
 
-    /// What has its turn. It counts until it is forgotten.
-    fn next(&mut self) -> Option<(u64, Early)> {
-        let next = self.early.first_entry().filter(|next| *next.key() <= self.done)?;
-        Some(next.remove_entry())
+    /// What has its turn, as much as is worth a job. It counts until it is forgotten.
+    fn next(&mut self) -> Vec<(u64, Early)> {
+        let (mut next, mut end, mut bytes) = (Vec::new(), self.reached.at, 0);
+        while bytes < WRITE_BYTES as u64 {
+            let Some(first) = self.early.first_entry().filter(|first| *first.key() <= end) else { break };
+            let (at, early) = first.remove_entry();
+            if at + early.length() <= self.reached.at {
+                // An earlier attempt has written it.
+                self.forget(early.bytes());
+                continue;
+            }
+            end = end.max(at + early.length());
+            bytes += early.written();
+            next.push((at, early));
+        }
+        next
     }
 
     fn forget(&mut self, (all, held): (usize, usize)) {
@@ -129,8 +221,8 @@ pub(super) struct InOrder {
 
 #[derive(Default)]
 struct State {
-    /// Bytes written, as far as this attempt knows.
-    done: u64,
+    /// As far as this attempt knows.
+    reached: Reached,
     early: BTreeMap<u64, Early>,
     /// Bytes of segments among these, in memory or not.
     early_bytes: u64,
@@ -141,15 +233,15 @@ struct State {
 }
 
 impl InOrder {
-    /// Goes on at `done`, where the target stands.
-    pub(super) fn new(world: &World, target: Arc<StreamTarget>, done: u64) -> Self {
-        let state = State { done, ..State::default() };
+    /// Goes on where the target stands.
+    pub(super) fn new(world: &World, target: Arc<StreamTarget>, reached: Reached) -> Self {
+        let state = State { reached, ..State::default() };
         Self { world: world.clone(), target, state: RefCell::new(state) }
     }
 
-    /// Bytes written.
+    /// What lies before this place is done.
     pub(super) fn done(&self) -> u64 {
-        self.state.borrow().done
+        self.state.borrow().reached.at
     }
 
     /// Bytes that wait for what stands before them, wherever they do.
@@ -162,7 +254,7 @@ impl InOrder {
         let length = bytes.len();
         let fits = {
             let mut state = self.state.borrow_mut();
-            let fits = state.held_bytes + length <= STREAM_HELD_BYTES_MAX || at <= state.done;
+            let fits = state.held_bytes + length <= STREAM_HELD_BYTES_MAX || at <= state.reached.at;
             if fits {
                 state.insert(at, Early::Bytes { bytes: Arc::clone(&bytes), count });
             }
@@ -183,7 +275,14 @@ impl InOrder {
         }
     }
 
-    /// Writes whatever has its turn, unless somebody is at it. `moved` is called after each piece.
+    /// Takes places that no bytes belong to.
+    pub(super) fn take_nothing(&self, at: u64, length: u64, what: Passed) {
+        if length > 0 {
+            self.state.borrow_mut().insert(at, Early::Nothing { length, what });
+        }
+    }
+
+    /// Writes whatever has its turn, unless somebody is at it. `moved` hears of bytes as they are written.
     pub(super) async fn write(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
         if std::mem::replace(&mut self.state.borrow_mut().writing, true) {
             return Ok(());
@@ -195,58 +294,26 @@ impl InOrder {
 
     async fn write_all(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
         loop {
-            let (at, early) = {
+            let next = self.state.borrow_mut().next();
+            if next.is_empty() {
+                return Ok(());
+            }
+            let counted: Vec<_> = next.iter().map(|(_, early)| early.bytes()).collect();
+            let (target, spill) = (Arc::clone(&self.target), self.state.borrow().spill.clone());
+            let reached = self
+                .job(move || {
+                    let spill = spill.as_deref();
+                    next.iter().try_for_each(|(at, early)| target.write_early(spill, *at, early))?;
+                    Ok(target.reached())
+                })
+                .await?;
+            let before = {
                 let mut state = self.state.borrow_mut();
-                let Some((at, early)) = state.next() else { return Ok(()) };
-                if at + early.length() <= state.done {
-                    // An earlier attempt has written it.
-                    state.forget(early.bytes());
-                    continue;
-                }
-                (at, early)
+                counted.into_iter().for_each(|bytes| state.forget(bytes));
+                std::mem::replace(&mut state.reached, reached)
             };
-            let (bytes_of, before) = (early.bytes(), self.done());
-            let done = match early {
-                Early::Bytes { bytes, count } => self.write_bytes(at, bytes, count).await?,
-                Early::Gap { length, byte } => self.write_gap(at, length, byte).await?,
-                Early::Spilled { length, count } => {
-                    let spill = self.spill().await?;
-                    let read = move || read_back(&spill, at, length);
-                    self.write_bytes(at, Arc::new(self.job(read).await?), count).await?
-                }
-            };
-            let mut state = self.state.borrow_mut();
-            state.done = done;
-            state.forget(bytes_of);
-            drop(state);
-            moved(done - before);
+            moved(reached.written_bytes - before.written_bytes);
         }
-    }
-
-    async fn write_bytes(&self, at: u64, bytes: Arc<Vec<u8>>, count: u64) -> Result<u64, SinkError> {
-        let target = Arc::clone(&self.target);
-        self.job(move || {
-            let mut done = target.done();
-            for repeat in 0..count {
-                done = target.write(at + repeat * bytes.len() as u64, &bytes)?;
-            }
-            Ok(done)
-        })
-        .await
-    }
-
-    async fn write_gap(&self, at: u64, length: u64, byte: u8) -> Result<u64, SinkError> {
-        let target = Arc::clone(&self.target);
-        self.job(move || {
-            let block = vec![byte; usize::try_from(length).unwrap_or(usize::MAX).min(WRITE_BYTES)];
-            let mut done = target.done().max(at);
-            while done < at + length {
-                let count = usize::try_from(at + length - done).unwrap_or(usize::MAX).min(block.len());
-                done = target.write(done, &block[..count])?;
-            }
-            Ok(done)
-        })
-        .await
     }
 
     async fn spill(&self) -> Result<Arc<OwnedFd>, SinkError> {
@@ -341,20 +408,20 @@ mod tests {
         let gap = Gap { at: count * PIECE as u64, length: 3_000_000, byte: 9 };
         let at = |number: u64| number * PIECE as u64;
         block_on(Setup::here(1 << 20), async |world| {
-            let stream = InOrder::new(&world, Arc::clone(&target), 0);
+            let stream = InOrder::new(&world, Arc::clone(&target), target.reached());
             stream.take_gap(gap);
             for number in (1..count).rev() {
                 stream.take(at(number), piece(number), 1).await.unwrap();
                 stream.write(|_| ()).await.unwrap();
             }
-            assert_eq!((target.done(), stream.early_bytes()), (0, at(count - 1)));
+            assert_eq!((target.reached().at, stream.early_bytes()), (0, at(count - 1)));
             assert!(stream.state.borrow().held_bytes <= STREAM_HELD_BYTES_MAX);
             assert!(stream.state.borrow().spill.is_some(), "memory was enough: nothing was shown");
             stream.take(0, Arc::new(piece(0)[..PIECE / 2].to_vec()), 1).await.unwrap();
             stream.write(|_| ()).await.unwrap();
             assert_eq!(stream.done(), PIECE as u64 / 2);
 
-            let again = InOrder::new(&world, Arc::clone(&target), target.done());
+            let again = InOrder::new(&world, Arc::clone(&target), target.reached());
             for number in 0..count {
                 again.take(at(number), piece(number), 1).await.unwrap();
             }
@@ -367,7 +434,8 @@ mod tests {
             target.write(gap.at + gap.length + 1, &piece(3)).unwrap();
         })
         .unwrap();
-        assert_eq!(target.done(), gap.at + gap.length);
+        assert_eq!(target.reached().at, gap.at + gap.length);
+        assert_eq!(target.reached().written_bytes, gap.at + gap.length);
         is_whole(&mut file, count, gap);
     }
 

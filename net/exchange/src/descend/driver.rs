@@ -21,7 +21,7 @@ use crate::{
     ExchangeError, Outgoing, StoreError,
     limits::{
         DESCEND_CHILDREN_MAX, FETCH_SEGMENTS_MAX, FETCHES_MAX, FRAME_BYTES_MAX, NODE_READS_MAX,
-        NODES_FRAME_BYTES, NODES_PER_FRAME_MAX,
+        NODES_FRAME_BYTES, NODES_HELD_BYTES_MAX, NODES_PER_FRAME_MAX,
     },
     outgoing::Asked,
 };
@@ -63,6 +63,8 @@ struct Driver<'a> {
     /// Children that the nodes being visited may have.
     foreseen: usize,
     sending: bool,
+    /// Bytes of nodes that were sent and are not answered.
+    unanswered: usize,
     fetching: usize,
     /// What could not be read.
     lost: Option<Lost>,
@@ -107,6 +109,7 @@ pub(crate) async fn send_tree(
         visiting: 0,
         foreseen: 0,
         sending: false,
+        unanswered: 0,
         fetching: 0,
         lost: None,
     };
@@ -175,7 +178,9 @@ impl Driver<'_> {
     fn may_visit(&self) -> bool {
         let reserved: usize = self.visited.iter().map(|visit| visit.branch.children.len()).sum();
         let below = self.outgoing.open_children() + reserved + self.foreseen < DESCEND_CHILDREN_MAX;
-        (below && self.visiting < NODE_READS_MAX && self.visited.len() < NODES_PER_FRAME_MAX)
+        // A sink holds back answers until data has come, which must not wait for credit that is given for answers.
+        let leaves_credit = self.showing == Showing::Tags || self.unanswered < NODES_HELD_BYTES_MAX;
+        (below && leaves_credit && self.visiting < NODE_READS_MAX && self.visited.len() < NODES_PER_FRAME_MAX)
             || (self.work.is_empty() && self.visited.is_empty() && self.wanted.is_empty())
     }
 
@@ -293,6 +298,7 @@ impl Driver<'_> {
     }
 
     fn await_answer(&mut self, asked: Asked, branch: Branch) {
+        self.unanswered += branch.bytes;
         self.work.push(Box::pin(async move {
             let presences = asked.answer().await?;
             Ok(Event::Answered(asked, branch, presences))
@@ -300,6 +306,7 @@ impl Driver<'_> {
     }
 
     fn take_answer(&mut self, asked: Asked, branch: &Branch, presences: &[Presence]) {
+        self.unanswered -= branch.bytes;
         let asked = Rc::new(asked);
         let children = branch.children.iter().zip(branch.items.iter()).zip(presences);
         for (at, ((child, item), presence)) in children.enumerate().rev() {

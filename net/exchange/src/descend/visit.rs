@@ -69,6 +69,8 @@ pub(super) struct Branch {
     pub(super) items: Vec<Option<Rc<Item>>>,
     /// Under the base, as far as we know.
     pub(super) known: Vec<bool>,
+    /// Encoded bytes of the node.
+    pub(super) bytes: usize,
 }
 
 impl Visit {
@@ -107,7 +109,7 @@ pub(super) async fn visit(
             .then(|| Item::new(*child, place, Some(Rc::clone(&item)), Fate::Unknown))
     };
     let items = node.children.iter().zip(child_places).map(item_of).collect();
-    let branch = Branch { children: node.children, items, known };
+    let branch = Branch { children: node.children, items, known, bytes: node.bytes.len() };
     Ok(Visit { item, bytes: node.bytes, proof, branch })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Guarantee: AIR-008. The destination is the principal of the certificate, which this domain's CA must have
 //! issued. An image of this domain goes to the client that it is of, or with an administrator's token to
-//! another one; an image of another origin goes to any client of this domain.
+//! another one; an image of another origin goes to any client of this domain. As a tar, which may go anywhere, it is
+//! given to administrators only, and the job says to whom.
 
 use axum::extract::State;
 use narrows_api::{
@@ -15,6 +16,7 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Change, air,
     job::{Job, JobKey, JobKind},
+    operation::Note,
 };
 
 use super::{
@@ -34,8 +36,15 @@ pub async fn begin(
 ) -> Answer<RestoreGrant> {
     // Before anything is looked up: a stranger learns nothing of what is here.
     may_restore(&app, &caller, true)?;
+    if request.as_tar && !caller.is_admin {
+        let error =
+            ApiError::new("AUTH-005", "a tar needs the right `restore-any`, which administrators have")
+                .because("it goes wherever it is piped, as what is browsed does")
+                .help("use a context with the administrator's token, or restore into a directory");
+        return Err(error.into());
+    }
     let client = app.catalog.client(caller.client).await.map_err(|error| internal(&error))?;
-    client.ok_or_else(|| not_allowed("an enrolled client"))?;
+    let client = client.ok_or_else(|| not_allowed("an enrolled client"))?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let filter = ImageFilter {
         client: request.client,
@@ -58,10 +67,14 @@ pub async fn begin(
         );
     };
     let open = app.pools.get(pool)?;
-    let (key, job) = begin_job(&app, &image).await?;
+    let said = request.as_tar.then(|| as_tar(&client.name));
+    let (key, job) = begin_job(&app, &image, said).await?;
     let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key };
     let ticket = app.tickets.give(ticket)?;
-    tracing::info!(image = %image.id, client = %caller.client, "a restore was allowed");
+    tracing::info!(
+        image = %image.id, client = %caller.client, as_tar = request.as_tar, by_administrator = caller.is_admin,
+        "a restore was allowed"
+    );
     good(RestoreGrant {
         ticket,
         data_addr: app.data_addr(pool),
@@ -86,11 +99,24 @@ fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(),
     })
 }
 
+/// What the list of jobs keeps of a restore that may have gone anywhere: who had it.
+fn as_tar(client: &str) -> Note {
+    Note {
+        code: String::new(),
+        sentence: format!("as a tar to client {client}, by the administrator's token"),
+    }
+}
+
 /// The restore itself runs between client and data plane; the end of its session, or of its unused ticket, is
 /// the end of the job.
-async fn begin_job(app: &App, image: &narrows_domain::Image) -> Result<(JobKey, String), Failure> {
+async fn begin_job(
+    app: &App,
+    image: &narrows_domain::Image,
+    note: Option<Note>,
+) -> Result<(JobKey, String), Failure> {
     let key = JobKey::restore(u128::from_le_bytes(random::bytes()));
     let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, app.clock.now());
+    job.note = note;
     job.counters.logical_bytes = image.content.as_ref().map_or(0, |content| content.logical_bytes);
     app.control.put(vec![Change::Job(job)]).await?;
     let numbered = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;

@@ -12,6 +12,7 @@ use axum::{
 use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
 use narrows_domain::storage::Pool;
 use narrows_format::{PoolId, Sequence};
+use narrows_pool::recipe::glob::Glob;
 use narrows_transport::Principal;
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -24,7 +25,7 @@ use crate::{
         places::Standing,
     },
     limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, MEDIA_BODY_BYTES_MAX, OPEN_WAIT},
-    plane::{Browse, OnePool},
+    plane::{Browse, Compare, Find, OnePool},
     pools::making,
     servers::{
         errand::{Errand, Sender, Sent},
@@ -207,15 +208,24 @@ async fn carry_out(pool: &OnePool, word: PoolWord) -> Result<PoolSaid, Failure> 
             let checked = pool.verify(image).await?;
             PoolSaid::Verified(checked.nodes, checked.segments, checked.bytes, checked.damage)
         }
+        PoolWord::Find(root, glob, from) => {
+            let (glob, from) = (Glob::new(&bytes(&glob)?), bytes(&from)?);
+            PoolSaid::Found(pool.find(Find { root: root.into(), glob, from }).await?)
+        }
+        PoolWord::Compare(before, after, from) => {
+            let compare = Compare { before: before.into(), after: after.into(), from: bytes(&from)? };
+            PoolSaid::Differs(pool.compare(compare).await?)
+        }
         PoolWord::Browse(root, path, after, limit) => {
-            let bytes = |text: &narrows_api::PathText| {
-                text.to_bytes().ok_or_else(|| malformed("path", "an escape is malformed"))
-            };
             let (path, after) = (bytes(&path)?, after.as_ref().map(bytes).transpose()?);
             let browse = Browse { root: root.into(), path, after, limit: limit.min(PAGE_ITEMS_MAX) };
             PoolSaid::Page(pool.browse(browse).await?)
         }
     })
+}
+
+fn bytes(text: &narrows_api::PathText) -> Result<Vec<u8>, Failure> {
+    text.to_bytes().ok_or_else(|| malformed("path", "an escape is malformed"))
 }
 
 /// As many as one answer may carry, and one at least.

@@ -19,7 +19,7 @@ use narrows_ring::world::Local;
 
 use super::Browse;
 
-struct Nodes<'a>(&'a Pool);
+pub(super) struct Nodes<'a>(pub(super) &'a Pool);
 
 impl NodeReader for Nodes<'_> {
     type Error = Error;
@@ -61,7 +61,8 @@ pub(super) async fn browse(pool: &Pool, asked: &Browse) -> Result<Option<BrowseP
     Ok(Some(BrowsePage { entries: listed.iter().map(entry).collect(), more }))
 }
 
-fn walked(error: WalkError<Error>) -> Error {
+/// What a walk failed at.
+pub(super) fn walked(error: WalkError<Error>) -> Error {
     match error {
         WalkError::Node(error) => error,
         WalkError::Inconsistent { .. } => Error::Malformed { what: "the image's recipe" },
@@ -69,13 +70,18 @@ fn walked(error: WalkError<Error>) -> Error {
 }
 
 fn entry(listed: &Listed) -> BrowseEntry {
-    let name = PathText::from_bytes(&listed.name);
     let Some(located) = &listed.located else {
+        let name = PathText::from_bytes(&listed.name);
         let modified = jiff::Timestamp::UNIX_EPOCH;
         let kind = "directory".to_owned();
         return BrowseEntry { name, kind, mode: 0o755, uid: 0, gid: 0, size: 0, modified, target: None };
     };
-    let Entry { mode, uid, gid, mtime, kind, .. } = located.entry();
+    described(&listed.name, located.entry())
+}
+
+/// An entry for people and programs.
+pub(super) fn described(name: &[u8], entry: &Entry) -> BrowseEntry {
+    let Entry { mode, uid, gid, mtime, kind, .. } = entry;
     let (word, size, target) = match kind {
         EntryKind::Directory => ("directory", 0, None),
         EntryKind::File { size, .. } => ("file", *size, None),
@@ -87,7 +93,7 @@ fn entry(listed: &Listed) -> BrowseEntry {
         EntryKind::BlockDevice(..) => ("block-device", 0, None),
     };
     BrowseEntry {
-        name,
+        name: PathText::from_bytes(name),
         kind: word.to_owned(),
         mode: *mode,
         uid: *uid,

@@ -3,14 +3,20 @@
 use std::{pin::pin, sync::Arc};
 
 use futures_util::future::{Either, select};
-use narrows_api::images::BrowsePage;
+use narrows_api::{
+    finding::{DiffPage, FindPage},
+    images::BrowsePage,
+};
 use narrows_format::{ContainerId, ImageId, PoolId, Sequence, node::Child, record::CopyState};
 use narrows_pool::{
     Error, Pool, PoolSpace, Verified, images,
     scrub::{Depth, Scrubbed, Survey},
 };
 
-use super::{Order, Plane, Reply, browse, failure};
+use super::{
+    Order, Plane, Reply, browse, failure,
+    finding::{self, Compare, Find},
+};
 use crate::{api::answer::Failure, servers::link::Link};
 
 /// What is to be done in a pool.
@@ -48,6 +54,10 @@ pub enum PoolOrder {
     Quarantine(Reply<Vec<ContainerId>>),
     /// Lists a directory of an image.
     Browse(Browse, Reply<Option<BrowsePage>>),
+    /// Looks for paths in an image.
+    Find(Find, Reply<FindPage>),
+    /// Compares two images.
+    Compare(Compare, Reply<DiffPage>),
     /// Gives this core's part of the index its share of so many bytes for all cores.
     ShareIndex(u64, Reply<()>),
 }
@@ -196,6 +206,22 @@ impl OnePool {
         }
     }
 
+    /// Looks for paths in an image, a page of it.
+    pub async fn find(&self, find: Find) -> Result<FindPage, Failure> {
+        match &self.away {
+            Some(link) => Ok(link.find(self.pool, &find).await?),
+            None => self.api(|reply| PoolOrder::Find(find, reply)).await,
+        }
+    }
+
+    /// What differs between two images of the pool, a page of it.
+    pub async fn compare(&self, compare: Compare) -> Result<DiffPage, Failure> {
+        match &self.away {
+            Some(link) => Ok(link.compare(self.pool, &compare).await?),
+            None => self.api(|reply| PoolOrder::Compare(compare, reply)).await,
+        }
+    }
+
     /// Gives the index another share of memory, on every core.
     pub(super) async fn share_index(&self, bytes: u64) -> Result<(), Error> {
         for core in 0..self.plane.cores.len() {
@@ -240,6 +266,8 @@ pub(super) async fn carry_out(pool: &Pool, order: PoolOrder) {
         PoolOrder::IsWhole(image, reply) => drop(reply.send(pool.is_whole(image).await)),
         PoolOrder::Quarantine(reply) => drop(reply.send(Ok(pool.quarantine().into_keys().collect()))),
         PoolOrder::Browse(asked, reply) => drop(reply.send(browse::browse(pool, &asked).await)),
+        PoolOrder::Find(asked, reply) => drop(reply.send(finding::find(pool, &asked).await)),
+        PoolOrder::Compare(asked, reply) => drop(reply.send(finding::compare(pool, &asked).await)),
         PoolOrder::ShareIndex(bytes, reply) => {
             pool.set_index_bytes(bytes);
             drop(reply.send(Ok(())));

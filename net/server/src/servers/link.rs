@@ -9,7 +9,14 @@ use std::{
     time::Duration,
 };
 
-use narrows_api::{ApiError, Hex, error::codes, images::BrowsePage, paths, text::PathText};
+use narrows_api::{
+    ApiError, Hex,
+    error::codes,
+    finding::{DiffPage, FindPage},
+    images::BrowsePage,
+    paths,
+    text::PathText,
+};
 use narrows_domain::{retry::Failure as Broken, storage::MediaServer};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState};
 use narrows_pool::{
@@ -28,7 +35,7 @@ use super::{
 use crate::{
     limits::{EVENT_WAIT, MEDIA_ANSWER_MAX, MEDIA_MAKE_MAX, MEDIA_WORK_MAX},
     partners::{PartnerApi, build, untrusted},
-    plane::{Browse, Checked, Replicated},
+    plane::{Browse, Checked, Compare, Find, Replicated},
 };
 
 /// How it was found when it was asked last.
@@ -258,6 +265,25 @@ impl Link {
         let order = PoolWord::Browse(asked.root.into(), path, after, asked.limit);
         match self.order(pool, order, MEDIA_WORK_MAX).await? {
             PoolSaid::Page(page) => Ok(page),
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Looks for paths in an image.
+    pub async fn find(&self, pool: PoolId, asked: &Find) -> Result<FindPage, ApiError> {
+        let (glob, from) = (PathText::from_bytes(asked.glob.typed()), PathText::from_bytes(&asked.from));
+        match self.order(pool, PoolWord::Find(asked.root.into(), glob, from), MEDIA_WORK_MAX).await? {
+            PoolSaid::Found(page) => Ok(page),
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Compares two images.
+    pub async fn compare(&self, pool: PoolId, asked: &Compare) -> Result<DiffPage, ApiError> {
+        let from = PathText::from_bytes(&asked.from);
+        let order = PoolWord::Compare(asked.before.into(), asked.after.into(), from);
+        match self.order(pool, order, MEDIA_WORK_MAX).await? {
+            PoolSaid::Differs(page) => Ok(page),
             _ => Err(off_the_point()),
         }
     }

@@ -7,7 +7,13 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use narrows_api::{ApiError, Hex, error::codes, images::BrowsePage, text::PathText};
+use narrows_api::{
+    ApiError, Hex,
+    error::codes,
+    finding::{DiffPage, FindPage},
+    images::BrowsePage,
+    text::PathText,
+};
 use narrows_format::{
     DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp,
     image_log::RemoveReason,
@@ -319,6 +325,10 @@ pub enum PoolWord {
     Verify(#[serde(with = "by_text")] ImageId),
     /// Lists a directory: root, path, name of the last entry of the page before, at most so many.
     Browse(RootWord, PathText, Option<PathText>, u32),
+    /// Looks for a pattern below a root, beginning at a path.
+    Find(RootWord, PathText, PathText),
+    /// Compares what lies below two roots, beginning at a path.
+    Compare(RootWord, RootWord, PathText),
 }
 
 /// The answer to it.
@@ -337,6 +347,10 @@ pub enum PoolSaid {
     Verified(u64, u64, u64, Option<(String, String)>),
     /// A page; nothing when there is no such directory.
     Page(Option<BrowsePage>),
+    /// A page of what was found.
+    Found(FindPage),
+    /// A page of what differs.
+    Differs(DiffPage),
 }
 
 /// A pool that a media server is to have open.

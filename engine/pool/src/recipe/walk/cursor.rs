@@ -61,11 +61,12 @@ impl Leaf {
 }
 
 /// What a parent says about the child to read.
-struct Claim {
-    child: Child,
-    level: Option<u8>,
-    span: Option<TreeSpan>,
-    end: Option<Vec<u8>>,
+pub(super) struct Claim {
+    pub(super) child: Child,
+    pub(super) level: Option<u8>,
+    pub(super) span: Option<TreeSpan>,
+    /// All paths under it are smaller.
+    pub(super) end: Option<Vec<u8>>,
 }
 
 impl<'r, R: NodeReader + ?Sized> Cursor<'r, R> {
@@ -174,7 +175,7 @@ impl<'r, R: NodeReader + ?Sized> Cursor<'r, R> {
 
 impl Claim {
     /// Whether the node is what its parent says; the root has only itself to keep to.
-    fn check<E>(&self, node: &Node) -> Result<(), WalkError<E>> {
+    pub(super) fn check<E>(&self, node: &Node) -> Result<(), WalkError<E>> {
         let (level, first, last, count, bytes) = match &node.body {
             Body::Tree { level, spans } => (
                 *level,

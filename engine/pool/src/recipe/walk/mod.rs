@@ -7,6 +7,7 @@
 
 mod content;
 mod cursor;
+mod diff;
 mod known;
 mod tree;
 
@@ -20,6 +21,7 @@ use narrows_ring::world::Local;
 
 pub use content::{Slice, Slices, Source, content};
 pub use cursor::{Cursor, Leaf};
+pub use diff::{Aspect, Change, Diff};
 pub use known::{known_children, known_in_file};
 pub use tree::{Listed, Tree};
 

@@ -72,6 +72,25 @@ fn tree_of(paths: &[Vec<u8>]) -> (Root, Memory) {
     (root, Memory::from(&nodes))
 }
 
+/// A path by its components, which sort as entries do.
+fn parts(path: &[u8]) -> Vec<Vec<u8>> {
+    if path.is_empty() { Vec::new() } else { path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect() }
+}
+
+fn numbered(paths: &[Vec<u8>]) -> BTreeMap<Vec<Vec<u8>>, u64> {
+    paths.iter().enumerate().map(|(at, path)| (parts(path), at as u64)).collect()
+}
+
+/// A tree whose files have these numbers for content.
+fn tree_numbered(files: &BTreeMap<Vec<Vec<u8>>, u64>) -> (Root, Memory) {
+    let one = |(parts, number): (&Vec<Vec<u8>>, &u64)| match &parts.join(&b'/')[..] {
+        b"" => (entry(b"", EntryKind::Directory), vec![]),
+        path => file(path, *number),
+    };
+    let (root, nodes) = build(&files.iter().map(one).collect::<Vec<_>>());
+    (root, Memory::from(&nodes))
+}
+
 /// Components of few letters, some of which sort around `/`.
 fn component() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
@@ -124,6 +143,63 @@ proptest! {
             }
             prop_assert_eq!(by_leaf, expected);
         }
+    }
+
+    /// Goal: what differs is told, each path once and in order, however often the walk is broken off; and what is the same
+    /// costs nothing.
+    #[test]
+    fn differences_match(
+        before in tree_paths(),
+        gone in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        new in tree_paths(),
+        kept in 0_usize..8,
+        reads in 60_usize..200,
+    ) {
+        let mut after: BTreeMap<Vec<Vec<u8>>, u64> = numbered(&before);
+        let first = after.clone();
+        for at in &gone {
+            if let Some(path) = before.get(at.index(before.len().max(1))) {
+                // Removed, or with another content.
+                match at.index(2) {
+                    0 => drop(after.remove(&parts(path))),
+                    _ => drop(after.insert(parts(path), 1_000_000)),
+                }
+            }
+        }
+        after.extend(new.iter().take(kept).map(|path| (parts(path), 2_000_000)));
+        let mut expected = Vec::new();
+        for path in first.keys().chain(after.keys()).collect::<std::collections::BTreeSet<_>>() {
+            let is_root = path.is_empty();
+            match (first.get(path), after.get(path)) {
+                (Some(one), Some(other)) if one == other || is_root => {}
+                (Some(_), Some(_)) => expected.push((path.join(&b'/'), 'c')),
+                (Some(_), None) => expected.push((path.join(&b'/'), '-')),
+                _ => expected.push((path.join(&b'/'), '+')),
+            }
+        }
+        let ((one, nodes), (other, more)) = (tree_numbered(&first), tree_numbered(&after));
+        let memory = Memory { nodes: nodes.nodes.into_iter().chain(more.nodes).collect(), reads: RefCell::new(0) };
+        let (mut found, mut from, mut walks) = (Vec::new(), Some(Vec::new()), 0);
+        while let Some(at) = from {
+            let mut diff = Diff::new(&memory, one.child(), other.child(), at, reads);
+            for _ in 0..7 {
+                let Some(change) = now(diff.next()).unwrap() else { break };
+                let (located, sign) = match &change {
+                    Change::Added(located) => (located, '+'),
+                    Change::Removed(located) => (located, '-'),
+                    Change::Changed(_, located) => (located, 'c'),
+                };
+                found.push((located.entry().path.clone(), sign));
+            }
+            from = diff.rest().map(<[u8]>::to_vec);
+            walks += 1;
+            prop_assert!(walks < 2000, "no end");
+        }
+        prop_assert_eq!(found, expected);
+        *memory.reads.borrow_mut() = 0;
+        let mut same = Diff::new(&memory, one.child(), one.child(), Vec::new(), 1);
+        prop_assert!(now(same.next()).unwrap().is_none());
+        prop_assert!(same.rest().is_none() && *memory.reads.borrow() == 0);
     }
 
     /// Goal: skipping ahead gives what iteration would have given from there on.

@@ -1,0 +1,46 @@
+//! Numbers of bytes as people write them: one meaning for a unit, wherever it is typed.
+
+/// Bytes by a number and a unit: `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024; `k`, `M`, `G`, `T`, alone or with a `B`
+/// behind them, are powers of 1000; `B` and none are bytes.
+pub fn bytes_in(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "k" | "kB" | "K" | "KB" => 1_000,
+        "M" | "MB" => 1_000_000,
+        "G" | "GB" => 1_000_000_000,
+        "T" | "TB" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_means_one_thing() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("2GiB", 2 << 30),
+            ("64 MiB", 64 << 20),
+            ("1TiB", 1 << 40),
+            ("20M", 20_000_000),
+            ("20MB", 20_000_000),
+            ("500k", 500_000),
+            ("7B", 7),
+        ] {
+            assert_eq!(bytes_in(text), Some(bytes), "{text}");
+        }
+        for text in ["", "GiB", "1GiBGiB", "5MM", "-1", "1.5G", "1 Gi", "99999999999TiB", "0x10"] {
+            assert_eq!(bytes_in(text), None, "{text}");
+        }
+    }
+}

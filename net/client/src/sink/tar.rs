@@ -1,0 +1,371 @@
+//! The target of a restore that brings an image, or parts of it, as one tar.
+//!
+//! Guarantees: only bytes whose fingerprint the exchange has verified are written; objects come in the order of the image
+//! (hard links to what was not asked for, at the end); a session that breaks is gone on with where the stream stands.
+//!
+//! Nobody knows where in a tar an object will lie before the heads of all objects before it are known. So places in the
+//! stream are not bytes of the tar: each object has [`SLOT`] places for its head and one for each byte that it holds, and
+//! what it does not need is passed without a byte. A node says how many objects and bytes lie below it, and thus where in
+//! the stream each of its children belongs, in whatever order they come. As of a single file, nodes are answered only while
+//! little enough is under way, or else when nobody but one of them can say what comes next.
+//!
+//! Holes are written out as zeros: how long the list of a file's holes is, is known at its end only. Sockets are left out,
+//! which a tar cannot hold; that is counted.
+
+mod acl;
+mod head;
+mod late;
+mod passes;
+mod target;
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    sync::Arc,
+};
+
+use foldhash::HashSet;
+use narrows_format::{
+    Fingerprint,
+    limits::{PATH_BYTES_MAX, XATTRS_BYTES_MAX},
+    node::{Body, Child, Entry, EntryKind, Node, TreeSpan, Xattrs},
+    xattrs::Attributes,
+};
+use narrows_ring::world::World;
+use narrows_transport::flow::Gate;
+
+use super::{
+    RestoreProgress, SinkError,
+    layout::{Gap, Layout, Part},
+    report::TroubleKind,
+    stream::{InOrder, Passed},
+};
+use crate::limits::STREAM_AHEAD_BYTES;
+use head::{BLOCK_BYTES, Head, Kind, Owned};
+use late::{Late, LateHead};
+use passes::{PASS, Pass, Role};
+pub use target::{TarStep, TarTarget};
+
+/// Places for one object's head.
+const SLOT: u64 = 1 << 27;
+
+// Escapes make a list of attributes at most three times as long, and the text of an access control list as well; what is
+// said beside a name and a value is at most five times as long as the shortest of both with its lengths.
+const _: () = assert!(5 * XATTRS_BYTES_MAX + 8 * PATH_BYTES_MAX < 1 << 27);
+
+/// Of these, places behind the content, where it is filled up to a whole block.
+const FILLING: u64 = BLOCK_BYTES as u64;
+
+/// See the module.
+pub struct TarSink {
+    world: World,
+    tar: Arc<TarTarget>,
+    pass: Pass,
+    /// What was done before this attempt.
+    from: u64,
+    layout: RefCell<Layout>,
+    /// Nodes of the tree, as opposed to those of a file, that were asked for.
+    tree: RefCell<HashSet<Fingerprint>>,
+    late: RefCell<Late>,
+    stream: InOrder,
+    progress: Arc<RestoreProgress>,
+    gate: Gate,
+    /// As in the sink of a single file.
+    tickets: Cell<u64>,
+    turn: Cell<u64>,
+}
+
+/// What came of looking at a node or at attributes, for the stream.
+enum Out {
+    Head(u64, Vec<u8>),
+    Gap(Gap),
+    Nothing(u64, u64, Passed),
+}
+
+impl TarSink {
+    /// Goes on where `tar` stands, with the image under `root`.
+    pub async fn new(
+        world: &World,
+        root: Fingerprint,
+        tar: &Arc<TarTarget>,
+        progress: Arc<RestoreProgress>,
+    ) -> Result<Self, SinkError> {
+        let stream = Arc::clone(tar.stream());
+        let reached = world.offload(move || stream.reached()).await.ok_or(SinkError::Helper)?;
+        let pass = tar.pass(reached.at);
+        let mut layout = Layout::new(reached.at);
+        layout.describe(root, Part { at: pass.base, length: PASS });
+        Ok(Self {
+            world: world.clone(),
+            tar: Arc::clone(tar),
+            pass,
+            from: reached.at,
+            layout: RefCell::new(layout),
+            tree: RefCell::new([root].into_iter().collect()),
+            late: RefCell::default(),
+            stream: InOrder::new(world, Arc::clone(tar.stream()), reached),
+            progress,
+            gate: Gate::default(),
+            tickets: Cell::new(0),
+            turn: Cell::new(0),
+        })
+    }
+
+    /// The place of a node in the order of answers; to be taken when it is asked about.
+    pub fn ticket(&self) -> u64 {
+        self.tickets.replace(self.tickets.get() + 1)
+    }
+
+    /// A verified node came: tells which of its children are wanted.
+    pub async fn take_node(
+        &self,
+        ticket: Option<u64>,
+        name: Fingerprint,
+        bytes: &[u8],
+    ) -> Result<Vec<bool>, SinkError> {
+        let node = Node::decode(bytes).map_err(|bad| SinkError::Malformed(bad.to_string()))?;
+        if let Some(ticket) = ticket {
+            let may = || (self.turn.get() == ticket && self.may_ask()).then_some(());
+            self.gate.until(may).await;
+        }
+        let mut out = Vec::new();
+        let outcome = self.plan(name, &node, &mut out);
+        if let Some(ticket) = ticket {
+            self.turn.set(ticket + 1);
+            self.gate.open();
+        }
+        outcome.map_err(|what| SinkError::Malformed(what.to_owned()))?;
+        let wanted = {
+            let (layout, late) = (self.layout.borrow(), self.late.borrow());
+            node.children.iter().map(|child| layout.wants(child) || late.wants(child)).collect()
+        };
+        self.put(out).await?;
+        Ok(wanted)
+    }
+
+    /// Verified segments came, with where they lie in `plain`.
+    pub async fn take_data(
+        &self,
+        plain: Vec<u8>,
+        segments: &[(Fingerprint, Range<usize>)],
+    ) -> Result<(), SinkError> {
+        let mut out = Vec::new();
+        for (name, range) in segments {
+            let bytes = &plain[range.clone()];
+            for piece in self.layout.borrow_mut().take_pieces(name) {
+                let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
+                let end = start + usize::try_from(piece.length).unwrap_or(usize::MAX);
+                // The layout checked the piece against the segment's length, and the exchange that against the bytes.
+                self.stream.take(piece.at, Arc::new(bytes[start..end].to_vec()), piece.count).await?;
+            }
+            let complete = self.late.borrow_mut().take(name, bytes);
+            for (head, attributes) in complete {
+                let attributes = attributes.map_err(|_| {
+                    let path = String::from_utf8_lossy(&head.head.path);
+                    SinkError::Malformed(format!("the attributes of {path} are malformed"))
+                })?;
+                self.put_head(&head, &attributes, &mut out);
+            }
+        }
+        self.put(out).await
+    }
+
+    /// Everything that was asked for has come: says what is next.
+    pub async fn finish(&self) -> Result<TarStep, SinkError> {
+        self.write().await?;
+        if self.stream.done() != self.pass.base + PASS {
+            return Err(SinkError::Malformed("its bytes are not all there".to_owned()));
+        }
+        let (tar, pass) = (Arc::clone(&self.tar), self.pass.base);
+        let outcome = self.world.offload(move || tar.end(pass)).await.ok_or(SinkError::Helper)?;
+        outcome.map_err(|error| SinkError::Destination { path: b"the tar".to_vec(), error })
+    }
+
+    fn may_ask(&self) -> bool {
+        let layout = self.layout.borrow();
+        let under_way = layout.asked_bytes() + self.late.borrow().bytes() + self.stream.early_bytes();
+        under_way < STREAM_AHEAD_BYTES || layout.is_undescribed(self.stream.done())
+    }
+
+    fn plan(&self, name: Fingerprint, node: &Node, out: &mut Vec<Out>) -> Result<(), &'static str> {
+        let is_tree = matches!(node.body, Body::Tree { .. } | Body::Entries(_));
+        let mut layout = self.layout.borrow_mut();
+        if is_tree != self.tree.borrow_mut().remove(&name) {
+            return Err("a node of another kind than its place is for");
+        }
+        match &node.body {
+            Body::Tree { spans, .. } => {
+                let parts = layout.take_parts(&name);
+                parts
+                    .into_iter()
+                    .try_for_each(|part| self.spread(part, spans, &node.children, &mut layout, out))
+            }
+            Body::Entries(entries) => {
+                let parts = layout.take_parts(&name);
+                parts
+                    .into_iter()
+                    .try_for_each(|part| self.place(part, entries, &node.children, &mut layout, out))
+            }
+            Body::ExtentTree { lengths, .. } => layout.inner(&name, lengths, &node.children),
+            Body::Extents(extents) => {
+                let gaps = layout.leaf(&name, extents, &node.children)?;
+                out.extend(gaps.into_iter().map(Out::Gap));
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives each child of an inner node its places.
+    fn spread(
+        &self,
+        part: Part,
+        spans: &[TreeSpan],
+        children: &[Child],
+        layout: &mut Layout,
+        out: &mut Vec<Out>,
+    ) -> Result<(), &'static str> {
+        let (mut at, end) = (part.at, part.at + part.length);
+        for (number, (span, child)) in spans.iter().zip(children).enumerate() {
+            let length = span.entries.checked_mul(SLOT).and_then(|heads| heads.checked_add(span.bytes));
+            let length = length.filter(|length| *length <= end - at).ok_or(TOO_MUCH)?;
+            let next = spans.get(number + 1).map(|span| span.first.as_slice());
+            if self.pass.may_take(&span.first, next) {
+                if at + length > self.from {
+                    self.tree.borrow_mut().insert(child.fingerprint);
+                }
+                layout.describe(child.fingerprint, Part { at, length });
+            } else {
+                out.push(Out::Nothing(at, length, Passed::Nothing));
+            }
+            at += length;
+        }
+        out.push(Out::Nothing(at, end - at, Passed::Nothing));
+        Ok(())
+    }
+
+    /// Gives each object of a leaf its places.
+    fn place(
+        &self,
+        part: Part,
+        entries: &[Entry],
+        children: &[Child],
+        layout: &mut Layout,
+        out: &mut Vec<Out>,
+    ) -> Result<(), &'static str> {
+        let (mut at, end) = (part.at, part.at + part.length);
+        for entry in entries {
+            let size = if let EntryKind::File { size, .. } = entry.kind { size } else { 0 };
+            let length = SLOT.checked_add(size).filter(|length| *length <= end - at).ok_or(TOO_MUCH)?;
+            // What is done was told by the attempt that did it.
+            if at + length > self.from {
+                self.place_one(at, entry, children, layout, out)?;
+            }
+            at += length;
+        }
+        out.push(Out::Nothing(at, end - at, Passed::Nothing));
+        Ok(())
+    }
+
+    fn place_one(
+        &self,
+        at: u64,
+        entry: &Entry,
+        children: &[Child],
+        layout: &mut Layout,
+        out: &mut Vec<Out>,
+    ) -> Result<(), &'static str> {
+        let (kind, size) = match &entry.kind {
+            EntryKind::File { size, .. } => (Kind::File(*size), *size),
+            EntryKind::Directory => (Kind::Directory, 0),
+            EntryKind::Symlink(target) => (Kind::Symlink(target.clone()), 0),
+            EntryKind::HardLink(first) => (Kind::HardLink(first.clone()), 0),
+            EntryKind::Fifo => (Kind::Fifo, 0),
+            EntryKind::CharDevice(major, minor) => (Kind::CharDevice(*major, *minor), 0),
+            EntryKind::BlockDevice(major, minor) => (Kind::BlockDevice(*major, *minor), 0),
+            EntryKind::Socket => {
+                let what = if self.pass.asks_for(&entry.path) {
+                    self.tar.leave_out(at, &entry.path, TroubleKind::NotForTars);
+                    self.tar.mark(&entry.path);
+                    Passed::LeftOut
+                } else {
+                    Passed::Nothing
+                };
+                out.push(Out::Nothing(at, SLOT, what));
+                return Ok(());
+            }
+        };
+        let owned = Owned { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+        let path = match self.pass.role(&entry.path, &kind) {
+            Role::Taken(path) => path,
+            Role::Passed => {
+                out.push(Out::Nothing(at, SLOT + size, Passed::Nothing));
+                return Ok(());
+            }
+            Role::Orphan(first) => {
+                self.tar.mark(&entry.path);
+                self.tar.orphan(first, &entry.path, owned);
+                out.push(Out::Nothing(at, SLOT, Passed::Nothing));
+                return Ok(());
+            }
+        };
+        self.tar.mark(&entry.path);
+        if self.pass.base > 0 {
+            self.tar.bring(&entry.path);
+        }
+        let head = LateHead { at, size, head: Head { path, owned, kind } };
+        match &entry.xattrs {
+            Xattrs::Inline(list) => self.put_head(&head, list, out),
+            Xattrs::Stored(ordinals) if at + SLOT - FILLING > self.from => {
+                self.late.borrow_mut().expect(head, ordinals, children)?;
+            }
+            Xattrs::Stored(_) => {}
+        }
+        if let (EntryKind::File { content, .. }, 1..) = (&entry.kind, size) {
+            let begins = at + SLOT - FILLING;
+            out.extend(layout.content(begins, size, content, children)?.into_iter().map(Out::Gap));
+            let length = size.next_multiple_of(FILLING) - size;
+            out.push(Out::Gap(Gap { at: begins + size, length, byte: 0 }));
+            out.push(Out::Nothing(begins + size + length, FILLING - length, Passed::Nothing));
+        }
+        Ok(())
+    }
+
+    /// A head whose attributes are known, and the places up to the content.
+    fn put_head(&self, late: &LateHead, attributes: &Attributes, out: &mut Vec<Out>) {
+        let LateHead { at, size, head } = late;
+        let places = if *size > 0 { SLOT - FILLING } else { SLOT };
+        let Ok(encoded) = head::encode(head, attributes) else {
+            // No file: there is no content that would stand without a head.
+            self.tar.leave_out(*at, &head.path, TroubleKind::NotForTars);
+            out.push(Out::Nothing(*at, places, Passed::LeftOut));
+            return;
+        };
+        let length = encoded.len() as u64;
+        assert!(length < places, "a head fits its places");
+        out.push(Out::Head(*at, encoded));
+        out.push(Out::Nothing(at + length, places - length, Passed::Object(*size)));
+    }
+
+    async fn put(&self, out: Vec<Out>) -> Result<(), SinkError> {
+        for out in out {
+            match out {
+                Out::Head(at, bytes) => self.stream.take(at, Arc::new(bytes), 1).await?,
+                Out::Gap(gap) => self.stream.take_gap(gap),
+                Out::Nothing(at, length, what) => self.stream.take_nothing(at, length, what),
+            }
+        }
+        self.write().await
+    }
+
+    async fn write(&self) -> Result<(), SinkError> {
+        let moved = |bytes| {
+            self.progress.add_written(bytes);
+            self.gate.open();
+        };
+        let outcome = self.stream.write(moved).await;
+        self.gate.open();
+        outcome
+    }
+}
+
+const TOO_MUCH: &str = "more lies below a node than the node above says";
