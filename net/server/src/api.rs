@@ -67,7 +67,7 @@ use crate::{
     marks::Marks,
     offers::Offers,
     pace::Paces,
-    partners::Partners,
+    partners::{DataAt, Partners},
     pki::{Authority, SigningKey},
     plane::Plane,
     pools::{OpenPool, Pools},
@@ -174,14 +174,15 @@ impl Shared {
         }
     }
 
-    /// Where clients and other servers reach the data port of the server that has this pool.
-    pub fn data_addr(&self, pool: PoolId) -> String {
-        self.data_addr_away(pool).unwrap_or_else(|| self.config.data_addr())
+    /// Where clients and other servers reach the data port of the server that has this pool, and which server that is.
+    pub fn data_at(&self, pool: PoolId) -> DataAt {
+        self.data_away(pool).unwrap_or_else(|| DataAt { address: self.config.data_addr(), server: None })
     }
 
     /// The same if another media server has it.
-    pub fn data_addr_away(&self, pool: PoolId) -> Option<String> {
-        self.plane.away(pool).map(|link| link.row().data_address)
+    pub fn data_away(&self, pool: PoolId) -> Option<DataAt> {
+        let link = self.plane.away(pool)?;
+        Some(DataAt { address: link.row().data_address, server: Some(link.server) })
     }
 
     /// The pools of this domain as partners are told of them.

@@ -426,7 +426,8 @@ async fn believe_known(
     }
     for client in catalog.clients().await? {
         let present = client.revoked.map(|_| &client.serial);
-        for serial in client.former_serials.iter().chain(present).filter_map(|serial| bytes_of_hex(serial)) {
+        let former = client.former.iter().map(|issued| &issued.serial);
+        for serial in former.chain(present).filter_map(|serial| bytes_of_hex(serial)) {
             trust.revoke(who.domain, &serial);
         }
     }

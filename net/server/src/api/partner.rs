@@ -62,9 +62,10 @@ pub async fn receive(
     // Whether there is such a unit, and room, is asked when the session begins.
     let ReceiveRequest { image, unit } = request;
     let receiving = if unit.is_empty() { &partner.receive_unit } else { &unit };
-    let data_addr = app.data_addr_away(app.receive_pool(receiving).await?.pool);
+    let away = app.data_away(app.receive_pool(receiving).await?.pool);
     let ticket = app.tickets.give(Ticket::Receive { sender: partner.domain, image, unit })?;
-    good(ReceiveGrant { ticket, data_addr })
+    let (data_addr, data_server) = away.map(|at| (Some(at.address), at.server)).unwrap_or_default();
+    good(ReceiveGrant { ticket, data_addr, data_server })
 }
 
 /// GET: what a partner may know of one of our SLPs (grant `slp-lookup`).

@@ -62,9 +62,11 @@ pub async fn begin(
     let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key };
     let ticket = app.tickets.give(ticket)?;
     tracing::info!(image = %image.id, client = %caller.client, "a restore was allowed");
+    let data = app.data_at(pool);
     good(RestoreGrant {
         ticket,
-        data_addr: app.data_addr(pool),
+        data_addr: data.address,
+        data_server: data.server,
         domain: app.who.domain,
         pool,
         incarnation: open.incarnation,

@@ -80,10 +80,10 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
     let ticket = Ticket::Duplicate { image: image.id, copy: order.copy, pool: order.target };
     let ticket = app.tickets.give(ticket).map_err(|error| Failure::interrupted(error.message))?;
     // A media server is reached from another one by the address that it tells, this process from itself by its own.
-    let address = match (app.plane.away(order.target), app.plane.away(order.source)) {
-        (Some(link), _) => link.row().data_address,
-        (None, Some(_)) => app.config.data_addr(),
-        (None, None) => reachable(app.config.data_listen).to_string(),
+    let (address, server) = match (app.plane.away(order.target), app.plane.away(order.source)) {
+        (Some(link), _) => (link.row().data_address, Some(link.server)),
+        (None, Some(_)) => (app.config.data_addr(), None),
+        (None, None) => (reachable(app.config.data_listen).to_string(), None),
     };
     Ok(Errand {
         image: image.id,
@@ -101,6 +101,7 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
         ticket,
         to: app.who.domain,
         address,
+        server,
     })
 }
 

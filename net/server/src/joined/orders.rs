@@ -11,7 +11,7 @@ use axum::{
 };
 use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
 use narrows_domain::storage::Pool;
-use narrows_format::{PoolId, Sequence};
+use narrows_format::{PoolId, Sequence, ServerId};
 use narrows_transport::Principal;
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -110,6 +110,9 @@ fn believe(joined: &Joined, trust: Vec<TrustTold>) -> Result<(), Failure> {
         }
         joined.trust.set_domain(told.domain, cas).map_err(|error| malformed("trust", &error.to_string()))?;
         told.revoked.iter().for_each(|serial| joined.trust.revoke(told.domain, &serial.0));
+        if let Some(media) = told.media {
+            joined.trust.set_media(told.domain, media.into_iter().map(|it| ServerId(it.0)).collect());
+        }
     }
     Ok(())
 }

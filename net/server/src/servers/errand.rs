@@ -5,9 +5,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use narrows_api::{Hex, text::by_text};
+use narrows_api::{
+    Hex,
+    text::{by_text, by_text_option},
+};
 use narrows_domain::retry::{Failure, FailureKind, Side};
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, node::Child};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, node::Child};
 use narrows_transport::{Credentials, TrustStore, trust::Whom};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +56,9 @@ pub struct Errand {
     pub to: DomainId,
     /// Host and port of the data plane there.
     pub address: String,
+    /// The media server that it is, or else the primary: nobody else is believed there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "by_text_option")]
+    pub server: Option<ServerId>,
 }
 
 /// What both sides may take for granted.
@@ -82,7 +88,7 @@ pub struct Sender<'a> {
 impl Errand {
     /// Sends the image; dropping the future stops that.
     pub async fn carry_out(self, with: Sender<'_>) -> Result<Replicated, Failure> {
-        let tls = with.trust.client_config_of(with.credentials, (self.to, Whom::Any));
+        let tls = with.trust.client_config_of(with.credentials, (self.to, Whom::of(self.server)));
         let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
         let to = Dial { partner: self.to, addresses: resolve(&self.address).await?, tls: Arc::new(tls) };
         let pace = if self.to == with.own { Arc::default() } else { with.paces.of(self.pool, self.to) };

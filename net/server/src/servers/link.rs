@@ -114,8 +114,13 @@ impl Link {
         let is_down = matches!(found, Found::Down { .. });
         *self.state() = found;
         if is_down {
-            self.cut.send_modify(|count| *count += 1);
+            self.cut_off();
         }
+    }
+
+    /// Everything that waits for it ends.
+    pub fn cut_off(&self) {
+        self.cut.send_modify(|count| *count += 1);
     }
 
     /// What is said of its pools while it does not answer.

@@ -372,6 +372,8 @@ pub struct TrustTold {
     pub cas: Vec<Blob>,
     /// Serial numbers that are revoked.
     pub revoked: Vec<Blob>,
+    /// Its media servers, of whom no others are believed; absent where that is not known.
+    pub media: Option<Vec<Hex<16>>>,
 }
 
 /// How fast a partner is sent to from a pool.
