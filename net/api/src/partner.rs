@@ -112,7 +112,15 @@ pub struct ReceiveRequest {
     pub unit: String,
 }
 
-/// It may be brought.
+/// Asks for what this domain lacks of an image that the two have from each other (grant `heal`).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LendRequest {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+}
+
+/// It may be brought, or taken.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReceiveGrant {
     /// To show on the data port.

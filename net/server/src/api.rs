@@ -251,6 +251,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_PING, get(partner::ping))
         .route(paths::PARTNER_REACH, get(partner::reach))
         .route(paths::PARTNER_RECEIVE, post(partner::receive))
+        .route(paths::PARTNER_LEND, post(partner::lend))
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports))
         .route(paths::PARTNER_TIMELINE, get(timeline::for_partner))

@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use narrows_api::{
     ApiError, Hex,
     error::codes,
-    partner::{Confirmation, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
+    partner::{Confirmation, LendRequest, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
     paths,
     text::{time_in, time_out},
 };
@@ -330,6 +330,28 @@ async fn receiving(
     let grant = granted.map_err(|error| api_failure(&error))?;
     let at = grant.data_addr.map(|address| DataAt { address, server: grant.data_server });
     Ok((grant.ticket.0, at.unwrap_or_else(|| as_met(partner))))
+}
+
+/// Who gives what an image lacks.
+pub struct Lender {
+    /// The partner, or this domain itself.
+    pub domain: DomainId,
+    /// Its data port.
+    pub at: DataAt,
+    /// What it gave out for this.
+    pub ticket: [u8; 32],
+}
+
+/// A partner that gives what is lacking here of an image, if it grants that.
+pub async fn lent_by(app: &App, partner: &Partner, image: ImageId) -> Result<Lender, Failure> {
+    let granted: Result<ReceiveGrant, ApiError> = async {
+        let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+        api.post(paths::PARTNER_LEND, &LendRequest { image }).await
+    }
+    .await;
+    let grant = granted.map_err(|error| api_failure(&error))?;
+    let at = grant.data_addr.map(|address| DataAt { address, server: grant.data_server });
+    Ok(Lender { domain: partner.domain, at: at.unwrap_or_else(|| as_met(partner)), ticket: grant.ticket.0 })
 }
 
 /// The primary server of a partner, where it was met.

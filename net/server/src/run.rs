@@ -507,7 +507,10 @@ async fn look_after(app: App) {
                 // Its place in the storage unit is free again.
                 Ticket::Backup { image, attempt, .. } => Event::BackupInterrupted { image, attempt, failure },
                 // Nobody's job waits for these: who wanted to send says itself how that ended.
-                Ticket::Duplicate { .. } | Ticket::Heal { .. } | Ticket::Receive { .. } => continue,
+                Ticket::Duplicate { .. }
+                | Ticket::Heal { .. }
+                | Ticket::Lend { .. }
+                | Ticket::Receive { .. } => continue,
             };
             app.control.tell(event).await;
         }

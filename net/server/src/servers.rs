@@ -13,6 +13,7 @@ pub mod door;
 pub mod errand;
 pub mod guests;
 pub mod link;
+pub mod mending;
 pub mod words;
 
 use std::{

@@ -126,8 +126,26 @@ pub async fn resolve(address: &str) -> Result<Vec<SocketAddr>, Failure> {
 pub enum Sent {
     /// It is durable there.
     Done(DoneWord),
-    /// It stopped: what to do about it, code, sentence.
-    Stopped(String, String, String),
+    /// It stopped.
+    Stopped(Stopped),
+}
+
+/// Why something stopped: what to do about it, code, sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped(String, String, String);
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self(failure.kind.as_str().to_owned(), failure.code, failure.sentence)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(Stopped(kind, code, sentence): Stopped) -> Self {
+        // A word of a newer server is taken for a break: it is tried again.
+        let kind = FailureKind::ALL.iter().copied().find(|it| it.as_str() == kind);
+        Self { kind: kind.unwrap_or(FailureKind::Interrupted), code, sentence }
+    }
 }
 
 /// What was done.
@@ -157,7 +175,7 @@ impl From<Result<Replicated, Failure>> for Sent {
                 resent_bytes: done.resent_bytes,
                 skew_ms: done.skew_ms,
             }),
-            Err(failure) => Self::Stopped(failure.kind.as_str().to_owned(), failure.code, failure.sentence),
+            Err(failure) => Self::Stopped(failure.into()),
         }
     }
 }
@@ -175,11 +193,7 @@ impl From<Sent> for Result<Replicated, Failure> {
                 resent_bytes: word.resent_bytes,
                 skew_ms: word.skew_ms,
             }),
-            Sent::Stopped(kind, code, sentence) => {
-                // A word of a newer server is taken for a break: it is tried again.
-                let kind = FailureKind::ALL.iter().copied().find(|it| it.as_str() == kind);
-                Err(Failure { kind: kind.unwrap_or(FailureKind::Interrupted), code, sentence })
-            }
+            Sent::Stopped(stopped) => Err(stopped.into()),
         }
     }
 }
@@ -197,7 +211,7 @@ mod tests {
             let back: Result<Replicated, Failure> = serde_json::from_str::<Sent>(&text).unwrap().into();
             assert_eq!(back, Err(failure));
         }
-        let odd = Sent::Stopped("odd".into(), String::new(), String::new());
+        let odd = Sent::Stopped(Stopped("odd".into(), String::new(), String::new()));
         let back: Result<Replicated, Failure> = odd.into();
         assert_eq!(back.unwrap_err().kind, FailureKind::Interrupted);
     }

@@ -22,6 +22,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use narrows_api::text::{by_text, by_text_option};
 
+use super::mending::{ContainerRead, Surveyed};
+
 /// The other side said something that can't be.
 pub fn strange(what: &str) -> ApiError {
     ApiError::new(codes::INTERNAL, format!("what the other server said can't be: {what}"))
@@ -319,6 +321,16 @@ pub enum PoolWord {
     Verify(#[serde(with = "by_text")] ImageId),
     /// Lists a directory: root, path, name of the last entry of the page before, at most so many.
     Browse(RootWord, PathText, Option<PathText>, u32),
+    /// Reads the first container behind this one: whether segments are hashed, and how many bytes a second.
+    Scrub(Option<u64>, bool, Option<u64>),
+    /// Walks all images: which are hurt.
+    Survey,
+    /// Whether nothing of an image is known to be damaged.
+    IsWhole(#[serde(with = "by_text")] ImageId),
+    /// Copies what holds of containers whose header or table is damaged.
+    Rescue,
+    /// Containers of which something is in quarantine.
+    Quarantine,
 }
 
 /// The answer to it.
@@ -337,6 +349,16 @@ pub enum PoolSaid {
     Verified(u64, u64, u64, Option<(String, String)>),
     /// A page; nothing when there is no such directory.
     Page(Option<BrowsePage>),
+    /// What reading a container found; nothing when there is none behind.
+    Read(Option<ContainerRead>),
+    /// What walking all images found.
+    Surveyed(Surveyed),
+    /// Whether an image is whole.
+    Whole(bool),
+    /// How many segments and nodes were copied.
+    Rescued(u64),
+    /// Containers.
+    Containers(Vec<u64>),
 }
 
 /// A pool that a media server is to have open.
