@@ -159,7 +159,7 @@ impl Town {
             import_slp: String::new(),
             bytes: Some(self.stolen.bytes.clone()),
         };
-        let port = port(&self.east, &self.web, &grant.data_addr, grant.ticket.0);
+        let port = port(&self.east, &self.web, (&grant.data_addr, grant.data_server), grant.ticket.0);
         attempt(port, &self.stolen, brought).await.unwrap();
         let path = paths::IMAGE_REPLICATE.replace("{id}", &grant.image.to_string());
         let request = ReplicateRequest { domain: "west".into(), import_slp: None };

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Flips a bit of the first frame of each container that is there.
-fn flip_containers(pool: &Path) {
+pub(crate) fn flip_containers(pool: &Path) {
     for entry in std::fs::read_dir(pool.join("containers")).unwrap() {
         let file = File::options().read(true).write(true).open(entry.unwrap().path()).unwrap();
         let mut byte = [0];
@@ -58,36 +58,36 @@ async fn done(house: &House, pool: &str, order: &DamageOrder) -> DamageInfo {
     panic!("not done: {:?}", damage(house, pool).await);
 }
 
-async fn scrub(house: &House, pool: &str, deep: bool) -> DamageInfo {
+pub(crate) async fn scrub(house: &House, pool: &str, deep: bool) -> DamageInfo {
     let asked = ScrubRequest { deep, rate: Some(1 << 30) };
     let order = house.admin().post(&paths::POOL_SCRUB.replace("{name}", pool), &asked).await.unwrap();
     done(house, pool, &order).await
 }
 
-async fn heal(house: &House, pool: &str, from: Option<&str>) -> DamageInfo {
+pub(crate) async fn heal(house: &House, pool: &str, from: Option<&str>) -> DamageInfo {
     let asked = HealRequest { from: from.map(str::to_owned) };
     let order = house.admin().post(&paths::POOL_HEAL.replace("{name}", pool), &asked).await.unwrap();
     done(house, pool, &order).await
 }
 
-async fn grant_heal(house: &House, to: &str) {
+pub(crate) async fn grant_heal(house: &House, to: &str) {
     let request = GrantRequest { grant: vec!["heal".into()], revoke: Vec::new() };
     let path = paths::DOMAIN_GRANT.replace("{name}", to);
     let _: DomainInfo = house.admin().post(&path, &request).await.unwrap();
 }
 
-async fn is_whole(house: &House, image: &str) -> bool {
+pub(crate) async fn is_whole(house: &House, image: &str) -> bool {
     let verify = paths::IMAGE_VERIFY.replace("{id}", image);
     house.admin().post::<_, VerifyReport>(&verify, &()).await.is_ok()
 }
 
-async fn restores(house: &House, client: &Identity, image: &str, like: &Path) {
+pub(crate) async fn restores(house: &House, client: &Identity, image: &str, like: &Path) {
     let back = tempfile::tempdir().unwrap();
     restore_image(house, client, image, back.path()).await.unwrap();
     same_trees(like, back.path());
 }
 
-async fn replica_is(house: &House, image: &str, state: &str) {
+pub(crate) async fn replica_is(house: &House, image: &str, state: &str) {
     let is_so = |info: &ImageInfo| info.replicas.first().is_some_and(|replica| replica.state == state);
     image_when(house, image, is_so).await;
 }

@@ -19,7 +19,7 @@ use narrows_client::{
     walk::{Roots, WalkOptions},
 };
 use narrows_exchange::outgoing::History;
-use narrows_format::Fingerprint;
+use narrows_format::{Fingerprint, ServerId};
 use narrows_ring::cores::{Setup, block_on};
 use narrows_transport::Identity;
 use narrows_wire::Purpose;
@@ -31,10 +31,16 @@ use crate::{
 
 pub(crate) const ARENA_BYTES: usize = 16 << 20;
 
-pub(crate) fn port(house: &House, identity: &Identity, address: &str, ticket: [u8; 32]) -> DataPort {
+pub(crate) fn port(
+    house: &House,
+    identity: &Identity,
+    (address, server): (&str, Option<ServerId>),
+    ticket: [u8; 32],
+) -> DataPort {
     DataPort {
         address: address.to_owned(),
         domain: house.domain(),
+        server,
         ticket,
         identity: identity.clone(),
         trust: house.trust(),
@@ -87,7 +93,7 @@ pub(crate) async fn back_up_granted(
         segment_mean: grant.segment_mean,
         cache: None,
     };
-    let port = port(house, identity, &grant.data_addr, grant.ticket.0);
+    let port = port(house, identity, (&grant.data_addr, grant.data_server), grant.ticket.0);
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
             let session = port.dial(&world, Purpose::Backup).await.unwrap();
@@ -116,7 +122,7 @@ pub(crate) async fn restore_image(
     let grant = ask_restore(house, identity, image).await?;
     let plan =
         RestorePlan { image: grant.image.image, origin: grant.image.origin, root: Fingerprint(grant.root.0) };
-    let port = port(house, identity, &grant.data_addr, grant.ticket.0);
+    let port = port(house, identity, (&grant.data_addr, grant.data_server), grant.ticket.0);
     let to = to.to_owned();
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
@@ -335,7 +341,7 @@ pub(crate) async fn code_of_backup(
         segment_mean: grant.segment_mean,
         cache: None,
     };
-    let port = port(house, identity, &grant.data_addr, ticket);
+    let port = port(house, identity, (&grant.data_addr, grant.data_server), ticket);
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
             let session = port.dial(&world, Purpose::Backup).await.unwrap();

@@ -194,7 +194,7 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
     };
     for show in FORGED {
         let grant = ask_backup(&east, &thief, elsewhere.path()).await.unwrap();
-        let port = port(&east, &thief, &grant.data_addr, grant.ticket.0);
+        let port = port(&east, &thief, (&grant.data_addr, grant.data_server), grant.ticket.0);
         let outcome = attempt(port, &stolen, of_grant(&grant, show)).await;
         assert_eq!(code(&outcome), "WIRE-005");
         assert_eq!(whole_images(&east).await, before, "nothing of it is visible");
@@ -202,7 +202,7 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
     // Whoever has had the bytes may refer to them; in an image of which nothing is staged, for brevity.
     let another = tempfile::tempdir().unwrap();
     let grant = ask_backup(&east, &thief, another.path()).await.unwrap();
-    let port = port(&east, &thief, &grant.data_addr, grant.ticket.0);
+    let port = port(&east, &thief, (&grant.data_addr, grant.data_server), grant.ticket.0);
     attempt(port, &stolen, of_grant(&grant, HONEST)).await.unwrap();
     assert_eq!(whole_images(&east).await.len(), 2);
     east.stop().await;
@@ -249,6 +249,7 @@ pub(crate) fn port_between((east, west): (&House, &House)) -> DataPort {
     DataPort {
         address: west.server.as_ref().unwrap().app().config.data_addr(),
         domain: west.domain(),
+        server: None,
         ticket: [0; 32],
         identity: app.certificates.identity().unwrap(),
         trust: Arc::clone(&app.trust),

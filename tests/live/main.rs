@@ -25,6 +25,7 @@ mod policies;
 mod pools;
 mod reconcile;
 mod servers;
+mod servers_damage;
 mod servers_trust;
 mod shown;
 mod slp_codes;

@@ -13,7 +13,7 @@ use narrows_api::{
     },
     paths,
     pools::{PoolInfo, PoolRequest},
-    server::Status,
+    server::{Finding, Level, Status, WhoAmI},
     slps::ApplyRequest,
     storage::{
         Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
@@ -22,7 +22,8 @@ use narrows_api::{
 use narrows_domain::{Catalog as _, Partner};
 use narrows_server::{
     config::{Cores, Memory, Settings},
-    folder::Folder,
+    folder::{Folder, Membership},
+    init::InitError,
     joined::{
         Server,
         joining::{Invited, Join, join},
@@ -38,12 +39,14 @@ use crate::{
     house::{House, free_ports},
     pairing::{apply, import_slp, pair_both, request},
     pools::{asked, image_when, make_pool, put_unit_on},
+    servers_trust::media_caller,
     storage::put_group,
 };
 
 /// A media server that joined a house's domain.
 pub(crate) struct Annex {
     folder: tempfile::TempDir,
+    data: std::path::PathBuf,
     pub(crate) server: Option<Server>,
     settings: Settings,
 }
@@ -53,6 +56,7 @@ impl Annex {
     pub(crate) async fn build(house: &House, name: &str) -> Self {
         let reply = invite(house, name).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
         let settings = Settings {
             listen: Some(format!("127.0.0.1:{}", free_ports()).parse().unwrap()),
             cores: Some(Cores(vec![narrows_ring::cores::available()[0]])),
@@ -61,18 +65,26 @@ impl Annex {
         };
         let at = Invited::read(&reply.line, None).unwrap();
         assert_eq!(at, Invited::read(&reply.url, Some(&reply.token)).unwrap());
-        let data = folder.path().join("data");
-        let member = join(Join { at, data, settings: settings.clone() }).await.unwrap();
+        let mut annex = Self { folder, data, server: None, settings };
+        let member = annex.join_by(&reply.line, "data").await.unwrap();
         assert_eq!((member.name.as_str(), member.domain), (name, house.domain()));
-        let mut annex = Self { folder, server: None, settings };
         annex.start().await;
         annex
+    }
+
+    /// Joins by a line, with the folder of this name.
+    pub(crate) async fn join_by(&mut self, line: &str, folder: &str) -> Result<Membership, InitError> {
+        let at = Invited::read(line, None).unwrap();
+        let data = self.folder.path().join(folder);
+        let member = join(Join { at, data: data.clone(), settings: self.settings.clone() }).await?;
+        self.data = data;
+        Ok(member)
     }
 
     /// Runs it (again).
     pub(crate) async fn start(&mut self) {
         let config = self.settings.clone().resolve().unwrap();
-        let folder = Folder::new(self.folder.path().join("data"));
+        let folder = Folder::new(&self.data);
         self.server = Some(Server::start(&folder, config).await.unwrap());
     }
 
@@ -81,13 +93,18 @@ impl Annex {
         self.server.take().unwrap().stop().await.unwrap();
     }
 
+    /// Its data folder.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
     pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 }
 
 pub(crate) async fn invite(house: &House, name: &str) -> Result<InviteServerReply, ApiError> {
-    let request = InviteServerRequest { name: name.to_owned(), expires_in_seconds: None };
+    let request = InviteServerRequest { name: name.to_owned(), again: false, expires_in_seconds: None };
     house.admin().post(paths::MEDIA_SERVER_INVITE, &request).await
 }
 
@@ -243,6 +260,12 @@ async fn what_lies_on_a_media_server_that_is_gone_waits_and_the_rest_goes_on() {
         "{:?}",
         status.problems
     );
+    // What helps is to start it; a pool of a media server is opened nowhere else.
+    for problem in status.problems.iter().filter(|it| it.code == "NET-001") {
+        let at = format!("start `narrowsd` on media server `m1`, which was at {}", down.url);
+        assert!(problem.help.contains(&at) && !problem.help.contains("pool open"), "{problem:?}");
+    }
+    assert!(status.problems.iter().any(|it| it.check == "media server m1"), "{:?}", status.problems);
     for refused in [
         ask_backup(&east, &web, files.path()).await.map(drop).unwrap_err(),
         ask_restore(&east, &web, &image).await.map(drop).unwrap_err(),
@@ -432,6 +455,10 @@ async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
     let refused = ask_backup(&east, &web, files.path()).await.unwrap_err();
     assert!(matches!(refused.code.as_str(), "NET-004" | "NET-001"), "{refused}");
 
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    let wished = problems.iter().find(|it| it.check == "pool far").unwrap();
+    assert!(wished.level == Level::Warning && wished.help.contains("drain m1 --undo"), "{wished:?}");
+
     // What lies there keeps it.
     let counted = remove(&east, "m1", true).await.unwrap();
     assert_eq!(counted.uses, ["1 copies in pool `far`", "storage unit `far` on pool `far`"]);
@@ -443,10 +470,14 @@ async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
     back_up_directory(&east, &web, files.path()).await;
 
     // One that is lost goes with what lies there, and not before that is so.
-    assert_eq!(lose(&east, "m1").await.unwrap_err().code, "API-003", "it answers");
+    for dry_run in [true, false] {
+        assert_eq!(lose(&east, "m1", dry_run).await.unwrap_err().code, "API-003", "it answers");
+    }
     annex.stop().await;
     server_when(&east, "m1", "down").await;
-    assert!(lose(&east, "m1").await.unwrap().removed);
+    let counted = lose(&east, "m1", true).await.unwrap();
+    assert_eq!((counted.removed, counted.uses.len()), (false, 2), "{counted:?}");
+    assert!(lose(&east, "m1", false).await.unwrap().removed);
     assert_eq!(servers(&east).await.len(), 1);
     let gone = image_when(&east, &image, |_| true).await;
     assert_eq!((gone.state.as_str(), gone.copies.len()), ("gone", 0), "{gone:?}");
@@ -460,9 +491,9 @@ async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
     east.stop().await;
 }
 
-async fn lose(house: &House, name: &str) -> Result<RemoveReply, ApiError> {
+async fn lose(house: &House, name: &str, dry_run: bool) -> Result<RemoveReply, ApiError> {
     let path = paths::MEDIA_SERVER_REMOVE.replace("{name}", name);
-    house.admin().post(&path, &RemoveServerRequest { dry_run: false, lost: true }).await
+    house.admin().post(&path, &RemoveServerRequest { dry_run, lost: true }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -477,11 +508,19 @@ async fn a_media_server_that_holds_nothing_is_removed_and_is_nobody_then() {
     );
     assert!(remove(&east, "m1", false).await.unwrap().removed);
     assert_eq!(servers(&east).await.len(), 1);
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert_eq!(problems, [], "what was removed is amiss no more");
     let refused = joined
         .ask(&Asked::Here { url: joined.config.url(), data_addr: joined.config.data_addr() })
         .await
         .unwrap_err();
     assert!(refused.code.starts_with("AUTH-"), "{refused}");
+    // After a start of the primary neither, whatever certificate it has got: none of it is believed.
+    let media = media_caller(&annex, &east);
+    east.stop().await;
+    east.start().await;
+    let refused = media.get::<WhoAmI>(paths::WHOAMI).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-003", "{refused}");
     drop(joined);
     // The name is free again, and the old line is not.
     let mut second = Annex::build(&east, "m1").await;

@@ -4,27 +4,32 @@
 use std::{path::Path, time::Duration};
 
 use narrows_api::{
-    media_servers::{DrainRequest, JoinReply, JoinRequest, MediaServerInfo},
+    media_servers::{
+        DrainRequest, InviteServerReply, InviteServerRequest, JoinReply, JoinRequest, MediaServerInfo,
+    },
     paths,
     server::WhoAmI,
 };
+use narrows_ring::cores::{Setup, block_on};
 use narrows_server::{
     joined::renewal,
     servers::asked::{AdmissionWord, Answered, Asked, PeerWord, PurposeWord},
 };
 use narrows_transport::trust::certificate_serial;
+use narrows_wire::Purpose;
 
 use crate::{
-    data::ask_backup,
+    data::{ARENA_BYTES, ask_backup, back_up_directory, make_tree, port, restore_image, same_trees},
     house::{Caller, House},
     pairing::{apply, pair_both},
+    pools::image_when,
     servers::{Annex, far_pool, invite, pool_when, server_when, to_unit},
 };
 
 /// Somebody with the certificate of a media server, at any API.
-fn media_caller(annex: &Annex, house: &House) -> Caller {
-    let chain = std::fs::read(annex.path("data/pki/server.pem")).unwrap();
-    let key = std::fs::read_to_string(annex.path("data/pki/server.key")).unwrap();
+pub(crate) fn media_caller(annex: &Annex, house: &House) -> Caller {
+    let chain = std::fs::read(annex.data().join("pki/server.pem")).unwrap();
+    let key = std::fs::read_to_string(annex.data().join("pki/server.key")).unwrap();
     let ca = narrows_server::pki::authority::certificate_of_pem(&house.context.ca_pem).unwrap();
     let chain = String::from_utf8(chain).unwrap();
     let identity = narrows_server::pki::authority::identity_of_pem(&chain, &key, &ca).unwrap();
@@ -139,6 +144,44 @@ async fn a_media_server_is_given_what_concerns_its_own_pools() {
     east.stop().await;
 }
 
+/// Goal: who has the key of one media server can't take what is sent to another, or to the primary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_a_media_server_is_believed_at_its_own_data_port_only() {
+    let mut east = House::build("east").await;
+    let (mut annex, mut other) = (Annex::build(&east, "m1").await, Annex::build(&east, "m2").await);
+    far_pool(&east, &annex, ("m1", "far")).await;
+    let (web, _) = east.enroll("web01").await;
+    apply(&east, &to_unit("far")).await.unwrap();
+    let grant = ask_backup(&east, &web, Path::new("/etc")).await.unwrap();
+    let of = |annex: &Annex| annex.server.as_ref().unwrap().joined().member.server;
+    assert_eq!(grant.data_server, Some(of(&annex)), "what is allowed names who is to be met");
+    let at = |annex: &Annex| annex.server.as_ref().unwrap().joined().config.data_addr();
+    for (address, whom, why) in [
+        (at(&other), Some(of(&annex)), "another media server in its place"),
+        (at(&other), None, "a media server in the primary's place"),
+        (
+            east.server.as_ref().unwrap().app().config.data_addr(),
+            Some(of(&annex)),
+            "the primary in its place",
+        ),
+    ] {
+        let port = port(&east, &web, (&address, whom), grant.ticket.0);
+        let met = tokio::task::spawn_blocking(move || {
+            block_on(Setup::here(ARENA_BYTES), |world| async move {
+                port.dial(&world, Purpose::Backup)
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.code().map(str::to_owned))
+            })
+        });
+        assert_eq!(met.await.unwrap().unwrap(), Err(Some("AUTH-006".to_owned())), "{why}");
+    }
+    for annex in [&mut annex, &mut other] {
+        annex.stop().await;
+    }
+    east.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_joins_once_and_one_for_something_else_does_not() {
     let mut east = House::build("east").await;
@@ -153,6 +196,7 @@ async fn a_token_joins_once_and_one_for_something_else_does_not() {
         csr_pem: "no request".into(),
         url: "https://127.0.0.1:1".into(),
         data_addr: "127.0.0.1:2".into(),
+        name: None,
     };
     let stranger = east.caller(None, None);
     let refused = stranger.post::<_, JoinReply>(paths::MEDIA_SERVER_JOIN, &bad).await.unwrap_err();
@@ -161,6 +205,64 @@ async fn a_token_joins_once_and_one_for_something_else_does_not() {
     let refused = stranger.post::<_, JoinReply>(paths::MEDIA_SERVER_JOIN, &none).await.unwrap_err();
     assert_eq!(refused.code, "AUTH-004", "{refused}");
     annex.stop().await;
+    east.stop().await;
+}
+
+/// Joins again, with the folder that it has or a fresh one.
+async fn join_again(annex: &mut Annex, house: &House, name: &str, folder: &str) -> Result<(), String> {
+    let request = InviteServerRequest { name: name.to_owned(), again: true, expires_in_seconds: None };
+    let line: InviteServerReply = house.admin().post(paths::MEDIA_SERVER_INVITE, &request).await.unwrap();
+    annex.join_by(&line.line, folder).await.map(drop).map_err(|error| format!("{error:?}"))
+}
+
+/// Goal: a media server that lost its key or all of its folder joins again and has its name and its pools; whoever has what
+/// it lost is nobody, also after a start of the primary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_that_lost_its_key_or_its_folder_joins_again() {
+    let mut east = House::build("east").await;
+    let (mut annex, mut other) = (Annex::build(&east, "m1").await, Annex::build(&east, "m2").await);
+    let far = far_pool(&east, &annex, ("m1", "far")).await;
+    apply(&east, &to_unit("far")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 41);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    image_when(&east, &image, |it| it.state == "whole" || it.copies.len() == 1).await;
+    let absent = InviteServerRequest { name: "m9".to_owned(), again: true, expires_in_seconds: None };
+    let refused = east.admin().post::<_, InviteServerReply>(paths::MEDIA_SERVER_INVITE, &absent).await;
+    assert_eq!(refused.unwrap_err().code, "SLP-013");
+
+    for folder in ["data", "fresh"] {
+        let thief = media_caller(&annex, &east);
+        annex.stop().await;
+        if folder == "data" {
+            std::fs::remove_file(annex.path("data/pki/server.key")).unwrap();
+            // A folder of one is not made that of another.
+            let refused = join_again(&mut annex, &east, "m2", folder).await.unwrap_err();
+            assert!(refused.contains("API-003"), "{refused}");
+        }
+        join_again(&mut annex, &east, "m1", folder).await.unwrap();
+        annex.start().await;
+        server_when(&east, "m1", "up").await;
+        let there = pool_when(&east, "far", |it| it.code.is_empty() && it.readable).await;
+        assert_eq!((there.pool, there.server.as_str()), (far.pool, "m1"));
+        let back = tempfile::tempdir().unwrap();
+        restore_image(&east, &web, &image, back.path()).await.unwrap();
+        same_trees(files.path(), back.path());
+        back_up_directory(&east, &web, files.path()).await;
+        for _ in 0..2 {
+            assert_eq!(thief.get::<WhoAmI>(paths::WHOAMI).await.unwrap_err().code, "AUTH-003");
+            east.stop().await;
+            east.start().await;
+        }
+        server_when(&east, "m1", "up").await;
+        server_when(&east, "m2", "up").await;
+        pool_when(&east, "far", |it| it.code.is_empty() && it.readable).await;
+    }
+    for annex in [&mut annex, &mut other] {
+        annex.stop().await;
+    }
     east.stop().await;
 }
 

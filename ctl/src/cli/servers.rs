@@ -7,11 +7,16 @@ use crate::confirm::ConsentArgs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum MediaServerCommand {
     /// Makes the line with which one media server joins this domain: once, within a day.
-    #[command(after_help = "Example:\n  narrowsctl --context east media-server invite m1\n  \
-                      narrowsd init --join 'narrows-join://...' --data /srv/m1 --listen 10.0.0.2:7400")]
+    #[command(after_help = "Examples:\n  narrowsctl --context east media-server invite m1\n  \
+                      narrowsd init --join 'narrows-join://...' --data /srv/m1 --listen 10.0.0.2:7400\n  \
+                      narrowsctl --context east media-server invite m1 --again")]
     Invite {
         /// What it is called here.
         name: String,
+        /// For one that there is, and that lost its key or its folder, or let its certificate end: it joins again, with the
+        /// folder that it has or an empty one. Its name and pools stay; what it had before is believed no more.
+        #[arg(long)]
+        again: bool,
     },
     /// Lists them: whether they answer, what they drain, their pools, their clocks.
     #[command(after_help = "Example:\n  narrowsctl --context east media-server list")]

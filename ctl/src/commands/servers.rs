@@ -19,8 +19,8 @@ use crate::{
 pub(super) async fn run(session: &Session, command: MediaServerCommand) -> Outcome<()> {
     let api = session.administrator()?;
     match command {
-        MediaServerCommand::Invite { name } => {
-            let request = InviteServerRequest { name, expires_in_seconds: None };
+        MediaServerCommand::Invite { name, again } => {
+            let request = InviteServerRequest { name, again, expires_in_seconds: None };
             let reply: InviteServerReply = api.post(paths::MEDIA_SERVER_INVITE, &request).await?;
             session.style.show(&reply, |reply| reply.line.clone())
         }
@@ -36,10 +36,12 @@ pub(super) async fn run(session: &Session, command: MediaServerCommand) -> Outco
         MediaServerCommand::Remove { name, lost, sure } => {
             let path = filled(paths::MEDIA_SERVER_REMOVE, &name);
             let request = |dry_run| RemoveServerRequest { dry_run, lost };
-            if lost && !sure.dry_run {
+            if lost {
                 let counted: RemoveReply = api.post(&path, &request(true)).await?;
-                let needed = counted.uses.join(", ");
-                let what = format!("media server `{name}` is removed, and with it what is lost: {needed}");
+                if sure.dry_run {
+                    return session.style.show(&counted, given_up);
+                }
+                let what = given_up(&counted);
                 sure.ask(session.style, &what, &name)?;
                 let reply: RemoveReply = api.post(&path, &request(false)).await?;
                 return session.style.show(&reply, |_| format!("media server `{name}` is removed"));
@@ -69,6 +71,17 @@ fn list(servers: &[MediaServerInfo]) -> String {
     table(&headers, &rows)
 }
 
+/// What `remove --lost` would do.
+fn given_up(counted: &RemoveReply) -> String {
+    let name = &counted.name;
+    let mut lines = vec![match counted.uses.len() {
+        0 => format!("media server `{name}` would be removed; nothing lies in its pools or names them"),
+        _ => format!("media server `{name}` would be removed, and with it what is lost:"),
+    }];
+    lines.extend(counted.uses.iter().map(|used| format!("  {used}")));
+    lines.join("\n")
+}
+
 fn drained(server: &MediaServerInfo) -> String {
     let name = &server.name;
     match server.state.as_str() {
@@ -82,6 +95,19 @@ fn drained(server: &MediaServerInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_given_up_is_said_before() {
+        let uses = vec!["7 copies in pool `vault`".to_owned()];
+        let counted = RemoveReply { name: "m1".into(), removed: false, uses };
+        let text = given_up(&counted);
+        assert_eq!(
+            text,
+            "media server `m1` would be removed, and with it what is lost:\n  7 copies in pool `vault`"
+        );
+        let text = given_up(&RemoveReply { uses: Vec::new(), ..counted });
+        assert!(text.ends_with("nothing lies in its pools or names them"), "{text}");
+    }
 
     #[test]
     fn what_drains_says_what_still_runs() {

@@ -148,6 +148,7 @@ pub(super) fn port(api: &Api, grant: &RestoreGrant) -> Outcome<DataPort> {
     Ok(DataPort {
         address: grant.data_addr.clone(),
         domain: grant.domain,
+        server: grant.data_server,
         ticket: grant.ticket.0,
         identity: identity_of(api)?,
         trust: Arc::clone(&api.trust),

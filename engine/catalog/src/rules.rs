@@ -49,6 +49,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Partner(row) => partners::put(db, row).await,
         Change::Pool(row) => storage::put_pool(db, row).await,
         Change::MediaServer(row) => storage::put_server(db, row).await,
+        Change::MediaServerInstead(former, row) => storage::put_server_instead(db, *former, row).await,
         Change::MediaServerGone(id) => storage::drop_server(db, *id).await,
         Change::StorageUnit(row) => storage::put_unit(db, row).await,
         Change::StorageUnitGroup(row) => storage::put_group(db, row).await,

@@ -76,6 +76,21 @@ pub(crate) async fn put_server(db: &mut SqliteConnection, server: &MediaServer) 
     Ok(())
 }
 
+/// The name is unique and pools refer to their server: the former one lets go of the first, then of the second.
+pub(crate) async fn put_server_instead(
+    db: &mut SqliteConnection,
+    former: ServerId,
+    server: &MediaServer,
+) -> Result<(), Error> {
+    let renamed = sqlx::query("UPDATE media_servers SET name = '/' || hex(id) WHERE id = ?");
+    renamed.bind(&former.0[..]).execute(&mut *db).await?;
+    put_server(&mut *db, server).await?;
+    let moved = sqlx::query("UPDATE pools SET server = ? WHERE server = ?");
+    moved.bind(&server.id.0[..]).bind(&former.0[..]).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM media_servers WHERE id = ?").bind(&former.0[..]).execute(db).await?;
+    Ok(())
+}
+
 pub(crate) async fn drop_server(db: &mut SqliteConnection, id: ServerId) -> Result<(), Error> {
     for statement in [
         "DELETE FROM replication_targets WHERE pool IN (SELECT id FROM pools WHERE server = ?)",
@@ -188,29 +203,35 @@ pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
 }
 
 pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Result<(), Error> {
-    let still_believed: Vec<_> =
-        client.still_believed.iter().map(|issued| (&issued.serial, nanos(issued.until))).collect();
     sqlx::query(upsert!(
         "clients",
         ["id"],
-        ["name", "serial", "enrolled", "revoked", "former_serials", "until", "still_believed"]
+        ["name", "serial", "enrolled", "revoked", "former", "until", "still_believed"]
     ))
     .bind(&client.id.0[..])
     .bind(&client.name)
     .bind(&client.serial)
     .bind(nanos(client.enrolled))
     .bind(client.revoked.map(nanos))
-    .bind(serde_json::to_string(&client.former_serials)?)
+    .bind(certificates(&client.former)?)
     .bind(client.until.map(nanos))
-    .bind(serde_json::to_string(&still_believed)?)
+    .bind(certificates(&client.still_believed)?)
     .execute(db)
     .await?;
     Ok(())
 }
 
+fn certificates(all: &[Issued]) -> Result<String, Error> {
+    let pairs: Vec<_> = all.iter().map(|issued| (&issued.serial, nanos(issued.until))).collect();
+    Ok(serde_json::to_string(&pairs)?)
+}
+
+fn issued(pairs: Vec<(String, i64)>) -> Vec<Issued> {
+    pairs.into_iter().map(|(serial, until)| Issued { serial, until: time(until) }).collect()
+}
+
 pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
     let columns = Columns { table: "clients", row };
-    let still_believed: Vec<(String, i64)> = columns.json("still_believed")?;
     Ok(Client {
         id: ClientId(columns.bytes("id")?),
         name: columns.text("name")?,
@@ -218,11 +239,8 @@ pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
         enrolled: columns.time("enrolled")?,
         revoked: columns.time_or_null("revoked")?,
         until: columns.time_or_null("until")?,
-        still_believed: still_believed
-            .into_iter()
-            .map(|(serial, until)| Issued { serial, until: time(until) })
-            .collect(),
-        former_serials: columns.json("former_serials")?,
+        still_believed: issued(columns.json("still_believed")?),
+        former: issued(columns.json("former")?),
     })
 }
 

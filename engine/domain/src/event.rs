@@ -264,6 +264,8 @@ pub enum Change {
     Pool(Pool),
     /// Insert or replace.
     MediaServer(MediaServer),
+    /// Put this one in the place of another: the pools of that one are its pools, and that one is no more.
+    MediaServerInstead(ServerId, MediaServer),
     /// Remove it, and with it its pools, their replication targets and cursors. No copy lies in them, and no unit names them.
     MediaServerGone(ServerId),
     /// Insert or replace.

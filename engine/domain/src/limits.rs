@@ -83,6 +83,8 @@ pub const PARTNERS_MAX: usize = 32;
 pub const SERVERS_PER_PARTNER_MAX: usize = 64;
 /// Certificates of one client that are believed at once beside its newest.
 pub const STILL_BELIEVED_MAX: usize = 8;
+/// A client that has so many gets another one when its newest is as old as this, in seconds.
+pub const CROWDED_RENEWAL_SECONDS: i64 = 86_400;
 /// Pools of one domain.
 pub const POOLS_MAX: usize = 32;
 /// Media servers that join one domain, beside the primary's own process.

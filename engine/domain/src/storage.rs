@@ -234,8 +234,8 @@ pub struct Client {
     pub until: Option<Timestamp>,
     /// Certificates that it renewed: each is believed until it ends.
     pub still_believed: Vec<Issued>,
-    /// Serial numbers of the certificates that it had before: none of them is believed any more.
-    pub former_serials: Vec<String>,
+    /// Certificates that it had before and that are not believed any more, until they end.
+    pub former: Vec<Issued>,
 }
 
 /// A client's certificate.
@@ -247,11 +247,24 @@ pub struct Issued {
     pub until: Timestamp,
 }
 
+/// When a certificate ends of which that is not known: later than any does.
+const UNKNOWN_END: Timestamp = Timestamp { seconds: 9_000_000_000, nanos: 0 };
+
 impl Client {
-    /// Its certificate and all that it had before, of which none is to be believed any more.
-    pub fn serials_before_replacement(&self) -> Vec<String> {
-        let renewed = self.still_believed.iter().map(|issued| issued.serial.clone());
-        self.former_serials.iter().cloned().chain(renewed).chain([self.serial.clone()]).collect()
+    /// Its newest certificate.
+    pub fn newest(&self) -> Issued {
+        Issued { serial: self.serial.clone(), until: self.until.unwrap_or(UNKNOWN_END) }
+    }
+
+    /// The same client with another certificate, and none of those that it had before.
+    #[must_use]
+    pub fn with_instead(self, issued: Issued, now: Timestamp) -> Self {
+        let newest = self.newest();
+        let mut former = self.former;
+        former.extend(self.still_believed.into_iter().chain([newest]));
+        former.retain(|it| it.until > now);
+        let (serial, until) = (issued.serial, Some(issued.until));
+        Self { serial, until, revoked: None, former, still_believed: Vec::new(), ..self }
     }
 }
 

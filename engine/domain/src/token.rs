@@ -18,6 +18,8 @@ named! {
         Replace = "replace",
         /// Make a media server one of this domain; the subject is its name.
         Join = "join",
+        /// Let a media server join again in place of one that lost its key; the subject is the UUID of that one.
+        Rejoin = "rejoin",
     }
 }
 

@@ -238,6 +238,7 @@ fn port(api: &Api, grant: &BackupGrant) -> Outcome<DataPort> {
     Ok(DataPort {
         address: grant.data_addr.clone(),
         domain: grant.domain,
+        server: grant.data_server,
         ticket: grant.ticket.0,
         identity: identity_of(api)?,
         trust: Arc::clone(&api.trust),

@@ -1,7 +1,7 @@
 //! Asking for a backup or a restore: the API grants, the data goes over the data port.
 
 use jiff::Timestamp;
-use narrows_format::{ClientId, DomainId, ImageId, PoolId};
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, ServerId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Hex, PathText, agent::RunWork, images::ImageInfo, text};
@@ -41,6 +41,9 @@ pub struct BackupGrant {
     pub ticket: Hex<32>,
     /// Host and port of the data plane.
     pub data_addr: String,
+    /// The media server that has it, or else the primary: the certificate of no other is believed there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
+    pub data_server: Option<ServerId>,
     /// This domain: the data port's certificate carries the name of it.
     #[serde(with = "text::by_text")]
     pub domain: DomainId,
@@ -107,6 +110,9 @@ pub struct RestoreGrant {
     pub ticket: Hex<32>,
     /// Host and port of the data plane.
     pub data_addr: String,
+    /// The media server that has it, or else the primary: the certificate of no other is believed there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
+    pub data_server: Option<ServerId>,
     /// This domain: the data port's certificate carries the name of it.
     #[serde(with = "text::by_text")]
     pub domain: DomainId,

@@ -11,6 +11,9 @@ use crate::text;
 pub struct InviteServerRequest {
     /// Its name here.
     pub name: String,
+    /// There is one of that name, and the line is for what takes its place: name and pools stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// How long the line works, in seconds; one day when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u32>,
@@ -40,6 +43,9 @@ pub struct JoinRequest {
     pub url: String,
     /// Host and port of its data plane, as clients and partners reach it.
     pub data_addr: String,
+    /// The name that it has, if it joins again with the folder that it has (API-003 if the line is for another).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// What it is from now on.

@@ -2,7 +2,7 @@
 //! certificate, and the domain is taken from there, never from the body.
 
 use jiff::Timestamp;
-use narrows_format::{DomainId, ImageId, PoolId};
+use narrows_format::{DomainId, ImageId, PoolId, ServerId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Hex, text};
@@ -75,6 +75,9 @@ pub struct Pong {
     /// Host and port where data for that pool goes, if it is not where the domain was met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_addr: Option<String>,
+    /// The media server that has it, or else the primary: the certificate of no other is believed there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
+    pub data_server: Option<ServerId>,
     /// All pools of the domain: what is in none of them is lost. Empty from a server that knows one only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<ReceivePool>,
@@ -109,7 +112,15 @@ pub struct ReceiveRequest {
     pub unit: String,
 }
 
-/// It may be brought.
+/// Asks for what this domain lacks of an image that the two have from each other (grant `heal`).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LendRequest {
+    /// The image.
+    #[serde(with = "text::by_text")]
+    pub image: ImageId,
+}
+
+/// It may be brought, or taken.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReceiveGrant {
     /// To show on the data port.
@@ -117,6 +128,9 @@ pub struct ReceiveGrant {
     /// Host and port of that data port, if it is not the one that the domain was met with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_addr: Option<String>,
+    /// The media server that has it, or else the primary: the certificate of no other is believed there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::by_text_option")]
+    pub data_server: Option<ServerId>,
 }
 
 /// What a partner may know about one of our SLPs.

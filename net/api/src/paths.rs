@@ -178,6 +178,8 @@ pub const MEDIA_POOLS: &str = "/v1/media/pools";
 pub const MEDIA_POOL: &str = "/v1/media/pools/{id}";
 /// POST an image that is to be sent, by the primary to a media server; answered when that is over.
 pub const MEDIA_SEND: &str = "/v1/media/send";
+/// POST on a media server: what an image lacks in a pool there is brought; the answer is how that ended.
+pub const MEDIA_MEND: &str = "/v1/media/mend";
 
 /// GET list of [`crate::clients::ClientInfo`].
 pub const CLIENTS: &str = "/v1/clients";
@@ -216,6 +218,8 @@ pub const PARTNER_PING: &str = "/v1/partner/ping";
 pub const PARTNER_REACH: &str = "/v1/partner/reach";
 /// POST [`crate::partner::ReceiveRequest`] -> [`crate::partner::ReceiveGrant`].
 pub const PARTNER_RECEIVE: &str = "/v1/partner/receive";
+/// POST: what the caller lacks of an image may be read here (grant `heal`).
+pub const PARTNER_LEND: &str = "/v1/partner/lend";
 /// GET [`crate::partner::PartnerSlp`].
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
 /// GET list of names: SLPs of the answering side whose images the caller imports through its SLP of this name.

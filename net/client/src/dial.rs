@@ -9,7 +9,7 @@ use narrows_exchange::{
     ExchangeError, HelloFacts, Session,
     hello::{Side, greet},
 };
-use narrows_format::{DomainId, PoolId};
+use narrows_format::{DomainId, PoolId, ServerId};
 use narrows_ring::world::World;
 use narrows_transport::{Identity, Link, LinkError, Security, TrustStore, trust::Whom};
 use narrows_wire::Purpose;
@@ -21,6 +21,8 @@ pub struct DataPort {
     pub address: String,
     /// Whose server it has to be; its CA is in `trust`.
     pub domain: DomainId,
+    /// Which media server of that domain, or else its primary.
+    pub server: Option<ServerId>,
     /// From the API.
     pub ticket: [u8; 32],
     /// Our certificate and key.
@@ -35,7 +37,7 @@ impl DataPort {
         let address = self.resolve(world).await?;
         let config = self
             .trust
-            .client_config_to(Some(&self.identity), (self.domain, Whom::Any))
+            .client_config_to(Some(&self.identity), (self.domain, Whom::of(self.server)))
             .map_err(|error| LinkError::Broken(format!("our certificate: {error}")))?;
         let trust = Arc::clone(&self.trust);
         let security = Security::Dial { config: Arc::new(config), domain: self.domain, trust };

@@ -68,7 +68,7 @@ use crate::{
     marks::Marks,
     offers::Offers,
     pace::Paces,
-    partners::Partners,
+    partners::{DataAt, Partners},
     pki::{Authority, SigningKey},
     plane::Plane,
     pools::{OpenPool, Pools},
@@ -175,14 +175,15 @@ impl Shared {
         }
     }
 
-    /// Where clients and other servers reach the data port of the server that has this pool.
-    pub fn data_addr(&self, pool: PoolId) -> String {
-        self.data_addr_away(pool).unwrap_or_else(|| self.config.data_addr())
+    /// Where clients and other servers reach the data port of the server that has this pool, and which server that is.
+    pub fn data_at(&self, pool: PoolId) -> DataAt {
+        self.data_away(pool).unwrap_or_else(|| DataAt { address: self.config.data_addr(), server: None })
     }
 
     /// The same if another media server has it.
-    pub fn data_addr_away(&self, pool: PoolId) -> Option<String> {
-        self.plane.away(pool).map(|link| link.row().data_address)
+    pub fn data_away(&self, pool: PoolId) -> Option<DataAt> {
+        let link = self.plane.away(pool)?;
+        Some(DataAt { address: link.row().data_address, server: Some(link.server) })
     }
 
     /// The pools of this domain as partners are told of them.
@@ -253,6 +254,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_PING, get(partner::ping))
         .route(paths::PARTNER_REACH, get(partner::reach))
         .route(paths::PARTNER_RECEIVE, post(partner::receive))
+        .route(paths::PARTNER_LEND, post(partner::lend))
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports))
         .route(paths::PARTNER_TIMELINE, get(timeline::for_partner))

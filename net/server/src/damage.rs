@@ -16,7 +16,6 @@ use std::{
 use narrows_api::{ApiError, error::codes};
 use narrows_domain::{Catalog as _, scrub::ScrubPass};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
-use narrows_pool::scrub::Survey;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -29,6 +28,7 @@ use crate::{
         answer::{Failure, internal},
     },
     limits::{DAMAGE_LOOK, HEAL_RETRY},
+    servers::mending::Surveyed,
 };
 pub use healing::Attempt;
 
@@ -58,7 +58,7 @@ pub struct Standing {
     /// The pass that is under way, as far as it is.
     pub pass: Option<ScrubPass>,
     /// What a walk over all images said last, and when.
-    pub survey: Option<(Timestamp, Survey)>,
+    pub survey: Option<(Timestamp, Surveyed)>,
     /// Containers of which something is in quarantine.
     pub quarantined: usize,
     /// What kept the last thing from being done: code and sentence.
@@ -69,8 +69,8 @@ pub struct Standing {
 
 impl Standing {
     /// Images that can't be read as a whole.
-    pub fn hurt(&self) -> &[ImageId] {
-        self.survey.as_ref().map_or(&[], |(_, survey)| &survey.images)
+    pub fn hurt(&self) -> Vec<ImageId> {
+        self.survey.as_ref().map_or_else(Vec::new, |(_, survey)| survey.images())
     }
 }
 
@@ -144,8 +144,7 @@ pub async fn run(app: App) {
     let mut changes = app.pools.changes();
     loop {
         changes.borrow_and_update();
-        // Those of media servers are read by nobody here.
-        for open in app.pools.open_ones().into_iter().filter(|open| !open.is_away) {
+        for open in app.pools.open_ones() {
             if !begun.contains(&open.pool) {
                 begun.push(open.pool);
                 let (mended, mend_took, refused) = (None, Duration::ZERO, None);
@@ -173,20 +172,33 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         let mut asked = self.app.damage.asked.subscribe();
-        self.first_look().await;
-        loop {
+        let mut is_seen = false;
+        // Until the pool is none of this domain any more.
+        while self.app.pools.is_known(self.pool) {
             asked.borrow_and_update();
-            self.do_all().await;
+            // What can't be reached now is looked at when it can.
+            if self.app.pools.is_open(self.pool) {
+                if !is_seen {
+                    is_seen = self.first_look().await;
+                }
+                self.do_all().await;
+            }
             drop(timeout(DAMAGE_LOOK, asked.changed()).await);
         }
     }
 
     /// What was in quarantine before the start hurts images still, unless it was healed.
-    async fn first_look(&mut self) {
+    async fn first_look(&mut self) -> bool {
         match self.app.plane.pool(self.pool).quarantine().await {
-            Ok(containers) if containers.is_empty() => {}
-            Ok(_) => self.mend(None).await,
-            Err(error) => self.say("could not be looked at", &error),
+            Ok(containers) if containers.is_empty() => true,
+            Ok(_) => {
+                self.mend(None).await;
+                true
+            }
+            Err(error) => {
+                self.say("could not be looked at", &error);
+                false
+            }
         }
     }
 

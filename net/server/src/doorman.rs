@@ -282,17 +282,26 @@ async fn arrival(
 pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) -> Result<Loan, Refusal> {
     let (domain, client) = match principal {
         Principal::Client { domain, client } => (domain, client),
-        // What is lacking is read from pools of this process.
-        Principal::Server { domain } if *domain == app.who.domain && came.at.is_none() => {
-            return match app.tickets.take(&came.ticket) {
-                Some(Ticket::Heal { image: named, pool }) if named == image => {
-                    healing(app, image, pool).await
-                }
-                _ => Err(bad_ticket()),
-            };
+        // A partner's media server takes what its primary has asked for, with a ticket.
+        Principal::Server { domain }
+            if *domain != app.who.domain && came.ticket == [0; 32] && came.at.is_none() =>
+        {
+            let pool = to_lend(app, *domain, image).await?;
+            check_place(app, None, pool)?;
+            return healing(app, image, (pool, Some(*domain))).await;
         }
-        Principal::Server { domain } if *domain != app.who.domain && came.at.is_none() => {
-            return lend_to_heal(app, *domain, image).await;
+        Principal::Server { domain } | Principal::Media { domain, .. } if came.ticket != [0; 32] => {
+            let (pool, asker) = match app.tickets.take(&came.ticket) {
+                Some(Ticket::Heal { image: named, pool }) if named == image && *domain == app.who.domain => {
+                    (pool, None)
+                }
+                Some(Ticket::Lend { asker, image: named, pool }) if named == image && *domain == asker => {
+                    (pool, Some(asker))
+                }
+                _ => return Err(bad_ticket()),
+            };
+            check_place(app, came.at, pool)?;
+            return healing(app, image, (pool, asker)).await;
         }
         Principal::Server { .. } | Principal::Media { .. } | Principal::Admin { .. } => {
             let sentence = format!("{principal} may not restore: a client is needed");
@@ -329,8 +338,7 @@ pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) 
         restored(app, job, Counters::default(), Some(failure)).await;
         return Err(Refusal::new("API-002", sentence));
     };
-    let (job, pace) = (Some(job), None);
-    Ok(Loan { root: root_of(&content), lineage, pool, job, pace })
+    Ok(Loan { root: root_of(&content), lineage, pool, job: Some(job), asker: None, pace: None })
 }
 
 /// The root of an image.
@@ -338,8 +346,8 @@ pub(crate) fn root_of(content: &Content) -> Child {
     Child { fingerprint: content.root, kind: ChildKind::Node, length: content.root_length }
 }
 
-/// A partner heals an image of its own.
-async fn lend_to_heal(app: &App, asker: DomainId, image: ImageId) -> Result<Loan, Refusal> {
+/// The pool from which a partner heals an image of its own.
+pub async fn to_lend(app: &App, asker: DomainId, image: ImageId) -> Result<PoolId, Refusal> {
     let failed = |error: narrows_catalog::Error| catalog_refused(&error);
     let partner = app.catalog.partner(asker).await.map_err(failed)?;
     let known = app.catalog.image(image).await.map_err(failed)?;
@@ -347,24 +355,27 @@ async fn lend_to_heal(app: &App, asker: DomainId, image: ImageId) -> Result<Loan
     may_heal(asker, image, (partner.as_ref(), known.as_ref(), &replicas))
         .map_err(|note| Refusal::new(note.code, note.sentence))?;
     let copies = app.catalog.copies(image).await.map_err(failed)?;
-    let readable = copies.iter().filter(|copy| {
-        copy.is_readable() && app.pools.is_open(copy.pool) && app.plane.away(copy.pool).is_none()
-    });
+    let readable = copies.iter().filter(|copy| copy.is_readable() && app.pools.is_open(copy.pool));
     // One that is damaged gives what it has only where no other is.
     let Some(copy) = readable.min_by_key(|copy| app.damage.of(copy.pool).hurt().contains(&image)) else {
         return Err(Refusal::new("API-002", format!("image {image} has no copy here that can be read")));
     };
     tracing::info!(%image, partner = %asker, "a partner reads what it lacks of an image");
-    let loan = healing(app, image, copy.pool).await?;
-    Ok(Loan { pace: Some(app.paces.of(copy.pool, asker)), ..loan })
+    Ok(copy.pool)
 }
 
-async fn healing(app: &App, image: ImageId, pool: PoolId) -> Result<Loan, Refusal> {
+/// To a pool of this domain, or of the partner that asks, at the rate at which it is sent to.
+async fn healing(
+    app: &App,
+    image: ImageId,
+    (pool, asker): (PoolId, Option<DomainId>),
+) -> Result<Loan, Refusal> {
     let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;
     let found = known.and_then(|image| Some((root_of(image.content.as_ref()?), image.lineage)));
     let gone = || Refusal::new("API-002", format!("image {image} is not here"));
     let (root, lineage) = found.ok_or_else(gone)?;
-    Ok(Loan { root, lineage, pool, job: None, pace: None })
+    let pace = asker.map(|asker| app.paces.of(pool, asker));
+    Ok(Loan { root, lineage, pool, job: None, asker, pace })
 }
 
 /// What came of a session, into its job.

@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use narrows_api::{
     ApiError, Hex,
     error::codes,
-    partner::{Confirmation, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
+    partner::{Confirmation, LendRequest, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
     paths,
     text::{time_in, time_out},
 };
@@ -46,7 +46,7 @@ use crate::{
     limits::PARTNER_TIME_MAX,
     pace,
     pairing::up,
-    partners::Goes,
+    partners::{DataAt, Goes},
     plane::{Dial, Replicated, ReplicationError},
     servers::{
         errand::{BaseWord, Errand, Sender, resolve},
@@ -289,7 +289,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
     };
     // The time of day may have come since rates were looked at last.
     pace::renew(app).await;
-    let (ticket, address) = receiving(app, &partner, order).await?;
+    let (ticket, DataAt { address, server }) = receiving(app, &partner, order).await?;
     let copy = CopyState { expires: order.expires, locked_until: None, held: false };
     Ok(Errand {
         rate: app.paces.of(order.pool, partner.domain).rate(),
@@ -307,6 +307,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
         ticket: Hex(ticket),
         to: partner.domain,
         address,
+        server,
     })
 }
 
@@ -316,7 +317,7 @@ async fn receiving(
     app: &App,
     partner: &Partner,
     order: &ReplicateOrder,
-) -> Result<([u8; 32], String), Failure> {
+) -> Result<([u8; 32], DataAt), Failure> {
     if order.unit.is_empty() && app.plane.away(order.pool).is_none() {
         return Ok(([0; 32], usual_address(app, partner).await));
     }
@@ -327,26 +328,54 @@ async fn receiving(
         Err(error) => Err(error),
     };
     let grant = granted.map_err(|error| api_failure(&error))?;
-    Ok((grant.ticket.0, grant.data_addr.unwrap_or_else(|| partner.data_address.clone())))
+    let at = grant.data_addr.map(|address| DataAt { address, server: grant.data_server });
+    Ok((grant.ticket.0, at.unwrap_or_else(|| as_met(partner))))
+}
+
+/// Who gives what an image lacks.
+pub struct Lender {
+    /// The partner, or this domain itself.
+    pub domain: DomainId,
+    /// Its data port.
+    pub at: DataAt,
+    /// What it gave out for this.
+    pub ticket: [u8; 32],
+}
+
+/// A partner that gives what is lacking here of an image, if it grants that.
+pub async fn lent_by(app: &App, partner: &Partner, image: ImageId) -> Result<Lender, Failure> {
+    let granted: Result<ReceiveGrant, ApiError> = async {
+        let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+        api.post(paths::PARTNER_LEND, &LendRequest { image }).await
+    }
+    .await;
+    let grant = granted.map_err(|error| api_failure(&error))?;
+    let at = grant.data_addr.map(|address| DataAt { address, server: grant.data_server });
+    Ok(Lender { domain: partner.domain, at: at.unwrap_or_else(|| as_met(partner)), ticket: grant.ticket.0 })
+}
+
+/// The primary server of a partner, where it was met.
+fn as_met(partner: &Partner) -> DataAt {
+    DataAt { address: partner.data_address.clone(), server: None }
 }
 
 /// Where data for the usual unit of a partner goes: as it said last, and it is asked if it has not said. One that does not
 /// answer is tried where it was met.
-async fn usual_address(app: &App, partner: &Partner) -> String {
+async fn usual_address(app: &App, partner: &Partner) -> DataAt {
     if app.partners.where_data_goes(partner.domain).is_none()
         && let Err(error) = ping(app, partner).await
     {
         tracing::debug!(partner = partner.name, %error, "where its data goes could not be asked");
     }
     match app.partners.where_data_goes(partner.domain) {
-        Some(Goes::To(address)) => address,
-        Some(Goes::AsMet) | None => partner.data_address.clone(),
+        Some(Goes::To(at)) => at,
+        Some(Goes::AsMet) | None => as_met(partner),
     }
 }
 
-/// How a partner's data port is dialled.
+/// How the data port of a partner's primary is dialled.
 pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
-    let tls = app.trust.client_config_of(&app.certificates.credentials, (partner.domain, Whom::Any));
+    let tls = app.trust.client_config_of(&app.certificates.credentials, (partner.domain, Whom::Primary));
     let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
     Ok(Dial { partner: partner.domain, addresses: resolve(&partner.data_address).await?, tls: Arc::new(tls) })
 }
@@ -429,7 +458,9 @@ pub async fn ping(app: &App, partner: &Partner) -> Result<(Pong, i64), ApiError>
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
     let asked = app.clock.now();
     let pong: Pong = api.get(paths::PARTNER_PING).await?;
-    app.partners.data_goes(partner.domain, pong.data_addr.clone());
+    let address = pong.data_addr.clone();
+    let at = address.map(|address| DataAt { address, server: pong.data_server });
+    app.partners.data_goes(partner.domain, at);
     let round_trip = time::millis_between(asked, app.clock.now());
     let skew = time::millis_between(asked, time_in(pong.clock)).saturating_sub(round_trip / 2);
     Ok((pong, skew))

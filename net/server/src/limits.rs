@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Most images of one pool that are named as hurt at once; the others are found when these are whole.
+pub const HURT_TOLD_MAX: usize = 10_000;
+/// Most letters that are taken of a sentence of another server.
+pub const SENTENCE_LETTERS_MAX: usize = 400;
 /// Most API connections at once; more wait in the kernel.
 pub const API_CONNECTIONS_MAX: usize = 512;
 /// Connections at once to the socket in the data folder.

@@ -87,7 +87,7 @@ pub async fn make_token_line(
     let line = Invitation {
         purpose: match purpose {
             TokenPurpose::Pair => Purpose::Pair,
-            TokenPurpose::Join => Purpose::Join,
+            TokenPurpose::Join | TokenPurpose::Rejoin => Purpose::Join,
             TokenPurpose::Enroll | TokenPurpose::Replace => Purpose::Enroll,
         },
         address: app.config.api_addr(),
@@ -273,6 +273,8 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
         Some(open) => app.plane.pool(open.pool).space().await?.disk_available,
         None => 0,
     };
+    let away = app.data_away(receive_pool.pool);
+    let (data_addr, data_server) = away.map(|at| (Some(at.address), at.server)).unwrap_or_default();
     Ok(Pong {
         domain: app.who.domain,
         incarnation: app.who.incarnation,
@@ -281,7 +283,8 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
         wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
         image_format: app.config.domain.image_format_max,
         receive_pool,
-        data_addr: app.data_addr_away(receive_pool.pool),
+        data_addr,
+        data_server,
         pools: app.pools_told().await?,
         segment_mean: open.map_or(0, |open| open.segment_mean),
         free_bytes,

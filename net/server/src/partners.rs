@@ -13,7 +13,7 @@ use std::{
 
 use narrows_api::{ApiError, Hex, error::codes, partner::LIFE_HEADER, paths};
 use narrows_domain::life::Life;
-use narrows_format::DomainId;
+use narrows_format::{DomainId, ServerId};
 use narrows_transport::{
     Credentials, TrustError, TrustStore,
     trust::{CaFingerprint, Whom, code_of},
@@ -46,8 +46,17 @@ pub struct Partners {
 pub enum Goes {
     /// Where it was met.
     AsMet,
-    /// To another of its servers: host and port.
-    To(String),
+    /// To another of its servers.
+    To(DataAt),
+}
+
+/// A data port, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataAt {
+    /// Host and port.
+    pub address: String,
+    /// The media server that has it, or else the primary.
+    pub server: Option<ServerId>,
 }
 
 /// One partner's API.
@@ -112,7 +121,7 @@ impl Partners {
     }
 
     /// A partner said where data for its usual storage unit goes.
-    pub fn data_goes(&self, domain: DomainId, to: Option<String>) {
+    pub fn data_goes(&self, domain: DomainId, to: Option<DataAt>) {
         let goes = to.map_or(Goes::AsMet, Goes::To);
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(domain, goes);
     }

@@ -426,7 +426,8 @@ async fn believe_known(
     }
     for client in catalog.clients().await? {
         let present = client.revoked.map(|_| &client.serial);
-        for serial in client.former_serials.iter().chain(present).filter_map(|serial| bytes_of_hex(serial)) {
+        let former = client.former.iter().map(|issued| &issued.serial);
+        for serial in former.chain(present).filter_map(|serial| bytes_of_hex(serial)) {
             trust.revoke(who.domain, &serial);
         }
     }
@@ -506,7 +507,10 @@ async fn look_after(app: App) {
                 // Its place in the storage unit is free again.
                 Ticket::Backup { image, attempt, .. } => Event::BackupInterrupted { image, attempt, failure },
                 // Nobody's job waits for these: who wanted to send says itself how that ended.
-                Ticket::Duplicate { .. } | Ticket::Heal { .. } | Ticket::Receive { .. } => continue,
+                Ticket::Duplicate { .. }
+                | Ticket::Heal { .. }
+                | Ticket::Lend { .. }
+                | Ticket::Receive { .. } => continue,
             };
             app.control.tell(event).await;
         }

@@ -13,6 +13,7 @@ pub mod door;
 pub mod errand;
 pub mod guests;
 pub mod link;
+pub mod mending;
 pub mod words;
 
 use std::{
@@ -53,6 +54,9 @@ pub struct Servers {
     /// Sessions on them.
     pub guests: Guests,
     changes: watch::Sender<u64>,
+    /// Who is believed: of this domain's media servers, those that joined and no others.
+    trust: Arc<TrustStore>,
+    domain: DomainId,
 }
 
 impl Servers {
@@ -62,14 +66,21 @@ impl Servers {
         plane: &Plane,
         (domain, trust, credentials): (DomainId, &Arc<TrustStore>, &Arc<Credentials>),
     ) -> Result<Self, RunError> {
-        let servers =
-            Self { known: Mutex::default(), guests: Guests::default(), changes: watch::Sender::new(0) };
+        let mut known = BTreeMap::new();
         for row in catalog.media_servers().await? {
             match Link::new(row, domain, trust, credentials) {
-                Ok(link) => servers.add(Arc::new(link)),
+                Ok(link) => drop(known.insert(link.server, Arc::new(link))),
                 Err(error) => return Err(RunError::Link(error.message)),
             }
         }
+        let servers = Self {
+            known: Mutex::new(known),
+            guests: Guests::default(),
+            changes: watch::Sender::new(0),
+            trust: Arc::clone(trust),
+            domain,
+        };
+        servers.believe();
         for pool in catalog.pools().await? {
             if let Some(link) = pool.server.and_then(|server| servers.get(server)) {
                 plane.set_away(pool.id, link);
@@ -96,14 +107,23 @@ impl Servers {
     /// One joined.
     pub fn add(&self, link: Arc<Link>) {
         self.known().insert(link.server, link);
+        self.believe();
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// One was removed.
+    /// One was removed: none of its certificates is believed any more, after a restart neither.
     pub fn forget(&self, server: ServerId) {
-        if let Some(link) = self.known().remove(&server) {
+        let removed = self.known().remove(&server);
+        self.believe();
+        if let Some(link) = removed {
+            link.cut_off();
             link.nudge.notify_one();
         }
+    }
+
+    fn believe(&self) {
+        let known = self.known();
+        self.trust.set_media(self.domain, known.keys().copied().collect());
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<ServerId, Arc<Link>>> {
@@ -159,6 +179,7 @@ async fn look_after(app: App, link: Arc<Link>) -> ServerId {
         };
         drop(timeout(wait, link.nudge.notified()).await);
     }
+    end_all(&app, server, "the media server is none of this domain any more").await;
     server
 }
 
@@ -201,6 +222,7 @@ fn trust_told(trust: &TrustStore) -> (Hex<32>, Vec<TrustTold>) {
         domain,
         cas: blobs(trust.certificates_of(domain).iter().map(|ca| ca.to_vec()).collect()),
         revoked: blobs(trust.revoked_of(domain)),
+        media: trust.media_of(domain).map(|known| known.into_iter().map(|it| Hex(it.0)).collect()),
     };
     let all: Vec<_> = trust.domains().into_iter().map(of).collect();
     let mut hasher = blake3::Hasher::new();
@@ -212,6 +234,11 @@ fn trust_told(trust: &TrustStore) -> (Hex<32>, Vec<TrustTold>) {
                 hasher.update(&(blob.0.len() as u64).to_le_bytes()).update(&blob.0);
             }
         }
+        hasher.update(&[u8::from(told.media.is_some())]);
+        for server in told.media.iter().flatten() {
+            hasher.update(&[1]).update(&server.0);
+        }
+        hasher.update(&[0]);
     }
     (Hex(*hasher.finalize().as_bytes()), all)
 }
@@ -287,6 +314,13 @@ mod tests {
         assert_eq!(told[0].revoked, [Blob(vec![9])]);
         assert!(nobody != one && one != revoked);
         assert_eq!(trust_told(&trust).0, revoked);
+        trust.set_media(DomainId([1; 16]), BTreeSet::new());
+        let (alone, told) = trust_told(&trust);
+        assert_eq!(told[0].media, Some(Vec::new()));
+        trust.set_media(DomainId([1; 16]), BTreeSet::from([ServerId([8; 16])]));
+        let (two, told) = trust_told(&trust);
+        assert_eq!(told[0].media, Some(vec![Hex([8; 16])]));
+        assert!(revoked != alone && alone != two);
         assert_eq!(short(&"1\n2".repeat(100)).len(), 64);
     }
 }

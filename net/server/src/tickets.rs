@@ -51,6 +51,15 @@ pub enum Ticket {
         /// The pool to read from.
         pool: PoolId,
     },
+    /// A partner takes from this pool what it lacks of an image.
+    Lend {
+        /// The partner.
+        asker: DomainId,
+        /// The image.
+        image: ImageId,
+        /// The pool to read from.
+        pool: PoolId,
+    },
     /// A partner may bring this image to a storage unit that it has named.
     Receive {
         /// The partner.
@@ -125,8 +134,10 @@ impl Tickets {
     pub fn out_to(&self, partner: DomainId) -> usize {
         let mut known = self.known();
         known.lapse(self.life);
-        let is_theirs =
-            |ticket: &Ticket| matches!(ticket, Ticket::Receive { sender, .. } if *sender == partner);
+        let is_theirs = |ticket: &Ticket| match ticket {
+            Ticket::Receive { sender: holder, .. } | Ticket::Lend { asker: holder, .. } => *holder == partner,
+            _ => false,
+        };
         known.out.values().filter(|(_, ticket)| is_theirs(ticket)).count()
     }
 

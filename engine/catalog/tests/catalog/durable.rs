@@ -260,9 +260,20 @@ async fn a_media_server_goes_with_its_pools() {
     }
     catalog.apply(&changes).await.unwrap();
     model.apply(&changes).await.unwrap();
-    assert_eq!(catalog.media_servers().await.unwrap(), [row]);
+    assert_eq!(catalog.media_servers().await.unwrap(), std::slice::from_ref(&row));
     assert_eq!(catalog.pools().await.unwrap(), [here.clone(), there.clone()]);
-    let gone = [Change::MediaServerGone(server)];
+    // Another one in its place has its name and its pools.
+    let other = ServerId([10; 16]);
+    let row = MediaServer { id: other, ..row };
+    let instead = [Change::MediaServerInstead(server, row.clone())];
+    catalog.apply(&instead).await.unwrap();
+    model.apply(&instead).await.unwrap();
+    assert_eq!(catalog.media_servers().await.unwrap(), std::slice::from_ref(&row));
+    assert_eq!(model.media_servers().await.unwrap(), [row]);
+    let moved = [here.clone(), Pool { server: Some(other), ..there.clone() }];
+    assert_eq!(catalog.pools().await.unwrap(), moved);
+    assert_eq!(model.pools().await.unwrap(), moved);
+    let gone = [Change::MediaServerGone(other)];
     catalog.apply(&gone).await.unwrap();
     model.apply(&gone).await.unwrap();
     assert_eq!(catalog.pools().await.unwrap(), std::slice::from_ref(&here));

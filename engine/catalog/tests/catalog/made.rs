@@ -386,7 +386,7 @@ impl Maker {
                     revoked,
                     until: self.maybe(Self::time),
                     still_believed: vec![Issued { serial: "0b".into(), until: enrolled }],
-                    former_serials: vec!["0a".into()],
+                    former: vec![Issued { serial: "0a".into(), until: enrolled }],
                 })
             }
             18 => Change::Token(self.token()),

@@ -118,7 +118,10 @@ impl Rows {
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => self.resume(&name, now),
             Change::Partner(row) => drop(self.partners.insert(row.domain, row)),
-            row @ (Change::Pool(_) | Change::MediaServer(_) | Change::MediaServerGone(_)) => self.place(row),
+            row @ (Change::Pool(_)
+            | Change::MediaServer(_)
+            | Change::MediaServerInstead(..)
+            | Change::MediaServerGone(_)) => self.place(row),
             Change::StorageUnit(row) => drop(self.units.insert(row.name.clone(), row)),
             Change::StorageUnitGroup(row) => drop(self.groups.insert(row.name.clone(), row)),
             Change::StorageUnitGone(name) => drop(self.units.remove(&name)),
@@ -159,6 +162,12 @@ impl Rows {
         match change {
             Change::Pool(row) => drop(self.pools.insert(row.id, row)),
             Change::MediaServer(row) => drop(self.servers.insert(row.id, row)),
+            Change::MediaServerInstead(former, row) => {
+                let theirs = self.pools.values_mut().filter(|pool| pool.server == Some(former));
+                theirs.for_each(|pool| pool.server = Some(row.id));
+                self.servers.remove(&former);
+                self.servers.insert(row.id, row);
+            }
             Change::MediaServerGone(id) => self.drop_server(id),
             _ => {}
         }

@@ -2,15 +2,16 @@
 
 use narrows_format::{ClientId, Timestamp};
 
-use super::storage::{CLASH, absent};
+use super::storage::{CLASH, absent, taken};
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::Change;
-use crate::limits::STILL_BELIEVED_MAX;
+use crate::limits::{CROWDED_RENEWAL_SECONDS, STILL_BELIEVED_MAX};
 use crate::machine::Refusal;
 use crate::moment::Moment;
 use crate::policy::{Policy, StoredPolicy};
 use crate::storage::{Client, ClientAlias, Issued};
+use crate::token::TokenPurpose;
 
 impl<C: Catalog> Primary<C> {
     /// Gives a client another name. Images keep the one that they were made under, policies that name it name it anew,
@@ -40,8 +41,35 @@ impl<C: Catalog> Primary<C> {
         Ok(client)
     }
 
+    /// Uses a token that enrols a client (AUTH-004, API-003 for a name that is taken).
+    pub async fn enroll_client(&mut self, secret: &[u8], client: Client, moment: Moment) -> Done<(), C> {
+        if self.client_called(&client.name).await?.is_some() {
+            return Err(taken("client", &client.name).into());
+        }
+        self.redeem(secret, TokenPurpose::Enroll, &[Change::Client(client)], moment).await?;
+        Ok(())
+    }
+
+    /// Uses a token that gives a client a certificate in place of all that it has, those among them that were issued since
+    /// the token was looked at (AUTH-004).
+    pub async fn replace_client(
+        &mut self,
+        secret: &[u8],
+        (id, issued): (ClientId, Issued),
+        moment: Moment,
+    ) -> Done<Client, C> {
+        let Some(before) = self.ask(self.catalog.client(id)).await? else {
+            return Err(absent("client", &id.to_string()).into());
+        };
+        let client = before.with_instead(issued, moment.now);
+        self.redeem(secret, TokenPurpose::Replace, &[Change::Client(client.clone())], moment).await?;
+        Ok(client)
+    }
+
     /// A client that showed the certificate `shown` has been issued another one in its place. The one that it showed, and
-    /// those before it, are believed until they end: what was issued may never have reached it.
+    /// the newest before it, are believed until they end: what was issued may never have reached it. Of more than
+    /// [`STILL_BELIEVED_MAX`] the oldest is believed no more, so that a client which can't keep what it is given is never
+    /// locked out with the one that it has.
     pub async fn renew_client(
         &mut self,
         id: ClientId,
@@ -58,16 +86,20 @@ impl<C: Catalog> Primary<C> {
             let help = "an administrator gives it another: `narrowsctl client replace NAME`";
             return Err(Refusal::new("AUTH-003", sentence, help).into());
         }
-        let newest = Issued { serial: client.serial, until: client.until.unwrap_or(shown.until) };
+        let newest = client.newest();
+        let age = issued.until.seconds.saturating_sub(newest.until.seconds);
         client.still_believed.push(newest);
         client.still_believed.retain(|it| it.serial != shown.serial && it.until > moment.now);
         client.still_believed.push(shown);
+        client.former.retain(|it| it.until > moment.now);
         if client.still_believed.len() > STILL_BELIEVED_MAX {
-            let sentence =
-                format!("`{}` has {STILL_BELIEVED_MAX} certificates beside its newest", client.name);
-            let help = "it can't keep what it is given: look at its folder of contexts, then `narrowsctl client \
-                        replace NAME`";
-            return Err(Refusal::new(CLASH, sentence, help).into());
+            if age < CROWDED_RENEWAL_SECONDS {
+                let sentence =
+                    format!("`{}` has {STILL_BELIEVED_MAX} certificates beside its newest", client.name);
+                let help = "it can't keep what it is given: look at its folder of contexts; it is given one a day meanwhile";
+                return Err(Refusal::new(CLASH, sentence, help).into());
+            }
+            client.former.push(client.still_believed.remove(0));
         }
         (client.serial, client.until) = (issued.serial, Some(issued.until));
         self.store(&[Change::Client(client.clone())]).await?;

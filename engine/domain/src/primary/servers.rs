@@ -14,6 +14,7 @@ use crate::machine::{Refusal, order};
 use crate::moment::Moment;
 use crate::slp::version::list;
 use crate::storage::{MediaServer, Pool};
+use crate::token::TokenPurpose;
 
 impl<C: Catalog> Primary<C> {
     /// Whether a media server of this name could join: the name is one, and free (API-003).
@@ -28,6 +29,32 @@ impl<C: Catalog> Primary<C> {
             return Err(Refusal::new(CLASH, sentence, "use pools on those that are there").into());
         }
         Ok(())
+    }
+
+    /// Uses a token with which a media server joins (AUTH-004, API-003 for a name that is taken meanwhile).
+    pub async fn join_server(&mut self, secret: &[u8], server: MediaServer, moment: Moment) -> Done<(), C> {
+        self.check_new_server(&server.name).await?;
+        self.redeem(secret, TokenPurpose::Join, &[Change::MediaServer(server)], moment).await?;
+        Ok(())
+    }
+
+    /// Uses a token with which a media server joins in the place of one that lost its key: it has the name, the pools and
+    /// the draining of that one, and a UUID of its own, so that no certificate of that one is anybody's any more (AUTH-004).
+    pub async fn rejoin_server(
+        &mut self,
+        secret: &[u8],
+        (former, server): (ServerId, MediaServer),
+        moment: Moment,
+    ) -> Done<(MediaServer, Vec<PoolId>), C> {
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        let Some(known) = servers.into_iter().find(|it| it.id == former) else {
+            return Err(absent("media server", &former.to_string()).into());
+        };
+        let server = MediaServer { name: known.name, draining: known.draining, ..server };
+        let pools: Vec<_> = self.pools_of_server(former).await?.into_iter().map(|it| it.id).collect();
+        let instead = Change::MediaServerInstead(former, server.clone());
+        self.redeem(secret, TokenPurpose::Rejoin, &[instead], moment).await?;
+        Ok((server, pools))
     }
 
     /// Lets nothing new go to the pools of a media server from now on, or lets it again. Draining one that is being drained
@@ -140,7 +167,8 @@ impl<C: Catalog> Primary<C> {
         Ok((server, pools))
     }
 
-    async fn server_called(&self, name: &str) -> Done<MediaServer, C> {
+    /// The media server of this name (SLP-013).
+    pub async fn server_called(&self, name: &str) -> Done<MediaServer, C> {
         let servers = self.ask(self.catalog.media_servers()).await?;
         let found = servers.into_iter().find(|it| it.name == name);
         found.ok_or_else(|| absent("media server", name).into())

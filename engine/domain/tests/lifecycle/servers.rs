@@ -2,6 +2,7 @@
 
 use narrows_domain::job::JobState;
 use narrows_domain::storage::{MediaServer, PoolTrouble};
+use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_format::ServerId;
 
 use super::*;
@@ -179,4 +180,34 @@ fn a_lost_media_server_goes_with_its_copies() {
     let again = StorageUnit { name: "far".into(), pool: POOL, jobs_max: None };
     ready(primary.put_unit(again, moment(NOW + 7))).unwrap();
     assert_eq!(ready(primary.begin_backup(&ask(), moment(NOW + 8))).unwrap().pool, POOL);
+}
+
+/// Goal: one that joins again has the name, the pools and the draining of the one before, which is no more; and its line
+/// works once, and for no other purpose.
+#[test]
+fn a_media_server_joins_again() {
+    let mut primary = joined();
+    let drained = ready(primary.drain_server("m1", false, moment(NOW))).unwrap();
+    let secret = [9; 32];
+    let token = Token {
+        hash: TokenHash::of(&secret),
+        purpose: TokenPurpose::Rejoin,
+        subject: MEDIA.to_string(),
+        made: at(NOW),
+        expires: at(NOW + 60),
+        used: None,
+    };
+    ready(primary.put(&[Change::Token(token)])).unwrap();
+    let fresh = MediaServer { url: "https://other:7400".into(), ..server("whatever", ServerId([42; 16])) };
+    assert_eq!(code(ready(primary.join_server(&secret, fresh.clone(), moment(NOW)))), "AUTH-004");
+    let (row, pools) = ready(primary.rejoin_server(&secret, (MEDIA, fresh.clone()), moment(NOW))).unwrap();
+    assert_eq!(row, MediaServer { name: "m1".into(), draining: drained.draining, ..fresh.clone() });
+    assert_eq!((pools, ready(primary.catalog().media_servers()).unwrap()), (vec![FAR], vec![row]));
+    let far = ready(primary.catalog().pools()).unwrap().into_iter().find(|pool| pool.id == FAR).unwrap();
+    assert_eq!(far.server, Some(fresh.id));
+    assert_eq!(ready(primary.server_uses("m1")).unwrap(), ["storage unit `far` on pool `far`"]);
+    for former in [MEDIA, fresh.id] {
+        let again = primary.rejoin_server(&secret, (former, fresh.clone()), moment(NOW));
+        assert!(["AUTH-004", "SLP-013"].contains(&code(ready(again)).as_str()));
+    }
 }

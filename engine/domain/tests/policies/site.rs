@@ -75,7 +75,7 @@ pub(crate) fn client(number: u8) -> Client {
         revoked: None,
         until: None,
         still_believed: Vec::new(),
-        former_serials: Vec::new(),
+        former: Vec::new(),
     }
 }
 

@@ -83,11 +83,13 @@ fn grant(app: &App, begun: BackupBegun) -> Result<BackupGrant, Failure> {
     let open = app.pools.get(pool)?;
     let ticket = Ticket::Backup { client: image.client, image: image.id, attempt, copy, pool };
     let ticket = app.tickets.give(ticket)?;
+    let data = app.data_at(pool);
     Ok(BackupGrant {
         image: image.id,
         name: image.label(),
         ticket,
-        data_addr: app.data_addr(pool),
+        data_addr: data.address,
+        data_server: data.server,
         domain: app.who.domain,
         pool,
         incarnation: open.incarnation,

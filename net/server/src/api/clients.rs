@@ -18,7 +18,7 @@ use narrows_api::{
     text::{hex, time_out},
 };
 use narrows_domain::{
-    Catalog as _, Change,
+    Catalog as _,
     catalog::ImageFilter,
     image::ImageState,
     storage::{Client, Issued},
@@ -100,7 +100,7 @@ async fn info(app: &App, client: Client) -> Result<ClientInfo, Failure> {
             })
             .collect(),
         policies: naming.map(|stored| stored.policy.name).collect(),
-        former_certificates: client.former_serials.len().try_into().unwrap_or(u64::MAX),
+        former_certificates: client.former.len().try_into().unwrap_or(u64::MAX),
         certificate_until: client.until.map(time_out),
         still_believed: client.still_believed.len().try_into().unwrap_or(u64::MAX),
         revoked: client.revoked.map(time_out),
@@ -173,32 +173,36 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
         (ClientId(random::uuid()), name)
     };
     let (pem, issued) = issue(&app, id, &request.csr_pem, now)?;
-    let (serial, until) = (issued.serial, Some(issued.until));
-    let client = if let Some(client) = &before {
-        let (former_serials, still_believed) = (client.serials_before_replacement(), Vec::new());
-        Client { serial, until, revoked: None, former_serials, still_believed, ..client.clone() }
+    let client = if before.is_some() {
+        let replacing = app.control.act(move |primary, moment| {
+            Box::pin(async move {
+                Ok((primary.replace_client(&secret.0, (id, issued), moment).await?, Vec::new()))
+            })
+        });
+        let client = replacing.await?;
+        disbelieve(&app, &client);
+        client
     } else {
-        let (former_serials, still_believed) = (Vec::new(), Vec::new());
-        Client {
-            id,
-            name: name.clone(),
-            serial,
-            until,
-            enrolled: now,
-            revoked: None,
-            former_serials,
-            still_believed,
-        }
+        let (serial, until) = (issued.serial, Some(issued.until));
+        let (former, still_believed) = (Vec::new(), Vec::new());
+        let client = Client { id, name, serial, until, enrolled: now, revoked: None, former, still_believed };
+        let enrolled = client.clone();
+        let enrolling = app.control.act(move |primary, moment| {
+            Box::pin(async move { Ok((primary.enroll_client(&secret.0, client, moment).await?, Vec::new())) })
+        });
+        enrolling.await?;
+        enrolled
     };
-    app.control.redeem(secret.0, purpose, vec![Change::Client(client.clone())]).await?;
-    if before.is_some() {
-        for serial in client.former_serials.iter().filter_map(|serial| bytes_of_hex(serial)) {
-            app.trust.revoke(app.who.domain, &serial);
-        }
-        app.parted.send_modify(|count| *count += 1);
+    tracing::info!(client = %client.name, again = before.is_some(), "enrolled");
+    good(reply(&app, (id, client.name), pem, now))
+}
+
+/// None of a client's former certificates is believed from now on, and what was opened with one ends.
+fn disbelieve(app: &App, client: &Client) {
+    for serial in client.former.iter().filter_map(|issued| bytes_of_hex(&issued.serial)) {
+        app.trust.revoke(app.who.domain, &serial);
     }
-    tracing::info!(client = %name, again = before.is_some(), "enrolled");
-    good(reply(&app, (id, name), pem, now))
+    app.parted.send_modify(|count| *count += 1);
 }
 
 /// POST: another certificate in place of the one that is shown, which is believed until it ends.
@@ -222,6 +226,7 @@ async fn renew(
         })
     });
     let client = renewed.await?;
+    disbelieve(&app, &client);
     tracing::info!(client = %client.name, "its certificate is renewed");
     good(reply(&app, (client.id, client.name), pem, now))
 }

@@ -43,8 +43,8 @@ async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
     let ended = last_ended(&app, &pool).await?;
     let space = app.plane.pool(pool.id).space().await?;
     let (mut images, mut healed) = (Vec::new(), Vec::new());
-    for image in standing.hurt().iter().take(DAMAGE_NAMED_MAX) {
-        images.push(label(&app, *image).await?);
+    for image in standing.hurt().into_iter().take(DAMAGE_NAMED_MAX) {
+        images.push(label(&app, image).await?);
     }
     for attempt in standing.attempts.iter().take(DAMAGE_NAMED_MAX) {
         healed.push(healing(attempt, label(&app, attempt.image).await?));
@@ -60,7 +60,7 @@ async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
         images,
         damaged: damage.map_or(0, |survey| survey.damaged),
         places: damage.map_or_else(Vec::new, |survey| {
-            survey.damage.iter().take(DAMAGE_NAMED_MAX).map(ToString::to_string).collect()
+            survey.damage.iter().take(DAMAGE_NAMED_MAX).cloned().collect()
         }),
         quarantined_containers: standing.quarantined as u64,
         looked: standing.survey.as_ref().map(|(at, _)| time_out(*at)),
@@ -107,12 +107,6 @@ async fn called(app: &App, name: &str) -> Result<Pool, Failure> {
     let pool = pools.into_iter().find(|pool| pool.name == name);
     let pool = pool.ok_or_else(|| absent("pool", name, "pool list"))?;
     app.pools.get(pool.id)?;
-    if app.plane.away(pool.id).is_some() {
-        let error = ApiError::new(codes::CONFLICT, format!("pool `{name}` is on a media server"))
-            .because("only pools of the primary server are scrubbed and healed")
-            .help("`narrowsctl image verify` reads what is in it");
-        return Err(error.into());
-    }
     Ok(pool)
 }
 
@@ -173,7 +167,7 @@ pub async fn found(app: &App, pool: &Pool) -> Result<Vec<Finding>, Failure> {
 fn hurt(standing: &Standing) -> Option<String> {
     let count = standing.hurt().len();
     let (_, survey) = standing.survey.as_ref().filter(|_| count > 0)?;
-    let first = survey.damage.first().map_or_else(String::new, ToString::to_string);
+    let first = survey.damage.first().cloned().unwrap_or_else(String::new);
     let refused = standing.attempts.iter().find(|attempt| !attempt.why.is_empty());
     let why = refused.map_or_else(String::new, |Attempt { from, code, why, .. }| {
         let code = if code.is_empty() { String::new() } else { format!("{code}: ") };

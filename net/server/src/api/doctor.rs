@@ -23,7 +23,7 @@ use super::{
     caller::Admin,
     clients,
     domains::find,
-    problems::of_pool,
+    problems::{of_pool, of_servers},
     slps::look_up,
 };
 use crate::{
@@ -91,9 +91,10 @@ async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
     check_certificate(sheet, "server certificate", own, leaf, now);
     check_certificate(sheet, "CA", own, certificate_valid_until(app.authority().der()).ok(), now);
     sheet.findings.extend(clients::ending(app).await?.into_iter().map(|(_, finding)| finding));
+    sheet.findings.extend(of_servers(app));
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
         if let Some(trouble) = pools::trouble(&app.plane, &app.pools, &pool).await {
-            sheet.findings.push(of_pool(app, &pool.name, trouble));
+            sheet.findings.push(of_pool(app, &pool, trouble));
         } else {
             match app.plane.pool(pool.id).space().await {
                 Ok(space) => check_free(sheet, own, &format!("pool `{}`: ", pool.name), space.disk_available),
@@ -294,6 +295,7 @@ mod tests {
             image_format: IMAGE_FORMAT_MAX,
             receive_pool: ReceivePool { pool: PoolId([3; 16]), incarnation: 1 },
             data_addr: None,
+            data_server: None,
             pools: Vec::new(),
             segment_mean: 32_768,
             free_bytes: u64::MAX,

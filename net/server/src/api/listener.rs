@@ -50,7 +50,7 @@ impl Bounds {
     async fn parting(&mut self, peer: &Peer, serial: &[u8]) {
         let Peer(Some(principal)) = peer else { return std::future::pending().await };
         let domain = principal.domain();
-        while self.trust.believes(domain) && !self.trust.is_revoked(domain, serial) {
+        while self.trust.believes(domain) && !self.trust.refuses(principal, serial) {
             if self.parted.changed().await.is_err() {
                 return std::future::pending().await;
             }

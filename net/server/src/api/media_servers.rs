@@ -1,5 +1,7 @@
 //! Media servers: invited, joined, listed, drained, removed; and what they ask.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{Path, State},
@@ -18,7 +20,7 @@ use narrows_api::{
     text::{hex, time_out},
 };
 use narrows_domain::{
-    Catalog as _, Change,
+    Catalog as _,
     storage::MediaServer,
     token::{TokenHash, TokenPurpose, TokenRefused},
 };
@@ -37,7 +39,6 @@ use crate::{
     pairing,
     pki::authority::certificate_of_pem,
     pools, random,
-    run::bytes_of_hex,
     servers::{
         asked::{Answered, Asked},
         door,
@@ -148,15 +149,22 @@ async fn called(app: &App, name: &str) -> Result<MediaServerInfo, Failure> {
     found.ok_or_else(|| absent("media server", name, "media-server list"))
 }
 
-/// POST: a line with which one media server joins.
+/// POST: a line with which one media server joins, or takes the place of one.
 async fn invite(
     State(app): State<App>,
     _admin: Admin,
     Body(request): Body<InviteServerRequest>,
 ) -> Answer<InviteServerReply> {
-    check_name(&app, &request.name).await?;
+    let (purpose, subject) = if request.again {
+        let known = app.servers.called(&request.name);
+        let known = known.ok_or_else(|| absent("media server", &request.name, "media-server list"))?;
+        (TokenPurpose::Rejoin, known.server.to_string())
+    } else {
+        check_name(&app, &request.name).await?;
+        (TokenPurpose::Join, request.name)
+    };
     let seconds = request.expires_in_seconds.map_or(INVITATION_LIFE.as_secs(), u64::from);
-    let (line, expires) = pairing::make_token_line(&app, TokenPurpose::Join, request.name, seconds).await?;
+    let (line, expires) = pairing::make_token_line(&app, purpose, subject, seconds).await?;
     let parts: narrows_api::invitation::Invitation = line.parse().map_err(|error| internal(&error))?;
     let token = format!("{}.{}", parts.ca_fingerprint, parts.token);
     good(InviteServerReply { url: parts.url(), token, expires: time_out(expires), line })
@@ -176,31 +184,30 @@ async fn check_name(app: &App, name: &str) -> Result<(), Failure> {
 
 /// POST: a certificate against a token. It decides nothing, and is spoken to from now on.
 async fn join(State(app): State<App>, Body(request): Body<JoinRequest>) -> Answer<JoinReply> {
-    let refused = || {
-        ApiError::new(TokenRefused::CODE, TokenRefused.to_string())
-            .help("an administrator makes a new line: `narrowsctl media-server invite NAME`")
-    };
     let secret: Hex<32> = request.token.parse().map_err(|_| refused())?;
     let now = app.clock.now();
     let token = app.catalog.token(TokenHash::of(&secret.0)).await.map_err(|error| internal(&error))?;
     let token = token.ok_or_else(refused)?;
-    token.check(TokenPurpose::Join, now).map_err(|_| refused())?;
+    let purpose = if token.purpose == TokenPurpose::Rejoin { token.purpose } else { TokenPurpose::Join };
+    token.check(purpose, now).map_err(|_| refused())?;
     door::check_addresses(&request.url, &request.data_addr)?;
-    check_name(&app, &token.subject).await?;
+    let former = match purpose {
+        TokenPurpose::Rejoin => {
+            let former: ServerId = token.subject.parse().map_err(|_| refused())?;
+            Some(app.servers.get(former).ok_or_else(refused)?)
+        }
+        _ => None,
+    };
+    let name = former.as_ref().map_or(token.subject, |link| link.row().name);
+    check_meant(&name, request.name.as_deref())?;
     let id = ServerId(random::uuid());
     let (chain_pem, serial) = issue(&app, id, &request.csr_pem)?;
-    let row = MediaServer {
-        id,
-        name: token.subject,
-        url: request.url,
-        data_address: request.data_addr,
-        serial,
-        joined: now,
-        draining: None,
+    let (url, data_address) = (request.url, request.data_addr);
+    let row = MediaServer { id, name, url, data_address, serial, joined: now, draining: None };
+    let row = match former {
+        Some(former) => take_place(&app, secret.0, (former.server, row)).await?,
+        None => take_in(&app, secret.0, row).await?,
     };
-    let link = Link::new(row.clone(), app.who.domain, &app.trust, &app.certificates.credentials)?;
-    app.control.redeem(secret.0, TokenPurpose::Join, vec![Change::MediaServer(row.clone())]).await?;
-    app.servers.add(std::sync::Arc::new(link));
     tracing::info!(server = row.name, url = row.url, "a media server joined");
     good(JoinReply {
         server: id,
@@ -210,6 +217,69 @@ async fn join(State(app): State<App>, Body(request): Body<JoinRequest>) -> Answe
         chain_pem,
         ca_pem: app.authority().believed_pem(now.seconds),
     })
+}
+
+fn refused() -> ApiError {
+    ApiError::new(TokenRefused::CODE, TokenRefused.to_string()).help(
+        "an administrator makes a new line: `narrowsctl media-server invite NAME`, with `--again` for one that there is",
+    )
+}
+
+/// A folder of one media server is not made that of another.
+fn check_meant(name: &str, meant: Option<&str>) -> Result<(), ApiError> {
+    match meant {
+        Some(meant) if meant != name => {
+            let error = ApiError::new(codes::CONFLICT, format!("the line is for media server `{name}`"));
+            let why = format!("the folder is that of `{meant}`");
+            Err(error
+                .because(why)
+                .help(format!("give an empty folder, or a line of `media-server invite {meant} --again`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One that was not there before.
+async fn take_in(app: &App, secret: [u8; 32], row: MediaServer) -> Result<MediaServer, Failure> {
+    let link = Link::new(row.clone(), app.who.domain, &app.trust, &app.certificates.credentials)?;
+    let joined = row.clone();
+    let joining = app.control.act(move |primary, moment| {
+        Box::pin(async move { Ok((primary.join_server(&secret, row, moment).await?, Vec::new())) })
+    });
+    joining.await?;
+    app.servers.add(Arc::new(link));
+    Ok(joined)
+}
+
+/// One in the place of another, of which no certificate is believed any more.
+async fn take_place(
+    app: &App,
+    secret: [u8; 32],
+    (former, row): (ServerId, MediaServer),
+) -> Result<MediaServer, Failure> {
+    let link = Link::new(row.clone(), app.who.domain, &app.trust, &app.certificates.credentials)?;
+    let joining = app.control.act(move |primary, moment| {
+        Box::pin(
+            async move { Ok((primary.rejoin_server(&secret, (former, row), moment).await?, Vec::new())) },
+        )
+    });
+    let (row, pools) = joining.await?;
+    link.set_row(row.clone());
+    let link = Arc::new(link);
+    app.servers.add(Arc::clone(&link));
+    for pool in pools {
+        app.pools.shut(pool, link.silence());
+        app.plane.set_away(pool, Arc::clone(&link));
+    }
+    part(app, former);
+    Ok(row)
+}
+
+/// It is none of this domain any more: what waits for it ends, and none of its certificates is believed.
+fn part(app: &App, server: ServerId) {
+    app.servers.forget(server);
+    app.plane.forget_away(server);
+    app.parted.send_modify(|count| *count += 1);
 }
 
 /// A certificate for the key of a signing request, with the CAs behind it, and its serial number.
@@ -272,6 +342,9 @@ async fn remove(
         .control
         .act(move |primary, _| Box::pin(async move { Ok((primary.server_uses(&asked).await?, Vec::new())) }));
     let uses = counting.await?;
+    if request.lost {
+        check_silent(&app, &name)?;
+    }
     if request.dry_run {
         return good(RemoveReply { name, removed: false, uses });
     }
@@ -282,25 +355,25 @@ async fn remove(
         Box::pin(async move { Ok((primary.remove_server(&name).await?, Vec::new())) })
     });
     let (row, pools) = removing.await?;
-    app.servers.forget(row.id);
-    app.plane.forget_away(row.id);
+    part(&app, row.id);
     for pool in pools {
         app.pools.forget(pool);
-    }
-    if let Some(serial) = bytes_of_hex(&row.serial) {
-        app.trust.revoke(app.who.domain, &serial);
-        app.parted.send_modify(|count| *count += 1);
     }
     tracing::info!(server = row.name, "a media server was removed");
     good(RemoveReply { name: row.name, removed: true, uses })
 }
 
-/// What lies on a media server that does not answer, and never will, is lost (API-003 if it answers).
-async fn lose(app: &App, name: &str) -> Result<(), Failure> {
+/// API-003 for one that answers: it is not lost.
+fn check_silent(app: &App, name: &str) -> Result<(), ApiError> {
     if app.servers.called(name).is_some_and(|link| matches!(link.found(), Found::Up { .. })) {
         let error = ApiError::new(codes::CONFLICT, format!("media server `{name}` answers: it is not lost"));
-        return Err(error.help(format!("`narrowsctl media-server drain {name}`")).into());
+        return Err(error.help(format!("`narrowsctl media-server drain {name}`")));
     }
+    Ok(())
+}
+
+/// What lies on a media server that does not answer, and never will, is lost.
+async fn lose(app: &App, name: &str) -> Result<(), Failure> {
     let asked = name.to_owned();
     let losing = app
         .control

@@ -5,7 +5,8 @@ use narrows_api::{
     ApiError,
     error::codes,
     partner::{
-        ConfirmRequest, Confirmation, Introduction, PartnerSlp, Pong, Reached, ReceiveGrant, ReceiveRequest,
+        ConfirmRequest, Confirmation, Introduction, LendRequest, PartnerSlp, Pong, Reached, ReceiveGrant,
+        ReceiveRequest,
     },
     text::time_in,
 };
@@ -19,7 +20,7 @@ use super::{
     answer::{Answer, Body, Failure, good, malformed, not_found},
     caller::PartnerCaller,
 };
-use crate::{hands, limits::RECEIVE_TICKETS_MAX, pairing, tickets::Ticket};
+use crate::{doorman, hands, limits::RECEIVE_TICKETS_MAX, pairing, tickets::Ticket};
 
 /// POST: a domain introduces itself with an invitation's token.
 pub async fn pair(State(app): State<App>, Body(theirs): Body<Introduction>) -> Answer<Introduction> {
@@ -62,9 +63,28 @@ pub async fn receive(
     // Whether there is such a unit, and room, is asked when the session begins.
     let ReceiveRequest { image, unit } = request;
     let receiving = if unit.is_empty() { &partner.receive_unit } else { &unit };
-    let data_addr = app.data_addr_away(app.receive_pool(receiving).await?.pool);
+    let away = app.data_away(app.receive_pool(receiving).await?.pool);
     let ticket = app.tickets.give(Ticket::Receive { sender: partner.domain, image, unit })?;
-    good(ReceiveGrant { ticket, data_addr })
+    let (data_addr, data_server) = away.map(|at| (Some(at.address), at.server)).unwrap_or_default();
+    good(ReceiveGrant { ticket, data_addr, data_server })
+}
+
+/// POST: a ticket with which the caller reads what it lacks of an image.
+pub async fn lend(
+    State(app): State<App>,
+    PartnerCaller(partner): PartnerCaller,
+    Body(LendRequest { image }): Body<LendRequest>,
+) -> Answer<ReceiveGrant> {
+    let pool = doorman::to_lend(&app, partner.domain, image).await;
+    let pool = pool.map_err(|refusal| ApiError::new(refusal.code, refusal.sentence))?;
+    if app.tickets.out_to(partner.domain) >= RECEIVE_TICKETS_MAX {
+        let error = ApiError::new(codes::NOT_READY, "too many tickets are out that were not used");
+        return Err(error.help("try again in a few minutes").into());
+    }
+    let ticket = app.tickets.give(Ticket::Lend { asker: partner.domain, image, pool })?;
+    let (data_addr, data_server) =
+        app.data_away(pool).map(|at| (Some(at.address), at.server)).unwrap_or_default();
+    good(ReceiveGrant { ticket, data_addr, data_server })
 }
 
 /// GET: what a partner may know of one of our SLPs (grant `slp-lookup`).

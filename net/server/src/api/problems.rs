@@ -1,15 +1,21 @@
 //! What is amiss by what is known here; `doctor` asks the other sides too.
 
+use std::sync::Arc;
+
 use axum::extract::State;
-use narrows_api::server::{Finding, Level};
+use narrows_api::{
+    error::codes,
+    server::{Finding, Level},
+};
 use narrows_domain::{
     Catalog as _, Import, ImportState,
     image::label,
+    machine::placing,
     moment::{before, since},
     operation::Operation,
     partner::{Partner, Reach, Trust},
     replica::ReplicaState,
-    storage::PoolTrouble,
+    storage::{MediaServer, Pool, PoolTrouble},
 };
 
 use super::{
@@ -24,8 +30,9 @@ use super::{
 };
 use crate::{
     comparing,
-    limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX},
+    limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX, SKEW_MS_WARNING},
     pools,
+    servers::link::{Found, Link},
 };
 
 /// GET the list.
@@ -39,9 +46,10 @@ pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>>
 pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
     let mut problems = Vec::new();
     problems.extend(reconciling(app, partners).await?);
+    problems.extend(of_servers(app));
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
         let trouble = pools::trouble(&app.plane, &app.pools, &pool).await;
-        problems.extend(trouble.map(|it| of_pool(app, &pool.name, it)));
+        problems.extend(trouble.map(|it| of_pool(app, &pool, it)));
         problems.extend(damage::found(app, &pool).await?);
     }
     for partner in partners {
@@ -77,15 +85,60 @@ pub fn finding(code: &str, check: String, side: &str, message: String, help: &st
     }
 }
 
-/// A pool that takes nothing.
-pub fn of_pool(app: &App, name: &str, trouble: PoolTrouble) -> Finding {
-    let help = match trouble.code.as_str() {
-        "POOL-002" => "make room on its file system, or let SLPs name another storage unit".to_owned(),
-        "POOL-004" => format!("find out what the disk has, then `narrowsctl pool open {name}`"),
-        _ if trouble.readable => "mend what it names, then start the server again".to_owned(),
-        _ => format!("mend what it names, then `narrowsctl pool open {name}`"),
+/// A pool that takes nothing. One that a media server has is opened by a start of that, and only there.
+pub fn of_pool(app: &App, pool: &Pool, trouble: PoolTrouble) -> Finding {
+    let (name, away) = (&pool.name, app.plane.away(pool.id));
+    let open = match &away {
+        Some(link) => format!("start `narrowsd` on media server `{}` again", link.row().name),
+        None => format!("`narrowsctl pool open {name}`"),
     };
-    finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, &help)
+    let is_drained = trouble.code == placing::BUSY;
+    let help = match (trouble.code.as_str(), &away) {
+        ("POOL-002", _) => "make room on its file system, or let SLPs name another storage unit".to_owned(),
+        ("POOL-004", _) => format!("find out what the disk has, then {open}"),
+        (_, Some(link)) if is_drained => {
+            format!(
+                "that is as it was wished; `narrowsctl media-server drain {} --undo` ends it",
+                link.row().name
+            )
+        }
+        (_, Some(link)) if is_silent(link) => start_it(link),
+        (_, None) if trouble.readable => "mend what it names, then start the server again".to_owned(),
+        _ => format!("mend what it names, then {open}"),
+    };
+    let problem = finding(&trouble.code, format!("pool {name}"), &app.who.name, trouble.sentence, &help);
+    if is_drained { Finding { level: Level::Warning, ..problem } } else { problem }
+}
+
+fn is_silent(link: &Link) -> bool {
+    !matches!(link.found(), Found::Up { .. })
+}
+
+fn start_it(link: &Link) -> String {
+    let MediaServer { name, url, .. } = link.row();
+    format!("start `narrowsd` on media server `{name}`, which was at {url} last")
+}
+
+/// Media servers that do not answer, with or without pools, or whose clocks are off.
+pub fn of_servers(app: &App) -> Vec<Finding> {
+    let of_server = |link: Arc<Link>| {
+        let name = link.row().name;
+        let check = format!("media server {name}");
+        match link.found() {
+            Found::Down { why, .. } => {
+                let message = format!("does not answer: {why}");
+                Some(finding(codes::UNREACHABLE, check, &app.who.name, message, &start_it(&link)))
+            }
+            Found::Up { skew_ms, .. } if skew_ms.abs() > SKEW_MS_WARNING => {
+                let message = format!("its clock is {skew_ms} ms off");
+                let help = format!("let `{name}` and this server take their time from one source");
+                let problem = finding("", check, &app.who.name, message, &help);
+                Some(Finding { level: Level::Warning, ..problem })
+            }
+            Found::Up { .. } | Found::NotAsked => None,
+        }
+    };
+    app.servers.all().into_iter().filter_map(of_server).collect()
 }
 
 /// A partner that nothing can be done with.

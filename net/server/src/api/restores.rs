@@ -75,9 +75,11 @@ pub async fn begin(
         image = %image.id, client = %caller.client, as_tar = request.as_tar, by_administrator = caller.is_admin,
         "a restore was allowed"
     );
+    let data = app.data_at(pool);
     good(RestoreGrant {
         ticket,
-        data_addr: app.data_addr(pool),
+        data_addr: data.address,
+        data_server: data.server,
         domain: app.who.domain,
         pool,
         incarnation: open.incarnation,

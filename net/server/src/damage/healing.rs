@@ -3,16 +3,18 @@
 //! Sources, in this order: the damaged containers themselves, where only their header or table is damaged; other pools of this domain, then partners that have the image from here or sent it. A source
 //! that lacks something itself gives the rest; the next one is asked for what is left.
 
-use narrows_api::ApiError;
+use std::collections::BTreeSet;
+
+use narrows_api::{ApiError, Hex};
 use narrows_domain::{
     Catalog as _, Image, Partner,
     import::ImportState,
     partner::Trust,
-    retry::{Failure as Met, Side},
+    retry::Failure as Met,
     scrub,
 };
 use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
-use narrows_pool::scrub::{Depth, Survey};
+use narrows_pool::scrub::Depth;
 use tokio::time::Instant;
 
 use super::Keeper;
@@ -22,9 +24,9 @@ use crate::{
         answer::{Failure, internal},
     },
     doorman::root_of,
-    hands,
+    hands::{self, Lender},
     limits::{HEAL_ROUNDS_MAX, IMPORTS_LISTED_MAX},
-    plane::{Dial, Heal},
+    servers::mending::{Mending, Surveyed},
     tickets::Ticket,
 };
 
@@ -70,19 +72,21 @@ impl Keeper {
                 .await?;
         }
         let mut survey = self.survey().await?;
-        if !survey.images.is_empty() && pool.rescue().await? > 0 {
+        if !survey.images().is_empty() && pool.rescue().await? > 0 {
             survey = self.survey().await?;
         }
         // What was refused and is whole all the same is old news.
-        let is_news = |it: &Attempt| it.why.is_empty() || survey.images.contains(&it.image);
+        let hurt: BTreeSet<_> = survey.images().into_iter().collect();
+        let is_news = |it: &Attempt| it.why.is_empty() || hurt.contains(&it.image);
         self.app.damage.set(self.pool, |standing| standing.attempts.retain(is_news));
         for _ in 0..HEAL_ROUNDS_MAX {
-            if survey.images.is_empty() {
+            let hurt = survey.images();
+            if hurt.is_empty() {
                 return Ok(());
             }
-            let mut attempts = Vec::with_capacity(survey.images.len());
-            for image in &survey.images {
-                attempts.push(self.heal(*image, from).await?);
+            let mut attempts = Vec::with_capacity(hurt.len());
+            for image in hurt {
+                attempts.push(self.heal(image, from).await?);
             }
             self.app.damage.set(self.pool, |standing| standing.attempts = attempts);
             let left = self.survey().await?;
@@ -95,11 +99,12 @@ impl Keeper {
     }
 
     /// Walks all images, and tells what it found to who has to know.
-    async fn survey(&self) -> Result<Survey, Failure> {
+    async fn survey(&self) -> Result<Surveyed, Failure> {
         let pool = self.app.plane.pool(self.pool);
         let (survey, quarantined) = (pool.survey().await?, pool.quarantine().await?.len());
-        let damage = survey.damage.first().map(ToString::to_string);
-        for image in survey.images.iter().copied() {
+        let damage = survey.damage.first().cloned();
+        let hurt: BTreeSet<_> = survey.images().into_iter().collect();
+        for image in hurt.iter().copied() {
             let (copy, damage) = ((image, self.pool), damage.clone());
             self.tell(copy, damage).await?;
         }
@@ -108,7 +113,7 @@ impl Keeper {
             let image = import.arrival.record.image;
             let was_hurt = import.note.as_ref().is_some_and(|note| note.code == "POOL-001");
             let seems_whole =
-                import.state == ImportState::Imported && was_hurt && !survey.images.contains(&image);
+                import.state == ImportState::Imported && was_hurt && !hurt.contains(&image);
             // A survey reads no data.
             if seems_whole && pool.verify(image).await?.damage.is_none() {
                 self.tell((image, self.pool), None).await?;
@@ -142,15 +147,16 @@ impl Keeper {
         if from.is_none_or(|from| from == app.who.domain) {
             for source in self.other_pools(image).await? {
                 let name = app.who.name.clone();
-                last = self.heal_from(&known, own(app, image, source), name).await?;
+                let source = own(app, image, (source, self.pool));
+                last = self.heal_from(&known, source, name).await?;
                 if last.why.is_empty() {
                     return Ok(last);
                 }
             }
         }
         for partner in self.partners(&known.0, from).await? {
-            let to = hands::dial(app, &partner).await.map(|to| (to, [0; 32]));
-            last = self.heal_from(&known, to, partner.name.clone()).await?;
+            let source = hands::lent_by(app, &partner, image).await;
+            last = self.heal_from(&known, source, partner.name.clone()).await?;
             if last.why.is_empty() {
                 return Ok(last);
             }
@@ -164,18 +170,27 @@ impl Keeper {
     async fn heal_from(
         &self,
         (image, root): &(Image, Child),
-        source: Result<(Dial, [u8; 32]), Met>,
+        source: Result<Lender, Met>,
         name: String,
     ) -> Result<Attempt, Failure> {
         let outcome = match source {
-            Ok((to, ticket)) => {
-                let (image, origin, root, pool) = (image.id, image.origin, *root, self.pool);
-                hands::ended(self.app.plane.heal(Heal { image, origin, root, pool, ticket, to }).await)
+            Ok(Lender { domain, at, ticket }) => {
+                let mending = Mending {
+                    image: image.id,
+                    origin: image.origin,
+                    root: (*root).into(),
+                    pool: self.pool,
+                    ticket: Hex(ticket),
+                    to: domain,
+                    address: at.address,
+                    server: at.server,
+                };
+                self.bring(mending).await
             }
             Err(error) => Err(error),
         };
-        let received = match outcome {
-            Ok(received) => received,
+        let data_bytes = match outcome {
+            Ok(bytes) => bytes,
             Err(met) => return Ok(Attempt::refused(image.id, name, met.code, met.sentence)),
         };
         let is_whole = self.app.plane.pool(self.pool).is_whole(image.id).await?;
@@ -184,8 +199,16 @@ impl Keeper {
         } else {
             ("POOL-001", "it gave what it was asked for, and that is not all")
         };
-        let data_bytes = received.data_bytes + received.node_bytes;
         Ok(Attempt { data_bytes, ..Attempt::refused(image.id, name, code.to_owned(), why.to_owned()) })
+    }
+
+    /// To the pool, here or on the media server that has it.
+    async fn bring(&self, mending: Mending) -> Result<u64, Met> {
+        let app = &self.app;
+        match app.plane.away(self.pool) {
+            Some(link) => link.mend(&mending).await,
+            None => mending.carry_out(&app.plane, &app.trust, &app.certificates.credentials).await,
+        }
     }
 
     /// Other pools here with a copy that can be read.
@@ -209,10 +232,9 @@ impl Keeper {
     }
 }
 
-/// Another pool of this domain is reached as a duplication reaches it: through the server's own data port.
-fn own(app: &App, image: ImageId, pool: PoolId) -> Result<(Dial, [u8; 32]), Met> {
+/// Another pool of this domain is reached as a duplication reaches it: through the data port of the server that has it.
+fn own(app: &App, image: ImageId, (pool, to): (PoolId, PoolId)) -> Result<Lender, Met> {
     let ticket = app.tickets.give(Ticket::Heal { image, pool });
     let ticket = ticket.map_err(|ApiError { message, .. }| Met::interrupted(message))?;
-    let to = hands::own_port(app).map_err(|error| Met::coded("AUTH-001", Side::Target, error.to_string()))?;
-    Ok((to, ticket.0))
+    Ok(Lender { domain: app.who.domain, at: hands::own_port(app, pool, to), ticket: ticket.0 })
 }

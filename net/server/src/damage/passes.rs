@@ -1,13 +1,14 @@
 //! A pass over all containers of a pool.
 
 use narrows_domain::{Change, scrub::ScrubPass};
-use narrows_pool::scrub::{Depth, Scrubbed};
+use narrows_pool::scrub::Depth;
 use tokio::time::Instant;
 
 use super::{Keeper, Wish};
 use crate::{
     api::answer::Failure,
     limits::{DAMAGE_LOOK, MEND_PAUSE},
+    servers::mending::ContainerRead,
 };
 
 impl Keeper {
@@ -60,7 +61,7 @@ impl Keeper {
         self.doing("");
     }
 
-    async fn next_container(&self, pass: &ScrubPass) -> Result<Option<Scrubbed>, Failure> {
+    async fn next_container(&self, pass: &ScrubPass) -> Result<Option<ContainerRead>, Failure> {
         let depth = if pass.deep { Depth::Fingerprints } else { Depth::Checksums };
         let rate = Some(pass.rate).filter(|rate| *rate > 0);
         self.doing("scrub");
@@ -99,10 +100,11 @@ impl Keeper {
     }
 }
 
-fn take(pass: &mut ScrubPass, scrubbed: &Scrubbed) {
-    pass.reached = scrubbed.container;
-    pass.bytes += scrubbed.bytes;
-    pass.damaged += scrubbed.harms.len() as u64;
-    pass.stray += scrubbed.stray;
-    pass.unread += u64::from(scrubbed.unread.is_some());
+fn take(pass: &mut ScrubPass, read: &ContainerRead) {
+    pass.reached = read.container();
+    // Another server's word: whatever it says, counting goes on.
+    pass.bytes = pass.bytes.saturating_add(read.bytes);
+    pass.damaged = pass.damaged.saturating_add(read.harms);
+    pass.stray = pass.stray.saturating_add(read.stray);
+    pass.unread += u64::from(read.unread);
 }

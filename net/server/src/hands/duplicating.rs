@@ -3,10 +3,7 @@
 //! The same protocol, the same receiver: only what the other pool lacks crosses, every byte is checked, and what broke
 //! goes on where it was. The session is allowed by a ticket that the server gives itself.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use narrows_api::{Hex, error::codes};
 use narrows_domain::{
@@ -16,15 +13,15 @@ use narrows_domain::{
     operation::OperationKey,
     retry::{Failure, Side},
 };
-use narrows_format::Sequence;
-use narrows_transport::{TrustError, trust::Whom};
+use narrows_format::{PoolId, Sequence};
 use tokio::time::timeout;
 
 use super::{counters, root_of, send};
 use crate::{
     api::{App, answer},
     limits::CATCH_UP_TIME_MAX,
-    plane::{Dial, Replicated},
+    partners::DataAt,
+    plane::Replicated,
     servers::{errand::Errand, words::Blob},
     tickets::Ticket,
 };
@@ -79,12 +76,7 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
     }
     let ticket = Ticket::Duplicate { image: image.id, copy: order.copy, pool: order.target };
     let ticket = app.tickets.give(ticket).map_err(|error| Failure::interrupted(error.message))?;
-    // A media server is reached from another one by the address that it tells, this process from itself by its own.
-    let address = match (app.plane.away(order.target), app.plane.away(order.source)) {
-        (Some(link), _) => link.row().data_address,
-        (None, Some(_)) => app.config.data_addr(),
-        (None, None) => reachable(app.config.data_listen).to_string(),
-    };
+    let DataAt { address, server } = own_port(app, order.target, order.source);
     Ok(Errand {
         image: image.id,
         pool: order.source,
@@ -101,14 +93,18 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
         ticket,
         to: app.who.domain,
         address,
+        server,
     })
 }
 
-/// How the server dials its own data port.
-pub fn own_port(app: &App) -> Result<Dial, TrustError> {
-    let tls = app.trust.client_config_of(&app.certificates.credentials, (app.who.domain, Whom::Primary))?;
-    let addresses = vec![reachable(app.config.data_listen)];
-    Ok(Dial { partner: app.who.domain, addresses, tls: Arc::new(tls) })
+/// Where the data port of the server that has one pool of this domain is dialled from the server that has another. A media server
+/// is reached from another one by the address that it tells, this process from itself by its own.
+pub fn own_port(app: &App, pool: PoolId, from: PoolId) -> DataAt {
+    match (app.data_away(pool), app.plane.away(from)) {
+        (Some(at), _) => at,
+        (None, Some(_)) => DataAt { address: app.config.data_addr(), server: None },
+        (None, None) => DataAt { address: reachable(app.config.data_listen).to_string(), server: None },
+    }
 }
 
 /// Where the server reaches itself.

@@ -68,7 +68,10 @@ async fn answer(joined: &Joined, question: Question) {
         Question::Take { principal, ticket, image, reply } => {
             let ticket = Hex(ticket);
             let asked = Asked::Take { peer: principal.into(), ticket, image };
-            let lent = joined.ask(&asked).await.and_then(Answered::lent);
+            let lent = joined.ask(&asked).await.and_then(Answered::lent).map(|loan| {
+                let pace = loan.asker.map(|asker| joined.paces.of(loan.pool, asker));
+                Loan { pace, ..loan }
+            });
             forget_if_lost(joined, &lent, ticket, image);
             if let Err(Ok(Loan { job: Some(job), .. })) = reply.send(lent.map_err(refusal)) {
                 let why = "the client went away before it was given anything".to_owned();

@@ -16,7 +16,7 @@ use rcgen::KeyPair;
 
 use super::renewal;
 use crate::{
-    config::{BadSetting, Settings},
+    config::{BadSetting, Config, Settings},
     folder::{Folder, Membership, create_private},
     init::{InitError, check_empty, take_away, write_toml},
     pki::PkiError,
@@ -70,10 +70,14 @@ impl Invited {
     }
 }
 
-/// Joins.
+/// Joins, with an empty folder; or again, with the folder of a media server that there is: its settings and pools stay as they
+/// are, and it gets another certificate.
 pub async fn join(join: Join) -> Result<Membership, InitError> {
     join.settings.clone().resolve()?;
     let folder = Folder::new(&join.data);
+    if folder.membership().exists() {
+        return again(&folder, &join).await;
+    }
     check_empty(&folder)?;
     create_private(&join.data)?;
     let lock = folder.lock()?;
@@ -89,19 +93,39 @@ pub async fn join(join: Join) -> Result<Membership, InitError> {
 async fn make(folder: &Folder, join: &Join) -> Result<Membership, InitError> {
     let config = join.settings.clone().resolve()?;
     create_private(&folder.pki())?;
+    let settings = Settings { listen: Some(config.listen), ..join.settings.clone() };
+    write_toml(&folder.settings(), &settings)?;
+    ask(folder, &join.at, (&config, None)).await
+}
+
+async fn again(folder: &Folder, join: &Join) -> Result<Membership, InitError> {
+    let _lock = folder.lock()?;
+    let known = folder.load_membership()?;
+    let settings = join.settings.clone().over(Settings::load(&folder.settings())?);
+    let config = settings.clone().resolve()?;
+    create_private(&folder.pki())?;
+    let membership = ask(folder, &join.at, (&config, Some(known.name))).await?;
+    write_toml(&folder.settings(), &settings)?;
+    Ok(membership)
+}
+
+/// Shows the token, and keeps what is answered.
+async fn ask(
+    folder: &Folder,
+    Invited { url, ca, token }: &Invited,
+    (config, name): (&Config, Option<String>),
+) -> Result<Membership, InitError> {
     let key = KeyPair::generate().map_err(PkiError::from)?;
-    let Invited { url, ca, token } = &join.at;
     let request = JoinRequest {
         token: token.to_string(),
         csr_pem: renewal::request(&key)?,
         url: config.url(),
         data_addr: config.data_addr(),
+        name,
     };
     let joining = first_contact(url, *ca, paths::MEDIA_SERVER_JOIN, &request).await;
     let reply: JoinReply = joining.map_err(|failure| InitError::Join(Box::new(failure)))?;
     renewal::keep(folder, &key, &reply.chain_pem, &reply.ca_pem)?;
-    let settings = Settings { listen: Some(config.listen), ..join.settings.clone() };
-    write_toml(&folder.settings(), &settings)?;
     let membership = Membership {
         server: reply.server,
         name: reply.name,

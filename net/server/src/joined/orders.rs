@@ -11,8 +11,8 @@ use axum::{
 };
 use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
 use narrows_domain::storage::Pool;
-use narrows_format::{PoolId, Sequence};
-use narrows_pool::recipe::glob::Glob;
+use narrows_format::{ContainerId, PoolId, Sequence, ServerId};
+use narrows_pool::{recipe::glob::Glob, scrub::Depth};
 use narrows_transport::Principal;
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -24,11 +24,12 @@ use crate::{
         caller::{Peer, not_allowed},
         places::Standing,
     },
-    limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, MEDIA_BODY_BYTES_MAX, OPEN_WAIT},
+    limits::{EVENT_BYTES_MAX, EVENT_WAIT, EVENTS_AT_ONCE, HURT_TOLD_MAX, MEDIA_BODY_BYTES_MAX, OPEN_WAIT},
     plane::{Browse, Compare, Find, OnePool},
     pools::making,
     servers::{
         errand::{Errand, Sender, Sent},
+        mending::{Mended, Mending},
         words::{EventWord, PoolSaid, PoolStands, PoolTold, PoolWanted, PoolWord, Stand, Stood, TrustTold},
     },
 };
@@ -40,6 +41,7 @@ pub fn router(joined: Joined) -> Router {
         .route(paths::MEDIA_POOLS, post(make))
         .route(paths::MEDIA_POOL, post(order))
         .route(paths::MEDIA_SEND, post(send))
+        .route(paths::MEDIA_MEND, post(mend))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MEDIA_BODY_BYTES_MAX))
@@ -111,6 +113,9 @@ fn believe(joined: &Joined, trust: Vec<TrustTold>) -> Result<(), Failure> {
         }
         joined.trust.set_domain(told.domain, cas).map_err(|error| malformed("trust", &error.to_string()))?;
         told.revoked.iter().for_each(|serial| joined.trust.revoke(told.domain, &serial.0));
+        if let Some(media) = told.media {
+            joined.trust.set_media(told.domain, media.into_iter().map(|it| ServerId(it.0)).collect());
+        }
     }
     Ok(())
 }
@@ -221,6 +226,17 @@ async fn carry_out(pool: &OnePool, word: PoolWord) -> Result<PoolSaid, Failure> 
             let browse = Browse { root: root.into(), path, after, limit: limit.min(PAGE_ITEMS_MAX) };
             PoolSaid::Page(pool.browse(browse).await?)
         }
+        PoolWord::Scrub(after, is_deep, rate) => {
+            let depth = if is_deep { Depth::Fingerprints } else { Depth::Checksums };
+            PoolSaid::Read(pool.scrub_next(after.map(ContainerId), depth, rate).await?)
+        }
+        PoolWord::Survey => PoolSaid::Surveyed(pool.survey().await?),
+        PoolWord::IsWhole(image) => PoolSaid::Whole(pool.is_whole(image).await?),
+        PoolWord::Rescue => PoolSaid::Rescued(pool.rescue().await?),
+        PoolWord::Quarantine => {
+            let containers = pool.quarantine().await?;
+            PoolSaid::Containers(containers.into_iter().take(HURT_TOLD_MAX).map(|it| it.0).collect())
+        }
     })
 }
 
@@ -239,12 +255,24 @@ fn bounded(words: impl Iterator<Item = EventWord>) -> Vec<EventWord> {
     words.take_while(fits).collect()
 }
 
+fn check_open(joined: &Joined, pool: PoolId) -> Result<(), ApiError> {
+    let is_open = joined.pools.get(pool).is_ok();
+    let error = || ApiError::new(codes::NOT_READY, format!("pool {pool} is not open here"));
+    is_open.then_some(()).ok_or_else(error)
+}
+
+/// POST: brings what an image lacks in a pool here; the answer is how that ended.
+async fn mend(State(joined): State<Joined>, _by: ByPrimary, Body(mending): Body<Mending>) -> Answer<Mended> {
+    check_open(&joined, mending.pool)?;
+    tokio::select! {
+        mended = mending.carry_out(&joined.plane, &joined.trust, &joined.credentials) => good(mended.into()),
+        () = joined.stopping() => Err(stops()),
+    }
+}
+
 /// POST: sends an image; the answer is how that ended.
 async fn send(State(joined): State<Joined>, _by: ByPrimary, Body(errand): Body<Errand>) -> Answer<Sent> {
-    if joined.pools.get(errand.pool).is_err() {
-        let error = ApiError::new(codes::NOT_READY, format!("pool {} is not open here", errand.pool));
-        return Err(error.into());
-    }
+    check_open(&joined, errand.pool)?;
     let with = Sender {
         plane: &joined.plane,
         trust: &joined.trust,

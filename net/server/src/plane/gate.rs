@@ -139,6 +139,8 @@ pub struct Loan {
     pub pool: PoolId,
     /// The job that stands for the restore; none when a pool takes what it lacks.
     pub job: Option<JobKey>,
+    /// The partner that takes what it lacks.
+    pub asker: Option<DomainId>,
     /// How fast.
     pub pace: Option<Arc<Pace>>,
 }

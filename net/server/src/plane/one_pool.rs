@@ -17,7 +17,13 @@ use super::{
     Order, Plane, Reply, browse, failure,
     finding::{self, Compare, Find},
 };
-use crate::{api::answer::Failure, servers::link::Link};
+use crate::{
+    api::answer::Failure,
+    servers::{
+        link::Link,
+        mending::{ContainerRead, Surveyed},
+    },
+};
 
 /// What is to be done in a pool.
 pub enum PoolOrder {
@@ -174,28 +180,49 @@ impl OnePool {
         after: Option<ContainerId>,
         depth: Depth,
         rate: Option<u64>,
-    ) -> Result<Option<Scrubbed>, Failure> {
-        self.api(|reply| PoolOrder::Scrub(after, depth, rate, reply)).await
+    ) -> Result<Option<ContainerRead>, Failure> {
+        match &self.away {
+            Some(link) => {
+                let how = (depth == Depth::Fingerprints, rate);
+                Ok(link.scrub_next(self.pool, after, how).await?)
+            }
+            None => {
+                let scrubbed = self.api(|reply| PoolOrder::Scrub(after, depth, rate, reply)).await?;
+                Ok(scrubbed.map(ContainerRead::from))
+            }
+        }
     }
 
     /// Walks all images: which are hurt.
-    pub async fn survey(&self) -> Result<Survey, Failure> {
-        self.api(PoolOrder::Survey).await
+    pub async fn survey(&self) -> Result<Surveyed, Failure> {
+        match &self.away {
+            Some(link) => Ok(link.survey(self.pool).await?),
+            None => Ok(self.api(PoolOrder::Survey).await?.into()),
+        }
     }
 
     /// Walks one image: whether nothing of it is known to be damaged.
     pub async fn is_whole(&self, image: ImageId) -> Result<bool, Failure> {
-        self.api(|reply| PoolOrder::IsWhole(image, reply)).await
+        match &self.away {
+            Some(link) => Ok(link.is_whole(self.pool, image).await?),
+            None => self.api(|reply| PoolOrder::IsWhole(image, reply)).await,
+        }
     }
 
     /// Copies what holds of containers whose header or table is damaged; gives how many segments and nodes.
     pub async fn rescue(&self) -> Result<u64, Failure> {
-        self.api(PoolOrder::Rescue).await
+        match &self.away {
+            Some(link) => Ok(link.rescue(self.pool).await?),
+            None => self.api(PoolOrder::Rescue).await,
+        }
     }
 
     /// Containers of which something is in quarantine.
     pub async fn quarantine(&self) -> Result<Vec<ContainerId>, Failure> {
-        self.api(PoolOrder::Quarantine).await
+        match &self.away {
+            Some(link) => Ok(link.quarantine(self.pool).await?),
+            None => self.api(PoolOrder::Quarantine).await,
+        }
     }
 
     /// Lists a directory; `None` when there is none of that path.

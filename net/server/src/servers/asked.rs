@@ -3,7 +3,7 @@
 //! A session is named by what it was allowed: the primary remembers that ([`super::guests`]), so that nothing can be sealed
 //! or ended that was not allowed to this media server.
 
-use narrows_api::{ApiError, Hex, text::by_text};
+use narrows_api::{ApiError, Hex, text::{by_text, by_text_option}};
 use narrows_domain::job::{Counters, JobKey};
 use narrows_exchange::CommitFacts;
 use narrows_format::{
@@ -377,20 +377,27 @@ pub struct LoanWord {
     lineage: Hex<32>,
     #[serde(with = "by_text")]
     pool: PoolId,
-    job: String,
+    /// Absent when a pool takes what it lacks.
+    job: Option<String>,
+    /// The partner that does.
+    #[serde(with = "by_text_option")]
+    asker: Option<DomainId>,
 }
 
 impl LoanWord {
-    /// What a restore takes, whose job this is.
-    pub fn new(loan: &Loan, job: &JobKey) -> Self {
-        Self { root: loan.root.into(), lineage: Hex(loan.lineage), pool: loan.pool, job: job.0.clone() }
+    /// What a restore or a heal takes.
+    pub fn new(loan: &Loan) -> Self {
+        let job = loan.job.as_ref().map(|job| job.0.clone());
+        let (root, lineage) = (loan.root.into(), Hex(loan.lineage));
+        Self { root, lineage, pool: loan.pool, job, asker: loan.asker }
     }
 }
 
 impl From<LoanWord> for Loan {
     fn from(word: LoanWord) -> Self {
-        let (job, pace) = (Some(JobKey(word.job)), None);
-        Self { root: word.root.into(), lineage: word.lineage.0, pool: word.pool, job, pace }
+        let LoanWord { root, lineage, pool, job, asker } = word;
+        let (job, pace) = (job.map(JobKey), None);
+        Self { root: root.into(), lineage: lineage.0, pool, job, asker, pace }
     }
 }
 

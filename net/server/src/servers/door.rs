@@ -45,10 +45,11 @@ pub async fn answer(app: &App, server: ServerId, asked: Asked) -> Result<Answere
             let asking = app.servers.guests.asks(server, (ticket.0, image))?;
             let (peer, came) = (Principal::from(peer), Came { ticket: ticket.0, at: Some(server) });
             let loan = doorman::lend(app, &peer, came, image).await.map_err(told)?;
-            // Only a client is lent anything there, and for a job.
-            let job = loan.job.clone().ok_or_else(unknown)?;
-            let word = LoanWord::new(&loan, &job);
-            let_in(app, asking, Visit::Takes(job)).await?;
+            let word = LoanWord::new(&loan);
+            // A heal has no job: nobody here waits for its end.
+            if let Some(job) = loan.job {
+                let_in(app, asking, Visit::Takes(job)).await?;
+            }
             return Ok(Answered::Lent(word));
         }
         Asked::Forget { ticket, image } => {

@@ -5,9 +5,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use narrows_api::{Hex, text::by_text};
+use narrows_api::{
+    Hex,
+    text::{by_text, by_text_option},
+};
 use narrows_domain::retry::{Failure, FailureKind, Side};
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, node::Child};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, node::Child};
 use narrows_transport::{Credentials, TrustStore, trust::Whom};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +56,9 @@ pub struct Errand {
     pub to: DomainId,
     /// Host and port of the data plane there.
     pub address: String,
+    /// The media server that it is, or else the primary: nobody else is believed there.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "by_text_option")]
+    pub server: Option<ServerId>,
 }
 
 /// What both sides may take for granted.
@@ -82,7 +88,7 @@ pub struct Sender<'a> {
 impl Errand {
     /// Sends the image; dropping the future stops that.
     pub async fn carry_out(self, with: Sender<'_>) -> Result<Replicated, Failure> {
-        let tls = with.trust.client_config_of(with.credentials, (self.to, Whom::Any));
+        let tls = with.trust.client_config_of(with.credentials, (self.to, Whom::of(self.server)));
         let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
         let to = Dial { partner: self.to, addresses: resolve(&self.address).await?, tls: Arc::new(tls) };
         let pace = if self.to == with.own { Arc::default() } else { with.paces.of(self.pool, self.to) };
@@ -120,8 +126,26 @@ pub async fn resolve(address: &str) -> Result<Vec<SocketAddr>, Failure> {
 pub enum Sent {
     /// It is durable there.
     Done(DoneWord),
-    /// It stopped: what to do about it, code, sentence.
-    Stopped(String, String, String),
+    /// It stopped.
+    Stopped(Stopped),
+}
+
+/// Why something stopped: what to do about it, code, sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped(String, String, String);
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self(failure.kind.as_str().to_owned(), failure.code, failure.sentence)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(Stopped(kind, code, sentence): Stopped) -> Self {
+        // A word of a newer server is taken for a break: it is tried again.
+        let kind = FailureKind::ALL.iter().copied().find(|it| it.as_str() == kind);
+        Self { kind: kind.unwrap_or(FailureKind::Interrupted), code, sentence }
+    }
 }
 
 /// What was done.
@@ -151,7 +175,7 @@ impl From<Result<Replicated, Failure>> for Sent {
                 resent_bytes: done.resent_bytes,
                 skew_ms: done.skew_ms,
             }),
-            Err(failure) => Self::Stopped(failure.kind.as_str().to_owned(), failure.code, failure.sentence),
+            Err(failure) => Self::Stopped(failure.into()),
         }
     }
 }
@@ -169,11 +193,7 @@ impl From<Sent> for Result<Replicated, Failure> {
                 resent_bytes: word.resent_bytes,
                 skew_ms: word.skew_ms,
             }),
-            Sent::Stopped(kind, code, sentence) => {
-                // A word of a newer server is taken for a break: it is tried again.
-                let kind = FailureKind::ALL.iter().copied().find(|it| it.as_str() == kind);
-                Err(Failure { kind: kind.unwrap_or(FailureKind::Interrupted), code, sentence })
-            }
+            Sent::Stopped(stopped) => Err(stopped.into()),
         }
     }
 }
@@ -191,7 +211,7 @@ mod tests {
             let back: Result<Replicated, Failure> = serde_json::from_str::<Sent>(&text).unwrap().into();
             assert_eq!(back, Err(failure));
         }
-        let odd = Sent::Stopped("odd".into(), String::new(), String::new());
+        let odd = Sent::Stopped(Stopped("odd".into(), String::new(), String::new()));
         let back: Result<Replicated, Failure> = odd.into();
         assert_eq!(back.unwrap_err().kind, FailureKind::Interrupted);
     }

@@ -18,7 +18,7 @@ use narrows_api::{
     text::PathText,
 };
 use narrows_domain::{retry::Failure as Broken, storage::MediaServer};
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState};
+use narrows_format::{ContainerId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState};
 use narrows_pool::{
     PoolSpace,
     images::{Discarded, Event},
@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     errand::{Errand, Sent},
+    mending::{ContainerRead, Mended, Mending, Surveyed},
     words::{CopyWord, DiscardedWord, PoolSaid, PoolWanted, PoolWord, Stand, Stood, events_in, strange},
 };
 use crate::{
@@ -121,8 +122,13 @@ impl Link {
         let is_down = matches!(found, Found::Down { .. });
         *self.state() = found;
         if is_down {
-            self.cut.send_modify(|count| *count += 1);
+            self.cut_off();
         }
+    }
+
+    /// Everything that waits for it ends.
+    pub fn cut_off(&self) {
+        self.cut.send_modify(|count| *count += 1);
     }
 
     /// What is said of its pools while it does not answer.
@@ -185,6 +191,15 @@ impl Link {
         match sent {
             Ok(sent) => sent.into(),
             // Whether it arrived is found out by asking again.
+            Err(error) => Err(Broken::interrupted(error.message)),
+        }
+    }
+
+    /// Has what an image lacks brought there; gives how many bytes came. Dropping the future stops that.
+    pub async fn mend(&self, mending: &Mending) -> Result<u64, Broken> {
+        let mended: Result<Mended, ApiError> = self.post(paths::MEDIA_MEND, mending, MEDIA_WORK_MAX).await;
+        match mended {
+            Ok(mended) => mended.into(),
             Err(error) => Err(Broken::interrupted(error.message)),
         }
     }
@@ -254,6 +269,52 @@ impl Link {
             PoolSaid::Verified(nodes, segments, bytes, damage) => {
                 Ok(Checked { nodes, segments, bytes, damage })
             }
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Reads the first container behind `after`, looking for damage.
+    pub async fn scrub_next(
+        &self,
+        pool: PoolId,
+        after: Option<ContainerId>,
+        (is_deep, rate): (bool, Option<u64>),
+    ) -> Result<Option<ContainerRead>, ApiError> {
+        let order = PoolWord::Scrub(after.map(|after| after.0), is_deep, rate);
+        match self.order(pool, order, MEDIA_WORK_MAX).await? {
+            PoolSaid::Read(read) => read.map(|read| read.behind(after)).transpose(),
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Walks all images: which are hurt.
+    pub async fn survey(&self, pool: PoolId) -> Result<Surveyed, ApiError> {
+        match self.order(pool, PoolWord::Survey, MEDIA_WORK_MAX).await? {
+            PoolSaid::Surveyed(surveyed) => Ok(surveyed.bounded()),
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Whether nothing of an image is known to be damaged.
+    pub async fn is_whole(&self, pool: PoolId, image: ImageId) -> Result<bool, ApiError> {
+        match self.order(pool, PoolWord::IsWhole(image), MEDIA_WORK_MAX).await? {
+            PoolSaid::Whole(is_whole) => Ok(is_whole),
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Copies what holds of containers whose header or table is damaged.
+    pub async fn rescue(&self, pool: PoolId) -> Result<u64, ApiError> {
+        match self.order(pool, PoolWord::Rescue, MEDIA_WORK_MAX).await? {
+            PoolSaid::Rescued(count) => Ok(count),
+            _ => Err(off_the_point()),
+        }
+    }
+
+    /// Containers of which something is in quarantine.
+    pub async fn quarantine(&self, pool: PoolId) -> Result<Vec<ContainerId>, ApiError> {
+        match self.order(pool, PoolWord::Quarantine, MEDIA_ANSWER_MAX).await? {
+            PoolSaid::Containers(all) => Ok(all.into_iter().map(ContainerId).collect()),
             _ => Err(off_the_point()),
         }
     }

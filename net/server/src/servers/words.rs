@@ -28,6 +28,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use narrows_api::text::{by_text, by_text_option};
 
+use super::mending::{ContainerRead, Surveyed};
+
 /// The other side said something that can't be.
 pub fn strange(what: &str) -> ApiError {
     ApiError::new(codes::INTERNAL, format!("what the other server said can't be: {what}"))
@@ -329,6 +331,16 @@ pub enum PoolWord {
     Find(RootWord, PathText, PathText),
     /// Compares what lies below two roots, beginning at a path.
     Compare(RootWord, RootWord, PathText),
+    /// Reads the first container behind this one: whether segments are hashed, and how many bytes a second.
+    Scrub(Option<u64>, bool, Option<u64>),
+    /// Walks all images: which are hurt.
+    Survey,
+    /// Whether nothing of an image is known to be damaged.
+    IsWhole(#[serde(with = "by_text")] ImageId),
+    /// Copies what holds of containers whose header or table is damaged.
+    Rescue,
+    /// Containers of which something is in quarantine.
+    Quarantine,
 }
 
 /// The answer to it.
@@ -351,6 +363,16 @@ pub enum PoolSaid {
     Found(FindPage),
     /// A page of what differs.
     Differs(DiffPage),
+    /// What reading a container found; nothing when there is none behind.
+    Read(Option<ContainerRead>),
+    /// What walking all images found.
+    Surveyed(Surveyed),
+    /// Whether an image is whole.
+    Whole(bool),
+    /// How many segments and nodes were copied.
+    Rescued(u64),
+    /// Containers.
+    Containers(Vec<u64>),
 }
 
 /// A pool that a media server is to have open.
@@ -386,6 +408,8 @@ pub struct TrustTold {
     pub cas: Vec<Blob>,
     /// Serial numbers that are revoked.
     pub revoked: Vec<Blob>,
+    /// Its media servers, of whom no others are believed; absent where that is not known.
+    pub media: Option<Vec<Hex<16>>>,
 }
 
 /// How fast a partner is sent to from a pool.

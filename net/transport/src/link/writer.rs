@@ -86,7 +86,7 @@ fn watch(shared: &Shared) -> Result<(), LinkError> {
     }
     let (Some(peer), Some(trust)) = (&shared.peer, &shared.trust) else { return Ok(()) };
     let domain = peer.principal.domain();
-    if trust.is_revoked(domain, &peer.serial) {
+    if trust.refuses(&peer.principal, &peer.serial) {
         return Err(LinkError::Untrusted {
             code: "AUTH-003",
             why: format!("the certificate of the {} was revoked", peer.principal),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use narrows_format::DomainId;
+use narrows_format::{DomainId, ServerId};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
@@ -19,7 +19,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{
-    TrustError, hex,
+    Principal, TrustError, hex,
     principal::{server_name, trim_serial},
 };
 use crate::limits::CAS_PER_DOMAIN_MAX;
@@ -57,9 +57,11 @@ pub(crate) struct DomainTrust {
 struct State {
     domains: BTreeMap<DomainId, DomainTrust>,
     revoked: BTreeSet<(DomainId, Vec<u8>)>,
+    /// Of a domain that is named here, these media servers and no others.
+    media: BTreeMap<DomainId, BTreeSet<ServerId>>,
 }
 
-/// CAs by domain and revoked serials. Shared by an `Arc`; each change acts on the next handshake.
+/// CAs by domain, revoked serials, and which media servers there are. Shared by an `Arc`; each change acts on the next handshake.
 ///
 /// A lock is taken once per handshake and heartbeat, never in the data path.
 pub struct TrustStore {
@@ -154,6 +156,29 @@ impl TrustStore {
     /// Whether a serial was revoked.
     pub fn is_revoked(&self, domain: DomainId, serial: &[u8]) -> bool {
         self.read().revoked.contains(&(domain, trim_serial(serial)))
+    }
+
+    /// Believes these media servers of a domain and no others from now on, whatever certificates others still have. Of a
+    /// domain for which this was never said, each that its CA has named is believed.
+    pub fn set_media(&self, domain: DomainId, servers: BTreeSet<ServerId>) {
+        self.write(|state| drop(state.media.insert(domain, servers)));
+    }
+
+    /// The media servers of a domain that are believed; `None` if each is that its CA has named.
+    pub fn media_of(&self, domain: DomainId) -> Option<BTreeSet<ServerId>> {
+        self.read().media.get(&domain).cloned()
+    }
+
+    /// Whether this certificate of this principal is refused though its CA is believed (AUTH-003).
+    pub fn refuses(&self, principal: &Principal, serial: &[u8]) -> bool {
+        let state = self.read();
+        let is_gone = match principal {
+            Principal::Media { domain, server } => {
+                state.media.get(domain).is_some_and(|known| !known.contains(server))
+            }
+            _ => false,
+        };
+        is_gone || state.revoked.contains(&(principal.domain(), trim_serial(serial)))
     }
 
     pub(crate) fn trust_of(&self, domain: DomainId) -> Option<DomainTrust> {

@@ -161,7 +161,7 @@ fn each_side_learns_who_the_other_is() {
     assert_eq!(accepted.unwrap(), Some(Principal::Client { domain: WEST, client: CLIENT }));
 }
 
-/// Goal: a media server is believed on data ports and where it is dialled itself, and is nobody's primary.
+/// Goal: a media server is believed where it is dialled itself, and nowhere else.
 #[test]
 fn a_media_server_is_no_primary() {
     let east = Ca::new();
@@ -173,19 +173,50 @@ fn a_media_server_is_no_primary() {
     };
     let (media, primary) = (Wish::media(EAST), Wish::server(EAST));
     let named = Some(Principal::Media { domain: EAST, server: MEDIA });
-    for whom in [Whom::Any, Whom::Media(MEDIA)] {
-        assert_eq!(met(&media, EAST, whom).unwrap(), named);
-    }
+    assert_eq!(met(&media, EAST, Whom::Media(MEDIA)).unwrap(), named);
     for (wish, whom) in [
         (&media, Whom::Primary),
         (&media, Whom::Media(other)),
         (&primary, Whom::Media(MEDIA)),
-        (&Wish::client(EAST), Whom::Any),
+        (&Wish::client(EAST), Whom::Primary),
     ] {
         let verdict = met(wish, EAST, whom);
         assert!(matches!(code(&verdict), Some("AUTH-006" | "AUTH-001")), "{whom:?}: {verdict:?}");
     }
-    assert_eq!(met(&primary, EAST, Whom::Any).unwrap(), Some(Principal::Server { domain: EAST }));
+    assert_eq!(met(&primary, EAST, Whom::of(None)).unwrap(), Some(Principal::Server { domain: EAST }));
+    assert_eq!(Whom::of(Some(MEDIA)), Whom::Media(MEDIA));
+}
+
+/// Goal: a media server that is none any more is believed nowhere, whatever certificates it has; of a domain that does not
+/// say which it has, all are.
+#[test]
+fn a_media_server_that_was_removed_is_nobody() {
+    let east = Ca::new();
+    let met = |known: Option<&[ServerId]>| {
+        let trust = || {
+            let trust = store(&[(EAST, &east)]);
+            if let Some(known) = known {
+                trust.set_media(EAST, known.iter().copied().collect());
+            }
+            trust
+        };
+        let dialler = End { store: trust(), identity: east.issue(&Wish::server(EAST)) };
+        let listener = End { store: store(&[(EAST, &east)]), identity: east.issue(&Wish::media(EAST)) };
+        let dialled = meet_one(dialler, (EAST, Whom::Media(MEDIA)), listener).0;
+        let dialler = End { store: store(&[(EAST, &east)]), identity: east.issue(&Wish::media(EAST)) };
+        let listener = End { store: trust(), identity: east.issue(&Wish::server(EAST)) };
+        (dialled, meet(dialler, EAST, listener).1)
+    };
+    let named = Some(Principal::Media { domain: EAST, server: MEDIA });
+    for known in [None, Some(&[MEDIA, ServerId([7; 16])][..])] {
+        let (dialled, dialling) = met(known);
+        assert_eq!((dialled.unwrap(), dialling.unwrap()), (named.clone(), named.clone()), "{known:?}");
+    }
+    for known in [&[][..], &[ServerId([7; 16])][..]] {
+        let (dialled, dialling) = met(Some(known));
+        assert_eq!(code(&dialled), Some("AUTH-003"), "{known:?}: {dialled:?}");
+        assert_eq!(code(&dialling), Some("AUTH-003"), "{known:?}: {dialling:?}");
+    }
 }
 
 /// Goal: sealing and opening keep every byte, whatever the size of messages, both ways at once. What it costs is printed.

@@ -36,18 +36,19 @@ pub(super) struct Dialled {
 pub enum Whom {
     /// Its primary server: the API.
     Primary,
-    /// This media server: the API by which the primary gives it orders.
+    /// This media server.
     Media(ServerId),
-    /// Any of its servers: a data port. What may be done there is said by a ticket.
-    Any,
 }
 
 impl Whom {
+    /// The one that has a pool: a media server if one is named, or else the primary.
+    pub fn of(server: Option<ServerId>) -> Self {
+        server.map_or(Self::Primary, Self::Media)
+    }
+
     fn is(self, principal: &Principal) -> bool {
         match (self, principal) {
-            (Self::Primary | Self::Any, Principal::Server { .. }) | (Self::Any, Principal::Media { .. }) => {
-                true
-            }
+            (Self::Primary, Principal::Server { .. }) => true,
             (Self::Media(expected), Principal::Media { server, .. }) => expected == *server,
             _ => false,
         }
@@ -85,13 +86,10 @@ fn unknown_if_forged(error: Error) -> Error {
     }
 }
 
-fn check_revoked(
-    store: &TrustStore,
-    domain: DomainId,
-    certificate: &CertificateDer<'_>,
-) -> Result<(), Error> {
+fn check_revoked(store: &TrustStore, certificate: &CertificateDer<'_>) -> Result<(), Error> {
     let serial = certificate_serial(certificate).map_err(nameless)?;
-    if store.is_revoked(domain, &serial) {
+    let principal = Principal::of(certificate).map_err(nameless)?;
+    if store.refuses(&principal, &serial) {
         return Err(Error::InvalidCertificate(CertificateError::Revoked));
     }
     Ok(())
@@ -123,7 +121,7 @@ impl ClientCertVerifier for Dialling {
         let trust = self.store.trust_of(principal.domain()).ok_or_else(unknown)?;
         let verified =
             trust.as_clients.verify_client_cert(end_entity, intermediates, now).map_err(unknown_if_forged)?;
-        check_revoked(&self.store, principal.domain(), end_entity)?;
+        check_revoked(&self.store, end_entity)?;
         Ok(verified)
     }
 
@@ -186,7 +184,7 @@ impl ServerCertVerifier for Dialled {
             .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
             .map_err(unknown_if_forged)?;
         check_server(end_entity, self.domain, self.whom)?;
-        check_revoked(&self.store, self.domain, end_entity)?;
+        check_revoked(&self.store, end_entity)?;
         Ok(verified)
     }
 
