@@ -199,6 +199,7 @@ impl Maker {
             wire_bytes: self.roll() >> 1,
             released: self.maybe(Self::word),
             unit: self.maybe(|it| it.one(&["default", "other"]).to_owned()),
+            pool: self.maybe(Self::pool_id),
         }
     }
 
