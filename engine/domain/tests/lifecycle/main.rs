@@ -14,6 +14,7 @@ mod ordered;
 mod parting;
 mod places;
 mod reconcile;
+mod room;
 mod servers;
 mod storage;
 mod trust;
