@@ -24,6 +24,7 @@ mod partners;
 mod policies;
 mod pools;
 mod reconcile;
+mod room;
 mod servers;
 mod servers_damage;
 mod servers_trust;

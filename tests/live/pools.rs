@@ -308,7 +308,7 @@ async fn a_duplication_goes_on_after_a_stop_and_waits_for_a_pool_that_is_full() 
     pool_with_unit(&east, "vault").await;
     apply(&west, &import_slp()).await.unwrap();
     apply(&east, &through_the_vault()).await.unwrap();
-    let full = PoolChange { spanning: false, keep_free: Some(u64::MAX >> 1) };
+    let full = PoolChange { keep_free: Some(u64::MAX >> 1), ..PoolChange::default() };
     let info = set_pool(&east, "vault", full).await.unwrap();
     assert_eq!((info.code.as_str(), info.readable), ("POOL-002", true), "{info:?}");
     let files = tempfile::tempdir().unwrap();
@@ -330,7 +330,7 @@ async fn a_duplication_goes_on_after_a_stop_and_waits_for_a_pool_that_is_full() 
     east.start().await;
     image_when(&east, &image, is_full).await;
 
-    set_pool(&east, "vault", PoolChange { spanning: false, keep_free: Some(0) }).await.unwrap();
+    set_pool(&east, "vault", PoolChange { keep_free: Some(0), ..PoolChange::default() }).await.unwrap();
     let has_begun = |it: &ImageInfo| {
         it.operations
             .iter()
@@ -365,16 +365,21 @@ async fn a_group_passes_over_a_pool_that_takes_nothing() {
     apply(&east, &to_unit("either")).await.unwrap();
     let (web, _) = east.enroll("web01").await;
     assert_eq!(begun(&east, &web, "/1").await.unwrap().operations[0].unit, "first");
-    let full = PoolChange { spanning: false, keep_free: Some(u64::MAX >> 1) };
+    let full = PoolChange { keep_free: Some(u64::MAX >> 1), ..PoolChange::default() };
     set_pool(&east, "first", full).await.unwrap();
     assert_eq!(begun(&east, &web, "/2").await.unwrap().operations[0].unit, "second", "the first is full");
-    set_pool(&east, "second", full).await.unwrap();
+    // The high water of the second is where its disk is anyhow, which needs nothing to be written.
+    let dry = PoolChange { high_water: Some(1), low_water: Some(0), ..PoolChange::default() };
+    let info = set_pool(&east, "second", dry).await.unwrap();
+    assert!(info.why.contains("its high water is 1 %"), "{info:?}");
     let refused = begun(&east, &web, "/3").await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.http_status()), ("POOL-002", 507), "{refused}");
     assert!(refused.message.contains("`first` is full") && refused.help.contains("pool list"), "{refused}");
     let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
     assert_eq!(problems.iter().filter(|it| it.code == "POOL-002").count(), 2, "{problems:?}");
-    let free = PoolChange { spanning: false, keep_free: Some(0) };
+    let free = PoolChange { keep_free: Some(0), high_water: Some(99), ..PoolChange::default() };
+    let upside = PoolChange { high_water: Some(50), low_water: Some(60), ..PoolChange::default() };
+    assert_eq!(set_pool(&east, "second", upside).await.unwrap_err().code, "API-001");
     set_pool(&east, "second", free).await.unwrap();
     assert_eq!(begun(&east, &web, "/3").await.unwrap().operations[0].unit, "second");
 

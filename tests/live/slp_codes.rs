@@ -312,7 +312,7 @@ async fn spans_by_now(east: &House) -> Option<ApiError> {
         .await
         .unwrap();
     let (web, _) = east.enroll("web02").await;
-    let spans = PoolChange { spanning: true, keep_free: None };
+    let spans = PoolChange { spanning: true, ..PoolChange::default() };
     assert!(set_pool(east, "late", spans).await.unwrap().spanning);
     let refused = ask_backup(east, &web, std::path::Path::new("/srv/late")).await.err();
     apply(east, &slp("west")).await.unwrap();

@@ -96,9 +96,9 @@ pub(crate) enum PoolCommand {
         /// Its name.
         name: String,
     },
-    /// Changes one: how much it keeps free, or that it spans from now on.
+    /// Changes one: how much it keeps free, its water marks, or that it spans from now on.
     #[command(
-        after_help = "Examples:\n  narrowsctl pool set vault --keep-free 200GiB\n  narrowsctl pool set wide --spanning --dry-run"
+        after_help = "Examples:\n  narrowsctl pool set vault --keep-free 200GiB\n  narrowsctl pool set vault --high-water 95 --low-water 80\n  narrowsctl pool set wide --spanning --dry-run"
     )]
     Set {
         /// Its name.
@@ -106,6 +106,13 @@ pub(crate) enum PoolCommand {
         /// With less free than this it counts as full, and nothing new begins in it.
         #[arg(long, value_name = "BYTES")]
         keep_free: Option<Size>,
+        /// With more than so many parts of a hundred of its disk in use it counts as full; 99 unless set.
+        #[arg(long, value_name = "PERCENT")]
+        high_water: Option<u8>,
+        /// At high water, copies that are kept for as long as there is room (`capacity-managed`) go, oldest first, until no more
+        /// than this would be in use; 80 unless set.
+        #[arg(long, value_name = "PERCENT")]
+        low_water: Option<u8>,
         /// It spans volumes from now on: nothing is replicated from it any more. There is no way back.
         #[arg(long)]
         spanning: bool,

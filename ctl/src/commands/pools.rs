@@ -3,7 +3,7 @@
 use narrows_api::{
     damage::ScrubRequest,
     paths,
-    pools::{PoolChange, PoolInfo, PoolRequest},
+    pools::{Forecast, PoolChange, PoolInfo, PoolRequest},
 };
 
 use super::{Session, damage};
@@ -11,7 +11,7 @@ use crate::{
     api::filled,
     cli::{PoolCommand, PoolCreateArgs},
     failure::{Failure, Outcome},
-    output::{bytes, table, time_or_dash},
+    output::{bytes, table, time, time_or_dash},
 };
 
 pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()> {
@@ -47,7 +47,7 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
             let pool: PoolInfo = api.post_work(&filled(paths::POOL_OPEN, &name), &()).await?;
             session.style.show(&pool, |pool| format!("pool {} is open\n{}", pool.name, one(pool)))
         }
-        PoolCommand::Set { name, keep_free, spanning, sure } => {
+        PoolCommand::Set { name, keep_free, high_water, low_water, spanning, sure } => {
             let path = filled(paths::POOL, &name);
             if sure.dry_run {
                 let pool: PoolInfo = api.get(&path, &()).await?;
@@ -57,7 +57,8 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
                 let pool: PoolInfo = api.get(&path, &()).await?;
                 sure.ask(session.style, &would(&pool, spanning), &name)?;
             }
-            let change = PoolChange { spanning, keep_free: keep_free.map(|size| size.0) };
+            let keep_free = keep_free.map(|size| size.0);
+            let change = PoolChange { spanning, keep_free, high_water, low_water };
             let pool: PoolInfo = api.post(&path, &change).await?;
             session.style.show(&pool, one)
         }
@@ -123,7 +124,8 @@ fn space(pools: &[PoolInfo]) -> String {
             pool.name.clone(),
             bytes(pool.total_bytes),
             bytes(pool.free_bytes),
-            bytes(pool.keep_free),
+            bytes(pool.room.stays_free),
+            full_by(pool),
             bytes(pool.used_bytes),
             bytes(pool.staged_bytes),
             pool.images.to_string(),
@@ -138,7 +140,8 @@ fn space(pools: &[PoolInfo]) -> String {
         "POOL",
         "DISK",
         "FREE",
-        "KEPT FREE",
+        "STAYS FREE",
+        "FULL BY",
         "USED",
         "STAGED",
         "IMAGES",
@@ -147,7 +150,34 @@ fn space(pools: &[PoolInfo]) -> String {
         "DAMAGED",
         "WHY NOT",
     ];
-    table(&headers, &rows)
+    let going = |pool: &PoolInfo| format!("{}: {}\n", pool.name, could_go(pool));
+    let going: String = pools.iter().map(going).collect();
+    format!("{}\n{going}\n{RECLAIM}\n", table(&headers, &rows))
+}
+
+/// Why what could go does not.
+const RECLAIM: &str = "What was removed takes its room until it is reclaimed, which this version does not do. FULL BY goes by how the \
+                       free bytes of the disk have become less in the last 30 days, by whatever wrote there.";
+
+/// When it will be full, in a word or a date.
+pub(super) fn full_by(pool: &PoolInfo) -> String {
+    match (pool.room.forecast, pool.room.full_at) {
+        (Forecast::Full, Some(at)) => time(at),
+        (Forecast::Steady, _) => "not in sight".to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// What lies in it that could go, and what stands against that.
+fn could_go(pool: &PoolInfo) -> String {
+    let room = &pool.room;
+    let until = room.discarded_until.map(|until| format!(" until {}", time(until))).unwrap_or_default();
+    format!(
+        "{} removed, not reclaimed; {} discarded, can be brought back{until}; {} past their period, kept because something needs them",
+        bytes(room.removed_bytes),
+        bytes(room.discarded_bytes),
+        bytes(room.kept_bytes)
+    )
 }
 
 fn one(pool: &PoolInfo) -> String {
@@ -168,6 +198,9 @@ fn one(pool: &PoolInfo) -> String {
         format!("last scrub     {}", time_or_dash(pool.scrubbed)),
         format!("damaged        {} images", pool.damaged_images),
         format!("kept free      {}", bytes(pool.keep_free)),
+        format!("water marks    high {} %, low {} %", pool.room.high_water, pool.room.low_water),
+        format!("full by        {}", full_by(pool)),
+        format!("could go       {}", could_go(pool)),
         format!("segment mean   {}", bytes(u64::from(pool.segment_mean))),
         format!("index          {} of {}", bytes(pool.index_bytes), bytes(pool.index_bytes_max)),
     ]);

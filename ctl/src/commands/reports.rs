@@ -6,7 +6,7 @@ use narrows_api::{
     server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, Finding, Status},
 };
 
-use super::{Session, slps::sentence};
+use super::{Session, pools::full_by, slps::sentence};
 use crate::{
     failure::Outcome,
     output::{bytes, table, time, time_or_dash},
@@ -54,11 +54,12 @@ fn screen(status: &Status) -> String {
             pool.storage_unit.clone(),
             bytes(pool.used_bytes),
             bytes(pool.free_bytes),
+            full_by(pool),
             pool.segments.to_string(),
         ]
     };
     let rows: Vec<_> = status.pools.iter().map(row).collect();
-    parts.push(section(&["POOL", "STORAGE UNITS", "USED", "FREE", "SEGMENTS"], &rows));
+    parts.push(section(&["POOL", "STORAGE UNITS", "USED", "FREE", "FULL BY", "SEGMENTS"], &rows));
     parts.push(format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
     parts.concat()
 }

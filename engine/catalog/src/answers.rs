@@ -20,6 +20,7 @@ use narrows_domain::recall::Recall;
 use narrows_domain::replica::{Base, ReplicaRecord, ReplicaState};
 use narrows_domain::scrub::ScrubPass;
 use narrows_domain::slp::{SlpHold, SlpVersion};
+use narrows_domain::space::{RoomSeen, Waning};
 use narrows_domain::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
@@ -36,7 +37,7 @@ use crate::statements::{
     LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
-use crate::{Error, images, imports, jobs, operations, partners, policies, runs, scrubs, storage};
+use crate::{Error, images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage};
 
 impl Catalog for SqliteCatalog {
     type Error = Error;
@@ -326,6 +327,28 @@ impl Catalog for SqliteCatalog {
     async fn copies_in(&self, pool: PoolId, limit: u32) -> Asked<Vec<ImageCopy>> {
         let query = "SELECT * FROM copies WHERE pool = ? ORDER BY image LIMIT ?";
         self.all(sqlx::query(query).bind(pool.0.to_vec()).bind(limit), images::copy).await
+    }
+
+    async fn endless_copies(
+        &self,
+        pool: PoolId,
+        after: Option<(Timestamp, ImageId)>,
+        limit: u32,
+    ) -> Asked<Vec<ImageCopy>> {
+        let (started, image) = after.map_or((i64::MIN, vec![]), |(at, image)| (nanos(at), image.0.to_vec()));
+        let query = sqlx::query(space::ENDLESS_COPIES).bind(pool.0.to_vec());
+        self.all(query.bind(started).bind(image).bind(limit), images::copy).await
+    }
+
+    async fn waning(&self, pool: PoolId, now: Timestamp) -> Asked<Waning> {
+        let most = number(COUNTED_BYTES_MAX);
+        let query = sqlx::query(space::WANING).bind(most).bind(pool.0.to_vec()).bind(nanos(now));
+        Ok(self.one(query, space::waning).await?.unwrap_or_default())
+    }
+
+    async fn rooms_seen(&self, pool: PoolId) -> Asked<Vec<RoomSeen>> {
+        let query = "SELECT * FROM rooms_seen WHERE pool = ? ORDER BY at DESC";
+        self.all(sqlx::query(query).bind(pool.0.to_vec()), space::seen).await
     }
 
     async fn storage_units(&self) -> Asked<Vec<StorageUnit>> {

@@ -21,6 +21,7 @@ mod policies;
 mod rules;
 mod runs;
 mod scrubs;
+mod space;
 mod statements;
 mod storage;
 mod turns;

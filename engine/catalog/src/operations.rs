@@ -2,7 +2,7 @@
 
 use narrows_domain::catalog::BacklogLine;
 use narrows_domain::operation::{Operation, OperationKey, OperationState, Target};
-use narrows_format::{DomainId, ImageId};
+use narrows_format::{DomainId, ImageId, PoolId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
@@ -32,7 +32,8 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
             "note",
             "wire_bytes",
             "released",
-            "unit"
+            "unit",
+            "pool"
         ]
     ))
     .bind(&operation.key.image.0[..])
@@ -55,6 +56,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(number(operation.wire_bytes))
     .bind(&operation.released)
     .bind(&operation.unit)
+    .bind(operation.pool.map(|pool| pool.0.to_vec()))
     .execute(db)
     .await?;
     Ok(())
@@ -98,5 +100,6 @@ pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
         wire_bytes: columns.count("wire_bytes")?,
         released: columns.text_or_null("released")?,
         unit: columns.text_or_null("unit")?,
+        pool: columns.bytes_or_null("pool")?.map(PoolId),
     })
 }

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
-use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, storage};
+use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -35,6 +35,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::Life(_)
         | Change::LivesGone(_)
         | Change::ScrubPass(_)
+        | Change::RoomSeen(_)
         | Change::Mark(_)
         | Change::ReconcileBegun(_)
         | Change::ReconcileEnded(_)
@@ -125,6 +126,7 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
             Ok(())
         }
         Change::ScrubPass(row) => scrubs::put(db, row).await,
+        Change::RoomSeen(row) => space::put(db, row).await,
         Change::Mark(mark) => {
             sqlx::query(MARK).bind(number(*mark)).execute(db).await?;
             Ok(())

@@ -26,6 +26,9 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
             "lock_at_most",
             "directories",
             "keep_free",
+            "high_water",
+            "low_water",
+            "removed_bytes",
             "server"
         ]
     ))
@@ -37,6 +40,9 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     .bind(pool.lock.map(|range| range.at_most.to_string()))
     .bind(serde_json::Value::from(pool.directories.clone()).to_string())
     .bind(number(pool.keep_free))
+    .bind(pool.high_water)
+    .bind(pool.low_water)
+    .bind(number(pool.removed_bytes))
     .bind(pool.server.map(|server| server.0.to_vec()))
     .execute(db)
     .await?;
@@ -55,6 +61,9 @@ pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
         lock: at_least.zip(at_most).map(|(at_least, at_most)| LockRange { at_least, at_most }),
         directories: columns.json("directories")?,
         keep_free: columns.count("keep_free")?,
+        high_water: columns.count("high_water")?,
+        low_water: columns.count("low_water")?,
+        removed_bytes: columns.count("removed_bytes")?,
     })
 }
 
@@ -94,6 +103,7 @@ pub(crate) async fn put_server_instead(
 pub(crate) async fn drop_server(db: &mut SqliteConnection, id: ServerId) -> Result<(), Error> {
     for statement in [
         "DELETE FROM replication_targets WHERE pool IN (SELECT id FROM pools WHERE server = ?)",
+        "DELETE FROM rooms_seen WHERE pool IN (SELECT id FROM pools WHERE server = ?)",
         "DELETE FROM cursors WHERE pool IN (SELECT id FROM pools WHERE server = ?)",
         "DELETE FROM pools WHERE server = ?",
         "DELETE FROM media_servers WHERE id = ?",

@@ -23,6 +23,7 @@ use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
+use crate::space::{RoomSeen, Waning};
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
@@ -344,6 +345,20 @@ pub trait Catalog: Send + Sync {
 
     /// Copies in a pool, so many at most, by image.
     fn copies_in(&self, pool: PoolId, limit: u32) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
+    /// Copies in a pool that can be read and end by no date, oldest image first, behind this one, so many at most.
+    fn endless_copies(
+        &self,
+        pool: PoolId,
+        after: Option<(Timestamp, ImageId)>,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
+    /// What a pool's copies take that are on their way out, or whose period is over by now.
+    fn waning(&self, pool: PoolId, now: Timestamp) -> impl Reading<Result<Waning, Self::Error>>;
+
+    /// How much room a pool had, newest first.
+    fn rooms_seen(&self, pool: PoolId) -> impl Reading<Result<Vec<RoomSeen>, Self::Error>>;
 
     /// All storage units, by name.
     fn storage_units(&self) -> impl Reading<Result<Vec<StorageUnit>, Self::Error>>;

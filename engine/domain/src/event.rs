@@ -21,6 +21,7 @@ use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
+use crate::space::RoomSeen;
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
@@ -284,6 +285,8 @@ pub enum Change {
     RecallGone(ImageId, DomainId),
     /// Insert or replace by (pool, number); only the newest few of a pool stay.
     ScrubPass(ScrubPass),
+    /// How much room a pool has; older ones than [`crate::limits::ROOM_NOTED_FOR`] before it are forgotten.
+    RoomSeen(RoomSeen),
     /// The catalog was marked so often; an older copy of it has a lower mark.
     Mark(u64),
     /// The catalog was found older than its pool: nothing goes. Amendments that it was about to ask for are forgotten:

@@ -28,6 +28,7 @@ pub mod recall;
 pub mod replica;
 pub mod scrub;
 pub mod settings;
+pub mod space;
 pub mod storage;
 pub mod token;
 pub mod window;

@@ -77,6 +77,20 @@ pub const ORDERED_RUN_WAIT: Duration = Duration::from_hours(24);
 /// A due time further ahead than this was made by a clock that ran ahead, and does not count: local time is at most
 /// 14 hours ahead of UTC.
 pub const SLOT_AHEAD_MAX: Duration = Duration::from_hours(24);
+/// How often the room of a pool is noted.
+pub const ROOM_NOTED_EVERY: Duration = Duration::from_hours(1);
+/// For how long it is remembered.
+pub const ROOM_NOTED_FOR: Duration = Duration::from_hours(30 * 24);
+/// A pool has to be watched for so long before it is said when it will be full.
+pub const FORECAST_SPAN_MIN: Duration = Duration::from_hours(24);
+/// What is further ahead is not foretold.
+pub const FORECAST_AHEAD_MAX: Duration = Duration::from_hours(10 * 365 * 24);
+/// High water of a pool in parts of a hundred of its disk, unless it is set: above it nothing new begins.
+pub const HIGH_WATER: u8 = 99;
+/// Low water: so far down copies go that are kept for as long as there is room.
+pub const LOW_WATER: u8 = 80;
+/// Copies that are looked at together for the room that they take.
+pub const ROOM_LOOK: u32 = 100;
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Servers of one partner whose starts are watched.

@@ -9,6 +9,7 @@ mod lists;
 mod operations;
 mod rows;
 mod runs;
+mod space;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

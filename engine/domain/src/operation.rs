@@ -2,7 +2,7 @@
 //!
 //! Guarantee: a wait without a reason cannot be written down.
 
-use narrows_format::{DomainId, ImageId, Timestamp};
+use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 pub use crate::named::UnknownName;
 use crate::named::named;
@@ -192,6 +192,9 @@ pub struct Operation {
     pub released: Option<String>,
     /// The storage unit of this domain that its copy goes to, once one was chosen; `None` for a replication.
     pub unit: Option<String>,
+    /// The pool of this domain that the copy of a Duplication went to when it was started last, or where one was found that
+    /// stands for it.
+    pub pool: Option<PoolId>,
 }
 
 /// What a note says of work that was not needed.
@@ -204,6 +207,11 @@ impl Operation {
         self.kind == OperationKind::Duplication
             && self.state == OperationState::Complete
             && self.note.as_ref().is_some_and(|note| note.code == ALREADY_PRESENT)
+    }
+
+    /// The same, and this pool's copy is the one that stands for its own; where it was not noted, any may be.
+    pub fn found_it_in(&self, pool: PoolId) -> bool {
+        self.found_a_copy() && self.pool.is_none_or(|found| found == pool)
     }
 
     /// The copy that it takes has to stay: it is not complete, and nobody released it.

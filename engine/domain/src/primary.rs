@@ -24,12 +24,13 @@ mod policies;
 mod pools;
 mod receiving;
 mod retire;
+mod room;
 mod runs;
 mod servers;
 mod storage;
 mod tick;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -53,6 +54,7 @@ pub use migrate::Migration;
 pub use parting::{Parting, Ties};
 pub use partners::PartnerOrder;
 pub use policies::PolicyPlan;
+pub use pools::{PoolOrder, check_water};
 pub use runs::Working;
 
 /// Why something was not done.
@@ -91,6 +93,8 @@ pub struct Primary<C: Catalog> {
     reconciling: Option<Reconciling>,
     /// Pools that take nothing just now, as the server last said.
     troubles: Troubles,
+    /// When room was made in pools last.
+    room_made: BTreeMap<PoolId, Timestamp>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -112,6 +116,7 @@ impl<C: Catalog> Primary<C> {
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
+            room_made: BTreeMap::new(),
         }
     }
 
@@ -314,7 +319,7 @@ impl<C: Catalog> Primary<C> {
             Logged::Discard { image, discarded } => {
                 self.discarded(event, *image, *discarded, moment.now).await?
             }
-            Logged::Remove { image } => self.copy_gone(event.pool, *image, moment).await?,
+            Logged::Remove { image } => self.removed(event.pool, *image, moment).await?,
         };
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         Ok(Some(decision))

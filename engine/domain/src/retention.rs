@@ -95,11 +95,14 @@ pub fn standing(
     let mut kept = Vec::new();
     let own = slp.and_then(|slp| slp.operation(&copy.operation));
     match copy.wanted.expires {
-        None => kept.push(match own.and_then(|own| own.retention) {
-            Some(Retention::ExpireAfterCopy) => KeptBecause::AfterCopy,
-            Some(Retention::CapacityManaged) => KeptBecause::Capacity,
-            _ => KeptBecause::NoExpiry,
-        }),
+        None => {
+            let stands_for = slp.and_then(|slp| endless(copy, slp, operations));
+            kept.push(match stands_for.or_else(|| own.and_then(|own| own.retention)) {
+                Some(Retention::ExpireAfterCopy) => KeptBecause::AfterCopy,
+                Some(Retention::CapacityManaged) => KeptBecause::Capacity,
+                _ => KeptBecause::NoExpiry,
+            });
+        }
         Some(expires) if expires > now => kept.push(KeptBecause::Period(expires)),
         Some(_) => {}
     }
@@ -137,18 +140,35 @@ pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool
 }
 
 /// Until when a copy lives from now on that was kept for others only: as long as each Duplication wants for whose own
-/// copy it stands.
-pub fn after_copy(slp: &Slp, operations: &[Operation], now: Timestamp) -> Option<Timestamp> {
-    let lives = |it: &&Operation| {
-        let spec = slp.operation(&it.name);
-        it.found_a_copy() && spec.and_then(|spec| spec.retention) != Some(Retention::ExpireAfterCopy)
-    };
-    operations.iter().filter(lives).try_fold(now, |until, it| later(Some(until), it.expires))
+/// copy it stands. `None` is for ever, or not by date.
+pub fn after_copy(
+    copy: &ImageCopy,
+    slp: &Slp,
+    operations: &[Operation],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    stood_for(copy, slp, operations).try_fold(now, |until, (it, _)| later(Some(until), it.expires))
+}
+
+/// The Duplications that found this copy and want it to live longer than what copies from it, with their retention.
+fn stood_for<'a>(
+    copy: &'a ImageCopy,
+    slp: &'a Slp,
+    operations: &'a [Operation],
+) -> impl Iterator<Item = (&'a Operation, Option<Retention>)> {
+    let found = operations.iter().filter(|it| it.found_it_in(copy.pool));
+    let found = found.map(|it| (it, slp.operation(&it.name).and_then(|spec| spec.retention)));
+    found.filter(|(_, retention)| *retention != Some(Retention::ExpireAfterCopy))
+}
+
+/// The retention of a Duplication for whose copy this one stands, and that ends by no date.
+fn endless(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> Option<Retention> {
+    stood_for(copy, slp, operations).find(|(it, _)| it.expires.is_none()).and_then(|(_, retention)| retention)
 }
 
 /// The operations whose copy this is: the one that made it, and those that found it and made none.
 fn names<'a>(copy: &'a ImageCopy, operations: &'a [Operation]) -> Vec<&'a str> {
-    let found = operations.iter().filter(|it| it.found_a_copy()).map(|it| it.name.as_str());
+    let found = operations.iter().filter(|it| it.found_it_in(copy.pool)).map(|it| it.name.as_str());
     std::iter::once(copy.operation.as_str()).chain(found).collect()
 }
 

@@ -3,6 +3,7 @@
 use narrows_format::{ClientId, DomainId, PoolId, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{HIGH_WATER, LOW_WATER};
 use crate::named::named;
 use crate::period::Period;
 
@@ -36,6 +37,12 @@ pub struct Pool {
     pub directories: Vec<String>,
     /// With less than so many bytes free it counts as full: nothing new begins.
     pub keep_free: u64,
+    /// With more than so many parts of a hundred of its disk in use it counts as full.
+    pub high_water: u8,
+    /// At high water, copies that live as long as there is room go, oldest first, until no more than this would be in use.
+    pub low_water: u8,
+    /// Bytes of copies that were removed from it, and that nothing has reclaimed.
+    pub removed_bytes: u64,
 }
 
 impl PoolTrouble {
@@ -57,6 +64,9 @@ impl Pool {
             server: None,
             directories: Vec::new(),
             keep_free: 0,
+            high_water: HIGH_WATER,
+            low_water: LOW_WATER,
+            removed_bytes: 0,
         }
     }
 }

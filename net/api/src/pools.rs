@@ -35,6 +35,50 @@ pub struct PoolChange {
     /// With less free than so many bytes it counts as full; as it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_free: Option<u64>,
+    /// With more than so many parts of a hundred of its disk in use it counts as full; as it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<u8>,
+    /// So far down copies go that live for as long as there is room; as it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_water: Option<u8>,
+}
+
+/// When a pool will be full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forecast {
+    /// It is not open, or has been watched for less than a day.
+    #[default]
+    Unknown,
+    /// Not in the next ten years, at the pace of the last 30 days.
+    Steady,
+    /// At that pace it is.
+    Full,
+}
+
+/// When a pool is full, and what lies in it that could go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomInfo {
+    /// High water in parts of a hundred of its disk: above it nothing new begins.
+    pub high_water: u8,
+    /// Low water, the same: so far down copies go that live for as long as there is room.
+    pub low_water: u8,
+    /// Bytes of its disk that are to stay free, by its high water and by what it keeps free.
+    pub stays_free: u64,
+    /// When it will be full.
+    pub forecast: Forecast,
+    /// The date, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_at: Option<jiff::Timestamp>,
+    /// Bytes of copies that were removed from it; nothing reclaims them yet, and other images may use some.
+    pub removed_bytes: u64,
+    /// Bytes of copies that have expired or were deleted and can be brought back still.
+    pub discarded_bytes: u64,
+    /// Until when the last of them can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discarded_until: Option<jiff::Timestamp>,
+    /// Bytes of copies whose period is over and that something needs: `image show` says what.
+    pub kept_bytes: u64,
 }
 
 /// A pool and its room.
@@ -80,6 +124,9 @@ pub struct PoolInfo {
     /// Free bytes below which it counts as full.
     #[serde(default)]
     pub keep_free: u64,
+    /// When it is full, and what could go.
+    #[serde(default)]
+    pub room: RoomInfo,
     /// Bytes of containers that no committed image has closed.
     #[serde(default)]
     pub staged_bytes: u64,
@@ -121,6 +168,7 @@ impl PoolInfo {
             free_bytes: 0,
             total_bytes: 0,
             keep_free: 0,
+            room: RoomInfo::default(),
             staged_bytes: 0,
             images: 0,
             segments: 0,

@@ -6,6 +6,7 @@
 pub mod making;
 mod marks;
 pub mod roll;
+mod room;
 
 use std::{
     collections::BTreeMap,
@@ -300,45 +301,35 @@ fn say_opened(pool: &Pool, opened: &Opened) {
     }
 }
 
-/// Why a pool takes nothing, if it has no room or is to leave some.
-fn full(pool: &Pool, space: &PoolSpace) -> Option<String> {
-    let (free, kept) = (space.disk_available, pool.keep_free);
-    let says = |free: u64, what: String| format!("{} MiB are free, and {what}", free >> 20);
-    let lack = space
-        .lack
-        .map(|it| says(it.available, format!("{} needs {} MiB that are", it.what, it.needed >> 20)));
-    lack.or_else(|| (free < kept).then(|| says(free, format!("{} MiB are to stay so", kept >> 20))))
+/// What stands against writing to a pool.
+pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTrouble> {
+    how(plane, pools, pool).await.0
 }
 
-/// What stands against writing to a pool, with how much room it has.
-pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTrouble> {
+/// What stands against writing to a pool, and how much room it has if that is known.
+async fn how(plane: &Plane, pools: &Pools, pool: &Pool) -> (Option<PoolTrouble>, Option<PoolSpace>) {
     if let Err(Failure(error)) = pools.get(pool.id) {
         let sentence = match error.why.as_str() {
             "" => error.message,
             why => format!("{}: {why}", error.message),
         };
-        return Some(PoolTrouble { code: error.code, sentence, readable: false });
+        return (Some(PoolTrouble { code: error.code, sentence, readable: false }), None);
     }
     let away = plane.away(pool.id);
     if let Some(drained) = away.as_ref().and_then(|link| drained(&link.row(), pool)) {
-        return Some(drained);
+        return (Some(drained), None);
     }
     match plane.pool(pool.id).standing().await {
-        Ok((_, true)) => Some(PoolTrouble {
-            code: "POOL-004".to_owned(),
-            sentence: format!(
-                "a write to pool `{}` failed: it takes nothing until it is opened anew",
-                pool.name
-            ),
-            readable: true,
-        }),
-        Ok((space, false)) => full(pool, &space).map(|why| PoolTrouble {
-            code: "POOL-002".to_owned(),
-            sentence: format!("pool `{}` is full: {why}", pool.name),
-            readable: true,
-        }),
+        Ok((space, true)) => {
+            let name = &pool.name;
+            let sentence =
+                format!("a write to pool `{name}` failed: it takes nothing until it is opened anew");
+            (Some(PoolTrouble { code: "POOL-004".to_owned(), sentence, readable: true }), Some(space))
+        }
+        Ok((space, false)) => (room::full(pool, &space), Some(space)),
         Err(Failure(error)) => {
-            Some(PoolTrouble { code: error.code, sentence: error.message, readable: away.is_none() })
+            let readable = away.is_none();
+            (Some(PoolTrouble { code: error.code, sentence: error.message, readable }), None)
         }
     }
 }
@@ -374,8 +365,8 @@ pub async fn look(app: &App) {
     let _one_at_a_time = app.pools.looking.lock().await;
     let Ok(pools) = app.catalog.pools().await else { return };
     // Side by side: one that is slow to answer holds up no other.
-    let troubles = join_all(pools.iter().map(|pool| trouble(&app.plane, &app.pools, pool))).await;
-    for (pool, trouble) in pools.iter().zip(troubles) {
+    let looks = join_all(pools.iter().map(|pool| how(&app.plane, &app.pools, pool))).await;
+    for (pool, (trouble, space)) in pools.iter().zip(looks) {
         let id = pool.id;
         if let Some(trouble) = &trouble {
             tracing::debug!(pool = pool.name, code = trouble.code, why = trouble.sentence, "takes nothing");
@@ -385,6 +376,9 @@ pub async fn look(app: &App) {
         });
         if let Err(Failure(error)) = said.await {
             tracing::debug!(%error, "how a pool is could not be told");
+        }
+        if let Some(space) = space {
+            room::tell(app, pool, &space).await;
         }
     }
 }

@@ -18,6 +18,7 @@ use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::scrub::ScrubPass;
 use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
+use narrows_domain::space::RoomSeen;
 use narrows_domain::storage::{
     Classification, Client, ClientAlias, Direction, Issued, LockRange, MediaServer, Pool, ReplicationTarget,
     ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
@@ -199,6 +200,7 @@ impl Maker {
             wire_bytes: self.roll() >> 1,
             released: self.maybe(Self::word),
             unit: self.maybe(|it| it.one(&["default", "other"]).to_owned()),
+            pool: self.maybe(Self::pool_id),
         }
     }
 
@@ -324,6 +326,9 @@ impl Maker {
             lock: self.lock(),
             directories,
             keep_free: self.roll() >> 1,
+            high_water: self.below(101),
+            low_water: self.below(101),
+            removed_bytes: self.roll() >> 1,
             ..Pool::new(id, format!("pool-{}", id.0[0]))
         }
     }
@@ -356,7 +361,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(51);
+        let kind = self.below(52);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -399,6 +404,7 @@ impl Maker {
             44..=48 => self.planned(kind),
             49 => Change::MediaServer(self.server()),
             50 => Change::ScrubPass(self.scrub_pass()),
+            51 => Change::RoomSeen(self.room_seen()),
             28 if self.below(9) == 0 => Change::SlpGone("gold".into()),
             _ if self.coin() => {
                 let kept = (0..self.below(3)).map(|_| ReceivePool { pool: self.pool_id(), incarnation: 1 });
@@ -522,6 +528,11 @@ impl Maker {
             43 => Change::ReconcileEnded(self.time()),
             _ => Change::SlpUnused("gold".into()),
         }
+    }
+
+    fn room_seen(&mut self) -> RoomSeen {
+        let (pool, at) = (self.pool_id(), self.time());
+        RoomSeen { pool, at, used: u64::from(self.below(9)), free: self.roll() >> 1 }
     }
 
     fn scrub_pass(&mut self) -> ScrubPass {

@@ -116,6 +116,12 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("replication_targets", catalog.replication_targets().await);
     answers.add("mark", catalog.mark().await);
     for pool in 0..2 {
+        let pool_id = PoolId([pool; 16]);
+        answers.add("rooms_seen", catalog.rooms_seen(pool_id).await);
+        answers.add("waning", catalog.waning(pool_id, now).await);
+        for after in [None, Some((now, ImageId([2; 16])))] {
+            answers.add("endless_copies", catalog.endless_copies(pool_id, after, 3).await);
+        }
         answers.add("scrub passes", catalog.scrub_passes(PoolId([pool; 16])).await);
     }
     answers.add("reconciling", catalog.reconciling().await);

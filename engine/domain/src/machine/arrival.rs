@@ -249,7 +249,7 @@ fn take_over(
     let governing = view.slp.filter(|version| known.is_some_and(|image| image.slp == version.slp.name));
     if let Some(version) = governing.filter(|it| retention::copied_out(&copy, &it.slp, view.operations)) {
         // It was kept for what copies from it, and that has been.
-        copy.wanted.expires = retention::after_copy(&version.slp, view.operations, now);
+        copy.wanted.expires = retention::after_copy(&copy, &version.slp, view.operations, now);
     }
     replication::amend(&mut copy, now, decision);
     import.expires = copy.wanted.expires;
@@ -384,6 +384,7 @@ fn import_operation(
         wire_bytes: 0,
         released: None,
         unit: None,
+        pool: None,
     }
 }
 

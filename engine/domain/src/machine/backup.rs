@@ -288,6 +288,7 @@ fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
         wire_bytes: 0,
         released: None,
         unit: None,
+        pool: None,
     }
 }
 
@@ -487,6 +488,7 @@ mod tests {
             wire_bytes: 0,
             released: None,
             unit: None,
+            pool: None,
         };
         let may = |state: OperationState, attempt, is_of_policy| {
             let operation = Operation { state, ..operation.clone() };

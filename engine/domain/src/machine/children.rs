@@ -131,6 +131,7 @@ fn operation(
         wire_bytes: 0,
         released: None,
         unit: None,
+        pool: None,
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);

@@ -15,7 +15,7 @@ use crate::machine::backup::CommittedView;
 use crate::machine::children::{self, Parent};
 use crate::machine::placing::{BUSY, NoPlace, Places, nearest};
 use crate::machine::replication;
-use crate::machine::turn::Candidate;
+use crate::machine::turn::{self, Candidate};
 use crate::moment::{Moment, after};
 use crate::operation::{ALREADY_PRESENT, Note, Operation, OperationKind, OperationState, WaitReason};
 use crate::retention;
@@ -44,12 +44,13 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
     let mut operation = turn.candidate.operation.clone();
     if let Some((reason, next_try)) = turn.candidate.held_by_policy(now) {
         operation.wait(reason, next_try, now);
+        operation.note = None;
     } else if let Some(source) = turn.source() {
         let chosen = turn.target();
         if let Some(unit) = chosen.ok().filter(|_| has_place == Place::Free) {
             let taken = turn.places.having_taken(turn.storage().unwrap_or_default(), &unit.name);
             decision.changes.extend(taken.map(Change::StorageUnitGroup));
-            operation.unit = Some(unit.name.clone());
+            (operation.unit, operation.pool) = (Some(unit.name.clone()), Some(unit.pool));
             operation.enter(OperationState::InProcess, now);
             operation.attempt += 1;
             operation.next_try = turn.candidate.closing(now);
@@ -78,6 +79,7 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
         operation.failures = operation.failures.saturating_add(1);
         let next = after(now, retry::pause(operation.failures, moment.entropy));
         operation.wait(WaitReason::SourceIncomplete, Some(next), now);
+        operation.note = Some(turn::no_source());
     }
     decision.changes.push(Change::Operation(operation));
     decision
@@ -109,6 +111,13 @@ impl Turn<'_> {
     /// Why no pool takes it just now, though one may later.
     fn shut(&self, chosen: Result<&StorageUnit, NoPlace>) -> Option<Note> {
         let storage = self.storage()?;
+        if let Some(trouble) = self.unread().and_then(|pool| self.places.troubles.get(&pool)) {
+            let sentence = format!(
+                "the copy may be in a pool that can't be read just now, and is not made twice: {}",
+                trouble.sentence
+            );
+            return Some(Note { code: trouble.code.clone(), sentence });
+        }
         let refusal = self.places.refusal(storage);
         let sentence = match chosen {
             Err(NoPlace::Shut) => refusal.sentence,
@@ -138,8 +147,30 @@ impl Turn<'_> {
 
     /// The unit that it goes to, of those whose pool does not have the image.
     fn target(&self) -> Result<&StorageUnit, NoPlace> {
-        let has_it = |pool: PoolId| self.copies.iter().any(|copy| copy.pool == pool);
-        self.places.pick(self.storage().ok_or(NoPlace::Unknown)?, |unit| !has_it(unit.pool))
+        let storage = self.storage().ok_or(NoPlace::Unknown)?;
+        if self.unread().is_some() {
+            return Err(NoPlace::Shut);
+        }
+        // An earlier attempt's pool finds what was brought there.
+        let earlier = self.candidate.operation.pool;
+        let again = self.places.pick(storage, |unit| Some(unit.pool) == earlier && !self.has_it(unit.pool));
+        match again {
+            Err(NoPlace::Unknown | NoPlace::Shut) => {
+                self.places.pick(storage, |unit| !self.has_it(unit.pool))
+            }
+            found => found,
+        }
+    }
+
+    fn has_it(&self, pool: PoolId) -> bool {
+        self.copies.iter().any(|copy| copy.pool == pool)
+    }
+
+    /// The pool of an earlier attempt, if its log can't be read just now and may say that the copy was made.
+    fn unread(&self) -> Option<PoolId> {
+        let pool = self.candidate.operation.pool?;
+        let is_here = self.places.pools.iter().any(|it| it.id == pool);
+        (is_here && !self.places.can_read(pool) && !self.has_it(pool)).then_some(pool)
     }
 }
 
@@ -155,6 +186,7 @@ pub fn present(
     complete.enter(OperationState::Complete, now);
     let sentence = "every pool that it may go to has the image".to_owned();
     (complete.failures, complete.note) = (0, Some(Note { code: ALREADY_PRESENT.to_owned(), sentence }));
+    complete.pool = Some(found.pool);
     let spec = view.slp.and_then(|version| children::spec_of(version, operation));
     let mut copies = view.copies.to_vec();
     if let Some(copy) = copies.iter_mut().find(|it| it.number == found.number)
@@ -174,7 +206,8 @@ pub fn present(
     decision
 }
 
-/// The duplication whose copy a log record tells of; `None` if it tells of a backup.
+/// The duplication whose copy a log record tells of; `None` if it tells of a backup. The one that went there, or else one that
+/// may go there; one that is complete only where nothing else can have made it: an attempt that was given up came through.
 pub fn found<'a>(
     view: &CommittedView<'a>,
     pool: PoolId,
@@ -189,10 +222,18 @@ pub fn found<'a>(
     let goes_there = |operation: &&Operation| {
         let storage = children::spec_of(version, operation).and_then(|spec| spec.storage.as_deref());
         operation.kind == OperationKind::Duplication
-            && operation.state != OperationState::Complete
             && storage.is_some_and(|storage| air::includes(storage, pool, units, groups))
     };
-    view.operations.iter().find(goes_there)
+    let has_others = !view.copies.is_empty();
+    let rank = |it: &&Operation| match it.state {
+        OperationState::InProcess if it.pool == Some(pool) => 0,
+        OperationState::Complete => 4,
+        _ if it.pool == Some(pool) => 1,
+        ref state if !state.is_final() => 2,
+        _ => 3,
+    };
+    let fitting = view.operations.iter().filter(goes_there);
+    fitting.filter(|it| it.state != OperationState::Complete || has_others).min_by_key(rank)
 }
 
 /// The duplication whose copy a log record tells of before any record tells of the backup: each pool has its log, and that
@@ -239,12 +280,15 @@ pub fn made(
 ) -> Decision {
     let now = moment.now;
     let mut decision = Decision::nothing();
-    let mut job = Job::of(operation);
-    job.end(JobState::Done, now);
-    job.counters = Counters { stored_bytes, ..Counters::default() };
     let mut complete = operation.clone();
-    complete.enter(OperationState::Complete, now);
-    (complete.failures, complete.note) = (0, None);
+    if operation.state != OperationState::Complete {
+        let mut job = Job::of(operation);
+        job.end(JobState::Done, now);
+        job.counters = Counters { stored_bytes, ..Counters::default() };
+        decision.changes.push(Change::Job(job));
+        complete.enter(OperationState::Complete, now);
+        (complete.failures, complete.note, complete.pool) = (0, None, Some(event.pool));
+    }
     let duplicate = ImageCopy {
         image: image.id,
         number: view.copies.iter().map(|it| it.number).max().unwrap_or(0) + 1,
@@ -260,7 +304,7 @@ pub fn made(
         stored_bytes,
         made: now,
     };
-    decision.changes.extend([Change::Job(job), Change::Copy(duplicate.clone())]);
+    decision.changes.push(Change::Copy(duplicate.clone()));
     let mut copies = view.copies.to_vec();
     let asked = duplicate.wanted.expires;
     copies.push(duplicate);

@@ -242,7 +242,7 @@ pub(super) fn release(
     decision: &mut Decision,
 ) -> bool {
     let operations = [known, made].concat();
-    let until = retention::after_copy(slp, &operations, now);
+    let until = retention::after_copy(copy, slp, &operations, now);
     let is_free = copy.is_readable() && until.is_some() && retention::copied_out(copy, slp, &operations);
     if is_free {
         copy.wanted.expires = until;
@@ -403,5 +403,6 @@ fn manual(
         wire_bytes: 0,
         released: None,
         unit: None,
+        pool: None,
     }
 }

@@ -88,9 +88,12 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
             operation.next_try = Some(after(moment.now, RESEND_AFTER));
             decision.changes.push(Change::Operation(operation));
         } else if let Some(state) = obstacle {
-            let (state, next_try) = state;
+            let (state, next_try, note) = state;
             operation.enter(state, moment.now);
             operation.next_try = next_try;
+            if note.is_some() || operation.name != MANUAL {
+                operation.note = note;
+            }
             if operation.state == OperationState::Waiting(WaitReason::SourceIncomplete) {
                 operation.failures = operation.failures.saturating_add(1);
             }
@@ -108,28 +111,41 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
     decision
 }
 
-/// What stands against this operation alone, and when to look again.
-fn own_obstacle(candidate: &Candidate, moment: Moment) -> Option<(OperationState, Option<Timestamp>)> {
+/// What is said of work whose source can't be read just now.
+pub(super) fn no_source() -> Note {
+    let sentence =
+        "the image is not whole here yet, or none of its copies here can be read just now".to_owned();
+    Note { code: WaitReason::SourceIncomplete.as_str().to_owned(), sentence }
+}
+
+/// What stands against this operation alone, when to look again, and what there is to say of it.
+fn own_obstacle(
+    candidate: &Candidate,
+    moment: Moment,
+) -> Option<(OperationState, Option<Timestamp>, Option<Note>)> {
     let later = || {
         let pause = retry::pause(candidate.operation.failures.saturating_add(1), moment.entropy);
         Some(after(moment.now, pause))
     };
     if candidate.spans {
-        return Some((OperationState::Failed(air::spanning().code), None));
+        let note = air::spanning();
+        return Some((OperationState::Failed(note.code.clone()), None, Some(note)));
     }
     let image =
         candidate.image.as_ref().filter(|it| it.state == ImageState::Whole && candidate.from.is_some());
     let Some(image) = image else {
         if candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Gone) {
-            return Some((OperationState::Failed("API-002".to_owned()), None));
+            let sentence = "no copy of the image is left here".to_owned();
+            let note = Note { code: "API-002".to_owned(), sentence };
+            return Some((OperationState::Failed(note.code.clone()), None, Some(note)));
         }
-        return Some((OperationState::Waiting(WaitReason::SourceIncomplete), later()));
+        return Some((OperationState::Waiting(WaitReason::SourceIncomplete), later(), Some(no_source())));
     };
     if let Err(note) = air::may_leave(image) {
-        return Some((OperationState::Failed(note.code), None));
+        return Some((OperationState::Failed(note.code.clone()), None, Some(note)));
     }
     let (reason, next_try) = candidate.no_bandwidth().or_else(|| candidate.held_by_policy(moment.now))?;
-    Some((OperationState::Waiting(reason), next_try))
+    Some((OperationState::Waiting(reason), next_try, None))
 }
 
 impl Candidate {

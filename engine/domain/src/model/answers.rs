@@ -20,6 +20,7 @@ use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
 use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
+use crate::space::{RoomSeen, Waning};
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
@@ -349,6 +350,23 @@ impl Catalog for MemoryCatalog {
 
     async fn copies_in(&self, pool: PoolId, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
         self.read(|rows| limited(rows.copies.values().filter(|copy| copy.pool == pool).cloned(), limit))
+    }
+
+    async fn endless_copies(
+        &self,
+        pool: PoolId,
+        after: Option<(Timestamp, ImageId)>,
+        limit: u32,
+    ) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| rows.endless_copies(pool, after, limit))
+    }
+
+    async fn waning(&self, pool: PoolId, now: Timestamp) -> Result<Waning, Burnt> {
+        self.read(|rows| rows.waning(pool, now))
+    }
+
+    async fn rooms_seen(&self, pool: PoolId) -> Result<Vec<RoomSeen>, Burnt> {
+        self.read(|rows| rows.rooms.values().rev().filter(|it| it.pool == pool).copied().collect())
     }
 
     async fn storage_units(&self) -> Result<Vec<StorageUnit>, Burnt> {

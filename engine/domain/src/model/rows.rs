@@ -13,8 +13,8 @@ use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::life::LifeSeen;
-use crate::limits::{RESEND_AFTER, REVISIONS_OF_A_LIFE, SCRUB_PASSES_KEPT};
-use crate::moment::after;
+use crate::limits::{RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT};
+use crate::moment::{after, before};
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
 use crate::policy::{Run, RunKey, RunState, StoredPolicy};
@@ -22,6 +22,7 @@ use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::scrub::ScrubPass;
 use crate::slp::{SlpHold, SlpVersion};
+use crate::space::RoomSeen;
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
@@ -37,6 +38,7 @@ pub(super) struct Rows {
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
     pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
     pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
+    pub(super) rooms: BTreeMap<(PoolId, Timestamp), RoomSeen>,
     pub(super) imports: BTreeMap<ImportKey, Import>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
@@ -105,6 +107,7 @@ impl Rows {
             | Change::Life(_)
             | Change::LivesGone(_)
             | Change::ScrubPass(_)
+            | Change::RoomSeen(_)
             | Change::Mark(_)
             | Change::ReconcileBegun(_)
             | Change::ReconcileEnded(_)
@@ -178,6 +181,7 @@ impl Rows {
             self.pools.values().filter(|it| it.server == Some(id)).map(|it| it.id).collect();
         self.targets.retain(|(pool, _), _| !pools.contains(pool));
         self.cursors.retain(|(pool, _), _| !pools.contains(pool));
+        self.rooms.retain(|(pool, _), _| !pools.contains(pool));
         self.pools.retain(|pool, _| !pools.contains(pool));
         self.servers.remove(&id);
     }
@@ -213,6 +217,11 @@ impl Rows {
                 let (pool, number) = (row.pool, row.number);
                 self.scrubs.insert((pool, number), row);
                 self.scrubs.retain(|(of, other), _| *of != pool || *other + SCRUB_PASSES_KEPT > number);
+            }
+            Change::RoomSeen(row) => {
+                let (pool, since) = (row.pool, before(row.at, ROOM_NOTED_FOR));
+                self.rooms.insert((pool, row.at), row);
+                self.rooms.retain(|(of, at), _| *of != pool || *at >= since);
             }
             Change::Mark(mark) => self.mark = self.mark.max(mark),
             Change::ReconcileBegun(row) => {

@@ -13,7 +13,33 @@ use crate::machine::Refusal;
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::partner::Trust;
+use crate::space::RoomSeen;
 use crate::storage::{Pool, PoolTrouble, ReplicationTarget};
+
+/// What a person changes of a pool; what is absent stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolOrder {
+    /// It spans from now on.
+    pub spanning: bool,
+    /// How many bytes it keeps free.
+    pub keep_free: Option<u64>,
+    /// Its high water, in parts of a hundred.
+    pub high_water: Option<u8>,
+    /// Its low water, in parts of a hundred.
+    pub low_water: Option<u8>,
+}
+
+/// API-001 unless both marks are parts of a hundred, the low one below the high one.
+pub fn check_water(pool: &Pool) -> Result<(), Refusal> {
+    let Pool { name, high_water, low_water, .. } = pool;
+    if low_water < high_water && *high_water <= 100 {
+        return Ok(());
+    }
+    let sentence = format!(
+        "pool `{name}` can't have its high water at {high_water} % and its low water at {low_water} %"
+    );
+    Err(Refusal::new("API-001", sentence, "name a low water below the high one, and neither above 100"))
+}
 
 impl<C: Catalog> Primary<C> {
     /// Whether a pool of this name could be made: the name is one, and free (API-003).
@@ -47,13 +73,13 @@ impl<C: Catalog> Primary<C> {
         self.settle(Decision { changes, commands: Vec::new() }, moment).await
     }
 
-    /// Changes what may be changed of a pool: how much it keeps free, and that it spans from now on. What lies in one that
+    /// Changes what may be changed of a pool: how much it keeps free, its water marks, and that it spans from now on. What lies in one that
     /// spans stays where it is; nothing is replicated from there any more (SLP-007, AIR-010), and it does not become one
     /// again that does not span.
     pub async fn set_pool(
         &mut self,
         name: &str,
-        (spanning, keep_free): (bool, Option<u64>),
+        order: PoolOrder,
         moment: Moment,
     ) -> Done<(Pool, Vec<Command>), C> {
         let pools = self.ask(self.catalog.pools()).await?;
@@ -63,8 +89,11 @@ impl<C: Catalog> Primary<C> {
                 Refusal::new("SLP-013", sentence, "`narrowsctl pool list` shows what there is").into()
             );
         };
-        pool.spanning |= spanning;
-        pool.keep_free = keep_free.unwrap_or(pool.keep_free);
+        pool.spanning |= order.spanning;
+        pool.keep_free = order.keep_free.unwrap_or(pool.keep_free);
+        pool.high_water = order.high_water.unwrap_or(pool.high_water);
+        pool.low_water = order.low_water.unwrap_or(pool.low_water);
+        check_water(&pool)?;
         let decision = Decision { changes: vec![Change::Pool(pool.clone())], commands: Vec::new() };
         let commands = self.settle(decision, moment).await?;
         Ok((pool, commands))
@@ -94,6 +123,15 @@ impl<C: Catalog> Primary<C> {
         });
         let decision = Decision { changes: stirred.collect(), commands: Vec::new() };
         self.settle(decision, moment).await
+    }
+
+    /// How much room a pool has now, if that is worth being noted.
+    pub async fn room_seen(&mut self, seen: RoomSeen) -> Done<(), C> {
+        let before = self.ask(self.catalog.rooms_seen(seen.pool)).await?;
+        if seen.is_news(before.first()) {
+            self.store(&[Change::RoomSeen(seen)]).await?;
+        }
+        Ok(())
     }
 
     /// What stands against writing to pools just now.

@@ -225,3 +225,148 @@ fn a_copy_that_was_discarded_stands_for_nothing() {
     ready(primary.handle(Event::Tick, moment(NOW + 2))).unwrap();
     assert_eq!(operations(&primary, id)[1].state.to_string(), "waiting(target-down)");
 }
+
+const THIRD: PoolId = PoolId([34; 16]);
+
+/// What copies from `backup`, to this storage, for so long.
+fn dup(id: &str, storage: &str, retention: &str) -> String {
+    format!(
+        "[[operation]]\nid = \"{id}\"\nkind = \"duplication\"\nsource = \"backup\"\nstorage = \"{storage}\"\nretention = {retention}\n"
+    )
+}
+
+/// Backup kept for what copies from it, and these Duplications.
+fn staged(duplications: &str) -> String {
+    let first = CHAIN.split("[[operation]]\nid = \"dup\"").next().unwrap();
+    format!("{first}{duplications}")
+}
+
+fn copies(primary: &Primary<MemoryCatalog>, id: ImageId) -> Vec<narrows_domain::ImageCopy> {
+    ready(primary.catalog().copies(id)).unwrap()
+}
+
+/// Symptom: a staging copy was kept for as long as a Duplication that had found the copy of another one.
+#[test]
+fn a_staging_copy_does_not_live_for_what_found_another_copy() {
+    for (second, lives) in
+        [("{ fixed = \"365d\" }", Some(at(NOW + 365 * DAY))), ("\"capacity-managed\"", None)]
+    {
+        let both = dup("d1", "other", "{ fixed = \"60d\" }") + &dup("d2", "other", second);
+        let mut primary = with_two_pools(&staged(&both));
+        let (id, commands) = backed_up(&mut primary, NOW);
+        let Some(Command::Duplicate(order)) = commands.first() else { panic!("{commands:?}") };
+        copied(&mut primary, id, order.copy, 1, NOW + 1);
+        // The second one's attempt was broken off.
+        ready(primary.take_back(|_, _| false, moment(NOW + 3600))).unwrap();
+        let states: Vec<_> = operations(&primary, id).iter().map(|it| it.state.to_string()).collect();
+        assert_eq!(states, ["complete"; 3], "{:?}", operations(&primary, id));
+        let copies = copies(&primary, id);
+        assert!(copies[0].wanted.expires.is_some_and(|until| until <= at(NOW + 3600)), "{:?}", copies[0]);
+        assert_eq!((copies[1].pool, copies[1].wanted.expires), (OTHER, lives), "it stands for both");
+    }
+}
+
+/// A group of the units `other` and `third`, before pools of their own.
+fn with_a_group() -> (Primary<MemoryCatalog>, ImageId, DuplicateOrder) {
+    let mut primary = with_two_pools(&staged(&dup("dup", "both", "{ fixed = \"60d\" }")));
+    let group = narrows_domain::storage::StorageUnitGroup {
+        name: "both".into(),
+        rule: narrows_domain::storage::Selection::Failover,
+        units: vec!["other".into(), "third".into()],
+        last: None,
+    };
+    let changes = [
+        Change::Pool(Pool { id: THIRD, name: "third".into(), ..pool() }),
+        Change::StorageUnit(StorageUnit { name: "third".into(), pool: THIRD, jobs_max: None }),
+        Change::StorageUnitGroup(group),
+    ];
+    ready(primary.put(&changes)).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = ordered(&commands);
+    assert_eq!(order.target, OTHER);
+    (primary, id, order)
+}
+
+fn silent() -> narrows_domain::storage::PoolTrouble {
+    let sentence = "m1 does not answer".into();
+    narrows_domain::storage::PoolTrouble { code: "NET-001".into(), sentence, readable: false }
+}
+
+/// Symptom: a duplicate was made again in another pool while the word of the first one, on a media server that went silent
+/// after it had committed, was still to come.
+#[test]
+fn a_duplicate_whose_word_comes_late_is_not_made_twice() {
+    let (mut primary, id, order) = with_a_group();
+    ready(primary.pool_stands(OTHER, Some(silent()), moment(NOW + 1))).unwrap();
+    assert_eq!(ready(primary.take_back(|_, _| false, moment(NOW + 2))).unwrap(), []);
+    let dup = operations(&primary, id).remove(1);
+    assert_eq!(dup.state, OperationState::Waiting(WaitReason::TargetDown));
+    let note = dup.note.unwrap();
+    assert!(note.sentence.contains("m1 does not answer") && note.code == "NET-001", "{note:?}");
+    assert_eq!(ready(primary.handle(Event::Tick, moment(NOW + 3600))).unwrap(), []);
+    // It answers again, and its log is not read at once: the attempt goes where it was.
+    let again = ordered(&ready(primary.pool_stands(OTHER, None, moment(NOW + 3601))).unwrap());
+    assert_eq!((again.target, again.attempt), (OTHER, order.attempt + 1));
+    copied(&mut primary, id, order.copy, 1, NOW + 3602);
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Complete);
+    assert_eq!(copies(&primary, id).len(), 2);
+}
+
+/// Goal: where it was made elsewhere all the same, because the first pool took nothing, what comes late is a copy of that
+/// Duplication and not of the backup.
+#[test]
+fn a_late_second_duplicate_is_known_as_one() {
+    let (mut primary, id, order) = with_a_group();
+    let full = narrows_domain::storage::PoolTrouble { code: "POOL-002".into(), readable: true, ..silent() };
+    ready(primary.pool_stands(OTHER, Some(full), moment(NOW + 1))).unwrap();
+    let second = ordered(&ready(primary.take_back(|_, _| false, moment(NOW + 2))).unwrap());
+    assert_eq!(second.target, THIRD);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let logged =
+        || Logged::Backup { record: record(&image), signed: vec![1], copy: order.copy, stored_bytes: 3 };
+    let event = PoolEvent { pool: THIRD, incarnation: 1, sequence: Sequence(1), logged: logged() };
+    ready(primary.handle(Event::Pool(event), moment(NOW + 3))).unwrap();
+    copied(&mut primary, id, order.copy, 1, NOW + 4);
+    let copies = copies(&primary, id);
+    let told: Vec<_> = copies.iter().map(|it| (it.pool, it.operation.as_str())).collect();
+    assert_eq!(told, [(POOL, "backup"), (THIRD, "dup"), (OTHER, "dup")]);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    assert_eq!(image.state, ImageState::Whole);
+}
+
+/// Two Duplications to one group: what one pool says is the word of the one that went there.
+#[test]
+fn a_copy_is_that_of_the_duplication_that_went_there() {
+    let both = dup("d1", "both", "{ fixed = \"60d\" }") + &dup("d2", "both", "{ fixed = \"90d\" }");
+    let mut primary = with_two_pools(&staged(&both));
+    let group = narrows_domain::storage::StorageUnitGroup {
+        name: "both".into(),
+        rule: narrows_domain::storage::Selection::RoundRobin,
+        units: vec!["other".into(), "third".into()],
+        last: None,
+    };
+    let changes = [
+        Change::Pool(Pool { id: THIRD, name: "third".into(), ..pool() }),
+        Change::StorageUnit(StorageUnit { name: "third".into(), pool: THIRD, jobs_max: None }),
+        Change::StorageUnitGroup(group),
+    ];
+    ready(primary.put(&changes)).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let [Command::Duplicate(first), Command::Duplicate(second)] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    let (here, other) = if first.target == OTHER { (first, second) } else { (second, first) };
+    assert_eq!((here.target, other.target), (OTHER, THIRD));
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let logged =
+        Logged::Backup { record: record(&image), signed: vec![1], copy: other.copy, stored_bytes: 3 };
+    let event = PoolEvent { pool: THIRD, incarnation: 1, sequence: Sequence(1), logged };
+    ready(primary.handle(Event::Pool(event), moment(NOW + 1))).unwrap();
+    let named = |ordinal| operations(&primary, id).into_iter().find(|it| it.key.ordinal == ordinal).unwrap();
+    let made = named(other.operation.ordinal);
+    assert_eq!(
+        (made.state, copies(&primary, id)[1].operation.clone()),
+        (OperationState::Complete, made.name)
+    );
+    assert_eq!(named(here.operation.ordinal).state, OperationState::InProcess);
+}

@@ -15,6 +15,7 @@ mod ordered;
 mod parting;
 mod places;
 mod reconcile;
+mod room;
 mod servers;
 mod storage;
 mod trust;

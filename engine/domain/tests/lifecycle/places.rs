@@ -1,6 +1,7 @@
 //! Limits of storage units: who waits for a place, and who gets it.
 
 use narrows_domain::event::DuplicateOrder;
+use narrows_domain::primary::PoolOrder;
 use narrows_domain::storage::PoolTrouble;
 
 use super::*;
@@ -129,8 +130,14 @@ fn a_pool_that_spans_from_now_on_replicates_nothing() {
     let (id, commands) = backed_up(&mut primary, NOW);
     let order = sent(&commands);
     assert_eq!((order.pool, order.unit.as_str()), (POOL, ""));
-    ready(primary.set_pool("pool", (true, None), moment(NOW))).unwrap();
-    let (set, _) = ready(primary.set_pool("pool", (false, Some(7)), moment(NOW))).unwrap();
+    ready(primary.set_pool("pool", PoolOrder { spanning: true, ..PoolOrder::default() }, moment(NOW)))
+        .unwrap();
+    let (set, _) = ready(primary.set_pool(
+        "pool",
+        PoolOrder { keep_free: Some(7), ..PoolOrder::default() },
+        moment(NOW),
+    ))
+    .unwrap();
     assert!(set.spanning && set.keep_free == 7, "it does not become one that does not span: {set:?}");
     assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW)))), "SLP-007");
     fail(&mut primary, &order, Failure::interrupted("it broke"), NOW);

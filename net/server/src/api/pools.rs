@@ -9,13 +9,16 @@ use narrows_api::{
     ApiError,
     error::codes,
     paths,
-    pools::{PoolChange, PoolInfo, PoolRequest},
+    pools::{Forecast, PoolChange, PoolInfo, PoolRequest, RoomInfo},
     text::time_out,
 };
 use narrows_domain::{
     Catalog as _,
+    primary::PoolOrder,
+    space::{self, forecast},
     storage::{MediaServer, Pool, StorageUnit},
 };
+use narrows_pool::PoolSpace;
 
 use super::{
     App,
@@ -59,7 +62,9 @@ async fn change(
     Path(name): Path<String>,
     Body(change): Body<PoolChange>,
 ) -> Answer<PoolInfo> {
-    let (called_so, what) = (name.clone(), (change.spanning, change.keep_free));
+    let called_so = name.clone();
+    let PoolChange { spanning, keep_free, high_water, low_water } = change;
+    let what = PoolOrder { spanning, keep_free, high_water, low_water };
     let setting = app
         .control
         .act(move |primary, now| Box::pin(async move { primary.set_pool(&called_so, what, now).await }));
@@ -135,6 +140,12 @@ async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
             used_bytes: space.container_bytes,
             free_bytes: space.disk_available,
             total_bytes: space.disk_total,
+            room: match room(app, pool, &space).await {
+                Ok(room) => room,
+                Err(Failure(ApiError { code, message, .. })) => {
+                    return PoolInfo { code, why: message, ..told };
+                }
+            },
             staged_bytes: space.staged_bytes,
             images: space.images,
             segments: space.index_entries,
@@ -146,4 +157,28 @@ async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
         },
         Err(Failure(ApiError { code, message, .. })) => PoolInfo { code, why: message, ..told },
     }
+}
+
+/// When it is full, and what could go.
+async fn room(app: &App, pool: &Pool, space: &PoolSpace) -> Result<RoomInfo, Failure> {
+    let now = app.clock.now();
+    let seen = app.catalog.rooms_seen(pool.id).await.map_err(|error| internal(&error))?;
+    let waning = app.catalog.waning(pool.id, now).await.map_err(|error| internal(&error))?;
+    let stays_free = pool.stays_free(space.disk_total);
+    let (forecast, full_at) = match forecast(&seen, (space.disk_available, stays_free), now) {
+        space::Forecast::Unknown => (Forecast::Unknown, None),
+        space::Forecast::Steady => (Forecast::Steady, None),
+        space::Forecast::Full(at) => (Forecast::Full, Some(time_out(at))),
+    };
+    Ok(RoomInfo {
+        high_water: pool.high_water,
+        low_water: pool.low_water,
+        stays_free,
+        forecast,
+        full_at,
+        removed_bytes: pool.removed_bytes,
+        discarded_bytes: waning.discarded,
+        discarded_until: waning.until.map(time_out),
+        kept_bytes: waning.kept,
+    })
 }

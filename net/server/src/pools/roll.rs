@@ -6,6 +6,7 @@
 use std::{fs, io};
 
 use narrows_api::text;
+use narrows_domain::limits::{HIGH_WATER, LOW_WATER};
 use narrows_domain::{Change, storage::Pool};
 use narrows_format::PoolId;
 use serde::{Deserialize, Serialize};
@@ -27,12 +28,25 @@ struct Row {
     spanning: bool,
     directories: Vec<String>,
     keep_free: u64,
+    #[serde(default = "usual_high")]
+    high_water: u8,
+    #[serde(default = "usual_low")]
+    low_water: u8,
+}
+
+const fn usual_high() -> u8 {
+    HIGH_WATER
+}
+
+const fn usual_low() -> u8 {
+    LOW_WATER
 }
 
 impl From<&Pool> for Row {
     fn from(pool: &Pool) -> Self {
-        let Pool { id, incarnation, name, spanning, directories, keep_free, .. } = pool.clone();
-        Self { id, incarnation, name, spanning, directories, keep_free }
+        let Pool { id, incarnation, name, spanning, directories, keep_free, high_water, low_water, .. } =
+            pool.clone();
+        Self { id, incarnation, name, spanning, directories, keep_free, high_water, low_water }
     }
 }
 
@@ -57,8 +71,9 @@ pub fn lacking(folder: &Folder, known: &[Pool]) -> Result<Vec<Change>, FolderErr
         .map_err(|error| FolderError::Malformed { path, sentence: error.to_string() })?;
     let is_new = |row: &Row| known.iter().all(|pool| pool.id != row.id);
     let new = roll.pool.into_iter().filter(is_new).map(|row| {
-        let Row { id, incarnation, name, spanning, directories, keep_free } = row;
-        Change::Pool(Pool { incarnation, spanning, directories, keep_free, ..Pool::new(id, name) })
+        let Row { id, incarnation, name, spanning, directories, keep_free, high_water, low_water } = row;
+        let pool = Pool::new(id, name);
+        Change::Pool(Pool { incarnation, spanning, directories, keep_free, high_water, low_water, ..pool })
     });
     Ok(new.collect())
 }
@@ -75,8 +90,13 @@ mod tests {
         let first = Pool::new(PoolId([1; 16]), "default");
         assert_eq!(lacking(&folder, &[]).unwrap(), [], "a folder of an older version");
         let directories = vec!["/pools/b".to_owned(), "/pools/c".to_owned()];
-        let second =
-            Pool { directories, spanning: true, keep_free: 7, ..Pool::new(PoolId([2; 16]), "vault \"b\"") };
+        let second = Pool {
+            directories,
+            spanning: true,
+            keep_free: 7,
+            high_water: 95,
+            ..Pool::new(PoolId([2; 16]), "vault \"b\"")
+        };
         write(&folder, [&first, &second].into_iter()).unwrap();
         assert_eq!(lacking(&folder, std::slice::from_ref(&first)).unwrap(), [Change::Pool(second.clone())]);
         assert_eq!(lacking(&folder, &[first, second]).unwrap(), []);

@@ -1,0 +1,146 @@
+//! Room: what goes at high water, and what is told of a pool.
+
+use narrows_domain::primary::PoolOrder;
+use narrows_domain::space::RoomSeen;
+
+use super::*;
+
+/// A copy for as long as there is room, and one beside it that has a date.
+fn cached() -> String {
+    duplication::CHAIN
+        .split("[[operation]]\nid = \"copy\"")
+        .next()
+        .unwrap()
+        .replace("\"expire-after-copy\"", "\"capacity-managed\"")
+}
+
+/// Backs up `count` images of the same client, a day apart, and copies those of `copied` to the other pool.
+fn filled(count: u8, is_copied: impl Fn(u8) -> bool) -> (Primary<MemoryCatalog>, Vec<ImageId>) {
+    let mut primary = duplication::with_two_pools(&cached());
+    let mut ids = Vec::new();
+    for number in 1..=count {
+        let seconds = NOW + i64::from(number) * DAY;
+        let begun = ready(
+            primary.begin_backup(&BackupAsk { fresh: ImageId([100 + number; 16]), ..ask() }, moment(seconds)),
+        )
+        .unwrap();
+        let record = record(&begun.image);
+        let logged = Logged::Backup { record, signed: vec![1], copy: begun.copy, stored_bytes: 100 };
+        let sequence = Sequence(number.into());
+        let event = PoolEvent { pool: POOL, incarnation: 1, sequence, logged };
+        ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap();
+        ids.push(begun.image.id);
+    }
+    let mut sequence = 0;
+    for number in (1..=count).filter(|number| is_copied(*number)) {
+        sequence += 1;
+        let copy = CopyState { expires: None, locked_until: None, held: false };
+        let id = ids[usize::from(number) - 1];
+        duplication::copied(&mut primary, id, copy, sequence, NOW + 10 * DAY);
+    }
+    (primary, ids)
+}
+
+/// The images of which a copy is to expire now.
+fn going(commands: &[Command]) -> Vec<ImageId> {
+    let amended = commands.iter().filter_map(|command| match command {
+        Command::AmendCopy { image, pool: POOL, copy } if copy.expires.is_some() => Some(*image),
+        _ => None,
+    });
+    amended.collect()
+}
+
+/// The first pool's log goes on.
+fn logged(primary: &mut Primary<MemoryCatalog>, sequence: u64, logged: Logged, seconds: i64) -> Vec<Command> {
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap()
+}
+
+const LATER: i64 = NOW + 20 * DAY;
+
+/// Goal: at high water the oldest copies go that nothing else needs, as many as bring the pool to its low water, and no more.
+#[test]
+fn the_oldest_go_between_high_and_low_water() {
+    let (mut primary, ids) = filled(5, |number| number != 2);
+    let order = PoolOrder { high_water: Some(90), low_water: Some(70), ..PoolOrder::default() };
+    ready(primary.set_pool("pool", order, moment(LATER))).unwrap();
+    let make = |primary: &mut Primary<MemoryCatalog>, free, seconds| {
+        let (bytes, commands) = ready(primary.make_room(POOL, (free, 1000), moment(seconds))).unwrap();
+        (bytes, going(&commands))
+    };
+    assert_eq!(make(&mut primary, 100, LATER), (0, vec![]), "it is below its high water");
+    // The second one's duplicate is not made: its copy has to stay.
+    let oldest = [ids[0], ids[2], ids[3]];
+    assert_eq!(make(&mut primary, 60, LATER), (300, oldest.to_vec()));
+    assert_eq!(make(&mut primary, 60, LATER + 1), (0, vec![]), "they are on their way");
+    let mut sequence = 5;
+    let copy = CopyState { expires: Some(at(LATER)), locked_until: None, held: false };
+    for id in oldest {
+        sequence += 1;
+        let commands = logged(&mut primary, sequence, Logged::Amend { image: id, copy }, LATER + 2);
+        let [Command::DiscardCopy { image, discarded, .. }] = &commands[..] else { panic!("{commands:?}") };
+        assert_eq!((*image, discarded.until), (id, at(LATER + 2 + DAY)));
+        sequence += 1;
+        let discard = Logged::Discard { image: id, discarded: *discarded };
+        logged(&mut primary, sequence, discard, LATER + 2);
+    }
+    let waning = ready(primary.catalog().waning(POOL, at(LATER + 3))).unwrap();
+    assert_eq!((waning.discarded, waning.until), (300, Some(at(LATER + 2 + DAY))));
+    assert_eq!(make(&mut primary, 60, LATER + 60), (0, vec![]), "what is on its way is enough");
+    for id in oldest {
+        sequence += 1;
+        logged(&mut primary, sequence, Logged::Remove { image: id }, LATER + 2 * DAY);
+    }
+    let row = ready(primary.catalog().pools()).unwrap().into_iter().find(|it| it.id == POOL).unwrap();
+    assert_eq!(row.removed_bytes, 300);
+    assert_eq!(
+        make(&mut primary, 60, LATER + 2 * DAY),
+        (0, vec![]),
+        "what was removed is reclaimed some day"
+    );
+    assert_eq!(make(&mut primary, 0, LATER + 2 * DAY), (0, vec![]), "300 are lacking, and 300 come back");
+}
+
+/// Goal: a copy with a date, a hold or something that is to be copied from it stays, however full the pool is.
+#[test]
+fn nothing_goes_but_what_lives_for_as_long_as_there_is_room() {
+    let mut primary = primary(GOLD);
+    let (id, _) = backed_up(&mut primary, NOW);
+    assert_eq!(ready(primary.make_room(POOL, (0, 1000), moment(NOW + 1))).unwrap(), (0, vec![]));
+    let (mut primary, ids) = filled(2, |number| number == 1);
+    let mut copy = ready(primary.catalog().copies(ids[0])).unwrap().remove(0);
+    copy.wanted.held = true;
+    ready(primary.put(&[Change::Copy(copy)])).unwrap();
+    assert_eq!(ready(primary.make_room(POOL, (0, 1000), moment(LATER))).unwrap(), (0, vec![]));
+    assert_ne!(id, ids[0]);
+}
+
+/// Goal: marks are in order, and what is not said stays.
+#[test]
+fn water_marks_are_checked() {
+    let mut primary = primary(GOLD);
+    let mut set = |high_water, low_water| {
+        let order = PoolOrder { high_water, low_water, ..PoolOrder::default() };
+        ready(primary.set_pool("pool", order, moment(NOW))).map(|(pool, _)| (pool.high_water, pool.low_water))
+    };
+    assert_eq!(set(None, None).unwrap(), (99, 80));
+    assert_eq!(set(Some(95), None).unwrap(), (95, 80));
+    for (high, low) in [(Some(101), None), (Some(80), None), (None, Some(95)), (Some(0), Some(0))] {
+        assert_eq!(code(set(high, low)), "API-001");
+    }
+    assert_eq!(set(None, None).unwrap(), (95, 80));
+}
+
+/// Goal: what was seen is remembered, an hour apart and for a month.
+#[test]
+fn rooms_are_remembered_for_a_month() {
+    let mut primary = primary(GOLD);
+    for hours in 0..24 * 40 {
+        for minutes in [0, 30] {
+            let at = at(NOW + hours * 3600 + minutes * 60);
+            ready(primary.room_seen(RoomSeen { pool: POOL, at, used: 1, free: 2 })).unwrap();
+        }
+    }
+    let seen = ready(primary.catalog().rooms_seen(POOL)).unwrap();
+    assert_eq!((seen.len(), seen[0].at), (24 * 30 + 1, at(NOW + (24 * 40 - 1) * 3600)));
+}
