@@ -411,20 +411,26 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn failed_imports(&self, slp: &str) -> Asked<Vec<Import>> {
-        let query =
-            "SELECT * FROM imports WHERE state = 'failed' AND slp = ? ORDER BY pool, sequence, sender";
+        let query = "SELECT * FROM imports WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND slp = ?
+             ORDER BY pool, sequence, sender";
         self.all(sqlx::query(query).bind(slp), imports::import).await
     }
 
     async fn failed_imports_from(&self, sender: DomainId) -> Asked<Vec<Import>> {
-        let query =
-            "SELECT * FROM imports WHERE state = 'failed' AND sender = ? ORDER BY pool, sequence, sender";
+        let query = "SELECT * FROM imports WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND sender = ?
+             ORDER BY pool, sequence, sender";
         self.all(sqlx::query(query).bind(sender.0.to_vec()), imports::import).await
     }
 
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
         let query =
             "SELECT * FROM imports WHERE next_step <= ? ORDER BY next_step, pool, sequence, sender LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
+    }
+
+    async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
+        let query =
+            "SELECT * FROM imports WHERE next_look <= ? ORDER BY next_look, pool, sequence, sender LIMIT ?";
         self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
     }
 

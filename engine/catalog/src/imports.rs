@@ -1,6 +1,6 @@
 //! The table `imports`.
 
-use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
+use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof};
 use narrows_domain::machine::comparing::Held;
 use narrows_format::record::SignedRecord;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence};
@@ -8,11 +8,15 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
 use crate::columns::{Columns, nanos, number};
-use crate::images::state_in_log;
+use crate::images::{discarded, reason_word, state_in_log};
 use crate::upsert::upsert;
 
 pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<(), Error> {
     let arrival = &import.arrival;
+    let discarded = match import.data {
+        ArrivedData::Discarded(discarded) => Some(discarded),
+        ArrivedData::Here | ArrivedData::Gone => None,
+    };
     sqlx::query(upsert!(
         "imports",
         ["pool", "sequence", "sender"],
@@ -31,6 +35,10 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
             "stored_bytes",
             "state",
             "next_step",
+            "discarded",
+            "discarded_until",
+            "gone",
+            "next_look",
             "note_code",
             "note",
             "expires",
@@ -57,6 +65,10 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     .bind(number(import.stored_bytes))
     .bind(import.state.name())
     .bind(import.state.next_step().map(nanos))
+    .bind(discarded.map(|discarded| reason_word(discarded.reason)))
+    .bind(discarded.map(|discarded| nanos(discarded.until)))
+    .bind(import.data == ArrivedData::Gone)
+    .bind(import.next_look.map(nanos))
     .bind(import.note.as_ref().map(|note| &note.code))
     .bind(import.note.as_ref().map(|note| &note.sentence))
     .bind(import.expires.map(nanos))
@@ -93,6 +105,12 @@ pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
         copy: state_in_log(&columns)?,
         stored_bytes: columns.count("stored_bytes")?,
         state: state.ok_or_else(|| columns.corrupt("state"))?,
+        data: match (columns.flag("gone")?, discarded(&columns)?) {
+            (true, _) => ArrivedData::Gone,
+            (false, Some(discarded)) => ArrivedData::Discarded(discarded),
+            (false, None) => ArrivedData::Here,
+        },
+        next_look: columns.time_or_null("next_look")?,
         note: columns.note()?,
         expires: columns.time_or_null("expires")?,
         revision: columns.count("revision")?,

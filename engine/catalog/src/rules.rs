@@ -277,7 +277,7 @@ const HIDDEN_EARLY: &str = "
 
 const PROBE_SOON: &str = "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1";
 
-const RESTART: [&str; 10] = [
+const RESTART: [&str; 11] = [
     // The clock may have been set back meanwhile. What waits for a day and more is looked at once too often.
     "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import')
@@ -290,14 +290,16 @@ const RESTART: [&str; 10] = [
     "UPDATE imports SET next_report = ?1 WHERE told < revision",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
     "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL",
+    "UPDATE imports SET next_look = ?1 WHERE next_look > ?1",
     HIDDEN_EARLY,
     PROBE_SOON,
 ];
 
-const SET_BACK: [&str; 7] = [
+const SET_BACK: [&str; 8] = [
     "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
     "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
+    "UPDATE imports SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",
     "UPDATE copies SET not_before = ?1 WHERE not_before > ?1",
     HIDDEN_EARLY,

@@ -84,6 +84,7 @@ pub(crate) const NEXT_DUE: &str = "
     SELECT min(at) AS at FROM (
         SELECT min(next_try) AS at FROM operations WHERE next_try IS NOT NULL
         UNION ALL SELECT min(next_step) FROM imports WHERE next_step IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM imports WHERE next_look IS NOT NULL
         UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
         UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
         UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL

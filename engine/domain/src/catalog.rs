@@ -396,7 +396,7 @@ pub trait Catalog: Send + Sync {
     /// Arrivals of an image, newest first.
     fn imports_of(&self, image: ImageId) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
-    /// Arrivals that failed and are kept (AIR-002..004), and whose import SLP is this one.
+    /// Arrivals that failed (AIR-002..004), or were given up and are not gone yet, and whose import SLP is this one.
     fn failed_imports(&self, slp: &str) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
     /// The same, from this partner.
@@ -404,6 +404,9 @@ pub trait Catalog: Send + Sync {
 
     /// Arrivals that have to be decided, or given up, by now.
     fn due_imports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals whose [`Import::next_look`] has come.
+    fn leaving_imports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
     /// Arrivals whose sender has to be told by now.
     fn due_reports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;

@@ -6,6 +6,7 @@
 use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::image::Discarded;
 use crate::machine::arrival::UNPROVEN;
 use crate::operation::Note;
 
@@ -81,6 +82,17 @@ impl ImportState {
     }
 }
 
+/// Where the data is of an arrival that is not imported; once it is, the image's copy says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrivedData {
+    /// In the pool.
+    Here,
+    /// On its way out: brought back if the image is imported by then.
+    Discarded(Discarded),
+    /// Taken out of the pool: only what is sent again can be imported.
+    Gone,
+}
+
 /// Whether the origin's signature over the record was found good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -131,6 +143,10 @@ pub struct Import {
     pub stored_bytes: u64,
     /// What became of it.
     pub state: ImportState,
+    /// Where its data is, unless it is imported.
+    pub data: ArrivedData,
+    /// When to look whether its data may go, or go for good; see [`crate::machine::leaving`].
+    pub next_look: Option<Timestamp>,
     /// Why, with the AIR code; a clamped expiry or `AIR-007` is noted on success too.
     pub note: Option<Note>,
     /// Expiry of the copy here, within the receiver's bounds.
@@ -160,9 +176,20 @@ impl Import {
         self.next_report = Some(now);
     }
 
+    /// Nothing will come of it by itself: its data has no reason to stay.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, ImportState::GivenUp | ImportState::Refused)
+    }
+
+    /// It may still be decided otherwise by itself, and needs its data.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, ImportState::Pending | ImportState::Waiting { .. } | ImportState::Failed { .. })
+    }
+
     /// It is not imported, and may be once its cause is mended.
     pub fn may_be_tried(&self) -> bool {
         match self.state {
+            _ if self.data == ArrivedData::Gone => false,
             ImportState::Imported => false,
             ImportState::Refused => self.is_refused_with(UNPROVEN),
             _ => true,

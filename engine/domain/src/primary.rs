@@ -15,6 +15,7 @@ mod comparing;
 mod duplicate;
 mod held;
 mod imports;
+mod leaving;
 mod lives;
 mod load;
 mod migrate;
@@ -316,6 +317,7 @@ impl<C: Catalog> Primary<C> {
             }
             Logged::Remove { image } => self.copy_gone(event.pool, *image, moment).await?,
         };
+        self.data_seen(event, &mut decision, moment.now).await?;
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         Ok(Some(decision))
     }
@@ -430,6 +432,7 @@ impl<C: Catalog> Primary<C> {
         };
         let seen = arrival::seen(&self.own, event, arrival, *copy, *stored_bytes, moment);
         let known = self.ask(self.catalog.import(seen.key)).await?;
+        let seen = if known.is_none() { self.as_it_lies(seen).await? } else { seen };
         let around = self.load_arrival(arrival, moment.now).await?;
         Ok(match known {
             Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),

@@ -3,7 +3,7 @@
 use narrows_domain::auto_import::{AutoImport, AutoSlp};
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
-use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
+use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
 use narrows_domain::life::{Life, LifeSeen};
 use narrows_domain::limits::RUNS_KEPT;
@@ -245,6 +245,12 @@ impl Maker {
             copy: self.copy_state(),
             stored_bytes: self.roll() >> 1,
             state: states[usize::from(self.below(6))].clone(),
+            data: match self.below(3) {
+                0 => ArrivedData::Here,
+                1 => ArrivedData::Gone,
+                _ => ArrivedData::Discarded(Discarded { reason: RemoveReason::Expired, until }),
+            },
+            next_look: self.maybe(Self::time),
             note: self.note(),
             expires: self.maybe(Self::time),
             revision,

@@ -128,6 +128,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     runs(catalog, now, answers).await;
     answers.add("imports", catalog.imports(7).await);
     answers.add("due_imports", catalog.due_imports(now, 5).await);
+    answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
     answers.add("due_copies", catalog.due_copies(now, 5).await);

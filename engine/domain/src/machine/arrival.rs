@@ -7,11 +7,11 @@ use crate::air::{self, Receiver, Terms, Verdict};
 use crate::auto_import::AutoSlp;
 use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Arrival, Import, ImportKey, ImportState};
+use crate::import::{Arrival, ArrivedData, Import, ImportKey, ImportState};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::REVISIONS_OF_A_LIFE;
 use crate::machine::children::{self, Parent};
-use crate::machine::{replication, report};
+use crate::machine::{leaving, replication, report};
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState};
 use crate::partner::Partner;
@@ -107,6 +107,8 @@ pub fn seen(
         copy,
         stored_bytes,
         state: ImportState::Pending,
+        data: ArrivedData::Here,
+        next_look: None,
         note: None,
         expires: arrival.asked_expiry,
         revision: first_revision(own.incarnation),
@@ -177,6 +179,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
     let sender = view.sender(import.arrival.sender);
     let mut decision = Decision::nothing();
     match judged(view, &import, now) {
+        _ if import.data == ArrivedData::Gone => leaving::lost(&mut import, now),
         Verdict::Import(terms) | Verdict::Merge(terms) => {
             take_over(view, &mut import, terms, moment, &mut decision);
         }
@@ -189,6 +192,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
         }
         Verdict::Refuse(note) => change_state(&mut import, ImportState::Refused, note, moment),
     }
+    leaving::begin(&mut import, now);
     decision.changes.push(Change::Job(job_of(&import, moment)));
     decision.commands.extend(report::send(&mut import, sender, moment));
     decision.changes.push(Change::Import(import));
@@ -219,6 +223,7 @@ pub fn unfit(
 ) -> Decision {
     let mut import = seen;
     import.enter(ImportState::Refused, Some(note), moment.now);
+    leaving::begin(&mut import, moment.now);
     let mut decision = Decision::nothing();
     decision.changes.push(Change::Job(job_of(&import, moment)));
     decision.commands.extend(report::send(&mut import, sender, moment));
@@ -282,6 +287,7 @@ fn take_over(
     if view.recalls.iter().any(|it| it.partner == import.arrival.sender) {
         decision.changes.push(Change::RecallGone(image.id, import.arrival.sender));
     }
+    (import.data, import.next_look) = (ArrivedData::Here, None);
     import.enter(ImportState::Imported, terms.note, now);
 }
 
@@ -349,7 +355,7 @@ fn copy_here(
             in_log: import.copy,
             wanted,
             next_amend: None,
-            discarded: None,
+            discarded: leaving::discarded(import),
             not_before: None,
             sequence: import.key.sequence,
             stored_bytes: import.stored_bytes,

@@ -9,7 +9,7 @@ use crate::catalog::{
 };
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Import, ImportKey, ImportState};
+use crate::import::{ArrivedData, Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
 use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
@@ -431,12 +431,12 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn failed_imports(&self, slp: &str) -> Result<Vec<Import>, Burnt> {
-        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.arrival.slp() == slp;
+        let fits = |it: &&Import| is_kept(it) && it.arrival.slp() == slp;
         self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
     }
 
     async fn failed_imports_from(&self, sender: DomainId) -> Result<Vec<Import>, Burnt> {
-        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.key.sender == sender;
+        let fits = |it: &&Import| is_kept(it) && it.key.sender == sender;
         self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
     }
 
@@ -445,6 +445,15 @@ impl Catalog for MemoryCatalog {
             let due = |it: &Import| it.state.next_step().filter(|due| *due <= now);
             let mut all: Vec<_> = rows.imports.values().filter(|it| due(it).is_some()).cloned().collect();
             all.sort_by_key(|it| (it.state.next_step(), it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&Import| it.next_look.is_some_and(|look| look <= now);
+            let mut all: Vec<_> = rows.imports.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_look, it.key));
             limited(all.into_iter(), limit)
         })
     }
@@ -523,5 +532,14 @@ impl Catalog for MemoryCatalog {
 
     async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Result<JobTotals, Burnt> {
         self.read(|rows| rows.job_totals(kind, key))
+    }
+}
+
+/// It failed, and its data is still here.
+fn is_kept(import: &Import) -> bool {
+    match import.state {
+        ImportState::Failed { .. } => true,
+        ImportState::GivenUp => import.data != ArrivedData::Gone,
+        _ => false,
     }
 }

@@ -345,6 +345,7 @@ impl Rows {
         };
         self.operations.values_mut().filter(waits).for_each(|it| soon(&mut it.next_try));
         self.imports.values_mut().for_each(|it| soon(&mut it.next_report));
+        self.imports.values_mut().for_each(|it| soon(&mut it.next_look));
         for copy in self.copies.values_mut() {
             soon(&mut copy.next_amend);
             soon(&mut copy.not_before);
@@ -378,6 +379,7 @@ impl Rows {
             copy.next_amend = Some(now);
         }
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
+        self.imports.values_mut().for_each(|it| it.next_look = it.next_look.map(|look| look.min(now)));
         self.bring_back_early(now);
         self.probe_soon(now);
         // The clock may have been set back meanwhile.
