@@ -28,7 +28,9 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Import(row) => imports::put(db, row).await,
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
-        Change::AutoSlp(_)
+        Change::ArrivalRefused(_)
+        | Change::ArrivalAdmitted(..)
+        | Change::AutoSlp(_)
         | Change::AutoSlpGone(_)
         | Change::Recall(_)
         | Change::RecallGone(..)
@@ -111,6 +113,8 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
         Change::Token(row) => storage::put_token(db, row).await,
         Change::TokenUsed(hash, now) => storage::use_token(db, *hash, *now).await,
         Change::AutoSlp(row) => policies::put_auto(db, row).await,
+        Change::ArrivalRefused(row) => imports::refuse(db, row).await,
+        Change::ArrivalAdmitted(image, sender) => imports::admit(db, (*image, *sender)).await,
         Change::Recall(row) => images::put_recall(db, row).await,
         Change::RecallGone(image, partner) => {
             let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
@@ -244,7 +248,7 @@ async fn reports(db: &mut SqliteConnection, partner: DomainId, due: Option<Times
 }
 
 const OPERATIONS_OF_LOST: &str = "
-    UPDATE operations SET since = ?3, state = 'not-started', detail = '', next_try = NULL
+    UPDATE operations SET since = ?3, state = 'not-started', detail = '', next_try = NULL, pending_since = NULL
     WHERE partner = ?1 AND state = 'pending-import' AND image IN (
         SELECT image FROM replicas WHERE partner = ?1
             AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2)))";

@@ -12,7 +12,7 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 use crate::auto_import::AutoSlp;
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Import, ImportKey};
+use crate::import::{Import, ImportKey, RefusedArrival};
 use crate::job::{Job, JobKind};
 use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
@@ -266,7 +266,10 @@ pub trait Catalog: Send + Sync {
     /// Operations that stopped for good, newest first.
     fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
-    /// Replications that have waited for their import since then or longer, those that wait longest first.
+    /// How many replications have waited for their import since then or longer.
+    fn pending_count(&self, then: Timestamp) -> impl Reading<Result<u64, Self::Error>>;
+
+    /// The same, oldest first.
     fn pending_since(&self, then: Timestamp, limit: u32)
     -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -392,6 +395,15 @@ pub trait Catalog: Send + Sync {
 
     /// Arrivals, newest first.
     fn imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals that were refused at their commit, the last first.
+    fn refusals(&self, limit: u32) -> impl Reading<Result<Vec<RefusedArrival>, Self::Error>>;
+
+    /// Arrivals that are [not at their end](Import::is_unsettled), oldest first.
+    fn unsettled_imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// How many arrivals are open (pending, waiting, or failed and kept), and how many of them came by then.
+    fn open_imports(&self, then: Timestamp) -> impl Reading<Result<(u64, u64), Self::Error>>;
 
     /// Arrivals of an image, newest first.
     fn imports_of(&self, image: ImageId) -> impl Reading<Result<Vec<Import>, Self::Error>>;

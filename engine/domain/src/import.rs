@@ -10,6 +10,9 @@ use crate::image::Discarded;
 use crate::machine::arrival::UNPROVEN;
 use crate::operation::Note;
 
+/// The code of stored bytes that are not what they were.
+pub const DAMAGED: &str = "POOL-001";
+
 /// A replication event: which pool, which position in its image log, whose. Two partners may send the
 /// same image, and the pool commits it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,6 +129,27 @@ impl Arrival {
     }
 }
 
+/// An arrival that was refused when it was to be committed: nothing of it is here but this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedArrival {
+    /// The image.
+    pub image: ImageId,
+    /// The partner that brought it.
+    pub sender: DomainId,
+    /// The domain that made it, by its record.
+    pub origin: DomainId,
+    /// Its client and second.
+    pub label: String,
+    /// The SLP that was to import it.
+    pub slp: String,
+    /// Why.
+    pub note: Note,
+    /// How often.
+    pub times: u32,
+    /// When last.
+    pub last: Timestamp,
+}
+
 /// One arrival and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
@@ -149,6 +173,8 @@ pub struct Import {
     pub next_look: Option<Timestamp>,
     /// Why, with the AIR code; a clamped expiry or `AIR-007` is noted on success too.
     pub note: Option<Note>,
+    /// Its copy here was found damaged (POOL-001), and was not found whole since: what was met.
+    pub damage: Option<String>,
     /// Expiry of the copy here, within the receiver's bounds.
     pub expires: Option<Timestamp>,
     /// Rises with each change that the sender has to hear of.
@@ -174,6 +200,15 @@ impl Import {
         self.revision += 1;
         self.failures = 0;
         self.next_report = Some(now);
+    }
+
+    /// It is not at its end: not imported, or not gone after it was given up or refused; or what came of it is damaged.
+    pub fn is_unsettled(&self) -> bool {
+        match self.state {
+            ImportState::Imported => self.damage.is_some(),
+            ImportState::GivenUp | ImportState::Refused => self.next_look.is_some(),
+            _ => true,
+        }
     }
 
     /// Nothing will come of it by itself: its data has no reason to stay.
@@ -214,7 +249,11 @@ impl Import {
         let outcome = match &self.state {
             ImportState::Pending => Outcome::Waiting { note: note(), until: None },
             ImportState::Waiting { until } => Outcome::Waiting { note: note(), until: Some(*until) },
-            ImportState::Imported => Outcome::Imported { expires: self.expires, note: self.note.clone() },
+            ImportState::Imported => {
+                let damage = self.damage.clone();
+                let damage = damage.map(|sentence| Note { code: DAMAGED.to_owned(), sentence });
+                Outcome::Imported { expires: self.expires, note: damage.or_else(|| self.note.clone()) }
+            }
             ImportState::Failed { .. } => Outcome::Failed { note: note() },
             ImportState::GivenUp => Outcome::GivenUp { note: note() },
             ImportState::Refused => Outcome::Refused { note: note() },

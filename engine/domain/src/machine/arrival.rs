@@ -6,8 +6,8 @@ use narrows_format::{DomainId, PoolId, Timestamp};
 use crate::air::{self, Receiver, Terms, Verdict};
 use crate::auto_import::AutoSlp;
 use crate::event::{Change, Command, Decision, PoolEvent};
-use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Arrival, ArrivedData, Import, ImportKey, ImportState};
+use crate::image::{self, Image, ImageCopy, ImageState};
+use crate::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, RefusedArrival};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::REVISIONS_OF_A_LIFE;
 use crate::machine::children::{self, Parent};
@@ -24,6 +24,8 @@ use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 
 /// The code of what has no valid signature of its origin, or was relayed without a grant.
 pub const UNPROVEN: &str = "AIR-012";
+/// The code of what is of the day after tomorrow.
+pub const FORGED: &str = "AIR-011";
 /// The code of what had expired when it arrived.
 pub const EXPIRED: &str = "AIR-006";
 
@@ -110,6 +112,7 @@ pub fn seen(
         data: ArrivedData::Here,
         next_look: None,
         note: None,
+        damage: None,
         expires: arrival.asked_expiry,
         revision: first_revision(own.incarnation),
         told: 0,
@@ -142,6 +145,21 @@ pub fn admit(
     };
     let kept = held.unwrap_or(CopyState { expires, locked_until: None, held: false });
     Ok(CopyState { expires, ..kept })
+}
+
+/// What is remembered of an arrival that was not let in.
+pub fn refused(arrival: &Arrival, note: Note, now: Timestamp) -> RefusedArrival {
+    let record = &arrival.record;
+    RefusedArrival {
+        image: record.image,
+        sender: arrival.sender,
+        origin: record.origin,
+        label: image::label(&record.client_name, record.started),
+        slp: arrival.slp().to_owned(),
+        note,
+        times: 1,
+        last: now,
+    }
 }
 
 fn first_revision(incarnation: u64) -> u32 {
@@ -206,7 +224,8 @@ pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Mome
         arrival: seen.arrival,
         copy: seen.copy,
         stored_bytes: 0,
-        arrived: moment.now,
+        // What is kept already is not kept anew, nor younger, because it was sent again.
+        arrived: if import.is_over() { moment.now } else { import.arrived },
         revision: import.revision.saturating_add(1),
         next_report: Some(moment.now),
         ..import.clone()
@@ -287,6 +306,7 @@ fn take_over(
     if view.recalls.iter().any(|it| it.partner == import.arrival.sender) {
         decision.changes.push(Change::RecallGone(image.id, import.arrival.sender));
     }
+    decision.changes.push(Change::ArrivalAdmitted(image.id, import.arrival.sender));
     (import.data, import.next_look) = (ArrivedData::Here, None);
     import.enter(ImportState::Imported, terms.note, now);
 }
@@ -388,6 +408,7 @@ fn import_operation(
         next_try: None,
         note: None,
         wire_bytes: 0,
+        pending_since: None,
         released: None,
         unit: None,
     }

@@ -286,6 +286,7 @@ fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
         next_try: None,
         note: None,
         wire_bytes: 0,
+        pending_since: None,
         released: None,
         unit: None,
     }
@@ -485,6 +486,7 @@ mod tests {
             next_try: None,
             note: None,
             wire_bytes: 0,
+            pending_since: None,
             released: None,
             unit: None,
         };

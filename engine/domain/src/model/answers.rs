@@ -9,7 +9,7 @@ use crate::catalog::{
 };
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{ArrivedData, Import, ImportKey, ImportState};
+use crate::import::{ArrivedData, Import, ImportKey, ImportState, RefusedArrival};
 use crate::job::{JobKey, JobKind};
 use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
@@ -226,6 +226,10 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.pending_since(then, limit))
     }
 
+    async fn pending_count(&self, then: Timestamp) -> Result<u64, Burnt> {
+        self.read(|rows| rows.pending_count(then))
+    }
+
     async fn clients_seen(&self) -> Result<Vec<ClientSeen>, Burnt> {
         self.read(Rows::clients_seen)
     }
@@ -422,6 +426,26 @@ impl Catalog for MemoryCatalog {
 
     async fn imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| limited(rows.newest_imports().into_iter(), limit))
+    }
+
+    async fn refusals(&self, limit: u32) -> Result<Vec<RefusedArrival>, Burnt> {
+        self.read(|rows| limited(rows.newest_refusals().into_iter(), limit))
+    }
+
+    async fn unsettled_imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let mut all = rows.newest_imports();
+            all.retain(Import::is_unsettled);
+            all.reverse();
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn open_imports(&self, then: Timestamp) -> Result<(u64, u64), Burnt> {
+        self.read(|rows| {
+            let open = rows.imports.values().filter(|it| it.is_open());
+            open.fold((0, 0), |(all, old), it| (all + 1, old + u64::from(it.arrived <= then)))
+        })
     }
 
     async fn imports_of(&self, image: ImageId) -> Result<Vec<Import>, Burnt> {

@@ -111,7 +111,7 @@ impl Rows {
                 sequence: copy.sequence,
                 revision: import.revision,
                 expires: copy.in_log.expires,
-                is_damaged: import.note.as_ref().is_some_and(|note| note.code == "POOL-001"),
+                is_damaged: import.damage.is_some(),
             })
         });
         limited(held, limit)

@@ -221,3 +221,112 @@ fn data_that_something_needs_stays() {
     let commands = tick(&mut primary, NOW + WEEK + DAY);
     assert!(matches!(&commands[..], [Command::DiscardCopy { .. }]), "{commands:?}");
 }
+
+/// Pending for a day is a problem, also when the target says nothing at all, and however often it is sent again meanwhile.
+#[test]
+fn what_a_silent_target_never_confirms_is_pending_for_longer_and_longer() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    acknowledge(&mut primary, &sent(&commands), NOW + 1);
+    let mut resent = 0;
+    for hour in 1..=25 {
+        let now = NOW + hour * 3600 + 2;
+        let commands = ready(primary.handle(Event::Tick, moment(now))).unwrap();
+        let orders: Vec<_> = commands.into_iter().filter(|it| matches!(it, Command::Replicate(_))).collect();
+        if !orders.is_empty() {
+            resent += 1;
+            acknowledge(&mut primary, &sent(&orders), now + 1);
+        }
+    }
+    assert!(resent > 10, "{resent}");
+    let overdue = |primary: &Primary<MemoryCatalog>, now: i64| {
+        let then = at(now - DAY);
+        let listed = ready(primary.catalog().pending_since(then, 9)).unwrap();
+        assert_eq!(ready(primary.catalog().pending_count(then)).unwrap(), listed.len() as u64);
+        listed
+    };
+    assert_eq!(overdue(&primary, NOW + DAY).len(), 0);
+    assert_eq!(overdue(&primary, NOW + DAY + 1)[0].pending_since, Some(at(NOW + 1)));
+    report(&mut primary, id, 1, Outcome::Imported { expires: None, note: None }, NOW + 26 * 3600);
+    assert_eq!(overdue(&primary, NOW + 9 * DAY).len(), 0);
+}
+
+/// A source that sends again every hour, because it hears nothing, does not make the target keep it for ever.
+#[test]
+fn sending_again_does_not_lengthen_the_keep() {
+    let (mut primary, again) = failed();
+    for hour in 1..7 * 24 {
+        ready(primary.handle(again.clone(), moment(NOW + hour * 3600))).unwrap();
+    }
+    assert_eq!(import(&primary).state, ImportState::Failed { keep_until: at(NOW + WEEK) });
+    assert_eq!(import(&primary).arrived, at(NOW));
+    tick(&mut primary, NOW + WEEK);
+    assert_eq!(import(&primary).state, ImportState::GivenUp);
+}
+
+/// What is refused at its commit leaves a trace where it came: what, from whom, why, how often; until it is let in.
+#[test]
+fn what_is_refused_at_its_commit_is_remembered() {
+    let mut primary = primary(IMPORT);
+    ready(primary.put_group(everywhere(), moment(NOW))).unwrap();
+    let start = arrival().record.started.seconds;
+    let early = start - 25 * 3600;
+    for tried in 0..2 {
+        assert_eq!(code(ready(primary.admit(POOL, &arrival(), moment(early + tried)))), "AIR-011");
+    }
+    let refusals = ready(primary.catalog().refusals(9)).unwrap();
+    let [refused] = &refusals[..] else { panic!("{refusals:?}") };
+    assert_eq!((refused.image, refused.sender), (arrival().record.image, THERE));
+    assert_eq!((refused.note.code.as_str(), refused.times, refused.last), ("AIR-011", 2, at(early + 1)));
+    assert_eq!(refused.label, format!("web01_{start}"));
+    ready(primary.admit(POOL, &arrival(), moment(start))).unwrap();
+    log(&mut primary, 1, Logged::Arrival { arrival: arrival(), copy: NEVER, stored_bytes: 7 }, start);
+    assert_eq!(import(&primary).state, ImportState::Imported);
+    assert_eq!(ready(primary.catalog().refusals(9)).unwrap(), []);
+}
+
+/// AIR-011 is final for an image of the future. A target whose clock is known to be a day behind says nothing of the image: it
+/// is sent again when that clock is right.
+#[test]
+fn air_011_is_final_unless_it_is_the_targets_clock() {
+    let day_behind = -25 * 3_600_000;
+    for (skew_ms, ahead, expected) in [
+        (Some(day_behind), 0, OperationState::Waiting(WaitReason::Clock)),
+        (Some(-3_600_000), 0, OperationState::Failed("AIR-011".into())),
+        (Some(-day_behind), 0, OperationState::Failed("AIR-011".into())),
+        (None, 0, OperationState::Failed("AIR-011".into())),
+        // Its own clock was ahead when it was made.
+        (Some(day_behind), 3600, OperationState::Failed("AIR-011".into())),
+    ] {
+        let mut primary = primary(GOLD);
+        let (id, commands) = backed_up(&mut primary, NOW);
+        let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+        partner.skew_ms = skew_ms;
+        ready(primary.put(&[Change::Partner(partner)])).unwrap();
+        let failure = Failure::coded("AIR-011", narrows_domain::retry::Side::Target, "of the future");
+        fail(&mut primary, &sent(&commands), failure, NOW + 1 - ahead);
+        assert_eq!(operations(&primary, id)[1].state, expected, "{skew_ms:?} {ahead}");
+    }
+}
+
+/// AIR-007, or that an expiry was clamped, is noted still after the copy was damaged and healed.
+#[test]
+fn what_was_noted_outlives_damage() {
+    let mut primary = primary(IMPORT);
+    ready(primary.put_group(everywhere(), moment(NOW))).unwrap();
+    let mut newer = arrival();
+    newer.record.image_format = 99;
+    let image = newer.record.image;
+    log(&mut primary, 1, Logged::Arrival { arrival: newer, copy: NEVER, stored_bytes: 7 }, NOW);
+    let told = |primary: &Primary<MemoryCatalog>| match import(primary).report().outcome {
+        Outcome::Imported { note: Some(note), .. } => note.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(&primary), "AIR-007");
+    ready(primary.copy_read((image, POOL), Some("a frame".into()), moment(NOW + 1))).unwrap();
+    assert_eq!(told(&primary), "POOL-001");
+    assert!(import(&primary).is_unsettled());
+    ready(primary.copy_read((image, POOL), None, moment(NOW + 2))).unwrap();
+    assert_eq!(told(&primary), "AIR-007");
+    assert!(!import(&primary).is_unsettled());
+}
