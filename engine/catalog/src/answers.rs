@@ -400,6 +400,22 @@ impl Catalog for SqliteCatalog {
         self.all(query, runs::last_slot).await
     }
 
+    async fn latest_cursor(&self, pool: PoolId) -> Asked<Option<(u64, Sequence)>> {
+        let query =
+            "SELECT incarnation, sequence FROM cursors WHERE pool = ? ORDER BY incarnation DESC LIMIT 1";
+        let read = |row: &SqliteRow| {
+            let columns = crate::columns::Columns { table: "cursors", row };
+            Ok((columns.count("incarnation")?, Sequence(columns.count("sequence")?)))
+        };
+        self.one(sqlx::query(query).bind(pool.0.to_vec()), read).await
+    }
+
+    async fn stale_copies(&self, pool: PoolId, incarnation: u64, limit: u32) -> Asked<Vec<ImageCopy>> {
+        let query = "SELECT * FROM copies WHERE pool = ? AND incarnation < ? ORDER BY image, number LIMIT ?";
+        let query = sqlx::query(query).bind(pool.0.to_vec()).bind(number(incarnation)).bind(limit);
+        self.all(query, images::copy).await
+    }
+
     async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {
         let query = sqlx::query("SELECT * FROM imports WHERE pool = ? AND sequence = ? AND sender = ?");
         let query = query.bind(key.pool.0.to_vec()).bind(number(key.sequence.0)).bind(key.sender.0.to_vec());

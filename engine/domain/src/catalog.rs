@@ -390,6 +390,17 @@ pub trait Catalog: Send + Sync {
         until: Timestamp,
     ) -> impl Reading<Result<Vec<(ClientId, Timestamp)>, Self::Error>>;
 
+    /// How far a pool's log was handled in the latest incarnation of which anything was.
+    fn latest_cursor(&self, pool: PoolId) -> impl Reading<Result<Option<(u64, Sequence)>, Self::Error>>;
+
+    /// Copies in a pool that no log of this incarnation or a later one has told of.
+    fn stale_copies(
+        &self,
+        pool: PoolId,
+        incarnation: u64,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
     /// One arrival.
     fn import(&self, key: ImportKey) -> impl Reading<Result<Option<Import>, Self::Error>>;
 

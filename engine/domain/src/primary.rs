@@ -23,6 +23,7 @@ mod parting;
 mod partners;
 mod policies;
 mod pools;
+mod put_back;
 mod receiving;
 mod retire;
 mod runs;
@@ -432,6 +433,8 @@ impl<C: Catalog> Primary<C> {
         };
         let seen = arrival::seen(&self.own, event, arrival, *copy, *stored_bytes, moment);
         let known = self.ask(self.catalog.import(seen.key)).await?;
+        // In a log that begins anew, another record may stand in this place.
+        let known = known.filter(|known| known.arrival.record.image == seen.arrival.record.image);
         let seen = if known.is_none() { self.as_it_lies(seen).await? } else { seen };
         let around = self.load_arrival(arrival, moment.now).await?;
         Ok(match known {

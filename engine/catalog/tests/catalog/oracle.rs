@@ -139,6 +139,8 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
     for pool in 0..2 {
+        answers.add("latest_cursor", catalog.latest_cursor(PoolId([pool; 16])).await);
+        answers.add("stale_copies", catalog.stale_copies(PoolId([pool; 16]), 1, 4).await);
         for incarnation in 0..2 {
             answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
         }

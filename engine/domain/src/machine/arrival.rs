@@ -220,7 +220,10 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
 /// The sender sent again what the pool has: it is decided anew, on the terms that it names now, and the
 /// sender is told in any case. What was given up is kept for another period from now on.
 pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Moment) -> Decision {
+    let is_anew = seen.incarnation != import.incarnation;
     let renewed = Import {
+        incarnation: seen.incarnation,
+        data: if is_anew { seen.data } else { import.data },
         arrival: seen.arrival,
         copy: seen.copy,
         stored_bytes: 0,

@@ -420,6 +420,25 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy, schedule, until) })
     }
 
+    async fn latest_cursor(&self, pool: PoolId) -> Result<Option<(u64, Sequence)>, Burnt> {
+        self.read(|rows| {
+            let of_pool = rows.cursors.iter().filter(|((of, _), _)| *of == pool);
+            of_pool.map(|((_, incarnation), sequence)| (*incarnation, *sequence)).max()
+        })
+    }
+
+    async fn stale_copies(
+        &self,
+        pool: PoolId,
+        incarnation: u64,
+        limit: u32,
+    ) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| {
+            let stale = |it: &&ImageCopy| it.pool == pool && it.incarnation < incarnation;
+            limited(rows.copies.values().filter(stale).cloned(), limit)
+        })
+    }
+
     async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {
         self.read(|rows| rows.imports.get(&key).cloned())
     }
