@@ -9,7 +9,7 @@ use narrows_api::{
     images::{ReplicateReply, ReplicateRequest},
     jobs::{ImportInfo, JobInfo},
     paths,
-    server::Level,
+    server::{Finding, Level},
 };
 
 use crate::{
@@ -60,8 +60,9 @@ async fn an_image_from_the_future_waits_for_the_clock_and_then_imports_by_itself
     }
 }
 
+/// A target whose clock is a day behind lets nothing in, and says so; it is no end: when its clock is right, all comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_of_tomorrow_is_refused_for_good() {
+async fn an_image_of_tomorrow_is_refused_and_comes_when_the_clock_is_right() {
     let (mut east, mut west) = pair_both().await;
     west.restart_with(|settings| settings.test.clock_offset_ms = Some(-25 * 3_600_000)).await;
     apply(&west, &import_slp()).await.unwrap();
@@ -70,10 +71,31 @@ async fn an_image_of_tomorrow_is_refused_for_good() {
     make_tree(files.path(), 62);
     let (web, _) = east.enroll("web01").await;
     let (grant, _) = back_up_directory(&east, &web, files.path()).await;
-    let job = job_end(&east, &format!("{}.2", grant.image)).await;
-    assert_eq!((job.state.as_str(), job.code.as_str()), ("failed(AIR-011)", "AIR-011"), "{job:?}");
+    let refused = import_in(&west, grant.image, "refused(AIR-011)").await;
+    assert!(refused.why.contains("in the future"), "{refused:?}");
+    let problems: Vec<Finding> = west.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().any(|it| it.code == "AIR-011" && it.check.starts_with("import of web01_")));
+    let pool = west.server.as_ref().unwrap().app().who.pool;
+    let space = west.server.as_ref().unwrap().app().plane.pool(pool).space().await.unwrap();
+    assert_eq!(space.images, 0, "a forged date pins no space");
+    let path = paths::JOB.replace("{id}", &format!("{}.2", grant.image));
+    let mut job: JobInfo = east.admin().get(&path).await.unwrap();
+    for _ in 0..600 {
+        if job.state == "waiting(clock)" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        job = east.admin().get(&path).await.unwrap();
+    }
+    assert_eq!((job.state.as_str(), job.code.as_str()), ("waiting(clock)", "AIR-011"), "{job:?}");
+
+    west.advance(Duration::from_hours(25)).await;
+    // It is tried again after ten minutes at most.
+    east.advance(Duration::from_mins(10)).await;
+    settled_image(&west, &grant.image.to_string()).await;
+    settled_image(&east, &grant.image.to_string()).await;
     let imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
-    assert_eq!(imports.len(), 0, "a forged date pins no space");
+    assert_eq!(imports.len(), 1, "it was let in: {imports:?}");
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

@@ -74,7 +74,7 @@ async fn what_was_let_go_comes_home_only_when_asked_for() {
     let path = paths::DOMAIN_GRANT.replace("{name}", "east");
     let _: DomainInfo = west.admin().post(&path, &request).await.unwrap();
     let import_slp = Some("gold-import".to_owned());
-    let asked = RecallRequest { image: id.clone(), domain: "west".into(), import_slp };
+    let asked = RecallRequest { image: id.clone(), domain: Some("west".into()), import_slp };
     let _: RecallReply = east.admin().post(paths::IMAGES_RECALL, &asked).await.unwrap();
     assert_eq!(job_end(&west, &sent.job).await.state, "complete");
     assert!(shown(&east, &id).await.copies[0].discarded_until.is_none(), "it is back");
@@ -125,8 +125,8 @@ async fn what_only_a_partner_knows_is_listed_and_recalled() {
     let path = paths::DOMAIN_GRANT.replace("{name}", "east");
     let _: DomainInfo = west.admin().post(&path, &request).await.unwrap();
     let image = only.image.to_string();
-    let asked =
-        RecallRequest { image: image.clone(), domain: "west".into(), import_slp: Some("gold-import".into()) };
+    let domain = Some("west".to_owned());
+    let asked = RecallRequest { image: image.clone(), domain, import_slp: Some("gold-import".into()) };
     let _: RecallReply = east.admin().post(paths::IMAGES_RECALL, &asked).await.unwrap();
     let home = settled_image(east, &image).await;
     assert!(home.copies[0].discarded_until.is_none());

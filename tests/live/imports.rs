@@ -94,6 +94,46 @@ async fn a_failed_import_is_tried_again_when_asked_and_given_up_when_its_time_is
     }
 }
 
+/// Images that a pool's log says nobody reads any more.
+async fn hidden(pool: &narrows_server::plane::OnePool) -> Vec<ImageId> {
+    let events = pool.events(narrows_format::Sequence(0), 100).await.unwrap().into_iter();
+    let hidden = events.filter_map(|event| match event.kind {
+        narrows_pool::images::EventKind::Discarded(image, _) => Some(image),
+        _ => None,
+    });
+    hidden.collect()
+}
+
+/// A partner with the grant `send` alone can't fill the disk for good: what is given up leaves the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_leaves_the_pool() {
+    let (mut east, mut west) = pair_both().await;
+    west.restart_with(|settings| settings.failed_import_keep = Some("2h".parse().unwrap())).await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let app = west.server.as_ref().unwrap().app().clone();
+    app.control.put(vec![narrows_domain::Change::SlpGone("gold-import".into())]).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 33);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    import_in(&west, grant.image, "failed(AIR-002)").await;
+    east.stop().await;
+
+    let pool = app.plane.pool(app.who.pool);
+    west.advance(Duration::from_hours(3)).await;
+    import_in(&west, grant.image, "given-up(AIR-002)").await;
+    for _ in 0..600 {
+        if hidden(&pool).await == [grant.image] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(hidden(&pool).await, [grant.image], "for a week; then it is removed");
+    drop((pool, app));
+    west.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_that_is_pending_too_long_is_a_problem_on_both_sides() {
     let (mut east, mut west) = pair_both().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use narrows_api::{
     ApiError,
     holdings::{CatalogInfo, ReconcileRequest},
-    images::ImageInfo,
+    images::{ImageInfo, ReplicateReply, ReplicateRequest},
     paths,
     server::Finding,
 };
@@ -169,4 +169,85 @@ async fn an_administrator_may_go_on_without_a_partner() {
     east.start().await;
     assert!(catalog(&east).await.reconciling.is_none());
     east.stop().await;
+}
+
+/// Goal: a pool that is put back to an older state under its catalog is noticed; nothing that comes after is lost from sight, what
+/// it has not is said to be gone, and partners see which of their copies are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_was_put_back_is_noticed() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 97);
+    let (web, _) = east.enroll("web01").await;
+    let mut backed_up = Vec::new();
+    let back_up = async |east: &House| back_up_directory(east, &web, files.path()).await.0.image.to_string();
+    backed_up.push(back_up(&east).await);
+    settled_image(&east, &backed_up[0]).await;
+    west.stop().await;
+    let (pool, aside) = (west.data().pool(), west.folder.path().join("pool-of-before"));
+    copy_folder(&pool, &aside);
+    west.start().await;
+    for _ in 0..2 {
+        backed_up.push(back_up(&east).await);
+    }
+    for image in &backed_up {
+        settled_image(&east, image).await;
+        settled_image(&west, image).await;
+    }
+
+    west.stop().await;
+    std::fs::remove_dir_all(&pool).unwrap();
+    copy_folder(&aside, &pool);
+    west.start().await;
+    assert_eq!(shown(&west, &backed_up[0]).await.state, "whole", "the log has it still");
+    for image in &backed_up[1..] {
+        assert_eq!(shown(&west, image).await.state, "gone");
+    }
+    // What comes now is seen, though the log had as many records before.
+    let fourth = back_up(&east).await;
+    settled_image(&west, &fourth).await;
+    settled_image(&east, &fourth).await;
+    // East knows which of its copies are lost, and has them sent again.
+    let lost = async || {
+        let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+        problems.into_iter().find(|it| it.check == "replicas")
+    };
+    for _ in 0..600 {
+        if lost().await.is_some_and(|it| it.message.starts_with("2 images")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let found = lost().await.expect("a problem");
+    assert!(found.message.starts_with("2 images have lost their copy"), "{found:?}");
+    for image in &backed_up[1..] {
+        let path = paths::IMAGE_REPLICATE.replace("{id}", image);
+        let request = ReplicateRequest { domain: "west".into(), import_slp: Some("gold-import".into()) };
+        let _: ReplicateReply = east.admin().post(&path, &request).await.unwrap();
+        settled_image(&west, image).await;
+    }
+    // The next start finds nothing of the kind.
+    west.stop().await;
+    west.start().await;
+    for image in &backed_up {
+        assert_eq!(shown(&west, image).await.state, "whole");
+    }
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type().unwrap())).unwrap();
+        let target = to.join(path.file_name().unwrap());
+        if kind.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
 }

@@ -75,19 +75,25 @@ async fn every_step_is_told_in_order_with_what_was_waited_for() {
     }
 }
 
-async fn recall(house: &House, image: &str, import_slp: Option<&str>) -> Result<RecallReply, ApiError> {
+async fn recall_from(
+    house: &House,
+    image: &str,
+    domain: Option<&str>,
+    import_slp: Option<&str>,
+) -> Result<RecallReply, ApiError> {
     let (image, import_slp) = (image.to_owned(), import_slp.map(str::to_owned));
-    house
-        .admin()
-        .post(paths::IMAGES_RECALL, &RecallRequest { image, domain: "west".into(), import_slp })
-        .await
+    let domain = domain.map(str::to_owned);
+    house.admin().post(paths::IMAGES_RECALL, &RecallRequest { image, domain, import_slp }).await
+}
+
+async fn recall(house: &House, image: &str, import_slp: Option<&str>) -> Result<RecallReply, ApiError> {
+    recall_from(house, image, Some("west"), import_slp).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_is_only_at_a_partner_is_recalled() {
     let (mut east, mut west) = pair_both().await;
     apply(&west, &import_slp()).await.unwrap();
-    apply(&east, &import_slp()).await.unwrap();
     apply(&east, &slp("west")).await.unwrap();
     let files = tempfile::tempdir().unwrap();
     let (source, target) = (files.path().join("source"), files.path().join("target"));
@@ -107,6 +113,7 @@ async fn an_image_that_is_only_at_a_partner_is_recalled() {
 
     let refused = recall(&east, &id, None).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.place.as_str()), ("API-001", "field `import_slp`"));
+    apply(&east, &import_slp()).await.unwrap();
     assert_eq!(
         recall(&east, &id, Some("gold")).await.unwrap_err().code,
         "SLP-013",
@@ -120,8 +127,12 @@ async fn an_image_that_is_only_at_a_partner_is_recalled() {
     let strange =
         recall(&east, "0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b", Some("gold-import")).await.unwrap_err();
     assert_eq!(strange.code, "AUTH-005", "whether it is there is not told");
+    let strange = recall_from(&east, "0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b", None, None).await.unwrap_err();
+    assert_eq!(strange.code, "API-002", "nobody is known to have it");
 
-    recall(&east, &id, Some("gold-import")).await.unwrap();
+    // In one command: who has it, and what imports it here, is known.
+    let reply = recall_from(&east, &id, None, None).await.unwrap();
+    assert_eq!((reply.domain.as_str(), reply.import_slp.as_deref()), ("west", Some("gold-import")));
     operation_in(&west, grant.image, "complete").await;
     let back: ImageInfo = east.admin().get(&paths::IMAGE.replace("{id}", &id)).await.unwrap();
     assert_eq!((back.state.as_str(), back.copies.len(), back.origin), ("whole", 1, east.domain()));

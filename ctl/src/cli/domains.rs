@@ -71,9 +71,14 @@ pub(crate) enum DomainCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// Lists imports, newest first.
-    #[command(after_help = "Example:\n  narrowsctl --context west import list")]
-    List,
+    /// Lists imports, newest first, and what was refused before it was stored.
+    #[command(after_help = "Examples:\n  narrowsctl --context west import list\n  \
+                      narrowsctl --context west import list --open")]
+    List {
+        /// Only those that are not imported, or damaged since; oldest first.
+        #[arg(long)]
+        open: bool,
+    },
     /// Tries imports again that wait, failed or were given up.
     #[command(after_help = "Examples:\n  narrowsctl --context west import retry\n  \
                       narrowsctl --context west import retry east/web01_1700000000")]

@@ -116,7 +116,7 @@ pub(crate) enum ImageCommand {
     Timeline(OneImageArgs),
     /// Gets an image back from a partner: one that was made or sent from here. The partner has to grant `recall`.
     #[command(
-        after_help = "Examples:\n  narrowsctl --context east image recall east/web01_1700000000 --from west --import-slp gold-import --wait\n  narrowsctl --context east image recall --all --since 2026-01-01T00:00:00Z --from west --import-slp gold-import"
+        after_help = "Examples:\n  narrowsctl --context east image recall east/web01_1700000000 --wait\n  narrowsctl --context east image recall east/web01_1700000000 --from west --import-slp gold-import --wait\n  narrowsctl --context east image recall --all --since 2026-01-01T00:00:00Z --from west --import-slp gold-import"
     )]
     Recall(RecallArgs),
     /// Pauses what is still to be done for an image.

@@ -73,15 +73,15 @@ pub(crate) struct RecallArgs {
     #[arg(required_unless_present = "all")]
     pub(crate) image: Option<String>,
     /// All that the partner holds for this domain and that can't be read here; `replica list --unknown` lists them.
-    #[arg(long, conflicts_with = "image", requires = "import_slp")]
+    #[arg(long, conflicts_with = "image", requires = "from")]
     pub(crate) all: bool,
     /// Of these, only backups that began then or later.
     #[arg(long, requires = "all", value_name = "TIME")]
     pub(crate) since: Option<jiff::Timestamp>,
-    /// The partner domain that has it.
+    /// The partner domain that has it; by itself the one that was last known to.
     #[arg(long, value_name = "DOMAIN")]
-    pub(crate) from: String,
-    /// The SLP here that is to import it; needed unless the image is here still.
+    pub(crate) from: Option<String>,
+    /// The SLP here that is to import it; by itself the one that imports images of its classification.
     #[arg(long, value_name = "NAME")]
     pub(crate) import_slp: Option<String>,
     /// Wait until it can be restored here.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use narrows_api::{
     images::{ImageFilter, OperationInfo},
-    jobs::{ImportInfo, JobFilter, JobInfo, JobQuery},
+    jobs::{ImportFilter, ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::WAIT_SECONDS_MAX,
     orders::RetryRequest,
     paths,
@@ -123,7 +123,7 @@ pub(super) fn describe(job: &JobInfo) -> String {
 pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcome<()> {
     let api = session.administrator()?;
     let imports: Vec<ImportInfo> = match command {
-        ImportCommand::List => api.get(paths::IMPORTS, &()).await?,
+        ImportCommand::List { open } => api.get(paths::IMPORTS, &ImportFilter { open }).await?,
         ImportCommand::Retry { image } => {
             let image = match image {
                 Some(called) => Some(arrived(&api, &called).await?),
@@ -153,12 +153,15 @@ async fn arrived(api: &Api, called: &str) -> Outcome<ImageId> {
     if let Ok(image) = called.parse() {
         return Ok(image);
     }
-    let imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &()).await?;
-    let found = imports.into_iter().find(|it| it.image_name == called).map(|it| it.image);
-    found.ok_or_else(|| {
-        Failure::usage(format!("no image `{called}` has arrived"))
-            .help("narrowsctl import list shows what has, with its origin: east/web01_1700000000")
-    })
+    // What can be tried again is among those that are open, however many others came since.
+    for open in [true, false] {
+        let imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &ImportFilter { open }).await?;
+        if let Some(found) = imports.into_iter().find(|it| it.image_name == called) {
+            return Ok(found.image);
+        }
+    }
+    Err(Failure::usage(format!("no image `{called}` has arrived"))
+        .help("narrowsctl import list shows what has, with its origin: east/web01_1700000000"))
 }
 
 /// The code that a job ended with, if it is one of the product's.

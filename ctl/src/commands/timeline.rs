@@ -44,7 +44,7 @@ pub(super) async fn recall(session: &Session, api: &Api, args: RecallArgs) -> Ou
     session.style.show(&reply, |reply| {
         format!(
             "{} comes from {} ({} there); `import list` says when it is here",
-            reply.image, request.domain, reply.state
+            reply.image, reply.domain, reply.state
         )
     })
 }
@@ -52,7 +52,7 @@ pub(super) async fn recall(session: &Session, api: &Api, args: RecallArgs) -> Ou
 /// All that the partner holds for us and that can't be read here. One that it refuses ends it; what was asked for before comes.
 async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<()> {
     let failed_before = failed(api).await?;
-    let query = UnknownQuery { domain: Some(args.from.clone()) };
+    let query = UnknownQuery { domain: args.from.clone() };
     let unknown: UnknownReplicas = api.get(paths::REPLICAS_UNKNOWN, &query).await?;
     let is_wanted = |it: &UnknownReplica| {
         let is_since = |since| it.image_is.as_ref().is_some_and(|image| image.started >= since);
@@ -83,7 +83,7 @@ async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<(
 
 async fn failed(api: &Api) -> Outcome<Vec<ImportInfo>> {
     let mut imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &()).await?;
-    imports.retain(|it| it.state.starts_with("failed"));
+    imports.retain(|it| it.state.starts_with("failed") || it.state.starts_with("refused"));
     Ok(imports)
 }
 

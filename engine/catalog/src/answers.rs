@@ -8,7 +8,7 @@ use narrows_domain::catalog::{
 };
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
-use narrows_domain::import::{Import, ImportKey};
+use narrows_domain::import::{Import, ImportKey, RefusedArrival};
 use narrows_domain::job::{JobKey, JobKind};
 use narrows_domain::life::LifeSeen;
 use narrows_domain::limits::COUNTED_BYTES_MAX;
@@ -33,8 +33,8 @@ use sqlx::sqlite::SqliteRow;
 use crate::columns::{nanos, number, time};
 use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
-    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_UNFINISHED, JOB_TOTALS,
-    LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
+    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_UNFINISHED, IMPORTS_OPEN,
+    IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{Error, images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage};
@@ -207,9 +207,16 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn pending_since(&self, then: Timestamp, limit: u32) -> Asked<Vec<Operation>> {
-        let query = "SELECT * FROM operations WHERE state = 'pending-import' AND since <= ?
-             ORDER BY since, image, ordinal LIMIT ?";
+        let query = "SELECT * FROM operations WHERE pending_since <= ? AND detail <> 'unpaired'
+             ORDER BY pending_since, image, ordinal LIMIT ?";
         self.all(sqlx::query(query).bind(nanos(then)).bind(limit), operations::operation).await
+    }
+
+    async fn pending_count(&self, then: Timestamp) -> Asked<u64> {
+        let query =
+            "SELECT count(*) AS operations FROM operations WHERE pending_since <= ? AND detail <> 'unpaired'";
+        let row = sqlx::query(query).bind(nanos(then)).fetch_one(&self.readers).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>("operations")?).unwrap_or(0))
     }
 
     async fn clients_seen(&self) -> Asked<Vec<ClientSeen>> {
@@ -416,6 +423,22 @@ impl Catalog for SqliteCatalog {
         self.all(query, runs::last_slot).await
     }
 
+    async fn latest_cursor(&self, pool: PoolId) -> Asked<Option<(u64, Sequence)>> {
+        let query =
+            "SELECT incarnation, sequence FROM cursors WHERE pool = ? ORDER BY incarnation DESC LIMIT 1";
+        let read = |row: &SqliteRow| {
+            let columns = crate::columns::Columns { table: "cursors", row };
+            Ok((columns.count("incarnation")?, Sequence(columns.count("sequence")?)))
+        };
+        self.one(sqlx::query(query).bind(pool.0.to_vec()), read).await
+    }
+
+    async fn stale_copies(&self, pool: PoolId, incarnation: u64, limit: u32) -> Asked<Vec<ImageCopy>> {
+        let query = "SELECT * FROM copies WHERE pool = ? AND incarnation < ? ORDER BY image, number LIMIT ?";
+        let query = sqlx::query(query).bind(pool.0.to_vec()).bind(number(incarnation)).bind(limit);
+        self.all(query, images::copy).await
+    }
+
     async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {
         let query = sqlx::query("SELECT * FROM imports WHERE pool = ? AND sequence = ? AND sender = ?");
         let query = query.bind(key.pool.0.to_vec()).bind(number(key.sequence.0)).bind(key.sender.0.to_vec());
@@ -428,26 +451,47 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(query).bind(limit), imports::import).await
     }
 
+    async fn refusals(&self, limit: u32) -> Asked<Vec<RefusedArrival>> {
+        let query = "SELECT * FROM refusals ORDER BY last DESC, image DESC, sender DESC LIMIT ?";
+        self.all(sqlx::query(query).bind(limit), imports::refused).await
+    }
+
+    async fn unsettled_imports(&self, limit: u32) -> Asked<Vec<Import>> {
+        self.all(sqlx::query(IMPORTS_UNSETTLED).bind(limit), imports::import).await
+    }
+
+    async fn open_imports(&self, then: Timestamp) -> Asked<(u64, u64)> {
+        let row = sqlx::query(IMPORTS_OPEN).bind(nanos(then)).fetch_one(&self.readers).await?;
+        let count = |column| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or(0));
+        Ok((count("imports")?, count("old")?))
+    }
+
     async fn imports_of(&self, image: ImageId) -> Asked<Vec<Import>> {
         let query = "SELECT * FROM imports WHERE image = ? ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC";
         self.all(sqlx::query(query).bind(image.0.to_vec()), imports::import).await
     }
 
     async fn failed_imports(&self, slp: &str) -> Asked<Vec<Import>> {
-        let query =
-            "SELECT * FROM imports WHERE state = 'failed' AND slp = ? ORDER BY pool, sequence, sender";
+        let query = "SELECT * FROM imports WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND slp = ?
+             ORDER BY pool, sequence, sender";
         self.all(sqlx::query(query).bind(slp), imports::import).await
     }
 
     async fn failed_imports_from(&self, sender: DomainId) -> Asked<Vec<Import>> {
-        let query =
-            "SELECT * FROM imports WHERE state = 'failed' AND sender = ? ORDER BY pool, sequence, sender";
+        let query = "SELECT * FROM imports WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND sender = ?
+             ORDER BY pool, sequence, sender";
         self.all(sqlx::query(query).bind(sender.0.to_vec()), imports::import).await
     }
 
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
         let query =
             "SELECT * FROM imports WHERE next_step <= ? ORDER BY next_step, pool, sequence, sender LIMIT ?";
+        self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
+    }
+
+    async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
+        let query =
+            "SELECT * FROM imports WHERE next_look <= ? ORDER BY next_look, pool, sequence, sender LIMIT ?";
         self.all(sqlx::query(query).bind(nanos(now)).bind(limit), imports::import).await
     }
 

@@ -201,7 +201,7 @@ pub(crate) fn copy(row: &SqliteRow) -> Result<ImageCopy, Error> {
     })
 }
 
-fn discarded(columns: &Columns<'_>) -> Result<Option<Discarded>, Error> {
+pub(crate) fn discarded(columns: &Columns<'_>) -> Result<Option<Discarded>, Error> {
     let Some(until) = columns.time_or_null("discarded_until")? else { return Ok(None) };
     let reason = match columns.text("discarded")?.as_str() {
         "expired" => RemoveReason::Expired,
@@ -212,7 +212,7 @@ fn discarded(columns: &Columns<'_>) -> Result<Option<Discarded>, Error> {
     Ok(Some(Discarded { reason, until }))
 }
 
-const fn reason_word(reason: RemoveReason) -> &'static str {
+pub(crate) const fn reason_word(reason: RemoveReason) -> &'static str {
     match reason {
         RemoveReason::Expired => "expired",
         RemoveReason::Deleted => "deleted",

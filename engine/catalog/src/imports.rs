@@ -1,18 +1,24 @@
 //! The table `imports`.
 
-use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
+use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof, RefusedArrival};
+use narrows_domain::limits::REFUSALS_KEPT;
 use narrows_domain::machine::comparing::Held;
+use narrows_domain::operation::Note;
 use narrows_format::record::SignedRecord;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
 use crate::columns::{Columns, nanos, number};
-use crate::images::state_in_log;
+use crate::images::{discarded, reason_word, state_in_log};
 use crate::upsert::upsert;
 
 pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<(), Error> {
     let arrival = &import.arrival;
+    let discarded = match import.data {
+        ArrivedData::Discarded(discarded) => Some(discarded),
+        ArrivedData::Here | ArrivedData::Gone => None,
+    };
     sqlx::query(upsert!(
         "imports",
         ["pool", "sequence", "sender"],
@@ -31,8 +37,13 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
             "stored_bytes",
             "state",
             "next_step",
+            "discarded",
+            "discarded_until",
+            "gone",
+            "next_look",
             "note_code",
             "note",
+            "damage",
             "expires",
             "revision",
             "told",
@@ -57,8 +68,13 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     .bind(number(import.stored_bytes))
     .bind(import.state.name())
     .bind(import.state.next_step().map(nanos))
+    .bind(discarded.map(|discarded| reason_word(discarded.reason)))
+    .bind(discarded.map(|discarded| nanos(discarded.until)))
+    .bind(import.data == ArrivedData::Gone)
+    .bind(import.next_look.map(nanos))
     .bind(import.note.as_ref().map(|note| &note.code))
     .bind(import.note.as_ref().map(|note| &note.sentence))
+    .bind(&import.damage)
     .bind(import.expires.map(nanos))
     .bind(import.revision)
     .bind(import.told)
@@ -93,7 +109,14 @@ pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
         copy: state_in_log(&columns)?,
         stored_bytes: columns.count("stored_bytes")?,
         state: state.ok_or_else(|| columns.corrupt("state"))?,
+        data: match (columns.flag("gone")?, discarded(&columns)?) {
+            (true, _) => ArrivedData::Gone,
+            (false, Some(discarded)) => ArrivedData::Discarded(discarded),
+            (false, None) => ArrivedData::Here,
+        },
+        next_look: columns.time_or_null("next_look")?,
         note: columns.note()?,
+        damage: columns.text_or_null("damage")?,
         expires: columns.time_or_null("expires")?,
         revision: columns.count("revision")?,
         told: columns.count("told")?,
@@ -110,5 +133,56 @@ pub(crate) fn held(row: &SqliteRow) -> Result<Held, Error> {
         revision: columns.count("revision")?,
         expires: columns.time_or_null("log_expires")?,
         is_damaged: columns.flag("damaged")?,
+    })
+}
+
+const REFUSE: &str = "
+    INSERT INTO refusals (image, sender, origin, label, slp, note_code, note, times, last)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    ON CONFLICT (image, sender) DO UPDATE SET origin = excluded.origin, label = excluded.label, slp = excluded.slp,
+        note_code = excluded.note_code, note = excluded.note, times = min(times + excluded.times, ?10), last = excluded.last";
+
+const FORGET_REFUSALS: &str = "
+    DELETE FROM refusals WHERE (image, sender) IN (
+        SELECT image, sender FROM refusals ORDER BY last DESC, image DESC, sender DESC LIMIT -1 OFFSET ?)";
+
+pub(crate) async fn refuse(db: &mut SqliteConnection, row: &RefusedArrival) -> Result<(), Error> {
+    sqlx::query(REFUSE)
+        .bind(&row.image.0[..])
+        .bind(&row.sender.0[..])
+        .bind(&row.origin.0[..])
+        .bind(&row.label)
+        .bind(&row.slp)
+        .bind(&row.note.code)
+        .bind(&row.note.sentence)
+        .bind(row.times)
+        .bind(nanos(row.last))
+        .bind(u32::MAX)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(FORGET_REFUSALS).bind(REFUSALS_KEPT).execute(db).await?;
+    Ok(())
+}
+
+pub(crate) async fn admit(
+    db: &mut SqliteConnection,
+    (image, sender): (ImageId, DomainId),
+) -> Result<(), Error> {
+    let gone = sqlx::query("DELETE FROM refusals WHERE image = ? AND sender = ?");
+    gone.bind(&image.0[..]).bind(&sender.0[..]).execute(db).await?;
+    Ok(())
+}
+
+pub(crate) fn refused(row: &SqliteRow) -> Result<RefusedArrival, Error> {
+    let columns = Columns { table: "refusals", row };
+    Ok(RefusedArrival {
+        image: ImageId(columns.bytes("image")?),
+        sender: DomainId(columns.bytes("sender")?),
+        origin: DomainId(columns.bytes("origin")?),
+        label: columns.text("label")?,
+        slp: columns.text("slp")?,
+        note: Note { code: columns.text("note_code")?, sentence: columns.text("note")? },
+        times: columns.count("times")?,
+        last: columns.time("last")?,
     })
 }

@@ -25,6 +25,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
             "state",
             "detail",
             "since",
+            "pending_since",
             "attempt",
             "failures",
             "next_try",
@@ -48,6 +49,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(operation.state.name())
     .bind(operation.state.detail())
     .bind(nanos(operation.since))
+    .bind(operation.pending_since.map(nanos))
     .bind(operation.attempt)
     .bind(operation.failures)
     .bind(operation.next_try.map(nanos))
@@ -93,6 +95,7 @@ pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
         age: columns.time("age")?,
         state: state.ok_or_else(|| columns.corrupt("state"))?,
         since: columns.time("since")?,
+        pending_since: columns.time_or_null("pending_since")?,
         attempt: columns.count("attempt")?,
         failures: columns.count("failures")?,
         next_try: columns.time_or_null("next_try")?,

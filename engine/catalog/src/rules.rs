@@ -28,7 +28,9 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::Import(row) => imports::put(db, row).await,
         Change::Job(row) => jobs::put(db, row).await,
         Change::Slp(row) => policies::put_slp(db, row).await,
-        Change::AutoSlp(_)
+        Change::ArrivalRefused(_)
+        | Change::ArrivalAdmitted(..)
+        | Change::AutoSlp(_)
         | Change::AutoSlpGone(_)
         | Change::Recall(_)
         | Change::RecallGone(..)
@@ -113,6 +115,8 @@ async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
         Change::Token(row) => storage::put_token(db, row).await,
         Change::TokenUsed(hash, now) => storage::use_token(db, *hash, *now).await,
         Change::AutoSlp(row) => policies::put_auto(db, row).await,
+        Change::ArrivalRefused(row) => imports::refuse(db, row).await,
+        Change::ArrivalAdmitted(image, sender) => imports::admit(db, (*image, *sender)).await,
         Change::Recall(row) => images::put_recall(db, row).await,
         Change::RecallGone(image, partner) => {
             let gone = sqlx::query("DELETE FROM recalls WHERE image = ? AND partner = ?");
@@ -247,7 +251,7 @@ async fn reports(db: &mut SqliteConnection, partner: DomainId, due: Option<Times
 }
 
 const OPERATIONS_OF_LOST: &str = "
-    UPDATE operations SET since = ?3, state = 'not-started', detail = '', next_try = NULL
+    UPDATE operations SET since = ?3, state = 'not-started', detail = '', next_try = NULL, pending_since = NULL
     WHERE partner = ?1 AND state = 'pending-import' AND image IN (
         SELECT image FROM replicas WHERE partner = ?1
             AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2)))";
@@ -280,7 +284,7 @@ const HIDDEN_EARLY: &str = "
 
 const PROBE_SOON: &str = "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1";
 
-const RESTART: [&str; 10] = [
+const RESTART: [&str; 11] = [
     // The clock may have been set back meanwhile. What waits for a day and more is looked at once too often.
     "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import')
@@ -293,14 +297,16 @@ const RESTART: [&str; 10] = [
     "UPDATE imports SET next_report = ?1 WHERE told < revision",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend IS NOT NULL",
     "UPDATE copies SET not_before = NULL WHERE not_before IS NOT NULL",
+    "UPDATE imports SET next_look = ?1 WHERE next_look > ?1",
     HIDDEN_EARLY,
     PROBE_SOON,
 ];
 
-const SET_BACK: [&str; 7] = [
+const SET_BACK: [&str; 8] = [
     "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
     "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
+    "UPDATE imports SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE copies SET next_amend = ?1 WHERE next_amend > ?1",
     "UPDATE copies SET not_before = ?1 WHERE not_before > ?1",
     HIDDEN_EARLY,

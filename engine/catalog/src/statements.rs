@@ -14,7 +14,7 @@ pub(crate) const REPLICAS_AT: &str = "
     ORDER BY image LIMIT ?6";
 
 pub(crate) const HELD_FOR: &str = "
-    SELECT c.image, c.sequence, i.revision, c.log_expires, coalesce(i.note_code = 'POOL-001', 0) AS damaged
+    SELECT c.image, c.sequence, i.revision, c.log_expires, i.damage IS NOT NULL AS damaged
     FROM copies c JOIN imports i ON i.pool = c.pool AND i.sequence = c.sequence AND i.sender = ?1
     WHERE c.pool = ?4 AND (?2 IS NULL OR c.image > ?2) AND c.discarded_until IS NULL AND i.state = 'imported' AND i.image = c.image
     ORDER BY c.image LIMIT ?3";
@@ -41,6 +41,19 @@ pub(crate) const IMAGES: &str = "
     WHERE (?1 IS NULL OR client_name = ?1 OR client = ?8) AND (?2 IS NULL OR origin = ?2) AND (?3 IS NULL OR state = ?3)
         AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
     ORDER BY started DESC, id DESC LIMIT ?7";
+
+/// Each part by an index of its own: what is imported and whole is never read.
+pub(crate) const IMPORTS_UNSETTLED: &str = "
+    SELECT * FROM imports INDEXED BY imports_open WHERE state IN ('pending', 'waiting', 'failed')
+    UNION ALL
+    SELECT * FROM imports INDEXED BY imports_leaving WHERE next_look IS NOT NULL AND state IN ('given-up', 'refused')
+    UNION ALL
+    SELECT * FROM imports INDEXED BY imports_damaged WHERE damage IS NOT NULL AND state = 'imported'
+    ORDER BY arrived, pool, sequence, sender LIMIT ?1";
+
+pub(crate) const IMPORTS_OPEN: &str = "
+    SELECT count(*) AS imports, coalesce(sum(arrived <= ?1), 0) AS old
+    FROM imports INDEXED BY imports_open WHERE state IN ('pending', 'waiting', 'failed')";
 
 pub(crate) const AUTO_IMPORTED: &str = "
     SELECT coalesce(sum(min(c.stored_bytes, ?2)), 0) AS bytes FROM images i JOIN copies c ON c.image = i.id
@@ -84,6 +97,7 @@ pub(crate) const NEXT_DUE: &str = "
     SELECT min(at) AS at FROM (
         SELECT min(next_try) AS at FROM operations WHERE next_try IS NOT NULL
         UNION ALL SELECT min(next_step) FROM imports WHERE next_step IS NOT NULL
+        UNION ALL SELECT min(next_look) FROM imports WHERE next_look IS NOT NULL
         UNION ALL SELECT min(next_report) FROM imports WHERE next_report IS NOT NULL
         UNION ALL SELECT min(next_amend) FROM copies WHERE next_amend IS NOT NULL
         UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL

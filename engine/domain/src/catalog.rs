@@ -12,7 +12,7 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 use crate::auto_import::AutoSlp;
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Import, ImportKey};
+use crate::import::{Import, ImportKey, RefusedArrival};
 use crate::job::{Job, JobKind};
 use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
@@ -267,7 +267,10 @@ pub trait Catalog: Send + Sync {
     /// Operations that stopped for good, newest first.
     fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
-    /// Replications that have waited for their import since then or longer, those that wait longest first.
+    /// How many replications have waited for their import since then or longer.
+    fn pending_count(&self, then: Timestamp) -> impl Reading<Result<u64, Self::Error>>;
+
+    /// The same, oldest first.
     fn pending_since(&self, then: Timestamp, limit: u32)
     -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
@@ -402,16 +405,36 @@ pub trait Catalog: Send + Sync {
         until: Timestamp,
     ) -> impl Reading<Result<Vec<(ClientId, Timestamp)>, Self::Error>>;
 
+    /// How far a pool's log was handled in the latest incarnation of which anything was.
+    fn latest_cursor(&self, pool: PoolId) -> impl Reading<Result<Option<(u64, Sequence)>, Self::Error>>;
+
+    /// Copies in a pool that no log of this incarnation or a later one has told of.
+    fn stale_copies(
+        &self,
+        pool: PoolId,
+        incarnation: u64,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
+
     /// One arrival.
     fn import(&self, key: ImportKey) -> impl Reading<Result<Option<Import>, Self::Error>>;
 
     /// Arrivals, newest first.
     fn imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
+    /// Arrivals that were refused at their commit, the last first.
+    fn refusals(&self, limit: u32) -> impl Reading<Result<Vec<RefusedArrival>, Self::Error>>;
+
+    /// Arrivals that are [not at their end](Import::is_unsettled), oldest first.
+    fn unsettled_imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// How many arrivals are open (pending, waiting, or failed and kept), and how many of them came by then.
+    fn open_imports(&self, then: Timestamp) -> impl Reading<Result<(u64, u64), Self::Error>>;
+
     /// Arrivals of an image, newest first.
     fn imports_of(&self, image: ImageId) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
-    /// Arrivals that failed and are kept (AIR-002..004), and whose import SLP is this one.
+    /// Arrivals that failed (AIR-002..004), or were given up and are not gone yet, and whose import SLP is this one.
     fn failed_imports(&self, slp: &str) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
     /// The same, from this partner.
@@ -419,6 +442,9 @@ pub trait Catalog: Send + Sync {
 
     /// Arrivals that have to be decided, or given up, by now.
     fn due_imports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Arrivals whose [`Import::next_look`] has come.
+    fn leaving_imports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
     /// Arrivals whose sender has to be told by now.
     fn due_reports(&self, now: Timestamp, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;

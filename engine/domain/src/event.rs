@@ -10,7 +10,7 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Ti
 use crate::auto_import::AutoSlp;
 use crate::catalog::Reconciling;
 use crate::image::{Discarded, Image, ImageCopy};
-use crate::import::{Arrival, Import, ImportKey, ImportReport};
+use crate::import::{Arrival, Import, ImportKey, ImportReport, RefusedArrival};
 use crate::job::{Counters, Job, JobKey};
 use crate::life::LifeSeen;
 use crate::operation::{Operation, OperationKey, WaitReason};
@@ -243,6 +243,10 @@ pub enum Change {
     Replica(ReplicaRecord),
     /// Insert or replace.
     Import(Import),
+    /// Insert or replace by (image, sender), counting the times; only the newest [`crate::limits::REFUSALS_KEPT`] stay.
+    ArrivalRefused(RefusedArrival),
+    /// It was let in since.
+    ArrivalAdmitted(ImageId, DomainId),
     /// Insert or replace by key; a new one gets the next number.
     Job(Job),
     /// Insert or replace by (name, version).

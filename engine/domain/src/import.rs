@@ -6,8 +6,12 @@
 use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::image::Discarded;
 use crate::machine::arrival::UNPROVEN;
 use crate::operation::Note;
+
+/// The code of stored bytes that are not what they were.
+pub const DAMAGED: &str = "POOL-001";
 
 /// A replication event: which pool, which position in its image log, whose. Two partners may send the
 /// same image, and the pool commits it once.
@@ -81,6 +85,17 @@ impl ImportState {
     }
 }
 
+/// Where the data is of an arrival that is not imported; once it is, the image's copy says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrivedData {
+    /// In the pool.
+    Here,
+    /// On its way out: brought back if the image is imported by then.
+    Discarded(Discarded),
+    /// Taken out of the pool: only what is sent again can be imported.
+    Gone,
+}
+
 /// Whether the origin's signature over the record was found good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -114,6 +129,27 @@ impl Arrival {
     }
 }
 
+/// An arrival that was refused when it was to be committed: nothing of it is here but this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedArrival {
+    /// The image.
+    pub image: ImageId,
+    /// The partner that brought it.
+    pub sender: DomainId,
+    /// The domain that made it, by its record.
+    pub origin: DomainId,
+    /// Its client and second.
+    pub label: String,
+    /// The SLP that was to import it.
+    pub slp: String,
+    /// Why.
+    pub note: Note,
+    /// How often.
+    pub times: u32,
+    /// When last.
+    pub last: Timestamp,
+}
+
 /// One arrival and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
@@ -131,8 +167,14 @@ pub struct Import {
     pub stored_bytes: u64,
     /// What became of it.
     pub state: ImportState,
+    /// Where its data is, unless it is imported.
+    pub data: ArrivedData,
+    /// When to look whether its data may go, or go for good; see [`crate::machine::leaving`].
+    pub next_look: Option<Timestamp>,
     /// Why, with the AIR code; a clamped expiry or `AIR-007` is noted on success too.
     pub note: Option<Note>,
+    /// Its copy here was found damaged (POOL-001), and was not found whole since: what was met.
+    pub damage: Option<String>,
     /// Expiry of the copy here, within the receiver's bounds.
     pub expires: Option<Timestamp>,
     /// Rises with each change that the sender has to hear of.
@@ -160,9 +202,29 @@ impl Import {
         self.next_report = Some(now);
     }
 
+    /// It is not at its end: not imported, or not gone after it was given up or refused; or what came of it is damaged.
+    pub fn is_unsettled(&self) -> bool {
+        match self.state {
+            ImportState::Imported => self.damage.is_some(),
+            ImportState::GivenUp | ImportState::Refused => self.next_look.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Nothing will come of it by itself: its data has no reason to stay.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, ImportState::GivenUp | ImportState::Refused)
+    }
+
+    /// It may still be decided otherwise by itself, and needs its data.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, ImportState::Pending | ImportState::Waiting { .. } | ImportState::Failed { .. })
+    }
+
     /// It is not imported, and may be once its cause is mended.
     pub fn may_be_tried(&self) -> bool {
         match self.state {
+            _ if self.data == ArrivedData::Gone => false,
             ImportState::Imported => false,
             ImportState::Refused => self.is_refused_with(UNPROVEN),
             _ => true,
@@ -187,7 +249,11 @@ impl Import {
         let outcome = match &self.state {
             ImportState::Pending => Outcome::Waiting { note: note(), until: None },
             ImportState::Waiting { until } => Outcome::Waiting { note: note(), until: Some(*until) },
-            ImportState::Imported => Outcome::Imported { expires: self.expires, note: self.note.clone() },
+            ImportState::Imported => {
+                let damage = self.damage.clone();
+                let damage = damage.map(|sentence| Note { code: DAMAGED.to_owned(), sentence });
+                Outcome::Imported { expires: self.expires, note: damage.or_else(|| self.note.clone()) }
+            }
             ImportState::Failed { .. } => Outcome::Failed { note: note() },
             ImportState::GivenUp => Outcome::GivenUp { note: note() },
             ImportState::Refused => Outcome::Refused { note: note() },

@@ -3,7 +3,7 @@
 //! Guarantees: pure; an event that is late, repeated or about an earlier attempt changes nothing. Order of
 //! a life: [`backup`] or [`arrival`] make an image whole and create the operations that its SLP asks
 //! for; [`turn`] starts those whose target lets them; [`replication`] follows them to the end, [`duplication`] those that stay in the domain; [`report`]
-//! carries the target's word back; [`retire`] lets copies go when their time has come; [`reach`] knows who answers; [`order`] is what a person says against
+//! carries the target's word back; [`retire`] lets copies go when their time has come, [`leaving`] what is never imported; [`reach`] knows who answers; [`order`] is what a person says against
 //! it, and [`replan`] moves it to another version of its policy.
 
 pub mod arrival;
@@ -11,6 +11,7 @@ pub mod backup;
 pub(crate) mod children;
 pub mod comparing;
 pub mod duplication;
+pub mod leaving;
 pub mod order;
 pub mod pacing;
 pub mod placing;

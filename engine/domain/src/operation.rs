@@ -177,6 +177,8 @@ pub struct Operation {
     pub state: OperationState,
     /// Since when it stands there.
     pub since: Timestamp,
+    /// Since when its image is durable over there and its import not confirmed, however often it was sent again since.
+    pub pending_since: Option<Timestamp>,
     /// How often it was started; reports of an earlier attempt are ignored.
     pub attempt: u32,
     /// Failures in a row, for the pause before the next try.
@@ -223,6 +225,9 @@ impl Operation {
     pub fn enter(&mut self, state: OperationState, now: Timestamp) {
         if self.state != state {
             self.since = now;
+        }
+        if state.is_final() {
+            self.pending_since = None;
         }
         self.state = state;
         self.next_try = None;

@@ -15,6 +15,7 @@ mod comparing;
 mod duplicate;
 mod held;
 mod imports;
+mod leaving;
 mod lives;
 mod load;
 mod migrate;
@@ -22,6 +23,7 @@ mod parting;
 mod partners;
 mod policies;
 mod pools;
+mod put_back;
 mod receiving;
 mod retire;
 mod room;
@@ -321,6 +323,7 @@ impl<C: Catalog> Primary<C> {
             }
             Logged::Remove { image } => self.removed(event.pool, *image, moment).await?,
         };
+        self.data_seen(event, &mut decision, moment.now).await?;
         decision.changes.push(Change::Cursor(event.pool, event.incarnation, event.sequence));
         Ok(Some(decision))
     }
@@ -435,6 +438,9 @@ impl<C: Catalog> Primary<C> {
         };
         let seen = arrival::seen(&self.own, event, arrival, *copy, *stored_bytes, moment);
         let known = self.ask(self.catalog.import(seen.key)).await?;
+        // In a log that begins anew, another record may stand in this place.
+        let known = known.filter(|known| known.arrival.record.image == seen.arrival.record.image);
+        let seen = if known.is_none() { self.as_it_lies(seen).await? } else { seen };
         let around = self.load_arrival(arrival, moment.now).await?;
         Ok(match known {
             Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),

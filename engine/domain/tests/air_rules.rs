@@ -321,6 +321,7 @@ fn copies_are_kept_for_named_reasons_only() {
         next_try: None,
         note: None,
         wire_bytes: 0,
+        pending_since: None,
         released: None,
         unit: None,
     };

@@ -52,7 +52,7 @@ pub struct Superblock {
     pub generation: u64,
     /// Which pool.
     pub pool: PoolId,
-    /// Rises when the pool is rebuilt.
+    /// Rises when the pool is rebuilt, or was put back to an older state.
     pub incarnation: u64,
     /// When the pool was made.
     pub created: Timestamp,

@@ -40,7 +40,7 @@ mod signal;
 pub use error::Error;
 pub use handle::{Pool, PoolSpace};
 pub use lease::Lease;
-pub use open::{Create, Open, Recovery, Seed, create, open};
+pub use open::{Create, LogRead, Open, Recovery, Seed, create, open};
 pub use restore::{Frames, ImageFile, Verified};
 pub use room::Lack;
 pub use stream::{Committed, Ingest};

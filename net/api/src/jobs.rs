@@ -86,6 +86,14 @@ pub struct Counters {
     pub stored_bytes: u64,
 }
 
+/// Which imports are wanted.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ImportFilter {
+    /// Only those that are not at their end: not imported, or damaged since; oldest first.
+    #[serde(default)]
+    pub open: bool,
+}
+
 /// One import of a replicated image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImportInfo {
@@ -104,7 +112,7 @@ pub struct ImportInfo {
     pub sender_name: String,
     /// SLP that it is imported through.
     pub slp: String,
-    /// `pending`, `waiting(clock)`, `complete`, `failed(code)`.
+    /// `pending`, `waiting(clock)`, `complete`, `failed(code)`, `given-up(code)`, `refused(code)`.
     pub state: String,
     /// One sentence on the failure or wait, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]

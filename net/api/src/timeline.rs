@@ -80,9 +80,11 @@ pub struct Witness {
 pub struct RecallRequest {
     /// UUID, or a name that is known here.
     pub image: String,
-    /// The partner that has it: name or UUID.
-    pub domain: String,
-    /// The SLP here that is to import it; needed unless the image is whole here, where it is merged.
+    /// The partner that has it: name or UUID. Absent: the one of which it was said last that it has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The SLP here that is to import it. Absent: none for an image that is whole here, where it is merged; or else the one that
+    /// imports images of its classification, if only one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import_slp: Option<String>,
 }
@@ -106,4 +108,10 @@ pub struct RecallReply {
     pub image: ImageId,
     /// State of the replication over there.
     pub state: String,
+    /// The partner that was asked, by its name here.
+    #[serde(default)]
+    pub domain: String,
+    /// The SLP here that imports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_slp: Option<String>,
 }

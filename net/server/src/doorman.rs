@@ -216,8 +216,14 @@ pub async fn seal(
         (Admission::Replica { image, sender, pool }, CommitFacts::Signed(signed)) => {
             let arrival = arrival(app, image, sender, signed, copy, import_slp).await?;
             let signed = arrival.signed.clone();
-            let copy = app.control.admit(pool, arrival).await.map_err(refused)?;
-            Ok((signed, copy))
+            match app.control.admit(pool, arrival).await {
+                Ok(copy) => Ok((signed, copy)),
+                Err(Failure(error)) => {
+                    let code = &error.code;
+                    tracing::warn!(%image, %sender, code, why = error.message, "an image that a partner brought is refused");
+                    Err(refused(Failure(error)))
+                }
+            }
         }
         (Admission::Duplicate { image, copy, .. }, CommitFacts::Signed(signed)) => {
             let known = app.catalog.image(image).await.map_err(|error| catalog_refused(&error))?;

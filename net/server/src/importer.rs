@@ -80,8 +80,16 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
         }
     };
     pool.reached.send_replace(cursor);
+    let mut is_compared = false;
     while app.pools.is_this_open(&pool) {
-        match follow(&app, &pool, cursor).await {
+        if cursor == Sequence(0)
+            && let Err(Failure(error)) = begin_anew(&app, &pool).await
+        {
+            tracing::error!(%error, "whether the pool was put back can't be known; it is looked at again");
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        match follow(&app, &pool, cursor, &mut is_compared).await {
             Ok(Some(reached)) => {
                 cursor = reached;
                 pool.reached.send_replace(reached);
@@ -98,10 +106,49 @@ async fn follow_pool(app: App, pool: Arc<OpenPool>) -> End {
     End::Shut
 }
 
+/// Nothing of this incarnation is in the catalog. If something of an earlier one is, the pool was put back or made anew: its
+/// whole log is read again, and nothing goes before that was compared.
+async fn begin_anew(app: &App, pool: &OpenPool) -> Result<(), Failure> {
+    let latest = app.catalog.latest_cursor(pool.pool).await.map_err(|error| internal(&error))?;
+    let Some((before, read)) = latest.filter(|(before, _)| *before < pool.incarnation) else { return Ok(()) };
+    let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let name =
+        known.into_iter().find(|it| it.id == pool.pool).map_or_else(|| pool.pool.to_string(), |it| it.name);
+    let why = format!(
+        "pool `{name}` was put back to an older state: its log had {} records in incarnation {before}, and is read again",
+        read.0
+    );
+    app.control
+        .act(move |primary, now| Box::pin(async move { Ok(((), primary.pool_put_back(why, now).await?)) }))
+        .await
+}
+
+/// All of the log is in the catalog: what an earlier incarnation had and this one has not is gone.
+async fn compared(app: &App, pool: &OpenPool) -> Result<(), Failure> {
+    let (id, incarnation) = (pool.pool, pool.incarnation);
+    let lost = app
+        .control
+        .act(move |primary, now| Box::pin(async move { primary.pool_compared(id, incarnation, now).await }))
+        .await?;
+    for image in lost {
+        tracing::error!(%image, pool = %id, "the pool was put back, and has no copy of this image any more");
+    }
+    Ok(())
+}
+
 /// Handles what is behind `cursor`, or waits for something; `None` when the pool is closed.
-async fn follow(app: &App, pool: &OpenPool, cursor: Sequence) -> Result<Option<Sequence>, Failure> {
+async fn follow(
+    app: &App,
+    pool: &OpenPool,
+    cursor: Sequence,
+    is_compared: &mut bool,
+) -> Result<Option<Sequence>, Failure> {
     let log = app.plane.pool(pool.pool);
     let mut events = log.events(cursor, EVENTS_AT_ONCE).await?;
+    if events.is_empty() && !*is_compared {
+        compared(app, pool).await?;
+        *is_compared = true;
+    }
     if events.is_empty() {
         match log.event_after(cursor).await {
             Ok(_) => events = log.events(cursor, EVENTS_AT_ONCE).await?,

@@ -27,7 +27,7 @@ use std::{
 
 use narrows_api::{ApiError, error::codes};
 use narrows_format::{PoolId, ServerId};
-use narrows_pool::{Error, Recovery, Seed};
+use narrows_pool::{Error, LogRead, Recovery, Seed};
 use narrows_ring::{
     cores::{self, CorePanic, Cores, Setup, StartError},
     mailbox,
@@ -87,6 +87,8 @@ pub struct Opening {
     pub volumes: Vec<PathBuf>,
     /// The index's share of memory in bytes.
     pub index_bytes: u64,
+    /// How far its log is in the catalog.
+    pub read: Option<LogRead>,
 }
 
 /// How the data plane starts.
@@ -249,9 +251,10 @@ impl Plane {
         &self,
         pool: PoolId,
         (directory, volumes): (PathBuf, Vec<PathBuf>),
+        read: Option<LogRead>,
     ) -> Result<Opened, Error> {
         let share = self.index_bytes_of_one_more();
-        let opening = Opening { pool, directory, volumes, index_bytes: share };
+        let opening = Opening { pool, directory, volumes, index_bytes: share, read };
         for open in self.pools_open() {
             self.pool(open).share_index(share).await?;
         }

@@ -23,11 +23,14 @@ use narrows_domain::{
     storage::{MediaServer, Pool, PoolTrouble},
 };
 use narrows_format::{PoolId, Sequence};
-use narrows_pool::PoolSpace;
+use narrows_pool::{LogRead, PoolSpace};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    api::{App, answer::Failure},
+    api::{
+        App,
+        answer::{Failure, internal},
+    },
     folder::{Folder, FolderError, FolderLock, lock_in},
     limits::POOL_LOOK,
     plane::{Opened, Plane, failure},
@@ -109,7 +112,10 @@ impl Pools {
         for pool in catalog.pools().await.map_err(OpenErrors::Catalog)? {
             if let Some(link) = plane.away(pool.id) {
                 pools.shut(pool.id, link.silence());
-            } else if let Err(error) = pools.open_one(plane, folder, &pool).await {
+            } else if let Err(error) = pools
+                .open_one(plane, folder, &pool, read(catalog, pool.id).await.map_err(OpenErrors::Catalog)?)
+                .await
+            {
                 tracing::error!(pool = pool.name, code = error.code(), %error, "a pool can't be opened; the others go on");
                 first = first.or(Some(error));
             }
@@ -120,11 +126,18 @@ impl Pools {
         }
     }
 
-    /// Opens a pool of this process.
-    pub async fn open_one(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), OpenError> {
+    /// Opens a pool of this process, of which the log was read so far. One that was put back to an older state since becomes
+    /// another incarnation of itself.
+    pub async fn open_one(
+        &self,
+        plane: &Plane,
+        folder: &Folder,
+        pool: &Pool,
+        read: Option<LogRead>,
+    ) -> Result<(), OpenError> {
         let opened = match locked(folder, pool).and_then(|locks| marks::check(folder, pool).map(|()| locks)) {
             Ok(locks) => {
-                let opened = plane.open(pool.id, places(folder, pool)).await;
+                let opened = plane.open(pool.id, places(folder, pool), read).await;
                 opened.map(|opened| (opened, locks)).map_err(OpenError::from)
             }
             Err(error) => Err(error.into()),
@@ -148,7 +161,12 @@ impl Pools {
 
     /// Tries again to open one that could not be opened, or opens one anew that a failed write has stopped; API-003 for one
     /// that takes writes, and while something goes on in it still.
-    pub async fn open_again(&self, plane: &Plane, folder: &Folder, pool: &Pool) -> Result<(), Failure> {
+    pub async fn open_again(
+        &self,
+        plane: &Plane,
+        (catalog, folder): (&SqliteCatalog, &Folder),
+        pool: &Pool,
+    ) -> Result<(), Failure> {
         let _one_at_a_time = self.making.lock().await;
         if self.is_open(pool.id) {
             if !plane.pool(pool.id).standing().await?.1 {
@@ -168,7 +186,8 @@ impl Pools {
         if let Some(Standing::Shut(_, locks)) = self.known().get_mut(&pool.id) {
             locks.clear();
         }
-        match self.open_one(plane, folder, pool).await {
+        let read = read(catalog, pool.id).await.map_err(|error| internal(&error))?;
+        match self.open_one(plane, folder, pool, read).await {
             Ok(()) => Ok(()),
             Err(_) => self.get(pool.id).map(drop),
         }
@@ -275,6 +294,12 @@ pub enum OpenErrors {
     All(OpenError),
 }
 
+/// How far a pool's log is in the catalog.
+pub async fn read(catalog: &SqliteCatalog, pool: PoolId) -> Result<Option<LogRead>, narrows_catalog::Error> {
+    let latest = catalog.latest_cursor(pool).await?;
+    Ok(latest.map(|(incarnation, up_to)| LogRead { incarnation, up_to }))
+}
+
 /// Other processes stay out of its folders; out of the data folder they are kept already.
 fn locked(folder: &Folder, pool: &Pool) -> Result<Vec<FolderLock>, FolderError> {
     if pool.directories.is_empty() {
@@ -296,6 +321,15 @@ fn say_opened(pool: &Pool, opened: &Opened) {
         dropped = recovery.dropped,
         "the pool is open"
     );
+    if let Some(last) = recovery.put_back {
+        let (pool, incarnation, last) = (&pool.name, opened.incarnation, last.0);
+        tracing::error!(
+            pool,
+            incarnation,
+            last,
+            "the pool was put back to an older state: it is another incarnation, and the catalog is compared with its log"
+        );
+    }
     for damage in &recovery.damage {
         tracing::error!(pool = pool.name, code = damage.code(), %damage, "the pool is damaged");
     }

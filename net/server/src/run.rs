@@ -452,17 +452,26 @@ fn say_ready(app: &App) {
     );
 }
 
-/// An import that is pending for too long is told once, until none is. Whether it is told by now.
-async fn say_pending(app: &App, is_said: bool) -> bool {
+/// Each time that more images are pending for too long than when it was told last, here or at partners, it is told. Gives
+/// what was told.
+async fn say_pending(app: &App, (here, there): (u64, u64)) -> (u64, u64) {
     let then = before(app.clock.now(), app.config.domain.pending_import_max);
-    match app.catalog.pending_since(then, 1).await.as_deref() {
-        Ok([]) => false,
-        Ok([pending, ..]) if !is_said => {
-            tracing::warn!(image = %pending.key.image, "an import over there is pending for too long; see `narrowsctl problem list`");
-            true
-        }
-        Ok(_) | Err(_) => is_said,
+    let (found, unconfirmed) = (app.catalog.open_imports(then).await, app.catalog.pending_count(then).await);
+    let overdue = found.map_or(here, |(_, overdue)| overdue);
+    let unconfirmed = unconfirmed.unwrap_or(there);
+    if overdue > here {
+        tracing::warn!(
+            images = overdue,
+            "arrived and not imported for too long; see `narrowsctl problem list`"
+        );
     }
+    if unconfirmed > there {
+        tracing::warn!(
+            images = unconfirmed,
+            "imports at partners are pending for too long; see `narrowsctl problem list`"
+        );
+    }
+    (overdue, unconfirmed)
 }
 
 /// Certificates are renewed in time, and the catalog is marked when there is news.
@@ -485,7 +494,7 @@ async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer:
 /// drained and are unpaired now are not believed any more; imports that are pending for too long are told; restores and
 /// backups whose ticket ran out unused are ended; windows' zones are kept known ahead, and rates follow the time of day.
 async fn look_after(app: App) {
-    let (mut zones_due, mut is_pending_said) = (Instant::now(), false);
+    let (mut zones_due, mut pending_said) = (Instant::now(), (0, 0));
     let mut mark_due = Instant::now() + MARK_EVERY;
     loop {
         if zones_due <= Instant::now() {
@@ -497,7 +506,7 @@ async fn look_after(app: App) {
         }
         pace::renew(&app).await;
         tokio::time::sleep(PAIRING_RETRY).await;
-        is_pending_said = say_pending(&app, is_pending_said).await;
+        pending_said = say_pending(&app, pending_said).await;
         for ticket in app.tickets.sweep() {
             let failure = Failure::interrupted("the client did not begin");
             let event = match ticket {

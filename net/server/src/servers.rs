@@ -187,8 +187,15 @@ async fn look_after(app: App, link: Arc<Link>) -> ServerId {
 async fn ask(app: &App, link: &Arc<Link>, mark: &mut Hex<32>) -> Result<Stood, ApiError> {
     let pools: Vec<_> = pools_of(app, link.server).await.map_err(|Failure(error)| error)?;
     let (trust_mark, trust) = trust_told(&app.trust);
+    let mut pools_told = Vec::with_capacity(pools.len());
+    for pool in &pools {
+        let latest = app.catalog.latest_cursor(pool.id).await;
+        let read = latest.map_err(|error| internal(&error).0)?;
+        pools_told
+            .push(PoolTold { read: read.map(|(incarnation, up_to)| (incarnation, up_to.0)), ..told(pool) });
+    }
     let mut stand = Stand {
-        pools: pools.iter().map(told).collect(),
+        pools: pools_told,
         trust_mark,
         trust: (*mark != trust_mark).then(|| trust.clone()),
         paces: paces_of(app, &pools),
@@ -212,7 +219,7 @@ pub async fn pools_of(app: &App, server: ServerId) -> Result<Vec<Pool>, Failure>
 
 /// A pool as its media server is told of it.
 pub fn told(pool: &Pool) -> PoolTold {
-    PoolTold { pool: pool.id, name: pool.name.clone(), directories: pool.directories.clone() }
+    PoolTold { pool: pool.id, name: pool.name.clone(), directories: pool.directories.clone(), read: None }
 }
 
 /// Whom to believe, and a name for that.

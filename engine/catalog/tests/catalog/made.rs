@@ -3,7 +3,7 @@
 use narrows_domain::auto_import::{AutoImport, AutoSlp};
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
-use narrows_domain::import::{Arrival, Import, ImportKey, ImportState, Proof};
+use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof, RefusedArrival};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
 use narrows_domain::life::{Life, LifeSeen};
 use narrows_domain::limits::RUNS_KEPT;
@@ -193,6 +193,7 @@ impl Maker {
             age: self.time(),
             state,
             since: self.time(),
+            pending_since: self.maybe(Self::time),
             attempt: u32::MAX - u32::from(self.below(2)),
             failures: u32::from(self.below(5)),
             next_try: if pausing { self.maybe(Self::time) } else { None },
@@ -247,7 +248,14 @@ impl Maker {
             copy: self.copy_state(),
             stored_bytes: self.roll() >> 1,
             state: states[usize::from(self.below(6))].clone(),
+            data: match self.below(3) {
+                0 => ArrivedData::Here,
+                1 => ArrivedData::Gone,
+                _ => ArrivedData::Discarded(Discarded { reason: RemoveReason::Expired, until }),
+            },
+            next_look: self.maybe(Self::time),
             note: self.note(),
+            damage: self.maybe(Self::word),
             expires: self.maybe(Self::time),
             revision,
             told: u32::from(self.below(4)).min(revision),
@@ -418,6 +426,26 @@ impl Maker {
     /// Backup policies, their runs, and former names of clients.
     fn planned(&mut self, kind: u8) -> Change {
         match kind {
+            44 if self.one(&[true, false, false]) => {
+                let (image, sender) = (self.image_id(), self.partner_id());
+                if self.coin() {
+                    return Change::ArrivalAdmitted(image, sender);
+                }
+                let note = Note { code: "AIR-011".into(), sentence: self.word() };
+                let (label, slp, last) = (self.word(), self.word(), self.time());
+                let times = u32::from(self.below(3));
+                let origin = self.partner_id();
+                Change::ArrivalRefused(RefusedArrival {
+                    image,
+                    sender,
+                    origin,
+                    label,
+                    slp,
+                    note,
+                    times,
+                    last,
+                })
+            }
             44 if self.coin() => {
                 let partner = DomainId([self.below(PARTNERS); 16]);
                 if self.coin() {

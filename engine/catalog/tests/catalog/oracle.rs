@@ -88,6 +88,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("duplications_in_process", catalog.duplications_in_process().await);
     answers.add("failed_operations", catalog.failed_operations(5).await);
     answers.add("pending_since", catalog.pending_since(now, 3).await);
+    answers.add("pending_count", catalog.pending_count(now).await);
     for partner in 0..3 {
         let partner = DomainId([partner; 16]);
         answers.add("missing", catalog.missing(partner, 3).await);
@@ -134,12 +135,18 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     runs(catalog, now, answers).await;
     answers.add("imports", catalog.imports(7).await);
     answers.add("due_imports", catalog.due_imports(now, 5).await);
+    answers.add("refusals", catalog.refusals(5).await);
+    answers.add("unsettled_imports", catalog.unsettled_imports(6).await);
+    answers.add("open_imports", catalog.open_imports(now).await);
+    answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
     answers.add("due_copies", catalog.due_copies(now, 5).await);
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
     for pool in 0..2 {
+        answers.add("latest_cursor", catalog.latest_cursor(PoolId([pool; 16])).await);
+        answers.add("stale_copies", catalog.stale_copies(PoolId([pool; 16]), 1, 4).await);
         for incarnation in 0..2 {
             answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
         }

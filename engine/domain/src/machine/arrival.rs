@@ -6,12 +6,12 @@ use narrows_format::{DomainId, PoolId, Timestamp};
 use crate::air::{self, Receiver, Terms, Verdict};
 use crate::auto_import::AutoSlp;
 use crate::event::{Change, Command, Decision, PoolEvent};
-use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Arrival, Import, ImportKey, ImportState};
+use crate::image::{self, Image, ImageCopy, ImageState};
+use crate::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, RefusedArrival};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::REVISIONS_OF_A_LIFE;
 use crate::machine::children::{self, Parent};
-use crate::machine::{replication, report};
+use crate::machine::{leaving, replication, report};
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState};
 use crate::partner::Partner;
@@ -24,6 +24,8 @@ use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 
 /// The code of what has no valid signature of its origin, or was relayed without a grant.
 pub const UNPROVEN: &str = "AIR-012";
+/// The code of what is of the day after tomorrow.
+pub const FORGED: &str = "AIR-011";
 /// The code of what had expired when it arrived.
 pub const EXPIRED: &str = "AIR-006";
 
@@ -107,7 +109,10 @@ pub fn seen(
         copy,
         stored_bytes,
         state: ImportState::Pending,
+        data: ArrivedData::Here,
+        next_look: None,
         note: None,
+        damage: None,
         expires: arrival.asked_expiry,
         revision: first_revision(own.incarnation),
         told: 0,
@@ -140,6 +145,21 @@ pub fn admit(
     };
     let kept = held.unwrap_or(CopyState { expires, locked_until: None, held: false });
     Ok(CopyState { expires, ..kept })
+}
+
+/// What is remembered of an arrival that was not let in.
+pub fn refused(arrival: &Arrival, note: Note, now: Timestamp) -> RefusedArrival {
+    let record = &arrival.record;
+    RefusedArrival {
+        image: record.image,
+        sender: arrival.sender,
+        origin: record.origin,
+        label: image::label(&record.client_name, record.started),
+        slp: arrival.slp().to_owned(),
+        note,
+        times: 1,
+        last: now,
+    }
 }
 
 fn first_revision(incarnation: u64) -> u32 {
@@ -177,6 +197,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
     let sender = view.sender(import.arrival.sender);
     let mut decision = Decision::nothing();
     match judged(view, &import, now) {
+        _ if import.data == ArrivedData::Gone => leaving::lost(&mut import, now),
         Verdict::Import(terms) | Verdict::Merge(terms) => {
             take_over(view, &mut import, terms, moment, &mut decision);
         }
@@ -189,6 +210,7 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
         }
         Verdict::Refuse(note) => change_state(&mut import, ImportState::Refused, note, moment),
     }
+    leaving::begin(&mut import, now);
     decision.changes.push(Change::Job(job_of(&import, moment)));
     decision.commands.extend(report::send(&mut import, sender, moment));
     decision.changes.push(Change::Import(import));
@@ -198,11 +220,15 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
 /// The sender sent again what the pool has: it is decided anew, on the terms that it names now, and the
 /// sender is told in any case. What was given up is kept for another period from now on.
 pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Moment) -> Decision {
+    let is_anew = seen.incarnation != import.incarnation;
     let renewed = Import {
+        incarnation: seen.incarnation,
+        data: if is_anew { seen.data } else { import.data },
         arrival: seen.arrival,
         copy: seen.copy,
         stored_bytes: 0,
-        arrived: moment.now,
+        // What is kept already is not kept anew, nor younger, because it was sent again.
+        arrived: if import.is_over() { moment.now } else { import.arrived },
         revision: import.revision.saturating_add(1),
         next_report: Some(moment.now),
         ..import.clone()
@@ -219,6 +245,7 @@ pub fn unfit(
 ) -> Decision {
     let mut import = seen;
     import.enter(ImportState::Refused, Some(note), moment.now);
+    leaving::begin(&mut import, moment.now);
     let mut decision = Decision::nothing();
     decision.changes.push(Change::Job(job_of(&import, moment)));
     decision.commands.extend(report::send(&mut import, sender, moment));
@@ -282,6 +309,8 @@ fn take_over(
     if view.recalls.iter().any(|it| it.partner == import.arrival.sender) {
         decision.changes.push(Change::RecallGone(image.id, import.arrival.sender));
     }
+    decision.changes.push(Change::ArrivalAdmitted(image.id, import.arrival.sender));
+    (import.data, import.next_look) = (ArrivedData::Here, None);
     import.enter(ImportState::Imported, terms.note, now);
 }
 
@@ -349,7 +378,7 @@ fn copy_here(
             in_log: import.copy,
             wanted,
             next_amend: None,
-            discarded: None,
+            discarded: leaving::discarded(import),
             not_before: None,
             sequence: import.key.sequence,
             stored_bytes: import.stored_bytes,
@@ -382,6 +411,7 @@ fn import_operation(
         next_try: None,
         note: None,
         wire_bytes: 0,
+        pending_since: None,
         released: None,
         unit: None,
         pool: None,

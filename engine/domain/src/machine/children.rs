@@ -129,6 +129,7 @@ fn operation(
         next_try: None,
         note: None,
         wire_bytes: 0,
+        pending_since: None,
         released: None,
         unit: None,
         pool: None,

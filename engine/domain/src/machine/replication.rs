@@ -1,12 +1,15 @@
 //! A replication under way: acknowledged, failed, or decided by the target's report.
 
+use std::time::Duration;
+
 use narrows_format::{DomainId, Timestamp};
 
 use crate::event::{Change, Command, Decision, ReplicationDone};
 use crate::image::ImageCopy;
-use crate::import::{ImportReport, Outcome};
+use crate::import::{self, ImportReport, Outcome};
 use crate::job::{Counters, Job, JobState};
-use crate::limits::{ANSWER_WAIT_MAX, RESEND_AFTER};
+use crate::limits::{ANSWER_WAIT_MAX, CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN, RESEND_AFTER, SKEW_SLACK};
+use crate::machine::arrival::FORGED;
 use crate::machine::reach;
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
@@ -53,6 +56,7 @@ pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment)
     );
     if is_news {
         operation.enter(OperationState::PendingImport, now);
+        operation.pending_since = operation.pending_since.or(Some(now));
         operation.next_try = Some(after(now, RESEND_AFTER));
         operation.failures = 0;
         operation.note = None;
@@ -99,6 +103,9 @@ pub fn failed(
     let next = Some(after(now, retry::pause(operation.failures, moment.entropy)));
     let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
     let reason = match failure.kind {
+        FailureKind::Permanent if is_by_its_clock(&operation, partner, failure, now) => {
+            Some(WaitReason::Clock)
+        }
         FailureKind::Permanent => None,
         // Within a domain there is nobody to be down: the copy could not be read through.
         FailureKind::Unreachable | FailureKind::Interrupted if operation.target.is_none() => {
@@ -123,6 +130,20 @@ pub fn failed(
         decision.changes.extend(reach::down(partner, &failure.sentence, moment).changes);
     }
     decision
+}
+
+/// AIR-011 that says nothing of the image: by the clock here it is not of the future, and the partner's was measured to be
+/// so far behind that it must seem so there. It is sent again when that clock is right.
+fn is_by_its_clock(
+    operation: &Operation,
+    partner: Option<&Partner>,
+    failure: &Failure,
+    now: Timestamp,
+) -> bool {
+    let behind_ms = partner.and_then(|it| it.skew_ms).unwrap_or(0).saturating_neg();
+    let is_behind =
+        Duration::from_millis(u64::try_from(behind_ms).unwrap_or(0)) + SKEW_SLACK >= CLOCK_FORGED_MIN;
+    failure.code == FORGED && is_behind && operation.age <= after(now, CLOCK_AHEAD_MAX)
 }
 
 /// Nobody works on this attempt any more, and nobody said how it ended: it is due again.
@@ -165,7 +186,9 @@ pub fn reported(
         pool: report.pool,
         incarnation: report.incarnation,
         state: match &report.outcome {
-            Outcome::Imported { note: Some(note), .. } if note.code == "POOL-001" => ReplicaState::Damaged,
+            Outcome::Imported { note: Some(note), .. } if note.code == import::DAMAGED => {
+                ReplicaState::Damaged
+            }
             Outcome::Imported { .. } => ReplicaState::Present,
             Outcome::Waiting { .. } => ReplicaState::Arrived,
             Outcome::Refused { note } if note.code == "AIR-006" => ReplicaState::Expired,
@@ -201,12 +224,14 @@ fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool 
         _ if operation.state.is_final() => return false,
         Outcome::Waiting { note, .. } | Outcome::Failed { note } => {
             operation.enter(OperationState::PendingImport, now);
+            operation.pending_since = operation.pending_since.or(Some(now));
             operation.note = Some(note.clone());
         }
         Outcome::GivenUp { note } => {
             operation.failures = operation.failures.saturating_add(1);
             let next = after(now, retry::pause(operation.failures, moment.entropy));
             operation.wait(WaitReason::ImportFailed, Some(next), now);
+            operation.pending_since = None;
             operation.note = Some(note.clone());
         }
         Outcome::Refused { note } => {
@@ -401,6 +426,7 @@ fn manual(
         next_try: None,
         note: Some(Note { code: MANUAL.to_owned(), sentence: "asked for by a person".to_owned() }),
         wire_bytes: 0,
+        pending_since: None,
         released: None,
         unit: None,
         pool: None,

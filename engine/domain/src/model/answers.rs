@@ -9,7 +9,7 @@ use crate::catalog::{
 };
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Import, ImportKey, ImportState};
+use crate::import::{ArrivedData, Import, ImportKey, ImportState, RefusedArrival};
 use crate::job::{JobKey, JobKind};
 use crate::life::LifeSeen;
 use crate::machine::comparing::Held;
@@ -227,6 +227,10 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.pending_since(then, limit))
     }
 
+    async fn pending_count(&self, then: Timestamp) -> Result<u64, Burnt> {
+        self.read(|rows| rows.pending_count(then))
+    }
+
     async fn clients_seen(&self) -> Result<Vec<ClientSeen>, Burnt> {
         self.read(Rows::clients_seen)
     }
@@ -434,12 +438,51 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy, schedule, until) })
     }
 
+    async fn latest_cursor(&self, pool: PoolId) -> Result<Option<(u64, Sequence)>, Burnt> {
+        self.read(|rows| {
+            let of_pool = rows.cursors.iter().filter(|((of, _), _)| *of == pool);
+            of_pool.map(|((_, incarnation), sequence)| (*incarnation, *sequence)).max()
+        })
+    }
+
+    async fn stale_copies(
+        &self,
+        pool: PoolId,
+        incarnation: u64,
+        limit: u32,
+    ) -> Result<Vec<ImageCopy>, Burnt> {
+        self.read(|rows| {
+            let stale = |it: &&ImageCopy| it.pool == pool && it.incarnation < incarnation;
+            limited(rows.copies.values().filter(stale).cloned(), limit)
+        })
+    }
+
     async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {
         self.read(|rows| rows.imports.get(&key).cloned())
     }
 
     async fn imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| limited(rows.newest_imports().into_iter(), limit))
+    }
+
+    async fn refusals(&self, limit: u32) -> Result<Vec<RefusedArrival>, Burnt> {
+        self.read(|rows| limited(rows.newest_refusals().into_iter(), limit))
+    }
+
+    async fn unsettled_imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let mut all = rows.newest_imports();
+            all.retain(Import::is_unsettled);
+            all.reverse();
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn open_imports(&self, then: Timestamp) -> Result<(u64, u64), Burnt> {
+        self.read(|rows| {
+            let open = rows.imports.values().filter(|it| it.is_open());
+            open.fold((0, 0), |(all, old), it| (all + 1, old + u64::from(it.arrived <= then)))
+        })
     }
 
     async fn imports_of(&self, image: ImageId) -> Result<Vec<Import>, Burnt> {
@@ -449,12 +492,12 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn failed_imports(&self, slp: &str) -> Result<Vec<Import>, Burnt> {
-        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.arrival.slp() == slp;
+        let fits = |it: &&Import| is_kept(it) && it.arrival.slp() == slp;
         self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
     }
 
     async fn failed_imports_from(&self, sender: DomainId) -> Result<Vec<Import>, Burnt> {
-        let fits = |it: &&Import| matches!(it.state, ImportState::Failed { .. }) && it.key.sender == sender;
+        let fits = |it: &&Import| is_kept(it) && it.key.sender == sender;
         self.read(|rows| rows.imports.values().filter(fits).cloned().collect())
     }
 
@@ -463,6 +506,15 @@ impl Catalog for MemoryCatalog {
             let due = |it: &Import| it.state.next_step().filter(|due| *due <= now);
             let mut all: Vec<_> = rows.imports.values().filter(|it| due(it).is_some()).cloned().collect();
             all.sort_by_key(|it| (it.state.next_step(), it.key));
+            limited(all.into_iter(), limit)
+        })
+    }
+
+    async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let due = |it: &&Import| it.next_look.is_some_and(|look| look <= now);
+            let mut all: Vec<_> = rows.imports.values().filter(due).cloned().collect();
+            all.sort_by_key(|it| (it.next_look, it.key));
             limited(all.into_iter(), limit)
         })
     }
@@ -541,5 +593,14 @@ impl Catalog for MemoryCatalog {
 
     async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Result<JobTotals, Burnt> {
         self.read(|rows| rows.job_totals(kind, key))
+    }
+}
+
+/// It failed, and its data is still here.
+fn is_kept(import: &Import) -> bool {
+    match import.state {
+        ImportState::Failed { .. } => true,
+        ImportState::GivenUp => import.data != ArrivedData::Gone,
+        _ => false,
     }
 }

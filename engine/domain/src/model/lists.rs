@@ -61,6 +61,7 @@ impl Rows {
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let tries = self.operations.values().filter_map(|it| it.next_try);
         let steps = self.imports.values().filter_map(|it| it.state.next_step());
+        let leaving = self.imports.values().filter_map(|it| it.next_look);
         let reports = self.imports.values().filter_map(|it| it.next_report);
         let amendments = self.copies.values().filter_map(|it| it.next_amend);
         let probes = self.partners.values().filter_map(|it| match it.reach {
@@ -71,7 +72,7 @@ impl Rows {
         let policies = self.policies.values().filter_map(|it| it.next_look);
         let runs = self.runs.values().filter_map(|it| it.run.next_look());
         let owed = tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes);
-        owed.chain(policies).chain(runs).min()
+        owed.chain(policies).chain(runs).chain(leaving).min()
     }
 
     /// See [`crate::Catalog::missing`].
@@ -110,7 +111,7 @@ impl Rows {
                 sequence: copy.sequence,
                 revision: import.revision,
                 expires: copy.in_log.expires,
-                is_damaged: import.note.as_ref().is_some_and(|note| note.code == "POOL-001"),
+                is_damaged: import.damage.is_some(),
             })
         });
         limited(held, limit)

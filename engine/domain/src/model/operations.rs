@@ -54,10 +54,15 @@ impl Rows {
 
     /// See [`crate::Catalog::pending_since`].
     pub(super) fn pending_since(&self, then: Timestamp, limit: u32) -> Vec<Operation> {
-        let pending = |it: &&Operation| it.state == OperationState::PendingImport && it.since <= then;
+        let pending = |it: &&Operation| is_pending_since(it, then);
         let mut all: Vec<_> = self.operations.values().filter(pending).cloned().collect();
-        all.sort_by_key(|it| (it.since, it.key));
+        all.sort_by_key(|it| (it.pending_since, it.key));
         limited(all.into_iter(), limit)
+    }
+
+    /// See [`crate::Catalog::pending_count`].
+    pub(super) fn pending_count(&self, then: Timestamp) -> u64 {
+        self.operations.values().filter(|it| is_pending_since(it, then)).count() as u64
     }
 
     /// See [`crate::Catalog::candidates`].
@@ -99,4 +104,10 @@ impl Rows {
         let due: BTreeSet<_> = due.filter_map(|it| it.target.as_ref().map(|to| to.partner)).collect();
         due.into_iter().filter(|it| self.partners.contains_key(it)).collect()
     }
+}
+
+/// An unpaired partner will never tell.
+fn is_pending_since(operation: &Operation, then: Timestamp) -> bool {
+    operation.pending_since.is_some_and(|since| since <= then)
+        && operation.state != OperationState::Waiting(WaitReason::Unpaired)
 }

@@ -10,10 +10,10 @@ use crate::auto_import::AutoSlp;
 use crate::catalog::{NumberedJob, NumberedRun, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{Import, ImportKey};
+use crate::import::{Import, ImportKey, RefusedArrival};
 use crate::job::{Counters, Job, JobKey, JobState};
 use crate::life::LifeSeen;
-use crate::limits::{RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT};
+use crate::limits::{REFUSALS_KEPT, RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT};
 use crate::moment::{after, before};
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
@@ -40,6 +40,7 @@ pub(super) struct Rows {
     pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
     pub(super) rooms: BTreeMap<(PoolId, Timestamp), RoomSeen>,
     pub(super) imports: BTreeMap<ImportKey, Import>,
+    pub(super) refusals: BTreeMap<(ImageId, DomainId), RefusedArrival>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
     pub(super) auto_slps: BTreeMap<String, AutoSlp>,
@@ -76,6 +77,21 @@ impl Rows {
         all
     }
 
+    pub(super) fn newest_refusals(&self) -> Vec<RefusedArrival> {
+        let mut all: Vec<_> = self.refusals.values().cloned().collect();
+        all.sort_by_key(|it| std::cmp::Reverse((it.last, it.image, it.sender)));
+        all
+    }
+
+    fn refuse(&mut self, row: RefusedArrival) {
+        let key = (row.image, row.sender);
+        let times = self.refusals.get(&key).map_or(0, |before| before.times).saturating_add(row.times);
+        self.refusals.insert(key, RefusedArrival { times, ..row });
+        for old in self.newest_refusals().iter().skip(REFUSALS_KEPT as usize) {
+            self.refusals.remove(&(old.image, old.sender));
+        }
+    }
+
     pub(super) fn copies_of(&self, image: ImageId) -> impl Iterator<Item = &ImageCopy> {
         self.copies.values().filter(move |it| it.image == image)
     }
@@ -100,7 +116,9 @@ impl Rows {
             Change::Import(row) => drop(self.imports.insert(row.key, row)),
             Change::Job(row) => self.put_job(row),
             Change::Slp(row) => drop(self.slps.insert((row.slp.name.clone(), row.version), row)),
-            row @ (Change::AutoSlp(_)
+            row @ (Change::ArrivalRefused(_)
+            | Change::ArrivalAdmitted(..)
+            | Change::AutoSlp(_)
             | Change::AutoSlpGone(_)
             | Change::Recall(_)
             | Change::RecallGone(..)
@@ -209,6 +227,8 @@ impl Rows {
                 self.tokens.entry(hash).and_modify(|token| token.used = Some(now));
             }
             Change::AutoSlp(row) => drop(self.auto_slps.insert(row.slp.clone(), row)),
+            Change::ArrivalRefused(row) => self.refuse(row),
+            Change::ArrivalAdmitted(image, sender) => drop(self.refusals.remove(&(image, sender))),
             Change::Recall(row) => drop(self.recalls.insert((row.image, row.partner), row)),
             Change::RecallGone(image, partner) => drop(self.recalls.remove(&(image, partner))),
             Change::Life(row) => drop(self.lives.insert((row.partner, row.life.server.clone()), row)),
@@ -334,6 +354,7 @@ impl Rows {
         for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {
             if operation.state == OperationState::PendingImport && lost.contains(&operation.key.image) {
                 operation.enter(OperationState::NotStarted, now);
+                operation.pending_since = None;
             }
         }
     }
@@ -363,6 +384,7 @@ impl Rows {
         };
         self.operations.values_mut().filter(waits).for_each(|it| soon(&mut it.next_try));
         self.imports.values_mut().for_each(|it| soon(&mut it.next_report));
+        self.imports.values_mut().for_each(|it| soon(&mut it.next_look));
         for copy in self.copies.values_mut() {
             soon(&mut copy.next_amend);
             soon(&mut copy.not_before);
@@ -396,6 +418,7 @@ impl Rows {
             copy.next_amend = Some(now);
         }
         self.copies.values_mut().for_each(|copy| copy.not_before = None);
+        self.imports.values_mut().for_each(|it| it.next_look = it.next_look.map(|look| look.min(now)));
         self.bring_back_early(now);
         self.probe_soon(now);
         // The clock may have been set back meanwhile.

@@ -81,16 +81,22 @@ impl<C: Catalog> Primary<C> {
         Err(Refusal::new("SLP-013", sentence, "back up less often").into())
     }
 
-    /// Expiry, lock and hold to commit an arrival with; refused if it would never be imported.
+    /// Expiry, lock and hold to commit an arrival with; refused if it would never be imported, which is remembered.
     ///
     /// Asked before the commit is durable, so that usually nothing has to be amended afterwards.
-    pub async fn admit(&self, pool: PoolId, arrival: &Arrival, moment: Moment) -> Done<CopyState, C> {
+    pub async fn admit(&mut self, pool: PoolId, arrival: &Arrival, moment: Moment) -> Done<CopyState, C> {
         let around = self.load_arrival(arrival, moment.now).await?;
         let mut earlier = self.ask(self.catalog.imports_of(arrival.record.image)).await?;
         earlier.retain(|it| it.key.pool == pool && it.key.sender == arrival.sender);
-        arrival::admit(&around.view(&self.own, self.settings), pool, (arrival, &earlier), moment).map_err(
-            |note| Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into(),
-        )
+        let admitted =
+            arrival::admit(&around.view(&self.own, self.settings), pool, (arrival, &earlier), moment);
+        let note = match admitted {
+            Ok(copy) => return Ok(copy),
+            Err(note) => note,
+        };
+        let refused = arrival::refused(arrival, note.clone(), moment.now);
+        self.store(&[Change::ArrivalRefused(refused)]).await?;
+        Err(Refusal::new(&note.code, note.sentence, "see `narrowsctl import list` here").into())
     }
 
     /// A partner asks for an image to be sent back to it (grant `recall`): one that it made or that it sent here.

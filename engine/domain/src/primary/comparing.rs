@@ -11,11 +11,7 @@ use crate::limits::COMPARED_AT_ONCE;
 use crate::machine::comparing::{Compared, Held, ReplicaList, compare};
 use crate::machine::{Refusal, report};
 use crate::moment::Moment;
-use crate::operation::Note;
 use crate::partner::Trust;
-
-/// The code of stored bytes that are not what they were.
-const DAMAGED: &str = "POOL-001";
 
 impl<C: Catalog> Primary<C> {
     /// A part of what a pool here holds for a partner that sent it (grant `status`), in the order of images.
@@ -69,13 +65,13 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<Vec<Command>, C> {
         let mut decision = Decision::nothing();
         for mut import in self.ask(self.catalog.imports_of(image)).await? {
-            let was_damaged = import.note.as_ref().is_some_and(|note| note.code == DAMAGED);
-            let is_other = was_damaged != damage.is_some();
-            if import.key.pool != pool || import.state != ImportState::Imported || !is_other {
+            let is_news = import.damage.is_some() != damage.is_some();
+            if import.key.pool != pool || import.state != ImportState::Imported || !is_news {
                 continue;
             }
-            let note = damage.clone().map(|sentence| Note { code: DAMAGED.to_owned(), sentence });
-            import.enter(ImportState::Imported, note, moment.now);
+            // What was noted when it was imported stays beside it.
+            import.damage.clone_from(&damage);
+            import.enter(ImportState::Imported, import.note.clone(), moment.now);
             let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
             decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
             decision.changes.push(Change::Import(import));

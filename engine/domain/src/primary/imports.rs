@@ -5,7 +5,7 @@ use narrows_format::ImageId;
 use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::Command;
-use crate::import::{Import, ImportState, Proof};
+use crate::import::{ArrivedData, Import, ImportState, Proof};
 use crate::machine::{Refusal, arrival};
 use crate::moment::Moment;
 
@@ -47,7 +47,12 @@ impl<C: Catalog> Primary<C> {
 /// Nothing is open: it is all done, or nothing will ever come of it.
 fn over<E>(known: &[Import]) -> super::Error<E> {
     let refused = known.iter().find(|it| it.state == ImportState::Refused);
+    let is_gone = known.iter().any(|it| it.state == ImportState::GivenUp && it.data == ArrivedData::Gone);
     let refusal = match refused.and_then(|it| it.note.as_ref()) {
+        None if is_gone => {
+            let help = "mend its cause; its sender sends it again by itself";
+            Refusal::new("SLP-013", "the data of the image was given up and has left the pool", help)
+        }
         Some(note) => Refusal::new(&note.code, &note.sentence, "send it again once that is mended there"),
         None => Refusal::new("SLP-013", "the image is imported", "there is nothing to try again"),
     };

@@ -83,7 +83,7 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// For how long nothing is let go in a pool: while the catalog is older than its pools, or this one takes no orders.
-    fn put_off(&self, pool: PoolId) -> Option<Duration> {
+    pub(super) fn put_off(&self, pool: PoolId) -> Option<Duration> {
         let is_shut = self.troubles.get(&pool).is_some_and(PoolTrouble::takes_no_orders);
         match self.reconciling {
             Some(_) => Some(RECONCILE_LOOK),

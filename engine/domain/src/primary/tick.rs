@@ -1,4 +1,4 @@
-//! What is due by itself: backups of policies, probes, imports, reports, amendments, expiries, windows, tries; and what is owed from before.
+//! What is due by itself: backups of policies, probes, imports and their ends, reports, amendments, expiries, windows, tries; and what is owed from before.
 
 use narrows_format::Timestamp;
 
@@ -35,6 +35,8 @@ impl<C: Catalog> Primary<C> {
         self.note(begun);
         let looked = self.runs_due(&mut commands, moment).await;
         self.note(looked);
+        let left = self.leave_due(&mut commands, moment).await;
+        self.note(left);
         let parted = self.part_with_drained(&mut commands, moment).await;
         self.note(parted);
         commands

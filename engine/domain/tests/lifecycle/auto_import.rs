@@ -141,7 +141,7 @@ fn the_classification_is_the_images_if_it_is_known() {
 /// Before it is durable, an image is let in on the terms that it will be imported on, and nothing is made yet.
 #[test]
 fn it_is_admitted_on_the_terms_of_the_grant() {
-    let primary = granting("auto-import(at-most=90d)");
+    let mut primary = granting("auto-import(at-most=90d)");
     let mut arrival = arrival();
     arrival.record.slp = "silver".into();
     let copy = ready(primary.admit(POOL, &arrival, moment(NOW))).unwrap();

@@ -284,3 +284,48 @@ fn damage_is_told_to_who_sent_it() {
     assert_eq!((read(Some("container 1"), NOW + 2), read(Some("container 1"), NOW + 3)), (1, 0));
     assert_eq!(read(None, NOW + 4), 1);
 }
+
+/// A pool that was put back to an older state is another incarnation of itself: its log is read again from the beginning, what
+/// is new in it is seen though it stands in a place that was read before, and what it does not tell of is gone.
+#[test]
+fn a_pool_that_was_put_back_is_read_anew() {
+    let mut primary = primary(IMPORT);
+    let copy = CopyState { expires: None, locked_until: None, held: false };
+    let arrived = |byte: u8, seconds: i64| {
+        let mut arrival = super::arrival();
+        arrival.record.image = ImageId([byte; 16]);
+        arrival.record.started.seconds += seconds;
+        Logged::Arrival { arrival, copy, stored_bytes: 7 }
+    };
+    let mut read = |primary: &mut Primary<MemoryCatalog>, incarnation, sequence, logged, now| {
+        let event = PoolEvent { pool: POOL, incarnation, sequence: Sequence(sequence), logged };
+        ready(primary.handle(Event::Pool(event), moment(now))).unwrap()
+    };
+    read(&mut primary, 1, 1, arrived(1, 0), NOW + 10);
+    read(&mut primary, 1, 2, arrived(2, 1), NOW + 10);
+    read(&mut primary, 1, 3, arrived(3, 2), NOW + 10);
+    assert_eq!(ready(primary.catalog().latest_cursor(POOL)).unwrap(), Some((1, Sequence(3))));
+
+    // It was put back to where it had the first one only, and has been sent a fourth since.
+    ready(primary.pool_put_back("a test".into(), moment(NOW + 20))).unwrap();
+    assert!(primary.reconciling().is_some());
+    let commands = read(&mut primary, 2, 1, arrived(1, 0), NOW + 21);
+    let [Command::Report { report, .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!((report.incarnation, report.sequence), (2, Sequence(1)), "the sender learns where it is now");
+    read(&mut primary, 2, 2, arrived(4, 3), NOW + 21);
+    let (lost, commands) = ready(primary.pool_compared(POOL, 2, moment(NOW + 22))).unwrap();
+    assert_eq!((lost, commands), (vec![ImageId([2; 16]), ImageId([3; 16])], Vec::new()));
+    let state = |byte: u8| ready(primary.catalog().image(ImageId([byte; 16]))).unwrap().unwrap().state;
+    assert_eq!([1, 2, 3, 4].map(state), {
+        use ImageState::{Gone, Whole};
+        [Whole, Gone, Gone, Whole]
+    });
+    assert_eq!(ready(primary.catalog().copies(ImageId([2; 16]))).unwrap(), []);
+    assert_eq!(ready(primary.catalog().copies(ImageId([1; 16]))).unwrap()[0].incarnation, 2);
+    // Once is enough.
+    assert_eq!(ready(primary.pool_compared(POOL, 2, moment(NOW + 23))).unwrap(), (Vec::new(), Vec::new()));
+    ready(primary.end_reconcile(moment(NOW + 24))).unwrap();
+    // What was lost comes again when it is sent again.
+    read(&mut primary, 2, 3, arrived(2, 1), NOW + 30);
+    assert_eq!(ready(primary.catalog().copies(ImageId([2; 16]))).unwrap().len(), 1);
+}

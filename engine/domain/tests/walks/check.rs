@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use narrows_domain::catalog::ImageFilter;
 use narrows_domain::image::{ImageCopy, ImageState};
+use narrows_domain::import::{ArrivedData, Import, ImportState};
 use narrows_domain::machine::turn::blocked;
 use narrows_domain::operation::{Operation, OperationKind, OperationState, WaitReason};
 use narrows_domain::partner::{Partner, Trust};
@@ -180,7 +181,19 @@ pub(crate) fn in_the_end(world: &World) -> Result<(), String> {
             if import.told != import.revision {
                 return Err(format!("the sender was not told of {import:?}"));
             }
+            check_left(domain, &import)?;
         }
+    }
+    Ok(())
+}
+
+/// What is never imported does not stay in the pool.
+fn check_left(domain: &Domain, import: &Import) -> Result<(), String> {
+    let (image, pool) = (import.arrival.record.image, import.key.pool);
+    let is_held = now(domain.catalog().copies(image)).iter().any(|copy| copy.pool == pool);
+    let is_over = matches!(import.state, ImportState::GivenUp | ImportState::Refused);
+    if is_over && !is_held && import.data != ArrivedData::Gone {
+        return Err(format!("the pool keeps what nothing stands for: {import:?}"));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use narrows_format::{
-    ContainerId, PoolId,
+    ContainerId, PoolId, Sequence,
     batch::Head,
     manifest::{EDITS_MAX, Edit},
 };
@@ -42,7 +42,7 @@ pub use superblock::create;
 pub struct Create {
     /// Its identity.
     pub pool: PoolId,
-    /// Rises when the pool is rebuilt; 1 at first.
+    /// Rises when the pool is rebuilt, or was put back to an older state; 1 at first.
     pub incarnation: u64,
     /// Units of the index, mapped to cores at start.
     pub partitions: u16,
@@ -75,13 +75,32 @@ pub struct Open {
     pub pool: Option<PoolId>,
     /// Further directories for containers, as many and in the order that the pool was made with.
     pub volumes: Vec<PathBuf>,
+    /// How far somebody has read its image log, who would not notice that the pool was put back to an older state.
+    pub read: Option<LogRead>,
+}
+
+/// How far a pool's image log was read, by whoever keeps a catalog of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRead {
+    /// The pool's incarnation then.
+    pub incarnation: u64,
+    /// The last record that was read.
+    pub up_to: Sequence,
+}
+
+impl LogRead {
+    /// The log has had more records than it has, or the pool had a later incarnation: it was put back.
+    fn is_ahead_of(&self, incarnation: u64, last: Sequence) -> bool {
+        incarnation < self.incarnation || (incarnation == self.incarnation && last < self.up_to)
+    }
 }
 
 impl Open {
     /// The defaults for so many cores.
     pub fn new(cores: usize, index_bytes: u64) -> Self {
         let (log_segment_bytes, container_bytes) = (limits::LOG_SEGMENT_BYTES, limits::CONTAINER_BYTES_MAX);
-        Self { cores, index_bytes, log_segment_bytes, container_bytes, pool: None, volumes: Vec::new() }
+        let (pool, volumes, read) = (None, Vec::new(), None);
+        Self { cores, index_bytes, log_segment_bytes, container_bytes, pool, volumes, read }
     }
 }
 
@@ -100,6 +119,8 @@ pub struct Recovery {
     pub runs: u64,
     /// The index was damaged, and has been made anew.
     pub rebuilt: bool,
+    /// The pool was put back to an older state, and is another incarnation of itself from now on: its log ends here.
+    pub put_back: Option<Sequence>,
     /// Damage found on the way; what it concerns is left out, everything else is there.
     pub damage: Vec<Error>,
 }
@@ -174,13 +195,18 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     }
     let mut recovery = Recovery::default();
     let poison = Poison::default();
-    let superblock = superblock::read(world, dir).await?;
+    let mut superblock = superblock::read(world, dir).await?;
     let pool = superblock.pool;
     if options.pool.is_some_and(|expected| expected != pool) {
         return Err(Error::Other { found: pool });
     }
     let mut listing = manifest::read(world, dir, pool, superblock.manifest, &mut recovery).await?;
     let (mut replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
+    if let Some(read) = options.read.filter(|read| read.is_ahead_of(superblock.incarnation, replayed.last()))
+    {
+        superblock = superblock::raise(world, dir, superblock, read.incarnation).await?;
+        recovery.put_back = Some(replayed.last());
+    }
     replayed.closed.extend(listing.closed.iter().copied());
     let doubts = Doubts::opened(std::mem::take(&mut listing.harms));
     let epoch = listing.epoch + 1;

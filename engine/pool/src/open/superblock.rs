@@ -5,6 +5,7 @@ use std::{io, path::Path, path::PathBuf};
 use narrows_format::{
     BadBytes, Timestamp,
     batch::Head,
+    limits::BLOCK_BYTES,
     manifest::{self, Edit},
     superblock::{FILE_BYTES, Superblock},
 };
@@ -41,6 +42,28 @@ pub(super) async fn read(world: &World, dir: &Path) -> Result<Superblock, Error>
         BadBytes::Unsupported { what, .. } => Error::Unsupported { what },
         _ => damaged,
     })
+}
+
+/// Makes the pool another incarnation of itself, later than `known`. Durable on return; the slot in force stays as it was.
+pub(super) async fn raise(
+    world: &World,
+    dir: &Path,
+    superblock: Superblock,
+    known: u64,
+) -> Result<Superblock, Error> {
+    let raised = Superblock {
+        generation: superblock.generation + 1,
+        incarnation: superblock.incarnation.max(known) + 1,
+        ..superblock
+    };
+    let failed = |error: io::Error| Error::device("writing the superblock", &error);
+    let file = world.disk.open(&path(dir), OpenMode::Write).await.map_err(failed)?;
+    let mut buffer = world.arena.take(BLOCK_BYTES).await;
+    buffer.append(&raised.encode());
+    let (outcome, _) = file.write_at(BlockOffset::floor(raised.offset()), buffer).await;
+    outcome.map_err(failed)?;
+    file.sync_data().await.map_err(failed)?;
+    Ok(raised)
 }
 
 /// Makes an empty pool in `dir`, which must exist and hold no pool. Durable on return; what an earlier attempt

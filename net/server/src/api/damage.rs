@@ -59,9 +59,8 @@ async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
         damaged_images: standing.hurt().len() as u64,
         images,
         damaged: damage.map_or(0, |survey| survey.damaged),
-        places: damage.map_or_else(Vec::new, |survey| {
-            survey.damage.iter().take(DAMAGE_NAMED_MAX).cloned().collect()
-        }),
+        places: damage
+            .map_or_else(Vec::new, |survey| survey.damage.iter().take(DAMAGE_NAMED_MAX).cloned().collect()),
         quarantined_containers: standing.quarantined as u64,
         looked: standing.survey.as_ref().map(|(at, _)| time_out(*at)),
         pass: standing.pass.as_ref().map(pass),

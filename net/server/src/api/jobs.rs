@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use narrows_api::{
-    jobs::{Counters, ImportInfo, JobFilter, JobInfo, JobQuery},
+    jobs::{Counters, ImportFilter, ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::{PAGE_ITEMS_MAX, WAIT_SECONDS_MAX},
     orders::RetryRequest,
     text::time_out,
@@ -13,6 +13,7 @@ use narrows_domain::{
     Catalog as _, Image, Import, ImportState, OperationKind,
     catalog::NumberedJob,
     image::label,
+    import::{DAMAGED, RefusedArrival},
     job::{self, JobKey, JobKind, JobState},
     operation::{Note, Operation, OperationKey, OperationState, WaitReason},
     partner::{Partner, Reach, Trust},
@@ -229,13 +230,23 @@ pub fn why(note: &Note) -> String {
     }
 }
 
-/// GET the imports, newest first.
-pub async fn imports(State(app): State<App>, _admin: Admin) -> Answer<Vec<ImportInfo>> {
+/// GET the imports, newest first; or those that are not at their end, oldest first; what was refused before it was here
+/// comes first.
+pub async fn imports(
+    State(app): State<App>,
+    _admin: Admin,
+    Params(filter): Params<ImportFilter>,
+) -> Answer<Vec<ImportInfo>> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    let mut infos = Vec::new();
-    for import in imports {
+    let imports = if filter.open {
+        app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await
+    } else {
+        app.catalog.imports(IMPORTS_LISTED_MAX).await
+    };
+    let refusals = app.catalog.refusals(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let mut infos: Vec<_> = refusals.iter().map(|it| refused_info(&app, &partners, it)).collect();
+    for import in imports.map_err(|error| internal(&error))? {
         let key = JobKey::import(import.key);
         let job = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
         let finished = job.and_then(|numbered| numbered.job.ended);
@@ -254,7 +265,8 @@ pub async fn retry(
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let mut images: Vec<_> = request.image.into_iter().collect();
     if images.is_empty() {
-        let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+        let imports =
+            app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
         images.extend(imports.into_iter().filter(Import::may_be_tried).map(|it| it.arrival.record.image));
         images.sort_unstable();
         images.dedup();
@@ -280,6 +292,7 @@ fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Optio
         (state, code) => format!("{}({code})", state.name()),
     };
     let origin = name_of(app, partners, record.origin);
+    let damage = import.damage.as_ref().map(|damage| format!("{DAMAGED}: {damage}"));
     ImportInfo {
         image: record.image,
         image_name: format!("{origin}/{}", label(&record.client_name, record.started)),
@@ -288,8 +301,25 @@ fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Optio
         sender_name: name_of(app, partners, import.arrival.sender),
         slp: import.arrival.slp().to_owned(),
         state,
-        why: import.note.as_ref().map(why).unwrap_or_default(),
+        why: [damage, import.note.as_ref().map(why)].into_iter().flatten().collect::<Vec<_>>().join("; "),
         arrived: time_out(import.arrived),
         finished: finished.map(time_out),
+    }
+}
+
+/// What was refused at its commit, so that nothing of it is here.
+fn refused_info(app: &App, partners: &[Partner], refused: &RefusedArrival) -> ImportInfo {
+    let origin = name_of(app, partners, refused.origin);
+    ImportInfo {
+        image: refused.image,
+        image_name: format!("{origin}/{}", refused.label),
+        origin: refused.origin,
+        sender: refused.sender,
+        sender_name: name_of(app, partners, refused.sender),
+        slp: refused.slp.clone(),
+        state: format!("refused({})", refused.note.code),
+        why: why(&refused.note),
+        arrived: time_out(refused.last),
+        finished: Some(time_out(refused.last)),
     }
 }

@@ -5,7 +5,11 @@
 use std::fmt::Write as _;
 
 use axum::{extract::State, http::header, response::IntoResponse};
-use narrows_domain::{Catalog as _, ImportState, moment::since, partner::Reach};
+use narrows_domain::{
+    Catalog as _,
+    moment::{before, since},
+    partner::Reach,
+};
 
 use super::{
     App,
@@ -14,7 +18,7 @@ use super::{
     certificates, damage,
     domains::name_of,
 };
-use crate::{limits::IMPORTS_LISTED_MAX, servers::link::Found};
+use crate::servers::link::Found;
 
 /// GET the text.
 pub async fn show(State(app): State<App>, _admin: Admin) -> Result<impl IntoResponse, Failure> {
@@ -86,17 +90,29 @@ async fn text(app: &App) -> Result<String, Failure> {
             sheet.value("client_certificate_expires_seconds", &labels, until.seconds);
         }
     }
-    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    let pending = imports.iter().filter(|it| {
-        matches!(it.state, ImportState::Pending | ImportState::Waiting { .. } | ImportState::Failed { .. })
-    });
-    sheet.gauge("imports_pending", "Images that arrived here and are not imported, among the newest 1000.");
-    sheet.value("imports_pending", &[], pending.count());
+    pending(app, &mut sheet).await?;
     damaged(app, &mut sheet).await?;
     let reconciling = app.catalog.reconciling().await.map_err(|error| internal(&error))?;
     sheet.gauge("reconciling", "1 while nothing expires because an older catalog was put back.");
     sheet.value("reconciling", &[], u8::from(reconciling.is_some()));
     Ok(sheet.0)
+}
+
+/// What waits to be imported, here and at partners.
+async fn pending(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
+    let then = before(app.clock.now(), app.config.domain.pending_import_max);
+    let (open, overdue) = app.catalog.open_imports(then).await.map_err(|error| internal(&error))?;
+    let unconfirmed = app.catalog.pending_count(then).await.map_err(|error| internal(&error))?;
+    sheet.gauge("imports_pending", "Images that arrived here and are not imported.");
+    sheet.value("imports_pending", &[], open);
+    sheet.gauge("imports_overdue", "Those of them that have been so for longer than `pending_import_max`.");
+    sheet.value("imports_overdue", &[], overdue);
+    sheet.gauge(
+        "replications_unconfirmed",
+        "Images at partners whose import has not been confirmed for so long.",
+    );
+    sheet.value("replications_unconfirmed", &[], unconfirmed);
+    Ok(())
 }
 
 /// What is damaged in the pools, and when they were read last.

@@ -143,7 +143,8 @@ async fn replicas(app: &App, partner: &Partner) -> Result<u64, Failure> {
 }
 
 async fn imports(app: &App, partner: &Partner) -> Result<u64, Failure> {
-    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let imports =
+        app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
     let open = |it: &&Import| {
         it.key.sender == partner.domain && !matches!(it.state, ImportState::Imported | ImportState::Refused)
     };

@@ -88,7 +88,7 @@ async fn open(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
     // It goes on though the caller hangs up: recovery is not begun for nothing.
     let opening = tokio::spawn({
         let app = app.clone();
-        async move { app.pools.open_again(&app.plane, &app.folder, &pool).await }
+        async move { app.pools.open_again(&app.plane, (&app.catalog, &app.folder), &pool).await }
     });
     opening.await.map_err(|error| internal(&error))??;
     pools::look(&app).await;

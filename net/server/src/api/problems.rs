@@ -10,6 +10,8 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Import, ImportState,
     image::label,
+    import::DAMAGED,
+    limits::REFUSAL_SHOWN,
     machine::placing,
     moment::{before, since},
     operation::Operation,
@@ -57,8 +59,10 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
         problems.extend(lost(app, partner).await?);
         problems.extend(damaged(app, partner).await?);
     }
-    let imports = app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let imports =
+        app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
     problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
+    problems.extend(refused(app).await?);
     stopped(app, partners, &mut problems).await?;
     pending(app, partners, &mut problems).await?;
     let ending = clients::ending(app).await?.into_iter();
@@ -199,16 +203,15 @@ async fn reconciling(app: &App, partners: &[Partner]) -> Result<Option<Finding>,
 fn stuck(app: &App, import: &Import) -> Option<Finding> {
     let record = &import.arrival.record;
     let note = import.note.as_ref();
-    let (message, help) = match import.state {
+    let code = note.map(|note| note.code.clone()).unwrap_or_default();
+    let (code, message, help) = match import.state {
         ImportState::Imported => {
-            let damage = note.filter(|note| note.code == "POOL-001")?;
-            (
-                format!("its copy here is damaged: {}", damage.sentence),
-                "it is mended by itself where another domain grants `heal`; `narrowsctl pool damage` says more".to_owned(),
-            )
+            let damage = import.damage.as_ref()?;
+            let help = "it is mended by itself where another domain grants `heal`; `narrowsctl pool damage` says more";
+            (DAMAGED.to_owned(), format!("its copy here is damaged: {damage}"), help)
         }
         ImportState::Failed { .. } | ImportState::GivenUp | ImportState::Refused => {
-            (note.map(why).unwrap_or_default(), "`narrowsctl import list` says more".to_owned())
+            (code, note.map(why).unwrap_or_default(), "`narrowsctl import list --open` says more")
         }
         ImportState::Pending | ImportState::Waiting { .. } => {
             let age = since(app.clock.now(), import.arrived);
@@ -217,12 +220,25 @@ fn stuck(app: &App, import: &Import) -> Option<Finding> {
             }
             let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
             let message = format!("it has been pending for {} h{because}", age.as_secs() / 3600);
-            (message, "mend the cause, then `narrowsctl import retry`".to_owned())
+            (code, message, "mend the cause, then `narrowsctl import retry`")
         }
     };
-    let code = note.map(|note| note.code.clone()).unwrap_or_default();
     let check = format!("import of {}", label(&record.client_name, record.started));
-    Some(finding(&code, check, &app.who.name, message, &help))
+    Some(finding(&code, check, &app.who.name, message, help))
+}
+
+/// What partners brought and was not let in lately.
+async fn refused(app: &App) -> Result<Vec<Finding>, Failure> {
+    let then = before(app.clock.now(), REFUSAL_SHOWN);
+    let refusals = app.catalog.refusals(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let lately = refusals.into_iter().filter(|it| it.last > then);
+    let found = lately.map(|it| {
+        let times = if it.times == 1 { "once".to_owned() } else { format!("{} times", it.times) };
+        let message = format!("refused {times}, nothing of it is here: {}", why(&it.note));
+        let help = "`narrowsctl import list` says more; its sender sends it again once the cause is mended";
+        finding(&it.note.code, format!("import of {}", it.label), &app.who.name, message, help)
+    });
+    Ok(found.collect())
 }
 
 /// Operations that stopped for good: nothing comes of them before a person has dealt with them.
@@ -245,7 +261,8 @@ async fn pending(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -
     for operation in pending {
         let note = operation.note.as_ref();
         let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
-        let hours = since(app.clock.now(), operation.since).as_secs() / 3600;
+        let pending = operation.pending_since.unwrap_or(operation.since);
+        let hours = since(app.clock.now(), pending).as_secs() / 3600;
         let message = format!("its import has been pending for {hours} h{because}");
         let side = operation.target.as_ref().map(|target| name_of(app, partners, target.partner));
         let code = note.map(|note| note.code.clone()).unwrap_or_default();

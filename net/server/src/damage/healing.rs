@@ -7,11 +7,7 @@ use std::collections::BTreeSet;
 
 use narrows_api::{ApiError, Hex};
 use narrows_domain::{
-    Catalog as _, Image, Partner,
-    import::ImportState,
-    partner::Trust,
-    retry::Failure as Met,
-    scrub,
+    Catalog as _, Image, Partner, import::ImportState, partner::Trust, retry::Failure as Met, scrub,
 };
 use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
 use narrows_pool::scrub::Depth;
@@ -108,12 +104,12 @@ impl Keeper {
             let (copy, damage) = ((image, self.pool), damage.clone());
             self.tell(copy, damage).await?;
         }
-        let imports = self.app.catalog.imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+        let imports = self.app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await;
+        let imports = imports.map_err(|error| internal(&error))?;
         for import in imports.iter().filter(|it| it.key.pool == self.pool) {
             let image = import.arrival.record.image;
-            let was_hurt = import.note.as_ref().is_some_and(|note| note.code == "POOL-001");
-            let seems_whole =
-                import.state == ImportState::Imported && was_hurt && !hurt.contains(&image);
+            let was_hurt = import.state == ImportState::Imported && import.damage.is_some();
+            let seems_whole = was_hurt && !hurt.contains(&image);
             // A survey reads no data.
             if seems_whole && pool.verify(image).await?.damage.is_none() {
                 self.tell((image, self.pool), None).await?;

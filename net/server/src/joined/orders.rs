@@ -12,7 +12,7 @@ use axum::{
 use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
 use narrows_domain::storage::Pool;
 use narrows_format::{ContainerId, PoolId, Sequence, ServerId};
-use narrows_pool::{recipe::glob::Glob, scrub::Depth};
+use narrows_pool::{LogRead, recipe::glob::Glob, scrub::Depth};
 use narrows_transport::Principal;
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -126,11 +126,16 @@ async fn open(joined: &Joined, told: &[PoolTold]) {
     let Ok(_one_at_a_time) = joined.pools.making.try_lock() else { return };
     for pool in told {
         if !joined.pools.is_known(pool.pool)
-            && let Err(error) = joined.pools.open_one(&joined.plane, &joined.folder, &as_pool(pool)).await
+            && let Err(error) =
+                joined.pools.open_one(&joined.plane, &joined.folder, &as_pool(pool), read(pool)).await
         {
             tracing::error!(pool = pool.name, %error, "a pool can't be opened; the others go on");
         }
     }
+}
+
+fn read(told: &PoolTold) -> Option<LogRead> {
+    told.read.map(|(incarnation, up_to)| LogRead { incarnation, up_to: Sequence(up_to) })
 }
 
 fn as_pool(told: &PoolTold) -> Pool {

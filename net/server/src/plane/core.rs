@@ -50,8 +50,8 @@ impl Core {
     }
 
     async fn open(&self, opening: Opening) -> Result<(Vec<Seed>, Recovery), Error> {
-        let Opening { pool, directory, volumes, index_bytes } = opening;
-        let open = Open { pool: Some(pool), volumes, ..Open::new(self.cores, index_bytes) };
+        let Opening { pool, directory, volumes, index_bytes, read } = opening;
+        let open = Open { pool: Some(pool), volumes, read, ..Open::new(self.cores, index_bytes) };
         narrows_pool::open(&self.world, &directory, open).await
     }
 

@@ -161,7 +161,7 @@ async fn create(data: &Folder, folders: Folders, pool: &Pool, segment_mean: u32)
 }
 
 async fn open(pools: &Pools, plane: &Plane, data: &Folder, pool: &Pool) -> Result<(), Failure> {
-    match pools.open_one(plane, data, pool).await {
+    match pools.open_one(plane, data, pool, None).await {
         Ok(()) => Ok(()),
         Err(_) => Pools::get(pools, pool.id).map(drop),
     }

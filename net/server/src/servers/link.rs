@@ -18,7 +18,9 @@ use narrows_api::{
     text::PathText,
 };
 use narrows_domain::{retry::Failure as Broken, storage::MediaServer};
-use narrows_format::{ContainerId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState};
+use narrows_format::{
+    ContainerId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState,
+};
 use narrows_pool::{
     PoolSpace,
     images::{Discarded, Event},

@@ -385,6 +385,9 @@ pub struct PoolTold {
     pub name: String,
     /// Where it lies, its own folder first.
     pub directories: Vec<String>,
+    /// How far its log is in the catalog: incarnation, and the last record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<(u64, u64)>,
 }
 
 /// A pool that is to be made.

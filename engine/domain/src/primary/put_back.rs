@@ -1,0 +1,63 @@
+//! A pool that was put back to an older state: its whole log is read again under another incarnation, and what it does not tell
+//! of is gone.
+
+use narrows_format::{ImageId, PoolId};
+
+use super::{Done, Primary};
+use crate::catalog::{Catalog, Reconciling};
+use crate::event::{Change, Command, Decision};
+use crate::image::ImageState;
+use crate::import::ArrivedData;
+use crate::limits::{COMPARED_AT_ONCE, STALE_IMPORTS_MAX};
+use crate::machine::leaving;
+use crate::moment::Moment;
+
+impl<C: Catalog> Primary<C> {
+    /// A pool's log begins anew. Nothing goes before it was read, and partners were compared.
+    pub async fn pool_put_back(&mut self, why: String, moment: Moment) -> Done<Vec<Command>, C> {
+        if self.reconciling.is_none() {
+            let begun = Reconciling { since: moment.now, why };
+            self.store(&[Change::ReconcileBegun(begun.clone())]).await?;
+            self.reconciling = Some(begun);
+        }
+        Ok(Vec::new())
+    }
+
+    /// All of a pool's log is handled: copies of which only an earlier incarnation told are gone, and so is data that
+    /// waited for its import. Who sent it sees by the incarnation that its copy is lost. Gives the images.
+    pub async fn pool_compared(
+        &mut self,
+        pool: PoolId,
+        incarnation: u64,
+        moment: Moment,
+    ) -> Done<(Vec<ImageId>, Vec<Command>), C> {
+        let (mut lost, mut commands) = (Vec::new(), Vec::new());
+        loop {
+            let stale = self.ask(self.catalog.stale_copies(pool, incarnation, COMPARED_AT_ONCE)).await?;
+            if stale.is_empty() {
+                break;
+            }
+            let mut decision = Decision::nothing();
+            for copy in stale {
+                decision.changes.push(Change::CopyGone(copy.image, copy.number));
+                let copies = self.ask(self.catalog.copies(copy.image)).await?;
+                let is_last = copies.iter().all(|other| other.number == copy.number);
+                if is_last && let Some(mut image) = self.ask(self.catalog.image(copy.image)).await? {
+                    image.state = ImageState::Gone;
+                    decision.changes.push(Change::Image(image));
+                }
+                lost.push(copy.image);
+            }
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        let mut decision = Decision::nothing();
+        for import in self.ask(self.catalog.unsettled_imports(STALE_IMPORTS_MAX)).await? {
+            if import.key.pool == pool && import.incarnation < incarnation {
+                let gone = leaving::seen(&import, ArrivedData::Gone, moment.now);
+                decision.changes.extend(gone.map(Change::Import));
+            }
+        }
+        commands.extend(self.settle(decision, moment).await?);
+        Ok((lost, commands))
+    }
+}
