@@ -137,6 +137,10 @@ async fn an_image_of_a_newer_format_is_kept_and_passed_on_but_not_restored() {
     let sent: ReplicateReply = west.admin().post(&path, &request).await.unwrap();
     assert_eq!(job_end(&west, &sent.job).await.state, "complete");
     assert!(settled_image(&north, &id).await.restorable);
+    // In the third domain, clients of the others are no destination: by their certificate, or because nobody there knows their CA.
+    assert_eq!(ask_restore(&north, &db, &id).await.unwrap_err().code, "AIR-008");
+    let stranger = ask_restore(&north, &web, &id).await.unwrap_err();
+    assert!(stranger.code.starts_with("AUTH-"), "{stranger}");
     let (spare, _) = north.enroll("spare").await;
     restore_image(&north, &spare, &id, &target).await.unwrap();
     assert_eq!(

@@ -321,10 +321,9 @@ fn too_many_children() {
     assert_eq!(code(&outcome.1), "WIRE-003");
 }
 
-/// Goal: without a common version both sides hear WIRE-001 and both ranges.
-#[test]
-fn no_common_version() {
-    use narrows_wire::{Hello, Message};
+/// Greets with this hello: the code and sentence that were heard, and the code that the other side ended with.
+fn greeted(change: fn(&mut narrows_wire::Hello)) -> ((String, String), Option<String>) {
+    use narrows_wire::Message;
     let sim = Sim::new(1);
     let (from, to) = (sim.world(Host(1)), sim.world(Host(2)));
     let facts = HelloFacts::new(Purpose::Backup, DomainId([7; 16]), PoolId([0; 16]));
@@ -335,10 +334,10 @@ fn no_common_version() {
             let dialling = async {
                 let link = Link::dial(&from, address, Security::Plaintext).await.expect("dials");
                 let theirs = link.receive().await.expect("a hello");
-                let Ok(Message::Hello(hello)) = Message::decode(&theirs) else { panic!("no hello") };
-                let newer = Hello { version_min: 7, version_max: 9, ..hello };
+                let Ok(Message::Hello(mut hello)) = Message::decode(&theirs) else { panic!("no hello") };
+                change(&mut hello);
                 let mut message = Vec::new();
-                Message::Hello(newer).encode(&mut message);
+                Message::Hello(hello).encode(&mut message);
                 link.send(message).await.expect("queued");
                 let answer = link.receive().await.expect("an error message");
                 match Message::decode(&answer) {
@@ -354,6 +353,24 @@ fn no_common_version() {
             join(Box::pin(dialling), Box::pin(accepting)).await
         })
         .expect("no crash was asked for");
-    assert_eq!((heard.0.as_str(), refused.code()), ("WIRE-001", Some("WIRE-001")));
-    assert!(heard.1.contains("1..=1") && heard.1.contains("7..=9"), "{}", heard.1);
+    (heard, refused.code().map(str::to_owned))
+}
+
+/// Goal: without a common version both sides hear WIRE-001 and both ranges.
+#[test]
+fn no_common_version() {
+    let ((code, sentence), refused) = greeted(|hello| (hello.version_min, hello.version_max) = (7, 9));
+    assert_eq!((code.as_str(), refused.as_deref()), ("WIRE-001", Some("WIRE-001")));
+    assert!(sentence.contains("1..=1") && sentence.contains("7..=9"), "{sentence}");
+}
+
+/// Goal: a feature that the peer says it can't do without, and that is not known here, is refused and named; optional ones are
+/// passed over.
+#[test]
+fn an_unknown_mandatory_feature() {
+    let ((code, sentence), refused) = greeted(|hello| {
+        (hello.mandatory, hello.optional) = (1 << 9, 1 << 3);
+    });
+    assert_eq!((code.as_str(), refused.as_deref()), ("WIRE-001", Some("WIRE-001")));
+    assert!(sentence.contains("0x200") && !sentence.contains("0x8"), "{sentence}");
 }
