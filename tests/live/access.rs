@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 49] = [
+const ROUTES: [(&str, Method); 51] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -59,6 +59,8 @@ const ROUTES: [(&str, Method); 49] = [
     (paths::CLIENTS, Method::GET),
     (paths::CLIENT_TOKENS, Method::POST),
     (paths::CLIENT_ENROLL, Method::POST),
+    (paths::CLIENT_REVOKE, Method::POST),
+    (paths::PARTNER_LEND, Method::POST),
     (paths::JOBS, Method::GET),
     (paths::JOB, Method::GET),
     (paths::IMPORTS, Method::GET),

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use crate::confirm::ConsentArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// Enrolls this machine as a client; without a line, by the administrator's token of the context.
@@ -43,5 +45,15 @@ pub(crate) enum ClientCommand {
         /// Only print the line, to be used on the client's own machine with `client enroll NAME --line`.
         #[arg(long)]
         print_line: bool,
+    },
+    /// Believes no certificate of a client any more, at once: for a machine that is in wrong hands. Its images stay, and `client
+    /// replace` makes it a client again.
+    #[command(after_help = "Examples:\n  narrowsctl --context east client revoke web01 --dry-run\n  \
+                            narrowsctl --context east client revoke web01 --yes")]
+    Revoke {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        sure: ConsentArgs,
     },
 }

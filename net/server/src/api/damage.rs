@@ -59,9 +59,8 @@ async fn show(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
         damaged_images: standing.hurt().len() as u64,
         images,
         damaged: damage.map_or(0, |survey| survey.damaged),
-        places: damage.map_or_else(Vec::new, |survey| {
-            survey.damage.iter().take(DAMAGE_NAMED_MAX).cloned().collect()
-        }),
+        places: damage
+            .map_or_else(Vec::new, |survey| survey.damage.iter().take(DAMAGE_NAMED_MAX).cloned().collect()),
         quarantined_containers: standing.quarantined as u64,
         looked: standing.survey.as_ref().map(|(at, _)| time_out(*at)),
         pass: standing.pass.as_ref().map(pass),
@@ -167,7 +166,7 @@ pub async fn found(app: &App, pool: &Pool) -> Result<Vec<Finding>, Failure> {
 fn hurt(standing: &Standing) -> Option<String> {
     let count = standing.hurt().len();
     let (_, survey) = standing.survey.as_ref().filter(|_| count > 0)?;
-    let first = survey.damage.first().cloned().unwrap_or_else(String::new);
+    let first = survey.damage.first().map_or_else(String::new, Clone::clone);
     let refused = standing.attempts.iter().find(|attempt| !attempt.why.is_empty());
     let why = refused.map_or_else(String::new, |Attempt { from, code, why, .. }| {
         let code = if code.is_empty() { String::new() } else { format!("{code}: ") };

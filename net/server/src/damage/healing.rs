@@ -7,11 +7,7 @@ use std::collections::BTreeSet;
 
 use narrows_api::{ApiError, Hex};
 use narrows_domain::{
-    Catalog as _, Image, Partner,
-    import::ImportState,
-    partner::Trust,
-    retry::Failure as Met,
-    scrub,
+    Catalog as _, Image, Partner, import::ImportState, partner::Trust, retry::Failure as Met, scrub,
 };
 use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
 use narrows_pool::scrub::Depth;
@@ -112,8 +108,7 @@ impl Keeper {
         for import in imports.iter().filter(|it| it.key.pool == self.pool) {
             let image = import.arrival.record.image;
             let was_hurt = import.note.as_ref().is_some_and(|note| note.code == "POOL-001");
-            let seems_whole =
-                import.state == ImportState::Imported && was_hurt && !hurt.contains(&image);
+            let seems_whole = import.state == ImportState::Imported && was_hurt && !hurt.contains(&image);
             // A survey reads no data.
             if seems_whole && pool.verify(image).await?.damage.is_none() {
                 self.tell((image, self.pool), None).await?;

@@ -3,7 +3,10 @@
 //! A session is named by what it was allowed: the primary remembers that ([`super::guests`]), so that nothing can be sealed
 //! or ended that was not allowed to this media server.
 
-use narrows_api::{ApiError, Hex, text::{by_text, by_text_option}};
+use narrows_api::{
+    ApiError, Hex,
+    text::{by_text, by_text_option},
+};
 use narrows_domain::job::{Counters, JobKey};
 use narrows_exchange::CommitFacts;
 use narrows_format::{

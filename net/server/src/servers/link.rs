@@ -11,7 +11,9 @@ use std::{
 
 use narrows_api::{ApiError, Hex, error::codes, images::BrowsePage, paths, text::PathText};
 use narrows_domain::{retry::Failure as Broken, storage::MediaServer};
-use narrows_format::{ContainerId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState};
+use narrows_format::{
+    ContainerId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState,
+};
 use narrows_pool::{
     PoolSpace,
     images::{Discarded, Event},
