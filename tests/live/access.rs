@@ -61,6 +61,8 @@ const ROUTES: [(&str, Method); 51] = [
     (paths::CLIENTS, Method::GET),
     (paths::CLIENT_TOKENS, Method::POST),
     (paths::CLIENT_ENROLL, Method::POST),
+    (paths::CLIENT_REVOKE, Method::POST),
+    (paths::PARTNER_LEND, Method::POST),
     (paths::JOBS, Method::GET),
     (paths::JOB, Method::GET),
     (paths::IMPORTS, Method::GET),

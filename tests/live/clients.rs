@@ -135,6 +135,38 @@ async fn a_replaced_certificate_is_believed_no_more_and_its_connections_end() {
     east.stop().await;
 }
 
+/// Goal: a client whose machine is in wrong hands is nobody at once, also after a start, until it is given another certificate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_client_is_nobody_until_it_is_replaced() {
+    let mut east = House::build("east").await;
+    let (old, enrolled) = east.enroll("web01").await;
+    let open = east.caller(Some(&old), None);
+    open.get::<WhoAmI>(paths::WHOAMI).await.unwrap();
+    let path = paths::CLIENT_REVOKE.replace("{name}", "web01");
+    let none = east.admin().post::<_, ClientInfo>(&path.replace("web01", "web09"), &()).await;
+    assert_eq!(none.unwrap_err().code, "SLP-013");
+    let first: ClientInfo = east.admin().post(&path, &()).await.unwrap();
+    let again: ClientInfo = east.admin().post(&path, &()).await.unwrap();
+    assert!(first.revoked.is_some() && first.revoked == again.revoked, "{first:?} {again:?}");
+    let cut = open.get::<WhoAmI>(paths::WHOAMI).await.unwrap_err().code;
+    assert!(["NET-001", "AUTH-003"].contains(&cut.as_str()), "{cut}");
+    for _ in 0..2 {
+        let refused = east.caller(Some(&old), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap_err();
+        assert_eq!(refused.code, "AUTH-003");
+        east.restart_with(|_| {}).await;
+    }
+    let replace = paths::CLIENT_REPLACE.replace("{name}", "web01");
+    let line: TokenReply = east.admin().post(&replace, &()).await.unwrap();
+    let (new, reply) = enroll_by(&east, &line.line).await.unwrap();
+    assert_eq!(reply.client, enrolled.client);
+    east.caller(Some(&new), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap();
+    let refused = east.caller(Some(&old), None).get::<WhoAmI>(paths::WHOAMI).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-003");
+    let shown: ClientInfo = east.admin().get(&paths::CLIENT.replace("{name}", "web01")).await.unwrap();
+    assert_eq!((shown.former_certificates, shown.revoked), (1, None));
+    east.stop().await;
+}
+
 const DAY: Duration = Duration::from_hours(24);
 
 /// A client's clock when two thirds of its certificate's two years are over.

@@ -305,7 +305,8 @@ async fn an_image_goes_to_a_media_server_and_from_there_to_another_domain() {
     let (spare, _) = west.enroll("spare").await;
     let (grant, _) = back_up_directory(&east, &web, files.path()).await;
     let image = grant.image.to_string();
-    let info = image_when(&east, &image, is_complete).await;
+    let is_there = |it: &ImageInfo| is_complete(it) && it.replicas.iter().all(|it| it.state == "present");
+    let info = image_when(&east, &image, is_there).await;
     let made: Vec<_> = info.copies.iter().map(|it| (it.pool_name.as_str(), it.operation.as_str())).collect();
     assert_eq!(made, [("default", "backup"), ("far", "dup")]);
     assert_eq!(info.replicas[0].state, "present");
@@ -329,7 +330,7 @@ async fn an_image_goes_to_a_media_server_and_from_there_to_another_domain() {
     let dup = waiting.operations.iter().find(|it| it.id == "dup").unwrap();
     assert!(dup.why.contains("m1"), "{dup:?}");
     annex.start().await;
-    let done = image_when(&east, &second, is_complete).await;
+    let done = image_when(&east, &second, is_there).await;
     assert_eq!((done.copies.len(), done.replicas[0].state.as_str()), (2, "present"), "{done:?}");
     settled_image(&west, &second).await;
     annex.stop().await;

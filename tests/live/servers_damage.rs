@@ -134,6 +134,7 @@ async fn a_partner_and_a_media_server_heal_each_other_where_it_is_granted() {
     grant_heal(&east, "west").await;
     flip_containers(&west.data().pool());
     is_mended(&scrub(&west, "default", false).await, "east");
+    assert_eq!(heal(&west, "default", None).await.damaged_images, 0);
     replica_is(&east, &image, "present").await;
     let (spare, _) = west.enroll("spare").await;
     restores(&west, &spare, &image, files.path()).await;

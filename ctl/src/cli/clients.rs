@@ -49,4 +49,14 @@ pub(crate) enum ClientCommand {
         #[command(flatten)]
         consent: ConsentArgs,
     },
+    /// Believes no certificate of a client any more, at once: for a machine that is in wrong hands. Its images stay, and `client
+    /// replace` makes it a client again.
+    #[command(after_help = "Examples:\n  narrowsctl --context east client revoke web01 --dry-run\n  \
+                            narrowsctl --context east client revoke web01 --yes")]
+    Revoke {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        sure: ConsentArgs,
+    },
 }

@@ -1,4 +1,4 @@
-//! `client enroll|list|show|rename|replace`: a key made here, a certificate against a one-time token.
+//! `client enroll|list|show|rename|replace|revoke`: a key made here, a certificate against a one-time token.
 
 use narrows_agent::renewal::signing_request;
 use narrows_api::{
@@ -71,6 +71,16 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             session.contexts.add_client(&context_name, &reply.name, &credentials)?;
             say(session, &reply)
         }
+        ClientCommand::Revoke { name, sure } => {
+            let api = session.administrator()?;
+            let info: ClientInfo = api.get(&filled(paths::CLIENT, &name), &()).await?;
+            if sure.dry_run {
+                return session.style.show(&info, revoking);
+            }
+            sure.ask(session.style, &revoking(&info), &name)?;
+            let info: ClientInfo = api.post(&filled(paths::CLIENT_REVOKE, &name), &()).await?;
+            session.style.show(&info, shown)
+        }
         ClientCommand::List => {
             let clients: Vec<ClientInfo> = session.administrator()?.get(paths::CLIENTS, &()).await?;
             session.style.show(&clients, |clients| {
@@ -95,6 +105,20 @@ fn replaced(info: &ClientInfo) -> String {
         time_or_dash(info.last_backup),
         info.policies.len()
     )
+}
+
+/// What a revocation would do.
+fn revoking(info: &ClientInfo) -> String {
+    let mut lines = vec![format!(
+        "client `{}` would not be believed any more: it backs up and restores nothing until `client replace`",
+        info.name
+    )];
+    lines.extend(
+        info.policies
+            .iter()
+            .map(|policy| format!("  policy `{policy}` names it, and makes no more runs of it")),
+    );
+    lines.join("\n")
 }
 
 fn shown(info: &ClientInfo) -> String {

@@ -193,6 +193,8 @@ pub const CLIENT: &str = "/v1/clients/{name}";
 pub const CLIENT_RENAME: &str = "/v1/clients/{name}/rename";
 /// POST -> [`crate::clients::TokenReply`]: a line that gives a client another certificate.
 pub const CLIENT_REPLACE: &str = "/v1/clients/{name}/replace";
+/// POST -> [`crate::clients::ClientInfo`]: none of its certificates is believed any more.
+pub const CLIENT_REVOKE: &str = "/v1/clients/{name}/revoke";
 /// POST [`crate::clients::EnrollRequest`] -> [`crate::clients::EnrollReply`]; the token is the authority.
 pub const CLIENT_ENROLL: &str = "/v1/clients/enroll";
 

@@ -66,6 +66,18 @@ impl<C: Catalog> Primary<C> {
         Ok(client)
     }
 
+    /// None of a client's certificates is believed any more, until it is given another one. One that is revoked already keeps
+    /// its time.
+    pub async fn revoke_client(&mut self, name: &str, moment: Moment) -> Done<Client, C> {
+        let clients = self.ask(self.catalog.clients()).await?;
+        let known = clients.into_iter().find(|client| client.name == name);
+        let mut client = known.ok_or_else(|| absent("client", name))?;
+        client.revoked = client.revoked.or(Some(moment.now));
+        client.former.append(&mut client.still_believed);
+        self.store(&[Change::Client(client.clone())]).await?;
+        Ok(client)
+    }
+
     /// A client that showed the certificate `shown` has been issued another one in its place. The one that it showed, and
     /// the newest before it, are believed until they end: what was issued may never have reached it. Of more than
     /// [`STILL_BELIEVED_MAX`] the oldest is believed no more, so that a client which can't keep what it is given is never

@@ -72,7 +72,7 @@ fn a_client_that_can_keep_nothing_goes_on_with_what_it_has() {
     assert_eq!((client.former.len(), client.serial.as_str()), (22, "001e"));
 }
 
-/// Goal: whatever is renewed, replaced and named anew in whatever order, each certificate that was issued and has not ended is
+/// Goal: whatever is renewed, replaced, revoked and named anew in whatever order, each certificate that was issued and has not ended is
 /// either believed or known as one that is not; and after a replacement none from before it is believed.
 /// Method: a walk for each of 300 seeds; a renewal may show any certificate that is believed.
 #[test]
@@ -109,6 +109,11 @@ fn every_certificate_of_a_client_is_believed_or_known_as_one_that_is_not() {
                     let again = primary.replace_client(&secret, (WEB, issued(serial, now)), moment(now));
                     assert_eq!(code(ready(again)), "AUTH-004", "a line works once");
                 }
+                1 if step % 7 == 0 => {
+                    ready(primary.revoke_client(&known.name, moment(now))).unwrap();
+                    let shown = (client(&primary).newest(), issued(serial, now));
+                    assert_eq!(code(ready(primary.renew_client(WEB, shown, moment(now)))), "AUTH-003");
+                }
                 1 => {
                     let name = format!("web{step}");
                     ready(primary.rename_client(&known.name, &name, moment(now))).unwrap();
@@ -127,8 +132,11 @@ fn every_certificate_of_a_client_is_believed_or_known_as_one_that_is_not() {
             }
             let client = client(&primary);
             let mut believed = serials(&client.still_believed);
-            believed.insert(client.serial.clone());
-            let former = serials(&client.former);
+            let mut former = serials(&client.former);
+            match client.revoked {
+                Some(_) => former.insert(client.serial.clone()),
+                None => believed.insert(client.serial.clone()),
+            };
             assert!(believed.is_disjoint(&former), "seed {seed}, step {step}");
             for (at, it) in all.iter().enumerate().filter(|(_, it)| it.until.seconds > now) {
                 let is_believed = believed.contains(&it.serial);

@@ -50,6 +50,7 @@ pub fn routes() -> Router<App> {
         .route(paths::CLIENT_TOKENS, post(token))
         .route(paths::CLIENT_RENAME, post(rename))
         .route(paths::CLIENT_REPLACE, post(replace))
+        .route(paths::CLIENT_REVOKE, post(revoke))
         .route(paths::CLIENT_ENROLL, post(enroll))
         .route(paths::CLIENT_RENEW, post(renew))
 }
@@ -130,6 +131,17 @@ async fn replace(State(app): State<App>, _admin: Admin, Path(name): Path<String>
     good(TokenReply { line, expires: time_out(expires) })
 }
 
+/// POST: its machine was lost or is in wrong hands: nothing that it shows is believed from now on.
+async fn revoke(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<ClientInfo> {
+    let revoking = app.control.act(move |primary, now| {
+        Box::pin(async move { Ok((primary.revoke_client(&name, now).await?, Vec::new())) })
+    });
+    let client = revoking.await?;
+    disbelieve(&app, &client);
+    tracing::warn!(client = %client.name, "its certificates are revoked");
+    good(info(&app, client).await?)
+}
+
 /// POST: a line that enrols one client.
 pub async fn token(
     State(app): State<App>,
@@ -197,9 +209,12 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
     good(reply(&app, (id, client.name), pem, now))
 }
 
-/// None of a client's former certificates is believed from now on, and what was opened with one ends.
+/// None of a client's former certificates is believed from now on, the present one neither if that is revoked, and what was
+/// opened with one ends.
 fn disbelieve(app: &App, client: &Client) {
-    for serial in client.former.iter().filter_map(|issued| bytes_of_hex(&issued.serial)) {
+    let present = client.revoked.map(|_| &client.serial);
+    let serials = client.former.iter().map(|issued| &issued.serial).chain(present);
+    for serial in serials.filter_map(|serial| bytes_of_hex(serial)) {
         app.trust.revoke(app.who.domain, &serial);
     }
     app.parted.send_modify(|count| *count += 1);

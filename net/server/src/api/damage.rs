@@ -166,7 +166,7 @@ pub async fn found(app: &App, pool: &Pool) -> Result<Vec<Finding>, Failure> {
 fn hurt(standing: &Standing) -> Option<String> {
     let count = standing.hurt().len();
     let (_, survey) = standing.survey.as_ref().filter(|_| count > 0)?;
-    let first = survey.damage.first().cloned().unwrap_or_else(String::new);
+    let first = survey.damage.first().map_or_else(String::new, Clone::clone);
     let refused = standing.attempts.iter().find(|attempt| !attempt.why.is_empty());
     let why = refused.map_or_else(String::new, |Attempt { from, code, why, .. }| {
         let code = if code.is_empty() { String::new() } else { format!("{code}: ") };

@@ -348,19 +348,36 @@ async fn remove(
     if request.dry_run {
         return good(RemoveReply { name, removed: false, uses });
     }
-    if request.lost {
-        lose(&app, &name).await?;
+    let link = app.servers.called(&name);
+    let removed = take_out(&app, name, request.lost).await;
+    if let (Err(_), Some(link)) = (&removed, link) {
+        // Nothing has come of it: what it says counts again.
+        let known = app.catalog.media_servers().await.map_err(|error| internal(&error))?;
+        if known.iter().any(|row| row.id == link.server) {
+            app.servers.add(link);
+        }
     }
-    let removing = app.control.act(move |primary, _| {
-        Box::pin(async move { Ok((primary.remove_server(&name).await?, Vec::new())) })
-    });
-    let (row, pools) = removing.await?;
+    let (row, pools) = removed?;
     part(&app, row.id);
     for pool in pools {
         app.pools.forget(pool);
     }
     tracing::info!(server = row.name, "a media server was removed");
     good(RemoveReply { name: row.name, removed: true, uses })
+}
+
+/// Out of the catalog. One that is lost is heard no more first: it may come back while its copies are forgotten.
+async fn take_out(app: &App, name: String, is_lost: bool) -> Result<(MediaServer, Vec<PoolId>), Failure> {
+    if is_lost {
+        if let Some(link) = app.servers.called(&name) {
+            app.servers.forget(link.server);
+        }
+        lose(app, &name).await?;
+    }
+    let removing = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.remove_server(&name).await?, Vec::new())) })
+    });
+    removing.await
 }
 
 /// API-003 for one that answers: it is not lost.

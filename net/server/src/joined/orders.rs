@@ -261,9 +261,8 @@ fn bounded(words: impl Iterator<Item = EventWord>) -> Vec<EventWord> {
 }
 
 fn check_open(joined: &Joined, pool: PoolId) -> Result<(), ApiError> {
-    let is_open = joined.pools.get(pool).is_ok();
-    let error = || ApiError::new(codes::NOT_READY, format!("pool {pool} is not open here"));
-    is_open.then_some(()).ok_or_else(error)
+    let shut = |_| ApiError::new(codes::NOT_READY, format!("pool {pool} is not open here"));
+    joined.pools.get(pool).map(drop).map_err(shut)
 }
 
 /// POST: brings what an image lacks in a pool here; the answer is how that ended.

@@ -181,16 +181,12 @@ impl OnePool {
         depth: Depth,
         rate: Option<u64>,
     ) -> Result<Option<ContainerRead>, Failure> {
-        match &self.away {
-            Some(link) => {
-                let how = (depth == Depth::Fingerprints, rate);
-                Ok(link.scrub_next(self.pool, after, how).await?)
-            }
-            None => {
-                let scrubbed = self.api(|reply| PoolOrder::Scrub(after, depth, rate, reply)).await?;
-                Ok(scrubbed.map(ContainerRead::from))
-            }
+        if let Some(link) = &self.away {
+            let how = (depth == Depth::Fingerprints, rate);
+            return Ok(link.scrub_next(self.pool, after, how).await?);
         }
+        let scrubbed = self.api(|reply| PoolOrder::Scrub(after, depth, rate, reply)).await?;
+        Ok(scrubbed.map(ContainerRead::from))
     }
 
     /// Walks all images: which are hurt.

@@ -10,7 +10,7 @@ use narrows_domain::{
     storage::MediaServer,
 };
 use narrows_exchange::Refusal;
-use narrows_format::{Sequence, ServerId, Timestamp};
+use narrows_format::{ImageId, Sequence, ServerId, Timestamp};
 use narrows_transport::Principal;
 
 use super::{
@@ -42,15 +42,7 @@ pub async fn answer(app: &App, server: ServerId, asked: Asked) -> Result<Answere
             return Ok(Answered::Admitted(word));
         }
         Asked::Take { peer, ticket, image } => {
-            let asking = app.servers.guests.asks(server, (ticket.0, image))?;
-            let (peer, came) = (Principal::from(peer), Came { ticket: ticket.0, at: Some(server) });
-            let loan = doorman::lend(app, &peer, came, image).await.map_err(told)?;
-            let word = LoanWord::new(&loan);
-            // A heal has no job: nobody here waits for its end.
-            if let Some(job) = loan.job {
-                let_in(app, asking, Visit::Takes(job)).await?;
-            }
-            return Ok(Answered::Lent(word));
+            return take(app, server, peer.into(), (ticket.0, image)).await;
         }
         Asked::Forget { ticket, image } => {
             if let Some(visit) = app.servers.guests.forget(server, &(ticket.0, image)) {
@@ -100,6 +92,24 @@ pub async fn answer(app: &App, server: ServerId, asked: Asked) -> Result<Answere
         }
     }
     Ok(Answered::Heard)
+}
+
+/// An image is taken there: by a client for a job, or by a pool that lacks something of it.
+async fn take(
+    app: &App,
+    server: ServerId,
+    peer: Principal,
+    (ticket, image): ([u8; 32], ImageId),
+) -> Result<Answered, Failure> {
+    let asking = app.servers.guests.asks(server, (ticket, image))?;
+    let came = Came { ticket, at: Some(server) };
+    let loan = doorman::lend(app, &peer, came, image).await.map_err(told)?;
+    let word = LoanWord::new(&loan);
+    // A heal has no job: nobody here waits for its end.
+    if let Some(job) = loan.job {
+        let_in(app, asking, Visit::Takes(job)).await?;
+    }
+    Ok(Answered::Lent(word))
 }
 
 fn told(Refusal { code, sentence }: Refusal) -> Failure {

@@ -86,6 +86,7 @@ impl Surveyed {
     }
 
     /// The same from another server, no longer than it may be.
+    #[must_use]
     pub fn bounded(mut self) -> Self {
         self.images.truncate(HURT_TOLD_MAX);
         self.damage.truncate(narrows_pool::limits::DAMAGE_LISTED_MAX);

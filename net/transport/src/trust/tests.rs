@@ -202,20 +202,20 @@ fn a_media_server_that_was_removed_is_nobody() {
         };
         let dialler = End { store: trust(), identity: east.issue(&Wish::server(EAST)) };
         let listener = End { store: store(&[(EAST, &east)]), identity: east.issue(&Wish::media(EAST)) };
-        let dialled = meet_one(dialler, (EAST, Whom::Media(MEDIA)), listener).0;
+        let as_server = meet_one(dialler, (EAST, Whom::Media(MEDIA)), listener).0;
         let dialler = End { store: store(&[(EAST, &east)]), identity: east.issue(&Wish::media(EAST)) };
         let listener = End { store: trust(), identity: east.issue(&Wish::server(EAST)) };
-        (dialled, meet(dialler, EAST, listener).1)
+        (as_server, meet(dialler, EAST, listener).1)
     };
     let named = Some(Principal::Media { domain: EAST, server: MEDIA });
     for known in [None, Some(&[MEDIA, ServerId([7; 16])][..])] {
-        let (dialled, dialling) = met(known);
-        assert_eq!((dialled.unwrap(), dialling.unwrap()), (named.clone(), named.clone()), "{known:?}");
+        let (as_server, as_client) = met(known);
+        assert_eq!((as_server.unwrap(), as_client.unwrap()), (named.clone(), named.clone()), "{known:?}");
     }
     for known in [&[][..], &[ServerId([7; 16])][..]] {
-        let (dialled, dialling) = met(Some(known));
-        assert_eq!(code(&dialled), Some("AUTH-003"), "{known:?}: {dialled:?}");
-        assert_eq!(code(&dialling), Some("AUTH-003"), "{known:?}: {dialling:?}");
+        let (as_server, as_client) = met(Some(known));
+        assert_eq!(code(&as_server), Some("AUTH-003"), "{known:?}: {as_server:?}");
+        assert_eq!(code(&as_client), Some("AUTH-003"), "{known:?}: {as_client:?}");
     }
 }
 
