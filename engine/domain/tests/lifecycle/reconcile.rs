@@ -297,7 +297,7 @@ fn a_pool_that_was_put_back_is_read_anew() {
         arrival.record.started.seconds += seconds;
         Logged::Arrival { arrival, copy, stored_bytes: 7 }
     };
-    let mut read = |primary: &mut Primary<MemoryCatalog>, incarnation, sequence, logged, now| {
+    let read = |primary: &mut Primary<MemoryCatalog>, incarnation, sequence, logged, now| {
         let event = PoolEvent { pool: POOL, incarnation, sequence: Sequence(sequence), logged };
         ready(primary.handle(Event::Pool(event), moment(now))).unwrap()
     };
