@@ -21,6 +21,7 @@ use narrows_domain::{
     event::{ReplicateOrder, ReplicationDone},
     image::{Content, Discarded},
     job::Counters,
+    machine::arrival::FORGED,
     operation::{Note, OperationKey},
     partner,
     retry::{Failure, Side},
@@ -192,6 +193,13 @@ async fn replicate(app: &App, order: ReplicateOrder) {
         Ok(replication) => send(app, replication).await,
         Err(failure) => Err(failure),
     };
+    if let Err(failure) = &outcome
+        && failure.code == FORGED
+        && let Some(event) = probe(app, partner).await
+    {
+        // Whether it is the image's time or the clock over there is known by what that clock says now.
+        app.control.tell(event).await;
+    }
     let event = match outcome {
         Ok(done) => {
             let receive_pool = partner::ReceivePool { pool: done.pool, incarnation: done.incarnation };

@@ -118,8 +118,11 @@ async fn begin_anew(app: &App, pool: &OpenPool) -> Result<(), Failure> {
         "pool `{name}` was put back to an older state: its log had {} records in incarnation {before}, and is read again",
         read.0
     );
+    let anew = (pool.pool, pool.incarnation);
     app.control
-        .act(move |primary, now| Box::pin(async move { Ok(((), primary.pool_put_back(why, now).await?)) }))
+        .act(move |primary, now| {
+            Box::pin(async move { Ok(((), primary.pool_put_back(anew, why, now).await?)) })
+        })
         .await
 }
 

@@ -423,29 +423,22 @@ impl Maker {
         }
     }
 
+    /// What was refused at its commit, or let in since.
+    fn refused(&mut self) -> Change {
+        let (image, sender) = (self.image_id(), self.partner_id());
+        if self.coin() {
+            return Change::ArrivalAdmitted(image, sender);
+        }
+        let note = Note { code: "AIR-011".into(), sentence: self.word() };
+        let (label, slp, last) = (self.word(), self.word(), self.time());
+        let (times, origin) = (u32::from(self.below(3)), self.partner_id());
+        Change::ArrivalRefused(RefusedArrival { image, sender, origin, label, slp, note, times, last })
+    }
+
     /// Backup policies, their runs, and former names of clients.
     fn planned(&mut self, kind: u8) -> Change {
         match kind {
-            44 if self.one(&[true, false, false]) => {
-                let (image, sender) = (self.image_id(), self.partner_id());
-                if self.coin() {
-                    return Change::ArrivalAdmitted(image, sender);
-                }
-                let note = Note { code: "AIR-011".into(), sentence: self.word() };
-                let (label, slp, last) = (self.word(), self.word(), self.time());
-                let times = u32::from(self.below(3));
-                let origin = self.partner_id();
-                Change::ArrivalRefused(RefusedArrival {
-                    image,
-                    sender,
-                    origin,
-                    label,
-                    slp,
-                    note,
-                    times,
-                    last,
-                })
-            }
+            44 if self.one(&[true, false, false]) => self.refused(),
             44 if self.coin() => {
                 let partner = DomainId([self.below(PARTNERS); 16]);
                 if self.coin() {

@@ -82,6 +82,15 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
     answers.0
 }
 
+async fn arrivals(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
+    answers.add("imports", catalog.imports(7).await);
+    answers.add("due_imports", catalog.due_imports(now, 5).await);
+    answers.add("refusals", catalog.refusals(5).await);
+    answers.add("unsettled_imports", catalog.unsettled_imports(6).await);
+    answers.add("open_imports", catalog.open_imports(now).await);
+    answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
+}
+
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
     answers.add("duplications", catalog.duplications(now, 3).await);
@@ -133,12 +142,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("client_aliases", catalog.client_aliases().await);
     answers.add("policies", catalog.policies().await);
     runs(catalog, now, answers).await;
-    answers.add("imports", catalog.imports(7).await);
-    answers.add("due_imports", catalog.due_imports(now, 5).await);
-    answers.add("refusals", catalog.refusals(5).await);
-    answers.add("unsettled_imports", catalog.unsettled_imports(6).await);
-    answers.add("open_imports", catalog.open_imports(now).await);
-    answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
+    arrivals(catalog, now, answers).await;
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
     answers.add("due_copies", catalog.due_copies(now, 5).await);

@@ -59,7 +59,7 @@ impl<C: Catalog> Primary<C> {
             });
             match decided {
                 Some(decided) => {
-                    *decided = leaving::seen(decided, data, now).unwrap_or_else(|| decided.clone())
+                    *decided = leaving::seen(decided, data, now).unwrap_or_else(|| decided.clone());
                 }
                 None => decision.changes.extend(leaving::seen(&import, data, now).map(Change::Import)),
             }

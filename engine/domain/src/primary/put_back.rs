@@ -1,7 +1,7 @@
 //! A pool that was put back to an older state: its whole log is read again under another incarnation, and what it does not tell
 //! of is gone.
 
-use narrows_format::{ImageId, PoolId};
+use narrows_format::{ImageId, PoolId, Sequence};
 
 use super::{Done, Primary};
 use crate::catalog::{Catalog, Reconciling};
@@ -13,13 +13,22 @@ use crate::machine::leaving;
 use crate::moment::Moment;
 
 impl<C: Catalog> Primary<C> {
-    /// A pool's log begins anew. Nothing goes before it was read, and partners were compared.
-    pub async fn pool_put_back(&mut self, why: String, moment: Moment) -> Done<Vec<Command>, C> {
-        if self.reconciling.is_none() {
-            let begun = Reconciling { since: moment.now, why };
-            self.store(&[Change::ReconcileBegun(begun.clone())]).await?;
-            self.reconciling = Some(begun);
+    /// A pool's log begins anew in this incarnation. Nothing goes before it was read, and partners were compared. Once for each
+    /// incarnation, though its log may be empty.
+    pub async fn pool_put_back(
+        &mut self,
+        (pool, incarnation): (PoolId, u64),
+        why: String,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let begins = Change::Cursor(pool, incarnation, Sequence(0));
+        if self.reconciling.is_some() {
+            self.store(&[begins]).await?;
+            return Ok(Vec::new());
         }
+        let begun = Reconciling { since: moment.now, why };
+        self.store(&[begins, Change::ReconcileBegun(begun.clone())]).await?;
+        self.reconciling = Some(begun);
         Ok(Vec::new())
     }
 

@@ -297,7 +297,7 @@ fn a_pool_that_was_put_back_is_read_anew() {
         arrival.record.started.seconds += seconds;
         Logged::Arrival { arrival, copy, stored_bytes: 7 }
     };
-    let mut read = |primary: &mut Primary<MemoryCatalog>, incarnation, sequence, logged, now| {
+    let read = |primary: &mut Primary<MemoryCatalog>, incarnation, sequence, logged, now| {
         let event = PoolEvent { pool: POOL, incarnation, sequence: Sequence(sequence), logged };
         ready(primary.handle(Event::Pool(event), moment(now))).unwrap()
     };
@@ -307,7 +307,8 @@ fn a_pool_that_was_put_back_is_read_anew() {
     assert_eq!(ready(primary.catalog().latest_cursor(POOL)).unwrap(), Some((1, Sequence(3))));
 
     // It was put back to where it had the first one only, and has been sent a fourth since.
-    ready(primary.pool_put_back("a test".into(), moment(NOW + 20))).unwrap();
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(NOW + 20))).unwrap();
+    assert_eq!(ready(primary.catalog().latest_cursor(POOL)).unwrap(), Some((2, Sequence(0))), "said once");
     assert!(primary.reconciling().is_some());
     let commands = read(&mut primary, 2, 1, arrived(1, 0), NOW + 21);
     let [Command::Report { report, .. }] = &commands[..] else { panic!("{commands:?}") };

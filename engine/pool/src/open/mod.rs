@@ -102,6 +102,20 @@ impl Open {
         let (pool, volumes, read) = (None, Vec::new(), None);
         Self { cores, index_bytes, log_segment_bytes, container_bytes, pool, volumes, read }
     }
+
+    fn check(&self) -> Result<(), Error> {
+        let what = if self.cores == 0 || self.cores > limits::CORES_MAX {
+            "cores of a pool"
+        } else if self.log_segment_bytes < limits::LOG_SEGMENT_BYTES_MIN {
+            "bytes of an image log segment"
+        } else if !(limits::CONTAINER_BYTES_MIN..=limits::CONTAINER_BYTES_MAX).contains(&self.container_bytes)
+        {
+            "bytes of a container"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Limit { what })
+    }
 }
 
 /// What recovery found when the pool was opened.
@@ -184,15 +198,7 @@ pub(crate) struct UpkeepSeed {
 
 /// Opens the pool in `dir`, recovers what a crash left, and gives one seed per core.
 pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>, Recovery), Error> {
-    if options.cores == 0 || options.cores > limits::CORES_MAX {
-        return Err(Error::Limit { what: "cores of a pool" });
-    }
-    if options.log_segment_bytes < limits::LOG_SEGMENT_BYTES_MIN {
-        return Err(Error::Limit { what: "bytes of an image log segment" });
-    }
-    if !(limits::CONTAINER_BYTES_MIN..=limits::CONTAINER_BYTES_MAX).contains(&options.container_bytes) {
-        return Err(Error::Limit { what: "bytes of a container" });
-    }
+    options.check()?;
     let mut recovery = Recovery::default();
     let poison = Poison::default();
     let mut superblock = superblock::read(world, dir).await?;
