@@ -57,6 +57,6 @@ pub(crate) enum ClientCommand {
         /// Its name.
         name: String,
         #[command(flatten)]
-        sure: ConsentArgs,
+        consent: ConsentArgs,
     },
 }

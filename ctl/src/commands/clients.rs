@@ -71,13 +71,13 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             session.contexts.add_client(&context_name, &reply.name, &credentials)?;
             say(session, &reply)
         }
-        ClientCommand::Revoke { name, sure } => {
+        ClientCommand::Revoke { name, consent } => {
             let api = session.administrator()?;
             let info: ClientInfo = api.get(&filled(paths::CLIENT, &name), &()).await?;
-            if sure.dry_run {
+            if consent.dry_run {
                 return session.style.show(&info, revoking);
             }
-            sure.ask(session.style, &revoking(&info), &name)?;
+            consent.ask(session.style, &revoking(&info), &name)?;
             let info: ClientInfo = api.post(&filled(paths::CLIENT_REVOKE, &name), &()).await?;
             session.style.show(&info, shown)
         }
