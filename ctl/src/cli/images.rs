@@ -29,10 +29,15 @@ pub(crate) struct ImageFilterArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Lists images, newest first.
-    #[command(after_help = "Example:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z")]
+    #[command(
+        after_help = "Example:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z\n  narrowsctl image list --leaving"
+    )]
     List {
         #[command(flatten)]
         filter: ImageFilterArgs,
+        /// Only those whose last copy in this domain goes within seven days while they live on in another.
+        #[arg(long, conflicts_with_all = ["client", "domain", "slp", "since", "until"])]
+        leaving: bool,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: u32,

@@ -38,8 +38,9 @@ struct Replicated {
 pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()> {
     let api = session.reader()?;
     match command {
-        ImageCommand::List { filter, limit } => {
-            let filter = ImageFilter { limit: Some(limit), ..of_args(filter) };
+        ImageCommand::List { filter, leaving, limit } => {
+            let leaving = leaving.then_some(true);
+            let filter = ImageFilter { limit: Some(limit), leaving, ..of_args(filter) };
             let images: Vec<ImageInfo> = api.get(paths::IMAGES, &filter).await?;
             session.style.show(&images, |images| list(images))
         }
@@ -108,7 +109,7 @@ async fn browse(api: &Api, image: &str, path: PathText) -> Outcome<Vec<BrowseEnt
 /// The filter as the API has it.
 pub(super) fn of_args(args: ImageFilterArgs) -> ImageFilter {
     let ImageFilterArgs { client, domain, slp, since, until } = args;
-    ImageFilter { client, domain, slp, since, until, limit: None }
+    ImageFilter { client, domain, slp, since, until, leaving: None, limit: None }
 }
 
 fn replicated(reply: &ReplicateReply, job: &JobInfo) -> Replicated {

@@ -115,6 +115,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
     answers.add("replication_targets", catalog.replication_targets().await);
     answers.add("mark", catalog.mark().await);
+    answers.add("leaving", catalog.leaving(now, 3).await);
     for pool in 0..2 {
         let pool_id = PoolId([pool; 16]);
         answers.add("rooms_seen", catalog.rooms_seen(pool_id).await);
