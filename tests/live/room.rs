@@ -65,14 +65,14 @@ async fn a_pool_at_high_water_refuses_what_is_new_and_goes_on_by_itself() {
 
     // The same for a backup; what is there stays.
     set_pool(&east, "default", DRY).await.unwrap();
-    let refused = ask_backup(&east, &web, "/elsewhere").await.unwrap_err();
+    let refused = ask_backup(&east, &web, files.path()).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.http_status()), ("POOL-002", 507), "{refused}");
     assert!(refused.message.contains("its high water is 1 %"), "{refused}");
     assert!(image_when(&east, &image, |_| true).await.copies[0].discarded_until.is_none());
     let status: Status = east.admin().get(paths::STATUS).await.unwrap();
     assert!(status.problems.iter().any(|it| it.code == "POOL-002"), "{status:?}");
     set_pool(&east, "default", WET).await.unwrap();
-    ask_backup(&east, &web, "/elsewhere").await.unwrap();
+    ask_backup(&east, &web, files.path()).await.unwrap();
 
     // A day of history is enough for a word; what it is depends on who writes to the disk of this test.
     east.advance(Duration::from_hours(25)).await;
@@ -101,7 +101,7 @@ async fn what_lives_for_as_long_as_there_is_room_goes_at_high_water() {
     let (grant, _) = back_up_directory(&east, &web, files.path()).await;
     let image = grant.image.to_string();
     let there = image_when(&east, &image, |it| it.copies.len() == 2).await;
-    let kept: Vec<_> = there.copies[1].kept_because.iter().map(|it| it.way.as_str()).collect();
+    let kept: Vec<_> = there.copies[1].kept.iter().map(|it| it.way.as_str()).collect();
     assert_eq!(kept, ["capacity"], "{there:?}");
     set_pool(&east, "vault", DRY).await.unwrap();
     let gone = image_when(&east, &image, |it| it.copies[1].discarded_until.is_some()).await;
@@ -115,4 +115,29 @@ async fn what_lives_for_as_long_as_there_is_room_goes_at_high_water() {
     let after = pool(&east, "vault").await.room;
     assert_eq!((after.removed_bytes, after.discarded_bytes), (room.discarded_bytes, 0), "{after:?}");
     east.stop().await;
+}
+
+/// Goal: what will have no copy here any more, and lives on elsewhere, is told seven days ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_copy_is_told_to_go_before_it_does() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 3);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    image_when(&east, &image, |it| copies_to_west(it).state == "complete").await;
+    let leaving = format!("{}?leaving=true", paths::IMAGES);
+    let listed: Vec<ImageInfo> = east.admin().get(&leaving).await.unwrap();
+    assert!(listed.is_empty(), "it lives for 30 days: {listed:?}");
+    east.advance(Duration::from_hours(24 * 24)).await;
+    let listed: Vec<ImageInfo> = east.admin().get(&leaving).await.unwrap();
+    assert_eq!(listed.iter().map(|it| it.image).collect::<Vec<_>>(), [grant.image]);
+    let status: Status = east.admin().get(paths::STATUS).await.unwrap();
+    assert_eq!(status.leaving, 1);
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
 }

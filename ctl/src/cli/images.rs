@@ -46,7 +46,7 @@ pub(crate) enum ImageCommand {
     /// Lists images, newest first.
     #[command(
         after_help = "Examples:\n  narrowsctl image list --client web01 --since 2026-01-01T00:00:00Z\n  \
-                            narrowsctl image list --state expired"
+                            narrowsctl image list --state expired\n  narrowsctl image list --leaving"
     )]
     List {
         #[command(flatten)]
@@ -57,6 +57,9 @@ pub(crate) enum ImageCommand {
         /// Only those that stand so.
         #[arg(long, value_enum)]
         state: Option<ImageStateArg>,
+        /// Only those whose last copy in this domain goes within seven days while they live on in another.
+        #[arg(long, conflicts_with_all = ["client", "domain", "slp", "since", "until", "policy", "state"])]
+        leaving: bool,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
         limit: usize,

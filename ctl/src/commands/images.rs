@@ -38,7 +38,13 @@ struct Replicated {
 pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()> {
     let api = session.reader()?;
     match command {
-        ImageCommand::List { filter, policy, state: wanted, limit } => {
+        ImageCommand::List { leaving: true, limit, .. } => {
+            let limit = u32::try_from(limit).ok();
+            let filter = ImageFilter { limit, leaving: Some(true), ..ImageFilter::default() };
+            let images: Vec<ImageInfo> = api.get(paths::IMAGES, &filter).await?;
+            session.style.show(&images, |images| list(images))
+        }
+        ImageCommand::List { filter, policy, state: wanted, limit, .. } => {
             let fits = |image: &ImageInfo| {
                 policy.as_ref().is_none_or(|policy| image.policy == *policy)
                     && wanted.is_none_or(|wanted| state(image) == word(wanted))
@@ -121,7 +127,7 @@ async fn browse(api: &Api, image: &str, path: PathText) -> Outcome<Vec<BrowseEnt
 /// The filter as the API has it.
 pub(super) fn of_args(args: ImageFilterArgs) -> ImageFilter {
     let ImageFilterArgs { client, domain, slp, since, until } = args;
-    ImageFilter { client, domain, slp, since, until, limit: None }
+    ImageFilter { client, domain, slp, since, until, leaving: None, limit: None }
 }
 
 fn replicated(reply: &ReplicateReply, job: &JobInfo) -> Replicated {

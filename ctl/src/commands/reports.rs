@@ -61,6 +61,12 @@ fn screen(status: &Status) -> String {
     let rows: Vec<_> = status.pools.iter().map(row).collect();
     parts.push(section(&["POOL", "STORAGE UNITS", "USED", "FREE", "FULL BY", "SEGMENTS"], &rows));
     parts.push(format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
+    if status.leaving > 0 {
+        let leaving = status.leaving;
+        parts.push(format!(
+            "{leaving} images lose their last copy here within 7 days and live on elsewhere: `narrowsctl image list --leaving`\n"
+        ));
+    }
     parts.concat()
 }
 

@@ -347,6 +347,10 @@ impl Catalog for SqliteCatalog {
         self.all(query.bind(started).bind(image).bind(limit), images::copy).await
     }
 
+    async fn leaving(&self, until: Timestamp, limit: u32) -> Asked<Vec<Image>> {
+        self.all(sqlx::query(space::LEAVING).bind(nanos(until)).bind(limit), images::image).await
+    }
+
     async fn waning(&self, pool: PoolId, now: Timestamp) -> Asked<Waning> {
         let most = number(COUNTED_BYTES_MAX);
         let query = sqlx::query(space::WANING).bind(most).bind(pool.0.to_vec()).bind(nanos(now));

@@ -15,6 +15,18 @@ pub(crate) const ENDLESS_COPIES: &str = "
     WHERE c.pool = ? AND c.expires IS NULL AND c.discarded IS NULL AND (i.started, i.id) > (?, ?)
     ORDER BY i.started, i.id LIMIT ?";
 
+/// The last copy that can be read expires by then, and a replica lives longer.
+pub(crate) const LEAVING: &str = "
+    WITH ending AS (
+        SELECT image, max(expires) AS last FROM copies WHERE discarded IS NULL
+            AND image IN (SELECT image FROM copies WHERE expires <= ?1 AND discarded IS NULL)
+        GROUP BY image HAVING count(*) = count(expires) AND max(expires) <= ?1
+    )
+    SELECT i.* FROM ending e JOIN images i ON i.id = e.image
+    WHERE i.state = 'whole' AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present'
+        AND (r.expires IS NULL OR r.expires > e.last))
+    ORDER BY i.started DESC, i.id DESC LIMIT ?2";
+
 /// A copy counts as so many bytes at most.
 pub(crate) const WANING: &str = "
     SELECT

@@ -357,6 +357,9 @@ pub trait Catalog: Send + Sync {
         limit: u32,
     ) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
 
+    /// Images whose copies here that can be read all expire by `until`, and that live longer in another domain, newest first.
+    fn leaving(&self, until: Timestamp, limit: u32) -> impl Reading<Result<Vec<Image>, Self::Error>>;
+
     /// What a pool's copies take that are on their way out, or whose period is over by now.
     fn waning(&self, pool: PoolId, now: Timestamp) -> impl Reading<Result<Waning, Self::Error>>;
 

@@ -85,6 +85,8 @@ pub const ORDERED_RUN_WAIT: Duration = Duration::from_hours(24);
 /// A due time further ahead than this was made by a clock that ran ahead, and does not count: local time is at most
 /// 14 hours ahead of UTC.
 pub const SLOT_AHEAD_MAX: Duration = Duration::from_hours(24);
+/// So long ahead it is told that a domain loses its last copy of an image that lives on elsewhere.
+pub const LEAVING_TOLD: Duration = Duration::from_hours(7 * 24);
 /// How often the room of a pool is noted.
 pub const ROOM_NOTED_EVERY: Duration = Duration::from_hours(1);
 /// For how long it is remembered.

@@ -324,6 +324,7 @@ fn copies_are_kept_for_named_reasons_only() {
         pending_since: None,
         released: None,
         unit: None,
+        pool: None,
     };
     let kept = |copy: &ImageCopy, state, now| standing(copy, Some(&slp), &[child(state)], at(now));
     assert_eq!(kept(&copy, OperationState::Complete, NOW), []);

@@ -24,6 +24,9 @@ pub struct ImageFilter {
     /// Backup began at or before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Only those whose last copy here goes within seven days while they live on elsewhere; with `limit` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<bool>,
     /// At most so many, newest first; 100 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

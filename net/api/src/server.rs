@@ -46,6 +46,9 @@ pub struct Status {
     pub pools: Vec<PoolInfo>,
     /// Images in the catalog.
     pub images: u64,
+    /// Those of which the last copy here goes within seven days while they live on elsewhere.
+    #[serde(default)]
+    pub leaving: u64,
     /// Per client: last good backup, last confirmed replica.
     pub clients: Vec<ClientStatus>,
     /// Due and not complete, by target and state.

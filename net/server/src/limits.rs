@@ -176,6 +176,8 @@ pub const GUEST_SILENT_MAX: Duration = Duration::from_mins(2);
 pub const SEAL_WAIT: Duration = Duration::from_secs(30);
 /// A media server looks this often whether its certificate is to be renewed.
 pub const MEDIA_RENEWAL_LOOK: Duration = Duration::from_hours(1);
+/// Images that are told at once of those that will have no copy here any more.
+pub const LEAVING_LISTED_MAX: u32 = 1000;
 /// How often a pool is looked at for what is due about damage, and how far a scrub is is noted.
 pub const DAMAGE_LOOK: Duration = Duration::from_secs(30);
 /// What could not be mended is tried again after this.

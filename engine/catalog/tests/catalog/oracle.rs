@@ -91,6 +91,18 @@ async fn arrivals(catalog: &impl Catalog, now: narrows_format::Timestamp, answer
     answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
 }
 
+async fn room(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
+    answers.add("leaving", catalog.leaving(now, 3).await);
+    for pool in 0..2 {
+        let pool = PoolId([pool; 16]);
+        answers.add("rooms_seen", catalog.rooms_seen(pool).await);
+        answers.add("waning", catalog.waning(pool, now).await);
+        for after in [None, Some((now, ImageId([2; 16])))] {
+            answers.add("endless_copies", catalog.endless_copies(pool, after, 3).await);
+        }
+    }
+}
+
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
     answers.add("duplications", catalog.duplications(now, 3).await);
@@ -125,13 +137,8 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("storage_unit_groups", catalog.storage_unit_groups().await);
     answers.add("replication_targets", catalog.replication_targets().await);
     answers.add("mark", catalog.mark().await);
+    room(catalog, now, answers).await;
     for pool in 0..2 {
-        let pool_id = PoolId([pool; 16]);
-        answers.add("rooms_seen", catalog.rooms_seen(pool_id).await);
-        answers.add("waning", catalog.waning(pool_id, now).await);
-        for after in [None, Some((now, ImageId([2; 16])))] {
-            answers.add("endless_copies", catalog.endless_copies(pool_id, after, 3).await);
-        }
         answers.add("scrub passes", catalog.scrub_passes(PoolId([pool; 16])).await);
     }
     answers.add("reconciling", catalog.reconciling().await);

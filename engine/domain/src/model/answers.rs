@@ -365,6 +365,10 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.endless_copies(pool, after, limit))
     }
 
+    async fn leaving(&self, until: Timestamp, limit: u32) -> Result<Vec<Image>, Burnt> {
+        self.read(|rows| rows.leaving(until, limit))
+    }
+
     async fn waning(&self, pool: PoolId, now: Timestamp) -> Result<Waning, Burnt> {
         self.read(|rows| rows.waning(pool, now))
     }

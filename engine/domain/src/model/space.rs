@@ -4,8 +4,9 @@ use narrows_format::{ImageId, PoolId, Timestamp};
 
 use super::answers::limited;
 use super::rows::Rows;
-use crate::image::ImageCopy;
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::limits::COUNTED_BYTES_MAX;
+use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::space::Waning;
 
 impl Rows {
@@ -24,6 +25,22 @@ impl Rows {
         let mut all: Vec<_> = self.copies.values().filter(fits).cloned().collect();
         all.sort_by_key(place);
         limited(all.into_iter(), limit)
+    }
+
+    /// See [`crate::Catalog::leaving`].
+    pub(super) fn leaving(&self, until: Timestamp, limit: u32) -> Vec<Image> {
+        let is_leaving = |image: &&Image| {
+            let readable = || self.copies_of(image.id).filter(|copy| copy.is_readable());
+            let ends: Vec<_> = readable().map(|copy| copy.wanted.expires).collect();
+            let last = ends.iter().flatten().max().filter(|last| **last <= until && !ends.contains(&None));
+            let outlives = |it: &ReplicaRecord, last: Timestamp| {
+                let is_of_it = it.image == image.id && it.state == ReplicaState::Present;
+                is_of_it && it.expires.is_none_or(|expires| expires > last)
+            };
+            image.state == ImageState::Whole
+                && last.is_some_and(|last| self.replicas.values().any(|it| outlives(it, *last)))
+        };
+        limited(self.newest_images().filter(is_leaving).cloned(), limit)
     }
 
     /// See [`crate::Catalog::waning`].

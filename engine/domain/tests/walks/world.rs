@@ -22,7 +22,7 @@ use narrows_domain::retry::{Failure, Side};
 use narrows_domain::slp::check::{LocalCopy, PartnerSlp};
 use narrows_domain::slp::version::{Plan, Unverified};
 use narrows_domain::slp::{Kind, NamedTarget, Retention, Slp, SlpOperation, TargetSpec};
-use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
+use narrows_domain::storage::{Identity, Pool, ReplicationTarget, Selection, StorageUnit, StorageUnitGroup};
 use narrows_domain::window::{Gate, OpenSpan, Window};
 use narrows_domain::{Catalog as _, Change, Command, Event, Image, ImportKey, Moment, Partner, Primary};
 use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
@@ -64,8 +64,12 @@ pub(crate) struct Domain {
     pool: PoolId,
     /// The pool's image log: what survives everything.
     log: Vec<Logged>,
-    /// The same of a second pool, to which images are duplicated.
-    vault: Vec<Logged>,
+    /// The same of the pools on media servers to which images are duplicated: the vault, and the attic behind it.
+    vaults: [Vec<Logged>; 2],
+    /// Of these, those whose media server does not answer: what it has is not read.
+    silent: BTreeSet<PoolId>,
+    /// One of these took nothing for a while though it could be read.
+    was_full: bool,
     commands: Vec<Command>,
     /// Its clock minus the true one, in seconds.
     offset: i64,
@@ -115,10 +119,25 @@ impl Domain {
         last.unwrap_or(false)
     }
 
+    /// What a pool of its has logged.
+    fn log_of(&mut self, pool: PoolId) -> &mut Vec<Logged> {
+        let [vault, attic] = &mut self.vaults;
+        match pool {
+            _ if pool == self.pool => &mut self.log,
+            PoolId([byte, ..]) if byte > VAULTS => vault,
+            _ => attic,
+        }
+    }
+
+    /// Whether a vault took something for a while and then nothing, so that a copy may have gone elsewhere all the same.
+    pub(crate) const fn was_full(&self) -> bool {
+        self.was_full
+    }
+
     /// How many of its pools have or had an image.
     pub(crate) fn pools_of(&self, image: ImageId) -> usize {
         let has = |log: &[Logged]| usize::from(log.iter().any(|logged| is_commit(logged, image)));
-        has(&self.log) + has(&self.vault)
+        has(&self.log) + self.vaults.iter().map(|log| has(log)).sum::<usize>()
     }
 }
 
@@ -209,8 +228,20 @@ fn pool_id(at: usize) -> PoolId {
     PoolId([u8::try_from(at).unwrap() + 101; 16])
 }
 
+/// Pools with higher numbers are vaults.
+const VAULTS: u8 = 200;
+
 fn vault_id(at: usize) -> PoolId {
-    PoolId([u8::try_from(at).unwrap() + 201; 16])
+    PoolId([u8::try_from(at).unwrap() + VAULTS + 1; 16])
+}
+
+fn attic_id(at: usize) -> PoolId {
+    PoolId([u8::try_from(at).unwrap() + 151; 16])
+}
+
+/// All pools of a domain.
+fn pools_at(at: usize) -> [PoolId; 3] {
+    [pool_id(at), vault_id(at), attic_id(at)]
 }
 
 impl World {
@@ -274,6 +305,14 @@ impl World {
             Change::StorageUnit(StorageUnit { name: "default".into(), pool, jobs_max: None }),
             Change::Pool(Pool::new(vault_id(at), "vault")),
             Change::StorageUnit(StorageUnit { name: "vault".into(), pool: vault_id(at), jobs_max: None }),
+            Change::Pool(Pool::new(attic_id(at), "attic")),
+            Change::StorageUnit(StorageUnit { name: "attic".into(), pool: attic_id(at), jobs_max: None }),
+            Change::StorageUnitGroup(StorageUnitGroup {
+                name: "vaults".into(),
+                rule: Selection::Failover,
+                units: vec!["vault".into(), "attic".into()],
+                last: None,
+            }),
             Change::Window(window.clone(), paired),
         ];
         for other in (0..count).filter(|other| *other != at) {
@@ -293,7 +332,9 @@ impl World {
             own,
             pool,
             log: Vec::new(),
-            vault: Vec::new(),
+            vaults: [Vec::new(), Vec::new()],
+            silent: BTreeSet::new(),
+            was_full: false,
             commands: Vec::new(),
             offset: i64::try_from(self.dice.below(180)).unwrap() - 90,
             full: false,
@@ -337,7 +378,7 @@ impl World {
                 id: "dup".into(),
                 kind: Kind::Duplication,
                 source: Some("first".into()),
-                storage: Some("vault".into()),
+                storage: Some("vaults".into()),
                 target: None,
                 retention: Some(Retention::Fixed(Period::days(500))),
                 window: (at == 0).then(|| "hours".to_owned()),
@@ -527,16 +568,19 @@ impl World {
     }
 
     /// Whether a pool's log goes on behind the cursor, and where.
-    fn unread(&self, at: usize, pool: PoolId) -> Option<(Sequence, Logged)> {
-        let domain = &self.domains[at];
+    fn unread(&mut self, at: usize, pool: PoolId) -> Option<(Sequence, Logged)> {
+        let domain = &mut self.domains[at];
+        if domain.silent.contains(&pool) {
+            return None;
+        }
         let cursor = now(domain.catalog().cursor(pool, 1));
-        let log = if pool == domain.pool { &domain.log } else { &domain.vault };
+        let log = domain.log_of(pool);
         let logged = log.get(usize::try_from(cursor.0).unwrap())?;
         Some((Sequence(cursor.0 + 1), logged.clone()))
     }
 
     fn read_log(&mut self, at: usize) {
-        let mut pools = [self.domains[at].pool, vault_id(at)];
+        let mut pools = pools_at(at);
         if self.dice.one_in(2) {
             pools.reverse();
         }
@@ -551,11 +595,10 @@ impl World {
     /// Copies an image to the second pool; a pool takes an image once.
     fn duplicate(&mut self, at: usize, order: &DuplicateOrder) {
         let id = order.operation.image;
-        let is_there = self.domains[at]
-            .vault
-            .iter()
-            .any(|it| matches!(it, Logged::Backup { record, .. } if record.image == id));
-        if self.dice.one_in(4) && !is_there {
+        let log = self.domains[at].log_of(order.target);
+        let is_there = log.iter().any(|logged| is_commit(logged, id));
+        let is_silent = self.domains[at].silent.contains(&order.target);
+        if (self.dice.one_in(4) || is_silent) && !is_there {
             let (operation, attempt, counters) = (order.operation, order.attempt, Counters::default());
             let failure = Failure::interrupted("the copy broke");
             let event = Event::ReplicationFailed { operation, attempt, failure, counters };
@@ -568,8 +611,22 @@ impl World {
                 copy: order.copy,
                 stored_bytes: 7,
             };
-            self.domains[at].vault.push(logged);
+            self.domains[at].log_of(order.target).push(logged);
         }
+    }
+
+    /// A media server does not answer any more: nobody hears how duplications to it go on, and they are taken back.
+    fn break_off(&mut self, at: usize, pool: PoolId) {
+        let here = now(self.domains[at].catalog().duplications_in_process());
+        let under_way = here.into_iter().filter(|it| it.pool == Some(pool));
+        let lost: BTreeSet<_> = under_way.map(|it| (it.key, it.attempt)).collect();
+        let keeps = |told: Option<(OperationKey, u32)>| told.is_none_or(|told| !lost.contains(&told));
+        self.domains[at].commands.retain(|command| keeps(attempt_of(command)));
+        self.answers.retain(|answer| answer.to != at || keeps(attempt_told(&answer.event)));
+        let moment = self.moment(at);
+        let is_under_way = |key, attempt| !lost.contains(&(key, attempt));
+        let outcome = ready(self.domains[at].primary().take_back(is_under_way, moment));
+        order::obey(self, at, outcome);
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
@@ -591,19 +648,13 @@ impl World {
             Command::Replicate(order) => self.replicate(at, &order),
             Command::Report { partner, import, report } => self.report(at, partner, import, report),
             Command::AmendCopy { image, pool, copy } => {
-                let domain = &mut self.domains[at];
-                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
-                log.push(Logged::Amend { image, copy });
+                self.domains[at].log_of(pool).push(Logged::Amend { image, copy });
             }
             Command::DiscardCopy { image, pool, discarded } => {
-                let domain = &mut self.domains[at];
-                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
-                log.push(Logged::Discard { image, discarded });
+                self.domains[at].log_of(pool).push(Logged::Discard { image, discarded });
             }
             Command::RemoveCopy { image, pool } => {
-                let domain = &mut self.domains[at];
-                let log = if pool == domain.pool { &mut domain.log } else { &mut domain.vault };
-                log.push(Logged::Remove { image });
+                self.domains[at].log_of(pool).push(Logged::Remove { image });
             }
             Command::Duplicate(order) => self.duplicate(at, &order),
             Command::Probe(partner) => {
@@ -847,8 +898,7 @@ impl World {
         for _ in 0..2000 {
             let mut idle = true;
             for at in 0..self.domains.len() {
-                let pools = [self.domains[at].pool, vault_id(at)];
-                let unread = pools.iter().any(|pool| self.unread(at, *pool).is_some());
+                let unread = pools_at(at).into_iter().any(|pool| self.unread(at, pool).is_some());
                 idle &= !unread && self.domains[at].commands.is_empty();
                 self.read_log(at);
                 self.carry_out(at);

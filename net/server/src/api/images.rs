@@ -13,7 +13,8 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Image, ImageCopy, OperationState, ReplicaRecord, catalog, image::ImageState,
-    operation::Operation, partner::Partner, retention::standing, storage::Pool,
+    limits::LEAVING_TOLD, moment::after, operation::Operation, partner::Partner, retention::standing,
+    storage::Pool,
 };
 use narrows_format::{
     DomainId, ImageId,
@@ -30,7 +31,7 @@ use super::{
     kept,
     storage::pool_name,
 };
-use crate::plane::Browse;
+use crate::{limits::LEAVING_LISTED_MAX, plane::Browse};
 
 /// GET the list, newest first.
 pub async fn list(
@@ -40,10 +41,20 @@ pub async fn list(
 ) -> Answer<Vec<ImageInfo>> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let mut infos = Vec::new();
-    for image in fitting(&app, &partners, &filter).await? {
+    let images = match filter.leaving {
+        Some(true) => leaving(&app, filter.limit.unwrap_or(LEAVING_LISTED_MAX)).await?,
+        _ => fitting(&app, &partners, &filter).await?,
+    };
+    for image in images {
         infos.push(info(&app, &partners, image).await?);
     }
     good(infos)
+}
+
+/// Images whose last copy here goes soon while they live on elsewhere.
+pub async fn leaving(app: &App, limit: u32) -> Result<Vec<Image>, Failure> {
+    let until = after(app.clock.now(), LEAVING_TOLD);
+    app.catalog.leaving(until, limit.min(LEAVING_LISTED_MAX)).await.map_err(|error| internal(&error))
 }
 
 /// GET one. A client sees its own, by UUID only: it asks after a backup whose confirmation it never heard.

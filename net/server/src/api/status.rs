@@ -17,8 +17,9 @@ use super::{
     answer::{Answer, Failure, good, internal},
     caller::{Admin, Caller},
     domains::name_of,
-    jobs, pools, problems,
+    images, jobs, pools, problems,
 };
+use crate::limits::LEAVING_LISTED_MAX;
 
 /// GET the principal of the request.
 pub async fn whoami(State(app): State<App>, caller: Caller) -> Answer<WhoAmI> {
@@ -62,6 +63,7 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
         running_since: time_out(app.started),
         problems,
         pools: pools::infos(&app).await?,
+        leaving: images::leaving(&app, LEAVING_LISTED_MAX).await?.len() as u64,
         images: seen.iter().map(|client| client.images).sum(),
         clients: clients(&app, &partners, seen),
         backlog: backlog(&app, &partners).await?,

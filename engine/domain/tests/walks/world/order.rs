@@ -99,10 +99,20 @@ pub(super) fn jump(world: &mut World, at: usize) {
 
 /// A pool takes nothing for a while, and perhaps can't be read either, or it is well again.
 pub(super) fn harm_or_heal_a_pool(world: &mut World, at: usize) {
-    let pool = if world.dice.one_in(2) { pool_id(at) } else { vault_id(at) };
+    let pool = pools_at(at)[world.dice.below(3)];
     let (harmed, readable) = (world.dice.one_in(2), world.dice.one_in(2));
+    let is_vault = pool != pool_id(at);
+    world.domains[at].was_full |= harmed && readable && is_vault;
+    if harmed && !readable && is_vault {
+        world.domains[at].silent.insert(pool);
+    } else {
+        world.domains[at].silent.remove(&pool);
+    }
     let full = PoolTrouble { code: "POOL-002".into(), sentence: "it is full".into(), readable };
     pool_stands(world, at, pool, harmed.then_some(full));
+    if world.domains[at].silent.contains(&pool) {
+        world.break_off(at, pool);
+    }
 }
 
 fn pool_stands(world: &mut World, at: usize, pool: PoolId, trouble: Option<PoolTrouble>) {
@@ -115,7 +125,8 @@ fn pool_stands(world: &mut World, at: usize, pool: PoolId, trouble: Option<PoolT
 pub(super) fn mend(world: &mut World, at: usize) {
     world.domains[at].offset %= 90;
     world.handle(at, Event::Tick);
-    for pool in [pool_id(at), vault_id(at)] {
+    world.domains[at].silent.clear();
+    for pool in pools_at(at) {
         pool_stands(world, at, pool, None);
     }
     for origin in 0..world.domains.len() {
