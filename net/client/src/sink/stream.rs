@@ -329,7 +329,9 @@ impl InOrder {
                 .await?;
             let before = {
                 let mut state = self.state.borrow_mut();
-                counted.into_iter().for_each(|bytes| state.forget(bytes));
+                for bytes in counted {
+                    state.forget(bytes);
+                }
                 std::mem::replace(&mut state.reached, reached)
             };
             moved(reached.written_bytes - before.written_bytes);
