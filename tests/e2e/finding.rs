@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use narrows_tests::{
-    domains::{Domain, Pair, Setup, folder},
+    domains::{Domain, Pair, Setup, folder, poll},
     trees,
 };
 use serde_json::Value;
@@ -130,7 +130,7 @@ fn jobs_are_followed_and_given_up() {
         let listed = pair.east.json(&[&["image", "list"], words].concat());
         listed.as_array().unwrap().iter().map(|info| text(info, "image")).collect()
     };
-    assert_eq!(listed(&["--state", "expired"]), [image.clone()]);
+    poll("the image to be let go", || (listed(&["--state", "expired"]) == [image.clone()]).then_some(()));
     assert_eq!(listed(&["--state", "whole"]), [held.clone()]);
     assert_eq!(listed(&["--policy", "none"]), Vec::<String>::new());
     assert_eq!(listed(&["--limit", "1"]), [held]);

@@ -36,13 +36,12 @@ pub(super) async fn undelete(
     expires: Option<jiff::Timestamp>,
 ) -> Outcome<()> {
     let image = find(api, image, &ImageFilter::default()).await?.image.to_string();
-    let expires = match expires {
-        Some(expires) => expires,
+    let expires = if let Some(expires) = expires {
+        expires
+    } else {
         // By the domain's clock, which decides when it goes.
-        None => {
-            let status: Status = api.get(paths::STATUS, &()).await?;
-            status.now + jiff::SignedDuration::from_hours(7 * 24)
-        }
+        let status: Status = api.get(paths::STATUS, &()).await?;
+        status.now + jiff::SignedDuration::from_hours(7 * 24)
     };
     let request = UndeleteRequest { expires: Some(expires) };
     let reply: UndeleteReply = api.post(&filled(paths::IMAGE_UNDELETE, &image), &request).await?;

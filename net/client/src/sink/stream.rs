@@ -125,8 +125,8 @@ impl StreamTarget {
                 self.pass(at, *length, *what);
                 Ok(())
             }
-            Early::Spilled { length, count } => {
-                let bytes = read_back(spill.ok_or(Errno::BADF)?, at, *length)?;
+            Early::Spilled { place, length, count } => {
+                let bytes = read_back(spill.ok_or(Errno::BADF)?, *place, *length)?;
                 self.write_repeated(at, &bytes, *count)
             }
         }
@@ -149,10 +149,24 @@ impl StreamTarget {
 
 /// Something whose turn has not come.
 enum Early {
-    Bytes { bytes: Arc<Vec<u8>>, count: u64 },
-    Spilled { length: usize, count: u64 },
-    Gap { length: u64, byte: u8 },
-    Nothing { length: u64, what: Passed },
+    Bytes {
+        bytes: Arc<Vec<u8>>,
+        count: u64,
+    },
+    /// At this place of the file without a name: those of a stream may be more than a file may have.
+    Spilled {
+        place: u64,
+        length: usize,
+        count: u64,
+    },
+    Gap {
+        length: u64,
+        byte: u8,
+    },
+    Nothing {
+        length: u64,
+        what: Passed,
+    },
 }
 
 impl Early {
@@ -160,7 +174,7 @@ impl Early {
     fn length(&self) -> u64 {
         match self {
             Self::Bytes { bytes, count } => bytes.len() as u64 * count,
-            Self::Spilled { length, count } => *length as u64 * count,
+            Self::Spilled { length, count, .. } => *length as u64 * count,
             Self::Gap { length, .. } | Self::Nothing { length, .. } => *length,
         }
     }
@@ -229,6 +243,8 @@ struct State {
     /// Those in memory.
     held_bytes: usize,
     spill: Option<Arc<OwnedFd>>,
+    /// Where the next bytes are spilled to.
+    spill_end: u64,
     writing: bool,
 }
 
@@ -262,8 +278,12 @@ impl InOrder {
         };
         if !fits {
             let spill = self.spill().await?;
-            self.job(move || write_all_at(&spill, at, &bytes)).await?;
-            self.state.borrow_mut().insert(at, Early::Spilled { length, count });
+            let place = {
+                let end = &mut self.state.borrow_mut().spill_end;
+                std::mem::replace(end, *end + length as u64)
+            };
+            self.job(move || write_all_at(&spill, place, &bytes)).await?;
+            self.state.borrow_mut().insert(at, Early::Spilled { place, length, count });
         }
         Ok(())
     }
@@ -309,7 +329,9 @@ impl InOrder {
                 .await?;
             let before = {
                 let mut state = self.state.borrow_mut();
-                counted.into_iter().for_each(|bytes| state.forget(bytes));
+                for bytes in counted {
+                    state.forget(bytes);
+                }
                 std::mem::replace(&mut state.reached, reached)
             };
             moved(reached.written_bytes - before.written_bytes);
@@ -394,6 +416,9 @@ mod tests {
 
     const PIECE: usize = 1 << 20;
 
+    /// Places of a stream may lie further out than a file may be long.
+    const FAR: u64 = 1 << 60;
+
     fn piece(number: u64) -> Arc<Vec<u8>> {
         Arc::new((0..PIECE as u64).map(|at| ((at * 31 + number * 7) % 251) as u8).collect())
     }
@@ -405,8 +430,9 @@ mod tests {
         let count = (STREAM_HELD_BYTES_MAX / PIECE) as u64 + 10;
         let mut file = tempfile::tempfile().unwrap();
         let target = StreamTarget::new(file.try_clone().unwrap().into());
-        let gap = Gap { at: count * PIECE as u64, length: 3_000_000, byte: 9 };
-        let at = |number: u64| number * PIECE as u64;
+        let gap = Gap { at: FAR + count * PIECE as u64, length: 3_000_000, byte: 9 };
+        let at = |number: u64| FAR + number * PIECE as u64;
+        target.pass(0, FAR, Passed::Nothing);
         block_on(Setup::here(1 << 20), async |world| {
             let stream = InOrder::new(&world, Arc::clone(&target), target.reached());
             stream.take_gap(gap);
@@ -414,12 +440,12 @@ mod tests {
                 stream.take(at(number), piece(number), 1).await.unwrap();
                 stream.write(|_| ()).await.unwrap();
             }
-            assert_eq!((target.reached().at, stream.early_bytes()), (0, at(count - 1)));
+            assert_eq!((target.reached().at, stream.early_bytes()), (FAR, (count - 1) * PIECE as u64));
             assert!(stream.state.borrow().held_bytes <= STREAM_HELD_BYTES_MAX);
             assert!(stream.state.borrow().spill.is_some(), "memory was enough: nothing was shown");
-            stream.take(0, Arc::new(piece(0)[..PIECE / 2].to_vec()), 1).await.unwrap();
+            stream.take(FAR, Arc::new(piece(0)[..PIECE / 2].to_vec()), 1).await.unwrap();
             stream.write(|_| ()).await.unwrap();
-            assert_eq!(stream.done(), PIECE as u64 / 2);
+            assert_eq!(stream.done(), FAR + PIECE as u64 / 2);
 
             let again = InOrder::new(&world, Arc::clone(&target), target.reached());
             for number in 0..count {
@@ -435,8 +461,8 @@ mod tests {
         })
         .unwrap();
         assert_eq!(target.reached().at, gap.at + gap.length);
-        assert_eq!(target.reached().written_bytes, gap.at + gap.length);
-        is_whole(&mut file, count, gap);
+        assert_eq!(target.reached().written_bytes, gap.at + gap.length - FAR);
+        is_whole(&mut file, count, Gap { at: gap.at - FAR, ..gap });
     }
 
     fn is_whole(file: &mut File, count: u64, gap: Gap) {

@@ -152,7 +152,8 @@ impl TarSink {
         let mut out = Vec::new();
         for (name, range) in segments {
             let bytes = &plain[range.clone()];
-            for piece in self.layout.borrow_mut().take_pieces(name) {
+            let pieces = self.layout.borrow_mut().take_pieces(name);
+            for piece in pieces {
                 let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
                 let end = start + usize::try_from(piece.length).unwrap_or(usize::MAX);
                 // The layout checked the piece against the segment's length, and the exchange that against the bytes.

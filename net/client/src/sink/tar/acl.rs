@@ -14,12 +14,12 @@ pub(super) fn text(attribute: &[u8]) -> Option<String> {
     if u32::from_le_bytes(*version) != VERSION || entries.is_empty() || !rest.is_empty() {
         return None;
     }
-    entries.iter().map(entry).collect::<Option<Vec<_>>>().map(|entries| entries.join(","))
+    entries.iter().copied().map(entry).collect::<Option<Vec<_>>>().map(|entries| entries.join(","))
 }
 
-fn entry([tag, tag_high, permissions, permissions_high, id @ ..]: &[u8; 8]) -> Option<String> {
-    let id = u32::from_le_bytes(*id);
-    let (who, is_named) = match u16::from_le_bytes([*tag, *tag_high]) {
+fn entry([tag, tag_high, permissions, permissions_high, id @ ..]: [u8; 8]) -> Option<String> {
+    let id = u32::from_le_bytes(id);
+    let (who, is_named) = match u16::from_le_bytes([tag, tag_high]) {
         0x01 => ("user", false),
         0x02 => ("user", true),
         0x04 => ("group", false),
@@ -28,7 +28,7 @@ fn entry([tag, tag_high, permissions, permissions_high, id @ ..]: &[u8; 8]) -> O
         0x20 => ("other", false),
         _ => return None,
     };
-    let permissions = u16::from_le_bytes([*permissions, *permissions_high]);
+    let permissions = u16::from_le_bytes([permissions, permissions_high]);
     let letter = |bit, letter| if permissions & bit == 0 { '-' } else { letter };
     let (read, write, execute) = (letter(READ, 'r'), letter(WRITE, 'w'), letter(EXECUTE, 'x'));
     let name = if is_named { id.to_string() } else { String::new() };

@@ -103,7 +103,9 @@ pub(super) fn encode(head: &Head, attributes: &Attributes) -> Result<Vec<u8>, &'
         }
         _ => {}
     }
-    attributes.iter().for_each(|(name, value)| pax.put_attribute(name, value));
+    for (name, value) in attributes {
+        pax.put_attribute(name, value);
+    }
     let mut encoded = pax.encode(&path);
     encoded.extend_from_slice(&block.summed());
     Ok(encoded)
