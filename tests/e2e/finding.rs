@@ -48,10 +48,10 @@ fn paths_and_differences_are_found() {
     let of: BTreeMap<String, &Value> = changes.iter().map(|change| (text(change, "path"), change)).collect();
     assert_eq!(of.len(), changes.len(), "a path was told twice");
     let what = |path: &str| of.get(path).map(|change| (text(change, "change"), change["what"].to_string()));
-    let changed = |path: &str| what(path).filter(|(change, _)| change == "changed").map(|(_, what)| what);
-    assert_eq!(changed("names/empty file").as_deref(), Some(r#"["content","time"]"#));
-    assert_eq!(changed("modes/644").as_deref(), Some(r#"["mode"]"#));
-    assert_eq!(changed("links").as_deref(), Some(r#"["time"]"#));
+    let differs = |path: &str| what(path).filter(|(change, _)| change == "changed").map(|(_, what)| what);
+    assert_eq!(differs("names/empty file").as_deref(), Some(r#"["content","time"]"#));
+    assert_eq!(differs("modes/644").as_deref(), Some(r#"["mode"]"#));
+    assert_eq!(differs("links").as_deref(), Some(r#"["time"]"#));
     assert_eq!(what("links/soft").unwrap().0, "removed");
     assert_eq!(what("new/1199.new").unwrap().0, "added");
     // Six paths beside the 1200: the three above, the two directories that hold them or lose one, and the new one.
@@ -131,7 +131,7 @@ fn jobs_are_followed_and_given_up() {
         listed.as_array().unwrap().iter().map(|info| text(info, "image")).collect()
     };
     poll("the image to be let go", || (listed(&["--state", "expired"]) == [image.clone()]).then_some(()));
-    assert_eq!(listed(&["--state", "whole"]), [held.clone()]);
+    assert_eq!(listed(&["--state", "whole"]), std::slice::from_ref(&held));
     assert_eq!(listed(&["--policy", "none"]), Vec::<String>::new());
     assert_eq!(listed(&["--limit", "1"]), [held]);
     assert!(pair.east.ok(&["image", "list"]).contains("expired"));

@@ -15,10 +15,7 @@ use crate::upsert::upsert;
 
 pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<(), Error> {
     let arrival = &import.arrival;
-    let discarded = match import.data {
-        ArrivedData::Discarded(discarded) => Some(discarded),
-        ArrivedData::Here | ArrivedData::Gone => None,
-    };
+    let discarded = import.data.discarded();
     sqlx::query(upsert!(
         "imports",
         ["pool", "sequence", "sender"],

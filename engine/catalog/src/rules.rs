@@ -45,7 +45,11 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::ClassificationGone(_)
         | Change::Token(_)
         | Change::TokenUsed(..)
-        | Change::SlpGone(_) => keep(db, change).await,
+        | Change::SlpGone(_)
+        | Change::StorageUnitGone(_)
+        | Change::StorageUnitGroupGone(_)
+        | Change::WindowGone(_)
+        | Change::Cursor(..) => keep(db, change).await,
         Change::SlpUnused(name) => drop_named(db, DROP_UNUSED, name).await,
         Change::SlpHold(row) => policies::put_hold(db, row).await,
         Change::SlpResumed(name, now) => resume(db, name, *now).await,
@@ -56,12 +60,6 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::MediaServerGone(id) => storage::drop_server(db, *id).await,
         Change::StorageUnit(row) => storage::put_unit(db, row).await,
         Change::StorageUnitGroup(row) => storage::put_group(db, row).await,
-        Change::StorageUnitGone(name) => {
-            drop_named(db, "DELETE FROM storage_units WHERE name = ?", name).await
-        }
-        Change::StorageUnitGroupGone(name) => {
-            drop_named(db, "DELETE FROM storage_unit_groups WHERE name = ?", name).await
-        }
         Change::ReplicationTarget(row) => storage::put_target(db, row).await,
         Change::ReplicationTargetGone(pool, partner) => storage::drop_target(db, *pool, *partner).await,
         Change::BandwidthChanged(partner, now) => bandwidth_changed(db, *partner, *now).await,
@@ -72,10 +70,6 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         | Change::RunsPruned(..)
         | Change::ClientAlias(_) => plan(db, change).await,
         Change::Window(row, now) => put_window(db, row, *now).await,
-        Change::WindowGone(name) => drop_named(db, "DELETE FROM windows WHERE name = ?", name).await,
-        Change::Cursor(pool, incarnation, sequence) => {
-            storage::put_cursor(db, *pool, *incarnation, *sequence).await
-        }
         Change::HoldBack(partner, reason, now) => hold_back(db, *partner, *reason, *now).await,
         Change::LetGo(partner, now) => let_go(db, *partner, *now).await,
         Change::ReportsDue(partner, now) => reports(db, *partner, Some(*now)).await,
@@ -108,6 +102,16 @@ async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
 async fn keep(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
         Change::SlpGone(name) => drop_slp(db, name).await,
+        Change::StorageUnitGone(name) => {
+            drop_named(db, "DELETE FROM storage_units WHERE name = ?", name).await
+        }
+        Change::StorageUnitGroupGone(name) => {
+            drop_named(db, "DELETE FROM storage_unit_groups WHERE name = ?", name).await
+        }
+        Change::WindowGone(name) => drop_named(db, "DELETE FROM windows WHERE name = ?", name).await,
+        Change::Cursor(pool, incarnation, sequence) => {
+            storage::put_cursor(db, *pool, *incarnation, *sequence).await
+        }
         Change::Classification(row) => policies::put_classification(db, row).await,
         Change::ClassificationGone(name) => {
             drop_named(db, "DELETE FROM classifications WHERE name = ?", name).await

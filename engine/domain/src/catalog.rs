@@ -51,6 +51,20 @@ pub struct ImageFilter {
     pub limit: Option<u32>,
 }
 
+impl ImageFilter {
+    /// Whether an image is meant; how many may be is another question.
+    pub fn fits(&self, image: &Image) -> bool {
+        let is_of_client = self.client_name.as_ref().is_none_or(|name| image.client_name == *name)
+            || self.or_client == Some(image.client);
+        is_of_client
+            && self.origin.is_none_or(|origin| image.origin == origin)
+            && self.state.is_none_or(|state| image.state == state)
+            && self.slp.as_ref().is_none_or(|slp| image.slp == *slp)
+            && self.since.is_none_or(|since| image.started >= since)
+            && self.until.is_none_or(|until| image.started <= until)
+    }
+}
+
 /// What all attempts of an operation moved together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "the unit stands last, as in every name of a quantity")]

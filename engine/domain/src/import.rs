@@ -96,6 +96,16 @@ pub enum ArrivedData {
     Gone,
 }
 
+impl ArrivedData {
+    /// Why it goes and until when, if it is on its way out.
+    pub fn discarded(self) -> Option<Discarded> {
+        match self {
+            Self::Discarded(discarded) => Some(discarded),
+            Self::Here | Self::Gone => None,
+        }
+    }
+}
+
 /// Whether the origin's signature over the record was found good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {

@@ -29,6 +29,7 @@ use crate::window::{OpenSpan, Window};
 
 use super::MemoryCatalog;
 use super::bug::{self, Bug, Burnt};
+use super::lists::soonest;
 use super::rows::Rows;
 
 pub(super) fn limited<T>(rows: impl Iterator<Item = T>, limit: u32) -> Vec<T> {
@@ -89,16 +90,8 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn images(&self, filter: &ImageFilter) -> Result<Vec<Image>, Burnt> {
-        let fits = |it: &&Image| {
-            (filter.client_name.as_ref().is_none_or(|name| it.client_name == *name)
-                || filter.or_client == Some(it.client))
-                && filter.origin.is_none_or(|origin| it.origin == origin)
-                && filter.state.is_none_or(|state| it.state == state)
-                && filter.slp.as_ref().is_none_or(|slp| it.slp == *slp)
-                && filter.since.is_none_or(|since| it.started >= since)
-                && filter.until.is_none_or(|until| it.started <= until)
-        };
         self.read(|rows| {
+            let fits = |it: &&Image| filter.fits(it);
             limited(rows.newest_images().filter(fits).cloned(), filter.limit.unwrap_or(u32::MAX))
         })
     }
@@ -507,46 +500,41 @@ impl Catalog for MemoryCatalog {
 
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| {
-            let due = |it: &Import| it.state.next_step().filter(|due| *due <= now);
-            let mut all: Vec<_> = rows.imports.values().filter(|it| due(it).is_some()).cloned().collect();
-            all.sort_by_key(|it| (it.state.next_step(), it.key));
-            limited(all.into_iter(), limit)
+            soonest(rows.imports.values(), |it| it.state.next_step().map(|due| (due, it.key)), now, limit)
         })
     }
 
     async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| {
-            let due = |it: &&Import| it.next_look.is_some_and(|look| look <= now);
-            let mut all: Vec<_> = rows.imports.values().filter(due).cloned().collect();
-            all.sort_by_key(|it| (it.next_look, it.key));
-            limited(all.into_iter(), limit)
+            soonest(rows.imports.values(), |it| it.next_look.map(|due| (due, it.key)), now, limit)
         })
     }
 
     async fn due_reports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| {
-            let due = |it: &&Import| it.next_report.is_some_and(|due| due <= now);
-            let mut all: Vec<_> = rows.imports.values().filter(due).cloned().collect();
-            all.sort_by_key(|it| (it.next_report, it.key));
-            limited(all.into_iter(), limit)
+            soonest(rows.imports.values(), |it| it.next_report.map(|due| (due, it.key)), now, limit)
         })
     }
 
     async fn due_amendments(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
         self.read(|rows| {
-            let due = |it: &&ImageCopy| it.next_amend.is_some_and(|due| due <= now);
-            let mut all: Vec<_> = rows.copies.values().filter(due).cloned().collect();
-            all.sort_by_key(|it| (it.next_amend, it.image, it.number));
-            limited(all.into_iter(), limit)
+            soonest(
+                rows.copies.values(),
+                |it| it.next_amend.map(|due| (due, (it.image, it.number))),
+                now,
+                limit,
+            )
         })
     }
 
     async fn due_copies(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
         self.read(|rows| {
-            let due = |it: &&ImageCopy| it.next_look().is_some_and(|due| due <= now);
-            let mut all: Vec<_> = rows.copies.values().filter(due).cloned().collect();
-            all.sort_by_key(|it| (it.next_look(), it.image, it.number));
-            limited(all.into_iter(), limit)
+            soonest(
+                rows.copies.values(),
+                |it| it.next_look().map(|due| (due, (it.image, it.number))),
+                now,
+                limit,
+            )
         })
     }
 

@@ -18,6 +18,18 @@ use crate::storage::MediaServer;
 use super::answers::limited;
 use super::rows::Rows;
 
+/// Rows that are due, soonest first. `due` gives when, and what decides among equals.
+pub(super) fn soonest<'a, T: Clone + 'a, K: Ord>(
+    rows: impl Iterator<Item = &'a T>,
+    due: impl Fn(&T) -> Option<(Timestamp, K)>,
+    now: Timestamp,
+    limit: u32,
+) -> Vec<T> {
+    let mut all: Vec<_> = rows.filter(|row| due(row).is_some_and(|(at, _)| at <= now)).cloned().collect();
+    all.sort_by_key(due);
+    limited(all.into_iter(), limit)
+}
+
 impl Rows {
     /// See [`crate::Catalog::base`].
     pub(super) fn base(

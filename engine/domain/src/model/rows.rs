@@ -134,7 +134,8 @@ impl Rows {
             | Change::Token(_)
             | Change::TokenUsed(..)
             | Change::SlpGone(_)
-            | Change::WindowGone(_)) => self.keep(row),
+            | Change::WindowGone(_)
+            | Change::Cursor(..)) => self.keep(row),
             Change::SlpUnused(name) => self.drop_unused(&name),
             Change::SlpHold(row) => drop(self.holds.insert(row.slp.clone(), row)),
             Change::SlpResumed(name, now) => self.resume(&name, now),
@@ -164,9 +165,6 @@ impl Rows {
                 self.windows.insert(row.name.clone(), row);
                 self.make_due(WaitReason::Window, now, |_| true);
                 self.make_due(WaitReason::Bandwidth, now, |_| true);
-            }
-            Change::Cursor(pool, incarnation, sequence) => {
-                self.cursors.insert((pool, incarnation), sequence);
             }
             Change::HoldBack(partner, reason, now) => self.hold_back(partner, reason, now),
             Change::LetGo(partner, now) => self.let_go(partner, now),
@@ -262,6 +260,9 @@ impl Rows {
                 self.reconciling = None;
             }
             Change::AutoSlpGone(name) => drop(self.auto_slps.remove(&name)),
+            Change::Cursor(pool, incarnation, sequence) => {
+                self.cursors.insert((pool, incarnation), sequence);
+            }
             _ => {}
         }
     }
