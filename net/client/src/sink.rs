@@ -11,6 +11,7 @@
 //! It does not judge who may restore, and does not sync: a restore that a power loss interrupts is run again, with
 //! [`Overwrite::Changed`], for its directories have no metadata yet.
 
+mod answering;
 mod content;
 mod device;
 mod directories;

@@ -4,22 +4,18 @@
 //! stream is written in order, with bounded memory: leaves of extents are answered in the order in which they came, and
 //! only while little enough is under way; or else when nobody but one of them can say what comes next.
 
-use std::{
-    cell::{Cell, RefCell},
-    ops::Range,
-    sync::Arc,
-};
+use std::{cell::RefCell, ops::Range, sync::Arc};
 
 use narrows_format::{
     Fingerprint,
     node::{Body, Child, Entry, EntryKind, Node},
 };
 use narrows_ring::world::World;
-use narrows_transport::flow::Gate;
 use rustix::io::Errno;
 
 use super::{
     RestoreProgress, Selection, SinkError,
+    answering::Answering,
     device::DeviceTarget,
     layout::{Gap, Layout},
     stream::{InOrder, StreamTarget},
@@ -63,11 +59,7 @@ pub struct SingleSink {
     output: Output,
     found: RefCell<SingleFound>,
     progress: Arc<RestoreProgress>,
-    gate: Gate,
-    /// Nodes take their turn in the order in which they were asked about: answers go out in that order, so that one which
-    /// waits must not hold back one that was let through.
-    tickets: Cell<u64>,
-    turn: Cell<u64>,
+    answering: Answering,
 }
 
 impl SingleSink {
@@ -93,15 +85,13 @@ impl SingleSink {
             output,
             found: RefCell::new(SingleFound::Nothing),
             progress,
-            gate: Gate::default(),
-            tickets: Cell::new(0),
-            turn: Cell::new(0),
+            answering: Answering::default(),
         })
     }
 
     /// The place of a node in the order of answers; to be taken when it is asked about.
     pub fn ticket(&self) -> u64 {
-        self.tickets.replace(self.tickets.get() + 1)
+        self.answering.ticket()
     }
 
     /// A verified node came: tells which of its children are wanted.
@@ -112,16 +102,8 @@ impl SingleSink {
         bytes: &[u8],
     ) -> Result<Vec<bool>, SinkError> {
         let node = Node::decode(bytes).map_err(|bad| SinkError::Malformed(bad.to_string()))?;
-        if let Some(ticket) = ticket {
-            let may = || (self.turn.get() == ticket && self.may_ask()).then_some(());
-            self.gate.until(may).await;
-        }
-        let outcome = self.plan(name, &node);
-        if let Some(ticket) = ticket {
-            self.turn.set(ticket + 1);
-            self.gate.open();
-        }
-        let (wanted, gaps) = outcome?;
+        let plan = || self.plan(name, &node);
+        let (wanted, gaps) = self.answering.in_turn(ticket, || self.may_ask(), plan).await?;
         self.take_gaps(gaps).await?;
         Ok(wanted)
     }
@@ -271,10 +253,10 @@ impl SingleSink {
     async fn write_stream(&self, stream: &InOrder) -> Result<(), SinkError> {
         let moved = |bytes| {
             self.progress.add_written(bytes);
-            self.gate.open();
+            self.answering.moved();
         };
         let outcome = stream.write(moved).await;
-        self.gate.open();
+        self.answering.moved();
         outcome
     }
 

@@ -18,11 +18,7 @@ mod late;
 mod passes;
 mod target;
 
-use std::{
-    cell::{Cell, RefCell},
-    ops::Range,
-    sync::Arc,
-};
+use std::{cell::RefCell, ops::Range, sync::Arc};
 
 use foldhash::HashSet;
 use narrows_format::{
@@ -32,10 +28,10 @@ use narrows_format::{
     xattrs::Attributes,
 };
 use narrows_ring::world::World;
-use narrows_transport::flow::Gate;
 
 use super::{
     RestoreProgress, SinkError,
+    answering::Answering,
     layout::{Gap, Layout, Part},
     report::TroubleKind,
     stream::{InOrder, Passed},
@@ -69,10 +65,7 @@ pub struct TarSink {
     late: RefCell<Late>,
     stream: InOrder,
     progress: Arc<RestoreProgress>,
-    gate: Gate,
-    /// As in the sink of a single file.
-    tickets: Cell<u64>,
-    turn: Cell<u64>,
+    answering: Answering,
 }
 
 /// What came of looking at a node or at attributes, for the stream.
@@ -105,15 +98,13 @@ impl TarSink {
             late: RefCell::default(),
             stream: InOrder::new(world, Arc::clone(tar.stream()), reached),
             progress,
-            gate: Gate::default(),
-            tickets: Cell::new(0),
-            turn: Cell::new(0),
+            answering: Answering::default(),
         })
     }
 
     /// The place of a node in the order of answers; to be taken when it is asked about.
     pub fn ticket(&self) -> u64 {
-        self.tickets.replace(self.tickets.get() + 1)
+        self.answering.ticket()
     }
 
     /// A verified node came: tells which of its children are wanted.
@@ -124,16 +115,9 @@ impl TarSink {
         bytes: &[u8],
     ) -> Result<Vec<bool>, SinkError> {
         let node = Node::decode(bytes).map_err(|bad| SinkError::Malformed(bad.to_string()))?;
-        if let Some(ticket) = ticket {
-            let may = || (self.turn.get() == ticket && self.may_ask()).then_some(());
-            self.gate.until(may).await;
-        }
         let mut out = Vec::new();
-        let outcome = self.plan(name, &node, &mut out);
-        if let Some(ticket) = ticket {
-            self.turn.set(ticket + 1);
-            self.gate.open();
-        }
+        let plan = || self.plan(name, &node, &mut out);
+        let outcome = self.answering.in_turn(ticket, || self.may_ask(), plan).await;
         outcome.map_err(|what| SinkError::Malformed(what.to_owned()))?;
         let wanted = {
             let (layout, late) = (self.layout.borrow(), self.late.borrow());
@@ -361,10 +345,10 @@ impl TarSink {
     async fn write(&self) -> Result<(), SinkError> {
         let moved = |bytes| {
             self.progress.add_written(bytes);
-            self.gate.open();
+            self.answering.moved();
         };
         let outcome = self.stream.write(moved).await;
-        self.gate.open();
+        self.answering.moved();
         outcome
     }
 }
