@@ -107,7 +107,8 @@ impl FrameToWrite {
     }
 }
 
-/// Reads segments back from the files that have them. The second part are those that are not what was written there.
+/// Reads segments back from the files that have them. A file that gives something else than was written there is given up;
+/// the second part is what other files may need of it.
 pub(super) fn read_written(context: &Context, written: Vec<Written>) -> (FrameToWrite, Vec<Written>) {
     let mut frame = FrameToWrite { plain: Vec::new(), pieces: Vec::new() };
     let mut gone = Vec::new();
@@ -116,7 +117,9 @@ pub(super) fn read_written(context: &Context, written: Vec<Written>) -> (FrameTo
         let read = segment.file.read_back(context, segment.at, segment.length, &mut frame.plain);
         if read.is_err() || fingerprint::data(&frame.plain[start..]).0 != segment.name {
             frame.plain.truncate(start);
-            segment.file.forget_one(context, &segment.name);
+            if segment.file.give_up(context) {
+                context.progress.trouble(segment.file.path(), TroubleKind::Altered);
+            }
             gone.push(segment);
             continue;
         }

@@ -284,13 +284,6 @@ impl FileJob {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A segment is not where it was written.
-    pub(super) fn forget_one(&self, context: &Context, name: &Fingerprint) {
-        if self.lock_written().remove(name).is_some() {
-            context.files.written.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     fn forget_written(&self, context: &Context) {
         let written = std::mem::take(&mut *self.lock_written());
         context.files.written.fetch_sub(written.len(), Ordering::Relaxed);

@@ -319,7 +319,7 @@ impl Plan {
         found
     }
 
-    /// What a file was believed to have is not there.
+    /// The file that had it was given up; others may need it.
     pub(super) fn need_again(&mut self, name: Fingerprint, writes: Vec<Write>) {
         for write in writes {
             self.place(name, Place::File(write));

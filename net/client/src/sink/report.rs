@@ -32,6 +32,8 @@ pub enum TroubleKind {
     Inconsistent(&'static str),
     /// Its data did not come.
     Incomplete,
+    /// What was written to it is not what is read back.
+    Altered,
     /// A further name of a file that is not there as the image has it.
     Unlinked(Vec<u8>),
     /// It was asked for, and the image has no such path.
@@ -50,6 +52,7 @@ impl std::fmt::Display for TroubleKind {
             Self::NeedsRoot => f.write_str("not restored: only root can make devices"),
             Self::Inconsistent(what) => write!(f, "refused: {what}"),
             Self::Incomplete => f.write_str("its data did not come"),
+            Self::Altered => f.write_str("not restored: its disk gives back something else than was written"),
             Self::Unlinked(first) => {
                 let first = String::from_utf8_lossy(first);
                 write!(f, "not linked: {first}, which it shares its content with, was not restored")
