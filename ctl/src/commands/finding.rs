@@ -31,14 +31,17 @@ struct Found<'a> {
 /// All that fits, in all images that do.
 pub(super) async fn find(session: &Session, api: &Api, path: &OsStr, filter: ImageFilter) -> Outcome<()> {
     let path = PathText::from_bytes(path.as_bytes());
-    let mut page = Pages::of(filter);
+    let (mut page, mut failed) = (Pages::of(filter), None);
     while let Some(images) = page.next(api).await? {
         // What has expired, or is being written, holds nothing that could be restored.
         for image in images.iter().filter(|image| images::state(image) == "whole") {
-            find_in(session, api, image, &path).await?;
+            if let Err(failure) = find_in(session, api, image, &path).await {
+                session.style.remark(&format!("{} was not searched whole: {failure}", image.name));
+                failed = Some(failure);
+            }
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 async fn find_in(session: &Session, api: &Api, image: &ImageInfo, path: &PathText) -> Outcome<()> {

@@ -65,7 +65,7 @@ pub struct ReceivedNode {
 /// A frame of data as it arrived, verified: each segment hashed and asked for.
 #[derive(Debug)]
 pub struct DataFrame {
-    /// The frame as it crossed, header included: to be stored as it is.
+    /// The frame as it crossed, header included, to be stored as it is; empty if [`Store::needs_plain`].
     pub frame: Vec<u8>,
     /// Its plain bytes; empty unless [`Store::needs_plain`].
     pub plain: Vec<u8>,

@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{SinkError, layout::Gap};
 use crate::{
-    limits::{STREAM_HELD_BYTES_MAX, WRITE_BYTES},
+    limits::{DIRECT_BYTES, STREAM_HELD_BYTES_MAX, WRITE_BYTES},
     read::wait_for,
 };
 
@@ -280,7 +280,7 @@ impl InOrder {
             let spill = self.spill().await?;
             let place = {
                 let end = &mut self.state.borrow_mut().spill_end;
-                std::mem::replace(end, *end + length as u64)
+                std::mem::replace(end, *end + room(length))
             };
             self.job(move || write_all_at(&spill, place, &bytes)).await?;
             self.state.borrow_mut().insert(at, Early::Spilled { place, length, count });
@@ -383,8 +383,13 @@ fn read_back(spill: &OwnedFd, at: u64, length: usize) -> Result<Vec<u8>, Errno> 
     }
     // Where that cannot be done, the room is given back at the end.
     let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    fallocate(spill, how, at, length as u64).ok();
+    fallocate(spill, how, at, room(length)).ok();
     Ok(bytes)
+}
+
+/// What spilled bytes take: whole blocks, for only these are given back.
+fn room(length: usize) -> u64 {
+    length.next_multiple_of(DIRECT_BYTES) as u64
 }
 
 /// Writes all of it at a place of a file.

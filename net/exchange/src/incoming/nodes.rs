@@ -65,7 +65,8 @@ impl Incoming<'_> {
             asks.push((node.children.clone(), proof.clone(), look_up));
             came.push((node, what));
         }
-        let work = Rc::new(FrameWork { frame: message.frame.to_vec(), nodes: came, receipt });
+        let frame = if self.store.needs_plain() { Vec::new() } else { message.frame.to_vec() };
+        let work = Rc::new(FrameWork { frame, nodes: came, receipt });
         for (place, (ordinal, (children, proof, look_up))) in (message.first_ordinal..).zip(asks).enumerate()
         {
             let subject = Subject::Node { frame: Rc::clone(&work), place };

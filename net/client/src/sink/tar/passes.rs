@@ -43,7 +43,8 @@ impl Pass {
 
     /// Whether objects in `first..next` may be among those that come.
     pub(super) fn may_take(&self, first: &[u8], next: Option<&[u8]>) -> bool {
-        self.selection.may_take(first, next)
+        let takes_any = self.renamed.as_ref().is_none_or(|renamed| !renamed.is_empty());
+        takes_any && self.selection.may_take(first, next)
     }
 
     /// Whether an object was asked for.
