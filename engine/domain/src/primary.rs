@@ -367,6 +367,7 @@ impl<C: Catalog> Primary<C> {
             return self.lengthened((event.pool, image), state, moment).await;
         };
         (copy.in_log, copy.discarded, copy.not_before) = (state, None, None);
+        copy.incarnation = event.incarnation;
         let mut decision = Decision::nothing();
         if copy.next_amend.take().is_some() && self.reconciling.is_none() {
             // The answer to an amendment of ours, and perhaps more is wanted by now. A lock is never taken back.

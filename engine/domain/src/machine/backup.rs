@@ -427,7 +427,7 @@ pub fn clash(
 ) -> Option<Note> {
     let known = view.image.filter(|image| image.state == ImageState::Whole)?.content.as_ref()?;
     (known.signed != signed).then(|| Note {
-        code: "AIR-005".to_owned(),
+        code: crate::air::CLASH.to_owned(),
         sentence: format!(
             "pool {pool} has image {} with other content than is known here: that copy is not used",
             record.image

@@ -23,3 +23,60 @@ fn a_duplicate_that_is_read_of_again_is_the_same() {
     let anew = ImageCopy { incarnation: 2, sequence: Sequence(5), ..known };
     assert_eq!((copy, operations(&primary, id)), (anew, before));
 }
+
+/// What the pool's log says in this incarnation.
+fn read(primary: &mut Primary<MemoryCatalog>, (incarnation, sequence): (u64, u64), logged: Logged, now: i64) {
+    let event = PoolEvent { pool: POOL, incarnation, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(now))).unwrap();
+}
+
+/// Symptom: a pool that was put back lost what had been imported and lives beyond the date of its commit, or would not be
+/// let in today: its record was refused, and the copy taken for one that the log does not tell of.
+#[test]
+fn what_was_let_in_is_not_lost_because_it_would_not_be_today() {
+    let until = |days| CopyState { expires: Some(at(NOW + days * DAY)), locked_until: None, held: false };
+    let asked = Arrival { asked_expiry: until(1).expires, ..arrival() };
+    let unproven = Arrival { proof: Proof::Missing, ..asked.clone() };
+    for (again, lengthened) in [(&asked, false), (&asked, true), (&unproven, false)] {
+        let mut primary = primary(reconcile::IMPORT);
+        let logged =
+            |arrival: &Arrival| Logged::Arrival { arrival: arrival.clone(), copy: until(1), stored_bytes: 7 };
+        read(&mut primary, (1, 1), logged(&asked), NOW);
+        let image = asked.record.image;
+        let mut lives = until(1);
+        if lengthened {
+            lives = until(90);
+            read(&mut primary, (1, 2), Logged::Amend { image, copy: lives }, NOW + 1);
+        }
+        let now = NOW + 2 * DAY;
+        ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(now))).unwrap();
+        read(&mut primary, (2, 1), logged(again), now + 1);
+        if lengthened {
+            read(&mut primary, (2, 2), Logged::Amend { image, copy: lives }, now + 2);
+        }
+        let (lost, _) = ready(primary.pool_compared(POOL, 2, moment(now + 3))).unwrap();
+        assert_eq!(lost, []);
+        let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
+        assert_eq!((copy.incarnation, copy.wanted, copy.in_log), (2, lives, lives));
+        let import = ready(primary.catalog().imports(9)).unwrap().remove(0);
+        assert_eq!(import.state, ImportState::Imported, "{import:?}");
+    }
+}
+
+/// Goal: where the record of its commit can't be read any more, what the log says of a copy later says that it is there.
+#[test]
+fn any_word_of_the_log_says_that_a_copy_is_there() {
+    let mut primary = primary(GOLD);
+    let (image, _) = backed_up(&mut primary, NOW);
+    let copy = ready(primary.catalog().copies(image)).unwrap()[0].wanted;
+    let reason = narrows_format::image_log::RemoveReason::Expired;
+    let discarded = narrows_domain::image::Discarded { reason, until: at(NOW + DAY) };
+    for (incarnation, logged) in
+        [(2, Logged::Amend { image, copy }), (3, Logged::Discard { image, discarded })]
+    {
+        ready(primary.pool_put_back((POOL, incarnation), "a test".into(), moment(NOW + 1))).unwrap();
+        read(&mut primary, (incarnation, 2), logged, NOW + 2);
+        let (lost, _) = ready(primary.pool_compared(POOL, incarnation, moment(NOW + 3))).unwrap();
+        assert_eq!(lost, []);
+    }
+}

@@ -5,7 +5,7 @@ use narrows_domain::machine::comparing::{Compared, Held, ReplicaList};
 
 use super::*;
 
-const IMPORT: &str = r#"
+pub(super) const IMPORT: &str = r#"
 name = "gold"
 [[operation]]
 id = "import"
