@@ -257,6 +257,7 @@ impl<C: Catalog> Primary<C> {
                 Ok(Decision { changes: vec![Change::Job(job)], commands: Vec::new() })
             }
             Event::ArrivedAgain(event) => self.arrived(&event, moment).await,
+            Event::NotThere { image, pool } => self.not_there(image, pool, moment.now).await,
             Event::Duplicated { operation, attempt, counters } => {
                 let key = JobKey::operation(JobKind::Duplication, operation, attempt);
                 let known = self.ask(self.catalog.job_keyed(&key)).await?.map(|numbered| numbered.job);

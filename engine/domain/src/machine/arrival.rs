@@ -259,6 +259,15 @@ pub fn unfit(
     decision
 }
 
+/// Its pool is no more: nothing will come of it if nothing has, and the sender is told soon.
+pub fn lost(import: &Import, moment: Moment) -> Decision {
+    let mut import = Import { data: ArrivedData::Gone, ..import.clone() };
+    leaving::lost(&mut import, moment.now);
+    leaving::begin(&mut import, moment.now);
+    let job = Change::Job(job_of(&import, moment));
+    Decision { changes: vec![job, Change::Import(import)], commands: Vec::new() }
+}
+
 fn change_state(import: &mut Import, state: ImportState, note: crate::operation::Note, moment: Moment) {
     // The same answer for the same cause is not news.
     if import.state != state || import.note.as_ref().is_none_or(|before| before.code != note.code) {

@@ -454,6 +454,16 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn stale_imports(&self, pool: PoolId, incarnation: u64, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let stale = |it: &&Import| {
+                let waits = it.state != ImportState::Imported && it.is_unsettled();
+                waits && it.data != ArrivedData::Gone && it.key.pool == pool && it.incarnation < incarnation
+            };
+            limited(rows.imports.values().filter(stale).cloned(), limit)
+        })
+    }
+
     async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {
         self.read(|rows| rows.imports.get(&key).cloned())
     }

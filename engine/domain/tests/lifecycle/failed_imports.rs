@@ -203,6 +203,24 @@ fn refused_data_leaves_the_pool() {
     assert_eq!(tick(&mut primary, NOW + 9 + WEEK), [Command::RemoveCopy { image, pool: POOL }]);
 }
 
+/// Symptom: data that is not in the pool was let go there for ever. What may still be imported is not given up for that.
+#[test]
+fn data_that_is_not_there_is_not_let_go_for_ever() {
+    let (mut primary, _) = failed();
+    let image = import(&primary).arrival.record.image;
+    let not_there = |primary: &mut Primary<MemoryCatalog>, now| {
+        ready(primary.handle(Event::NotThere { image, pool: POOL }, moment(now))).unwrap();
+    };
+    not_there(&mut primary, NOW + 1);
+    assert!(import(&primary).may_be_tried(), "it is kept, whatever a command of former days has met");
+    let over = NOW + 7 * DAY;
+    tick(&mut primary, over);
+    assert!(import(&primary).is_unsettled());
+    not_there(&mut primary, over + 1);
+    assert!(!import(&primary).is_unsettled());
+    assert_eq!(tick(&mut primary, over + DAY), []);
+}
+
 /// What another arrival of the same image still waits for stays, and so does what was imported.
 #[test]
 fn data_that_something_needs_stays() {
