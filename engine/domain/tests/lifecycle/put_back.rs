@@ -1,6 +1,8 @@
 //! A pool that was put back tells again of what is known: that stays what it is.
 
 use narrows_domain::ImageCopy;
+use narrows_domain::import::ArrivedData;
+use narrows_domain::limits::COMPARED_AT_ONCE;
 
 use super::*;
 
@@ -54,8 +56,7 @@ fn what_was_let_in_is_not_lost_because_it_would_not_be_today() {
         if lengthened {
             read(&mut primary, (2, 2), Logged::Amend { image, copy: lives }, now + 2);
         }
-        let (lost, _) = ready(primary.pool_compared(POOL, 2, moment(now + 3))).unwrap();
-        assert_eq!(lost, []);
+        assert_eq!(ready(primary.pool_compared(POOL, 2, moment(now + 3))).unwrap(), None);
         let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
         assert_eq!((copy.incarnation, copy.wanted, copy.in_log), (2, lives, lives));
         let import = ready(primary.catalog().imports(9)).unwrap().remove(0);
@@ -76,7 +77,42 @@ fn any_word_of_the_log_says_that_a_copy_is_there() {
     {
         ready(primary.pool_put_back((POOL, incarnation), "a test".into(), moment(NOW + 1))).unwrap();
         read(&mut primary, (incarnation, 2), logged, NOW + 2);
-        let (lost, _) = ready(primary.pool_compared(POOL, incarnation, moment(NOW + 3))).unwrap();
-        assert_eq!(lost, []);
+        assert_eq!(ready(primary.pool_compared(POOL, incarnation, moment(NOW + 3))).unwrap(), None);
     }
+}
+
+/// Goal: however much a pool has lost, other decisions have their turn between; and what waited for its import in another
+/// pool does not hide what waited in this one.
+#[test]
+fn what_is_lost_is_taken_out_in_portions() {
+    let mut primary = primary(GOLD);
+    let (image, _) = backed_up(&mut primary, NOW);
+    let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
+    let mut other = arrival();
+    (other.record.image, other.record.started) = (ImageId([77; 16]), at(NOW - 1));
+    let logged = Logged::Arrival { arrival: other, copy: copy.in_log, stored_bytes: 7 };
+    read(&mut primary, (1, 2), logged, NOW);
+    let waits = ready(primary.catalog().imports(1)).unwrap().remove(0);
+    assert!(matches!(waits.state, ImportState::Failed { .. }));
+    let mut changes = Vec::new();
+    for number in 0..COMPARED_AT_ONCE {
+        let image = ImageId(u128::from(number + 1000).to_be_bytes());
+        changes.push(Change::Copy(ImageCopy { image, ..copy.clone() }));
+        let key = ImportKey { sequence: Sequence(u64::from(number) + 3), ..waits.key };
+        changes.push(Change::Import(Import { key, ..waits.clone() }));
+        let elsewhere = ImportKey { pool: duplication::OTHER, ..key };
+        changes.push(Change::Import(Import { key: elsewhere, arrived: at(0), ..waits.clone() }));
+    }
+    ready(primary.put(&changes)).unwrap();
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(NOW + 1))).unwrap();
+    let mut portion =
+        || ready(primary.pool_compared(POOL, 2, moment(NOW + 2))).unwrap().map(|(lost, _)| lost.len());
+    let full = Some(COMPARED_AT_ONCE as usize);
+    assert_eq!(
+        [portion(), portion(), portion(), portion(), portion()],
+        [full, Some(1), Some(0), Some(0), None]
+    );
+    let left = ready(primary.catalog().unsettled_imports(u32::MAX)).unwrap();
+    let here = left.iter().filter(|it| it.key.pool == POOL);
+    assert!(here.into_iter().all(|it| it.data == ArrivedData::Gone) && !left.is_empty());
 }
