@@ -232,7 +232,7 @@ pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Mome
         data: if is_anew { seen.data } else { import.data },
         arrival: seen.arrival,
         copy: seen.copy,
-        stored_bytes: 0,
+        stored_bytes: if is_anew { seen.stored_bytes } else { 0 },
         // What is kept already is not kept anew, nor younger, because it was sent again.
         arrived: if import.is_over() { moment.now } else { import.arrived },
         revision: import.revision.saturating_add(1),
@@ -381,7 +381,12 @@ fn copy_here(
             },
             sequence: import.key.sequence,
             incarnation: import.incarnation,
-            stored_bytes: copy.stored_bytes.saturating_add(added),
+            // A log that begins anew tells all of it again.
+            stored_bytes: if copy.incarnation == import.incarnation {
+                copy.stored_bytes.saturating_add(added)
+            } else {
+                import.stored_bytes
+            },
             // Where the log begins anew it says so again, if it has it still.
             discarded: copy.discarded.filter(|_| copy.incarnation == import.incarnation),
             ..copy.clone()

@@ -116,3 +116,27 @@ fn what_is_lost_is_taken_out_in_portions() {
     let here = left.iter().filter(|it| it.key.pool == POOL);
     assert!(here.into_iter().all(|it| it.data == ArrivedData::Gone) && !left.is_empty());
 }
+
+/// Symptom: what was lost and sent again in the same place of the log counted as no bytes, in its copy and against the quota.
+/// What is only told again counts once.
+#[test]
+fn bytes_of_a_pool_that_was_put_back_count_once() {
+    for is_lost in [true, false] {
+        let mut primary = primary(reconcile::IMPORT);
+        let copy = CopyState { expires: None, locked_until: None, held: false };
+        let logged = || Logged::Arrival { arrival: arrival(), copy, stored_bytes: 7 };
+        read(&mut primary, (1, 1), logged(), NOW);
+        ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(NOW + 1))).unwrap();
+        if is_lost {
+            assert!(ready(primary.pool_compared(POOL, 2, moment(NOW + 2))).unwrap().is_some());
+        }
+        // The second one lies in another place than before.
+        for sequence in [1, 2] {
+            read(&mut primary, (2, sequence), logged(), NOW + 3);
+            let copy = ready(primary.catalog().copies(arrival().record.image)).unwrap().remove(0);
+            let first = ImportKey { pool: POOL, sequence: Sequence(1), sender: THERE };
+            let import = ready(primary.catalog().import(first)).unwrap().unwrap();
+            assert_eq!((copy.stored_bytes, import.stored_bytes), (7 * sequence, 7), "{is_lost} {sequence}");
+        }
+    }
+}
