@@ -251,7 +251,8 @@ pub enum Change {
     Replica(ReplicaRecord),
     /// Insert or replace.
     Import(Import),
-    /// Insert or replace by (image, sender), counting the times; only the newest [`crate::limits::REFUSALS_KEPT`] stay.
+    /// Insert or replace by (image, sender), counting the times; only the sender's newest [`crate::limits::REFUSALS_KEPT`]
+    /// stay.
     ArrivalRefused(RefusedArrival),
     /// It was let in since.
     ArrivalAdmitted(ImageId, DomainId),

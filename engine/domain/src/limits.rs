@@ -23,9 +23,9 @@ pub const UNDELETE_FOREIGN: Duration = Duration::from_hours(168);
 /// A copy whose time has come, and that something still needs, is looked at again after this, if nothing says
 /// earlier that the need is over.
 pub const KEPT_LOOK: Duration = Duration::from_hours(6);
-/// Arrivals that were refused at their commit are remembered, the newest so many.
-pub const REFUSALS_KEPT: u32 = 1000;
-/// What was refused at its commit is a problem for so long.
+/// Arrivals that were refused at their commit are remembered, the newest so many of each sender.
+pub const REFUSALS_KEPT: u32 = 100;
+/// What was refused at its commit is a problem, and open, for so long.
 pub const REFUSAL_SHOWN: Duration = Duration::from_hours(168);
 /// What a broken transfer staged is kept this long; an unfinished backup can be resumed within it.
 pub const STAGING_KEEP: Duration = Duration::from_hours(168);

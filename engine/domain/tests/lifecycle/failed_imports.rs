@@ -2,7 +2,7 @@
 
 use narrows_domain::image::Discarded;
 use narrows_domain::import::ArrivedData;
-use narrows_domain::limits::FAILED_IMPORT_KEEP;
+use narrows_domain::limits::{FAILED_IMPORT_KEEP, REFUSALS_KEPT};
 use narrows_domain::storage::{Selection, StorageUnitGroup};
 
 use narrows_format::image_log::RemoveReason;
@@ -280,6 +280,26 @@ fn sending_again_does_not_lengthen_the_keep() {
     assert_eq!(import(&primary).arrived, at(NOW));
     tick(&mut primary, NOW + WEEK);
     assert_eq!(import(&primary).state, ImportState::GivenUp);
+}
+
+/// Goal: what a partner brings in masses does not hide what another one was refused; and what nobody tries any more is not
+/// open.
+#[test]
+fn refusals_are_kept_for_each_sender_and_open_for_a_time() {
+    let mut primary = primary(IMPORT);
+    let unproven = |sender| Arrival { proof: Proof::Missing, sender, ..arrival() };
+    assert_eq!(code(ready(primary.admit(POOL, &unproven(THERE), moment(NOW)))), "AIR-012");
+    let mut forged = unproven(DomainId([7; 16]));
+    for number in 0..=REFUSALS_KEPT {
+        forged.record.image = ImageId(u128::from(number + 1000).to_le_bytes());
+        let now = NOW + 1 + i64::from(number);
+        assert_eq!(code(ready(primary.admit(POOL, &forged, moment(now)))), "AIR-012");
+    }
+    let refusals = ready(primary.catalog().refusals(u32::MAX)).unwrap();
+    let of = |sender| refusals.iter().filter(|it| it.sender == sender).collect::<Vec<_>>();
+    assert_eq!((of(THERE).len(), of(forged.sender).len()), (1, REFUSALS_KEPT as usize));
+    assert_eq!(refusals[0].last, at(NOW + 1 + i64::from(REFUSALS_KEPT)), "the newest stay");
+    assert!(of(THERE)[0].is_recent(at(NOW + WEEK - 1)) && !of(THERE)[0].is_recent(at(NOW + WEEK)));
 }
 
 /// What is refused at its commit leaves a trace where it came: what, from whom, why, how often; until it is let in.

@@ -96,7 +96,7 @@ fn what_is_lost_is_taken_out_in_portions() {
     assert!(matches!(waits.state, ImportState::Failed { .. }));
     let mut changes = Vec::new();
     for number in 0..COMPARED_AT_ONCE {
-        let image = ImageId(u128::from(number + 1000).to_be_bytes());
+        let image = ImageId(u128::from(number + 1000).to_le_bytes());
         changes.push(Change::Copy(ImageCopy { image, ..copy.clone() }));
         let key = ImportKey { sequence: Sequence(u64::from(number) + 3), ..waits.key };
         changes.push(Change::Import(Import { key, ..waits.clone() }));
