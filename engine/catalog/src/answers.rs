@@ -34,7 +34,8 @@ use crate::columns::{nanos, number, time};
 use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
     AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_UNFINISHED, IMPORTS_OPEN,
-    IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
+    IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT,
+    REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{Error, images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage};
@@ -441,6 +442,11 @@ impl Catalog for SqliteCatalog {
         let query = "SELECT * FROM copies WHERE pool = ? AND incarnation < ? ORDER BY image, number LIMIT ?";
         let query = sqlx::query(query).bind(pool.0.to_vec()).bind(number(incarnation)).bind(limit);
         self.all(query, images::copy).await
+    }
+
+    async fn stale_imports(&self, pool: PoolId, incarnation: u64, limit: u32) -> Asked<Vec<Import>> {
+        let query = sqlx::query(IMPORTS_STALE).bind(pool.0.to_vec()).bind(number(incarnation)).bind(limit);
+        self.all(query, imports::import).await
     }
 
     async fn import(&self, key: ImportKey) -> Asked<Option<Import>> {

@@ -141,7 +141,7 @@ const REFUSE: &str = "
 
 const FORGET_REFUSALS: &str = "
     DELETE FROM refusals WHERE (image, sender) IN (
-        SELECT image, sender FROM refusals ORDER BY last DESC, image DESC, sender DESC LIMIT -1 OFFSET ?)";
+        SELECT image, sender FROM refusals WHERE sender = ?1 ORDER BY last DESC, image DESC LIMIT -1 OFFSET ?2)";
 
 pub(crate) async fn refuse(db: &mut SqliteConnection, row: &RefusedArrival) -> Result<(), Error> {
     sqlx::query(REFUSE)
@@ -157,7 +157,7 @@ pub(crate) async fn refuse(db: &mut SqliteConnection, row: &RefusedArrival) -> R
         .bind(u32::MAX)
         .execute(&mut *db)
         .await?;
-    sqlx::query(FORGET_REFUSALS).bind(REFUSALS_KEPT).execute(db).await?;
+    sqlx::query(FORGET_REFUSALS).bind(&row.sender.0[..]).bind(REFUSALS_KEPT).execute(db).await?;
     Ok(())
 }
 

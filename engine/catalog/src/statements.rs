@@ -43,6 +43,14 @@ pub(crate) const IMAGES: &str = "
     ORDER BY started DESC, id DESC LIMIT ?7";
 
 /// Each part by an index of its own: what is imported and whole is never read.
+pub(crate) const IMPORTS_STALE: &str = "
+    SELECT * FROM imports INDEXED BY imports_open
+    WHERE state IN ('pending', 'waiting', 'failed') AND pool = ?1 AND incarnation < ?2 AND NOT gone
+    UNION ALL
+    SELECT * FROM imports INDEXED BY imports_leaving
+    WHERE next_look IS NOT NULL AND state IN ('given-up', 'refused') AND pool = ?1 AND incarnation < ?2 AND NOT gone
+    ORDER BY sequence, sender LIMIT ?3";
+
 pub(crate) const IMPORTS_UNSETTLED: &str = "
     SELECT * FROM imports INDEXED BY imports_open WHERE state IN ('pending', 'waiting', 'failed')
     UNION ALL

@@ -18,6 +18,9 @@ use crate::retention;
 use crate::slp::{ANY_CLASSIFICATION, Retention, Slp, SlpVersion};
 use crate::storage::{ANY_AVAILABLE, Identity, StorageUnit, StorageUnitGroup};
 
+/// The code of an identity that stands for other content already.
+pub const CLASH: &str = "AIR-005";
+
 /// What is known here when an arrival is judged.
 #[derive(Clone, Debug)]
 pub struct Receiver<'a> {
@@ -146,10 +149,7 @@ fn clash(arrival: &Arrival, receiver: &Receiver<'_>) -> Option<Note> {
     let same_label = receiver.labelled.is_some_and(|image| image.id != record.image);
     (same_id || same_label).then(|| {
         let label = crate::image::label(&record.client_name, record.started);
-        note(
-            "AIR-005",
-            format!("{label} of origin {} is in the catalog with different content", record.origin),
-        )
+        note(CLASH, format!("{label} of origin {} is in the catalog with different content", record.origin))
     })
 }
 

@@ -433,6 +433,15 @@ pub trait Catalog: Send + Sync {
         limit: u32,
     ) -> impl Reading<Result<Vec<ImageCopy>, Self::Error>>;
 
+    /// Arrivals in a pool that [are not imported and not at their end](Import::is_unsettled), and of which no log of this
+    /// incarnation or a later one has told.
+    fn stale_imports(
+        &self,
+        pool: PoolId,
+        incarnation: u64,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
     /// One arrival.
     fn import(&self, key: ImportKey) -> impl Reading<Result<Option<Import>, Self::Error>>;
 

@@ -80,6 +80,13 @@ pub enum Event {
     /// [`Logged::Arrival`] with the place of the commit that it has, and its expiry, lock and hold as they
     /// stand. The partner may have missed our word, or want a longer life.
     ArrivedAgain(PoolEvent),
+    /// What was to be let go, or removed, is not in the pool.
+    NotThere {
+        /// Of which image.
+        image: ImageId,
+        /// In which pool.
+        pool: PoolId,
+    },
     /// The data plane's count of the session that brought an arrival.
     Received {
         /// Which arrival.
@@ -244,7 +251,8 @@ pub enum Change {
     Replica(ReplicaRecord),
     /// Insert or replace.
     Import(Import),
-    /// Insert or replace by (image, sender), counting the times; only the newest [`crate::limits::REFUSALS_KEPT`] stay.
+    /// Insert or replace by (image, sender), counting the times; only the sender's newest [`crate::limits::REFUSALS_KEPT`]
+    /// stay.
     ArrivalRefused(RefusedArrival),
     /// It was let in since.
     ArrivalAdmitted(ImageId, DomainId),

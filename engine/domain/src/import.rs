@@ -7,7 +7,9 @@ use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::image::Discarded;
+use crate::limits::REFUSAL_SHOWN;
 use crate::machine::arrival::UNPROVEN;
+use crate::moment::before;
 use crate::operation::Note;
 
 /// The code of stored bytes that are not what they were.
@@ -158,6 +160,13 @@ pub struct RefusedArrival {
     pub times: u32,
     /// When last.
     pub last: Timestamp,
+}
+
+impl RefusedArrival {
+    /// It is lately that its sender tried: it may try again. One that has given it up for so long does not.
+    pub fn is_recent(&self, now: Timestamp) -> bool {
+        self.last > before(now, REFUSAL_SHOWN)
+    }
 }
 
 /// One arrival and what became of it.

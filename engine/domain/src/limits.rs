@@ -23,9 +23,9 @@ pub const UNDELETE_FOREIGN: Duration = Duration::from_hours(168);
 /// A copy whose time has come, and that something still needs, is looked at again after this, if nothing says
 /// earlier that the need is over.
 pub const KEPT_LOOK: Duration = Duration::from_hours(6);
-/// Arrivals that were refused at their commit are remembered, the newest so many.
-pub const REFUSALS_KEPT: u32 = 1000;
-/// What was refused at its commit is a problem for so long.
+/// Arrivals that were refused at their commit are remembered, the newest so many of each sender.
+pub const REFUSALS_KEPT: u32 = 100;
+/// What was refused at its commit is a problem, and open, for so long.
 pub const REFUSAL_SHOWN: Duration = Duration::from_hours(168);
 /// What a broken transfer staged is kept this long; an unfinished backup can be resumed within it.
 pub const STAGING_KEEP: Duration = Duration::from_hours(168);
@@ -38,9 +38,7 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const RESEND_AFTER: Duration = Duration::from_hours(1);
 /// An image that a partner was asked for may come home for so long; later it has to be asked for again.
 pub const RECALL_OPEN: Duration = Duration::from_hours(30 * 24);
-/// Arrivals that are looked through for those that went with a pool that was put back.
-pub const STALE_IMPORTS_MAX: u32 = 10_000;
-/// Replica records that are compared with a partner's list in one transaction.
+/// Replica records that are compared with a partner's list in one transaction; copies and arrivals that are lost in one.
 pub const COMPARED_AT_ONCE: u32 = 500;
 /// A copy whose time has come while the catalog is compared with its pools and partners is looked at again after this.
 pub const RECONCILE_LOOK: Duration = Duration::from_mins(1);

@@ -257,6 +257,7 @@ impl<C: Catalog> Primary<C> {
                 Ok(Decision { changes: vec![Change::Job(job)], commands: Vec::new() })
             }
             Event::ArrivedAgain(event) => self.arrived(&event, moment).await,
+            Event::NotThere { image, pool } => self.not_there(image, pool, moment.now).await,
             Event::Duplicated { operation, attempt, counters } => {
                 let key = JobKey::operation(JobKind::Duplication, operation, attempt);
                 let known = self.ask(self.catalog.job_keyed(&key)).await?.map(|numbered| numbered.job);
@@ -367,6 +368,7 @@ impl<C: Catalog> Primary<C> {
             return self.lengthened((event.pool, image), state, moment).await;
         };
         (copy.in_log, copy.discarded, copy.not_before) = (state, None, None);
+        copy.incarnation = event.incarnation;
         let mut decision = Decision::nothing();
         if copy.next_amend.take().is_some() && self.reconciling.is_none() {
             // The answer to an amendment of ours, and perhaps more is wanted by now. A lock is never taken back.

@@ -53,7 +53,12 @@ impl Comparisons {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it was compared since this server started.
+    /// From now on none was compared.
+    pub fn forget(&self) {
+        self.tried().clear();
+    }
+
+    /// Whether it was compared since this server started, or since a pool was last found put back.
     pub fn has(&self, domain: DomainId) -> bool {
         self.tried().get(&domain).is_some_and(|tried| tried.done)
     }
@@ -136,7 +141,10 @@ pub async fn compare(app: &App, partner: &Partner) -> Result<Compared, Failure> 
         let sentence = format!("{} did not come to an end of what it holds", partner.name);
         Failure::from(ApiError::new(codes::TIMED_OUT, sentence))
     })??;
-    app.comparisons.tried().insert(partner.domain, Tried { at, done: true });
+    // If they were forgotten meanwhile, it is compared again.
+    if let Some(tried) = app.comparisons.tried().get_mut(&partner.domain) {
+        *tried = Tried { at, done: true };
+    }
     if compared.lost + compared.damaged + compared.unknown > 0 {
         let Compared { lost, damaged, unknown, .. } = compared;
         tracing::warn!(

@@ -28,7 +28,7 @@ use narrows_domain::{
 };
 use narrows_exchange::ExchangeError;
 use narrows_format::{
-    DomainId, ImageId,
+    DomainId, ImageId, PoolId,
     node::{Child, ChildKind},
     record::CopyState,
 };
@@ -135,6 +135,7 @@ impl Hands {
                     if let Err(answer::Failure(error)) = app.plane.pool(pool).discard(image, discarded).await
                     {
                         tracing::warn!(%image, %error, "a copy could not be let go");
+                        not_there(&app, (image, pool), &error).await;
                     }
                 });
             }
@@ -142,6 +143,7 @@ impl Hands {
                 self.copies.run(&mut self.tasks, image, async move {
                     if let Err(answer::Failure(error)) = app.plane.pool(pool).remove(image).await {
                         tracing::warn!(%image, %error, "a discarded copy could not be removed");
+                        not_there(&app, (image, pool), &error).await;
                     }
                 });
             }
@@ -184,6 +186,13 @@ impl Hands {
             let control = self.app.control.clone();
             self.tasks.spawn(async move { control.tell(event).await });
         }
+    }
+}
+
+/// No record of the log answers for what is not in the pool: the answer is that it is not.
+async fn not_there(app: &App, (image, pool): (ImageId, PoolId), error: &ApiError) {
+    if error.code == codes::NOT_FOUND {
+        app.control.tell(Event::NotThere { image, pool }).await;
     }
 }
 

@@ -119,6 +119,8 @@ async fn begin_anew(app: &App, pool: &OpenPool) -> Result<(), Failure> {
         read.0
     );
     let anew = (pool.pool, pool.incarnation);
+    // What was let go since they were asked last may have been let go because of them.
+    app.comparisons.forget();
     app.control
         .act(move |primary, now| {
             Box::pin(async move { Ok(((), primary.pool_put_back(anew, why, now).await?)) })
@@ -129,14 +131,19 @@ async fn begin_anew(app: &App, pool: &OpenPool) -> Result<(), Failure> {
 /// All of the log is in the catalog: what an earlier incarnation had and this one has not is gone.
 async fn compared(app: &App, pool: &OpenPool) -> Result<(), Failure> {
     let (id, incarnation) = (pool.pool, pool.incarnation);
-    let lost = app
-        .control
-        .act(move |primary, now| Box::pin(async move { primary.pool_compared(id, incarnation, now).await }))
-        .await?;
-    for image in lost {
-        tracing::error!(%image, pool = %id, "the pool was put back, and has no copy of this image any more");
+    loop {
+        // Not all at once: what else is to be decided goes on between.
+        let comparing = app.control.act(move |primary, now| {
+            Box::pin(async move {
+                let found = primary.pool_compared(id, incarnation, now).await?;
+                Ok(found.map_or((None, Vec::new()), |(lost, commands)| (Some(lost), commands)))
+            })
+        });
+        let Some(lost) = comparing.await? else { return Ok(()) };
+        for image in lost {
+            tracing::error!(%image, pool = %id, "the pool was put back, and has no copy of this image any more");
+        }
     }
-    Ok(())
 }
 
 /// Handles what is behind `cursor`, or waits for something; `None` when the pool is closed.

@@ -2,7 +2,10 @@
 
 use narrows_catalog::{Error, SqliteCatalog};
 use narrows_domain::catalog::{ImageFilter, RedeemError};
+use narrows_domain::import::RefusedArrival;
+use narrows_domain::limits::REFUSALS_KEPT;
 use narrows_domain::model::MemoryCatalog;
+use narrows_domain::operation::Note;
 use narrows_domain::partner::Trust;
 use narrows_domain::storage::{MediaServer, Pool, ReplicationTarget};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
@@ -287,4 +290,31 @@ async fn a_media_server_goes_with_its_pools() {
         assert_eq!((real.await.unwrap(), modelled.await.unwrap()), (expected, expected));
     }
     assert_eq!(catalog.media_servers().await.unwrap(), []);
+}
+
+/// Goal: of each sender the newest refusals stay, and those of one forget none of another's.
+#[tokio::test]
+async fn refusals_are_forgotten_as_in_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, model) =
+        (SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap(), MemoryCatalog::new());
+    let refused = |image: u32, sender: u8| {
+        Change::ArrivalRefused(RefusedArrival {
+            image: ImageId(u128::from(image).to_le_bytes()),
+            sender: DomainId([sender; 16]),
+            origin: DomainId([sender; 16]),
+            label: "web01_1800000000".into(),
+            slp: "gold".into(),
+            note: Note { code: "AIR-012".into(), sentence: "it is forged".into() },
+            times: 1,
+            last: at(image.into()),
+        })
+    };
+    let mut changes = vec![refused(1, 2)];
+    changes.extend((2..REFUSALS_KEPT + 5).map(|image| refused(image, 1)));
+    catalog.apply(&changes).await.unwrap();
+    model.apply(&changes).await.unwrap();
+    let kept = catalog.refusals(u32::MAX).await.unwrap();
+    assert_eq!(kept, model.refusals(u32::MAX).await.unwrap());
+    assert_eq!((kept.len(), kept.last().unwrap().sender), (REFUSALS_KEPT as usize + 1, DomainId([2; 16])));
 }

@@ -158,6 +158,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     for pool in 0..2 {
         answers.add("latest_cursor", catalog.latest_cursor(PoolId([pool; 16])).await);
         answers.add("stale_copies", catalog.stale_copies(PoolId([pool; 16]), 1, 4).await);
+        answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);
         for incarnation in 0..2 {
             answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
         }

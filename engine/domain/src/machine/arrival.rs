@@ -168,24 +168,30 @@ fn first_revision(incarnation: u64) -> u32 {
 }
 
 /// The verdict on what the log has. While an older catalog is brought up to date, all of it was let in once, by what was
-/// known then: that it is not known any more takes nothing away that the pool has.
+/// known then: that it is not known any more takes nothing away that the pool has. Nor does the log of a pool that was put
+/// back, which tells again of a copy that is here, take that away because it would not be let in today.
 fn judged(view: &ArrivalView<'_>, import: &Import, now: Timestamp) -> Verdict {
     let mut receiver = view.receiver(import.key.pool, &import.arrival, now);
-    if !view.is_reconciling {
-        return air::judge(&import.arrival, &receiver, now);
-    }
-    if receiver.homecoming == Homecoming::Unasked {
+    if view.is_reconciling && receiver.homecoming == Homecoming::Unasked {
         receiver.homecoming = Homecoming::Recalled;
     }
-    let lives = import.copy.expires.is_none_or(|expires| expires > now);
-    match air::judge(&import.arrival, &receiver, now) {
-        Verdict::Refuse(note) if note.code == EXPIRED && lives => Verdict::Import(Terms {
+    let as_committed = || {
+        Verdict::Import(Terms {
             expires: import.copy.expires,
             restorable: import.arrival.record.image_format <= view.settings.image_format_max,
             note: None,
-        }),
+        })
+    };
+    let lives = import.copy.expires.is_none_or(|expires| expires > now);
+    let held = view.copies.iter().find(|copy| copy.pool == import.key.pool);
+    let is_told_again = held.is_some_and(|copy| copy.incarnation < import.incarnation);
+    match air::judge(&import.arrival, &receiver, now) {
+        // It is not that copy.
+        Verdict::Refuse(note) if note.code == air::CLASH => Verdict::Refuse(note),
+        Verdict::Refuse(_) | Verdict::Fail(_) | Verdict::Wait(..) if is_told_again => as_committed(),
+        Verdict::Refuse(note) if view.is_reconciling && note.code == EXPIRED && lives => as_committed(),
         // Whose signature it is may be known again soon.
-        Verdict::Refuse(note) if note.code == UNPROVEN => Verdict::Fail(note),
+        Verdict::Refuse(note) if view.is_reconciling && note.code == UNPROVEN => Verdict::Fail(note),
         verdict => verdict,
     }
 }
@@ -226,7 +232,7 @@ pub fn again(view: &ArrivalView<'_>, import: &Import, seen: Import, moment: Mome
         data: if is_anew { seen.data } else { import.data },
         arrival: seen.arrival,
         copy: seen.copy,
-        stored_bytes: 0,
+        stored_bytes: if is_anew { seen.stored_bytes } else { 0 },
         // What is kept already is not kept anew, nor younger, because it was sent again.
         arrived: if import.is_over() { moment.now } else { import.arrived },
         revision: import.revision.saturating_add(1),
@@ -251,6 +257,15 @@ pub fn unfit(
     decision.commands.extend(report::send(&mut import, sender, moment));
     decision.changes.push(Change::Import(import));
     decision
+}
+
+/// Its pool is no more: nothing will come of it if nothing has, and the sender is told soon.
+pub fn lost(import: &Import, moment: Moment) -> Decision {
+    let mut import = Import { data: ArrivedData::Gone, ..import.clone() };
+    leaving::lost(&mut import, moment.now);
+    leaving::begin(&mut import, moment.now);
+    let job = Change::Job(job_of(&import, moment));
+    Decision { changes: vec![job, Change::Import(import)], commands: Vec::new() }
 }
 
 fn change_state(import: &mut Import, state: ImportState, note: crate::operation::Note, moment: Moment) {
@@ -366,7 +381,14 @@ fn copy_here(
             },
             sequence: import.key.sequence,
             incarnation: import.incarnation,
-            stored_bytes: copy.stored_bytes.saturating_add(added),
+            // A log that begins anew tells all of it again.
+            stored_bytes: if copy.incarnation == import.incarnation {
+                copy.stored_bytes.saturating_add(added)
+            } else {
+                import.stored_bytes
+            },
+            // Where the log begins anew it says so again, if it has it still.
+            discarded: copy.discarded.filter(|_| copy.incarnation == import.incarnation),
             ..copy.clone()
         },
         None => ImageCopy {

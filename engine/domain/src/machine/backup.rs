@@ -427,12 +427,36 @@ pub fn clash(
 ) -> Option<Note> {
     let known = view.image.filter(|image| image.state == ImageState::Whole)?.content.as_ref()?;
     (known.signed != signed).then(|| Note {
-        code: "AIR-005".to_owned(),
+        code: crate::air::CLASH.to_owned(),
         sentence: format!(
             "pool {pool} has image {} with other content than is known here: that copy is not used",
             record.image
         ),
     })
+}
+
+/// The log of a pool that was put back tells again of a copy that is known: only its place in the log is new. What is wanted
+/// of it stays, and is asked for again where a later record does not say it; `None` if no copy in this pool is known.
+pub fn read_again(
+    view: &CommittedView<'_>,
+    event: &PoolEvent,
+    in_log: CopyState,
+    now: Timestamp,
+) -> Option<Decision> {
+    view.image.filter(|image| image.state == ImageState::Whole)?;
+    let known = view.copies.iter().find(|it| it.pool == event.pool)?;
+    let mut copy = ImageCopy {
+        incarnation: event.incarnation,
+        sequence: event.sequence,
+        in_log,
+        next_amend: None,
+        discarded: None,
+        ..known.clone()
+    };
+    let mut decision = Decision::nothing();
+    replication::amend(&mut copy, now, &mut decision);
+    decision.changes.push(Change::Copy(copy));
+    Some(decision)
 }
 
 /// The record of a durable backup can't be handled: a failed job says so.

@@ -448,10 +448,11 @@ impl Catalog for MemoryCatalog {
         incarnation: u64,
         limit: u32,
     ) -> Result<Vec<ImageCopy>, Burnt> {
-        self.read(|rows| {
-            let stale = |it: &&ImageCopy| it.pool == pool && it.incarnation < incarnation;
-            limited(rows.copies.values().filter(stale).cloned(), limit)
-        })
+        self.read(|rows| rows.stale_copies(pool, incarnation, limit))
+    }
+
+    async fn stale_imports(&self, pool: PoolId, incarnation: u64, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| rows.stale_imports(pool, incarnation, limit))
     }
 
     async fn import(&self, key: ImportKey) -> Result<Option<Import>, Burnt> {

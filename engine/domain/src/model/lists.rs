@@ -6,7 +6,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 use crate::catalog::{ClientSeen, JobTotals, SlpUse};
 use crate::image::{Image, ImageCopy, ImageState};
-use crate::import::{ImportKey, ImportState};
+use crate::import::{ArrivedData, Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
 use crate::limits::COUNTED_BYTES_MAX;
 use crate::machine::comparing::Held;
@@ -55,6 +55,21 @@ impl Rows {
         };
         let base = |it: &Image| Base { image: it.id, pool: pool.pool, incarnation: pool.incarnation };
         self.newest_images().find(is_it).map(base)
+    }
+
+    /// See [`crate::Catalog::stale_copies`].
+    pub(super) fn stale_copies(&self, pool: PoolId, incarnation: u64, limit: u32) -> Vec<ImageCopy> {
+        let is_stale = |it: &&ImageCopy| it.pool == pool && it.incarnation < incarnation;
+        limited(self.copies.values().filter(is_stale).cloned(), limit)
+    }
+
+    /// See [`crate::Catalog::stale_imports`].
+    pub(super) fn stale_imports(&self, pool: PoolId, incarnation: u64, limit: u32) -> Vec<Import> {
+        let is_stale = |it: &&Import| {
+            let waits = it.state != ImportState::Imported && it.is_unsettled();
+            waits && it.data != ArrivedData::Gone && it.key.pool == pool && it.incarnation < incarnation
+        };
+        limited(self.imports.values().filter(is_stale).cloned(), limit)
     }
 
     /// See [`crate::Catalog::job_totals`].

@@ -87,7 +87,8 @@ impl Rows {
         let key = (row.image, row.sender);
         let times = self.refusals.get(&key).map_or(0, |before| before.times).saturating_add(row.times);
         self.refusals.insert(key, RefusedArrival { times, ..row });
-        for old in self.newest_refusals().iter().skip(REFUSALS_KEPT as usize) {
+        let all = self.newest_refusals();
+        for old in all.iter().filter(|it| it.sender == key.1).skip(REFUSALS_KEPT as usize) {
             self.refusals.remove(&(old.image, old.sender));
         }
     }

@@ -123,6 +123,9 @@ impl<C: Catalog> Primary<C> {
         if let Some(clash) = backup::clash(&view, event.pool, (record, signed)) {
             return Ok(backup::unfit(record.image, clash, moment.now));
         }
+        if let Some(decision) = backup::read_again(&view, event, copy.0, moment.now) {
+            return Ok(decision);
+        }
         let units = self.ask(self.catalog.storage_units()).await?;
         let groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let duplication = duplication::found(&view, event.pool, &units, &groups);

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Reconciling};
 use crate::event::{Change, Command, Decision};
 use crate::image::ImageState;
 use crate::import::ArrivedData;
-use crate::limits::{COMPARED_AT_ONCE, STALE_IMPORTS_MAX};
+use crate::limits::COMPARED_AT_ONCE;
 use crate::machine::leaving;
 use crate::moment::Moment;
 
@@ -33,40 +33,35 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// All of a pool's log is handled: copies of which only an earlier incarnation told are gone, and so is data that
-    /// waited for its import. Who sent it sees by the incarnation that its copy is lost. Gives the images.
+    /// waited for its import, so many at a time; `None` when there is no more. Who sent it sees by the incarnation that its copy
+    /// is lost. Gives the images.
     pub async fn pool_compared(
         &mut self,
         pool: PoolId,
         incarnation: u64,
         moment: Moment,
-    ) -> Done<(Vec<ImageId>, Vec<Command>), C> {
-        let (mut lost, mut commands) = (Vec::new(), Vec::new());
-        loop {
-            let stale = self.ask(self.catalog.stale_copies(pool, incarnation, COMPARED_AT_ONCE)).await?;
-            if stale.is_empty() {
-                break;
-            }
-            let mut decision = Decision::nothing();
-            for copy in stale {
-                decision.changes.push(Change::CopyGone(copy.image, copy.number));
-                let copies = self.ask(self.catalog.copies(copy.image)).await?;
-                let is_last = copies.iter().all(|other| other.number == copy.number);
-                if is_last && let Some(mut image) = self.ask(self.catalog.image(copy.image)).await? {
-                    image.state = ImageState::Gone;
-                    decision.changes.push(Change::Image(image));
-                }
-                lost.push(copy.image);
-            }
-            commands.extend(self.settle(decision, moment).await?);
-        }
+    ) -> Done<Option<(Vec<ImageId>, Vec<Command>)>, C> {
         let mut decision = Decision::nothing();
-        for import in self.ask(self.catalog.unsettled_imports(STALE_IMPORTS_MAX)).await? {
-            if import.key.pool == pool && import.incarnation < incarnation {
-                let gone = leaving::seen(&import, ArrivedData::Gone, moment.now);
-                decision.changes.extend(gone.map(Change::Import));
+        let stale = self.ask(self.catalog.stale_copies(pool, incarnation, COMPARED_AT_ONCE)).await?;
+        for copy in &stale {
+            decision.changes.push(Change::CopyGone(copy.image, copy.number));
+            let copies = self.ask(self.catalog.copies(copy.image)).await?;
+            let is_last = copies.iter().all(|other| other.number == copy.number);
+            if is_last && let Some(mut image) = self.ask(self.catalog.image(copy.image)).await? {
+                image.state = ImageState::Gone;
+                decision.changes.push(Change::Image(image));
             }
         }
-        commands.extend(self.settle(decision, moment).await?);
-        Ok((lost, commands))
+        if stale.is_empty() {
+            let waiting = self.catalog.stale_imports(pool, incarnation, COMPARED_AT_ONCE);
+            let waiting = self.ask(waiting).await?;
+            let gone = waiting.iter().filter_map(|it| leaving::seen(it, ArrivedData::Gone, moment.now));
+            decision.changes.extend(gone.map(Change::Import));
+        }
+        if decision.changes.is_empty() {
+            return Ok(None);
+        }
+        let lost = stale.iter().map(|copy| copy.image).collect();
+        Ok(Some((lost, self.settle(decision, moment).await?)))
     }
 }

@@ -104,6 +104,7 @@ impl<C: Catalog> Primary<C> {
         let mut decision = Decision::nothing();
         if let Some(mut copy) = copies.into_iter().find(|copy| copy.pool == event.pool) {
             (copy.discarded, copy.not_before) = (Some(discarded), None);
+            copy.incarnation = event.incarnation;
             let is_early = copy.wanted.expires.is_none_or(|expires| expires > now);
             if is_early && discarded.reason == RemoveReason::Expired {
                 replication::amend(&mut copy, now, &mut decision);

@@ -151,7 +151,7 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// Forgets a media server and its pools, in which nothing lies and which nothing names (API-003).
-    pub async fn remove_server(&mut self, name: &str) -> Done<(MediaServer, Vec<PoolId>), C> {
+    pub async fn remove_server(&mut self, name: &str, moment: Moment) -> Done<(MediaServer, Vec<PoolId>), C> {
         let server = self.server_called(name).await?;
         let uses = self.server_uses(name).await?;
         if !uses.is_empty() {
@@ -164,6 +164,8 @@ impl<C: Catalog> Primary<C> {
         let pools: Vec<_> = self.pools_of_server(server.id).await?.into_iter().map(|it| it.id).collect();
         self.store(&[Change::MediaServerGone(server.id)]).await?;
         self.troubles.retain(|pool, _| !pools.contains(pool));
+        let lost = self.lose_arrivals(&pools, moment).await;
+        self.note(lost);
         Ok((server, pools))
     }
 

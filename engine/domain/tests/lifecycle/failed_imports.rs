@@ -2,7 +2,7 @@
 
 use narrows_domain::image::Discarded;
 use narrows_domain::import::ArrivedData;
-use narrows_domain::limits::FAILED_IMPORT_KEEP;
+use narrows_domain::limits::{FAILED_IMPORT_KEEP, REFUSALS_KEPT};
 use narrows_domain::storage::{Selection, StorageUnitGroup};
 
 use narrows_format::image_log::RemoveReason;
@@ -203,6 +203,24 @@ fn refused_data_leaves_the_pool() {
     assert_eq!(tick(&mut primary, NOW + 9 + WEEK), [Command::RemoveCopy { image, pool: POOL }]);
 }
 
+/// Symptom: data that is not in the pool was let go there for ever. What may still be imported is not given up for that.
+#[test]
+fn data_that_is_not_there_is_not_let_go_for_ever() {
+    let (mut primary, _) = failed();
+    let image = import(&primary).arrival.record.image;
+    let not_there = |primary: &mut Primary<MemoryCatalog>, now| {
+        ready(primary.handle(Event::NotThere { image, pool: POOL }, moment(now))).unwrap();
+    };
+    not_there(&mut primary, NOW + 1);
+    assert!(import(&primary).may_be_tried(), "it is kept, whatever a command of former days has met");
+    let over = NOW + 7 * DAY;
+    tick(&mut primary, over);
+    assert!(import(&primary).is_unsettled());
+    not_there(&mut primary, over + 1);
+    assert!(!import(&primary).is_unsettled());
+    assert_eq!(tick(&mut primary, over + DAY), []);
+}
+
 /// What another arrival of the same image still waits for stays, and so does what was imported.
 #[test]
 fn data_that_something_needs_stays() {
@@ -262,6 +280,26 @@ fn sending_again_does_not_lengthen_the_keep() {
     assert_eq!(import(&primary).arrived, at(NOW));
     tick(&mut primary, NOW + WEEK);
     assert_eq!(import(&primary).state, ImportState::GivenUp);
+}
+
+/// Goal: what a partner brings in masses does not hide what another one was refused; and what nobody tries any more is not
+/// open.
+#[test]
+fn refusals_are_kept_for_each_sender_and_open_for_a_time() {
+    let mut primary = primary(IMPORT);
+    let unproven = |sender| Arrival { proof: Proof::Missing, sender, ..arrival() };
+    assert_eq!(code(ready(primary.admit(POOL, &unproven(THERE), moment(NOW)))), "AIR-012");
+    let mut forged = unproven(DomainId([7; 16]));
+    for number in 0..=REFUSALS_KEPT {
+        forged.record.image = ImageId(u128::from(number + 1000).to_le_bytes());
+        let now = NOW + 1 + i64::from(number);
+        assert_eq!(code(ready(primary.admit(POOL, &forged, moment(now)))), "AIR-012");
+    }
+    let refusals = ready(primary.catalog().refusals(u32::MAX)).unwrap();
+    let of = |sender| refusals.iter().filter(|it| it.sender == sender).collect::<Vec<_>>();
+    assert_eq!((of(THERE).len(), of(forged.sender).len()), (1, REFUSALS_KEPT as usize));
+    assert_eq!(refusals[0].last, at(NOW + 1 + i64::from(REFUSALS_KEPT)), "the newest stay");
+    assert!(of(THERE)[0].is_recent(at(NOW + WEEK - 1)) && !of(THERE)[0].is_recent(at(NOW + WEEK)));
 }
 
 /// What is refused at its commit leaves a trace where it came: what, from whom, why, how often; until it is let in.

@@ -14,6 +14,7 @@ mod migration;
 mod ordered;
 mod parting;
 mod places;
+mod put_back;
 mod reconcile;
 mod room;
 mod servers;

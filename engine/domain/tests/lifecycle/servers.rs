@@ -1,5 +1,6 @@
 //! Media servers: joined, drained, removed.
 
+use narrows_domain::import::ArrivedData;
 use narrows_domain::job::JobState;
 use narrows_domain::storage::{MediaServer, PoolTrouble};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
@@ -59,11 +60,11 @@ fn draining_is_remembered_from_its_beginning() {
 fn a_media_server_is_removed_when_nothing_needs_it() {
     let mut primary = joined();
     assert_eq!(ready(primary.server_uses("m1")).unwrap(), ["storage unit `far` on pool `far`"]);
-    assert_eq!(code(ready(primary.remove_server("m1"))), "API-003");
+    assert_eq!(code(ready(primary.remove_server("m1", moment(NOW + 5)))), "API-003");
     assert_eq!(ready(primary.catalog().pools()).unwrap().len(), 2, "nothing was stored");
     ready(primary.put(&[Change::StorageUnitGone("far".into())])).unwrap();
     assert_eq!(ready(primary.server_uses("m1")).unwrap(), [""; 0]);
-    ready(primary.remove_server("m1")).unwrap();
+    ready(primary.remove_server("m1", moment(NOW + 5))).unwrap();
     assert_eq!(ready(primary.catalog().pools()).unwrap(), [pool()]);
     assert_eq!(ready(primary.catalog().media_servers()).unwrap(), []);
 }
@@ -167,7 +168,7 @@ fn a_lost_media_server_goes_with_its_copies() {
     while ready(primary.lose_copies("m1", 1, moment(NOW + 5))).unwrap().is_some() {
         rounds += 1;
     }
-    ready(primary.remove_server("m1")).unwrap();
+    ready(primary.remove_server("m1", moment(NOW + 5))).unwrap();
     assert_eq!((rounds, signed(&primary, only.id).0), (2, ImageState::Gone));
     assert!(operations(&primary, only.id).iter().all(|it| it.state.is_final()));
     assert_eq!(signed(&primary, fresh), (ImageState::Whole, vec![22], vec![POOL]));
@@ -210,4 +211,31 @@ fn a_media_server_joins_again() {
         let again = primary.rejoin_server(&secret, (former, fresh.clone()), moment(NOW));
         assert!(["AUTH-004", "SLP-013"].contains(&code(ready(again)).as_str()));
     }
+}
+
+/// Symptom: what had arrived on a media server that was removed, and was not imported, was let go for ever.
+#[test]
+fn what_had_arrived_on_a_removed_media_server_is_over() {
+    let mut primary = joined();
+    let copy = CopyState { expires: None, locked_until: None, held: false };
+    let logged = Logged::Arrival { arrival: arrival(), copy, stored_bytes: 7 };
+    let event = PoolEvent { pool: FAR, incarnation: 1, sequence: Sequence(1), logged };
+    ready(primary.handle(Event::Pool(event), moment(NOW))).unwrap();
+    let row = |primary: &Primary<MemoryCatalog>| ready(primary.catalog().imports(9)).unwrap().remove(0);
+    assert!(matches!(row(&primary).state, ImportState::Failed { .. }));
+    ready(primary.lose_units("m1")).unwrap();
+    ready(primary.remove_server("m1", moment(NOW + 1))).unwrap();
+    assert_eq!((row(&primary).state, row(&primary).is_unsettled()), (ImportState::GivenUp, false));
+    let told = ready(primary.handle(Event::Tick, moment(NOW + 2))).unwrap();
+    assert!(matches!(&told[..], [Command::Report { .. }]), "the sender may send it elsewhere: {told:?}");
+
+    // One that is left of a time when they were not looked at.
+    ready(primary.put(&[Change::Import(Import {
+        next_look: Some(at(0)),
+        data: ArrivedData::Here,
+        ..row(&primary)
+    })]))
+    .unwrap();
+    let commands = ready(primary.handle(Event::Tick, moment(NOW + 3))).unwrap();
+    assert_eq!((commands, row(&primary).is_unsettled()), (Vec::new(), false));
 }

@@ -231,7 +231,7 @@ pub fn why(note: &Note) -> String {
 }
 
 /// GET the imports, newest first; or those that are not at their end, oldest first; what was refused before it was here
-/// comes first.
+/// comes first, of those that are not at their end only what was lately.
 pub async fn imports(
     State(app): State<App>,
     _admin: Admin,
@@ -244,7 +244,9 @@ pub async fn imports(
     } else {
         app.catalog.imports(IMPORTS_LISTED_MAX).await
     };
-    let refusals = app.catalog.refusals(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let mut refusals = app.catalog.refusals(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let now = app.clock.now();
+    refusals.retain(|it| !filter.open || it.is_recent(now));
     let mut infos: Vec<_> = refusals.iter().map(|it| refused_info(&app, &partners, it)).collect();
     for import in imports.map_err(|error| internal(&error))? {
         let key = JobKey::import(import.key);

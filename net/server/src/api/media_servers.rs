@@ -374,8 +374,8 @@ async fn take_out(app: &App, name: String, is_lost: bool) -> Result<(MediaServer
         }
         lose(app, &name).await?;
     }
-    let removing = app.control.act(move |primary, _| {
-        Box::pin(async move { Ok((primary.remove_server(&name).await?, Vec::new())) })
+    let removing = app.control.act(move |primary, moment| {
+        Box::pin(async move { Ok((primary.remove_server(&name, moment).await?, Vec::new())) })
     });
     removing.await
 }

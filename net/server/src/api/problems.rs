@@ -11,7 +11,6 @@ use narrows_domain::{
     Catalog as _, Import, ImportState,
     image::label,
     import::DAMAGED,
-    limits::REFUSAL_SHOWN,
     machine::placing,
     moment::{before, since},
     operation::Operation,
@@ -229,9 +228,9 @@ fn stuck(app: &App, import: &Import) -> Option<Finding> {
 
 /// What partners brought and was not let in lately.
 async fn refused(app: &App) -> Result<Vec<Finding>, Failure> {
-    let then = before(app.clock.now(), REFUSAL_SHOWN);
+    let now = app.clock.now();
     let refusals = app.catalog.refusals(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    let lately = refusals.into_iter().filter(|it| it.last > then);
+    let lately = refusals.into_iter().filter(|it| it.is_recent(now));
     let found = lately.map(|it| {
         let times = if it.times == 1 { "once".to_owned() } else { format!("{} times", it.times) };
         let message = format!("refused {times}, nothing of it is here: {}", why(&it.note));
