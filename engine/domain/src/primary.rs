@@ -32,7 +32,7 @@ mod servers;
 mod storage;
 mod tick;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -95,8 +95,6 @@ pub struct Primary<C: Catalog> {
     reconciling: Option<Reconciling>,
     /// Pools that take nothing just now, as the server last said.
     troubles: Troubles,
-    /// When room was made in pools last.
-    room_made: BTreeMap<PoolId, Timestamp>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -118,7 +116,6 @@ impl<C: Catalog> Primary<C> {
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
-            room_made: BTreeMap::new(),
         }
     }
 

@@ -10,10 +10,11 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::image::ImageCopy;
-use crate::limits::{ANSWER_WAIT_MAX, COUNTED_BYTES_MAX, ROOM_LOOK};
+use crate::limits::{COUNTED_BYTES_MAX, ROOM_LOOK};
 use crate::machine::retire;
-use crate::moment::{Moment, since};
+use crate::moment::Moment;
 use crate::retention::{KeptBecause, standing};
+use crate::storage::PoolTrouble;
 
 impl<C: Catalog> Primary<C> {
     /// Lets copies go in a pool whose disk has `free` of `total` bytes left, if it is at high water. The bytes that they take.
@@ -23,20 +24,18 @@ impl<C: Catalog> Primary<C> {
         room: (u64, u64),
         moment: Moment,
     ) -> Done<(u64, Vec<Command>), C> {
-        // What was let go just now is not in the log yet.
-        let lately = self.room_made.get(&pool).is_some_and(|at| since(moment.now, *at) < ANSWER_WAIT_MAX);
+        // What is let go there would not come to its log, and so not out of it.
+        let is_shut = self.troubles.get(&pool).is_some_and(PoolTrouble::takes_no_orders);
         let pools = self.ask(self.catalog.pools()).await?;
-        let Some(row) = pools.iter().find(|it| it.id == pool && !lately) else { return Ok((0, Vec::new())) };
+        let Some(row) = pools.iter().find(|it| it.id == pool && !is_shut) else { return Ok((0, Vec::new())) };
         let lacking = row.lacks(room).saturating_sub(row.removed_bytes);
         if lacking == 0 || self.reconciling.is_some() {
             return Ok((0, Vec::new()));
         }
         let waning = self.ask(self.catalog.waning(pool, moment.now)).await?;
-        let wanted = lacking.saturating_sub(waning.discarded);
+        // Of what is over and not discarded, some was let go for this room and is not in the log yet.
+        let wanted = lacking.saturating_sub(waning.discarded).saturating_sub(waning.kept);
         let (bytes, decision) = self.oldest(pool, wanted, moment).await?;
-        if bytes > 0 {
-            self.room_made.insert(pool, moment.now);
-        }
         Ok((bytes, self.settle(decision, moment).await?))
     }
 

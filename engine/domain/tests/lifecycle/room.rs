@@ -2,6 +2,7 @@
 
 use narrows_domain::primary::PoolOrder;
 use narrows_domain::space::RoomSeen;
+use narrows_domain::storage::PoolTrouble;
 
 use super::*;
 
@@ -99,6 +100,31 @@ fn the_oldest_go_between_high_and_low_water() {
         "what was removed is reclaimed some day"
     );
     assert_eq!(make(&mut primary, 0, LATER + 2 * DAY), (0, vec![]), "300 are lacking, and 300 come back");
+}
+
+/// Symptom: the same lack let more go with every look until the first of it had come through the log: a pool that took no orders
+/// (POOL-004), and a server that began again and again, lost all that lived for as long as there was room.
+#[test]
+fn one_lack_lets_go_once() {
+    let (mut primary, ids) = filled(5, |_| true);
+    let order = PoolOrder { high_water: Some(90), low_water: Some(70), ..PoolOrder::default() };
+    ready(primary.set_pool("pool", order, moment(LATER))).unwrap();
+    let make = |primary: &mut Primary<MemoryCatalog>, free, seconds| {
+        let (bytes, commands) = ready(primary.make_room(POOL, (free, 1000), moment(seconds))).unwrap();
+        (bytes, going(&commands))
+    };
+    let poisoned = PoolTrouble { code: "POOL-004".into(), sentence: "a write failed".into(), readable: true };
+    ready(primary.pool_stands(POOL, Some(poisoned), moment(LATER))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER), (0, vec![]), "nothing that goes would be told to its log");
+    ready(primary.pool_stands(POOL, None, moment(LATER + 1))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER + 1), (300, ids[..3].to_vec()));
+    assert_eq!(make(&mut primary, 60, LATER + 600), (0, vec![]), "they are not in the log yet");
+    let mut primary = Primary::new(primary.into_catalog(), here());
+    ready(primary.recover(moment(LATER + 601))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER + 602), (0, vec![]), "nor after a restart");
+    let order = PoolOrder { low_water: Some(60), ..order };
+    ready(primary.set_pool("pool", order, moment(LATER + 603))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER + 603), (100, vec![ids[3]]), "and more goes for what lacks more");
 }
 
 /// Goal: a copy with a date, a hold or something that is to be copied from it stays, however full the pool is.
