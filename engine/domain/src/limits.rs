@@ -101,6 +101,10 @@ pub const HIGH_WATER: u8 = 99;
 pub const LOW_WATER: u8 = 80;
 /// Copies that are looked at together for the room that they take.
 pub const ROOM_LOOK: u32 = 100;
+/// How often that is done in one turn; the next turn goes on behind it.
+pub const ROOM_LOOKS: u32 = 5;
+/// A pool in which too little may go is looked through again after this.
+pub const ROOM_REST: Duration = Duration::from_mins(10);
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Servers of one partner whose starts are watched.

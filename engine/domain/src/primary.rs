@@ -32,7 +32,7 @@ mod servers;
 mod storage;
 mod tick;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
@@ -95,6 +95,8 @@ pub struct Primary<C: Catalog> {
     reconciling: Option<Reconciling>,
     /// Pools that take nothing just now, as the server last said.
     troubles: Troubles,
+    /// How far pools were looked through for copies that may go.
+    room_looks: BTreeMap<PoolId, room::RoomLook>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -116,6 +118,7 @@ impl<C: Catalog> Primary<C> {
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
+            room_looks: BTreeMap::new(),
         }
     }
 
