@@ -44,6 +44,8 @@ pub const STALE_IMPORTS_MAX: u32 = 10_000;
 pub const COMPARED_AT_ONCE: u32 = 500;
 /// A copy whose time has come while the catalog is compared with its pools and partners is looked at again after this.
 pub const RECONCILE_LOOK: Duration = Duration::from_mins(1);
+/// So often in a row a duplication waits for the log of a pool that may have its copy, some hours, before another pool takes it.
+pub const UNREAD_LOOKS: u32 = 50;
 /// What a pool that takes no orders just now is owed, a removal or an amendment, is looked at again after this.
 pub const SHUT_LOOK: Duration = Duration::from_mins(10);
 /// Words about one arrival that a domain tells between two times that its catalog is put back.
