@@ -42,6 +42,8 @@ pub const RECALL_OPEN: Duration = Duration::from_hours(30 * 24);
 pub const COMPARED_AT_ONCE: u32 = 500;
 /// A copy whose time has come while the catalog is compared with its pools and partners is looked at again after this.
 pub const RECONCILE_LOOK: Duration = Duration::from_mins(1);
+/// So often in a row a duplication waits for the log of a pool that may have its copy, some hours, before another pool takes it.
+pub const UNREAD_LOOKS: u32 = 50;
 /// What a pool that takes no orders just now is owed, a removal or an amendment, is looked at again after this.
 pub const SHUT_LOOK: Duration = Duration::from_mins(10);
 /// Words about one arrival that a domain tells between two times that its catalog is put back.
@@ -99,6 +101,10 @@ pub const HIGH_WATER: u8 = 99;
 pub const LOW_WATER: u8 = 80;
 /// Copies that are looked at together for the room that they take.
 pub const ROOM_LOOK: u32 = 100;
+/// How often that is done in one turn; the next turn goes on behind it.
+pub const ROOM_LOOKS: u32 = 5;
+/// A pool in which too little may go is looked through again after this.
+pub const ROOM_REST: Duration = Duration::from_mins(10);
 /// Partners of one domain.
 pub const PARTNERS_MAX: usize = 32;
 /// Servers of one partner whose starts are watched.

@@ -95,8 +95,8 @@ pub struct Primary<C: Catalog> {
     reconciling: Option<Reconciling>,
     /// Pools that take nothing just now, as the server last said.
     troubles: Troubles,
-    /// When room was made in pools last.
-    room_made: BTreeMap<PoolId, Timestamp>,
+    /// How far pools were looked through for copies that may go.
+    room_looks: BTreeMap<PoolId, room::RoomLook>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -118,7 +118,7 @@ impl<C: Catalog> Primary<C> {
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
-            room_made: BTreeMap::new(),
+            room_looks: BTreeMap::new(),
         }
     }
 

@@ -77,12 +77,12 @@ impl Pool {
     }
 
     /// How many bytes have to become free before there are as many as below its low water; none while it is below its
-    /// high water.
+    /// high water. What it keeps free refuses what is new, and lets nothing go.
     pub fn lacks(&self, (free, total): (u64, u64)) -> u64 {
-        if free >= self.stays_free(total) {
+        if free >= above(self.high_water, total) {
             return 0;
         }
-        self.stays_free(total).max(above(self.low_water, total)).saturating_sub(free)
+        above(self.low_water, total).saturating_sub(free)
     }
 }
 
@@ -127,7 +127,10 @@ mod tests {
         let mut pool = Pool { high_water: 90, low_water: 60, ..Pool::new(PoolId([1; 16]), "p") };
         assert_eq!((pool.stays_free(1000), pool.lacks((100, 1000)), pool.lacks((99, 1000))), (100, 0, 301));
         pool.keep_free = 500;
-        assert_eq!((pool.stays_free(1000), pool.lacks((450, 1000))), (500, 50));
+        assert_eq!((pool.stays_free(1000), pool.lacks((450, 1000)), pool.lacks((60, 1000))), (500, 0, 340));
+        // Symptom: a pool that was closed by what it keeps free lost all that lived for as long as there was room.
+        pool.keep_free = u64::MAX;
+        assert_eq!((pool.lacks((450, 1000)), pool.lacks((60, 1000))), (0, 340));
         pool.high_water = 100;
         pool.keep_free = 0;
         assert_eq!(pool.stays_free(u64::MAX), 0);

@@ -11,6 +11,7 @@ use crate::air;
 use crate::event::{Change, Command, Decision, DuplicateOrder, PoolEvent};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::job::{Counters, Job, JobState};
+use crate::limits::UNREAD_LOOKS;
 use crate::machine::backup::CommittedView;
 use crate::machine::children::{self, Parent};
 use crate::machine::placing::{BUSY, NoPlace, Places, nearest};
@@ -50,6 +51,9 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
         if let Some(unit) = chosen.ok().filter(|_| has_place == Place::Free) {
             let taken = turn.places.having_taken(turn.storage().unwrap_or_default(), &unit.name);
             decision.changes.extend(taken.map(Change::StorageUnitGroup));
+            if operation.pool.is_some_and(|earlier| earlier != unit.pool) {
+                operation.failures = 0;
+            }
             (operation.unit, operation.pool) = (Some(unit.name.clone()), Some(unit.pool));
             operation.enter(OperationState::InProcess, now);
             operation.attempt += 1;
@@ -166,9 +170,11 @@ impl Turn<'_> {
         self.copies.iter().any(|copy| copy.pool == pool)
     }
 
-    /// The pool of an earlier attempt, if its log can't be read just now and may say that the copy was made.
+    /// The pool of an earlier attempt, if its log can't be read just now and may say that the copy was made. Not for ever: it
+    /// may never be read again, and a copy of which it tells late is known as a second one.
     fn unread(&self) -> Option<PoolId> {
-        let pool = self.candidate.operation.pool?;
+        let pool =
+            self.candidate.operation.pool.filter(|_| self.candidate.operation.failures < UNREAD_LOOKS)?;
         let is_here = self.places.pools.iter().any(|it| it.id == pool);
         (is_here && !self.places.can_read(pool) && !self.has_it(pool)).then_some(pool)
     }

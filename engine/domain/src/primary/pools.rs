@@ -94,6 +94,7 @@ impl<C: Catalog> Primary<C> {
         pool.high_water = order.high_water.unwrap_or(pool.high_water);
         pool.low_water = order.low_water.unwrap_or(pool.low_water);
         check_water(&pool)?;
+        self.room_looks.remove(&pool.id);
         let decision = Decision { changes: vec![Change::Pool(pool.clone())], commands: Vec::new() };
         let commands = self.settle(decision, moment).await?;
         Ok((pool, commands))

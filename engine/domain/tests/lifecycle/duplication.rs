@@ -312,6 +312,29 @@ fn a_duplicate_whose_word_comes_late_is_not_made_twice() {
     assert_eq!(copies(&primary, id).len(), 2);
 }
 
+/// Symptom: a duplicate that was begun in a pool that never came back was never made, though its group had another pool.
+#[test]
+fn a_duplicate_does_not_wait_for_ever_for_a_word() {
+    let (mut primary, id, order) = with_a_group();
+    ready(primary.pool_stands(OTHER, Some(silent()), moment(NOW + 1))).unwrap();
+    assert_eq!(ready(primary.take_back(|_, _| false, moment(NOW + 2))).unwrap(), []);
+    let mut commands = Vec::new();
+    while commands.is_empty() {
+        let next = operations(&primary, id)[1].next_try.unwrap();
+        assert!(next < at(NOW + DAY), "{:?}", operations(&primary, id)[1]);
+        commands = ready(primary.handle(Event::Tick, Moment { now: next, entropy: 7 })).unwrap();
+    }
+    let second = ordered(&commands);
+    assert_eq!(second.target, THIRD);
+    let dup = operations(&primary, id).remove(1);
+    assert!(dup.since > at(NOW + 3 * 3600) && dup.failures == 0, "{dup:?}");
+    // The word comes after all.
+    ready(primary.pool_stands(OTHER, None, moment(NOW + DAY))).unwrap();
+    copied(&mut primary, id, order.copy, 1, NOW + DAY);
+    let told: Vec<_> = copies(&primary, id).into_iter().map(|it| (it.pool, it.operation)).collect();
+    assert_eq!(told, [(POOL, "backup".to_owned()), (OTHER, "dup".to_owned())]);
+}
+
 /// Goal: where it was made elsewhere all the same, because the first pool took nothing, what comes late is a copy of that
 /// Duplication and not of the backup.
 #[test]

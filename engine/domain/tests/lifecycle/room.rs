@@ -1,7 +1,10 @@
 //! Room: what goes at high water, and what is told of a pool.
 
+use narrows_domain::image::{Image, ImageCopy};
+use narrows_domain::limits::{ROOM_LOOK, ROOM_LOOKS, ROOM_REST};
 use narrows_domain::primary::PoolOrder;
 use narrows_domain::space::RoomSeen;
+use narrows_domain::storage::PoolTrouble;
 
 use super::*;
 
@@ -99,6 +102,64 @@ fn the_oldest_go_between_high_and_low_water() {
         "what was removed is reclaimed some day"
     );
     assert_eq!(make(&mut primary, 0, LATER + 2 * DAY), (0, vec![]), "300 are lacking, and 300 come back");
+}
+
+/// Symptom: the same lack let more go with every look until the first of it had come through the log: a pool that took no orders
+/// (POOL-004), and a server that began again and again, lost all that lived for as long as there was room.
+#[test]
+fn one_lack_lets_go_once() {
+    let (mut primary, ids) = filled(5, |_| true);
+    let order = PoolOrder { high_water: Some(90), low_water: Some(70), ..PoolOrder::default() };
+    ready(primary.set_pool("pool", order, moment(LATER))).unwrap();
+    let make = |primary: &mut Primary<MemoryCatalog>, free, seconds| {
+        let (bytes, commands) = ready(primary.make_room(POOL, (free, 1000), moment(seconds))).unwrap();
+        (bytes, going(&commands))
+    };
+    let poisoned = PoolTrouble { code: "POOL-004".into(), sentence: "a write failed".into(), readable: true };
+    ready(primary.pool_stands(POOL, Some(poisoned), moment(LATER))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER), (0, vec![]), "nothing that goes would be told to its log");
+    ready(primary.pool_stands(POOL, None, moment(LATER + 1))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER + 1), (300, ids[..3].to_vec()));
+    assert_eq!(make(&mut primary, 60, LATER + 600), (0, vec![]), "they are not in the log yet");
+    let mut primary = Primary::new(primary.into_catalog(), here());
+    ready(primary.recover(moment(LATER + 601))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER + 602), (0, vec![]), "nor after a restart");
+    let order = PoolOrder { low_water: Some(60), ..order };
+    ready(primary.set_pool("pool", order, moment(LATER + 603))).unwrap();
+    assert_eq!(make(&mut primary, 60, LATER + 603), (100, vec![ids[3]]), "and more goes for what lacks more");
+}
+
+/// Symptom: a pool at high water in which nothing may go was looked through to its end in one turn, every half minute.
+#[test]
+fn a_pool_is_looked_through_a_part_at_a_time() {
+    let (mut primary, ids) = filled(1, |_| true);
+    let image = ready(primary.catalog().image(ids[0])).unwrap().unwrap();
+    let copy = ready(primary.catalog().copies(ids[0])).unwrap().remove(0);
+    // Older ones, of which what is to be copied from them was not made.
+    let many = ROOM_LOOK * ROOM_LOOKS;
+    for number in 1..=many {
+        let id = ImageId(u128::from(number).to_be_bytes());
+        let started = at(NOW - i64::from(number));
+        let older = Change::Image(Image { id, started, ..image.clone() });
+        let copy = Change::Copy(ImageCopy { image: id, ..copy.clone() });
+        ready(primary.put(&[older, copy])).unwrap();
+    }
+    let make = |primary: &mut Primary<MemoryCatalog>, seconds| {
+        let (bytes, commands) = ready(primary.make_room(POOL, (0, 1000), moment(seconds))).unwrap();
+        (bytes, going(&commands))
+    };
+    let order = PoolOrder { high_water: Some(90), low_water: Some(70), ..PoolOrder::default() };
+    ready(primary.set_pool("pool", order, moment(LATER))).unwrap();
+    assert_eq!(make(&mut primary, LATER), (0, vec![]), "there are more");
+    assert_eq!(make(&mut primary, LATER + 30), (100, ids.clone()), "it goes on where it was");
+    // Now it is known that all of it is too little.
+    let mut held = ready(primary.catalog().copies(ids[0])).unwrap().remove(0);
+    held.wanted.expires = None;
+    ready(primary.put(&[Change::Copy(held)])).unwrap();
+    let rest = i64::try_from(ROOM_REST.as_secs()).unwrap();
+    assert_eq!(make(&mut primary, LATER + 60), (0, vec![]), "it rests");
+    assert_eq!(make(&mut primary, LATER + 30 + rest), (0, vec![]), "then it begins anew");
+    assert_eq!(make(&mut primary, LATER + 60 + rest), (100, ids), "and goes on");
 }
 
 /// Goal: a copy with a date, a hold or something that is to be copied from it stays, however full the pool is.
