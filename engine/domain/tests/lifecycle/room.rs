@@ -211,6 +211,28 @@ fn what_went_in_one_pool_counts_for_all_of_its_server() {
     }
 }
 
+/// Symptom: a pool that was put back counted all that was ever removed from it twice, and let nothing go any more.
+#[test]
+fn what_was_removed_is_counted_once_though_the_log_is_read_again() {
+    let (mut primary, ids) = filled(1, |_| true);
+    let image = ready(primary.catalog().image(ids[0])).unwrap().unwrap();
+    let copy = ready(primary.catalog().copies(ids[0])).unwrap()[0].in_log;
+    let removed = |primary: &Primary<MemoryCatalog>| {
+        let pools = ready(primary.catalog().pools()).unwrap();
+        pools.into_iter().find(|it| it.id == POOL).unwrap().removed_bytes
+    };
+    logged(&mut primary, 2, Logged::Remove { image: ids[0] }, LATER);
+    assert_eq!(removed(&primary), 100);
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(LATER + 1))).unwrap();
+    assert_eq!(removed(&primary), 0);
+    let backup = Logged::Backup { record: record(&image), signed: vec![1], copy, stored_bytes: 100 };
+    for (sequence, logged) in [(1, backup), (2, Logged::Remove { image: ids[0] })] {
+        let event = PoolEvent { pool: POOL, incarnation: 2, sequence: Sequence(sequence), logged };
+        ready(primary.handle(Event::Pool(event), moment(LATER + 2))).unwrap();
+    }
+    assert_eq!(removed(&primary), 100);
+}
+
 /// Goal: a copy with a date, a hold or something that is to be copied from it stays, however full the pool is.
 #[test]
 fn nothing_goes_but_what_lives_for_as_long_as_there_is_room() {
