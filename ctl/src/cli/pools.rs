@@ -110,7 +110,8 @@ pub(crate) enum PoolCommand {
         #[arg(long, value_name = "PERCENT")]
         high_water: Option<u8>,
         /// At high water, copies that are kept for as long as there is room (`capacity-managed`) go, oldest first, until no more
-        /// than this would be in use; 80 unless set.
+        /// than this would be in use; 80 unless set. Nothing goes before one of the two marks was set, and what went in any pool of
+        /// the same server counts, as nothing reclaims its room yet.
         #[arg(long, value_name = "PERCENT")]
         low_water: Option<u8>,
         /// It spans volumes from now on: nothing is replicated from it any more. There is no way back.

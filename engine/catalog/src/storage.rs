@@ -28,6 +28,7 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
             "keep_free",
             "high_water",
             "low_water",
+            "water_is_set",
             "removed_bytes",
             "server"
         ]
@@ -42,6 +43,7 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     .bind(number(pool.keep_free))
     .bind(pool.high_water)
     .bind(pool.low_water)
+    .bind(pool.water_is_set)
     .bind(number(pool.removed_bytes))
     .bind(pool.server.map(|server| server.0.to_vec()))
     .execute(db)
@@ -63,6 +65,7 @@ pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
         keep_free: columns.count("keep_free")?,
         high_water: columns.count("high_water")?,
         low_water: columns.count("low_water")?,
+        water_is_set: columns.flag("water_is_set")?,
         removed_bytes: columns.count("removed_bytes")?,
     })
 }

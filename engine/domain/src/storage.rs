@@ -41,6 +41,8 @@ pub struct Pool {
     pub high_water: u8,
     /// At high water, copies that live as long as there is room go, oldest first, until no more than this would be in use.
     pub low_water: u8,
+    /// A person set these marks: in no other pool anything goes at high water.
+    pub water_is_set: bool,
     /// Bytes of copies that were removed from it, and that nothing has reclaimed.
     pub removed_bytes: u64,
 }
@@ -66,6 +68,7 @@ impl Pool {
             keep_free: 0,
             high_water: HIGH_WATER,
             low_water: LOW_WATER,
+            water_is_set: false,
             removed_bytes: 0,
         }
     }

@@ -38,7 +38,7 @@ pub struct PoolChange {
     /// With more than so many parts of a hundred of its disk in use it counts as full; as it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high_water: Option<u8>,
-    /// So far down copies go that live for as long as there is room; as it is when absent.
+    /// So far down copies go that live for as long as there is room, in a pool of which either mark was set; as it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_water: Option<u8>,
 }

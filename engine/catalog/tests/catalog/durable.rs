@@ -199,27 +199,16 @@ async fn damage_is_said_with_its_place() {
 async fn bare_names_of_before_are_classifications() {
     let folder = tempfile::tempdir().unwrap();
     let mut db = raw_new(&folder.path().join("catalog.sqlite")).await;
-    let mut files: Vec<_> =
-        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().collect();
-    files.sort_by_key(|file| file.as_ref().unwrap().file_name());
-    let texts = files.into_iter().map(|file| {
-        let path = file.unwrap().path();
-        (path.file_name().unwrap().to_str().unwrap() >= "0010", std::fs::read_to_string(&path).unwrap())
-    });
-    let (came, were): (Vec<_>, Vec<_>) = texts.partition(|(is_later, _)| *is_later);
+    let (were, came) = migrations("0010");
     assert!(were.len() >= 6 && came.len() >= 2, "{} and {}", were.len(), came.len());
-    for (_, text) in were {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut db).await.unwrap();
-    }
+    run(&mut db, were).await;
     let rows = "
         INSERT INTO slps VALUES ('a', 1, '{\"name\":\"a\",\"data_classification\":\"gold\"}', 0, '[]', 1);
         INSERT INTO slps VALUES ('a', 2, '{\"name\":\"a\",\"data_classification\":\"lead\"}', 0, '[]', 1);
         INSERT INTO slps VALUES ('b', 1, '{\"name\":\"b\",\"data_classification\":\"any\"}', 0, '[]', 1);
         INSERT INTO storage_unit_groups VALUES ('g', '[\"x\",\"y\"]');";
     sqlx::raw_sql(rows).execute(&mut db).await.unwrap();
-    for (_, text) in came {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut db).await.unwrap();
-    }
+    run(&mut db, came).await;
     let found =
         sqlx::query("SELECT name, rank FROM classifications ORDER BY name").fetch_all(&mut db).await.unwrap();
     let found: Vec<(String, i64)> = found.iter().map(|row| (row.get("name"), row.get("rank"))).collect();
@@ -229,6 +218,40 @@ async fn bare_names_of_before_are_classifications() {
         (group.get::<String, _>("rule"), group.get::<Option<String>, _>("last")),
         ("failover".to_owned(), None)
     );
+}
+
+/// Goal: after an upgrade nothing goes at high water in a pool whose marks nobody had set.
+#[tokio::test]
+async fn marks_that_were_not_the_usual_ones_were_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut db = raw_new(&folder.path().join("catalog.sqlite")).await;
+    let (were, came) = migrations("0080");
+    run(&mut db, were).await;
+    let rows = "
+        INSERT INTO pools (id, incarnation, name, spanning, high_water, low_water)
+        VALUES (zeroblob(16), 1, 'a', 0, 99, 80), (randomblob(16), 1, 'b', 0, 95, 80), (randomblob(16), 1, 'c', 0, 99, 70)";
+    sqlx::raw_sql(rows).execute(&mut db).await.unwrap();
+    run(&mut db, came).await;
+    let found = sqlx::query("SELECT water_is_set FROM pools ORDER BY name").fetch_all(&mut db).await.unwrap();
+    let found: Vec<i64> = found.iter().map(|row| row.get(0)).collect();
+    assert_eq!(found, [0, 1, 1]);
+}
+
+/// The text of those before this number, and of the others, in order.
+fn migrations(from: &str) -> (Vec<String>, Vec<String>) {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+    let mut paths: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    let is_before = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap() < from;
+    let (were, came): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_before);
+    let text = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
+    (were.into_iter().map(text).collect(), came.into_iter().map(text).collect())
+}
+
+async fn run(db: &mut sqlx::SqliteConnection, texts: Vec<String>) {
+    for text in texts {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut *db).await.unwrap();
+    }
 }
 
 async fn raw_new(path: &std::path::Path) -> sqlx::SqliteConnection {

@@ -336,6 +336,7 @@ impl Maker {
             keep_free: self.roll() >> 1,
             high_water: self.below(101),
             low_water: self.below(101),
+            water_is_set: self.coin(),
             removed_bytes: self.roll() >> 1,
             ..Pool::new(id, format!("pool-{}", id.0[0]))
         }

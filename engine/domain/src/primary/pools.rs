@@ -93,6 +93,7 @@ impl<C: Catalog> Primary<C> {
         pool.keep_free = order.keep_free.unwrap_or(pool.keep_free);
         pool.high_water = order.high_water.unwrap_or(pool.high_water);
         pool.low_water = order.low_water.unwrap_or(pool.low_water);
+        pool.water_is_set |= order.high_water.or(order.low_water).is_some();
         check_water(&pool)?;
         self.room_looks.remove(&pool.id);
         let decision = Decision { changes: vec![Change::Pool(pool.clone())], commands: Vec::new() };

@@ -11,6 +11,7 @@ use crate::import::ArrivedData;
 use crate::limits::COMPARED_AT_ONCE;
 use crate::machine::leaving;
 use crate::moment::Moment;
+use crate::storage::Pool;
 
 impl<C: Catalog> Primary<C> {
     /// A pool's log begins anew in this incarnation. Nothing goes before it was read, and partners were compared. Once for each
@@ -21,13 +22,17 @@ impl<C: Catalog> Primary<C> {
         why: String,
         moment: Moment,
     ) -> Done<Vec<Command>, C> {
-        let begins = Change::Cursor(pool, incarnation, Sequence(0));
+        let mut changes = vec![Change::Cursor(pool, incarnation, Sequence(0))];
+        // The log tells again of each copy that was removed.
+        let row = self.ask(self.catalog.pools()).await?.into_iter().find(|it| it.id == pool);
+        changes.extend(row.map(|row| Change::Pool(Pool { removed_bytes: 0, ..row })));
         if self.reconciling.is_some() {
-            self.store(&[begins]).await?;
+            self.store(&changes).await?;
             return Ok(Vec::new());
         }
         let begun = Reconciling { since: moment.now, why };
-        self.store(&[begins, Change::ReconcileBegun(begun.clone())]).await?;
+        changes.push(Change::ReconcileBegun(begun.clone()));
+        self.store(&changes).await?;
         self.reconciling = Some(begun);
         Ok(Vec::new())
     }

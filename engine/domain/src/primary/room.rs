@@ -1,8 +1,9 @@
 //! Room in a pool at high water: copies that live for as long as there is room go, oldest first.
 //!
-//! Guarantee: nothing goes that anything but [`KeptBecause::Capacity`] stands for, and no more than brings the pool to its low
-//! water, counting what is on its way out already. What goes can be brought back like everything that expires; its place on
-//! the disk comes back when it is reclaimed, which is not here yet.
+//! Guarantee: nothing goes that anything but [`KeptBecause::Capacity`] stands for, or in a pool whose water marks no person set,
+//! and no more than brings the pool to its low water, counting what was removed or is on its way out already. What goes can be
+//! brought back like everything that expires; its place on the disk comes back when it is reclaimed, which is not here yet:
+//! until then what went in one pool counts for all of its server, because they may lie on the same disk.
 
 use narrows_format::{ImageId, PoolId, Timestamp};
 
@@ -37,14 +38,19 @@ impl<C: Catalog> Primary<C> {
         // What is let go there would not come to its log, and so not out of it.
         let is_shut = self.troubles.get(&pool).is_some_and(PoolTrouble::takes_no_orders);
         let pools = self.ask(self.catalog.pools()).await?;
-        let Some(row) = pools.iter().find(|it| it.id == pool && !is_shut) else { return Ok((0, Vec::new())) };
-        let lacking = row.lacks(room).saturating_sub(row.removed_bytes);
-        if lacking == 0 || self.reconciling.is_some() {
-            return Ok((0, Vec::new()));
+        let row = pools.iter().find(|it| it.id == pool && it.water_is_set && !is_shut);
+        let Some(row) = row.filter(|_| self.reconciling.is_none()) else { return Ok((0, Vec::new())) };
+        let mut wanted = row.lacks(room);
+        for other in pools.iter().filter(|it| it.server == row.server) {
+            if wanted == 0 {
+                break;
+            }
+            let waning = self.ask(self.catalog.waning(other.id, moment.now)).await?;
+            // Of what is over and not discarded, some was let go for this room and is not in the log yet.
+            for going in [other.removed_bytes, waning.discarded, waning.kept] {
+                wanted = wanted.saturating_sub(going);
+            }
         }
-        let waning = self.ask(self.catalog.waning(pool, moment.now)).await?;
-        // Of what is over and not discarded, some was let go for this room and is not in the log yet.
-        let wanted = lacking.saturating_sub(waning.discarded).saturating_sub(waning.kept);
         let behind = match self.room_looks.remove(&pool) {
             _ if wanted == 0 => return Ok((0, Vec::new())),
             Some(RoomLook::Rests(until)) if until > moment.now => {

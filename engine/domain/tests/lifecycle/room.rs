@@ -1,10 +1,11 @@
 //! Room: what goes at high water, and what is told of a pool.
 
-use narrows_domain::image::{Image, ImageCopy};
+use narrows_domain::image::{Discarded, Image, ImageCopy};
 use narrows_domain::limits::{ROOM_LOOK, ROOM_LOOKS, ROOM_REST};
 use narrows_domain::primary::PoolOrder;
 use narrows_domain::space::RoomSeen;
-use narrows_domain::storage::PoolTrouble;
+use narrows_domain::storage::{Pool, PoolTrouble};
+use narrows_format::ServerId;
 
 use super::*;
 
@@ -162,13 +163,87 @@ fn a_pool_is_looked_through_a_part_at_a_time() {
     assert_eq!(make(&mut primary, LATER + 60 + rest), (100, ids), "and goes on");
 }
 
+/// Symptom: the first start of a version with water marks let old backups go in pools of which nobody had set any.
+#[test]
+fn nothing_goes_before_marks_were_set() {
+    let (mut primary, ids) = filled(2, |_| true);
+    for order in [PoolOrder::default(), PoolOrder { keep_free: Some(1 << 60), ..PoolOrder::default() }] {
+        ready(primary.set_pool("pool", order, moment(LATER))).unwrap();
+        assert_eq!(ready(primary.make_room(POOL, (0, 1000), moment(LATER))).unwrap(), (0, vec![]));
+    }
+    // The usual ones, by a person's word.
+    ready(primary.set_pool(
+        "pool",
+        PoolOrder { high_water: Some(99), ..PoolOrder::default() },
+        moment(LATER),
+    ))
+    .unwrap();
+    let (_, commands) = ready(primary.make_room(POOL, (0, 1000), moment(LATER))).unwrap();
+    assert_eq!(going(&commands), ids);
+}
+
+/// Symptom: two pools of one disk let the whole lack go each, though what goes gives no room back yet.
+#[test]
+fn what_went_in_one_pool_counts_for_all_of_its_server() {
+    for (server, bytes) in [(None, 100), (Some(ServerId([9; 16])), 300)] {
+        let (mut primary, ids) = filled(4, |_| true);
+        let order = PoolOrder { high_water: Some(90), low_water: Some(70), ..PoolOrder::default() };
+        ready(primary.set_pool("pool", order, moment(LATER))).unwrap();
+        let pools = ready(primary.catalog().pools()).unwrap();
+        let other = pools.into_iter().find(|it| it.id == duplication::OTHER).unwrap();
+        // What lies there takes 3 bytes: one copy that is on its way out, and one that is kept beyond its date.
+        let mut copies = ids.iter().map(|id| ready(primary.catalog().copies(*id)).unwrap().remove(1));
+        let (mut discarded, mut kept) = (copies.next().unwrap(), copies.next().unwrap());
+        let reason = narrows_format::image_log::RemoveReason::Expired;
+        discarded.discarded = Some(Discarded { reason, until: at(LATER + DAY) });
+        kept.wanted.expires = Some(at(LATER - 1));
+        let changes = [
+            Change::Pool(Pool { server, removed_bytes: 194, ..other }),
+            Change::Copy(discarded),
+            Change::Copy(kept),
+        ];
+        drop(copies);
+        ready(primary.put(&changes)).unwrap();
+        // 300 are lacking, of which 200 went in the other one.
+        let made = ready(primary.make_room(POOL, (0, 1000), moment(LATER))).unwrap();
+        assert_eq!(made.0, bytes, "{server:?}");
+        assert_eq!(ready(primary.make_room(POOL, (0, 1000), moment(LATER + 60))).unwrap(), (0, vec![]));
+    }
+}
+
+/// Symptom: a pool that was put back counted all that was ever removed from it twice, and let nothing go any more.
+#[test]
+fn what_was_removed_is_counted_once_though_the_log_is_read_again() {
+    let (mut primary, ids) = filled(1, |_| true);
+    let image = ready(primary.catalog().image(ids[0])).unwrap().unwrap();
+    let copy = ready(primary.catalog().copies(ids[0])).unwrap()[0].in_log;
+    let removed = |primary: &Primary<MemoryCatalog>| {
+        let pools = ready(primary.catalog().pools()).unwrap();
+        pools.into_iter().find(|it| it.id == POOL).unwrap().removed_bytes
+    };
+    logged(&mut primary, 2, Logged::Remove { image: ids[0] }, LATER);
+    assert_eq!(removed(&primary), 100);
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(LATER + 1))).unwrap();
+    assert_eq!(removed(&primary), 0);
+    let backup = Logged::Backup { record: record(&image), signed: vec![1], copy, stored_bytes: 100 };
+    for (sequence, logged) in [(1, backup), (2, Logged::Remove { image: ids[0] })] {
+        let event = PoolEvent { pool: POOL, incarnation: 2, sequence: Sequence(sequence), logged };
+        ready(primary.handle(Event::Pool(event), moment(LATER + 2))).unwrap();
+    }
+    assert_eq!(removed(&primary), 100);
+}
+
 /// Goal: a copy with a date, a hold or something that is to be copied from it stays, however full the pool is.
 #[test]
 fn nothing_goes_but_what_lives_for_as_long_as_there_is_room() {
     let mut primary = primary(GOLD);
     let (id, _) = backed_up(&mut primary, NOW);
+    let order = PoolOrder { high_water: Some(90), ..PoolOrder::default() };
+    ready(primary.set_pool("pool", order, moment(NOW))).unwrap();
     assert_eq!(ready(primary.make_room(POOL, (0, 1000), moment(NOW + 1))).unwrap(), (0, vec![]));
     let (mut primary, ids) = filled(2, |number| number == 1);
+    let order = PoolOrder { high_water: Some(90), ..PoolOrder::default() };
+    ready(primary.set_pool("pool", order, moment(NOW + 1))).unwrap();
     let mut copy = ready(primary.catalog().copies(ids[0])).unwrap().remove(0);
     copy.wanted.held = true;
     ready(primary.put(&[Change::Copy(copy)])).unwrap();

@@ -32,6 +32,8 @@ struct Row {
     high_water: u8,
     #[serde(default = "usual_low")]
     low_water: u8,
+    #[serde(default)]
+    water_is_set: bool,
 }
 
 const fn usual_high() -> u8 {
@@ -44,9 +46,9 @@ const fn usual_low() -> u8 {
 
 impl From<&Pool> for Row {
     fn from(pool: &Pool) -> Self {
-        let Pool { id, incarnation, name, spanning, directories, keep_free, high_water, low_water, .. } =
-            pool.clone();
-        Self { id, incarnation, name, spanning, directories, keep_free, high_water, low_water }
+        let Pool { id, incarnation, name, spanning, directories, .. } = pool.clone();
+        let &Pool { keep_free, high_water, low_water, water_is_set, .. } = pool;
+        Self { id, incarnation, name, spanning, directories, keep_free, high_water, low_water, water_is_set }
     }
 }
 
@@ -71,9 +73,10 @@ pub fn lacking(folder: &Folder, known: &[Pool]) -> Result<Vec<Change>, FolderErr
         .map_err(|error| FolderError::Malformed { path, sentence: error.to_string() })?;
     let is_new = |row: &Row| known.iter().all(|pool| pool.id != row.id);
     let new = roll.pool.into_iter().filter(is_new).map(|row| {
-        let Row { id, incarnation, name, spanning, directories, keep_free, high_water, low_water } = row;
-        let pool = Pool::new(id, name);
-        Change::Pool(Pool { incarnation, spanning, directories, keep_free, high_water, low_water, ..pool })
+        let Row { keep_free, high_water, low_water, water_is_set, .. } = row;
+        let pool = Pool { keep_free, high_water, low_water, water_is_set, ..Pool::new(row.id, row.name) };
+        let Row { incarnation, spanning, directories, .. } = row;
+        Change::Pool(Pool { incarnation, spanning, directories, ..pool })
     });
     Ok(new.collect())
 }
@@ -95,6 +98,7 @@ mod tests {
             spanning: true,
             keep_free: 7,
             high_water: 95,
+            water_is_set: true,
             ..Pool::new(PoolId([2; 16]), "vault \"b\"")
         };
         write(&folder, [&first, &second].into_iter()).unwrap();
