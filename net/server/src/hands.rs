@@ -132,19 +132,14 @@ impl Hands {
             Command::DiscardCopy { image, pool, discarded: Discarded { reason, until } } => {
                 let discarded = images::Discarded { reason, until };
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.pool(pool).discard(image, discarded).await
-                    {
-                        tracing::warn!(%image, %error, "a copy could not be let go");
-                        not_there(&app, (image, pool), &error).await;
-                    }
+                    let outcome = app.plane.pool(pool).discard(image, discarded).await;
+                    gone(&app, (image, pool), outcome, "a copy could not be let go").await;
                 });
             }
             Command::RemoveCopy { image, pool } => {
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.pool(pool).remove(image).await {
-                        tracing::warn!(%image, %error, "a discarded copy could not be removed");
-                        not_there(&app, (image, pool), &error).await;
-                    }
+                    let outcome = app.plane.pool(pool).remove(image).await;
+                    gone(&app, (image, pool), outcome, "a discarded copy could not be removed").await;
                 });
             }
             Command::SlpMade { slp, partner } => {
@@ -189,8 +184,15 @@ impl Hands {
     }
 }
 
-/// No record of the log answers for what is not in the pool: the answer is that it is not.
-async fn not_there(app: &App, (image, pool): (ImageId, PoolId), error: &ApiError) {
+/// The log's own record is the answer; for what is not in the pool there is none, and the answer is that it is not.
+async fn gone<T>(
+    app: &App,
+    (image, pool): (ImageId, PoolId),
+    outcome: Result<T, answer::Failure>,
+    what: &str,
+) {
+    let Err(answer::Failure(error)) = outcome else { return };
+    tracing::warn!(%image, %error, "{what}");
     if error.code == codes::NOT_FOUND {
         app.control.tell(Event::NotThere { image, pool }).await;
     }

@@ -155,14 +155,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("due_copies", catalog.due_copies(now, 5).await);
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
-    for pool in 0..2 {
-        answers.add("latest_cursor", catalog.latest_cursor(PoolId([pool; 16])).await);
-        answers.add("stale_copies", catalog.stale_copies(PoolId([pool; 16]), 1, 4).await);
-        answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);
-        for incarnation in 0..2 {
-            answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
-        }
-    }
+    cursors(catalog, answers).await;
     answers.add("jobs", catalog.jobs(None, 4).await);
     for image in 0..IMAGES {
         answers.add("jobs_of", catalog.jobs_of(ImageId([image; 16]), 3).await);
@@ -172,6 +165,17 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     let jobs = catalog.jobs(None, 100).await.expect("no question fails");
     for job in jobs {
         answers.add("job_keyed", catalog.job_keyed(&job.job.key).await);
+    }
+}
+
+async fn cursors(catalog: &impl Catalog, answers: &mut Answers) {
+    for pool in 0..2 {
+        answers.add("latest_cursor", catalog.latest_cursor(PoolId([pool; 16])).await);
+        answers.add("stale_copies", catalog.stale_copies(PoolId([pool; 16]), 1, 4).await);
+        answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);
+        for incarnation in 0..2 {
+            answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
+        }
     }
 }
 
