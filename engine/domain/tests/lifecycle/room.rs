@@ -139,7 +139,7 @@ fn a_pool_is_looked_through_a_part_at_a_time() {
     // Older ones, of which what is to be copied from them was not made.
     let many = ROOM_LOOK * ROOM_LOOKS;
     for number in 1..=many {
-        let id = ImageId(u128::from(number).to_be_bytes());
+        let id = ImageId(u128::from(number).to_le_bytes());
         let started = at(NOW - i64::from(number));
         let older = Change::Image(Image { id, started, ..image.clone() });
         let copy = Change::Copy(ImageCopy { image: id, ..copy.clone() });
