@@ -28,7 +28,7 @@ use narrows_domain::{
 };
 use narrows_exchange::ExchangeError;
 use narrows_format::{
-    DomainId, ImageId, PoolId,
+    DomainId, ImageId, PoolId, Sequence,
     node::{Child, ChildKind},
     record::CopyState,
 };
@@ -132,19 +132,14 @@ impl Hands {
             Command::DiscardCopy { image, pool, discarded: Discarded { reason, until } } => {
                 let discarded = images::Discarded { reason, until };
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.pool(pool).discard(image, discarded).await
-                    {
-                        tracing::warn!(%image, %error, "a copy could not be let go");
-                        not_there(&app, (image, pool), &error).await;
-                    }
+                    let done = app.plane.pool(pool).discard(image, discarded).await;
+                    said_if_not_there(&app, (image, pool), done).await;
                 });
             }
             Command::RemoveCopy { image, pool } => {
                 self.copies.run(&mut self.tasks, image, async move {
-                    if let Err(answer::Failure(error)) = app.plane.pool(pool).remove(image).await {
-                        tracing::warn!(%image, %error, "a discarded copy could not be removed");
-                        not_there(&app, (image, pool), &error).await;
-                    }
+                    let done = app.plane.pool(pool).remove(image).await;
+                    said_if_not_there(&app, (image, pool), done).await;
                 });
             }
             Command::SlpMade { slp, partner } => {
@@ -189,8 +184,14 @@ impl Hands {
     }
 }
 
-/// No record of the log answers for what is not in the pool: the answer is that it is not.
-async fn not_there(app: &App, (image, pool): (ImageId, PoolId), error: &ApiError) {
+/// The log's own record is the answer to what lets a copy go; of what is not in the pool there is none, and that is said.
+async fn said_if_not_there(
+    app: &App,
+    (image, pool): (ImageId, PoolId),
+    done: Result<Sequence, answer::Failure>,
+) {
+    let Err(answer::Failure(error)) = done else { return };
+    tracing::warn!(%image, %pool, %error, "a copy could not be let go, or removed");
     if error.code == codes::NOT_FOUND {
         app.control.tell(Event::NotThere { image, pool }).await;
     }
