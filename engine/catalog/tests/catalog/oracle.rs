@@ -89,6 +89,9 @@ async fn arrivals(catalog: &impl Catalog, now: narrows_format::Timestamp, answer
     answers.add("unsettled_imports", catalog.unsettled_imports(6).await);
     answers.add("open_imports", catalog.open_imports(now).await);
     answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
+    for pool in 0..2 {
+        answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);
+    }
 }
 
 async fn room(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
@@ -172,7 +175,6 @@ async fn cursors(catalog: &impl Catalog, answers: &mut Answers) {
     for pool in 0..2 {
         answers.add("latest_cursor", catalog.latest_cursor(PoolId([pool; 16])).await);
         answers.add("stale_copies", catalog.stale_copies(PoolId([pool; 16]), 1, 4).await);
-        answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);
         for incarnation in 0..2 {
             answers.add("cursor", catalog.cursor(PoolId([pool; 16]), incarnation).await);
         }
