@@ -452,6 +452,11 @@ fn one_cache_is_written_at_a_time() {
     block_on(Setup::here(1 << 20), async |world| {
         let mut first = Writer::new(&world, &path, None);
         first.add(&backup.nodes).await;
+        // It begins on a helper thread.
+        while !path.with_extension("new").exists() {
+            world.clock.sleep(Duration::from_millis(20)).await;
+        }
+        world.clock.sleep(Duration::from_millis(20)).await;
         let mut second = Writer::new(&world, &path, None);
         second.add(&backup.nodes).await;
         second.finish(&Head { incarnation: 99, ..head }).await;
