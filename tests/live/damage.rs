@@ -7,6 +7,7 @@ use std::{fs::File, os::unix::fs::FileExt as _, path::Path, time::Duration};
 use narrows_api::{
     damage::{DamageInfo, DamageOrder, HealRequest, ScrubRequest},
     domains::{DomainInfo, GrantRequest},
+    expiry::{ExpireReply, ExpireRequest},
     images::{ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     paths,
     pools::PoolInfo,
@@ -178,6 +179,56 @@ async fn what_is_sent_once_more_is_whole() {
     assert_eq!((after.damaged_images, after.healed.len()), (0, 0), "{after:?}");
     let (spare, _) = west.enroll("spare").await;
     restores(&west, &spare, &image, files.path()).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Goal: a copy that was found damaged and then let go, or is gone, keeps nobody from mending the others, and is no problem
+/// any more when it is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_damaged_and_is_gone_keeps_nothing_from_being_mended() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let mut images = Vec::new();
+    for seed in [62, 63, 64] {
+        let files = tempfile::tempdir().unwrap();
+        make_tree(files.path(), seed);
+        let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+        let image = grant.image.to_string();
+        settled_image(&east, &image).await;
+        if seed == 62 {
+            flip_containers(&west.data().pool());
+            assert_eq!(scrub(&west, "default", false).await.damaged_images, 1);
+            replica_is(&east, &image, "damaged").await;
+            let path = paths::IMAGE_EXPIRE.replace("{id}", &image);
+            let _: ExpireReply = west.admin().post(&path, &ExpireRequest { dry_run: false }).await.unwrap();
+            image_when(&west, &image, |it| it.copies[0].discarded_until.is_some()).await;
+            // What it lay in is as it was: nothing is known of it but what was told.
+            flip_containers(&west.data().pool());
+            grant_heal(&east, "west").await;
+            heal(&west, "default", None).await;
+        }
+        images.push(image);
+    }
+    // While it is let go, and when it is gone.
+    for days in [0, 8] {
+        west.advance(Duration::from_hours(24 * days)).await;
+        if days > 0 {
+            image_when(&west, &images[0], |it| it.copies.is_empty()).await;
+        }
+        flip_containers(&west.data().pool());
+        let healed = scrub(&west, "default", false).await;
+        assert_eq!((healed.damaged_images, healed.failed.as_str()), (0, ""), "{healed:?}");
+        for image in &images[1..] {
+            assert!(is_whole(&west, image).await);
+            replica_is(&east, image, "present").await;
+        }
+    }
+    let problems: Vec<Finding> = west.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().all(|it| it.code != "POOL-001"), "{problems:?}");
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

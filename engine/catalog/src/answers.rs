@@ -470,6 +470,13 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(IMPORTS_UNSETTLED).bind(limit), imports::import).await
     }
 
+    async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Asked<Vec<Import>> {
+        let query = "SELECT * FROM imports INDEXED BY imports_damaged
+             WHERE damage IS NOT NULL AND state = 'imported' AND pool = ?
+             ORDER BY arrived, sequence, sender LIMIT ?";
+        self.all(sqlx::query(query).bind(pool.0.to_vec()).bind(limit), imports::import).await
+    }
+
     async fn open_imports(&self, then: Timestamp) -> Asked<(u64, u64)> {
         let row = sqlx::query(IMPORTS_OPEN).bind(nanos(then)).fetch_one(&self.readers).await?;
         let count = |column| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or(0));

@@ -454,6 +454,9 @@ pub trait Catalog: Send + Sync {
     /// Arrivals that are [not at their end](Import::is_unsettled), oldest first.
     fn unsettled_imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
+    /// Arrivals in this pool whose copy was found damaged and not found whole since, oldest first.
+    fn damaged_imports(&self, pool: PoolId, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
     /// How many arrivals are open (pending, waiting, or failed and kept), and how many of them came by then.
     fn open_imports(&self, then: Timestamp) -> impl Reading<Result<(u64, u64), Self::Error>>;
 

@@ -261,6 +261,20 @@ impl Import {
         is_news
     }
 
+    /// The copy that came of it is gone: it lived until then, and nothing of it is damaged any more; whether that is news
+    /// for the sender.
+    pub fn is_gone(&mut self, expires: Option<Timestamp>, now: Timestamp) -> bool {
+        let was_damaged = self.state == ImportState::Imported && self.damage.take().is_some();
+        if self.lives_until(expires, now) {
+            return true;
+        }
+        if was_damaged {
+            self.revision += 1;
+            self.next_report = Some(now);
+        }
+        was_damaged
+    }
+
     /// What the sender is told.
     pub fn report(&self) -> ImportReport {
         let note =

@@ -378,7 +378,8 @@ impl<C: Catalog> Primary<C> {
             copy.wanted = state;
         }
         decision.changes.push(Change::Copy(copy));
-        self.tell_expiry((event.pool, image), state.expires, moment, &mut decision).await?;
+        let news = |it: &mut Import| it.lives_until(state.expires, moment.now);
+        self.tell_sender((event.pool, image), news, moment, &mut decision).await?;
         Ok(decision)
     }
 
@@ -397,16 +398,16 @@ impl<C: Catalog> Primary<C> {
         Ok(arrival::decide(&around.view(&self.own, self.settings), &import, moment))
     }
 
-    /// Who sent an image is told when the copy that came of it expires, if that is news.
-    async fn tell_expiry(
+    /// Who sent an image is told what became of the copy that came of it, if that is news.
+    async fn tell_sender(
         &self,
         (pool, image): (PoolId, ImageId),
-        expires: Option<Timestamp>,
+        is_news: impl Fn(&mut Import) -> bool,
         moment: Moment,
         decision: &mut Decision,
     ) -> Done<(), C> {
         for mut import in self.ask(self.catalog.imports_of(image)).await? {
-            if import.key.pool == pool && import.lives_until(expires, moment.now) {
+            if import.key.pool == pool && is_news(&mut import) {
                 let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
                 decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
                 decision.changes.push(Change::Import(import));
@@ -423,7 +424,9 @@ impl<C: Catalog> Primary<C> {
         decision.changes.extend(gone.iter().map(|copy| Change::CopyGone(id, copy.number)));
         // Whatever it was told: it is over, at the latest now.
         let ended = gone.iter().filter_map(|copy| copy.in_log.expires).min().filter(|it| *it <= moment.now);
-        self.tell_expiry((pool, id), ended.or(Some(moment.now)), moment, &mut decision).await?;
+        let expires = ended.or(Some(moment.now));
+        let news = |it: &mut Import| it.is_gone(expires, moment.now);
+        self.tell_sender((pool, id), news, moment, &mut decision).await?;
         if left.is_empty()
             && let Some(mut image) = self.ask(self.catalog.image(id)).await?
         {

@@ -187,11 +187,12 @@ impl Keeper {
         }
     }
 
-    /// What was in quarantine before the start hurts images still, unless it was healed.
+    /// What was in quarantine before the start hurts images still, unless it was healed; and what was told to be damaged
+    /// may be whole.
     async fn first_look(&mut self) -> bool {
-        match self.app.plane.pool(self.pool).quarantine().await {
-            Ok(containers) if containers.is_empty() => true,
-            Ok(_) => {
+        match self.is_suspect().await {
+            Ok(false) => true,
+            Ok(true) => {
                 self.mend(None).await;
                 true
             }
@@ -200,6 +201,11 @@ impl Keeper {
                 false
             }
         }
+    }
+
+    async fn is_suspect(&self) -> Result<bool, Failure> {
+        let is_clean = self.app.plane.pool(self.pool).quarantine().await?.is_empty();
+        Ok(!is_clean || !self.told_of(1).await?.is_empty())
     }
 
     /// Wishes first, then what is due.

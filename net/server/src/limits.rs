@@ -188,6 +188,8 @@ pub const MEND_PAUSE: Duration = Duration::from_mins(1);
 pub const HEAL_ROUNDS_MAX: usize = 5;
 /// What may be asked of one pool and not done.
 pub const WISHES_MAX: usize = 16;
+/// Images of which it was told that they are damaged, and that are looked at again in one survey.
+pub const DAMAGED_ASKED_MAX: u32 = 10_000;
 /// Damaged images and places that are named to people.
 pub const DAMAGE_NAMED_MAX: usize = 100;
 /// A scrub of each pool begins so long after the one before, unless it is set.

@@ -90,6 +90,7 @@ async fn arrivals(catalog: &impl Catalog, now: narrows_format::Timestamp, answer
     answers.add("open_imports", catalog.open_imports(now).await);
     answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
     for pool in 0..2 {
+        answers.add("damaged_imports", catalog.damaged_imports(PoolId([pool; 16]), 4).await);
         answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);
     }
 }

@@ -476,6 +476,15 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| {
+            let mut all = rows.newest_imports();
+            all.retain(|it| it.key.pool == pool && it.state == ImportState::Imported && it.damage.is_some());
+            all.reverse();
+            limited(all.into_iter(), limit)
+        })
+    }
+
     async fn open_imports(&self, then: Timestamp) -> Result<(u64, u64), Burnt> {
         self.read(|rows| {
             let open = rows.imports.values().filter(|it| it.is_open());

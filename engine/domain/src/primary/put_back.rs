@@ -50,6 +50,12 @@ impl<C: Catalog> Primary<C> {
         let stale = self.ask(self.catalog.stale_copies(pool, incarnation, COMPARED_AT_ONCE)).await?;
         for copy in &stale {
             decision.changes.push(Change::CopyGone(copy.image, copy.number));
+            // Nothing is told: who sent it would take it for a word about the pool as it is now.
+            let imports = self.ask(self.catalog.imports_of(copy.image)).await?.into_iter();
+            for mut import in imports.filter(|it| it.key.pool == pool && it.damage.is_some()) {
+                import.damage = None;
+                decision.changes.push(Change::Import(import));
+            }
             let copies = self.ask(self.catalog.copies(copy.image)).await?;
             let is_last = copies.iter().all(|other| other.number == copy.number);
             if is_last && let Some(mut image) = self.ask(self.catalog.image(copy.image)).await? {

@@ -283,6 +283,16 @@ fn damage_is_told_to_who_sent_it() {
     assert_eq!(read(None, NOW + 1), 0, "it is whole");
     assert_eq!((read(Some("container 1"), NOW + 2), read(Some("container 1"), NOW + 3)), (1, 0));
     assert_eq!(read(None, NOW + 4), 1);
+
+    // What is gone is not damaged any more, and that is told with its end.
+    assert_eq!(read(Some("container 1"), NOW + 5), 1);
+    assert_eq!(ready(primary.catalog().damaged_imports(POOL, 9)).unwrap().len(), 1);
+    let logged = Logged::Remove { image };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(2), logged };
+    let commands = ready(primary.handle(Event::Pool(event), moment(NOW + 6))).unwrap();
+    let [Command::Report { report, .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(report.outcome, Outcome::Imported { expires: Some(at(NOW + 6)), note: None });
+    assert_eq!(ready(primary.catalog().damaged_imports(POOL, 9)).unwrap(), []);
 }
 
 /// A pool that was put back to an older state is another incarnation of itself: its log is read again from the beginning, what
@@ -306,6 +316,8 @@ fn a_pool_that_was_put_back_is_read_anew() {
     read(&mut primary, 1, 3, arrived(3, 2), NOW + 10);
     assert_eq!(ready(primary.catalog().latest_cursor(POOL)).unwrap(), Some((1, Sequence(3))));
 
+    ready(primary.copy_read((ImageId([2; 16]), POOL), Some("a frame".into()), moment(NOW + 11))).unwrap();
+
     // It was put back to where it had the first one only, and has been sent a fourth since.
     ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(NOW + 20))).unwrap();
     assert_eq!(ready(primary.catalog().latest_cursor(POOL)).unwrap(), Some((2, Sequence(0))), "said once");
@@ -322,6 +334,7 @@ fn a_pool_that_was_put_back_is_read_anew() {
         [Whole, Gone, Gone, Whole]
     });
     assert_eq!(ready(primary.catalog().copies(ImageId([2; 16]))).unwrap(), []);
+    assert_eq!(ready(primary.catalog().damaged_imports(POOL, 9)).unwrap(), [], "it is gone, not damaged");
     assert_eq!(ready(primary.catalog().copies(ImageId([1; 16]))).unwrap()[0].incarnation, 2);
     // Once is enough.
     assert_eq!(ready(primary.pool_compared(POOL, 2, moment(NOW + 23))).unwrap(), None);

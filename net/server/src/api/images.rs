@@ -141,9 +141,7 @@ pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String
         });
         told.await?;
         if let Some((code, damage)) = verified.damage {
-            if app.plane.away(pool).is_none() {
-                app.damage.met(pool);
-            }
+            app.damage.met(pool);
             let sentence = format!("image {} is damaged: {damage}", image.label());
             return Err(ApiError::new(code, sentence).at(format!("pool {pool}")).into());
         }

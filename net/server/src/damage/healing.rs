@@ -5,10 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use narrows_api::{ApiError, Hex};
-use narrows_domain::{
-    Catalog as _, Image, Partner, import::ImportState, partner::Trust, retry::Failure as Met, scrub,
-};
+use narrows_api::{ApiError, Hex, error::codes};
+use narrows_domain::{Catalog as _, Image, Partner, partner::Trust, retry::Failure as Met, scrub};
 use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
 use narrows_pool::scrub::Depth;
 use tokio::time::Instant;
@@ -21,7 +19,7 @@ use crate::{
     },
     doorman::root_of,
     hands::{self, Lender},
-    limits::{HEAL_ROUNDS_MAX, IMPORTS_LISTED_MAX},
+    limits::{DAMAGED_ASKED_MAX, HEAL_ROUNDS_MAX},
     servers::mending::{Mending, Surveyed},
     tickets::Ticket,
 };
@@ -104,14 +102,8 @@ impl Keeper {
             let (copy, damage) = ((image, self.pool), damage.clone());
             self.tell(copy, damage).await?;
         }
-        let imports = self.app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await;
-        let imports = imports.map_err(|error| internal(&error))?;
-        for import in imports.iter().filter(|it| it.key.pool == self.pool) {
-            let image = import.arrival.record.image;
-            let was_hurt = import.state == ImportState::Imported && import.damage.is_some();
-            let seems_whole = was_hurt && !hurt.contains(&image);
-            // A survey reads no data.
-            if seems_whole && pool.verify(image).await?.damage.is_none() {
+        for image in self.told_of(DAMAGED_ASKED_MAX).await? {
+            if !hurt.contains(&image) && self.is_sound(image).await? {
                 self.tell((image, self.pool), None).await?;
             }
         }
@@ -121,6 +113,22 @@ impl Keeper {
             standing.quarantined = quarantined;
         });
         Ok(survey)
+    }
+
+    /// Images of which somebody was told that their copy here is damaged.
+    pub(super) async fn told_of(&self, limit: u32) -> Result<BTreeSet<ImageId>, Failure> {
+        let imports = self.app.catalog.damaged_imports(self.pool, limit).await;
+        Ok(imports.map_err(|error| internal(&error))?.iter().map(|it| it.arrival.record.image).collect())
+    }
+
+    /// Whether an image in which a survey found nothing is whole: it reads no data.
+    async fn is_sound(&self, image: ImageId) -> Result<bool, Failure> {
+        match self.app.plane.pool(self.pool).verify(image).await {
+            Ok(checked) => Ok(checked.damage.is_none()),
+            // It was let go, or is gone: nobody reads it, and it keeps nobody from mending the others.
+            Err(Failure(error)) if [codes::GONE, codes::NOT_FOUND].contains(&error.code.as_str()) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     async fn tell(&self, copy: (ImageId, PoolId), damage: Option<String>) -> Result<(), Failure> {
