@@ -22,7 +22,10 @@ use crate::{
     doorman::root_of,
     hands::{self, Lender},
     limits::{HEAL_ROUNDS_MAX, IMPORTS_LISTED_MAX},
-    servers::mending::{Mending, Surveyed},
+    servers::{
+        destination::Destination,
+        mending::{Mending, Surveyed},
+    },
     tickets::Ticket,
 };
 
@@ -176,10 +179,12 @@ impl Keeper {
                     origin: image.origin,
                     root: (*root).into(),
                     pool: self.pool,
-                    ticket: Hex(ticket),
-                    to: domain,
-                    address: at.address,
-                    server: at.server,
+                    source: Destination {
+                        ticket: Hex(ticket),
+                        to: domain,
+                        address: at.address,
+                        server: at.server,
+                    },
                 };
                 self.bring(mending).await
             }
