@@ -2,6 +2,7 @@
 
 mod clients;
 mod domains;
+mod events;
 mod images;
 mod jobs;
 mod orders;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 
 pub(crate) use clients::ClientCommand;
 pub(crate) use domains::{DomainCommand, ImportCommand};
+pub(crate) use events::{EventCommand, EventListArgs};
 pub(crate) use images::{ImageCommand, ImageFilterArgs, ImageStateArg};
 pub(crate) use jobs::JobCommand;
 pub(crate) use orders::{
@@ -164,6 +166,9 @@ pub(crate) enum Command {
     /// Images that came from partners.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context west import list")]
     Import(ImportCommand),
+    /// Replicated images that have arrived whole.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context west event list --pending")]
+    Event(EventCommand),
     /// Work that was done and is being done.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east job list --kind replication")]
     Job(JobCommand),

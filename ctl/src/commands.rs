@@ -6,6 +6,7 @@ mod clients;
 mod contexts;
 mod damage;
 mod domains;
+mod events;
 mod expiry;
 mod finding;
 mod images;
@@ -110,6 +111,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::MediaServer(command) => servers::run(&session, command).await?,
         Command::Domain(command) => domains::run(&session, command).await?,
         Command::Import(command) => jobs::imports(&session, command).await?,
+        Command::Event(command) => events::run(&session, command).await?,
         Command::Job(command) => jobs::run(&session, command).await?,
         Command::Topology(TopologyCommand::Show) => topology::show(&session).await?,
         Command::Replica(command) => topology::replicas(&session, command).await?,

@@ -89,14 +89,21 @@ pub(crate) fn print(text: &str) -> Outcome<()> {
 
 /// A plain table; columns as wide as their widest cell.
 pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    table_of(headers, &[], rows)
+}
+
+/// The same; what stands under the headers in `figures` ends below one another.
+pub(crate) fn table_of(headers: &[&str], figures: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headers[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headers.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> =
-            cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
+        let pad = |((cell, width), header)| {
+            if figures.contains(header) { format!("{cell:>width$}") } else { format!("{cell:width$}") }
+        };
+        let padded: Vec<String> = cells.zip(widths.iter().copied()).zip(headers).map(pad).collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(&mut headers.iter().copied());
@@ -119,6 +126,18 @@ pub(crate) fn bytes(count: u64) -> String {
         unit += 1;
     }
     format!("{}.{} {}", whole / 1000, whole % 1000 / 100, UNITS[unit])
+}
+
+/// A span of time for people: two units at most.
+pub(crate) fn span(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        0..10 => format!("{seconds}.{:03} s", millis % 1000),
+        10..60 => format!("{seconds}.{} s", millis % 1000 / 100),
+        60..3600 => format!("{} m {:02} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {:02} m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
 }
 
 /// A point in time for people, in UTC.
@@ -153,5 +172,21 @@ mod tests {
     fn tables_line_up() {
         let rows = vec![vec!["a".into(), "bcd".into()], vec!["long".into(), String::new()]];
         assert_eq!(table(&["N", "VALUE"], &rows), "N     VALUE\na     bcd\nlong\n");
+        assert_eq!(table_of(&["N", "VALUE"], &["N", "VALUE"], &rows), "   N  VALUE\n   a    bcd\nlong\n");
+    }
+
+    #[test]
+    fn spans_are_readable() {
+        for (millis, text) in [
+            (0, "0.000 s"),
+            (9_999, "9.999 s"),
+            (10_049, "10.0 s"),
+            (59_999, "59.9 s"),
+            (192_000, "3 m 12 s"),
+            (7_500_000, "2 h 05 m"),
+            (273_600_000, "3 d 04 h"),
+        ] {
+            assert_eq!(span(millis), text);
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     house::House,
     imports::import_in,
     pairing::{apply, doctor, import_slp, pair_both, slp},
+    partners::operation_in,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,6 +149,46 @@ async fn an_image_of_a_newer_format_is_kept_and_passed_on_but_not_restored() {
         std::fs::read(source.join("deep/file7")).unwrap()
     );
     for house in [&mut east, &mut west, &mut north] {
+        house.stop().await;
+    }
+}
+
+/// A partner whose program speaks no version of ours is waited for, which both sides say; once it is updated, all comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_of_another_wire_version_is_waited_for_until_it_is_updated() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    west.restart_with(|settings| settings.test.wire_version = Some(9)).await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 66);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    operation_in(&east, grant.image, "waiting(target-down)").await;
+    let mut seen = east.partner("west").await.unwrap();
+    for _ in 0..600 {
+        if seen.why.starts_with("WIRE-001") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        seen = east.partner("west").await.unwrap();
+    }
+    assert!(seen.why.starts_with("WIRE-001") && seen.why.contains("9..=9"), "{seen:?}");
+    let job: JobInfo =
+        east.admin().get(&paths::JOB.replace("{id}", &format!("{}.2", grant.image))).await.unwrap();
+    assert_eq!((job.state.as_str(), job.code.as_str()), ("waiting(target-down)", "WIRE-001"), "{job:?}");
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().any(|it| it.code == "WIRE-001" && it.side == "west"), "{problems:?}");
+    for (house, other) in [(&east, "west"), (&west, "east")] {
+        let report = doctor(house).await;
+        let found = report.findings.iter().find(|it| it.code == "WIRE-001").expect("both ends are checked");
+        assert_eq!((found.check.as_str(), found.side.as_str()), ("versions", other), "{found:?}");
+    }
+
+    west.restart_with(|settings| settings.test.wire_version = None).await;
+    settled_image(&east, &grant.image.to_string()).await;
+    assert_eq!(east.partner("west").await.unwrap().why, "");
+    for house in [&mut east, &mut west] {
         house.stop().await;
     }
 }

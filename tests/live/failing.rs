@@ -32,7 +32,7 @@ async fn an_event_is_told_until_it_is_taken_in() {
     tamper(&east, "CREATE TRIGGER full BEFORE UPDATE ON partners BEGIN SELECT RAISE(ABORT, 'a test'); END")
         .await;
     let app = east.server.as_ref().unwrap().app().clone();
-    let down = Event::PartnerDown { partner: west.domain(), sentence: "a test".into() };
+    let down = Event::PartnerDown { partner: west.domain(), code: String::new(), sentence: "a test".into() };
     app.control.happened(down.clone()).await.unwrap_err();
     let control = app.control.clone();
     let telling = tokio::spawn(async move { control.tell(down).await });

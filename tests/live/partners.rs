@@ -10,6 +10,7 @@ use narrows_api::{
     images::{ImageInfo, ReplicateReply, ReplicateRequest},
     jobs::JobInfo,
     paths,
+    server::Finding,
     topology::{ReplicaLine, Topology},
 };
 use narrows_format::ImageId;
@@ -227,15 +228,20 @@ async fn what_is_granted_is_allowed_and_what_is_revoked_is_not() {
     };
     let path = paths::IMAGE_REPLICATE.replace("{id}", &id);
     let relay: ReplicateReply = west.admin().post(&path, &replicate("gold-import")).await.unwrap();
-    assert_eq!(job_end(&west, &relay.job).await.state, "failed(AIR-012)", "north knows nothing of east");
+    // North knows nothing of east. That is mended there, so west waits, and both sides say for what.
+    let waiting = operation_in(&west, grant.image, "waiting(trust)").await;
+    let its = waiting.operations.iter().find(|it| it.kind == "replication").unwrap();
+    assert!(its.why.starts_with("AIR-012"), "{its:?}");
+    let problems: Vec<Finding> = west.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().any(|it| it.code == "AIR-012" && it.side == "north"), "{problems:?}");
+    import_in(&north, grant.image, "refused(AIR-012)").await;
 
     let own: DomainInfo = east.partner("east").await.unwrap();
     let word = format!("relay({}={})", own.domain, own.signing_key);
     let request = GrantRequest { grant: vec![word.clone()], revoke: vec!["status".into()] };
     let granted: DomainInfo = order(&north, paths::DOMAIN_GRANT, "west", &request).await.unwrap();
     assert_eq!(granted.grants, ["send", "slp-lookup", word.as_str()]);
-    let relay: ReplicateReply = west.admin().post(&path, &replicate("gold-import")).await.unwrap();
-    assert_eq!(job_end(&west, &relay.job).await.state, "complete");
+    assert_eq!(job_end(&west, &relay.job).await.state, "complete", "nobody in west had to do anything");
     let there = settled_image(&north, &id).await;
     assert_eq!((there.origin, there.copies.len()), (east.domain(), 1), "whose it is stays");
 

@@ -56,9 +56,9 @@ async fn every_step_is_told_in_order_with_what_was_waited_for() {
     let order = [
         ("east", "backup", "done"),
         ("east", "replication to west", "failed"),
-        ("east", "replication to west", "waited"),
+        ("east", "replication to west", "waited(target-down)"),
         ("east", "replication to west", "done"),
-        ("west", "import from east", "done"),
+        ("west", "arrival from east", "durable"),
     ];
     assert!(order.map(place).is_sorted(), "{steps:#?}");
     place(("east", "confirmation by west", "complete"));

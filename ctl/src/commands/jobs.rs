@@ -149,7 +149,7 @@ pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcom
 }
 
 /// What arrived under a name; it may not be in the catalog.
-async fn arrived(api: &Api, called: &str) -> Outcome<ImageId> {
+pub(super) async fn arrived(api: &Api, called: &str) -> Outcome<ImageId> {
     if let Ok(image) = called.parse() {
         return Ok(image);
     }
@@ -178,7 +178,7 @@ fn code_of(job: &JobInfo) -> &str {
 /// Whether nothing more comes before a person has mended something.
 fn needs_a_person(job: &JobInfo) -> bool {
     let waits = job.state == "pending-import" || job.state.starts_with("waiting(");
-    let families = ["AIR-002", "AIR-003", "AIR-004", "SLP-", "TRUST-", "AUTH-"];
+    let families = ["AIR-002", "AIR-003", "AIR-004", "AIR-012", "WIRE-001", "SLP-", "TRUST-", "AUTH-"];
     !job.ended && waits && families.iter().any(|family| job.code.starts_with(family))
 }
 
@@ -264,6 +264,8 @@ mod tests {
         for (state, code, expected) in [
             ("pending-import", "AIR-002", true),
             ("waiting(trust)", "AUTH-002", true),
+            ("waiting(trust)", "AIR-012", true),
+            ("waiting(target-down)", "WIRE-001", true),
             ("pending-import", "AIR-001", false),
             ("waiting(target-down)", "NET-001", false),
             ("in-process", "AIR-002", false),

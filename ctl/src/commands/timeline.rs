@@ -19,7 +19,7 @@ use crate::{
     api::{Api, filled},
     cli::{OneImageArgs, RecallArgs},
     failure::{Failure, Outcome, codes},
-    output::{bytes, table, time, time_or_dash},
+    output::{bytes, span, table_of, time},
 };
 
 /// Between two looks whether a recalled image is here.
@@ -116,33 +116,128 @@ async fn arrival(api: &Api, image: &str, failed_before: &[ImportInfo]) -> Outcom
 }
 
 fn describe(timeline: &Timeline) -> String {
-    let moved = |count: u64| if count == 0 { "-".to_owned() } else { bytes(count) };
-    let row = |step: &Step| {
-        vec![
-            time(step.began),
-            step.domain_name.clone(),
-            step.what.clone(),
-            step.state.clone(),
-            step.took_ms
-                .map_or_else(|| "-".to_owned(), |millis| format!("{}.{:03} s", millis / 1000, millis % 1000)),
-            moved(step.logical_bytes),
-            moved(step.wire_bytes),
-            step.why.clone(),
-        ]
-    };
-    let rows: Vec<_> = timeline.steps.iter().map(row).collect();
+    let rows: Vec<_> = timeline.steps.iter().map(|step| row(step, timeline.told)).collect();
     let headers = ["BEGAN", "DOMAIN", "STEP", "STATE", "TOOK", "BYTES", "SENT", "WHY"];
-    let mut text = format!("{}\n{}", timeline.name, table(&headers, &rows));
+    let mut text = format!("{}\n{}", timeline.name, table_of(&headers, &["TOOK", "BYTES", "SENT"], &rows));
+    for domain in timeline.domains.iter().filter(|it| it.cut) {
+        let name = called(&domain.name, &domain.via);
+        text.push_str(&format!("{name} has told its newest steps only\n"));
+    }
     for silent in timeline.domains.iter().filter(|it| !it.answered) {
         text.push_str(&missing(silent));
     }
     text
 }
 
-fn missing(domain: &Witness) -> String {
-    let known = match domain.last_known.as_str() {
-        "" => "nothing is known of a copy there".to_owned(),
-        state => format!("its copy was {state} at {}", time_or_dash(domain.as_of)),
+fn row(step: &Step, told: jiff::Timestamp) -> Vec<String> {
+    let moved = |count: u64| if count == 0 { "-".to_owned() } else { bytes(count) };
+    let took = match step.took_ms {
+        // What happened at one moment.
+        Some(0) => "-".to_owned(),
+        Some(millis) => span(millis),
+        None => {
+            let so_far = told.as_millisecond().saturating_sub(step.began.as_millisecond());
+            format!("{} so far", span(u64::try_from(so_far).unwrap_or(0)))
+        }
     };
-    format!("{} did not tell its steps ({}); {known}\n", domain.name, domain.why)
+    vec![
+        time(step.began),
+        called(&step.domain_name, &step.via),
+        step.what.clone(),
+        step.state.clone(),
+        took,
+        moved(step.logical_bytes),
+        moved(step.wire_bytes),
+        step.why.clone(),
+    ]
+}
+
+/// A domain, and who told of it if it was not heard itself.
+fn called(name: &str, via: &str) -> String {
+    if via.is_empty() { name.to_owned() } else { format!("{name} (by {via})") }
+}
+
+fn missing(domain: &Witness) -> String {
+    let known = match (domain.last_known.as_str(), domain.as_of) {
+        ("", _) => "nothing is known of a copy there".to_owned(),
+        (state, Some(at)) => {
+            let age = domain.age_seconds.unwrap_or(0).saturating_mul(1000);
+            format!("its copy was {state} {} ago, at {}", span(age), time(at))
+        }
+        (state, None) => format!("its copy was {state} when it was last heard of"),
+    };
+    format!("{} did not tell its steps ({}); {known}\n", called(&domain.name, &domain.via), domain.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use narrows_format::{DomainId, ImageId};
+
+    use super::*;
+
+    fn at(second: i64) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn step(domain: (&str, &str), what: &str, state: &str, (began, took_ms): (i64, Option<u64>)) -> Step {
+        Step {
+            domain: DomainId([1; 16]),
+            domain_name: domain.0.into(),
+            via: domain.1.into(),
+            what: what.into(),
+            state: state.into(),
+            began: at(began),
+            ended: None,
+            took_ms,
+            logical_bytes: 0,
+            wire_bytes: 0,
+            stored_bytes: 0,
+            why: String::new(),
+        }
+    }
+
+    /// Goal: a line for each step, figures below one another, and whoever did not answer with what is known of it.
+    #[test]
+    fn a_timeline_reads_as_one_table() {
+        let backup =
+            Step { logical_bytes: 4_600_000, ..step(("east", ""), "backup", "done", (0, Some(1_204))) };
+        let sent = Step {
+            logical_bytes: 4_600_000,
+            wire_bytes: 1_400_000,
+            ..step(("east", ""), "replication to west", "done", (194, Some(812)))
+        };
+        let night = Step {
+            why: "its window is shut".into(),
+            ..step(("east", ""), "replication to west", "waited(window)", (2, Some(192_000)))
+        };
+        let pending = step(("north", "west"), "replication to south", "waiting(target-down)", (200, None));
+        let south = Witness {
+            domain: DomainId([4; 16]),
+            name: "south".into(),
+            via: "west".into(),
+            answered: false,
+            cut: false,
+            why: "NET-001: it can't be reached".into(),
+            last_known: "present".into(),
+            as_of: Some(at(-7_300)),
+            age_seconds: Some(7_500),
+        };
+        let timeline = Timeline {
+            image: ImageId([7; 16]),
+            name: "east/web01_1".into(),
+            told: at(201),
+            steps: vec![backup, night, sent, pending],
+            domains: vec![south],
+        };
+        let expected = "\
+east/web01_1
+BEGAN                 DOMAIN           STEP                  STATE                            TOOK   BYTES    SENT  WHY
+2027-01-15 08:00:00Z  east             backup                done                          1.204 s  4.6 MB       -
+2027-01-15 08:00:02Z  east             replication to west   waited(window)               3 m 12 s       -       -  its window is shut
+2027-01-15 08:03:14Z  east             replication to west   done                          0.812 s  4.6 MB  1.4 MB
+2027-01-15 08:03:20Z  north (by west)  replication to south  waiting(target-down)  1.000 s so far       -       -
+south (by west) did not tell its steps (NET-001: it can't be reached); its copy was present 2 h 05 m ago, at 2027-01-15 05:58:20Z
+";
+        assert_eq!(describe(&timeline), expected);
+    }
 }

@@ -3,8 +3,8 @@
 use narrows_domain::Catalog;
 use narrows_domain::auto_import::AutoSlp;
 use narrows_domain::catalog::{
-    BacklogLine, ClientSeen, ImageFilter, JobTotals, NumberedJob, NumberedRun, Reconciling, RedeemError,
-    RunsAsked, SlpUse,
+    BacklogLine, ClientSeen, EventFilter, ImageFilter, JobTotals, NumberedJob, NumberedRun, Reconciling,
+    RedeemError, RunsAsked, SlpUse,
 };
 use narrows_domain::event::Change;
 use narrows_domain::image::{Image, ImageCopy};
@@ -25,6 +25,7 @@ use narrows_domain::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use narrows_domain::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use narrows_domain::wait::{Silence, Wait};
 use narrows_domain::window::Window;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 use sqlx::Row as _;
@@ -33,12 +34,14 @@ use sqlx::sqlite::SqliteRow;
 use crate::columns::{nanos, number, time};
 use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
-    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_UNFINISHED, IMPORTS_OPEN,
+    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, EVENTS, HELD_FOR, IMAGES, IMAGES_UNFINISHED, IMPORTS_OPEN,
     IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT,
     REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
-use crate::{Error, images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage};
+use crate::{
+    Error, images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage, waits,
+};
 
 impl Catalog for SqliteCatalog {
     type Error = Error;
@@ -169,6 +172,16 @@ impl Catalog for SqliteCatalog {
     async fn operations(&self, image: ImageId) -> Asked<Vec<Operation>> {
         let query = "SELECT * FROM operations WHERE image = ? ORDER BY ordinal";
         self.all(sqlx::query(query).bind(image.0.to_vec()), operations::operation).await
+    }
+
+    async fn waits(&self, image: ImageId) -> Asked<Vec<Wait>> {
+        let query = "SELECT * FROM waits WHERE image = ? ORDER BY ordinal, number";
+        self.all(sqlx::query(query).bind(image.0.to_vec()), waits::wait).await
+    }
+
+    async fn silences(&self, partner: DomainId) -> Asked<Vec<Silence>> {
+        let query = "SELECT * FROM silences WHERE partner = ? ORDER BY number";
+        self.all(sqlx::query(query).bind(partner.0.to_vec()), waits::silence).await
     }
 
     async fn operation(&self, key: OperationKey) -> Asked<Option<Operation>> {
@@ -459,6 +472,17 @@ impl Catalog for SqliteCatalog {
         let query =
             "SELECT * FROM imports ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC LIMIT ?";
         self.all(sqlx::query(query).bind(limit), imports::import).await
+    }
+
+    async fn events(&self, filter: &EventFilter, limit: u32) -> Asked<Vec<Import>> {
+        let query = sqlx::query(EVENTS)
+            .bind(filter.image.map(|it| it.0.to_vec()))
+            .bind(filter.sender.map(|it| it.0.to_vec()))
+            .bind(filter.pool.map(|it| it.0.to_vec()))
+            .bind(filter.since.map(nanos))
+            .bind(filter.until.map(nanos))
+            .bind(filter.pending);
+        self.all(query.bind(limit), imports::import).await
     }
 
     async fn refusals(&self, limit: u32) -> Asked<Vec<RefusedArrival>> {

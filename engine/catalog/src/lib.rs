@@ -26,6 +26,7 @@ mod statements;
 mod storage;
 mod turns;
 mod upsert;
+mod waits;
 
 pub use ending::{BadEnding, EndAt};
 pub use error::Error;

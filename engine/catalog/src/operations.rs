@@ -25,6 +25,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
             "state",
             "detail",
             "since",
+            "due",
             "pending_since",
             "attempt",
             "failures",
@@ -49,6 +50,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(operation.state.name())
     .bind(operation.state.detail())
     .bind(nanos(operation.since))
+    .bind(nanos(operation.due))
     .bind(operation.pending_since.map(nanos))
     .bind(operation.attempt)
     .bind(operation.failures)
@@ -95,6 +97,7 @@ pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
         age: columns.time("age")?,
         state: state.ok_or_else(|| columns.corrupt("state"))?,
         since: columns.time("since")?,
+        due: columns.time("due")?,
         pending_since: columns.time_or_null("pending_since")?,
         attempt: columns.count("attempt")?,
         failures: columns.count("failures")?,

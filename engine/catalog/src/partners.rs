@@ -12,10 +12,10 @@ use crate::columns::{Columns, nanos, number};
 use crate::upsert::upsert;
 
 pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<(), Error> {
-    let (since, failures, next_probe, sentence) = match &partner.reach {
-        Reach::Up => (None, None, None, None),
-        Reach::Down { since, failures, next_probe, sentence } => {
-            (Some(nanos(*since)), Some(*failures), Some(nanos(*next_probe)), Some(sentence))
+    let (since, failures, next_probe, code, sentence) = match &partner.reach {
+        Reach::Up => (None, None, None, "", None),
+        Reach::Down { since, failures, next_probe, code, sentence } => {
+            (Some(nanos(*since)), Some(*failures), Some(nanos(*next_probe)), code.as_str(), Some(sentence))
         }
     };
     let pool = partner.receive_pool.as_ref();
@@ -39,6 +39,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
             "down_since",
             "down_failures",
             "next_probe",
+            "down_code",
             "down_sentence",
             "skew_ms",
             "heard",
@@ -64,6 +65,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
     .bind(since)
     .bind(failures)
     .bind(next_probe)
+    .bind(code)
     .bind(sentence)
     .bind(partner.skew_ms)
     .bind(partner.heard.map(nanos))
@@ -159,6 +161,7 @@ fn reach(columns: &Columns<'_>) -> Result<Reach, Error> {
         since,
         failures: columns.count("down_failures")?,
         next_probe: columns.time("next_probe")?,
+        code: columns.text("down_code")?,
         sentence: columns.text("down_sentence")?,
     })
 }

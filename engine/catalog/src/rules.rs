@@ -16,7 +16,7 @@ use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
-use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage};
+use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage, waits};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -237,12 +237,12 @@ async fn hold_back(
         let hold = sqlx::query(statement).bind(&partner.0[..]).bind(reason.as_str()).bind(nanos(now));
         hold.execute(&mut *db).await?;
     }
-    Ok(())
+    waits::held_back(db, partner, reason, now).await
 }
 
 async fn let_go(db: &mut SqliteConnection, partner: DomainId, now: Timestamp) -> Result<(), Error> {
-    sqlx::query(LET_GO).bind(&partner.0[..]).bind(nanos(now)).execute(db).await?;
-    Ok(())
+    sqlx::query(LET_GO).bind(&partner.0[..]).bind(nanos(now)).execute(&mut *db).await?;
+    waits::let_go(db, partner, now).await
 }
 
 async fn reports(db: &mut SqliteConnection, partner: DomainId, due: Option<Timestamp>) -> Result<(), Error> {

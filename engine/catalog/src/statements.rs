@@ -42,6 +42,14 @@ pub(crate) const IMAGES: &str = "
         AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
     ORDER BY started DESC, id DESC LIMIT ?7";
 
+/// Newest first by the index of their arrival; who asks for one image or one sender reads past others.
+pub(crate) const EVENTS: &str = "
+    SELECT * FROM imports
+    WHERE (?1 IS NULL OR image = ?1) AND (?2 IS NULL OR sender = ?2) AND (?3 IS NULL OR pool = ?3)
+        AND (?4 IS NULL OR arrived >= ?4) AND (?5 IS NULL OR arrived <= ?5)
+        AND (NOT ?6 OR state IN ('pending', 'waiting', 'failed'))
+    ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC LIMIT ?7";
+
 /// Each part by an index of its own: what is imported and whole is never read.
 pub(crate) const IMPORTS_STALE: &str = "
     SELECT * FROM imports INDEXED BY imports_open

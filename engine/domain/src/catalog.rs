@@ -28,6 +28,7 @@ use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use crate::wait::{Silence, Wait};
 use crate::window::Window;
 
 /// Which images; an empty filter is all of them, newest first.
@@ -62,6 +63,35 @@ impl ImageFilter {
             && self.slp.as_ref().is_none_or(|slp| image.slp == *slp)
             && self.since.is_none_or(|since| image.started >= since)
             && self.until.is_none_or(|until| image.started <= until)
+    }
+}
+
+/// Which replication events; an empty filter is all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Of this image.
+    pub image: Option<ImageId>,
+    /// Sent by this domain.
+    pub sender: Option<DomainId>,
+    /// In the log of this pool.
+    pub pool: Option<PoolId>,
+    /// Arrived at this time or later.
+    pub since: Option<Timestamp>,
+    /// Arrived at this time or earlier.
+    pub until: Option<Timestamp>,
+    /// Only those whose image is not in the catalog and may still come to be ([`Import::is_open`]).
+    pub pending: bool,
+}
+
+impl EventFilter {
+    /// Whether an arrival is meant.
+    pub fn fits(&self, import: &Import) -> bool {
+        self.image.is_none_or(|image| import.arrival.record.image == image)
+            && self.sender.is_none_or(|sender| import.key.sender == sender)
+            && self.pool.is_none_or(|pool| import.key.pool == pool)
+            && self.since.is_none_or(|since| import.arrived >= since)
+            && self.until.is_none_or(|until| import.arrived <= until)
+            && (!self.pending || import.is_open())
     }
 }
 
@@ -259,6 +289,12 @@ pub trait Catalog: Send + Sync {
     /// Operations of an image, by ordinal.
     fn operations(&self, image: ImageId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
+    /// What operations of an image waited for, by ordinal, in order.
+    fn waits(&self, image: ImageId) -> impl Reading<Result<Vec<Wait>, Self::Error>>;
+
+    /// When a partner was silent, in order.
+    fn silences(&self, partner: DomainId) -> impl Reading<Result<Vec<Silence>, Self::Error>>;
+
     /// One operation.
     fn operation(&self, key: OperationKey) -> impl Reading<Result<Option<Operation>, Self::Error>>;
 
@@ -447,6 +483,9 @@ pub trait Catalog: Send + Sync {
 
     /// Arrivals, newest first.
     fn imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
+
+    /// Replication events, each with what became of it, newest first.
+    fn events(&self, filter: &EventFilter, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
     /// Arrivals that were refused at their commit, the last first.
     fn refusals(&self, limit: u32) -> impl Reading<Result<Vec<RefusedArrival>, Self::Error>>;

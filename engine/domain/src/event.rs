@@ -125,10 +125,12 @@ pub enum Event {
         /// Its clock minus ours, if measured.
         skew_ms: Option<i64>,
     },
-    /// A partner does not answer.
+    /// A partner does not answer, or speaks no version that is spoken here.
     PartnerDown {
         /// Which.
         partner: DomainId,
+        /// The code of what was met; empty: no answer.
+        code: String,
         /// What was met.
         sentence: String,
     },
@@ -232,6 +234,12 @@ impl Decision {
     /// Nothing follows.
     pub fn nothing() -> Self {
         Self::default()
+    }
+
+    /// And this, in the same transaction.
+    pub fn and(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.commands.extend(other.commands);
     }
 }
 

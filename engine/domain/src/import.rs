@@ -47,7 +47,7 @@ pub enum ImportState {
     },
     /// Kept as long as promised and not mended: the source sends again.
     GivenUp,
-    /// Never to be imported (AIR-005, 006, 011, 012).
+    /// Not to be imported (AIR-005, 006, 011, 012); without a proof (AIR-012) it is decided anew once there is one.
     Refused,
 }
 
@@ -346,7 +346,7 @@ pub enum Outcome {
         /// Why.
         note: Note,
     },
-    /// Never: AIR-005, 006, 011, 012.
+    /// Never: AIR-005, 006, 011; AIR-012 as long as the proof lacks.
     Refused {
         /// Why.
         note: Note,

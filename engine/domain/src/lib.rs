@@ -31,6 +31,7 @@ pub mod settings;
 pub mod space;
 pub mod storage;
 pub mod token;
+pub mod wait;
 pub mod window;
 
 pub mod slp;

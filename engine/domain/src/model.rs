@@ -10,6 +10,7 @@ mod operations;
 mod rows;
 mod runs;
 mod space;
+mod waits;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

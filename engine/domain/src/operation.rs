@@ -177,6 +177,8 @@ pub struct Operation {
     pub state: OperationState,
     /// Since when it stands there.
     pub since: Timestamp,
+    /// When there was something to do: what it copies from was complete, or somebody asked.
+    pub due: Timestamp,
     /// Since when its image is durable over there and its import not confirmed, however often it was sent again since.
     pub pending_since: Option<Timestamp>,
     /// How often it was started; reports of an earlier attempt are ignored.

@@ -132,7 +132,7 @@ fn key_of_word(digits: &str) -> Option<[u8; 32]> {
 pub enum Reach {
     /// It did when last asked.
     Up,
-    /// It does not.
+    /// It does not, or nothing can be said to it.
     Down {
         /// Since when.
         since: Timestamp,
@@ -140,7 +140,9 @@ pub enum Reach {
         failures: u32,
         /// When it is asked again.
         next_probe: Timestamp,
-        /// What the last try met, in one sentence.
+        /// The code of what the last try met; empty: no answer.
+        code: String,
+        /// What that was, in one sentence.
         sentence: String,
     },
 }

@@ -269,9 +269,9 @@ impl<C: Catalog> Primary<C> {
                 let said = (receive_pool, pools);
                 Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, said, skew_ms, moment)))
             }
-            Event::PartnerDown { partner, sentence } => {
+            Event::PartnerDown { partner, code, sentence } => {
                 let partner = self.ask(self.catalog.partner(partner)).await?;
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::down(&it, &sentence, moment)))
+                Ok(partner.map_or_else(Decision::nothing, |it| reach::down(&it, (&code, &sentence), moment)))
             }
             Event::PartnerChanged { partner } => {
                 let partner = self.ask(self.catalog.partner(partner)).await?;
@@ -451,6 +451,15 @@ impl<C: Catalog> Primary<C> {
             Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),
             None => arrival::decide(&around.view(&self.own, self.settings), &seen, moment),
         })
+    }
+
+    /// Stores what was decided of many things together, and hands its commands out with the others.
+    async fn keep(&mut self, decision: Decision, commands: &mut Vec<Command>) -> Done<(), C> {
+        if !decision.changes.is_empty() {
+            self.store(&decision.changes).await?;
+        }
+        commands.extend(decision.commands);
+        Ok(())
     }
 
     /// Stores a decision, then gives every partner that it concerns its turn.

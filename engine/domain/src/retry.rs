@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use crate::limits::{RETRY_FIRST, RETRY_MAX};
+use crate::machine::arrival::UNPROVEN;
 use crate::machine::placing::BUSY;
 use crate::named::named;
 use crate::operation::Note;
+
+/// The code of two sides that speak no common version.
+pub const NO_VERSION: &str = "WIRE-001";
 
 named! {
     /// What the machine does differently after a failure.
@@ -76,8 +80,10 @@ impl Failure {
 
 /// What a code means for a replication.
 ///
-/// Trust and AIR-001..004 mend themselves when a person mends their cause, so they wait; what a retry
-/// cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory. NET says "not now".
+/// What a person can mend on the other side, without the source hearing of it, waits: trust, AIR-001..004, a proof of the
+/// origin that lacks there (AIR-012: the grant to relay, or the key), and a version that is not spoken there (WIRE-001: an
+/// update). What a retry cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory. NET
+/// says "not now".
 pub fn classify(code: &str, side: Side) -> FailureKind {
     match (code, side) {
         ("POOL-002", Side::Target) => FailureKind::TargetFull,
@@ -86,9 +92,10 @@ pub fn classify(code: &str, side: Side) -> FailureKind {
         (code, Side::Target) if code.starts_with("POOL-") => FailureKind::Interrupted,
         ("AIR-001", _) => FailureKind::Clock,
         ("AIR-002" | "AIR-003" | "AIR-004" | "SLP-008", _) => FailureKind::ImportSlp,
+        (UNPROVEN, _) => FailureKind::Trust,
         (code, _) if code.starts_with("AUTH-") || code.starts_with("TRUST-") => FailureKind::Trust,
         (BUSY, Side::Target) => FailureKind::Busy,
-        ("WIRE-004" | "", _) => FailureKind::Interrupted,
+        (NO_VERSION | "WIRE-004" | "", _) => FailureKind::Interrupted,
         (code, _) if code.starts_with("NET-") => FailureKind::Interrupted,
         _ => FailureKind::Permanent,
     }
@@ -146,8 +153,10 @@ mod tests {
         assert_eq!(classify("POOL-002", Side::Target), FailureKind::TargetFull);
         assert_eq!(classify("POOL-002", Side::Source), FailureKind::Source);
         assert_eq!(classify("AIR-002", Side::Target), FailureKind::ImportSlp);
-        assert_eq!(classify("AIR-012", Side::Target), FailureKind::Permanent);
+        assert_eq!(classify("AIR-012", Side::Target), FailureKind::Trust);
+        assert_eq!(classify("AIR-011", Side::Target), FailureKind::Permanent);
         assert_eq!(classify("TOPO-001", Side::Target), FailureKind::Permanent);
-        assert_eq!(classify("WIRE-001", Side::Target), FailureKind::Permanent);
+        assert_eq!(classify("WIRE-001", Side::Target), FailureKind::Interrupted);
+        assert_eq!(classify("WIRE-002", Side::Target), FailureKind::Permanent);
     }
 }

@@ -316,6 +316,7 @@ fn copies_are_kept_for_named_reasons_only() {
         age: at(0),
         state,
         since: at(0),
+        due: at(0),
         attempt: 0,
         failures: 0,
         next_try: None,

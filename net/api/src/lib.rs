@@ -16,6 +16,7 @@ pub mod context;
 pub mod damage;
 pub mod domains;
 pub mod error;
+pub mod events;
 pub mod expiry;
 pub mod finding;
 pub mod holdings;

@@ -207,6 +207,9 @@ pub const IMPORTS: &str = "/v1/imports";
 /// POST [`crate::orders::RetryRequest`] -> list of [`crate::jobs::ImportInfo`] as they stand now.
 pub const IMPORTS_RETRY: &str = "/v1/imports/retry";
 
+/// GET [`crate::events::EventQuery`] -> list of [`crate::events::EventInfo`], newest first.
+pub const EVENTS: &str = "/v1/events";
+
 /// GET list of [`crate::server::Finding`]: what is amiss by what is known here, worst first.
 pub const PROBLEMS: &str = "/v1/problems";
 
@@ -226,7 +229,8 @@ pub const PARTNER_LEND: &str = "/v1/partner/lend";
 pub const PARTNER_SLP: &str = "/v1/partner/slps/{name}";
 /// GET list of names: SLPs of the answering side whose images the caller imports through its SLP of this name.
 pub const PARTNER_SLP_USES: &str = "/v1/partner/slps/{name}/uses";
-/// GET list of [`crate::timeline::Step`]: what happened to an image of the caller's here (grant `status`).
+/// POST [`crate::timeline::TimelineQuestion`] -> [`crate::timeline::Told`]: what happened to an image of the caller's, here and in
+/// the domains that it went on to (grant `status`).
 pub const PARTNER_TIMELINE: &str = "/v1/partner/images/{id}/timeline";
 /// POST [`crate::timeline::PartnerRecall`] -> [`crate::timeline::RecallReply`] (grant `recall`).
 pub const PARTNER_RECALL: &str = "/v1/partner/recall";

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use narrows_format::{DomainId, ImageId};
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use crate::{Hex, text};
 
 /// Every step of an image, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,10 +14,33 @@ pub struct Timeline {
     pub image: ImageId,
     /// Its name.
     pub name: String,
+    /// When this was told, by the clock here: what has not ended has gone on until then.
+    pub told: Timestamp,
     /// Steps of all domains that answered, by the clock here.
     pub steps: Vec<Step>,
-    /// The other domains that have to do with it.
+    /// The other domains that have to do with it, also those beyond the partners of this one.
     pub domains: Vec<Witness>,
+}
+
+/// Asks a partner for the steps of an image of the asking domain's, or one that it sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TimelineQuestion {
+    /// Domains that are asked already, or have answered: nobody asks them again.
+    pub seen: Vec<Hex<16>>,
+    /// The answer is waited for so long, in milliseconds; whoever is asked on has less.
+    pub within_ms: u32,
+}
+
+/// What a partner tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// Its steps and those of domains beyond it, by its clock.
+    pub steps: Vec<Step>,
+    /// The domains beyond it.
+    pub domains: Vec<Witness>,
+    /// There were more steps; the oldest are left out.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// One step.
@@ -26,11 +49,15 @@ pub struct Step {
     /// Where it happened.
     #[serde(with = "text::by_text")]
     pub domain: DomainId,
-    /// That domain's name.
+    /// That domain's name here. What is not known here has the name that the teller has for it.
     pub domain_name: String,
-    /// `backup`, `replication to west`, `import from east`, `confirmation by west` and so on.
+    /// The partner that told it, if it is of a domain beyond that one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub via: String,
+    /// `backup`, `replication to west`, `arrival from east`, `import from east`, `confirmation by west`, `duplication to vault`.
     pub what: String,
-    /// How it stands or ended; a wait says its reason.
+    /// How it stands or ended. A wait says its reason: `waiting(window)` goes on, `waited(window)` is over; `waited(turn)` had none
+    /// but its turn.
     pub state: String,
     /// When it began.
     pub began: Timestamp,
@@ -60,10 +87,16 @@ pub struct Witness {
     /// Which.
     #[serde(with = "text::by_text")]
     pub domain: DomainId,
-    /// Its name here.
+    /// Its name here, or as the partner that told of it calls it.
     pub name: String,
+    /// The partner that told of it, if it is beyond that one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub via: String,
     /// Its steps are among those told.
     pub answered: bool,
+    /// It had more to tell; its oldest steps are left out.
+    #[serde(default)]
+    pub cut: bool,
     /// Why not, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
@@ -73,6 +106,9 @@ pub struct Witness {
     /// When that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
+    /// How many seconds ago that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
 }
 
 /// Has a partner send an image back: one that was made here, or that was sent from here.

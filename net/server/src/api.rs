@@ -13,6 +13,7 @@ pub mod clients;
 pub mod damage;
 pub mod doctor;
 pub mod domains;
+pub mod events;
 pub mod expiry;
 pub mod finding;
 pub mod holdings;
@@ -52,7 +53,7 @@ use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
 use narrows_domain::{Catalog as _, storage as stored};
 use narrows_format::{PoolId, Timestamp};
 use narrows_transport::TrustStore;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::answer::{Failure, internal};
 use crate::{
@@ -111,6 +112,8 @@ pub struct Shared {
     pub lives: Arc<Lives>,
     /// When partners were asked what they hold.
     pub comparisons: Comparisons,
+    /// Partners' questions for timelines that may be answered at once.
+    pub timelines: Semaphore,
     /// What is damaged in the pools, and what is done about it.
     pub damage: Damage,
     /// Tells an older copy of the catalog.
@@ -244,6 +247,7 @@ pub fn router(app: App) -> Router {
         .route(paths::JOBS, get(jobs::list))
         .route(paths::JOB, get(jobs::show))
         .route(paths::IMPORTS, get(jobs::imports))
+        .route(paths::EVENTS, get(events::list))
         .route(paths::IMPORTS_RETRY, post(jobs::retry))
         .route(paths::PROBLEMS, get(problems::list));
     let machines = Router::new()
@@ -257,7 +261,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_LEND, post(partner::lend))
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports))
-        .route(paths::PARTNER_TIMELINE, get(timeline::for_partner))
+        .route(paths::PARTNER_TIMELINE, post(timeline::for_partner))
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
         .merge(pools::routes())

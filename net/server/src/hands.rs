@@ -7,7 +7,7 @@ mod duplicating;
 
 pub use duplicating::own_port;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use narrows_api::{
     ApiError, Hex,
@@ -24,7 +24,7 @@ use narrows_domain::{
     machine::arrival::FORGED,
     operation::{Note, OperationKey},
     partner,
-    retry::{Failure, Side},
+    retry::{Failure, NO_VERSION, Side},
 };
 use narrows_exchange::ExchangeError;
 use narrows_format::{
@@ -33,7 +33,6 @@ use narrows_format::{
     record::CopyState,
 };
 use narrows_pool::images;
-use narrows_transport::trust::Whom;
 use tokio::{
     sync::mpsc,
     task::{self, AbortHandle, JoinError, JoinSet},
@@ -50,7 +49,8 @@ use crate::{
     partners::{DataAt, Goes},
     plane::{Dial, Replicated, ReplicationError},
     servers::{
-        errand::{BaseWord, Errand, Sender, resolve},
+        destination::Destination,
+        errand::{BaseWord, Errand, Sender},
         words::Blob,
     },
     time,
@@ -205,10 +205,11 @@ async fn replicate(app: &App, order: ReplicateOrder) {
         Err(failure) => Err(failure),
     };
     if let Err(failure) = &outcome
-        && failure.code == FORGED
+        && [FORGED, NO_VERSION].contains(&failure.code.as_str())
         && let Some(event) = probe(app, partner).await
     {
-        // Whether it is the image's time or the clock over there is known by what that clock says now.
+        // Whether it is the image's time or the clock over there is known by what that clock says now; and a partner that
+        // speaks no version of ours is out of reach for all other images, too.
         app.control.tell(event).await;
     }
     let event = match outcome {
@@ -323,10 +324,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
         resume: order.attempt > 1,
         copy: copy.into(),
         import_slp: order.import_slp.clone().unwrap_or_default(),
-        ticket: Hex(ticket),
-        to: partner.domain,
-        address,
-        server,
+        target: Destination { ticket: Hex(ticket), to: partner.domain, address, server },
     })
 }
 
@@ -394,9 +392,9 @@ async fn usual_address(app: &App, partner: &Partner) -> DataAt {
 
 /// How the data port of a partner's primary is dialled.
 pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
-    let tls = app.trust.client_config_of(&app.certificates.credentials, (partner.domain, Whom::Primary));
-    let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
-    Ok(Dial { partner: partner.domain, addresses: resolve(&partner.data_address).await?, tls: Arc::new(tls) })
+    let DataAt { address, server } = as_met(partner);
+    let destination = Destination { ticket: Hex([0; 32]), to: partner.domain, address, server };
+    destination.dial(&app.trust, &app.certificates.credentials, Side::Target).await
 }
 
 /// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello.
@@ -467,9 +465,27 @@ fn confirmation(report: ImportReport) -> Confirmation {
 pub async fn probe(app: &App, domain: DomainId) -> Option<Event> {
     let known = app.catalog.partner(domain).await.ok().flatten()?;
     Some(match ping(app, &known).await {
-        Ok((pong, skew_ms)) => up(domain, &pong, skew_ms),
-        Err(error) => Event::PartnerDown { partner: domain, sentence: api_failure(&error).sentence },
+        Ok((pong, skew_ms)) => heard(app, domain, &pong, skew_ms),
+        Err(error) => {
+            let sentence = api_failure(&error).sentence;
+            Event::PartnerDown { partner: domain, code: String::new(), sentence }
+        }
     })
+}
+
+/// What follows from a partner's answer: it is there, unless it speaks no version that is spoken here.
+pub fn heard(app: &App, partner: DomainId, pong: &Pong, skew_ms: i64) -> Event {
+    match not_spoken((&app.who.name, app.config.test.wire_versions()), pong) {
+        Some(sentence) => Event::PartnerDown { partner, code: NO_VERSION.to_owned(), sentence },
+        None => up(partner, pong, skew_ms),
+    }
+}
+
+/// That a partner speaks no wire version that this domain speaks, with both ranges; `None` if it does.
+pub fn not_spoken((own, ours): (&str, (u16, u16)), pong: &Pong) -> Option<String> {
+    let (low, high) = pong.wire_versions;
+    let sentence = || format!("it speaks wire versions {low}..={high}, `{own}` {}..={}", ours.0, ours.1);
+    (low > ours.1 || high < ours.0).then(sentence)
 }
 
 /// The partner's answer, and its clock minus ours in milliseconds, give or take half a round trip.

@@ -16,6 +16,7 @@ use narrows_domain::{
     event::{Logged, PoolEvent},
     image::Discarded,
     import::{Arrival, Import, Proof},
+    machine::arrival::UNPROVEN,
     operation::Note,
     partner::Partner,
 };
@@ -29,7 +30,7 @@ use crate::{
         answer::{Failure, internal},
     },
     control::Taken,
-    limits::EVENTS_AT_ONCE,
+    limits::{EVENTS_AT_ONCE, IMPORTS_LISTED_MAX},
     pki::signing::is_signed_by,
     pools::OpenPool,
 };
@@ -260,9 +261,20 @@ fn key_of(partners: &[Partner], origin: DomainId) -> Option<[u8; 32]> {
     paired.or_else(|| partners.iter().find_map(|it| *it.grants.relay.get(&origin)?))
 }
 
-/// Imports that failed for want of a proof are tried again once their origin's key is known.
+/// Imports that failed or were refused for want of a proof are tried again once their origin's key is known and their sender
+/// may relay for it.
 pub async fn prove_again(app: &App) -> Result<(), Failure> {
-    for partner in app.catalog.partners().await.map_err(|error| internal(&error))? {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let open = app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    for import in open.iter().filter(|it| it.is_refused_with(UNPROVEN) && it.may_be_tried()) {
+        let Arrival { record, signed, sender, .. } = &import.arrival;
+        let relays = |it: &Partner| it.domain == *sender && it.grants.relay.contains_key(&record.origin);
+        let may_bring = *sender == record.origin || partners.iter().any(relays);
+        if may_bring && prove(app, record.origin, signed).await? == Proof::Good {
+            try_again(app, record.image).await?;
+        }
+    }
+    for partner in partners {
         let failed = app.catalog.failed_imports_from(partner.domain).await;
         for import in failed.map_err(|error| internal(&error))? {
             let Arrival { record, signed, proof, .. } = &import.arrival;

@@ -163,6 +163,7 @@ impl Server {
             tls: Arc::new(trust.server_config_of(&credentials, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
+            wire_versions: config.test.wire_versions(),
             fail_writes: (config.test.failing_disk == Some(true)).then(|| fail_writes.clone()),
         })?;
         let mut tls = trust.server_config_of(&credentials, ClientAuth::Required)?;

@@ -100,6 +100,18 @@ pub const WINDOW_LINES_MAX: usize = 64;
 pub const WINDOW_DATES_MAX: usize = 1000;
 /// Most runs that a timeline tells.
 pub const TIMELINE_JOBS_MAX: u32 = 1000;
+/// Most steps that a partner is told, or is believed.
+pub const TIMELINE_STEPS_MAX: usize = 1000;
+/// A partner is asked so long for its part of a timeline.
+pub const TIMELINE_TIME_MAX: Duration = Duration::from_secs(12);
+/// Whoever is asked on has so much less, so that its answer is back in time; this bounds how far a question goes, too.
+pub const TIMELINE_TIME_STEP: Duration = Duration::from_secs(2);
+/// Partners' questions for timelines that are answered at once.
+pub const TIMELINE_QUESTIONS_MAX: usize = 8;
+/// Most domains that a question for a timeline names.
+pub const TIMELINE_DOMAINS_MAX: usize = 256;
+/// Most letters of a domain's name, a state or a title that are taken of a partner's part of a timeline.
+pub const TIMELINE_NAME_LETTERS_MAX: usize = 80;
 /// What a target that was idle may be sent at once, as time at its rate.
 pub const PACE_BURST: Duration = Duration::from_millis(100);
 /// What waits for bandwidth looks this often whether the rate is another.

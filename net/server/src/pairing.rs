@@ -30,7 +30,6 @@ use narrows_domain::{
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{DomainId, Timestamp};
-use narrows_wire::hello;
 
 use crate::{
     api::{
@@ -280,7 +279,7 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
         incarnation: app.who.incarnation,
         clock: time_out(app.clock.now()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
+        wire_versions: app.config.test.wire_versions(),
         image_format: app.config.domain.image_format_max,
         receive_pool,
         data_addr,

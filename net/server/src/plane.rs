@@ -107,6 +107,8 @@ pub struct PlaneSetup {
     pub trust: Arc<TrustStore>,
     /// What pools and hellos say the time is.
     pub clock: Clock,
+    /// The oldest and newest wire version that is spoken.
+    pub wire_versions: (u16, u16),
     /// For tests: by what writes to pools may be made to fail.
     pub fail_writes: Option<FailWrites>,
 }

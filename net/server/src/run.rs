@@ -16,7 +16,7 @@ use narrows_ring::{cores::CorePanic, mailbox};
 use narrows_transport::{ClientAuth, Credentials, TrustError, TrustStore};
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
@@ -34,7 +34,7 @@ use crate::{
     doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer, joined,
-    limits::{MARK_EVERY, PAIRING_RETRY, ZONE_RENEWAL},
+    limits::{MARK_EVERY, PAIRING_RETRY, TIMELINE_QUESTIONS_MAX, ZONE_RENEWAL},
     lives::{self, Lives},
     logging,
     marks::Marks,
@@ -270,6 +270,7 @@ impl Server {
             tls: Arc::new(trust.server_config_of(&credentials, ClientAuth::Required)?),
             trust: Arc::clone(&trust),
             clock: clock.clone(),
+            wire_versions: config.test.wire_versions(),
             fail_writes: (config.test.failing_disk == Some(true)).then(|| fail_writes.clone()),
         })?;
         let servers = Servers::load(&catalog, &plane.plane, (who.domain, &trust, &credentials)).await?;
@@ -301,6 +302,7 @@ impl Server {
             offers: Offers::default(),
             paces: pace::Paces::default(),
             comparisons: Comparisons::default(),
+            timelines: Semaphore::new(TIMELINE_QUESTIONS_MAX),
             damage: Damage::default(),
             marks,
             folder: folder.clone(),

@@ -9,6 +9,7 @@
 //! single server.
 
 pub mod asked;
+pub mod destination;
 pub mod door;
 pub mod errand;
 pub mod guests;

@@ -16,6 +16,7 @@ use std::{
 use narrows_catalog::EndAt;
 use narrows_format::Timestamp;
 use narrows_ring::world::{self, Local};
+use narrows_wire::hello;
 use serde::{Deserialize, Serialize};
 
 use crate::time;
@@ -43,6 +44,15 @@ pub struct Switches {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_format_max: Option<u16>,
+    /// For tests: this wire version is spoken and no other, as if the server were of another age.
+    #[arg(
+        id = "test_wire_version",
+        long = "test-wire-version",
+        env = "NARROWS_TEST_WIRE_VERSION",
+        value_name = "VERSION"
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire_version: Option<u16>,
     /// For tests: writes to pools fail once the test says so.
     #[arg(
         id = "test_failing_disk",
@@ -77,9 +87,15 @@ impl Switches {
         Self {
             clock_offset_ms: self.clock_offset_ms.or(below.clock_offset_ms),
             image_format_max: self.image_format_max.or(below.image_format_max),
+            wire_version: self.wire_version.or(below.wire_version),
             failing_disk: self.failing_disk.or(below.failing_disk),
             end_at: self.end_at.or(below.end_at),
         }
+    }
+
+    /// The oldest and newest wire version that is spoken.
+    pub fn wire_versions(&self) -> (u16, u16) {
+        self.wire_version.map_or((hello::VERSION_MIN, hello::VERSION_MAX), |version| (version, version))
     }
 
     /// Says in the log what is on, and gives the clock.
@@ -89,6 +105,9 @@ impl Switches {
         }
         if let Some(newest) = self.image_format_max {
             tracing::warn!(newest, "FOR TESTS ONLY: image formats above this are not restored");
+        }
+        if let Some(version) = self.wire_version {
+            tracing::warn!(version, "FOR TESTS ONLY: no other wire version is spoken");
         }
         if self.failing_disk == Some(true) {
             tracing::warn!("FOR TESTS ONLY: writes to pools may be made to fail");

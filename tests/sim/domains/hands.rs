@@ -64,7 +64,9 @@ pub(super) fn take(server: &Rc<Server>, running: &Rc<Running>, command: Command)
                         session.link.close().await;
                         event
                     }
-                    Err(failure) => Event::PartnerDown { partner, sentence: failure.sentence },
+                    Err(failure) => {
+                        Event::PartnerDown { partner, code: failure.code, sentence: failure.sentence }
+                    }
                 };
                 here.tell(event);
             };

@@ -193,6 +193,7 @@ impl Maker {
             age: self.time(),
             state,
             since: self.time(),
+            due: self.time(),
             pending_since: self.maybe(Self::time),
             attempt: u32::MAX - u32::from(self.below(2)),
             failures: u32::from(self.below(5)),
@@ -300,7 +301,8 @@ impl Maker {
         partner.pools = partner.receive_pool.into_iter().filter(|_| self.coin()).collect();
         if self.coin() {
             let (since, next_probe) = (self.time(), self.time());
-            partner.reach = Reach::Down { since, failures: 3, next_probe, sentence: self.word() };
+            partner.reach =
+                Reach::Down { since, failures: 3, next_probe, code: self.word(), sentence: self.word() };
         }
         partner.skew_ms = self.maybe(|it| -i64::from(it.below(200)));
         partner.heard = self.maybe(Self::time);

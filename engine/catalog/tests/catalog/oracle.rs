@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::Catalog;
-use narrows_domain::catalog::{ImageFilter, RunsAsked};
+use narrows_domain::catalog::{EventFilter, ImageFilter, RunsAsked};
 use narrows_domain::image::ImageState;
 use narrows_domain::job::JobKind;
 use narrows_domain::model::MemoryCatalog;
@@ -36,6 +36,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         answers.add("recalls", catalog.recalls(image).await);
         answers.add("replicas", catalog.replicas(image).await);
         answers.add("operations", catalog.operations(image).await);
+        answers.add("waits", catalog.waits(image).await);
         answers.add("operation", catalog.operation(OperationKey { image, ordinal: 2 }).await);
         for kind in [JobKind::Replication, JobKind::Backup] {
             let totals = catalog.job_totals(kind, OperationKey { image, ordinal: 2 }).await;
@@ -52,6 +53,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         let partner = DomainId([byte; 16]);
         answers.add("partner", catalog.partner(partner).await);
         answers.add("lives_of", catalog.lives_of(partner).await);
+        answers.add("silences", catalog.silences(partner).await);
         for after in [None, Some(ImageId([2; 16]))] {
             let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
             let part = (after, Some(ImageId([4; 16])));
@@ -84,6 +86,15 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
 
 async fn arrivals(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("imports", catalog.imports(7).await);
+    for filter in [
+        EventFilter::default(),
+        EventFilter { image: Some(ImageId([1; 16])), ..EventFilter::default() },
+        EventFilter { sender: Some(DomainId([1; 16])), pending: true, ..EventFilter::default() },
+        EventFilter { pool: Some(PoolId([1; 16])), since: Some(now), ..EventFilter::default() },
+        EventFilter { until: Some(now), ..EventFilter::default() },
+    ] {
+        answers.add("events", catalog.events(&filter, 5).await);
+    }
     answers.add("due_imports", catalog.due_imports(now, 5).await);
     answers.add("refusals", catalog.refusals(5).await);
     answers.add("unsettled_imports", catalog.unsettled_imports(6).await);

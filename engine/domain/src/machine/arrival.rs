@@ -428,6 +428,7 @@ fn import_operation(
         age: image.started,
         state: OperationState::Complete,
         since: moment.now,
+        due: moment.now,
         attempt: 1,
         failures: 0,
         next_try: None,

@@ -124,6 +124,7 @@ fn operation(
         age: image.started,
         state: OperationState::NotStarted,
         since: now,
+        due: now,
         attempt: 0,
         failures: 0,
         next_try: None,

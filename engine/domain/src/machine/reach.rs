@@ -54,8 +54,8 @@ pub fn up(
     decision
 }
 
-/// The partner does not answer.
-pub fn down(partner: &Partner, sentence: &str, moment: Moment) -> Decision {
+/// The partner does not answer, or nothing can be said to it: with which code, and what was met.
+pub fn down(partner: &Partner, (code, sentence): (&str, &str), moment: Moment) -> Decision {
     let now = moment.now;
     let (begun, failures) = match &partner.reach {
         Reach::Up => (now, 0),
@@ -67,6 +67,7 @@ pub fn down(partner: &Partner, sentence: &str, moment: Moment) -> Decision {
         since: begun,
         failures,
         next_probe: after(now, retry::pause(failures, moment.entropy)),
+        code: code.to_owned(),
         sentence: sentence.to_owned(),
     };
     let reason = blocked(&silent).unwrap_or(WaitReason::TargetDown);

@@ -9,7 +9,7 @@ use crate::image::ImageCopy;
 use crate::import::{self, ImportReport, Outcome};
 use crate::job::{Counters, Job, JobState};
 use crate::limits::{ANSWER_WAIT_MAX, CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN, RESEND_AFTER, SKEW_SLACK};
-use crate::machine::arrival::FORGED;
+use crate::machine::arrival::{FORGED, UNPROVEN};
 use crate::machine::reach;
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
@@ -127,7 +127,7 @@ pub fn failed(
     if failure.kind == FailureKind::Unreachable
         && let Some(partner) = partner.filter(|it| it.trust != Trust::Unpaired)
     {
-        decision.changes.extend(reach::down(partner, &failure.sentence, moment).changes);
+        decision.changes.extend(reach::down(partner, (&failure.code, &failure.sentence), moment).changes);
     }
     decision
 }
@@ -231,6 +231,13 @@ fn settle(operation: &mut Operation, outcome: &Outcome, moment: Moment) -> bool 
             operation.failures = operation.failures.saturating_add(1);
             let next = after(now, retry::pause(operation.failures, moment.entropy));
             operation.wait(WaitReason::ImportFailed, Some(next), now);
+            operation.pending_since = None;
+            operation.note = Some(note.clone());
+        }
+        // It is there, and a proof lacks that a person may give there: they take it in then. It is sent again once in a while,
+        // in case they let it go before.
+        Outcome::Refused { note } if note.code == UNPROVEN => {
+            operation.wait(WaitReason::Trust, Some(after(now, RESEND_AFTER)), now);
             operation.pending_since = None;
             operation.note = Some(note.clone());
         }
@@ -421,6 +428,7 @@ fn manual(
         age: image.started,
         state: OperationState::NotStarted,
         since: now,
+        due: now,
         attempt: 0,
         failures: 0,
         next_try: None,

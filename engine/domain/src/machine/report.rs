@@ -51,7 +51,7 @@ pub fn failed(import: &Import, sender: Option<&Partner>, failure: &Failure, mome
     if failure.kind == FailureKind::Unreachable
         && let Some(sender) = sender
     {
-        decision = super::reach::down(sender, &failure.sentence, moment);
+        decision = super::reach::down(sender, (&failure.code, &failure.sentence), moment);
         import.next_report = None;
     }
     // Last, so that it is not overwritten by the rule that holds back all reports.

@@ -4,8 +4,8 @@ use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::auto_import::AutoSlp;
 use crate::catalog::{
-    BacklogLine, Catalog, ClientSeen, ImageFilter, JobTotals, NumberedJob, NumberedRun, Reconciling,
-    RedeemError, RunsAsked, SlpUse,
+    BacklogLine, Catalog, ClientSeen, EventFilter, ImageFilter, JobTotals, NumberedJob, NumberedRun,
+    Reconciling, RedeemError, RunsAsked, SlpUse,
 };
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
@@ -25,6 +25,7 @@ use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
+use crate::wait::{Silence, Wait};
 use crate::window::{OpenSpan, Window};
 
 use super::MemoryCatalog;
@@ -102,14 +103,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn latest_whole(&self, lineage: [u8; 32]) -> Result<Option<Image>, Burnt> {
-        self.read(|rows| {
-            let is_it = |it: &&Image| {
-                it.lineage == lineage
-                    && it.state == ImageState::Whole
-                    && rows.copies_of(it.id).any(ImageCopy::is_readable)
-            };
-            rows.newest_images().find(is_it).cloned()
-        })
+        self.read(|rows| rows.latest_whole(lineage))
     }
 
     async fn copies(&self, image: ImageId) -> Result<Vec<ImageCopy>, Burnt> {
@@ -183,6 +177,15 @@ impl Catalog for MemoryCatalog {
 
     async fn operations(&self, image: ImageId) -> Result<Vec<Operation>, Burnt> {
         self.read(|rows| rows.operations.values().filter(|it| it.key.image == image).cloned().collect())
+    }
+
+    async fn waits(&self, image: ImageId) -> Result<Vec<Wait>, Burnt> {
+        let is_its = |it: &&Wait| it.operation.image == image;
+        self.read(|rows| rows.waits.values().flatten().filter(is_its).cloned().collect())
+    }
+
+    async fn silences(&self, partner: DomainId) -> Result<Vec<Silence>, Burnt> {
+        self.read(|rows| rows.silences.get(&partner).cloned().unwrap_or_default())
     }
 
     async fn operation(&self, key: OperationKey) -> Result<Option<Operation>, Burnt> {
@@ -402,11 +405,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn clients(&self) -> Result<Vec<Client>, Burnt> {
-        self.read(|rows| {
-            let mut all: Vec<_> = rows.clients.values().cloned().collect();
-            all.sort_by(|one, other| one.name.cmp(&other.name));
-            all
-        })
+        self.read(Rows::clients)
     }
 
     async fn client(&self, id: ClientId) -> Result<Option<Client>, Burnt> {
@@ -463,26 +462,20 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| limited(rows.newest_imports().into_iter(), limit))
     }
 
+    async fn events(&self, filter: &EventFilter, limit: u32) -> Result<Vec<Import>, Burnt> {
+        self.read(|rows| limited(rows.newest_imports().into_iter().filter(|it| filter.fits(it)), limit))
+    }
+
     async fn refusals(&self, limit: u32) -> Result<Vec<RefusedArrival>, Burnt> {
         self.read(|rows| limited(rows.newest_refusals().into_iter(), limit))
     }
 
     async fn unsettled_imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| {
-            let mut all = rows.newest_imports();
-            all.retain(Import::is_unsettled);
-            all.reverse();
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.oldest_imports(Import::is_unsettled, limit))
     }
 
     async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| {
-            let mut all = rows.newest_imports();
-            all.retain(|it| it.key.pool == pool && it.state == ImportState::Imported && it.damage.is_some());
-            all.reverse();
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.damaged_imports(pool, limit))
     }
 
     async fn open_imports(&self, then: Timestamp) -> Result<(u64, u64), Burnt> {
@@ -578,11 +571,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn jobs_of(&self, image: ImageId, limit: u32) -> Result<Vec<NumberedJob>, Burnt> {
-        self.read(|rows| {
-            let mut all: Vec<_> = rows.jobs.values().filter(|it| it.job.image == image).cloned().collect();
-            all.sort_by_key(|it| it.number);
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| rows.jobs_of(image, limit))
     }
 
     async fn job(&self, number: u64) -> Result<Option<NumberedJob>, Burnt> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
-use crate::catalog::{ClientSeen, JobTotals, SlpUse};
+use crate::catalog::{ClientSeen, JobTotals, NumberedJob, SlpUse};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{ArrivedData, Import, ImportKey, ImportState};
 use crate::job::{JobKey, JobKind};
@@ -13,7 +13,7 @@ use crate::machine::comparing::Held;
 use crate::operation::OperationKey;
 use crate::partner::{Reach, ReceivePool};
 use crate::replica::{Base, ReplicaRecord, ReplicaState};
-use crate::storage::MediaServer;
+use crate::storage::{Client, MediaServer};
 
 use super::answers::limited;
 use super::rows::Rows;
@@ -31,6 +31,35 @@ pub(super) fn soonest<'a, T: Clone + 'a, K: Ord>(
 }
 
 impl Rows {
+    pub(super) fn oldest_imports(&self, fits: impl FnMut(&Import) -> bool, limit: u32) -> Vec<Import> {
+        let mut all = self.newest_imports();
+        all.retain(fits);
+        all.reverse();
+        limited(all.into_iter(), limit)
+    }
+
+    pub(super) fn damaged_imports(&self, pool: PoolId, limit: u32) -> Vec<Import> {
+        let is_hurt = |it: &Import| it.state == ImportState::Imported && it.damage.is_some();
+        self.oldest_imports(|it| it.key.pool == pool && is_hurt(it), limit)
+    }
+
+    /// See [`crate::Catalog::latest_whole`].
+    pub(super) fn latest_whole(&self, lineage: [u8; 32]) -> Option<Image> {
+        let is_it = |it: &&Image| {
+            it.lineage == lineage
+                && it.state == ImageState::Whole
+                && self.copies_of(it.id).any(ImageCopy::is_readable)
+        };
+        self.newest_images().find(is_it).cloned()
+    }
+
+    /// See [`crate::Catalog::jobs_of`].
+    pub(super) fn jobs_of(&self, image: ImageId, limit: u32) -> Vec<NumberedJob> {
+        let mut all: Vec<_> = self.jobs.values().filter(|it| it.job.image == image).cloned().collect();
+        all.sort_by_key(|it| it.number);
+        limited(all.into_iter(), limit)
+    }
+
     /// See [`crate::Catalog::base`].
     pub(super) fn base(
         &self,
@@ -188,6 +217,13 @@ impl Rows {
         let images = self.images.values().filter(|it| is_theirs(it));
         let copies = images.flat_map(|image| self.copies_of(image.id));
         copies.map(|copy| copy.stored_bytes.min(COUNTED_BYTES_MAX)).sum()
+    }
+
+    /// See [`crate::Catalog::clients`].
+    pub(super) fn clients(&self) -> Vec<Client> {
+        let mut all: Vec<_> = self.clients.values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 
     /// See [`crate::Catalog::media_servers`].

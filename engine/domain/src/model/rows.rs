@@ -27,6 +27,7 @@ use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
 };
 use crate::token::{Token, TokenHash};
+use crate::wait::{Silence, Wait};
 use crate::window::Window;
 
 /// Everything that a catalog knows.
@@ -35,6 +36,8 @@ pub(super) struct Rows {
     pub(super) images: BTreeMap<ImageId, Image>,
     pub(super) copies: BTreeMap<(ImageId, u32), ImageCopy>,
     pub(super) operations: BTreeMap<OperationKey, Operation>,
+    pub(super) waits: BTreeMap<OperationKey, Vec<Wait>>,
+    pub(super) silences: BTreeMap<DomainId, Vec<Silence>>,
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
     pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
     pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
@@ -105,7 +108,7 @@ impl Rows {
         self.operations.values().filter(|it| it.kind == OperationKind::Duplication)
     }
 
-    pub(super) fn apply(&mut self, change: &Change) {
+    pub(super) fn put(&mut self, change: &Change) {
         match change.clone() {
             Change::Image(row) => drop(self.images.insert(row.id, row)),
             Change::Copy(row) => drop(self.copies.insert((row.image, row.number), row)),

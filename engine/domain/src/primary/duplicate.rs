@@ -68,8 +68,7 @@ impl<C: Catalog> Primary<C> {
             if let Some(found) = turn.found(moment.now).filter(|_| self.reconciling.is_none()) {
                 // What follows from it is stored before anything else is decided about the image.
                 let present = self.present(&candidate.operation, found, moment).await?;
-                whole.changes.extend(present.changes);
-                whole.commands.extend(present.commands);
+                whole.and(present);
                 break;
             }
             let decision = duplication::take(&turn, place, moment);
@@ -77,8 +76,7 @@ impl<C: Catalog> Primary<C> {
                 running = running.saturating_add(1);
                 note_taken(&decision.changes, &mut groups, &mut busy);
             }
-            whole.changes.extend(decision.changes);
-            whole.commands.extend(decision.commands);
+            whole.and(decision);
         }
         Ok(whole)
     }

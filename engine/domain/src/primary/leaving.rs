@@ -29,15 +29,9 @@ impl<C: Catalog> Primary<C> {
             let copies = self.ask(self.catalog.copies(image)).await?;
             let siblings = self.ask(self.catalog.imports_of(image)).await?;
             let is_needed = leaving::is_needed(&import, &copies, &siblings);
-            let decision = leaving::look(&import, is_needed, moment.now);
-            whole.changes.extend(decision.changes);
-            whole.commands.extend(decision.commands);
+            whole.and(leaving::look(&import, is_needed, moment.now));
         }
-        if !whole.changes.is_empty() {
-            self.store(&whole.changes).await?;
-        }
-        commands.extend(whole.commands);
-        Ok(())
+        self.keep(whole, commands).await
     }
 
     /// A pool has no such image, though it was to let it go: those arrivals that leave are gone.

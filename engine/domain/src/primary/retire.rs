@@ -71,15 +71,9 @@ impl<C: Catalog> Primary<C> {
             let loaded = self.load_image(copy.image).await?;
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };
-            let decision = retire::look(&copy, &loaded.replication_view(), owner, moment.now);
-            whole.changes.extend(decision.changes);
-            whole.commands.extend(decision.commands);
+            whole.and(retire::look(&copy, &loaded.replication_view(), owner, moment.now));
         }
-        if !whole.changes.is_empty() {
-            self.store(&whole.changes).await?;
-        }
-        commands.extend(whole.commands);
-        Ok(())
+        self.keep(whole, commands).await
     }
 
     /// For how long nothing is let go in a pool: while the catalog is older than its pools, or this one takes no orders.

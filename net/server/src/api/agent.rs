@@ -119,8 +119,8 @@ async fn beat(State(app): State<App>, caller: ClientCaller, Body(work): Body<Run
     good(heard.await?)
 }
 
-/// What a client says, as it may be stored and printed.
-fn said(text: &str, chars_max: usize) -> String {
+/// What a client or a partner says, as it may be stored and printed.
+pub(super) fn said(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 

@@ -12,10 +12,10 @@ use narrows_domain::{
     Catalog as _, Partner,
     limits::IMAGE_FORMAT_MAX,
     partner::Trust,
+    retry::NO_VERSION,
     slp::{ANY_CLASSIFICATION, PartnerSlp, SlpVersion},
 };
 use narrows_transport::trust::certificate_valid_until;
-use narrows_wire::hello;
 
 use super::{
     App,
@@ -27,7 +27,7 @@ use super::{
     slps::look_up,
 };
 use crate::{
-    hands::{ping, reach},
+    hands::{not_spoken, ping, reach},
     limits::{CERTIFICATE_WARNING_SECONDS, FREE_BYTES_WARNING, SKEW_MS_WARNING},
     pki::authority::certificates_of_pem,
     pools,
@@ -142,7 +142,7 @@ async fn check_partner(
     match ping(app, partner).await {
         Ok((pong, skew_ms)) => {
             sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
-            check_pong(sheet, own, partner, &pong, skew_ms);
+            check_pong(sheet, (own, app.config.test.wire_versions()), partner, &pong, skew_ms);
         }
         Err(error) => {
             // Who does not believe whom is said by the code; what is not reachable is mended over there.
@@ -158,7 +158,13 @@ async fn check_partner(
     Ok(())
 }
 
-fn check_pong(sheet: &mut Sheet, own: &str, partner: &Partner, pong: &Pong, skew_ms: i64) {
+fn check_pong(
+    sheet: &mut Sheet,
+    (own, spoken): (&str, (u16, u16)),
+    partner: &Partner,
+    pong: &Pong,
+    skew_ms: i64,
+) {
     let name = partner.name.as_str();
     match (partner.trust, pong.paired) {
         (Trust::Complete, true) => drop(sheet.note(Level::Ok, "trust", name, "both sides trust each other")),
@@ -173,10 +179,10 @@ fn check_pong(sheet: &mut Sheet, own: &str, partner: &Partner, pong: &Pong, skew
         "let both run NTP".clone_into(&mut finding.help);
     }
     let (low, high) = pong.wire_versions;
-    let ours = (hello::VERSION_MIN, hello::VERSION_MAX);
-    if low > ours.1 || high < ours.0 {
-        let sentence = format!("speaks wire versions {low}..={high}, `{own}` {}..={}", ours.0, ours.1);
-        "WIRE-001".clone_into(&mut sheet.note(Level::Error, "versions", name, sentence).code);
+    if let Some(sentence) = not_spoken((own, spoken), pong) {
+        let finding = sheet.note(Level::Error, "versions", name, sentence);
+        NO_VERSION.clone_into(&mut finding.code);
+        "update the older of the two".clone_into(&mut finding.help);
     } else if pong.image_format < IMAGE_FORMAT_MAX {
         let sentence = "stores newer images but can't restore them (AIR-007)";
         "update it".clone_into(&mut sheet.note(Level::Warning, "versions", name, sentence).help);
@@ -291,7 +297,7 @@ mod tests {
             incarnation: 1,
             clock: narrows_api::text::time_out(time::now()),
             version: "0".to_owned(),
-            wire_versions: (hello::VERSION_MIN, hello::VERSION_MAX),
+            wire_versions: (1, 1),
             image_format: IMAGE_FORMAT_MAX,
             receive_pool: ReceivePool { pool: PoolId([3; 16]), incarnation: 1 },
             data_addr: None,
@@ -316,7 +322,7 @@ mod tests {
         for (skew_ms, level) in
             [(0, Level::Ok), (900, Level::Ok), (1500, Level::Warning), (-1500, Level::Warning)]
         {
-            let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &pong(), skew_ms));
+            let finding = worst(|sheet| check_pong(sheet, ("east", (1, 1)), &partner(), &pong(), skew_ms));
             assert_eq!(finding.level, level, "{finding:?}");
             assert!(level == Level::Ok || (finding.check == "clock" && !finding.help.is_empty()));
         }
@@ -338,13 +344,13 @@ mod tests {
     #[test]
     fn what_the_partner_says_of_itself_is_judged() {
         let no_version = Pong { wire_versions: (900, 901), ..pong() };
-        let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &no_version, 0));
+        let finding = worst(|sheet| check_pong(sheet, ("east", (1, 1)), &partner(), &no_version, 0));
         assert_eq!((finding.code.as_str(), finding.side.as_str()), ("WIRE-001", "west"));
         let half = Pong { paired: false, ..pong() };
-        let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &half, 0));
+        let finding = worst(|sheet| check_pong(sheet, ("east", (1, 1)), &partner(), &half, 0));
         assert_eq!((finding.code.as_str(), finding.side.as_str()), ("TRUST-001", "west"));
         let full = Pong { free_bytes: 0, ..pong() };
-        let finding = worst(|sheet| check_pong(sheet, "east", &partner(), &full, 0));
+        let finding = worst(|sheet| check_pong(sheet, ("east", (1, 1)), &partner(), &full, 0));
         assert_eq!((finding.check.as_str(), finding.side.as_str()), ("free space", "west"));
     }
 }

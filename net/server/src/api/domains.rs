@@ -111,7 +111,10 @@ pub async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
             };
             let why = match reach {
                 Reach::Up => String::new(),
-                Reach::Down { sentence, .. } => format!("does not answer: {sentence}"),
+                Reach::Down { code, sentence, .. } if code.is_empty() => {
+                    format!("does not answer: {sentence}")
+                }
+                Reach::Down { code, sentence, .. } => format!("{code}: {sentence}"),
             };
             (state, why)
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use narrows_api::{
+    error::codes,
     jobs::{Counters, ImportFilter, ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::{PAGE_ITEMS_MAX, WAIT_SECONDS_MAX},
     orders::RetryRequest,
@@ -197,7 +198,9 @@ pub fn reason(partners: &[Partner], operation: &Operation) -> Option<Note> {
         return operation.note.clone();
     };
     let said = match (held, partner.trust, &partner.reach) {
-        (WaitReason::TargetDown, _, Reach::Down { sentence, .. }) => ("NET-001", sentence.clone()),
+        (WaitReason::TargetDown, _, Reach::Down { code, sentence, .. }) => {
+            (if code.is_empty() { codes::UNREACHABLE } else { code }, sentence.clone())
+        }
         (WaitReason::Trust, Trust::Half, _) => ("TRUST-001", "the pairing is half-made".to_owned()),
         (WaitReason::Trust, Trust::Frozen, _) => {
             ("TRUST-003", "the partner's identity is in doubt".to_owned())
@@ -284,17 +287,26 @@ pub async fn retry(
     good(infos)
 }
 
-fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Option<Timestamp>) -> ImportInfo {
-    let record = &import.arrival.record;
+/// What became of an arrival, for people and programs.
+pub fn import_state(import: &Import) -> String {
     let code = import.note.as_ref().map(|note| note.code.as_str()).unwrap_or_default();
-    let state = match (&import.state, code) {
+    match (&import.state, code) {
         (ImportState::Imported, _) => "complete".to_owned(),
         (ImportState::Waiting { .. }, _) => "waiting(clock)".to_owned(),
         (state, "") => state.name().to_owned(),
         (state, code) => format!("{}({code})", state.name()),
-    };
-    let origin = name_of(app, partners, record.origin);
+    }
+}
+
+/// Why it stands there, in one line.
+pub fn import_why(import: &Import) -> String {
     let damage = import.damage.as_ref().map(|damage| format!("{DAMAGED}: {damage}"));
+    [damage, import.note.as_ref().map(why)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Option<Timestamp>) -> ImportInfo {
+    let record = &import.arrival.record;
+    let origin = name_of(app, partners, record.origin);
     ImportInfo {
         image: record.image,
         image_name: format!("{origin}/{}", label(&record.client_name, record.started)),
@@ -302,8 +314,8 @@ fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Optio
         sender: import.arrival.sender,
         sender_name: name_of(app, partners, import.arrival.sender),
         slp: import.arrival.slp().to_owned(),
-        state,
-        why: [damage, import.note.as_ref().map(why)].into_iter().flatten().collect::<Vec<_>>().join("; "),
+        state: import_state(import),
+        why: import_why(import),
         arrived: time_out(import.arrived),
         finished: finished.map(time_out),
     }

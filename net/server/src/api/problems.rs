@@ -13,9 +13,10 @@ use narrows_domain::{
     import::DAMAGED,
     machine::placing,
     moment::{before, since},
-    operation::Operation,
+    operation::{Operation, OperationState, WaitReason},
     partner::{Partner, Reach, Trust},
     replica::ReplicaState,
+    retry::NO_VERSION,
     storage::{MediaServer, Pool, PoolTrouble},
 };
 
@@ -64,6 +65,7 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     problems.extend(refused(app).await?);
     stopped(app, partners, &mut problems).await?;
     pending(app, partners, &mut problems).await?;
+    problems.extend(untrusted(app, partners).await?);
     let ending = clients::ending(app).await?.into_iter();
     problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
     for run in policies::unmade(app).await? {
@@ -152,8 +154,13 @@ fn silent(partner: &Partner) -> Option<Finding> {
         }
         (Trust::Expired, _) => ("AUTH-002", "its certificate has expired".to_owned(), "renew it there"),
         (Trust::Frozen, _) => ("TRUST-003", "its identity is in doubt".to_owned(), DECIDE),
-        (Trust::Complete, Reach::Down { sentence, .. }) => {
-            ("", format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
+        (Trust::Complete, Reach::Down { code, sentence, .. }) if code == NO_VERSION => (
+            code.as_str(),
+            sentence.clone(),
+            "update the older of the two; what waits for it then goes on by itself",
+        ),
+        (Trust::Complete, Reach::Down { code, sentence, .. }) => {
+            (code.as_str(), format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
         }
         _ => return None,
     };
@@ -250,6 +257,33 @@ async fn stopped(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -
         problems.push(finding(operation.state.detail(), check, &app.who.name, message, help));
     }
     Ok(())
+}
+
+/// Partners that are trusted and do not take all images: a grant of theirs lacks, or a proof.
+async fn untrusted(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
+    let waits = OperationState::Waiting(WaitReason::Trust);
+    let backlog = app.catalog.backlog().await.map_err(|error| internal(&error))?;
+    let mut lines: Vec<_> = backlog.into_iter().filter(|line| line.state == waits).collect();
+    lines.retain(|line| partners.iter().any(|it| it.domain == line.partner && it.trust == Trust::Complete));
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let open =
+        app.catalog.unfinished_operations(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let found = lines.iter().map(|line| {
+        let is_one = |it: &&Operation| {
+            it.state == waits && it.target.as_ref().is_some_and(|target| target.partner == line.partner)
+        };
+        let note = open.iter().filter(is_one).find_map(|it| it.note.as_ref());
+        let name = name_of(app, partners, line.partner);
+        let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
+        let message = format!("{} images wait for its trust{because}", line.operations);
+        let help =
+            format!("mend it in `{name}`: `narrowsctl domain grant` there; they are then sent by themselves");
+        let code = note.map(|note| note.code.as_str()).unwrap_or_default();
+        finding(code, format!("replication to {name}"), &name, message, &help)
+    });
+    Ok(found.collect())
 }
 
 /// Images that arrived over there and are not confirmed for longer than they should be.

@@ -22,7 +22,6 @@ use narrows_domain::{
         StorageUnitGroup,
     },
 };
-use narrows_wire::hello;
 
 use super::{
     App,
@@ -30,7 +29,10 @@ use super::{
     caller::Admin,
     domains::{find, name_of},
 };
-use crate::{hands::ping, pace, pairing::up};
+use crate::{
+    hands::{heard, not_spoken, ping},
+    pace,
+};
 
 /// The routes of this file.
 pub fn routes() -> Router<App> {
@@ -276,9 +278,7 @@ async fn similarity(app: &App, pool: &Pool, partner: &Partner, before: Option<St
             return Similarity { unlike: before, remark, heard: None };
         }
     };
-    let (low, high) = pong.wire_versions;
-    let none = low > hello::VERSION_MAX || high < hello::VERSION_MIN;
-    let unlike = none.then(|| format!("it speaks wire versions {low} to {high}, which are not known here"));
+    let unlike = not_spoken((&app.who.name, app.config.test.wire_versions()), &pong);
     let ours = app.pools.get(pool.id).map_or(0, |open| open.segment_mean);
     let differ = ours != pong.segment_mean && ours > 0 && pong.segment_mean > 0;
     let remark = format!(
@@ -286,7 +286,7 @@ async fn similarity(app: &App, pool: &Pool, partner: &Partner, before: Option<St
         pong.segment_mean >> 10,
         ours >> 10
     );
-    let heard = Some(up(partner.domain, &pong, skew_ms));
+    let heard = Some(heard(app, partner.domain, &pong, skew_ms));
     Similarity { unlike, remark: if differ { remark } else { String::new() }, heard }
 }
 

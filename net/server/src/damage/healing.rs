@@ -20,7 +20,10 @@ use crate::{
     doorman::root_of,
     hands::{self, Lender},
     limits::{DAMAGED_ASKED_MAX, HEAL_ROUNDS_MAX},
-    servers::mending::{Mending, Surveyed},
+    servers::{
+        destination::Destination,
+        mending::{Mending, Surveyed},
+    },
     tickets::Ticket,
 };
 
@@ -184,10 +187,12 @@ impl Keeper {
                     origin: image.origin,
                     root: (*root).into(),
                     pool: self.pool,
-                    ticket: Hex(ticket),
-                    to: domain,
-                    address: at.address,
-                    server: at.server,
+                    source: Destination {
+                        ticket: Hex(ticket),
+                        to: domain,
+                        address: at.address,
+                        server: at.server,
+                    },
                 };
                 self.bring(mending).await
             }

@@ -22,7 +22,7 @@ use crate::{
     limits::CATCH_UP_TIME_MAX,
     partners::DataAt,
     plane::Replicated,
-    servers::{errand::Errand, words::Blob},
+    servers::{destination::Destination, errand::Errand, words::Blob},
     tickets::Ticket,
 };
 
@@ -90,10 +90,7 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
         copy: order.copy.into(),
         import_slp: String::new(),
         rate: None,
-        ticket,
-        to: app.who.domain,
-        address,
-        server,
+        target: Destination { ticket, to: app.who.domain, address, server },
     })
 }
 

@@ -38,6 +38,8 @@ pub struct Core {
     pub ask: mailbox::Sender<Question>,
     /// Credit of each incoming session in bytes.
     pub window_bytes: u32,
+    /// The oldest and newest wire version that is spoken.
+    pub wire_versions: (u16, u16),
     /// What broken replications left over there.
     pub histories: replicate::Histories,
     cores: usize,
@@ -144,6 +146,7 @@ impl Places {
                     trust: Arc::clone(&setup.trust),
                     ask,
                     window_bytes: shares.window_bytes,
+                    wire_versions: setup.wire_versions,
                     histories: replicate::Histories::default(),
                     cores,
                 };

@@ -115,7 +115,7 @@ async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), Exchange
 pub(super) fn facts(core: &Core, purpose: Purpose, pool: PoolId) -> HelloFacts {
     let incarnation = core.pool(pool).map_or(0, |pool| pool.identity().1);
     let usual = HelloFacts::new(purpose, core.who.domain, pool);
-    HelloFacts { incarnation, window: core.window_bytes, ..usual }
+    HelloFacts { incarnation, window: core.window_bytes, versions: core.wire_versions, ..usual }
 }
 
 async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> {

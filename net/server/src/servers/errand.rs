@@ -3,22 +3,22 @@
 //! It is plain data, so that it can be carried out here or on a media server; what it is sent with (certificate, trust, rate)
 //! is each server's own.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use narrows_api::{
-    Hex,
-    text::{by_text, by_text_option},
-};
+use narrows_api::{Hex, text::by_text};
 use narrows_domain::retry::{Failure, FailureKind, Side};
-use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, node::Child};
-use narrows_transport::{Credentials, TrustStore, trust::Whom};
+use narrows_format::{DomainId, ImageId, PoolId, Sequence, node::Child};
+use narrows_transport::{Credentials, TrustStore};
 use serde::{Deserialize, Serialize};
 
-use super::words::{Blob, CopyWord, RootWord};
+use super::{
+    destination::Destination,
+    words::{Blob, CopyWord, RootWord},
+};
 use crate::{
     hands::ended,
     pace::Paces,
-    plane::{Dial, Plane, Replicated, Replication},
+    plane::{Plane, Replicated, Replication},
 };
 
 /// The errand.
@@ -49,16 +49,8 @@ pub struct Errand {
     pub import_slp: String,
     /// Bytes a second at most.
     pub rate: Option<u64>,
-    /// What the other side gave out for this, or zeros.
-    pub ticket: Hex<32>,
-    /// The partner, or this domain itself.
-    #[serde(with = "by_text")]
-    pub to: DomainId,
-    /// Host and port of the data plane there.
-    pub address: String,
-    /// The media server that it is, or else the primary: nobody else is believed there.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "by_text_option")]
-    pub server: Option<ServerId>,
+    /// Where to.
+    pub target: Destination,
 }
 
 /// What both sides may take for granted.
@@ -88,10 +80,9 @@ pub struct Sender<'a> {
 impl Errand {
     /// Sends the image; dropping the future stops that.
     pub async fn carry_out(self, with: Sender<'_>) -> Result<Replicated, Failure> {
-        let tls = with.trust.client_config_of(with.credentials, (self.to, Whom::of(self.server)));
-        let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Target, error.to_string()))?;
-        let to = Dial { partner: self.to, addresses: resolve(&self.address).await?, tls: Arc::new(tls) };
-        let pace = if self.to == with.own { Arc::default() } else { with.paces.of(self.pool, self.to) };
+        let to = self.target.dial(with.trust, with.credentials, Side::Target).await?;
+        let domain = self.target.to;
+        let pace = if domain == with.own { Arc::default() } else { with.paces.of(self.pool, domain) };
         pace.set(self.rate);
         let replication = Replication {
             image: self.image,
@@ -105,19 +96,11 @@ impl Errand {
             copy: self.copy.into(),
             import_slp: self.import_slp,
             pace,
-            ticket: self.ticket.0,
+            ticket: self.target.ticket.0,
             to,
         };
         ended(with.plane.replicate(replication).await)
     }
-}
-
-/// All addresses of a host and port.
-pub async fn resolve(address: &str) -> Result<Vec<SocketAddr>, Failure> {
-    let found = tokio::net::lookup_host(address).await;
-    found
-        .map(Iterator::collect)
-        .map_err(|error| Failure::unreachable(format!("{address} does not resolve: {error}")))
 }
 
 /// How an errand ended, as a media server says it.

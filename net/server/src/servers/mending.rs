@@ -3,24 +3,22 @@
 
 use std::sync::Arc;
 
-use narrows_api::{
-    ApiError, Hex,
-    text::{by_text, by_text_option},
-};
+use narrows_api::{ApiError, Hex, text::by_text};
 use narrows_domain::retry::{Failure, Side};
-use narrows_format::{ContainerId, DomainId, ImageId, PoolId, ServerId, node::Child};
+use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
 use narrows_pool::scrub::{Scrubbed, Survey};
-use narrows_transport::{Credentials, TrustStore, trust::Whom};
+use narrows_transport::{Credentials, TrustStore};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    errand::{Stopped, resolve},
+    destination::Destination,
+    errand::Stopped,
     words::{RootWord, strange},
 };
 use crate::{
     hands::ended,
     limits::{HURT_TOLD_MAX, SENTENCE_LETTERS_MAX},
-    plane::{Dial, Heal, Plane},
+    plane::{Heal, Plane},
 };
 
 /// What reading one container found.
@@ -120,16 +118,8 @@ pub struct Mending {
     /// The pool that lacks something.
     #[serde(with = "by_text")]
     pub pool: PoolId,
-    /// What was given out for this, by the other side or by this domain.
-    pub ticket: Hex<32>,
-    /// The partner, or this domain itself.
-    #[serde(with = "by_text")]
-    pub to: DomainId,
-    /// Host and port of the data plane there.
-    pub address: String,
-    /// The media server that it is, or else the primary.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "by_text_option")]
-    pub server: Option<ServerId>,
+    /// Where from.
+    pub source: Destination,
 }
 
 impl Mending {
@@ -140,11 +130,9 @@ impl Mending {
         trust: &Arc<TrustStore>,
         credentials: &Arc<Credentials>,
     ) -> Result<u64, Failure> {
-        let tls = trust.client_config_of(credentials, (self.to, Whom::of(self.server)));
-        let tls = tls.map_err(|error| Failure::coded("AUTH-001", Side::Source, error.to_string()))?;
-        let to = Dial { partner: self.to, addresses: resolve(&self.address).await?, tls: Arc::new(tls) };
+        let to = self.source.dial(trust, credentials, Side::Source).await?;
         let Self { image, origin, pool, .. } = self;
-        let (root, ticket) = (Child::from(self.root), self.ticket.0);
+        let (root, ticket) = (Child::from(self.root), self.source.ticket.0);
         let received = ended(plane.heal(Heal { image, origin, root, pool, ticket, to }).await)?;
         Ok(received.data_bytes + received.node_bytes)
     }
