@@ -96,7 +96,7 @@ pub async fn for_partner(
     let image = app.catalog.image(id).await.map_err(|error| internal(&error))?;
     let image = image.ok_or_else(|| not_found("image", &id.to_string()))?;
     let listener = if image.origin == partner.domain {
-        Listener::Origin
+        Listener::Origin(partner.domain)
     } else if telling::was_sent_by(&app, &image, partner.domain).await? {
         Listener::Sender(partner.domain)
     } else {
@@ -133,7 +133,7 @@ async fn tell(
     let mut whole =
         Told { steps: own_steps(app, partners, image, listener).await?, domains: Vec::new(), cut: false };
     for (partner, answer) in onward.iter().zip(answers) {
-        let heard = answer.as_ref().err().map(words).unwrap_or_default();
+        let heard = answer.as_ref().err().map(|error| words(error, listener)).unwrap_or_default();
         let witness = witness(app, partner, image.id, heard).await?;
         match answer {
             Ok(told) => {
@@ -190,9 +190,11 @@ async fn ask(app: &App, partner: &Partner, image: ImageId, asking: &Asking) -> R
     api.post_within(&path, &question, asking.within).await
 }
 
-fn words(error: &ApiError) -> String {
+/// Why a partner did not tell its steps. Another domain hears the code: the words name its addresses.
+fn words(error: &ApiError, listener: Listener) -> String {
     match error.code.as_str() {
         codes::NOT_FOUND => "it has no such image from here".to_owned(),
+        code if listener != Listener::House => code.to_owned(),
         code => format!("{code}: {}", said(&error.message, SENTENCE_LETTERS_MAX)),
     }
 }

@@ -4,9 +4,9 @@ use narrows_api::{text::time_out, timeline::Step};
 use narrows_domain::{
     Catalog as _, Image, OperationKind, OperationState,
     catalog::NumberedJob,
-    import::Import,
+    import::{Import, ImportState},
     job::{Job, JobKey, JobKind, JobState},
-    operation::Operation,
+    operation::{Note, Operation},
     partner::Partner,
     storage::Pool,
     wait::{self, Part, Silence, Wait, Why},
@@ -30,15 +30,26 @@ pub(super) enum Listener {
     /// The administrator here.
     House,
     /// The domain that made it.
-    Origin,
+    Origin(DomainId),
     /// A domain that sent it: it hears nothing of others who did.
     Sender(DomainId),
 }
 
-/// Whether a partner brought it, first or again.
+impl Listener {
+    /// Whether what was met with this partner is told in words. Others hear the code: the words name its addresses.
+    fn hears_of(self, partner: Option<DomainId>) -> bool {
+        match self {
+            Self::House => true,
+            Self::Origin(asker) | Self::Sender(asker) => partner.is_none_or(|partner| partner == asker),
+        }
+    }
+}
+
+/// Whether what a partner brought, first or again, was taken in.
 pub(super) async fn was_sent_by(app: &App, image: &Image, partner: DomainId) -> Result<bool, Failure> {
     let arrivals = app.catalog.imports_of(image.id).await.map_err(|error| internal(&error))?;
-    Ok(image.sender == Some(partner) || arrivals.iter().any(|it| it.key.sender == partner))
+    let is_its = |it: &Import| it.key.sender == partner && it.state == ImportState::Imported;
+    Ok(image.sender == Some(partner) || arrivals.iter().any(is_its))
 }
 
 /// What happened in this domain, in order.
@@ -135,11 +146,12 @@ impl Teller<'_> {
         let is_whole = job.state == JobState::Done && job.kind != JobKind::Restore;
         // Who restores what is this domain's own business.
         let is_ours = job.kind == JobKind::Restore && self.listener != Listener::House;
+        let note = job.note.as_ref().filter(|_| !is_ours);
         Step {
             logical_bytes: if is_whole { whole } else { job.counters.logical_bytes },
             wire_bytes: job.counters.wire_bytes,
             stored_bytes: job.counters.stored_bytes,
-            why: job.note.as_ref().filter(|_| !is_ours).map(why).unwrap_or_default(),
+            why: self.words(job.partner, note),
             ..self.step(what, job.state.to_string(), (job.started, job.ended))
         }
     }
@@ -154,6 +166,15 @@ impl Teller<'_> {
             stored_bytes: import.stored_bytes,
             why: format!("record {sequence} in the image log of pool {pool}"),
             ..self.step(format!("arrival from {from}"), "durable".to_owned(), times)
+        }
+    }
+
+    /// What was met with a partner, or here, as the listener may hear it.
+    fn words(&self, partner: Option<DomainId>, note: Option<&Note>) -> String {
+        match note {
+            Some(note) if self.listener.hears_of(partner) => why(note),
+            Some(note) => note.code.clone(),
+            None => String::new(),
         }
     }
 
@@ -202,15 +223,15 @@ impl Teller<'_> {
         before: Option<&Job>,
         (waits, silences): (&[&Wait], &[Silence]),
     ) -> Vec<Step> {
+        let partner = operation.target.as_ref().map(|target| target.partner);
         let told = |Part { began, ended, why: because }: Part<'_>| {
             let (state, note) = match because {
                 Why::Waited(wait) if wait.state == OperationState::Paused => {
-                    ("paused".to_owned(), wait.note.as_ref().map(why).unwrap_or_default())
+                    ("paused".to_owned(), self.words(partner, wait.note.as_ref()))
                 }
-                Why::Waited(wait) => (
-                    format!("waited({})", wait.state.detail()),
-                    wait.note.as_ref().map(why).unwrap_or_default(),
-                ),
+                Why::Waited(wait) => {
+                    (format!("waited({})", wait.state.detail()), self.words(partner, wait.note.as_ref()))
+                }
                 Why::Silent => ("waited(target-down)".to_owned(), "NET-001: it did not answer".to_owned()),
                 // It was there, and nothing was heard of its import.
                 Why::Turn if before.is_some_and(|job| job.state == JobState::Done) => {
@@ -218,7 +239,7 @@ impl Teller<'_> {
                 }
                 Why::Turn => {
                     let note = before.and_then(|job| job.note.as_ref());
-                    ("waited(turn)".to_owned(), note.map(why).unwrap_or_default())
+                    ("waited(turn)".to_owned(), self.words(partner, note))
                 }
             };
             Step { why: note, ..self.step(self.title(operation), state, (began, Some(ended))) }
@@ -229,9 +250,9 @@ impl Teller<'_> {
     /// What became of an operation after its last try, or is waited for now. What stays here and is done, or under way, is
     /// told by its run.
     fn now(&self, operation: &Operation, last: Option<&Job>) -> Option<Step> {
-        let note = || reason(self.partners, operation).as_ref().map(why).unwrap_or_default();
         let (what, since) = (self.title(operation), operation.since);
         let partner = operation.target.as_ref().map(|target| target.partner);
+        let note = || self.words(partner, reason(self.partners, operation).as_ref());
         match (&operation.state, partner) {
             (OperationState::InProcess, _) => None,
             (OperationState::Complete, Some(partner)) => {
