@@ -82,7 +82,7 @@ pub struct SinkOptions {
     pub selection: Selection,
     /// Ask for no data and write nothing; count only.
     pub dry_run: bool,
-    /// Not empty: restore these and nothing else. The selection names their first paths.
+    /// Not empty: restore these and nothing else, each first path once. The selection names those paths.
     pub orphans: Vec<Orphan>,
     /// The directories made so far; attempts of one restore share them.
     pub made: MadeDirectories,
@@ -112,6 +112,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// The links that were asked for of what lies at `first`.
+    fn orphan(&self, first: &[u8]) -> Option<&Orphan> {
+        let orphans = &self.options.orphans;
+        let at = orphans.binary_search_by(|orphan| orphan.first.as_slice().cmp(first)).ok()?;
+        orphans.get(at)
+    }
+
     /// The image's own object stands at a path.
     fn note_standing(&self, path: &[u8]) {
         if self.directories.state(split_name(path).0) == State::Found {
@@ -137,10 +144,11 @@ impl Sink {
     pub fn new(
         world: World,
         directory: &Path,
-        options: SinkOptions,
+        mut options: SinkOptions,
         progress: Arc<RestoreProgress>,
     ) -> Result<Self, Errno> {
         let top = Beneath::open_top(directory)?;
+        options.orphans.sort_by(|left, right| left.first.cmp(&right.first));
         let links = options.orphans.iter().flat_map(|orphan| &orphan.links);
         let above = links.map(|link| split_name(link).0.to_vec());
         let settled = above.filter_map(|path| Some((Status::new(&top.status(&path).ok()?).mtime, path)));
@@ -345,13 +353,10 @@ impl Sink {
     }
 
     fn tell_missing(&self) {
-        let orphans = &self.context.options.orphans;
         for path in self.missing() {
-            let links: Vec<_> = orphans.iter().filter(|orphan| orphan.first == path).collect();
-            for link in links.iter().flat_map(|orphan| &orphan.links) {
-                self.context.progress.trouble(link, TroubleKind::Unlinked(path.clone()));
-            }
-            if orphans.is_empty() {
+            let links = self.context.orphan(&path).into_iter().flat_map(|orphan| &orphan.links);
+            links.for_each(|link| self.context.progress.trouble(link, TroubleKind::Unlinked(path.clone())));
+            if self.context.options.orphans.is_empty() {
                 self.context.progress.trouble(&path, TroubleKind::NotInImage);
             }
         }

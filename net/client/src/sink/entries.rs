@@ -78,7 +78,7 @@ impl Sink {
         if options.orphans.is_empty() {
             return options.selection.takes(&entry.path, entry.kind == EntryKind::Directory);
         }
-        options.orphans.iter().any(|orphan| orphan.first == entry.path)
+        self.context.orphan(&entry.path).is_some()
     }
 
     fn take_link(&self, link: &[u8], first: &[u8]) {
@@ -92,7 +92,7 @@ impl Sink {
 
     /// The path that stands for one that was not asked for; the other links become links of it.
     fn take_orphan(&self, first: &[u8]) -> Option<Vec<u8>> {
-        let orphan = self.context.options.orphans.iter().find(|orphan| orphan.first == first)?;
+        let orphan = self.context.orphan(first)?;
         let (chosen, others) = orphan.links.split_first()?;
         let others = others.iter().map(|other| (other.clone(), chosen.clone()));
         self.plan.borrow_mut().links.extend(others);
