@@ -8,6 +8,7 @@
 
 mod file;
 
+mod amiss;
 mod answers;
 mod columns;
 mod ending;
@@ -27,6 +28,7 @@ mod storage;
 mod turns;
 mod upsert;
 
+pub use amiss::{Amiss, AmissBy};
 pub use ending::{BadEnding, EndAt};
 pub use error::Error;
 pub use file::SqliteCatalog;

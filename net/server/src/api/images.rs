@@ -24,7 +24,7 @@ use narrows_format::{
 use super::{
     App,
     answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
-    caller::{Admin, Caller, not_allowed},
+    caller::{Admin, Caller, RestoreAny, not_allowed},
     domains::{find, name_of},
     expiry::{is_readable, readable},
     jobs::{operation_id, reason, why},
@@ -77,7 +77,7 @@ pub async fn show(
 /// GET a directory of an image.
 pub async fn browse(
     State(app): State<App>,
-    _admin: Admin,
+    by: RestoreAny,
     Path(id): Path<String>,
     Params(query): Params<BrowseQuery>,
 ) -> Answer<BrowsePage> {
@@ -86,6 +86,7 @@ pub async fn browse(
     let bytes = |field: &str, text: &PathText| {
         text.to_bytes().ok_or_else(|| malformed(field, "an escape in the path is malformed"))
     };
+    by.audit(&format!("browse {}", query.path.0), &image);
     let path = bytes("path", &query.path)?;
     let path = path.strip_prefix(b"/").unwrap_or(&path);
     let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
@@ -141,9 +142,7 @@ pub async fn verify(State(app): State<App>, _admin: Admin, Path(id): Path<String
         });
         told.await?;
         if let Some((code, damage)) = verified.damage {
-            if app.plane.away(pool).is_none() {
-                app.damage.met(pool);
-            }
+            app.damage.met(pool);
             let sentence = format!("image {} is damaged: {damage}", image.label());
             return Err(ApiError::new(code, sentence).at(format!("pool {pool}")).into());
         }
