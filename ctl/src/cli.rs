@@ -28,7 +28,7 @@ pub(crate) use orders::{
     ReleaseArgs, ReplicaCommand, ReplicateArgs, TopologyCommand, UnpairArgs,
 };
 pub(crate) use policies::{PolicyCommand, PolicyFileArgs, PolicyNewArgs};
-pub(crate) use pools::{PoolCommand, PoolCreateArgs};
+pub(crate) use pools::{PoolCommand, PoolCreateArgs, RoomArgs, VolumeCommand};
 pub(crate) use servers::MediaServerCommand;
 pub(crate) use slps::{SlpCommand, SlpDeferArgs, SlpFileArgs, SlpNewArgs, TemplateArg};
 pub(crate) use storage::{
@@ -127,8 +127,8 @@ pub(crate) enum Command {
                             A tar is POSIX (pax where a name, size, time, owner or attribute needs it), in the order of the \
                             image, with paths within the image; hard links stay links. `tar -xp --xattrs --xattrs-include='*' --acls` takes \
                             all of it. Holes are written out as zeros, and \
-                            sockets are left out and counted. It may go anywhere, so it needs the administrator's token, and the \
-                            domain's list of jobs says who had it.")]
+                            sockets are left out and counted. It may go anywhere, so it needs the administrator's token or the \
+                            right `restore-any` (`client grant`), and the domain's list of jobs says who had it.")]
     Restore(RestoreArgs),
     /// Images, what is in them and what becomes of them.
     #[command(subcommand, after_help = "Example:\n  narrowsctl image list --client web01")]
@@ -151,6 +151,9 @@ pub(crate) enum Command {
     /// Pools: where what is stored lies.
     #[command(subcommand, after_help = "Example:\n  narrowsctl pool create vault --data /mnt/vault")]
     Pool(PoolCommand),
+    /// Disk volumes, which pools present.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl volume list")]
+    Volume(VolumeCommand),
     /// Replication targets: where pools replicate to.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east target list")]
     Target(TargetCommand),

@@ -105,6 +105,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Window(command) => windows::run(&session, command).await?,
         Command::Classification(command) => storage::classifications(&session, command).await?,
         Command::Pool(command) => pools::pools(&session, command).await?,
+        Command::Volume(command) => pools::volumes(&session, command).await?,
         Command::StorageUnit(command) => storage::units(&session, command).await?,
         Command::Target(command) => storage::targets(&session, command).await?,
         Command::Client(command) => clients::run(&session, command).await?,
@@ -117,7 +118,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Replica(command) => topology::replicas(&session, command).await?,
         Command::Catalog(command) => catalog::run(&session, command).await?,
         Command::Cert(command) => certificates::run(&session, command).await?,
-        Command::Problem(ProblemCommand::List) => reports::problems(&session).await?,
+        Command::Problem(ProblemCommand::List { limit }) => reports::problems(&session, limit).await?,
         Command::Completions { shell } => local::completions(shell)?,
         Command::Man { dir } => local::man(&dir)?,
     }

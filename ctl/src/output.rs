@@ -6,6 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub(crate) use narrows_api::size::shown as bytes;
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome, codes};
@@ -113,21 +114,6 @@ pub(crate) fn table_of(headers: &[&str], figures: &[&str], rows: &[Vec<String>])
     text
 }
 
-/// A number of bytes for people.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let mut whole = count;
-    let mut unit = 0;
-    while whole >= 1_000_000 && unit + 1 < UNITS.len() {
-        whole /= 1000;
-        unit += 1;
-    }
-    format!("{}.{} {}", whole / 1000, whole % 1000 / 100, UNITS[unit])
-}
-
 /// A span of time for people: two units at most.
 pub(crate) fn span(millis: u64) -> String {
     let seconds = millis / 1000;
@@ -153,20 +139,6 @@ pub(crate) fn time_or_dash(at: Option<jiff::Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantities_are_readable() {
-        for (count, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (1_349_999, "1.3 MB"),
-            (2_147_483_648, "2.1 GB"),
-            (u64::MAX, "18.4 EB"),
-        ] {
-            assert_eq!(bytes(count), text);
-        }
-    }
 
     #[test]
     fn tables_line_up() {

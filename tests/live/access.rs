@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 53] = [
+const ROUTES: [(&str, Method); 56] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -43,6 +43,7 @@ const ROUTES: [(&str, Method); 53] = [
     (paths::IMAGE_RELEASE, Method::POST),
     (paths::IMAGES_REPLICATE, Method::POST),
     (paths::IMAGES_RECALL, Method::POST),
+    (paths::IMAGES_ACCEPT_LOSS, Method::POST),
     (paths::IMAGE_TIMELINE, Method::GET),
     (paths::SLPS, Method::GET),
     (paths::SLPS, Method::POST),
@@ -62,6 +63,7 @@ const ROUTES: [(&str, Method); 53] = [
     (paths::CLIENT_TOKENS, Method::POST),
     (paths::CLIENT_ENROLL, Method::POST),
     (paths::CLIENT_REVOKE, Method::POST),
+    (paths::CLIENT_GRANT, Method::POST),
     (paths::PARTNER_LEND, Method::POST),
     (paths::JOBS, Method::GET),
     (paths::JOB, Method::GET),
@@ -78,6 +80,7 @@ const ROUTES: [(&str, Method); 53] = [
     (paths::POOL_DAMAGE, Method::GET),
     (paths::POOL_SCRUB, Method::POST),
     (paths::POOL_HEAL, Method::POST),
+    (paths::VOLUMES, Method::GET),
 ];
 
 /// Those of storage, windows, classifications, and orders about SLPs.

@@ -7,7 +7,7 @@ use narrows_api::{
     holdings::{CheckReply, CheckRequest},
     jobs::JobInfo,
     paths,
-    server::Finding,
+    server::{DoctorReport, DoctorRequest, Finding, Level},
 };
 
 use narrows_domain::Catalog as _;
@@ -19,6 +19,7 @@ use crate::{
     local,
     pairing::{apply, import_slp, pair_both, slp},
     partners::operation_in,
+    servers::{Annex, server_when},
 };
 
 const MONTH_MS: i64 = 30 * 86_400_000;
@@ -165,4 +166,48 @@ async fn certificates_are_renewed_by_themselves_and_an_expired_partner_is_waited
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: that the certificate of a media server ends is told in time, also when it is not there to say it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_media_servers_certificate_is_told_before() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    server_when(&east, "m1", "up").await;
+    let mut until = None;
+    for _ in 0..600 {
+        until = server_when(&east, "m1", "up").await.certificate_until;
+        if until.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let until = until.unwrap();
+    assert_eq!(certificate_problem(&east).await, None, "it ends in two years");
+    annex.stop().await;
+    // 730 days are its life.
+    for (days, level, code, help) in [
+        (660, None, "", ""),
+        (700, Some(Level::Warning), "", "start `narrowsd` on media server `m1`"),
+        (740, Some(Level::Error), "AUTH-002", "media-server invite m1 --again"),
+    ] {
+        east.restart_with(|settings| settings.test.clock_offset_ms = Some(days * 86_400_000)).await;
+        let told = certificate_problem(&east).await;
+        assert_eq!(told.as_ref().map(|it| it.level), level, "after {days} days: {told:?}");
+        let Some(told) = told else { continue };
+        assert!(told.code == code && told.help.contains(help), "after {days} days: {told:?}");
+        let asked = DoctorRequest::default();
+        let doctor: DoctorReport = east.admin().post(paths::DOCTOR, &asked).await.unwrap();
+        assert!(doctor.findings.contains(&told), "{doctor:?}");
+    }
+    let (_, metrics) = local::get(&east, paths::METRICS);
+    let line =
+        format!("narrows_media_server_certificate_expires_seconds{{server=\"m1\"}} {}", until.as_second());
+    assert!(metrics.contains(&line), "{line} in\n{metrics}");
+    east.stop().await;
+}
+
+async fn certificate_problem(house: &House) -> Option<Finding> {
+    let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
+    problems.into_iter().find(|it| it.check == "certificate of media server m1")
 }

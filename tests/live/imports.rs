@@ -11,7 +11,8 @@ use narrows_api::{
     paths,
     server::{Finding, Status},
 };
-use narrows_format::ImageId;
+use narrows_domain::{Change, import::RefusedArrival, operation::Note};
+use narrows_format::{DomainId, ImageId};
 
 use crate::{
     data::{back_up_directory, make_tree, settled_image},
@@ -162,4 +163,41 @@ async fn an_import_that_is_pending_too_long_is_a_problem_on_both_sides() {
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: of what is amiss in large numbers some is listed, with how much more there is; asked for, all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_list_of_problems_leaves_out_is_counted() {
+    let mut east = House::build("east").await;
+    let app = east.server.as_ref().unwrap().app().clone();
+    let last = app.clock.now();
+    let refused = |number: u8| {
+        Change::ArrivalRefused(RefusedArrival {
+            image: ImageId([number; 16]),
+            sender: DomainId([9; 16]),
+            origin: DomainId([9; 16]),
+            label: format!("web01_{number}"),
+            slp: "gold".to_owned(),
+            note: Note { code: "AIR-005".to_owned(), sentence: "a test".to_owned() },
+            times: 1,
+            last,
+        })
+    };
+    app.control.put((1..=5).map(refused).collect()).await.unwrap();
+    let listed = async |limit: &str| -> Vec<Finding> {
+        let path = format!("{}{limit}", paths::PROBLEMS);
+        east.admin().get(&path).await.unwrap()
+    };
+    let (all, some) = (listed("").await, listed("?limit=2").await);
+    assert_eq!(all.iter().filter(|it| it.check.starts_with("import of web01_")).count(), 5, "{all:?}");
+    assert!(all.len() == 5 && some.len() == 3 && some[..2] == all[..2], "{some:?}");
+    assert_eq!(
+        (some[2].check.as_str(), some[2].message.as_str()),
+        ("refused imports", "3 more are not listed")
+    );
+    assert!(some[2].help.contains("problem list --limit 5"), "{some:?}");
+    let imports: Vec<ImportInfo> = east.admin().get(&format!("{}?limit=3", paths::IMPORTS)).await.unwrap();
+    assert_eq!(imports.len(), 3);
+    drop(app);
+    east.stop().await;
 }

@@ -36,6 +36,8 @@ pub(crate) fn asked(name: &str, directories: &[&Path]) -> PoolRequest {
         spanning: false,
         segment_mean: None,
         keep_free: None,
+        high_water: None,
+        low_water: None,
     }
 }
 
@@ -62,7 +64,7 @@ pub(crate) async fn pool_with_unit(house: &House, name: &str) -> PoolInfo {
     made
 }
 
-async fn open_pool(house: &House, name: &str) -> Result<PoolInfo, ApiError> {
+pub(crate) async fn open_pool(house: &House, name: &str) -> Result<PoolInfo, ApiError> {
     house.admin().post(&paths::POOL_OPEN.replace("{name}", name), &()).await
 }
 

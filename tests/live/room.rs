@@ -7,15 +7,17 @@ use std::time::Duration;
 use narrows_api::{
     images::ImageInfo,
     paths,
-    pools::{Forecast, PoolChange, PoolInfo},
-    server::Status,
+    pools::{Forecast, PoolChange, PoolInfo, PoolRequest},
+    server::{DoctorReport, DoctorRequest, Finding, Level, Status},
 };
+use narrows_domain::space::RoomSeen;
+use narrows_format::Timestamp;
 
 use crate::{
     data::{ask_backup, back_up_directory, make_tree},
     house::House,
     pairing::{apply, import_slp, pair_both, request, slp},
-    pools::{pool_with_unit, set_pool},
+    pools::{asked, make_pool, pool_with_unit, set_pool},
 };
 
 /// Below what any disk has in use.
@@ -23,6 +25,53 @@ const DRY: PoolChange =
     PoolChange { spanning: false, keep_free: None, high_water: Some(1), low_water: Some(0) };
 const WET: PoolChange =
     PoolChange { spanning: false, keep_free: None, high_water: Some(100), low_water: Some(80) };
+
+/// Goal: a pool that will be full within two weeks is a problem, with what to do about it, and a pool that is made with marks
+/// of its own has them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_will_soon_be_full_is_a_problem() {
+    let mut east = House::build("east").await;
+    let folder = east.folder.path().join("vault");
+    let marked = |high, low| PoolRequest {
+        high_water: Some(high),
+        low_water: Some(low),
+        ..asked("vault", &[&folder])
+    };
+    let refused = make_pool(&east, &marked(50, 60)).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), folder.exists()), ("API-001", false), "{refused}");
+    let made = make_pool(&east, &marked(100, 60)).await.unwrap();
+    assert_eq!((made.room.high_water, made.room.low_water), (100, 60), "{made:?}");
+    assert_eq!(problem(&east, "room of pool vault").await, None, "it was not watched for a day");
+
+    // Ten days ago there was three times the room that is left: five days more at that pace.
+    let app = east.server.as_ref().unwrap().app();
+    let at = app.clock.now();
+    let at = Timestamp { seconds: at.seconds - 10 * 86_400, ..at };
+    let free = made.free_bytes + 2 * (made.free_bytes - made.room.stays_free);
+    let seen = RoomSeen { pool: made.pool, at, used: 0, free };
+    let seeing = app
+        .control
+        .act(move |primary, _| Box::pin(async move { Ok((primary.room_seen(seen).await?, Vec::new())) }));
+    seeing.await.unwrap();
+    assert_eq!(pool(&east, "vault").await.room.forecast, Forecast::Full);
+    let told = problem(&east, "room of pool vault").await.unwrap();
+    assert_eq!((told.level, told.side.as_str()), (Level::Warning, "east"), "{told:?}");
+    assert!(told.message.contains("full by") && told.help.contains("pool set vault"), "{told:?}");
+    let doctor: DoctorReport = east.admin().post(paths::DOCTOR, &DoctorRequest::default()).await.unwrap();
+    assert!(doctor.findings.iter().any(|it| it.check == told.check), "{doctor:?}");
+
+    // At high water it is one that takes nothing, and that says it.
+    set_pool(&east, "vault", DRY).await.unwrap();
+    assert_eq!(problem(&east, "room of pool vault").await, None);
+    let full = problem(&east, "pool vault").await.unwrap();
+    assert!(full.code == "POOL-002" && full.help.contains("pool set vault"), "{full:?}");
+    east.stop().await;
+}
+
+async fn problem(house: &House, check: &str) -> Option<Finding> {
+    let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
+    problems.into_iter().find(|it| it.check == check)
+}
 
 async fn pool(house: &House, name: &str) -> PoolInfo {
     house.admin().get(&paths::POOL.replace("{name}", name)).await.unwrap()

@@ -93,6 +93,13 @@ impl Annex {
         self.server.take().unwrap().stop().await.unwrap();
     }
 
+    /// What a setting of the next start is changed to.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.stop().await;
+        change(&mut self.settings);
+        self.start().await;
+    }
+
     /// Its data folder.
     pub(crate) fn data(&self) -> &std::path::Path {
         &self.data
@@ -481,7 +488,7 @@ async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
     assert!(lose(&east, "m1", false).await.unwrap().removed);
     assert_eq!(servers(&east).await.len(), 1);
     let gone = image_when(&east, &image, |_| true).await;
-    assert_eq!((gone.state.as_str(), gone.copies.len()), ("gone", 0), "{gone:?}");
+    assert_eq!((gone.state.as_str(), gone.copies.len()), ("lost", 0), "{gone:?}");
     let refused = ask_backup(&east, &web, files.path()).await.unwrap_err();
     assert_eq!(refused.code, "SLP-013", "{refused}");
     let (making, name, pool) = (Making::Add, "far".to_owned(), Some("default".to_owned()));

@@ -129,6 +129,7 @@ async fn a_media_server_is_given_what_concerns_its_own_pools() {
             serial: String::new(),
             joined: narrows_format::Timestamp { seconds: 0, nanos: 0 },
             draining: None,
+            certificate_until: None,
         },
         east.domain(),
         &m2.trust,

@@ -4,13 +4,6 @@
 
 use std::pin::Pin;
 
-use narrows_api::{
-    ApiError, paths,
-    pools::{PoolChange, PoolRequest},
-    storage::{Making, RemoveReply, RemoveTargetRequest, TargetInfo, TargetName, TargetRequest},
-};
-use narrows_domain::{Catalog as _, Change};
-
 use crate::{
     data::ask_backup,
     house::House,
@@ -19,6 +12,12 @@ use crate::{
     pools::{asked, make_pool, pool_with_unit, put_unit_on, set_pool},
     slps::delete,
     storage::{put_group, put_unit},
+    topology::{joins_as_partners, meets_own_pool, meets_own_port, with_shared_pool},
+};
+use narrows_api::{
+    ApiError, paths,
+    pools::{PoolChange, PoolRequest},
+    storage::{Making, RemoveReply, RemoveTargetRequest, TargetInfo, TargetName, TargetRequest},
 };
 
 type Answering<'a> = Pin<Box<dyn Future<Output = Option<ApiError>> + Send + 'a>>;
@@ -255,6 +254,26 @@ const ROWS: &[Row] = &[
         rule: "a replication target is not one's own storage",
         broken: Break::By(|east, west| Box::pin(own_storage(east, west))),
     },
+    Row {
+        code: "TOPO-001",
+        rule: "an SLP does not replicate to one's own storage",
+        broken: Break::By(|east, west| Box::pin(own_storage_by_slp(east, west))),
+    },
+    Row {
+        code: "TOPO-001",
+        rule: "a domain that receives at one's own data port is not paired with",
+        broken: Break::By(|east, _| Box::pin(meets_own_port(east))),
+    },
+    Row {
+        code: "TOPO-001",
+        rule: "a domain that receives with one's own pool is not paired with",
+        broken: Break::By(|east, _| Box::pin(meets_own_pool(east))),
+    },
+    Row {
+        code: "TOPO-001",
+        rule: "a media server does not join that stores where a partner receives",
+        broken: Break::By(|east, west| Box::pin(joins_as_partners(east, west))),
+    },
 ];
 
 const WEB01: &str = "clients = [\"web01\"]";
@@ -353,17 +372,13 @@ async fn without_target(_east: &House) -> Option<ApiError> {
 
 /// What receives over there says that it is a pool that is here: two servers share their storage.
 async fn own_storage(east: &House, west: &House) -> Option<ApiError> {
-    let app = east.server.as_ref().unwrap().app().clone();
-    let partner = app.catalog.partner(west.domain()).await.unwrap().unwrap();
-    let mut claimed = partner.clone();
-    claimed.receive_pool = claimed
-        .receive_pool
-        .map(|there| narrows_domain::partner::ReceivePool { pool: app.who.pool, ..there });
-    app.control.put(vec![Change::Partner(claimed)]).await.unwrap();
-    let refused = put_target(east, Making::Set).await.err();
-    app.control.put(vec![Change::Partner(partner)]).await.unwrap();
+    let refused = with_shared_pool(east, west, async || put_target(east, Making::Set).await.err()).await;
     put_target(east, Making::Set).await.unwrap();
     refused
+}
+
+async fn own_storage_by_slp(east: &House, west: &House) -> Option<ApiError> {
+    with_shared_pool(east, west, async || apply(east, &request(GOLD.to_owned())).await.err()).await
 }
 
 /// Both domains with all that the rows name, and a backup under `gold` that has begun.

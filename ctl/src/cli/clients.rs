@@ -49,6 +49,20 @@ pub(crate) enum ClientCommand {
         #[command(flatten)]
         consent: ConsentArgs,
     },
+    /// Gives a client a right, or takes it away. `restore-any`: it may restore, as a tar too, browse and search what is of other
+    /// clients of the domain, as an administrator may; each use is written to the server's log.
+    #[command(after_help = "Examples:\n  narrowsctl --context east client grant helpdesk restore-any\n  \
+                            narrowsctl --context east client grant helpdesk --revoke restore-any")]
+    Grant {
+        /// Its name.
+        name: String,
+        /// It may from now on: `restore-any`.
+        #[arg(value_name = "RIGHT", required_unless_present = "revoke")]
+        rights: Vec<String>,
+        /// It may no longer.
+        #[arg(long, value_name = "RIGHT")]
+        revoke: Vec<String>,
+    },
     /// Believes no certificate of a client any more, at once: for a machine that is in wrong hands. Its images stay, and `client
     /// replace` makes it a client again.
     #[command(after_help = "Examples:\n  narrowsctl --context east client revoke web01 --dry-run\n  \

@@ -78,6 +78,9 @@ pub(crate) enum ImportCommand {
         /// Only those that are not imported, or damaged since; oldest first.
         #[arg(long)]
         open: bool,
+        /// So many at most; it is said when there are more.
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u32,
     },
     /// Tries imports again that wait, failed or were given up.
     #[command(after_help = "Examples:\n  narrowsctl --context west import retry\n  \

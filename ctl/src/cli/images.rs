@@ -39,6 +39,8 @@ pub(crate) enum ImageStateArg {
     Abandoned,
     /// It is no longer here.
     Gone,
+    /// Its last copy here was lost.
+    Lost,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +142,19 @@ pub(crate) enum ImageCommand {
                       narrowsctl --context east image release latest --operation to-dr --reason closed --yes"
     )]
     Release(ReleaseArgs),
+    /// Accepts that an image is lost, or all that are: they are problems no more. Their replicas at partners stay.
+    #[command(after_help = "Examples:\n  narrowsctl image accept-loss --all --dry-run\n  \
+                            narrowsctl image accept-loss east/web01_1700000000 --yes")]
+    AcceptLoss {
+        /// UUID or name.
+        #[arg(required_unless_present = "all")]
+        image: Option<String>,
+        /// All that are marked as lost.
+        #[arg(long, conflicts_with = "image")]
+        all: bool,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
     /// Reads and checks every byte of an image.
     #[command(after_help = "Example:\n  narrowsctl --context west image verify east/web01_1700000000")]
     Verify {

@@ -203,6 +203,11 @@ pub(crate) enum CatalogCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProblemCommand {
     /// Lists what is amiss, worst first, with the side to mend.
-    #[command(after_help = "Example:\n  narrowsctl --context east problem list")]
-    List,
+    #[command(after_help = "Examples:\n  narrowsctl --context east problem list\n  \
+                      narrowsctl --context east problem list --limit 5000")]
+    List {
+        /// So many of each kind; behind them it is said how many more there are.
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+    },
 }

@@ -85,6 +85,7 @@ pub(crate) enum PoolCommand {
     },
     /// Makes one in empty folders of the server; nothing is ever overwritten. Storage units before it are added afterwards.
     #[command(after_help = "Examples:\n  narrowsctl --context east pool create vault --data /mnt/vault\n  \
+                      narrowsctl pool create vault --data /mnt/vault --high-water 95 --low-water 80\n  \
                       narrowsctl pool create wide --data /mnt/d1 --data /mnt/d2 --spanning\n  \
                       narrowsctl pool create far --server m1 --data /srv/far\n  \
                       narrowsctl storage-unit add vault --pool vault")]
@@ -103,23 +104,22 @@ pub(crate) enum PoolCommand {
     Set {
         /// Its name.
         name: String,
-        /// With less free than this it counts as full, and nothing new begins in it.
-        #[arg(long, value_name = "BYTES")]
-        keep_free: Option<Size>,
-        /// With more than so many parts of a hundred of its disk in use it counts as full; 99 unless set.
-        #[arg(long, value_name = "PERCENT")]
-        high_water: Option<u8>,
-        /// At high water, copies that are kept for as long as there is room (`capacity-managed`) go, oldest first, until no more
-        /// than this would be in use; 80 unless set. Nothing goes before one of the two marks was set, and what went in any pool of
-        /// the same server counts, as nothing reclaims its room yet.
-        #[arg(long, value_name = "PERCENT")]
-        low_water: Option<u8>,
+        #[command(flatten)]
+        room: RoomArgs,
         /// It spans volumes from now on: nothing is replicated from it any more. There is no way back.
         #[arg(long)]
         spanning: bool,
         #[command(flatten)]
         sure: ConsentArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// Lists the disk volumes that pools present, and what each is to replication: source, target, both or neither.
+    #[command(after_help = "Examples:\n  narrowsctl --context east volume list\n  \
+                            narrowsctl --context east volume list --json")]
+    List,
 }
 
 /// What a new pool is to be.
@@ -139,9 +139,24 @@ pub(crate) struct PoolCreateArgs {
     /// Mean length of segments, fixed for good: 8KiB, 16KiB, 32KiB or 64KiB; that of the first pool when left out.
     #[arg(long, value_name = "SIZE")]
     pub(crate) segment_mean: Option<Size>,
+    #[command(flatten)]
+    pub(crate) room: RoomArgs,
+}
+
+/// When a pool counts as full.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RoomArgs {
     /// With less free than this it counts as full, and nothing new begins in it.
     #[arg(long, value_name = "BYTES")]
     pub(crate) keep_free: Option<Size>,
+    /// With more than so many parts of a hundred of its disk in use it counts as full; 99 unless set.
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) high_water: Option<u8>,
+    /// At high water, copies that are kept for as long as there is room (`capacity-managed`) go, oldest first, until no more
+    /// than this would be in use; 80 unless set. Nothing goes before one of the two marks was set, and what went in any pool of
+    /// the same server counts, as nothing reclaims its room yet.
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) low_water: Option<u8>,
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! `client enroll|list|show|rename|replace|revoke`: a key made here, a certificate against a one-time token.
+//! `client enroll|list|show|rename|grant|replace|revoke`: a key made here, a certificate against a one-time token.
 
 use narrows_agent::renewal::signing_request;
 use narrows_api::{
     Hex,
-    clients::{ClientInfo, EnrollReply, EnrollRequest, RenameRequest, TokenReply, TokenRequest},
+    clients::{
+        ClientInfo, EnrollReply, EnrollRequest, GrantRequest, RenameRequest, TokenReply, TokenRequest,
+    },
     context::Context,
     invitation::{Invitation, Purpose},
     paths,
@@ -81,6 +83,12 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             let info: ClientInfo = api.post(&filled(paths::CLIENT_REVOKE, &name), &()).await?;
             session.style.show(&info, shown)
         }
+        ClientCommand::Grant { name, rights, revoke } => {
+            let request = GrantRequest { grant: rights, revoke };
+            let path = filled(paths::CLIENT_GRANT, &name);
+            let info: ClientInfo = session.administrator()?.post(&path, &request).await?;
+            session.style.show(&info, shown)
+        }
         ClientCommand::List => {
             let clients: Vec<ClientInfo> = session.administrator()?.get(paths::CLIENTS, &()).await?;
             session.style.show(&clients, |clients| {
@@ -137,6 +145,7 @@ fn shown(info: &ClientInfo) -> String {
         ),
     ];
     lines.extend(info.revoked.map(|revoked| format!("revoked       {}", time(revoked))));
+    lines.extend(info.rights.iter().map(|right| format!("right         {right}")));
     lines.extend(info.policies.iter().map(|policy| format!("policy        {policy}")));
     lines.extend(info.former_names.iter().map(|former| {
         format!("was           {} from {} to {}", former.name, time(former.from), time(former.until))

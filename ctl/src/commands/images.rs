@@ -79,6 +79,9 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
         ImageCommand::Resume(args) => orders::resume(session, &api, args).await,
         ImageCommand::Cancel(args) => orders::cancel(session, &api, args).await,
         ImageCommand::Release(args) => orders::release(session, &api, args).await,
+        ImageCommand::AcceptLoss { image, consent, .. } => {
+            orders::accept_loss(session, &api, image, consent).await
+        }
         ImageCommand::Verify { image, filter } => {
             let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
             let report: VerifyReport = api.post_work(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
@@ -174,6 +177,7 @@ fn word(state: ImageStateArg) -> &'static str {
         ImageStateArg::Expired => "expired",
         ImageStateArg::Abandoned => "abandoned",
         ImageStateArg::Gone => "gone",
+        ImageStateArg::Lost => "lost",
     }
 }
 

@@ -123,7 +123,15 @@ pub(super) fn describe(job: &JobInfo) -> String {
 pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcome<()> {
     let api = session.administrator()?;
     let imports: Vec<ImportInfo> = match command {
-        ImportCommand::List { open } => api.get(paths::IMPORTS, &ImportFilter { open }).await?,
+        ImportCommand::List { open, limit } => {
+            let filter = ImportFilter { open, limit: Some(limit.saturating_add(1)) };
+            let mut listed: Vec<ImportInfo> = api.get(paths::IMPORTS, &filter).await?;
+            if listed.len() > limit as usize {
+                listed.truncate(limit as usize);
+                session.style.remark(&format!("the first {limit}; there are more: --limit"));
+            }
+            listed
+        }
         ImportCommand::Retry { image } => {
             let image = match image {
                 Some(called) => Some(arrived(&api, &called).await?),
@@ -155,7 +163,8 @@ pub(super) async fn arrived(api: &Api, called: &str) -> Outcome<ImageId> {
     }
     // What can be tried again is among those that are open, however many others came since.
     for open in [true, false] {
-        let imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &ImportFilter { open }).await?;
+        let imports: Vec<ImportInfo> =
+            api.get(paths::IMPORTS, &ImportFilter { open, limit: Some(u32::MAX) }).await?;
         if let Some(found) = imports.into_iter().find(|it| it.image_name == called) {
             return Ok(found.image);
         }

@@ -1,7 +1,10 @@
 //! `image pause|resume|cancel|release`, and `image replicate --all|--missing`.
 
 use narrows_api::{
-    orders::{BackfillReply, BackfillRequest, CancelRequest, OrderReply, ReleaseRequest, Which},
+    orders::{
+        AcceptLossReply, AcceptLossRequest, BackfillReply, BackfillRequest, CancelRequest, OrderReply,
+        ReleaseRequest, Which,
+    },
     paths,
 };
 
@@ -12,6 +15,7 @@ use super::{
 use crate::{
     api::{Api, filled},
     cli::{CancelArgs, OneImageArgs, ReleaseArgs, ReplicateArgs},
+    confirm::ConsentArgs,
     failure::Outcome,
     output::bytes,
 };
@@ -51,6 +55,35 @@ pub(super) async fn release(session: &Session, api: &Api, args: ReleaseArgs) -> 
     args.consent.ask(session.style, &releasing(&plan, "goes"), &plan.image.name)?;
     let reply: OrderReply = api.post(&path, &ReleaseRequest { dry_run: false, ..planned }).await?;
     session.style.show(&reply, |reply| releasing(reply, "goes"))
+}
+
+pub(super) async fn accept_loss(
+    session: &Session,
+    api: &Api,
+    image: Option<String>,
+    consent: ConsentArgs,
+) -> Outcome<()> {
+    let planned = AcceptLossRequest { image, dry_run: true };
+    let plan: AcceptLossReply = api.post(paths::IMAGES_ACCEPT_LOSS, &planned).await?;
+    if consent.dry_run {
+        return session.style.show(&plan, accepted);
+    }
+    consent.ask(session.style, &accepted(&plan), planned.image.as_deref().unwrap_or("all"))?;
+    let request = AcceptLossRequest { dry_run: false, ..planned };
+    let reply: AcceptLossReply = api.post(paths::IMAGES_ACCEPT_LOSS, &request).await?;
+    session.style.show(&reply, accepted)
+}
+
+fn accepted(reply: &AcceptLossReply) -> String {
+    let are = if reply.applied { "are" } else { "would be" };
+    let held = match reply.held_elsewhere {
+        0 => String::new(),
+        _ if reply.applied => String::new(),
+        held => format!(
+            "; partners have {held} of all that are marked so: `narrowsctl image recall` brings those back"
+        ),
+    };
+    format!("{} images {are} accepted as lost{held}", reply.images)
 }
 
 pub(super) async fn backfill(session: &Session, api: &Api, args: ReplicateArgs) -> Outcome<()> {

@@ -3,13 +3,13 @@
 use narrows_api::{
     damage::ScrubRequest,
     paths,
-    pools::{Forecast, PoolChange, PoolInfo, PoolRequest},
+    pools::{Forecast, PoolChange, PoolInfo, PoolRequest, VolumeInfo},
 };
 
 use super::{Session, damage};
 use crate::{
     api::filled,
-    cli::{PoolCommand, PoolCreateArgs},
+    cli::{PoolCommand, PoolCreateArgs, RoomArgs, VolumeCommand},
     failure::{Failure, Outcome},
     output::{bytes, table, time, time_or_dash},
 };
@@ -47,7 +47,7 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
             let pool: PoolInfo = api.post_work(&filled(paths::POOL_OPEN, &name), &()).await?;
             session.style.show(&pool, |pool| format!("pool {} is open\n{}", pool.name, one(pool)))
         }
-        PoolCommand::Set { name, keep_free, high_water, low_water, spanning, sure } => {
+        PoolCommand::Set { name, room, spanning, sure } => {
             let path = filled(paths::POOL, &name);
             if sure.dry_run {
                 let pool: PoolInfo = api.get(&path, &()).await?;
@@ -57,6 +57,7 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
                 let pool: PoolInfo = api.get(&path, &()).await?;
                 sure.ask(session.style, &would(&pool, spanning), &name)?;
             }
+            let RoomArgs { keep_free, high_water, low_water } = room;
             let keep_free = keep_free.map(|size| size.0);
             let change = PoolChange { spanning, keep_free, high_water, low_water };
             let pool: PoolInfo = api.post(&path, &change).await?;
@@ -65,8 +66,27 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
     }
 }
 
+pub(super) async fn volumes(session: &Session, command: VolumeCommand) -> Outcome<()> {
+    let VolumeCommand::List = command;
+    let volumes: Vec<VolumeInfo> = session.administrator()?.get(paths::VOLUMES, &()).await?;
+    session.style.show(&volumes, |volumes| {
+        let row = |volume: &VolumeInfo| {
+            vec![
+                volume.name.clone(),
+                volume.pool_name.clone(),
+                volume.server.clone(),
+                volume.replication.clone(),
+                volume.directories.join(", "),
+            ]
+        };
+        let rows: Vec<_> = volumes.iter().map(row).collect();
+        table(&["VOLUME", "POOL", "SERVER", "REPLICATION", "LIES IN"], &rows)
+    })
+}
+
 fn request(args: PoolCreateArgs) -> Outcome<PoolRequest> {
-    let PoolCreateArgs { name, server, data, spanning, segment_mean, keep_free } = args;
+    let PoolCreateArgs { name, server, data, spanning, segment_mean, room } = args;
+    let RoomArgs { keep_free, high_water, low_water } = room;
     let text = |path: std::path::PathBuf| {
         path.into_os_string().into_string().map_err(|path| {
             Failure::usage(format!("`{}` is no text", path.to_string_lossy())).help("name a folder in UTF-8")
@@ -79,7 +99,7 @@ fn request(args: PoolCreateArgs) -> Outcome<PoolRequest> {
         Some(Err(_)) => return Err(Failure::usage("segments are not that long".to_owned())),
     };
     let keep_free = keep_free.map(|size| size.0);
-    Ok(PoolRequest { name, server, directories, spanning, segment_mean, keep_free })
+    Ok(PoolRequest { name, server, directories, spanning, segment_mean, keep_free, high_water, low_water })
 }
 
 fn would(pool: &PoolInfo, spanning: bool) -> String {
@@ -180,6 +200,10 @@ fn could_go(pool: &PoolInfo) -> String {
     )
 }
 
+fn volume(volume: &VolumeInfo) -> String {
+    format!("{} (replication: {})", volume.name, volume.replication)
+}
+
 fn one(pool: &PoolInfo) -> String {
     let mut lines = vec![
         format!("pool           {} ({})", pool.name, pool.pool),
@@ -193,6 +217,7 @@ fn one(pool: &PoolInfo) -> String {
         format!("server         {}", pool.server),
         format!("lies in        {}", pool.directories.join(", ")),
         format!("spanning       {}", if pool.spanning { "yes" } else { "no" }),
+        format!("volumes        {}", pool.volumes.iter().map(volume).collect::<Vec<_>>().join(", ")),
         format!("used           {} in {} images", bytes(pool.used_bytes), pool.images),
         format!("free           {} of {}", bytes(pool.free_bytes), bytes(pool.total_bytes)),
         format!("last scrub     {}", time_or_dash(pool.scrubbed)),

@@ -3,7 +3,7 @@
 use narrows_api::{
     ExitCode, paths,
     pools::PoolInfo,
-    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, Finding, Status},
+    server::{Backlog, ClientStatus, DoctorReport, DoctorRequest, Finding, ProblemFilter, Status},
 };
 
 use super::{Session, pools::full_by, slps::sentence};
@@ -17,8 +17,9 @@ pub(super) async fn status(session: &Session) -> Outcome<()> {
     session.style.show(&status, screen)
 }
 
-pub(super) async fn problems(session: &Session) -> Outcome<()> {
-    let problems: Vec<Finding> = session.administrator()?.get(paths::PROBLEMS, &()).await?;
+pub(super) async fn problems(session: &Session, limit: Option<u32>) -> Outcome<()> {
+    let problems: Vec<Finding> =
+        session.administrator()?.get(paths::PROBLEMS, &ProblemFilter { limit }).await?;
     session.style.show(&problems, |problems| match problems.as_slice() {
         [] => "no problems".to_owned(),
         some => some.iter().map(sentence).collect::<Vec<_>>().join("\n"),

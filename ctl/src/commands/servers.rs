@@ -62,12 +62,24 @@ fn list(servers: &[MediaServerInfo]) -> String {
             server.writing.to_string(),
             server.version.clone(),
             server.clock_skew_ms.map_or_else(|| "-".to_owned(), |skew| format!("{skew} ms")),
+            time_or_dash(server.certificate_until),
             server.url.clone(),
             server.why.clone(),
         ]
     };
     let rows: Vec<_> = servers.iter().map(row).collect();
-    let headers = ["NAME", "STATE", "SINCE", "POOLS (COPIES)", "WRITING", "VERSION", "SKEW", "URL", "WHY"];
+    let headers = [
+        "NAME",
+        "STATE",
+        "SINCE",
+        "POOLS (COPIES)",
+        "WRITING",
+        "VERSION",
+        "SKEW",
+        "CERTIFICATE UNTIL",
+        "URL",
+        "WHY",
+    ];
     table(&headers, &rows)
 }
 

@@ -8,6 +8,7 @@
 
 mod file;
 
+mod amiss;
 mod answers;
 mod columns;
 mod ending;
@@ -28,6 +29,7 @@ mod turns;
 mod upsert;
 mod waits;
 
+pub use amiss::{Amiss, AmissBy};
 pub use ending::{BadEnding, EndAt};
 pub use error::Error;
 pub use file::SqliteCatalog;

@@ -74,7 +74,7 @@ pub(crate) async fn put_server(db: &mut SqliteConnection, server: &MediaServer) 
     sqlx::query(upsert!(
         "media_servers",
         ["id"],
-        ["name", "url", "data_address", "serial", "joined", "draining"]
+        ["name", "url", "data_address", "serial", "joined", "draining", "certificate_until"]
     ))
     .bind(&server.id.0[..])
     .bind(&server.name)
@@ -83,6 +83,7 @@ pub(crate) async fn put_server(db: &mut SqliteConnection, server: &MediaServer) 
     .bind(&server.serial)
     .bind(nanos(server.joined))
     .bind(server.draining.map(nanos))
+    .bind(server.certificate_until.map(nanos))
     .execute(db)
     .await?;
     Ok(())
@@ -126,6 +127,7 @@ pub(crate) fn server(row: &SqliteRow) -> Result<MediaServer, Error> {
         serial: columns.text("serial")?,
         joined: columns.time("joined")?,
         draining: columns.time_or_null("draining")?,
+        certificate_until: columns.time_or_null("certificate_until")?,
     })
 }
 
@@ -219,7 +221,7 @@ pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Re
     sqlx::query(upsert!(
         "clients",
         ["id"],
-        ["name", "serial", "enrolled", "revoked", "former", "until", "still_believed"]
+        ["name", "serial", "enrolled", "revoked", "former", "until", "still_believed", "restore_any"]
     ))
     .bind(&client.id.0[..])
     .bind(&client.name)
@@ -229,6 +231,7 @@ pub(crate) async fn put_client(db: &mut SqliteConnection, client: &Client) -> Re
     .bind(certificates(&client.former)?)
     .bind(client.until.map(nanos))
     .bind(certificates(&client.still_believed)?)
+    .bind(client.restore_any)
     .execute(db)
     .await?;
     Ok(())
@@ -254,6 +257,7 @@ pub(crate) fn client(row: &SqliteRow) -> Result<Client, Error> {
         until: columns.time_or_null("until")?,
         still_believed: issued(columns.json("still_believed")?),
         former: issued(columns.json("former")?),
+        restore_any: columns.flag("restore_any")?,
     })
 }
 

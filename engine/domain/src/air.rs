@@ -7,7 +7,7 @@
 use narrows_format::record::ImageFlags;
 use narrows_format::{DomainId, PoolId, Timestamp};
 
-use crate::image::{Image, ImageState};
+use crate::image::Image;
 use crate::import::{Arrival, Proof};
 use crate::limits::{CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN};
 use crate::moment::{before, since};
@@ -92,7 +92,7 @@ pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verd
     if receiver.homecoming == Homecoming::Unasked {
         return Verdict::Refuse(recall::unasked(receiver.own, arrival.record.image));
     }
-    let known = receiver.existing.is_some_and(|image| image.state != ImageState::Gone);
+    let known = receiver.existing.is_some_and(|image| !image.state.is_gone());
     let unbounded = Retention::Target { at_least: None, at_most: None };
     let mut terms = match (import_operation(arrival, receiver), receiver.homecoming) {
         (Ok(retention), _) => terms(arrival, receiver, retention),

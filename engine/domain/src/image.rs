@@ -17,6 +17,15 @@ named! {
         Abandoned = "abandoned",
         /// No copy is left here.
         Gone = "gone",
+        /// The same, because the last one was lost; until there is one again, or a person accepts it.
+        Lost = "lost",
+    }
+}
+
+impl ImageState {
+    /// Whether no copy is left here, for whatever reason.
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::Gone | Self::Lost)
     }
 }
 

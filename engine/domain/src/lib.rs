@@ -31,6 +31,8 @@ pub mod settings;
 pub mod space;
 pub mod storage;
 pub mod token;
+pub mod topology;
+pub mod volume;
 pub mod wait;
 pub mod window;
 

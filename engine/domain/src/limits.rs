@@ -95,6 +95,8 @@ pub const ROOM_NOTED_FOR: Duration = Duration::from_hours(30 * 24);
 pub const FORECAST_SPAN_MIN: Duration = Duration::from_hours(24);
 /// What is further ahead is not foretold.
 pub const FORECAST_AHEAD_MAX: Duration = Duration::from_hours(10 * 365 * 24);
+/// A pool that is full within this is amiss.
+pub const FULL_TOLD: Duration = Duration::from_hours(14 * 24);
 /// High water of a pool in parts of a hundred of its disk, unless it is set: above it nothing new begins.
 pub const HIGH_WATER: u8 = 99;
 /// Low water: so far down copies go that are kept for as long as there is room.

@@ -18,6 +18,7 @@ mod imports;
 mod leaving;
 mod lives;
 mod load;
+mod lost;
 mod migrate;
 mod parting;
 mod partners;
@@ -81,6 +82,8 @@ pub enum Error<E> {
 pub struct Primary<C: Catalog> {
     catalog: C,
     own: Identity,
+    /// Host and port of this server's own data plane.
+    data_address: String,
     settings: Settings,
     setback: Option<Error<C::Error>>,
     /// Policies that were stored, but not all that follows from them.
@@ -110,6 +113,7 @@ impl<C: Catalog> Primary<C> {
         Self {
             catalog,
             own,
+            data_address: String::new(),
             settings: Settings::default(),
             setback: None,
             owed: BTreeSet::new(),
@@ -126,6 +130,12 @@ impl<C: Catalog> Primary<C> {
     #[must_use]
     pub fn with_settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// Knowing where this server's own data plane is reached.
+    #[must_use]
+    pub fn reached_at(self, data_address: String) -> Self {
+        Self { data_address, ..self }
     }
 
     /// Knowing what stands against writing to pools.

@@ -5,7 +5,7 @@
 
 use narrows_format::{PoolId, Timestamp};
 
-use crate::limits::{FORECAST_AHEAD_MAX, FORECAST_SPAN_MIN, ROOM_NOTED_EVERY};
+use crate::limits::{FORECAST_AHEAD_MAX, FORECAST_SPAN_MIN, FULL_TOLD, ROOM_NOTED_EVERY};
 use crate::moment::{after, since};
 use crate::storage::Pool;
 
@@ -49,6 +49,16 @@ pub enum Forecast {
     Steady,
     /// At the pace since the oldest look that is known, at most 30 days ago, it is full then.
     Full(Timestamp),
+}
+
+impl Forecast {
+    /// When that is, if people should hear of it by now.
+    pub fn soon(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Full(at) if at <= after(now, FULL_TOLD) => Some(at),
+            _ => None,
+        }
+    }
 }
 
 /// When a pool that has `free` bytes now, of which `stays` are to stay so, is full: by how its disk's free bytes have become
@@ -120,6 +130,13 @@ mod tests {
         assert_eq!(told(&[seen(10, 50)], 100, 0), Forecast::Steady);
         assert_eq!(told(&[seen(30, 101)], 100_000, 0), Forecast::Steady);
         assert_eq!(told(&[seen(30, u64::MAX)], u64::MAX - 1, 0), Forecast::Steady);
+    }
+
+    #[test]
+    fn what_is_full_within_two_weeks_is_told() {
+        let full_in = |days| Forecast::Full(at(NOW + days * DAY)).soon(at(NOW));
+        assert_eq!([0, 14].map(full_in), [Some(at(NOW)), Some(at(NOW + 14 * DAY))]);
+        assert_eq!(full_in(15).or(Forecast::Steady.soon(at(NOW))).or(Forecast::Unknown.soon(at(NOW))), None);
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub struct MediaServer {
     pub joined: Timestamp,
     /// Since when nothing new goes to its pools; `None` is not drained.
     pub draining: Option<Timestamp>,
+    /// When the certificate ends that it shows, as it said last.
+    pub certificate_until: Option<Timestamp>,
 }
 
 impl MediaServer {
@@ -249,7 +251,12 @@ pub struct Client {
     pub still_believed: Vec<Issued>,
     /// Certificates that it had before and that are not believed any more, until they end.
     pub former: Vec<Issued>,
+    /// It may read what is of other clients, and take it anywhere (AIR-008).
+    pub restore_any: bool,
 }
+
+/// What a client may be granted.
+pub const RESTORE_ANY: &str = "restore-any";
 
 /// A client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

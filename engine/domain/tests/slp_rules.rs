@@ -4,6 +4,8 @@
 //! breaks just that rule.
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
+use std::collections::BTreeMap;
+
 use narrows_domain::partner::{Partner, Trust};
 use narrows_domain::slp::check::{self, LocalCopy, PartnerSlp, Surroundings};
 use narrows_domain::slp::version::{Plan, Unverified, check_removal, plan};
@@ -82,6 +84,7 @@ fn around() -> Surroundings {
         }],
         classifications: vec!["gold".into(), "silver".into()],
         partner_slps: [((DomainId([9; 16]), "gold-import".to_owned()), present)].into(),
+        shared: BTreeMap::new(),
         local_copy: LocalCopy::Needed,
     }
 }

@@ -94,6 +94,20 @@ pub struct ClientInfo {
     /// When its certificate was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// What it may besides backing up and restoring its own: `restore-any`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rights: Vec<String>,
+}
+
+/// Gives a client rights, or takes them away.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct GrantRequest {
+    /// It may from now on.
+    #[serde(default)]
+    pub grant: Vec<String>,
+    /// It may no longer.
+    #[serde(default)]
+    pub revoke: Vec<String>,
 }
 
 /// A name that a client had.

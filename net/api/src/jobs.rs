@@ -92,6 +92,9 @@ pub struct ImportFilter {
     /// Only those that are not at their end: not imported, or damaged since; oldest first.
     #[serde(default)]
     pub open: bool,
+    /// So many at most, 1000 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// One import of a replicated image.

@@ -148,4 +148,7 @@ pub struct MediaServerInfo {
     /// When it joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<Timestamp>,
+    /// When its certificate ends, as it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_until: Option<Timestamp>,
 }

@@ -107,6 +107,28 @@ pub struct BackfillReply {
     pub unfit: u64,
 }
 
+/// Accepts that images are lost: no copy here will come again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptLossRequest {
+    /// This image: its name or UUID; absent: all that are marked as lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// How many images it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptLossReply {
+    /// It is done (not only counted).
+    pub applied: bool,
+    /// Images that are gone now, or would be.
+    pub images: u64,
+    /// Those of all lost ones that a partner had before that, and that could be recalled.
+    pub held_elsewhere: u64,
+}
+
 /// Tries imports again that are not done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryRequest {

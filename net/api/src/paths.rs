@@ -39,6 +39,8 @@ pub const IMAGE_PAUSE: &str = "/v1/images/{id}/pause";
 pub const IMAGE_RESUME: &str = "/v1/images/{id}/resume";
 /// POST [`crate::orders::CancelRequest`] -> [`crate::orders::OrderReply`].
 pub const IMAGE_CANCEL: &str = "/v1/images/{id}/cancel";
+/// POST that images are accepted to be lost.
+pub const IMAGES_ACCEPT_LOSS: &str = "/v1/images/accept-loss";
 /// POST [`crate::orders::ReleaseRequest`] -> [`crate::orders::OrderReply`].
 pub const IMAGE_RELEASE: &str = "/v1/images/{id}/release";
 /// GET [`crate::timeline::Timeline`].
@@ -67,6 +69,8 @@ pub const POOLS: &str = "/v1/pools";
 pub const POOL: &str = "/v1/pools/{name}";
 /// POST -> [`crate::pools::PoolInfo`]: one that could not be opened, or that a failed write has stopped.
 pub const POOL_OPEN: &str = "/v1/pools/{name}/open";
+/// GET [`crate::pools::VolumeInfo`]s.
+pub const VOLUMES: &str = "/v1/volumes";
 /// GET [`crate::damage::DamageInfo`].
 pub const POOL_DAMAGE: &str = "/v1/pools/{name}/damage";
 /// POST [`crate::damage::ScrubRequest`] -> [`crate::damage::DamageOrder`].
@@ -176,6 +180,8 @@ pub const MEDIA_STAND: &str = "/v1/media/stand";
 pub const MEDIA_POOLS: &str = "/v1/media/pools";
 /// POST an order to one pool, by the primary to a media server.
 pub const MEDIA_POOL: &str = "/v1/media/pools/{id}";
+/// POST that one is to be opened which could not be, or anew, by the primary to a media server; answered when it is open.
+pub const MEDIA_POOL_OPEN: &str = "/v1/media/pools/{id}/open";
 /// POST an image that is to be sent, by the primary to a media server; answered when that is over.
 pub const MEDIA_SEND: &str = "/v1/media/send";
 /// POST on a media server: what an image lacks in a pool there is brought; the answer is how that ended.
@@ -195,6 +201,8 @@ pub const CLIENT_RENAME: &str = "/v1/clients/{name}/rename";
 pub const CLIENT_REPLACE: &str = "/v1/clients/{name}/replace";
 /// POST -> [`crate::clients::ClientInfo`]: none of its certificates is believed any more.
 pub const CLIENT_REVOKE: &str = "/v1/clients/{name}/revoke";
+/// POST [`crate::clients::GrantRequest`] -> [`crate::clients::ClientInfo`].
+pub const CLIENT_GRANT: &str = "/v1/clients/{name}/grant";
 /// POST [`crate::clients::EnrollRequest`] -> [`crate::clients::EnrollReply`]; the token is the authority.
 pub const CLIENT_ENROLL: &str = "/v1/clients/enroll";
 

@@ -24,6 +24,12 @@ pub struct PoolRequest {
     /// With less free than so many bytes it counts as full; 64 MiB is the least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_free: Option<u64>,
+    /// With more than so many parts of a hundred of its disk in use it counts as full; 99 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<u8>,
+    /// So far down copies go that live for as long as there is room, if either mark is given; 80 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_water: Option<u8>,
 }
 
 /// Changes a pool.
@@ -81,6 +87,24 @@ pub struct RoomInfo {
     pub kept_bytes: u64,
 }
 
+/// A disk volume: what a copy lies on. A pool presents one, and one that spans each of its folders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeInfo {
+    /// Its name: that of its pool, numbered in one that spans.
+    pub name: String,
+    /// The pool.
+    #[serde(with = "text::by_text")]
+    pub pool: PoolId,
+    /// The pool's name.
+    pub pool_name: String,
+    /// The media server that has it.
+    pub server: String,
+    /// Where it lies on that server.
+    pub directories: Vec<String>,
+    /// What it is to replication, as replication targets have it: `source`, `target`, `source+target` or `none`.
+    pub replication: String,
+}
+
 /// A pool and its room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PoolInfo {
@@ -103,6 +127,9 @@ pub struct PoolInfo {
     /// It places one image over several volumes, and can't be a replication source.
     #[serde(default)]
     pub spanning: bool,
+    /// The volumes that it presents.
+    #[serde(default)]
+    pub volumes: Vec<VolumeInfo>,
     /// Code of what stands against writing to it; empty when it takes what comes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub code: String,
@@ -160,6 +187,7 @@ impl PoolInfo {
             server: String::new(),
             directories: Vec::new(),
             spanning: false,
+            volumes: Vec::new(),
             code: String::new(),
             why: String::new(),
             readable: false,

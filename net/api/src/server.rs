@@ -57,6 +57,14 @@ pub struct Status {
     pub jobs: Vec<JobInfo>,
 }
 
+/// How much of what is amiss is listed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ProblemFilter {
+    /// So many of each kind, 100 when absent; behind them it is said how many more there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// One client's state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientStatus {

@@ -1,4 +1,4 @@
-//! Numbers of bytes as people write them: one meaning for a unit, wherever it is typed.
+//! Numbers of bytes as people write them: one meaning for a unit, wherever it is typed, and decimal wherever it is shown.
 
 /// Bytes by a number and a unit: `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024; `k`, `M`, `G`, `T`, alone or with a `B`
 /// behind them, are powers of 1000; `B` and none are bytes.
@@ -20,9 +20,38 @@ pub fn bytes_in(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// A number of bytes for people.
+pub fn shown(count: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut whole = count;
+    let mut unit = 0;
+    while whole >= 1_000_000 && unit + 1 < UNITS.len() {
+        whole /= 1000;
+        unit += 1;
+    }
+    format!("{}.{} {}", whole / 1000, whole % 1000 / 100, UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quantities_are_readable() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1_349_999, "1.3 MB"),
+            (2_147_483_648, "2.1 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(shown(count), text);
+        }
+    }
 
     #[test]
     fn a_unit_means_one_thing() {

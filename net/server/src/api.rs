@@ -13,6 +13,7 @@ pub mod clients;
 pub mod damage;
 pub mod doctor;
 pub mod domains;
+pub mod ending;
 pub mod events;
 pub mod expiry;
 pub mod finding;
@@ -39,6 +40,7 @@ pub mod status;
 pub mod storage;
 pub mod timeline;
 pub mod topology;
+pub mod volumes;
 pub mod windows;
 
 use std::{ops::Deref, sync::Arc};
@@ -226,6 +228,7 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_PAUSE, post(orders::pause))
         .route(paths::IMAGE_RESUME, post(orders::resume))
         .route(paths::IMAGE_CANCEL, post(orders::cancel))
+        .route(paths::IMAGES_ACCEPT_LOSS, post(orders::accept_loss))
         .route(paths::IMAGE_RELEASE, post(orders::release))
         .route(paths::IMAGES_REPLICATE, post(orders::backfill))
         .route(paths::IMAGES_RECALL, post(recall::recall))

@@ -62,7 +62,7 @@ pub const JOB_POLL: Duration = Duration::from_millis(50);
 pub const RUNS_LISTED_MAX: u32 = 20;
 /// Newest runs of a policy among which it is looked for those that were not made.
 pub const RUNS_JUDGED_MAX: u32 = 1000;
-/// Most imports in one answer.
+/// Imports in one answer, unless more are asked for.
 pub const IMPORTS_LISTED_MAX: u32 = 1000;
 /// Most replicas that are counted before a partner is parted with.
 pub const REPLICAS_COUNTED_MAX: u32 = 1000;
@@ -76,8 +76,10 @@ pub const COMPARE_RETRY: Duration = Duration::from_mins(10);
 pub const UNKNOWN_LISTED_MAX: usize = 10_000;
 /// Images in one page of what we hold for a partner.
 pub const HOLDINGS_PAGE: u32 = 1000;
-/// Most failed operations among the problems of `status`.
-pub const FAILED_LISTED_MAX: u32 = 100;
+/// Problems of one kind that are listed, unless more are asked for.
+pub const PROBLEMS_LISTED: u32 = 100;
+/// Most problems of one kind, or imports, that are listed at once.
+pub const LISTED_MAX: u32 = 20_000;
 /// The control task looks around at least this often.
 pub const TICK_MAX: Duration = Duration::from_hours(1);
 /// Pause after the catalog failed.

@@ -27,10 +27,7 @@ use narrows_pool::{LogRead, PoolSpace};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    api::{
-        App,
-        answer::{Failure, internal},
-    },
+    api::{App, answer::Failure},
     folder::{Folder, FolderError, FolderLock, lock_in},
     limits::POOL_LOOK,
     plane::{Opened, Plane, failure},
@@ -164,9 +161,9 @@ impl Pools {
     pub async fn open_again(
         &self,
         plane: &Plane,
-        (catalog, folder): (&SqliteCatalog, &Folder),
-        pool: &Pool,
-    ) -> Result<(), Failure> {
+        folder: &Folder,
+        (pool, read): (&Pool, Option<LogRead>),
+    ) -> Result<Arc<OpenPool>, Failure> {
         let _one_at_a_time = self.making.lock().await;
         if self.is_open(pool.id) {
             if !plane.pool(pool.id).standing().await?.1 {
@@ -186,11 +183,9 @@ impl Pools {
         if let Some(Standing::Shut(_, locks)) = self.known().get_mut(&pool.id) {
             locks.clear();
         }
-        let read = read(catalog, pool.id).await.map_err(|error| internal(&error))?;
-        match self.open_one(plane, folder, pool, read).await {
-            Ok(()) => Ok(()),
-            Err(_) => self.get(pool.id).map(drop),
-        }
+        // Why it can't be opened is said by what stands there then.
+        drop(self.open_one(plane, folder, pool, read).await);
+        self.get(pool.id)
     }
 
     /// A media server says that a pool of its own is open. One that was open goes on as the same.
@@ -341,7 +336,7 @@ pub async fn trouble(plane: &Plane, pools: &Pools, pool: &Pool) -> Option<PoolTr
 }
 
 /// What stands against writing to a pool, and how much room it has if that is known.
-async fn how(plane: &Plane, pools: &Pools, pool: &Pool) -> (Option<PoolTrouble>, Option<PoolSpace>) {
+pub async fn how(plane: &Plane, pools: &Pools, pool: &Pool) -> (Option<PoolTrouble>, Option<PoolSpace>) {
     if let Err(Failure(error)) = pools.get(pool.id) {
         let sentence = match error.why.as_str() {
             "" => error.message,

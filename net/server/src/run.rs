@@ -281,6 +281,7 @@ impl Server {
         // Before anybody asks for a place: one that takes nothing is no place.
         let troubles = pools::troubles(&plane.plane, &pools, &catalog).await?;
         let mind = Primary::new(catalog.clone(), own).with_settings(config.domain).with_troubles(troubles);
+        let mind = mind.reached_at(config.data_addr());
         let control::Started { control, commands, task: desk } = control::start(mind, clock.clone());
         let tls = api_tls(&trust, &credentials)?;
         let app = App(Arc::new(Shared {

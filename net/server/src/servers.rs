@@ -209,7 +209,22 @@ async fn ask(app: &App, link: &Arc<Link>, mark: &mut Hex<32>) -> Result<Stood, A
     }
     *mark = stood.trust_mark;
     is_up(app, link, &pools, &stood);
+    certified(app, link, &stood).await;
     Ok(stood)
+}
+
+/// When its certificate ends is remembered: it may not be there to say it when that comes near.
+async fn certified(app: &App, link: &Arc<Link>, stood: &Stood) {
+    let server = link.server;
+    let until = stood.certificate_until.map(Timestamp::from);
+    let Some(until) = until.filter(|until| link.row().certificate_until != Some(*until)) else { return };
+    let saying = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.server_certified(server, until).await?, Vec::new())) })
+    });
+    match saying.await {
+        Ok(row) => row.into_iter().for_each(|row| link.set_row(row)),
+        Err(Failure(error)) => tracing::debug!(%error, "when a certificate ends could not be noted"),
+    }
 }
 
 /// The pools that a media server has.

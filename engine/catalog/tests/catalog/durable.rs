@@ -276,6 +276,7 @@ async fn a_media_server_goes_with_its_pools() {
         serial: "0a".into(),
         joined: at(1),
         draining: Some(at(2)),
+        certificate_until: Some(at(3)),
     };
     let mut changes = vec![Change::MediaServer(row.clone())];
     changes.push(Change::Partner(Partner::half(partner, 1, "dr", at(1))));

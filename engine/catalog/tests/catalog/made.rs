@@ -355,6 +355,7 @@ impl Maker {
             serial: self.word(),
             joined: self.time(),
             draining: self.maybe(Self::time),
+            certificate_until: self.maybe(Self::time),
         }
     }
 
@@ -403,6 +404,7 @@ impl Maker {
                     until: self.maybe(Self::time),
                     still_believed: vec![Issued { serial: "0b".into(), until: enrolled }],
                     former: vec![Issued { serial: "0a".into(), until: enrolled }],
+                    restore_any: self.coin(),
                 })
             }
             18 => Change::Token(self.token()),

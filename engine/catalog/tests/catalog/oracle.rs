@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 
-use narrows_catalog::SqliteCatalog;
+use narrows_catalog::{Amiss, AmissBy, SqliteCatalog};
 use narrows_domain::Catalog;
 use narrows_domain::catalog::{EventFilter, ImageFilter, RunsAsked};
 use narrows_domain::image::ImageState;
+use narrows_domain::import::{Import, ImportState};
 use narrows_domain::job::JobKind;
 use narrows_domain::model::MemoryCatalog;
 use narrows_domain::operation::OperationKey;
@@ -257,8 +258,36 @@ async fn answers_as_the_model_does() {
             for (answer, expected) in answered.iter().zip(&expected) {
                 assert_eq!(answer, expected, "seed {seed}, round {round}, after {changes:#?}");
             }
+            counts_as_it_lists(&real, &mut Maker(asked)).await;
         }
     }
+}
+
+/// What people are told to be amiss is as much as the lists have of it.
+async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
+    let by = AmissBy { pending: maker.time(), refused: maker.time() };
+    let is_young = |it: &Import| {
+        matches!(it.state, ImportState::Pending | ImportState::Waiting { .. }) && it.arrived >= by.pending
+    };
+    let mut stuck = real.unsettled_imports(u32::MAX).await.unwrap();
+    stuck.retain(|it| !is_young(it));
+    assert_eq!(real.stuck_imports(by.pending, u32::MAX).await.unwrap(), stuck);
+    let refusals = real.refusals(u32::MAX).await.unwrap();
+    let filter = ImageFilter { state: Some(ImageState::Lost), ..ImageFilter::default() };
+    let lost = real.images(&filter).await.unwrap();
+    let mut held_elsewhere = 0;
+    for image in &lost {
+        let replicas = real.replicas(image.id).await.unwrap();
+        held_elsewhere += u64::from(replicas.iter().any(|it| it.state == ReplicaState::Present));
+    }
+    let amiss = Amiss {
+        imports: stuck.len() as u64,
+        refusals: refusals.iter().filter(|it| it.last > by.refused).count() as u64,
+        failed: real.failed_operations(u32::MAX).await.unwrap().len() as u64,
+        lost: lost.len() as u64,
+        held_elsewhere,
+    };
+    assert_eq!(real.amiss(by).await.unwrap(), amiss);
 }
 
 async fn redeem_both(model: &MemoryCatalog, real: &SqliteCatalog, maker: &mut Maker) {

@@ -6,7 +6,7 @@ use narrows_format::{DomainId, PoolId, Timestamp};
 use crate::air::{self, Receiver, Terms, Verdict};
 use crate::auto_import::AutoSlp;
 use crate::event::{Change, Command, Decision, PoolEvent};
-use crate::image::{self, Image, ImageCopy, ImageState};
+use crate::image::{self, Image, ImageCopy};
 use crate::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, RefusedArrival};
 use crate::job::{Job, JobKey, JobKind, JobState};
 use crate::limits::REVISIONS_OF_A_LIFE;
@@ -332,7 +332,7 @@ fn take_over(
 /// A policy of this domain governs it: not what is gone, nor what another domain made and only the copy of a copy has told
 /// of so far.
 fn is_governed(own: &Identity, image: &Image) -> bool {
-    image.state != ImageState::Gone && (image.origin == own.domain || image.sender.is_some())
+    !image.state.is_gone() && (image.origin == own.domain || image.sender.is_some())
 }
 
 /// The image as it will stand in the catalog.

@@ -251,7 +251,7 @@ pub fn foretold(
     (units, groups): (&[StorageUnit], &[StorageUnitGroup]),
     now: Timestamp,
 ) -> Option<(Image, Operation)> {
-    let version = view.slp.filter(|_| view.image.is_none_or(|image| image.state == ImageState::Gone))?;
+    let version = view.slp.filter(|_| view.image.is_none_or(|image| image.state.is_gone()))?;
     let goes_there = |spec: &SlpOperation| {
         spec.storage.as_deref().is_some_and(|storage| air::includes(storage, pool, units, groups))
     };

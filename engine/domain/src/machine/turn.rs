@@ -134,7 +134,7 @@ fn own_obstacle(
     let image =
         candidate.image.as_ref().filter(|it| it.state == ImageState::Whole && candidate.from.is_some());
     let Some(image) = image else {
-        if candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Gone) {
+        if candidate.image.as_ref().is_some_and(|image| image.state.is_gone()) {
             let sentence = "no copy of the image is left here".to_owned();
             let note = Note { code: "API-002".to_owned(), sentence };
             return Some((OperationState::Failed(note.code.clone()), None, Some(note)));

@@ -19,6 +19,7 @@ use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
 use crate::slp::{Slp, SlpOperation, SlpVersion, check::partner_slps_named};
 use crate::storage::{ANY_AVAILABLE, StorageUnit};
 use crate::token::{Token, TokenHash, TokenPurpose};
+use crate::topology::OwnStorage;
 
 /// How a policy is to be applied.
 #[derive(Clone, Debug)]
@@ -59,12 +60,18 @@ impl<C: Catalog> Primary<C> {
 
     /// Everything that a policy may name.
     pub(super) async fn surroundings(&self, how: Applying) -> Done<Surroundings, C> {
+        let pools = self.ask(self.catalog.pools()).await?;
+        let partners = self.ask(self.catalog.partners()).await?;
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        let own = OwnStorage { data_address: &self.data_address, servers: &servers, pools: &pools };
+        let shared = partners.iter().filter_map(|it| Some((it.domain, own.shared_with(it)?))).collect();
         Ok(Surroundings {
             units: self.ask(self.catalog.storage_units()).await?,
             groups: self.ask(self.catalog.storage_unit_groups()).await?,
-            pools: self.ask(self.catalog.pools()).await?,
             targets: self.ask(self.catalog.replication_targets()).await?,
-            partners: self.ask(self.catalog.partners()).await?,
+            shared,
+            pools,
+            partners,
             windows: self.ask(self.catalog.windows()).await?,
             classifications: self.classification_names().await?,
             partner_slps: how.partner_slps,
@@ -149,7 +156,7 @@ impl<C: Catalog> Primary<C> {
     async fn is_unfinished(&self, image: &Image) -> Done<bool, C> {
         match image.state {
             ImageState::Writing => Ok(true),
-            ImageState::Gone | ImageState::Abandoned => Ok(false),
+            ImageState::Gone | ImageState::Lost | ImageState::Abandoned => Ok(false),
             ImageState::Whole => {
                 let operations = self.ask(self.catalog.operations(image.id)).await?;
                 Ok(operations.iter().any(Operation::keeps_source))
@@ -214,8 +221,24 @@ impl<C: Catalog> Primary<C> {
     pub async fn put_partner(&mut self, partner: Partner, moment: Moment) -> Done<Vec<Command>, C> {
         let known = self.ask(self.catalog.partners()).await?;
         crate::partner::check_meeting(&self.own, &known, &partner)?;
+        self.check_receiver(&known, &partner).await?;
         let decision = Self::storing(partner, moment);
         self.settle(decision, moment).await
+    }
+
+    /// TOPO-001 for a partner that says anew where and with which pools it receives. One that is known to receive with what is
+    /// ours can be paused, limited and unpaired.
+    async fn check_receiver(&self, known: &[Partner], partner: &Partner) -> Done<(), C> {
+        let is_known = |it: &Partner| {
+            it.domain == partner.domain
+                && it.trust != Trust::Unpaired
+                && (&it.data_address, it.receive_pool, &it.pools)
+                    == (&partner.data_address, partner.receive_pool, &partner.pools)
+        };
+        if partner.trust == Trust::Unpaired || known.iter().any(is_known) {
+            return Ok(());
+        }
+        self.check_apart(partner).await
     }
 
     /// A partner's row, and what follows from it for its work.
@@ -265,7 +288,7 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// Uses a token and stores what it was for, both or neither (AUTH-004). A partner among it is checked as
-    /// [`Self::put_partner`] does (TRUST-002, TRUST-003).
+    /// [`Self::put_partner`] does (TRUST-002, TRUST-003, TOPO-001).
     pub async fn redeem(
         &mut self,
         secret: &[u8],
@@ -277,6 +300,7 @@ impl<C: Catalog> Primary<C> {
             if let Change::Partner(met) = change {
                 let known = self.ask(self.catalog.partners()).await?;
                 crate::partner::check_meeting(&self.own, &known, met)?;
+                self.check_receiver(&known, met).await?;
             }
         }
         let redeemed = self.catalog.redeem(TokenHash::of(secret), purpose, moment.now, changes).await;

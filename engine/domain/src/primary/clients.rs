@@ -10,7 +10,7 @@ use crate::limits::{CROWDED_RENEWAL_SECONDS, STILL_BELIEVED_MAX};
 use crate::machine::Refusal;
 use crate::moment::Moment;
 use crate::policy::{Policy, StoredPolicy};
-use crate::storage::{Client, ClientAlias, Issued};
+use crate::storage::{Client, ClientAlias, Issued, RESTORE_ANY};
 use crate::token::TokenPurpose;
 
 impl<C: Catalog> Primary<C> {
@@ -74,6 +74,20 @@ impl<C: Catalog> Primary<C> {
         let mut client = known.ok_or_else(|| absent("client", name))?;
         client.revoked = client.revoked.or(Some(moment.now));
         client.former.append(&mut client.still_believed);
+        self.store(&[Change::Client(client.clone())]).await?;
+        Ok(client)
+    }
+
+    /// Gives a client rights, then takes others away; [`RESTORE_ANY`] is the one that there is (SLP-013).
+    pub async fn grant_client(&mut self, name: &str, given: &[String], taken: &[String]) -> Done<Client, C> {
+        if let Some(unknown) = given.iter().chain(taken).find(|word| *word != RESTORE_ANY) {
+            let sentence = format!("`{unknown}` is no right of a client");
+            return Err(Refusal::new("SLP-013", sentence, format!("`{RESTORE_ANY}` is one")).into());
+        }
+        let clients = self.ask(self.catalog.clients()).await?;
+        let known = clients.into_iter().find(|client| client.name == name);
+        let mut client = known.ok_or_else(|| absent("client", name))?;
+        client.restore_any = (client.restore_any || !given.is_empty()) && taken.is_empty();
         self.store(&[Change::Client(client.clone())]).await?;
         Ok(client)
     }

@@ -42,9 +42,11 @@ pub fn check_water(pool: &Pool) -> Result<(), Refusal> {
 }
 
 impl<C: Catalog> Primary<C> {
-    /// Whether a pool of this name could be made: the name is one, and free (API-003).
-    pub async fn check_new_pool(&self, name: &str) -> Done<(), C> {
+    /// Whether a pool could be made: its name is one, and free (API-003), and its water marks are some (API-001).
+    pub async fn check_new_pool(&self, pool: &Pool) -> Done<(), C> {
+        let name = pool.name.as_str();
         check_name("pool", name)?;
+        check_water(pool)?;
         let pools = self.ask(self.catalog.pools()).await?;
         if pools.iter().any(|pool| pool.name == name) {
             return Err(taken("pool", name).into());
@@ -59,7 +61,7 @@ impl<C: Catalog> Primary<C> {
     /// Stores a pool that was made, with the replication targets that pairings would have made had it been there. Units
     /// before it are made by people.
     pub async fn add_pool(&mut self, pool: Pool, moment: Moment) -> Done<Vec<Command>, C> {
-        self.check_new_pool(&pool.name).await?;
+        self.check_new_pool(&pool).await?;
         let mut changes = Vec::new();
         if !pool.spanning {
             let is_paired = |trust| !matches!(trust, Trust::Half | Trust::Unpaired);

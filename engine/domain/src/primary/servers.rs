@@ -3,10 +3,10 @@
 //! Guarantee: none goes while something lies in its pools or names them. Whether one answers, and that a drained one takes
 //! nothing new, is said of its pools ([`Primary::pool_stands`]); no rule of placing knows servers.
 
-use narrows_format::{PoolId, ServerId};
+use narrows_format::{PoolId, ServerId, Timestamp};
 
 use super::storage::{CLASH, absent, check_name, taken};
-use super::{Done, Primary};
+use super::{Done, Primary, lost};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::limits::MEDIA_SERVERS_MAX;
@@ -15,6 +15,7 @@ use crate::moment::Moment;
 use crate::slp::version::list;
 use crate::storage::{MediaServer, Pool};
 use crate::token::TokenPurpose;
+use crate::topology;
 
 impl<C: Catalog> Primary<C> {
     /// Whether a media server of this name could join: the name is one, and free (API-003).
@@ -31,15 +32,22 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    /// Uses a token with which a media server joins (AUTH-004, API-003 for a name that is taken meanwhile).
+    /// TOPO-001: what stores for this domain is not where a partner receives.
+    async fn check_server_apart(&self, server: &MediaServer) -> Done<(), C> {
+        let partners = self.ask(self.catalog.partners()).await?;
+        Ok(topology::check_server(server, &partners)?)
+    }
+
+    /// Uses a token with which a media server joins (AUTH-004, API-003 for a name that is taken meanwhile, TOPO-001).
     pub async fn join_server(&mut self, secret: &[u8], server: MediaServer, moment: Moment) -> Done<(), C> {
         self.check_new_server(&server.name).await?;
+        self.check_server_apart(&server).await?;
         self.redeem(secret, TokenPurpose::Join, &[Change::MediaServer(server)], moment).await?;
         Ok(())
     }
 
     /// Uses a token with which a media server joins in the place of one that lost its key: it has the name, the pools and
-    /// the draining of that one, and a UUID of its own, so that no certificate of that one is anybody's any more (AUTH-004).
+    /// the draining of that one, and a UUID of its own, so that no certificate of that one is anybody's any more (AUTH-004, TOPO-001).
     pub async fn rejoin_server(
         &mut self,
         secret: &[u8],
@@ -51,6 +59,7 @@ impl<C: Catalog> Primary<C> {
             return Err(absent("media server", &former.to_string()).into());
         };
         let server = MediaServer { name: known.name, draining: known.draining, ..server };
+        self.check_server_apart(&server).await?;
         let pools: Vec<_> = self.pools_of_server(former).await?.into_iter().map(|it| it.id).collect();
         let instead = Change::MediaServerInstead(former, server.clone());
         self.redeem(secret, TokenPurpose::Rejoin, &[instead], moment).await?;
@@ -66,7 +75,7 @@ impl<C: Catalog> Primary<C> {
         Ok(server)
     }
 
-    /// A media server is reached elsewhere from now on.
+    /// A media server is reached elsewhere from now on (TOPO-001).
     pub async fn move_server(
         &mut self,
         name: &str,
@@ -74,6 +83,7 @@ impl<C: Catalog> Primary<C> {
         data_address: String,
     ) -> Done<MediaServer, C> {
         let server = MediaServer { url, data_address, ..self.server_called(name).await? };
+        self.check_server_apart(&server).await?;
         self.store(&[Change::MediaServer(server.clone())]).await?;
         Ok(server)
     }
@@ -83,6 +93,16 @@ impl<C: Catalog> Primary<C> {
         let servers = self.ask(self.catalog.media_servers()).await?;
         let Some(known) = servers.into_iter().find(|it| it.id == id) else { return Ok(None) };
         let server = MediaServer { serial, ..known };
+        self.store(&[Change::MediaServer(server.clone())]).await?;
+        Ok(Some(server))
+    }
+
+    /// A media server says when the certificate ends that it shows; `None` if that was known, or it has been removed.
+    pub async fn server_certified(&mut self, id: ServerId, until: Timestamp) -> Done<Option<MediaServer>, C> {
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        let news = servers.into_iter().find(|it| it.id == id && it.certificate_until != Some(until));
+        let Some(known) = news else { return Ok(None) };
+        let server = MediaServer { certificate_until: Some(until), ..known };
         self.store(&[Change::MediaServer(server.clone())]).await?;
         Ok(Some(server))
     }
@@ -105,7 +125,7 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// The copies in the pools of a media server are lost with it, so many at a time; `None` when there are no more. An image
-    /// without another copy is gone, and what it was still to be copied to is cancelled.
+    /// without another copy is marked as lost if it could be read, and what it was still to be copied to is cancelled.
     pub async fn lose_copies(
         &mut self,
         name: &str,
@@ -123,7 +143,10 @@ impl<C: Catalog> Primary<C> {
                     decision.changes.extend(cancelled.changes);
                     decision.commands.extend(cancelled.commands);
                 }
-                let gone = self.copy_gone(pool.id, copy.image, moment).await?;
+                let mut gone = self.copy_gone(pool.id, copy.image, moment).await?;
+                if copy.is_readable() {
+                    lost::mark(&mut gone);
+                }
                 decision.changes.extend(gone.changes);
                 decision.commands.extend(gone.commands);
             }

@@ -19,6 +19,7 @@ use crate::slp::{ANY_CLASSIFICATION, Kind, SlpOperation, SlpVersion};
 use crate::storage::{
     ANY_AVAILABLE, Classification, ReplicationTarget, StorageUnit, StorageUnitGroup, domain_name,
 };
+use crate::topology::OwnStorage;
 
 /// The code of "clashes with what is there".
 pub(super) const CLASH: &str = "API-003";
@@ -237,13 +238,7 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("pool `{}` is spanning and can't be a replication source", pool.name);
             return Err(Refusal::new("SLP-007", sentence, "name a pool that does not span").into());
         }
-        let is_there = |id: PoolId| partner.receive_pool.iter().chain(&partner.pools).any(|it| it.pool == id);
-        if let Some(own) = pools.iter().find(|it| is_there(it.id)) {
-            let sentence =
-                format!("what receives in domain `{}` is pool `{}` of this domain", partner.name, own.name);
-            let help = format!("let another pool receive in domain `{}`", partner.name);
-            return Err(Refusal::new("TOPO-001", sentence, help).into());
-        }
+        self.check_apart(&partner).await?;
         let windows = self.ask(self.catalog.windows()).await?;
         let unknown = |window: &&String| !windows.iter().any(|known| known.name == **window);
         if let Some(unknown) = target.schedule.iter().map(|entry| &entry.window).find(unknown) {
@@ -252,6 +247,14 @@ impl<C: Catalog> Primary<C> {
         let looked_at = Change::BandwidthChanged(target.partner, moment.now);
         let changes = vec![Change::ReplicationTarget(target), looked_at];
         self.settle(Decision { changes, commands: Vec::new() }, moment).await
+    }
+
+    /// TOPO-001: a partner does not receive with what stores for this domain.
+    pub(super) async fn check_apart(&self, partner: &Partner) -> Done<(), C> {
+        let servers = self.ask(self.catalog.media_servers()).await?;
+        let pools = self.ask(self.catalog.pools()).await?;
+        let own = OwnStorage { data_address: &self.data_address, servers: &servers, pools: &pools };
+        Ok(own.check(partner)?)
     }
 
     /// What replicates from a pool to a partner, in words for a list.

@@ -1,4 +1,4 @@
-//! Says what is wrong with a policy: SLP-001 to SLP-013, SLP-017 and TRUST-001.
+//! Says what is wrong with a policy: SLP-001 to SLP-013, SLP-017, TOPO-001 and TRUST-001.
 //!
 //! All findings at once, in the order of the text, each with the way to mend it. SLP-014 is in
 //! [`crate::slp::version`]; SLP-015 and SLP-016 need a backup policy and are here as functions of their own.
@@ -30,6 +30,8 @@ pub struct Surroundings {
     pub partners: Vec<Partner>,
     /// All replication targets.
     pub targets: Vec<ReplicationTarget>,
+    /// Partners that receive with what stores for this domain, and what that is, in one sentence.
+    pub shared: BTreeMap<DomainId, String>,
     /// All windows.
     pub windows: Vec<Window>,
     /// Names of all data classifications.

@@ -1,5 +1,5 @@
 //! What is wrong with a policy among the things that it names: SLP-005 to SLP-009, SLP-012 (locked volumes),
-//! SLP-013, SLP-017, TRUST-001.
+//! SLP-013, SLP-017, TOPO-001, TRUST-001.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
         if operation.kind == Kind::Replication {
             check_source_copy(slp, at, operation, around, checked);
             check_target(slp, at, operation, around, checked);
+            check_apart(at, operation, around, checked);
             check_replication_target(slp, at, operation, around, checked);
             check_reached(at, operation, around, &mut reached, checked);
         }
@@ -164,6 +165,23 @@ fn check_source_copy(
                 .what(format!("replicates from `{storage}`, whose pool spans several volumes"))
                 .why("an image that lies on several volumes is not replicated")
                 .help(format!("give operation `{}` a storage unit whose pool does not span", source.id)),
+        );
+    }
+}
+
+/// TOPO-001: nothing goes to what stores for this domain.
+fn check_apart(at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
+    for partner in reached_by(operation, around) {
+        let Some(shared) = around.shared.get(&partner.domain) else { continue };
+        checked.findings.push(
+            Finding::operation("TOPO-001", at, operation, "target")
+                .value(&partner.name)
+                .what(format!("goes to domain `{}`, but {shared}", partner.name))
+                .why("a target storage server is none of the source's own domain")
+                .help(format!(
+                    "let another pool receive in domain `{}`, on a server of its own",
+                    partner.name
+                )),
         );
     }
 }

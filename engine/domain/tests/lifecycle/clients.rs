@@ -26,6 +26,7 @@ fn enrolled() -> Primary<MemoryCatalog> {
         revoked: None,
         until: Some(until),
         still_believed: Vec::new(),
+        restore_any: false,
         former: Vec::new(),
     };
     ready(primary.put(&[Change::Client(client)])).unwrap();

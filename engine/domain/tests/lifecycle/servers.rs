@@ -1,10 +1,12 @@
 //! Media servers: joined, drained, removed.
 
+use narrows_domain::image::Discarded;
 use narrows_domain::import::ArrivedData;
 use narrows_domain::job::JobState;
 use narrows_domain::storage::{MediaServer, PoolTrouble};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
 use narrows_format::ServerId;
+use narrows_format::image_log::RemoveReason;
 
 use super::*;
 
@@ -20,6 +22,7 @@ fn server(name: &str, id: ServerId) -> MediaServer {
         serial: "0a".into(),
         joined: at(NOW),
         draining: None,
+        certificate_until: None,
     }
 }
 
@@ -169,7 +172,7 @@ fn a_lost_media_server_goes_with_its_copies() {
         rounds += 1;
     }
     ready(primary.remove_server("m1", moment(NOW + 5))).unwrap();
-    assert_eq!((rounds, signed(&primary, only.id).0), (2, ImageState::Gone));
+    assert_eq!((rounds, signed(&primary, only.id).0), (2, ImageState::Lost));
     assert!(operations(&primary, only.id).iter().all(|it| it.state.is_final()));
     assert_eq!(signed(&primary, fresh), (ImageState::Whole, vec![22], vec![POOL]));
     assert_eq!(
@@ -177,10 +180,38 @@ fn a_lost_media_server_goes_with_its_copies() {
         OperationState::InProcess,
         "it is sent from the other copy"
     );
+
+    // It stays so until somebody accepts it, or until it is here again after all.
+    assert_eq!(code(ready(primary.accept_loss(Some(fresh), 9))), "API-003");
+    assert_eq!(ready(primary.accept_loss(None, 9)).unwrap(), 1);
+    assert_eq!(signed(&primary, only.id).0, ImageState::Gone);
+    assert_eq!(code(ready(primary.accept_loss(Some(only.id), 9))), "API-003");
+    assert_eq!(ready(primary.accept_loss(None, 9)).unwrap(), 0);
+    let lost = ready(primary.catalog().image(only.id)).unwrap().unwrap();
+    ready(primary.put(&[Change::Image(narrows_domain::Image { state: ImageState::Lost, ..lost })])).unwrap();
+    let Event::Pool(back) = logged(&only, 11, POOL) else { unreachable!("it is one") };
+    let back = PoolEvent { sequence: Sequence(2), ..back };
+    ready(primary.handle(Event::Pool(back), moment(NOW + 6))).unwrap();
+    assert_eq!(signed(&primary, only.id).0, ImageState::Whole);
+
     assert_eq!(code(ready(primary.begin_backup(&ask(), moment(NOW + 6)))), "SLP-013");
     let again = StorageUnit { name: "far".into(), pool: POOL, jobs_max: None };
     ready(primary.put_unit(again, moment(NOW + 7))).unwrap();
     assert_eq!(ready(primary.begin_backup(&ask(), moment(NOW + 8))).unwrap().pool, POOL);
+}
+
+/// What had been let go before its media server was lost is not lost with it.
+#[test]
+fn what_was_discarded_already_is_not_lost() {
+    let mut primary = joined();
+    let only = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().image;
+    ready(primary.handle(logged(&only, 11, FAR), moment(NOW + 1))).unwrap();
+    let mut copy = ready(primary.catalog().copies(only.id)).unwrap().remove(0);
+    copy.discarded = Some(Discarded { reason: RemoveReason::Deleted, until: at(NOW + 99) });
+    ready(primary.put(&[Change::Copy(copy)])).unwrap();
+    ready(primary.lose_units("m1")).unwrap();
+    while ready(primary.lose_copies("m1", 1, moment(NOW + 5))).unwrap().is_some() {}
+    assert_eq!(signed(&primary, only.id).0, ImageState::Gone);
 }
 
 /// Goal: one that joins again has the name, the pools and the draining of the one before, which is no more; and its line

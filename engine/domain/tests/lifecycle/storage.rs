@@ -82,6 +82,10 @@ fn topo_001_a_target_is_not_ones_own_storage() {
     partner.receive_pool = Some(ReceivePool { pool: POOL, incarnation: 1 });
     ready(primary.put(&[Change::Partner(partner.clone())])).unwrap();
     assert_eq!(code(ready(primary.put_target(target.clone(), moment(NOW)))), "TOPO-001");
+    // It can be paused, and is not let go on as another that is ours too.
+    ready(primary.put_partner(Partner { paused: true, ..partner.clone() }, moment(NOW))).unwrap();
+    let other = Partner { pools: partner.receive_pool.into_iter().collect(), ..partner.clone() };
+    assert_eq!(code(ready(primary.put_partner(other, moment(NOW)))), "TOPO-001");
     partner.receive_pool = None;
     ready(primary.put(&[Change::Partner(partner), Change::Pool(Pool { spanning: true, ..pool() })])).unwrap();
     assert_eq!(code(ready(primary.put_target(target.clone(), moment(NOW)))), "SLP-007");

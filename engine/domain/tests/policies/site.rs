@@ -75,6 +75,7 @@ pub(crate) fn client(number: u8) -> Client {
         revoked: None,
         until: None,
         still_believed: Vec::new(),
+        restore_any: false,
         former: Vec::new(),
     }
 }

@@ -205,7 +205,7 @@ fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
     let is_there = |image: &&Image| match image.state {
         ImageState::Whole => has_copy(image.id),
         ImageState::Gone => !has_copy(image.id) && domain.pools_of(image.id) > 0,
-        ImageState::Writing | ImageState::Abandoned => false,
+        ImageState::Writing | ImageState::Abandoned | ImageState::Lost => false,
     };
     all.iter().filter(is_there).map(|it| it.id).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: every request has a proved caller before any handler runs, but for the routes in [`OPEN`],
 //! whose one-time token is the authority. A handler names the kind of caller that it serves by taking
-//! [`Admin`], [`ClientCaller`], [`PartnerCaller`] or [`MediaCaller`].
+//! [`Admin`], [`RestoreAny`], [`ClientCaller`], [`PartnerCaller`] or [`MediaCaller`].
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -58,6 +58,14 @@ pub struct Caller {
 pub struct Admin {
     /// Login name.
     pub name: String,
+}
+
+/// Who may read what is of any client, and take it anywhere (AIR-008): administrators, and clients that were granted
+/// `restore-any`. What they do by it is [audited](RestoreAny::audit).
+#[derive(Clone, Debug)]
+pub struct RestoreAny {
+    /// For people.
+    pub who: String,
 }
 
 /// A client, of this domain or a partner's.
@@ -192,6 +200,39 @@ impl FromRequestParts<App> for Admin {
             _ if caller.has_admin_token => Ok(Self { name: "admin".to_owned() }),
             _ => Err(not_allowed("an administrator of this domain")),
         }
+    }
+}
+
+impl FromRequestParts<App> for RestoreAny {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let own = app.who.domain;
+        match &caller(parts)?.certificate {
+            Some(Principal::Client { domain, client })
+                if *domain == own && !caller(parts)?.has_admin_token =>
+            {
+                let known = app.catalog.client(*client).await.map_err(|error| internal(&error))?;
+                let granted = known.filter(|client| client.restore_any && client.revoked.is_none());
+                let granted = granted.ok_or_else(|| {
+                    let help = "an administrator grants it: `narrowsctl client grant NAME restore-any`";
+                    ApiError::new("AUTH-005", "this needs the right `restore-any`").help(help)
+                })?;
+                Ok(Self { who: format!("client {}", granted.name) })
+            }
+            _ => {
+                let Admin { name } = Admin::from_request_parts(parts, app).await?;
+                Ok(Self { who: format!("administrator {name}") })
+            }
+        }
+    }
+}
+
+impl RestoreAny {
+    /// Writes down who reads what of an image; the log adds when.
+    pub fn audit(&self, what: &str, image: &Image) {
+        let Self { who } = self;
+        tracing::info!(who, what, image = %image.id, of = image.label(), "audit: an image is read by `restore-any`");
     }
 }
 

@@ -8,8 +8,8 @@ use axum::{
 use narrows_api::{
     ApiError,
     clients::{
-        ClientInfo, EnrollReply, EnrollRequest, FormerName, RenameRequest, RenewRequest, TokenReply,
-        TokenRequest,
+        ClientInfo, EnrollReply, EnrollRequest, FormerName, GrantRequest, RenameRequest, RenewRequest,
+        TokenReply, TokenRequest,
     },
     error::codes,
     invitation::{Purpose, is_plain_name},
@@ -21,7 +21,7 @@ use narrows_domain::{
     Catalog as _,
     catalog::ImageFilter,
     image::ImageState,
-    storage::{Client, Issued},
+    storage::{Client, Issued, RESTORE_ANY},
     token::{TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{ClientId, Timestamp};
@@ -51,6 +51,7 @@ pub fn routes() -> Router<App> {
         .route(paths::CLIENT_RENAME, post(rename))
         .route(paths::CLIENT_REPLACE, post(replace))
         .route(paths::CLIENT_REVOKE, post(revoke))
+        .route(paths::CLIENT_GRANT, post(grant))
         .route(paths::CLIENT_ENROLL, post(enroll))
         .route(paths::CLIENT_RENEW, post(renew))
 }
@@ -105,6 +106,7 @@ async fn info(app: &App, client: Client) -> Result<ClientInfo, Failure> {
         certificate_until: client.until.map(time_out),
         still_believed: client.still_believed.len().try_into().unwrap_or(u64::MAX),
         revoked: client.revoked.map(time_out),
+        rights: client.restore_any.then(|| RESTORE_ANY.to_owned()).into_iter().collect(),
         name: client.name,
     })
 }
@@ -139,6 +141,27 @@ async fn revoke(State(app): State<App>, _admin: Admin, Path(name): Path<String>)
     let client = revoking.await?;
     disbelieve(&app, &client);
     tracing::warn!(client = %client.name, "its certificates are revoked");
+    good(info(&app, client).await?)
+}
+
+/// POST: what it may besides backing up and restoring its own.
+async fn grant(
+    State(app): State<App>,
+    Admin { name: by }: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<GrantRequest>,
+) -> Answer<ClientInfo> {
+    let GrantRequest { grant, revoke } = request;
+    let granting = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.grant_client(&name, &grant, &revoke).await?, Vec::new())) })
+    });
+    let client = granting.await?;
+    tracing::warn!(
+        by,
+        client = client.name,
+        restore_any = client.restore_any,
+        "the rights of a client are set"
+    );
     good(info(&app, client).await?)
 }
 
@@ -197,7 +220,9 @@ pub async fn enroll(State(app): State<App>, Body(request): Body<EnrollRequest>) 
     } else {
         let (serial, until) = (issued.serial, Some(issued.until));
         let (former, still_believed) = (Vec::new(), Vec::new());
-        let client = Client { id, name, serial, until, enrolled: now, revoked: None, former, still_believed };
+        let (revoked, restore_any) = (None, false);
+        let client =
+            Client { id, name, serial, until, enrolled: now, revoked, former, still_believed, restore_any };
         let enrolled = client.clone();
         let enrolling = app.control.act(move |primary, moment| {
             Box::pin(async move { Ok((primary.enroll_client(&secret.0, client, moment).await?, Vec::new())) })

@@ -7,6 +7,7 @@ use narrows_api::{
     partner::{Pong, Reached},
     paths,
     server::{DoctorReport, DoctorRequest, Finding, Level},
+    size::shown,
 };
 use narrows_domain::{
     Catalog as _, Partner,
@@ -15,7 +16,7 @@ use narrows_domain::{
     retry::NO_VERSION,
     slp::{ANY_CLASSIFICATION, PartnerSlp, SlpVersion},
 };
-use narrows_transport::trust::certificate_valid_until;
+use narrows_wire::hello;
 
 use super::{
     App,
@@ -23,13 +24,14 @@ use super::{
     caller::Admin,
     clients,
     domains::find,
-    problems::{of_pool, of_servers},
+    ending,
+    pools::soon_full,
+    problems::{of_pool, of_servers, shared},
     slps::look_up,
 };
 use crate::{
     hands::{not_spoken, ping, reach},
-    limits::{CERTIFICATE_WARNING_SECONDS, FREE_BYTES_WARNING, SKEW_MS_WARNING},
-    pki::authority::certificates_of_pem,
+    limits::{FREE_BYTES_WARNING, SKEW_MS_WARNING},
     pools,
 };
 
@@ -86,44 +88,25 @@ impl Sheet {
 
 async fn check_own(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
     let own = app.who.name.as_str();
-    let now = app.clock.now().seconds;
-    let leaf = app.certificates.credentials.leaf().and_then(|leaf| certificate_valid_until(&leaf).ok());
-    check_certificate(sheet, "server certificate", own, leaf, now);
-    check_certificate(sheet, "CA", own, certificate_valid_until(app.authority().der()).ok(), now);
+    sheet.findings.extend(ending::own(app));
     sheet.findings.extend(clients::ending(app).await?.into_iter().map(|(_, finding)| finding));
     sheet.findings.extend(of_servers(app));
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
-        if let Some(trouble) = pools::trouble(&app.plane, &app.pools, &pool).await {
-            sheet.findings.push(of_pool(app, &pool, trouble));
-        } else {
-            match app.plane.pool(pool.id).space().await {
-                Ok(space) => check_free(sheet, own, &format!("pool `{}`: ", pool.name), space.disk_available),
-                Err(Failure(error)) => sheet.error("free space", own, &error),
+        match pools::how(&app.plane, &app.pools, &pool).await {
+            (Some(trouble), _) => sheet.findings.push(of_pool(app, &pool, trouble)),
+            (None, Some(space)) => {
+                check_free(sheet, own, &format!("pool `{}`: ", pool.name), space.disk_available);
+                sheet.findings.extend(soon_full(app, &pool, &space).await?);
             }
+            (None, None) => {}
         }
     }
     Ok(())
 }
 
-fn check_certificate(sheet: &mut Sheet, check: &str, side: &str, until: Option<i64>, now: i64) {
-    let left = until.map(|until| until.saturating_sub(now));
-    match left {
-        None => drop(sheet.note(Level::Error, check, side, "can't be read")),
-        Some(left) if left <= 0 => {
-            let finding = sheet.note(Level::Error, check, side, "has expired");
-            "AUTH-002".clone_into(&mut finding.code);
-            "renew it there".clone_into(&mut finding.help);
-        }
-        Some(left) => {
-            let level = if left < CERTIFICATE_WARNING_SECONDS { Level::Warning } else { Level::Ok };
-            sheet.note(level, check, side, format!("is valid for {} more days", left / 86_400));
-        }
-    }
-}
-
 fn check_free(sheet: &mut Sheet, side: &str, of: &str, free: u64) {
     let level = if free < FREE_BYTES_WARNING { Level::Warning } else { Level::Ok };
-    let finding = sheet.note(level, "free space", side, format!("{of}{} MiB are free", free >> 20));
+    let finding = sheet.note(level, "free space", side, format!("{of}{} are free", shown(free)));
     if level != Level::Ok {
         "make room on the pool's file system".clone_into(&mut finding.help);
     }
@@ -136,9 +119,8 @@ async fn check_partner(
     sheet: &mut Sheet,
 ) -> Result<(), Failure> {
     let (own, name) = (app.who.name.as_str(), partner.name.as_str());
-    let known = certificates_of_pem(&partner.ca_pem);
-    let ca = known.iter().filter_map(|ca| certificate_valid_until(ca).ok()).max();
-    check_certificate(sheet, "CA", name, ca, app.clock.now().seconds);
+    sheet.findings.push(ending::of_partner(app, partner));
+    sheet.findings.extend(shared(app, std::slice::from_ref(partner)).await?);
     match ping(app, partner).await {
         Ok((pong, skew_ms)) => {
             sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
@@ -326,18 +308,6 @@ mod tests {
             assert_eq!(finding.level, level, "{finding:?}");
             assert!(level == Level::Ok || (finding.check == "clock" && !finding.help.is_empty()));
         }
-    }
-
-    /// Goal: a certificate that ended, or soon does, is found before replication stops over it.
-    #[test]
-    fn ending_certificates_are_found() {
-        let now = time::now().seconds;
-        let found = |until| worst(|sheet| check_certificate(sheet, "CA", "west", until, now));
-        assert_eq!(found(None).level, Level::Error);
-        let expired = found(Some(now - 1));
-        assert_eq!((expired.level, expired.code.as_str()), (Level::Error, "AUTH-002"));
-        assert_eq!(found(Some(now + CERTIFICATE_WARNING_SECONDS - 10)).level, Level::Warning);
-        assert_eq!(found(Some(now + CERTIFICATE_WARNING_SECONDS + 10)).level, Level::Ok);
     }
 
     /// Goal: versions without a common one, half trust and a full disk are each laid at a side's door.

@@ -1,4 +1,4 @@
-//! Searches in images and comparisons of them. Like browsing, for administrators.
+//! Searches in images and comparisons of them. Like browsing, for who may restore anything.
 
 use axum::extract::{Path, State};
 use narrows_api::{
@@ -14,7 +14,7 @@ use narrows_pool::recipe::glob::Glob;
 use super::{
     App,
     answer::{Answer, Failure, Params, good, internal, malformed},
-    caller::Admin,
+    caller::RestoreAny,
     expiry::readable,
     images::named,
 };
@@ -27,7 +27,7 @@ use crate::{
 /// GET what fits a pattern in one image, a page of it.
 pub async fn find(
     State(app): State<App>,
-    _admin: Admin,
+    by: RestoreAny,
     Path(id): Path<String>,
     Params(query): Params<FindQuery>,
 ) -> Answer<FindPage> {
@@ -40,6 +40,7 @@ pub async fn find(
         return Err(malformed("path", &most));
     }
     let image = named(&app, &partners, &id, &ImageFilter::default()).await?;
+    by.audit(&format!("find {}", query.path.0), &image);
     let pool = readable(&app, &image).await?;
     let from = begin(query.from.as_ref())?;
     good(app.plane.pool(pool).find(Find { root: root(&image)?, glob, from }).await?)
@@ -48,13 +49,14 @@ pub async fn find(
 /// GET what differs between two images, a page of it.
 pub async fn diff(
     State(app): State<App>,
-    _admin: Admin,
+    by: RestoreAny,
     Path(id): Path<String>,
     Params(query): Params<DiffQuery>,
 ) -> Answer<DiffPage> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let before = named(&app, &partners, &id, &ImageFilter::default()).await?;
     let after = named(&app, &partners, &query.to, &ImageFilter::default()).await?;
+    [&before, &after].iter().for_each(|image| by.audit("diff", image));
     let pool = pool_of_both(&app, &before, &after).await?;
     let (before, after) = (root(&before)?, root(&after)?);
     let from = begin(query.from.as_ref())?;

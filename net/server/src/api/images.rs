@@ -24,7 +24,7 @@ use narrows_format::{
 use super::{
     App,
     answer::{Answer, Body, Failure, Params, good, internal, malformed, not_found},
-    caller::{Admin, Caller, not_allowed},
+    caller::{Admin, Caller, RestoreAny, not_allowed},
     domains::{find, name_of},
     expiry::{is_readable, readable},
     jobs::{operation_id, reason, why},
@@ -77,7 +77,7 @@ pub async fn show(
 /// GET a directory of an image.
 pub async fn browse(
     State(app): State<App>,
-    _admin: Admin,
+    by: RestoreAny,
     Path(id): Path<String>,
     Params(query): Params<BrowseQuery>,
 ) -> Answer<BrowsePage> {
@@ -86,6 +86,7 @@ pub async fn browse(
     let bytes = |field: &str, text: &PathText| {
         text.to_bytes().ok_or_else(|| malformed(field, "an escape in the path is malformed"))
     };
+    by.audit(&format!("browse {}", query.path.0), &image);
     let path = bytes("path", &query.path)?;
     let path = path.strip_prefix(b"/").unwrap_or(&path);
     let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();

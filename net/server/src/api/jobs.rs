@@ -31,7 +31,7 @@ use super::{
     policies,
 };
 use crate::importer;
-use crate::limits::{IMPORTS_LISTED_MAX, JOB_POLL};
+use crate::limits::{IMPORTS_LISTED_MAX, JOB_POLL, LISTED_MAX};
 
 /// GET the list, newest first.
 pub async fn list(
@@ -242,14 +242,13 @@ pub async fn imports(
 ) -> Answer<Vec<ImportInfo>> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let imports = if filter.open {
-        app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await
-    } else {
-        app.catalog.imports(IMPORTS_LISTED_MAX).await
-    };
-    let mut refusals = app.catalog.refusals(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let limit = filter.limit.unwrap_or(IMPORTS_LISTED_MAX).min(LISTED_MAX);
+    let mut refusals = app.catalog.refusals(limit).await.map_err(|error| internal(&error))?;
     let now = app.clock.now();
     refusals.retain(|it| !filter.open || it.is_recent(now));
+    let left = limit.saturating_sub(u32::try_from(refusals.len()).unwrap_or(limit));
+    let imports =
+        if filter.open { app.catalog.unsettled_imports(left).await } else { app.catalog.imports(left).await };
     let mut infos: Vec<_> = refusals.iter().map(|it| refused_info(&app, &partners, it)).collect();
     for import in imports.map_err(|error| internal(&error))? {
         let key = JobKey::import(import.key);

@@ -109,6 +109,7 @@ fn own_info(app: &App, (pools, writing): (Vec<ServerPool>, u64)) -> MediaServerI
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock_skew_ms: None,
         joined: None,
+        certificate_until: None,
     }
 }
 
@@ -141,6 +142,7 @@ fn info(app: &App, row: MediaServer, (pools, writing): (Vec<ServerPool>, u64)) -
         version,
         clock_skew_ms: skew,
         joined: Some(time_out(row.joined)),
+        certificate_until: row.certificate_until.map(time_out),
     }
 }
 
@@ -203,7 +205,8 @@ async fn join(State(app): State<App>, Body(request): Body<JoinRequest>) -> Answe
     let id = ServerId(random::uuid());
     let (chain_pem, serial) = issue(&app, id, &request.csr_pem)?;
     let (url, data_address) = (request.url, request.data_addr);
-    let row = MediaServer { id, name, url, data_address, serial, joined: now, draining: None };
+    let (draining, certificate_until) = (None, None);
+    let row = MediaServer { id, name, url, data_address, serial, joined: now, draining, certificate_until };
     let row = match former {
         Some(former) => take_place(&app, secret.0, (former.server, row)).await?,
         None => take_in(&app, secret.0, row).await?,

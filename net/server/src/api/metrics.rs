@@ -90,6 +90,16 @@ async fn text(app: &App) -> Result<String, Failure> {
             sheet.value("client_certificate_expires_seconds", &labels, until.seconds);
         }
     }
+    sheet.gauge(
+        "media_server_certificate_expires_seconds",
+        "When a media server's certificate ends, in seconds since 1970.",
+    );
+    for row in app.servers.all().iter().map(|link| link.row()) {
+        if let Some(until) = row.certificate_until {
+            let labels = [("server", row.name.as_str())];
+            sheet.value("media_server_certificate_expires_seconds", &labels, until.seconds);
+        }
+    }
     pending(app, &mut sheet).await?;
     damaged(app, &mut sheet).await?;
     let reconciling = app.catalog.reconciling().await.map_err(|error| internal(&error))?;

@@ -7,8 +7,12 @@ use narrows_api::{
     ApiError,
     error::codes,
     images::ImageFilter,
-    orders::{BackfillReply, BackfillRequest, CancelRequest, Never, OrderReply, ReleaseRequest, Which},
+    orders::{
+        AcceptLossReply, AcceptLossRequest, BackfillReply, BackfillRequest, CancelRequest, Never, OrderReply,
+        ReleaseRequest, Which,
+    },
 };
+use narrows_catalog::{Amiss, AmissBy};
 use narrows_domain::{
     Catalog as _, Image, ImageState, OperationState, catalog,
     machine::order,
@@ -122,6 +126,38 @@ pub async fn release(
     let mut told = reply(&app, image, |it| keys.contains(&it.key), Vec::new()).await?;
     told.0.applied = !dry_run;
     Ok(told)
+}
+
+/// POST: images that are marked as lost are gone, or would be.
+pub async fn accept_loss(
+    State(app): State<App>,
+    Admin { name }: Admin,
+    Body(request): Body<AcceptLossRequest>,
+) -> Answer<AcceptLossReply> {
+    let now = app.clock.now();
+    let amiss = app.catalog.amiss(AmissBy { pending: now, refused: now });
+    let Amiss { lost, held_elsewhere, .. } = amiss.await.map_err(|error| internal(&error))?;
+    let image = match request.image {
+        Some(called) => Some(image(&app, &called, &ImageFilter::default()).await?),
+        None => None,
+    };
+    let mut images = image.as_ref().map_or(lost, |image| u64::from(image.state == ImageState::Lost));
+    let image = image.map(|image| image.id);
+    if !request.dry_run {
+        images = 0;
+        loop {
+            let accepting = app.control.act(move |primary, _| {
+                Box::pin(async move { Ok((primary.accept_loss(image, BACKFILL_PAGE).await?, Vec::new())) })
+            });
+            let accepted = accepting.await?;
+            images += accepted as u64;
+            if accepted == 0 || image.is_some() {
+                break;
+            }
+        }
+        tracing::warn!(by = name, images, "the loss of images is accepted");
+    }
+    good(AcceptLossReply { applied: !request.dry_run, images, held_elsewhere })
 }
 
 /// POST: sends many images to a partner, the oldest first, or counts them.

@@ -6,17 +6,18 @@ use axum::{
     routing::{get, post},
 };
 use narrows_api::{
-    ApiError,
-    error::codes,
-    paths,
+    ApiError, paths,
     pools::{Forecast, PoolChange, PoolInfo, PoolRequest, RoomInfo},
+    server::{Finding, Level},
+    size::shown,
     text::time_out,
 };
 use narrows_domain::{
     Catalog as _,
     primary::PoolOrder,
     space::{self, forecast},
-    storage::{MediaServer, Pool, StorageUnit},
+    storage::{MediaServer, Pool},
+    volume::Ways,
 };
 use narrows_pool::PoolSpace;
 
@@ -25,7 +26,9 @@ use super::{
     answer::{Answer, Body, Failure, good, internal},
     caller::Admin,
     damage,
+    problems::finding,
     storage::absent,
+    volumes,
 };
 use crate::pools;
 
@@ -35,6 +38,7 @@ pub fn routes() -> Router<App> {
         .route(paths::POOLS, get(list).post(make))
         .route(paths::POOL, get(show).post(change))
         .route(paths::POOL_OPEN, post(open))
+        .route(paths::VOLUMES, get(volumes::list))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<PoolInfo>> {
@@ -80,19 +84,24 @@ async fn open(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -
     let Some(pool) = known.into_iter().find(|pool| pool.name == name) else {
         return Err(absent("pool", &name, "pool list"));
     };
-    if let Some(link) = app.plane.away(pool.id) {
-        let error = ApiError::new(codes::CONFLICT, format!("pool `{name}` is on a media server"));
-        let help = format!("it is opened by a start of `{}`", link.row().name);
-        return Err(error.help(help).into());
-    }
     // It goes on though the caller hangs up: recovery is not begun for nothing.
-    let opening = tokio::spawn({
-        let app = app.clone();
-        async move { app.pools.open_again(&app.plane, (&app.catalog, &app.folder), &pool).await }
-    });
+    let opening = tokio::spawn(open_again(app.clone(), pool));
     opening.await.map_err(|error| internal(&error))??;
     pools::look(&app).await;
     good(called(&app, &name).await?)
+}
+
+/// Here, or on the media server that has it.
+async fn open_again(app: App, pool: Pool) -> Result<(), Failure> {
+    let read = pools::read(&app.catalog, pool.id).await.map_err(|error| internal(&error))?;
+    match app.plane.away(pool.id) {
+        Some(link) => {
+            let opened = link.open(pool.id, read).await?;
+            app.pools.came(pool.id, opened.incarnation, opened.segment_mean);
+        }
+        None => drop(app.pools.open_again(&app.plane, &app.folder, (&pool, read)).await?),
+    }
+    Ok(())
 }
 
 async fn called(app: &App, name: &str) -> Result<PoolInfo, Failure> {
@@ -103,25 +112,33 @@ async fn called(app: &App, name: &str) -> Result<PoolInfo, Failure> {
 /// All pools of the domain, those that are not open too.
 pub async fn infos(app: &App) -> Result<Vec<PoolInfo>, Failure> {
     let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
-    let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+    let ways = volumes::ways(app).await?;
     let mut infos = Vec::with_capacity(known.len());
     for pool in known {
-        infos.push(info(app, &pool, &units).await);
+        infos.push(info(app, &pool, &ways).await);
     }
     Ok(infos)
 }
 
-async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
-    let before: Vec<_> = units.iter().filter(|it| it.pool == pool.id).map(|it| it.name.as_str()).collect();
-    // Paths are those of the server that has it.
-    let lies = pools::directories(&app.folder, pool);
-    let server = app.plane.away(pool.id).map(|link| link.row().name);
+/// The folders of a pool, as the server knows them that has it.
+pub fn lies_in(app: &App, pool: &Pool) -> Vec<String> {
+    pools::directories(&app.folder, pool).iter().map(|path| path.display().to_string()).collect()
+}
+
+/// The name of the server that has a pool.
+pub fn server_of(app: &App, pool: &Pool) -> String {
+    app.plane.away(pool.id).map_or_else(|| MediaServer::PRIMARY.to_owned(), |link| link.row().name)
+}
+
+async fn info(app: &App, pool: &Pool, ways: &Ways) -> PoolInfo {
+    let before = ways.units.iter().filter(|it| it.pool == pool.id);
     let told = PoolInfo {
         incarnation: pool.incarnation,
-        storage_unit: before.join(", "),
-        server: server.unwrap_or_else(|| MediaServer::PRIMARY.to_owned()),
-        directories: lies.iter().map(|path| path.display().to_string()).collect(),
+        storage_unit: before.map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
+        server: server_of(app, pool),
+        directories: lies_in(app, pool),
         spanning: pool.spanning,
+        volumes: volumes::infos(app, pool, ways),
         keep_free: pool.keep_free,
         ..PoolInfo::named(pool.id, pool.name.as_str())
     };
@@ -159,13 +176,37 @@ async fn info(app: &App, pool: &Pool, units: &[StorageUnit]) -> PoolInfo {
     }
 }
 
+async fn foretold(app: &App, pool: &Pool, space: &PoolSpace) -> Result<space::Forecast, Failure> {
+    let seen = app.catalog.rooms_seen(pool.id).await.map_err(|error| internal(&error))?;
+    let room = (space.disk_available, pool.stays_free(space.disk_total));
+    Ok(forecast(&seen, room, app.clock.now()))
+}
+
+/// A pool that takes what comes, and soon will not.
+pub async fn soon_full(app: &App, pool: &Pool, space: &PoolSpace) -> Result<Option<Finding>, Failure> {
+    let Some(at) = foretold(app, pool, space).await?.soon(app.clock.now()) else { return Ok(None) };
+    let (name, at) = (&pool.name, time_out(at).strftime("%Y-%m-%d"));
+    let (free, total) = (space.disk_available, space.disk_total);
+    let message = format!(
+        "it is full by {at} at the pace of the last 30 days: {} of {} are free, and {} are to stay so",
+        shown(free),
+        shown(total),
+        shown(pool.stays_free(total))
+    );
+    let help = format!(
+        "make room on its disk, or let SLPs name a storage unit on another one; `narrowsctl pool space` says what takes it, \
+         and `narrowsctl pool set {name}` sets what stays free"
+    );
+    let check = format!("room of pool {name}");
+    Ok(Some(Finding { level: Level::Warning, ..finding("", check, &app.who.name, message, &help) }))
+}
+
 /// When it is full, and what could go.
 async fn room(app: &App, pool: &Pool, space: &PoolSpace) -> Result<RoomInfo, Failure> {
     let now = app.clock.now();
-    let seen = app.catalog.rooms_seen(pool.id).await.map_err(|error| internal(&error))?;
     let waning = app.catalog.waning(pool.id, now).await.map_err(|error| internal(&error))?;
     let stays_free = pool.stays_free(space.disk_total);
-    let (forecast, full_at) = match forecast(&seen, (space.disk_available, stays_free), now) {
+    let (forecast, full_at) = match foretold(app, pool, space).await? {
         space::Forecast::Unknown => (Forecast::Unknown, None),
         space::Forecast::Steady => (Forecast::Steady, None),
         space::Forecast::Full(at) => (Forecast::Full, Some(time_out(at))),

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use narrows_api::{
     error::codes,
-    server::{Finding, Level},
+    server::{Finding, Level, ProblemFilter},
 };
+use narrows_catalog::{Amiss, AmissBy};
 use narrows_domain::{
     Catalog as _, Import, ImportState,
     image::label,
     import::DAMAGED,
+    limits::REFUSAL_SHOWN,
     machine::placing,
     moment::{before, since},
     operation::{Operation, OperationState, WaitReason},
@@ -18,53 +20,76 @@ use narrows_domain::{
     replica::ReplicaState,
     retry::NO_VERSION,
     storage::{MediaServer, Pool, PoolTrouble},
+    topology::OwnStorage,
 };
+use narrows_format::Timestamp;
 
 use super::{
     App,
-    answer::{Answer, Failure, good, internal},
+    answer::{Answer, Failure, Params, good, internal},
     caller::{Admin, DECIDE},
     clients::{self, Named},
     damage,
     domains::name_of,
+    ending,
     jobs::why,
     policies,
+    pools::soon_full,
 };
 use crate::{
     comparing,
-    limits::{FAILED_LISTED_MAX, IMPORTS_LISTED_MAX, SKEW_MS_WARNING},
+    limits::{IMPORTS_LISTED_MAX, LISTED_MAX, PROBLEMS_LISTED, SKEW_MS_WARNING},
     pools,
     servers::link::{Found, Link},
 };
 
 /// GET the list.
-pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<Finding>> {
+pub async fn list(
+    State(app): State<App>,
+    _admin: Admin,
+    Params(filter): Params<ProblemFilter>,
+) -> Answer<Vec<Finding>> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    good(found(&app, &partners).await?)
+    let limit = filter.limit.unwrap_or(PROBLEMS_LISTED).min(LISTED_MAX);
+    good(found(&app, &partners, limit).await?)
 }
 
-/// Everything, worst first.
-pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
+/// Everything, worst first; of each kind so many, and how many more there are.
+pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Finding>, Failure> {
     let mut problems = Vec::new();
     problems.extend(reconciling(app, partners).await?);
     problems.extend(of_servers(app));
+    problems.extend(ending::problems(app, partners));
     for pool in app.catalog.pools().await.map_err(|error| internal(&error))? {
-        let trouble = pools::trouble(&app.plane, &app.pools, &pool).await;
-        problems.extend(trouble.map(|it| of_pool(app, &pool, it)));
+        match pools::how(&app.plane, &app.pools, &pool).await {
+            (Some(trouble), _) => problems.push(of_pool(app, &pool, trouble)),
+            (None, Some(space)) => problems.extend(soon_full(app, &pool, &space).await?),
+            (None, None) => {}
+        }
         problems.extend(damage::found(app, &pool).await?);
     }
+    problems.extend(shared(app, partners).await?);
     for partner in partners {
         problems.extend(silent(partner));
         problems.extend(lost(app, partner).await?);
         problems.extend(damaged(app, partner).await?);
     }
-    let imports =
-        app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    problems.extend(imports.iter().filter_map(|import| stuck(app, import)));
-    problems.extend(refused(app).await?);
-    stopped(app, partners, &mut problems).await?;
-    pending(app, partners, &mut problems).await?;
+    let now = app.clock.now();
+    let pending_by = before(now, app.config.domain.pending_import_max);
+    let by = AmissBy { pending: pending_by, refused: before(now, REFUSAL_SHOWN) };
+    let amiss = app.catalog.amiss(by).await.map_err(|error| internal(&error))?;
+    problems.extend(lost_here(app, amiss));
+    let unconfirmed = app.catalog.pending_count(pending_by).await.map_err(|error| internal(&error))?;
+    for (kind, listed, all) in [
+        ("imports", stuck(app, pending_by, limit).await?, amiss.imports),
+        ("refused imports", refused(app, limit).await?, amiss.refusals),
+        ("failed operations", stopped(app, partners, limit).await?, amiss.failed),
+        ("unconfirmed imports", pending(app, partners, (pending_by, limit)).await?, unconfirmed),
+    ] {
+        let left = more(app, kind, (listed.len(), all));
+        problems.extend(listed.into_iter().chain(left));
+    }
     problems.extend(untrusted(app, partners).await?);
     let ending = clients::ending(app).await?.into_iter();
     problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
@@ -76,6 +101,23 @@ pub async fn found(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
     }
     problems.sort_by_key(|problem| problem.level);
     Ok(problems)
+}
+
+/// Images whose last copy here went with a media server.
+fn lost_here(app: &App, Amiss { lost, held_elsewhere, .. }: Amiss) -> Option<Finding> {
+    let message =
+        format!("{lost} images were lost and have no copy here; {held_elsewhere} of them are at partners");
+    let help = "`narrowsctl image list --state lost` names them, `narrowsctl image recall` brings back what a partner has, and \
+                `narrowsctl image accept-loss` accepts what nobody has";
+    (lost > 0).then(|| finding("", "lost images".to_owned(), &app.who.name, message, help))
+}
+
+/// What the list of one kind left out.
+fn more(app: &App, kind: &str, (listed, all): (usize, u64)) -> Option<Finding> {
+    let left = all.checked_sub(listed as u64).filter(|left| *left > 0)?;
+    let message = format!("{left} more are not listed");
+    let help = format!("`narrowsctl problem list --limit {}` lists more", all.min(u64::from(LISTED_MAX)));
+    Some(finding("", kind.to_owned(), &app.who.name, message, &help))
 }
 
 /// An error.
@@ -90,16 +132,15 @@ pub fn finding(code: &str, check: String, side: &str, message: String, help: &st
     }
 }
 
-/// A pool that takes nothing. One that a media server has is opened by a start of that, and only there.
+/// A pool that takes nothing.
 pub fn of_pool(app: &App, pool: &Pool, trouble: PoolTrouble) -> Finding {
     let (name, away) = (&pool.name, app.plane.away(pool.id));
-    let open = match &away {
-        Some(link) => format!("start `narrowsd` on media server `{}` again", link.row().name),
-        None => format!("`narrowsctl pool open {name}`"),
-    };
+    let open = format!("`narrowsctl pool open {name}`");
     let is_drained = trouble.code == placing::BUSY;
     let help = match (trouble.code.as_str(), &away) {
-        ("POOL-002", _) => "make room on its file system, or let SLPs name another storage unit".to_owned(),
+        ("POOL-002", _) => format!(
+            "make room on its file system, let SLPs name another storage unit, or set what is to stay free: `narrowsctl pool set {name}`"
+        ),
         ("POOL-004", _) => format!("find out what the disk has, then {open}"),
         (_, Some(link)) if is_drained => {
             format!(
@@ -167,6 +208,21 @@ fn silent(partner: &Partner) -> Option<Finding> {
     Some(finding(code, "partner".to_owned(), &partner.name, message, help))
 }
 
+/// Partners that say to receive with what stores for this domain.
+pub async fn shared(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let servers: Vec<_> = app.servers.all().iter().map(|link| link.row()).collect();
+    let data_address = app.config.data_addr();
+    let own = OwnStorage { data_address: &data_address, servers: &servers, pools: &pools };
+    let known = partners.iter().filter(|it| it.trust != Trust::Unpaired);
+    let of_partner = |partner: &Partner| {
+        let message = own.shared_with(partner)?;
+        let help = format!("let another pool receive in domain `{}`, on a server of its own", partner.name);
+        Some(finding("TOPO-001", "storage".to_owned(), &partner.name, message, &help))
+    };
+    Ok(known.filter_map(of_partner).collect())
+}
+
 /// Images whose copy at the partner is gone with the pool that held it.
 async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
     let missing = app.catalog.missing(partner.domain, IMPORTS_LISTED_MAX);
@@ -205,14 +261,19 @@ async fn reconciling(app: &App, partners: &[Partner]) -> Result<Option<Finding>,
     Ok(Some(finding("", "catalog".to_owned(), &app.who.name, message, help)))
 }
 
-/// An arrival that is not in the catalog: for a reason that somebody has to mend, or for too long.
-fn stuck(app: &App, import: &Import) -> Option<Finding> {
+/// Arrivals that are not in the catalog, for a reason that somebody has to mend or for too long, and damaged ones.
+async fn stuck(app: &App, pending_by: Timestamp, limit: u32) -> Result<Vec<Finding>, Failure> {
+    let imports = app.catalog.stuck_imports(pending_by, limit).await.map_err(|error| internal(&error))?;
+    Ok(imports.iter().map(|import| stuck_one(app, import)).collect())
+}
+
+fn stuck_one(app: &App, import: &Import) -> Finding {
     let record = &import.arrival.record;
     let note = import.note.as_ref();
     let code = note.map(|note| note.code.clone()).unwrap_or_default();
     let (code, message, help) = match import.state {
         ImportState::Imported => {
-            let damage = import.damage.as_ref()?;
+            let damage = import.damage.as_deref().unwrap_or("nobody said how");
             let help = "it is mended by itself where another domain grants `heal`; `narrowsctl pool damage` says more";
             (DAMAGED.to_owned(), format!("its copy here is damaged: {damage}"), help)
         }
@@ -221,22 +282,19 @@ fn stuck(app: &App, import: &Import) -> Option<Finding> {
         }
         ImportState::Pending | ImportState::Waiting { .. } => {
             let age = since(app.clock.now(), import.arrived);
-            if age <= app.config.domain.pending_import_max {
-                return None;
-            }
             let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
             let message = format!("it has been pending for {} h{because}", age.as_secs() / 3600);
             (code, message, "mend the cause, then `narrowsctl import retry`")
         }
     };
     let check = format!("import of {}", label(&record.client_name, record.started));
-    Some(finding(&code, check, &app.who.name, message, help))
+    finding(&code, check, &app.who.name, message, help)
 }
 
 /// What partners brought and was not let in lately.
-async fn refused(app: &App) -> Result<Vec<Finding>, Failure> {
+async fn refused(app: &App, limit: u32) -> Result<Vec<Finding>, Failure> {
     let now = app.clock.now();
-    let refusals = app.catalog.refusals(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+    let refusals = app.catalog.refusals(limit).await.map_err(|error| internal(&error))?;
     let lately = refusals.into_iter().filter(|it| it.is_recent(now));
     let found = lately.map(|it| {
         let times = if it.times == 1 { "once".to_owned() } else { format!("{} times", it.times) };
@@ -248,15 +306,16 @@ async fn refused(app: &App) -> Result<Vec<Finding>, Failure> {
 }
 
 /// Operations that stopped for good: nothing comes of them before a person has dealt with them.
-async fn stopped(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -> Result<(), Failure> {
-    let failed = app.catalog.failed_operations(FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+async fn stopped(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Finding>, Failure> {
+    let failed = app.catalog.failed_operations(limit).await.map_err(|error| internal(&error))?;
+    let mut problems = Vec::with_capacity(failed.len());
     for operation in failed {
         let message = operation.note.as_ref().map(why).unwrap_or_default();
         let help = "mend the cause, then `narrowsctl image replicate` sends it again";
         let check = title(app, partners, &operation).await?;
         problems.push(finding(operation.state.detail(), check, &app.who.name, message, help));
     }
-    Ok(())
+    Ok(problems)
 }
 
 /// Partners that are trusted and do not take all images: a grant of theirs lacks, or a proof.
@@ -287,10 +346,13 @@ async fn untrusted(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fail
 }
 
 /// Images that arrived over there and are not confirmed for longer than they should be.
-async fn pending(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -> Result<(), Failure> {
-    let then = before(app.clock.now(), app.config.domain.pending_import_max);
-    let pending =
-        app.catalog.pending_since(then, FAILED_LISTED_MAX).await.map_err(|error| internal(&error))?;
+async fn pending(
+    app: &App,
+    partners: &[Partner],
+    (pending_by, limit): (Timestamp, u32),
+) -> Result<Vec<Finding>, Failure> {
+    let pending = app.catalog.pending_since(pending_by, limit).await.map_err(|error| internal(&error))?;
+    let mut problems = Vec::with_capacity(pending.len());
     for operation in pending {
         let note = operation.note.as_ref();
         let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
@@ -303,7 +365,7 @@ async fn pending(app: &App, partners: &[Partner], problems: &mut Vec<Finding>) -
         let help = "`narrowsctl import list` there says why";
         problems.push(finding(&code, check, &side.unwrap_or_default(), message, help));
     }
-    Ok(())
+    Ok(problems)
 }
 
 /// What an operation does, for people.

@@ -1,9 +1,9 @@
 //! A client asks for an image.
 //!
 //! Guarantee: AIR-008. The destination is the principal of the certificate, which this domain's CA must have
-//! issued. An image of this domain goes to the client that it is of, or with an administrator's token to
-//! another one; an image of another origin goes to any client of this domain. As a tar, which may go anywhere, it is
-//! given to administrators only, and the job says to whom.
+//! issued. An image of this domain goes to the client that it is of, or by the right `restore-any` to another one; an image of
+//! another origin goes to any client of this domain. As a tar, which may go anywhere, it is given by that right only.
+//! Administrators have it, a client may be granted it, and where it was needed the job and the log say who had what.
 
 use axum::extract::State;
 use narrows_api::{
@@ -22,7 +22,7 @@ use narrows_domain::{
 use super::{
     App,
     answer::{Answer, Body, Failure, good, internal},
-    caller::{ClientCaller, not_allowed},
+    caller::{ClientCaller, RestoreAny, not_allowed},
     expiry::readable,
     images,
 };
@@ -36,15 +36,23 @@ pub async fn begin(
 ) -> Answer<RestoreGrant> {
     // Before anything is looked up: a stranger learns nothing of what is here.
     may_restore(&app, &caller, true)?;
-    if request.as_tar && !caller.is_admin {
-        let error =
-            ApiError::new("AUTH-005", "a tar needs the right `restore-any`, which administrators have")
-                .because("it goes wherever it is piped, as what is browsed does")
-                .help("use a context with the administrator's token, or restore into a directory");
-        return Err(error.into());
-    }
     let client = app.catalog.client(caller.client).await.map_err(|error| internal(&error))?;
     let client = client.ok_or_else(|| not_allowed("an enrolled client"))?;
+    let right = match (caller.is_admin, client.restore_any) {
+        (true, _) => Some("the administrator's token"),
+        (false, true) => Some("its right `restore-any`"),
+        (false, false) => None,
+    };
+    if request.as_tar && right.is_none() {
+        let error = ApiError::new("AUTH-005", "a tar needs the right `restore-any`")
+            .because("it goes wherever it is piped, as what is browsed does")
+            .help(format!(
+                "use a context with the administrator's token, restore into a directory, or have it granted: \
+                 `narrowsctl client grant {} restore-any`",
+                client.name
+            ));
+        return Err(error.into());
+    }
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let filter = ImageFilter {
         client: request.client,
@@ -54,9 +62,11 @@ pub async fn begin(
     };
     let image = images::named(&app, &partners, &request.image, &filter).await?;
     let is_foreign = image.origin != app.who.domain;
-    if !is_foreign && image.client != caller.client && !caller.is_admin {
-        let error = ApiError::new("AUTH-005", format!("image {} is of another client", image.label()))
-            .help("an administrator may restore it here: use a context with the administrator's token");
+    let is_of_other = !is_foreign && image.client != caller.client;
+    if is_of_other && right.is_none() {
+        let error = ApiError::new("AUTH-005", format!("image {} is of another client", image.label())).help(
+            "use a context with the administrator's token, or have `restore-any` granted: `narrowsctl client grant`",
+        );
         return Err(error.into());
     }
     may_restore(&app, &caller, image.restorable)?;
@@ -67,7 +77,12 @@ pub async fn begin(
         );
     };
     let open = app.pools.get(pool)?;
-    let said = request.as_tar.then(|| as_tar(&client.name));
+    let by = right.filter(|_| request.as_tar || is_of_other);
+    let said = by.map(|right| taken(request.as_tar, &client.name, right));
+    if let Some(note) = &said {
+        let audit = RestoreAny { who: format!("client {}", client.name) };
+        audit.audit(&note.sentence, &image);
+    }
     let (key, job) = begin_job(&app, &image, said).await?;
     let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key };
     let ticket = app.tickets.give(ticket)?;
@@ -101,12 +116,10 @@ fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(),
     })
 }
 
-/// What the list of jobs keeps of a restore that may have gone anywhere: who had it.
-fn as_tar(client: &str) -> Note {
-    Note {
-        code: String::new(),
-        sentence: format!("as a tar to client {client}, by the administrator's token"),
-    }
+/// What the list of jobs keeps of a restore that needed a right: who had it, and by which.
+fn taken(as_tar: bool, client: &str, right: &str) -> Note {
+    let how = if as_tar { "as a tar " } else { "" };
+    Note { code: String::new(), sentence: format!("{how}to client {client}, by {right}") }
 }
 
 /// The restore itself runs between client and data plane; the end of its session, or of its unused ticket, is

@@ -19,7 +19,7 @@ use super::{
     domains::name_of,
     images, jobs, pools, problems,
 };
-use crate::limits::LEAVING_LISTED_MAX;
+use crate::limits::{LEAVING_LISTED_MAX, PROBLEMS_LISTED};
 
 /// GET the principal of the request.
 pub async fn whoami(State(app): State<App>, caller: Caller) -> Answer<WhoAmI> {
@@ -53,7 +53,7 @@ pub async fn status(State(app): State<App>, _admin: Admin) -> Answer<Status> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let seen = app.catalog.clients_seen().await.map_err(|error| internal(&error))?;
-    let problems = problems::found(&app, &partners).await?;
+    let problems = problems::found(&app, &partners, PROBLEMS_LISTED).await?;
     let running = jobs::infos(&app, None, 100).await?.into_iter().filter(|job| !job.ended).collect();
     good(Status {
         domain: app.who.domain,

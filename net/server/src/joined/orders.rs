@@ -11,16 +11,16 @@ use axum::{
 };
 use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
 use narrows_domain::storage::Pool;
-use narrows_format::{ContainerId, PoolId, Sequence, ServerId};
+use narrows_format::{ContainerId, PoolId, Sequence, ServerId, Timestamp};
 use narrows_pool::{LogRead, recipe::glob::Glob, scrub::Depth};
-use narrows_transport::Principal;
+use narrows_transport::{Principal, trust::certificate_valid_until};
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
 
 use super::{Joined, renewal};
 use crate::{
     api::{
-        answer::{Answer, Body, Failure, good, internal, malformed, no_method, no_route},
+        answer::{Answer, Body, Failure, good, internal, malformed, no_method, no_route, not_found},
         caller::{Peer, not_allowed},
         places::Standing,
     },
@@ -30,7 +30,10 @@ use crate::{
     servers::{
         errand::{Errand, Sender, Sent},
         mending::{Mended, Mending},
-        words::{EventWord, PoolSaid, PoolStands, PoolTold, PoolWanted, PoolWord, Stand, Stood, TrustTold},
+        words::{
+            EventWord, PoolSaid, PoolStands, PoolTold, PoolWanted, PoolWord, Reopened, Reopening, Stand,
+            Stood, TrustTold,
+        },
     },
 };
 
@@ -40,6 +43,7 @@ pub fn router(joined: Joined) -> Router {
         .route(paths::MEDIA_STAND, post(stand))
         .route(paths::MEDIA_POOLS, post(make))
         .route(paths::MEDIA_POOL, post(order))
+        .route(paths::MEDIA_POOL_OPEN, post(open_again))
         .route(paths::MEDIA_SEND, post(send))
         .route(paths::MEDIA_MEND, post(mend))
         .fallback(no_route)
@@ -87,12 +91,15 @@ async fn stand(State(joined): State<Joined>, _by: ByPrimary, Body(stand): Body<S
     }
     let trust_mark = joined.told().trust_mark.unwrap_or(narrows_api::Hex([0; 32]));
     let pools = joined.told().pools.iter().map(|told| stands(&joined, told)).collect();
+    let leaf = joined.credentials.leaf().and_then(|leaf| certificate_valid_until(&leaf).ok());
+    let certificate_until = leaf.map(|seconds| Timestamp { seconds, nanos: 0 }.into());
     good(Stood {
         run: joined.run,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: joined.clock.now().into(),
         trust_mark,
         pools,
+        certificate_until,
     })
 }
 
@@ -126,16 +133,36 @@ async fn open(joined: &Joined, told: &[PoolTold]) {
     let Ok(_one_at_a_time) = joined.pools.making.try_lock() else { return };
     for pool in told {
         if !joined.pools.is_known(pool.pool)
-            && let Err(error) =
-                joined.pools.open_one(&joined.plane, &joined.folder, &as_pool(pool), read(pool)).await
+            && let Err(error) = joined
+                .pools
+                .open_one(&joined.plane, &joined.folder, &as_pool(pool), log_read(pool.read))
+                .await
         {
             tracing::error!(pool = pool.name, %error, "a pool can't be opened; the others go on");
         }
     }
 }
 
-fn read(told: &PoolTold) -> Option<LogRead> {
-    told.read.map(|(incarnation, up_to)| LogRead { incarnation, up_to: Sequence(up_to) })
+fn log_read(read: Option<(u64, u64)>) -> Option<LogRead> {
+    read.map(|(incarnation, up_to)| LogRead { incarnation, up_to: Sequence(up_to) })
+}
+
+/// POST: opens a pool that could not be opened, or anew one that a failed write has stopped.
+async fn open_again(
+    State(joined): State<Joined>,
+    _by: ByPrimary,
+    Path(id): Path<String>,
+    Body(Reopening { read }): Body<Reopening>,
+) -> Answer<Reopened> {
+    let pool: PoolId = id.parse().map_err(|_| malformed("id", "no UUID"))?;
+    let told = joined.told().pools.iter().find(|told| told.pool == pool).map(as_pool);
+    let told = told.ok_or_else(|| not_found("pool", &pool.to_string()))?;
+    // It goes on though the primary hangs up: recovery is not begun for nothing.
+    let opening = tokio::spawn(async move {
+        joined.pools.open_again(&joined.plane, &joined.folder, (&told, log_read(read))).await
+    });
+    let open = opening.await.map_err(|error| internal(&error))??;
+    good(Reopened { incarnation: open.incarnation, segment_mean: open.segment_mean })
 }
 
 fn as_pool(told: &PoolTold) -> Pool {

@@ -10,9 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use narrows_api::{ApiError, error::codes, pools::PoolRequest};
+use narrows_api::{ApiError, error::codes, pools::PoolRequest, size::shown};
 use narrows_domain::{
     Catalog as _,
+    limits::{HIGH_WATER, LOW_WATER},
     storage::{MediaServer, Pool},
 };
 use narrows_format::PoolId;
@@ -39,14 +40,7 @@ const LOST_AND_FOUND: &str = "lost+found";
 /// Makes a pool, here or on the media server that is named, and opens it.
 pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
     let _one_at_a_time = app.pools.making.lock().await;
-    let name = request.name.clone();
-    app.control
-        .act(move |primary, _| {
-            Box::pin(async move { Ok((primary.check_new_pool(&name).await?, Vec::new())) })
-        })
-        .await?;
     let segment_mean = segment_mean(app, request.segment_mean)?;
-    let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
     let link = match request.server.as_deref() {
         None | Some(MediaServer::PRIMARY) => None,
         Some(name) => {
@@ -58,8 +52,17 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
         server: link.as_ref().map(|link| link.server),
         directories: request.directories,
         keep_free: request.keep_free.unwrap_or(0),
+        high_water: request.high_water.unwrap_or(HIGH_WATER),
+        low_water: request.low_water.unwrap_or(LOW_WATER),
+        water_is_set: request.high_water.or(request.low_water).is_some(),
         ..Pool::new(PoolId(random::uuid()), request.name)
     };
+    let wanted = pool.clone();
+    let checking = app.control.act(move |primary, _| {
+        Box::pin(async move { Ok((primary.check_new_pool(&wanted).await?, Vec::new())) })
+    });
+    checking.await?;
+    let known = app.catalog.pools().await.map_err(|error| internal(&error))?;
     let others: Vec<_> = known.into_iter().filter(|it| it.server == pool.server).collect();
     match link {
         None => make_own(app, &others, &pool, segment_mean).await?,
@@ -173,9 +176,9 @@ fn check_memory(plane: &Plane) -> Result<(), Failure> {
     if share >= POOL_INDEX_BYTES_MIN {
         return Ok(());
     }
-    let sentence = format!("with one pool more, each index would have {} KiB of memory", share >> 10);
+    let sentence = format!("with one pool more, each index would have {} of memory", shown(share));
     let error = ApiError::new(codes::CONFLICT, sentence)
-        .because(format!("at least {} KiB are needed", POOL_INDEX_BYTES_MIN >> 10))
+        .because(format!("at least {} are needed", shown(POOL_INDEX_BYTES_MIN)))
         .help("run the server with more `--memory`");
     Err(error.into())
 }

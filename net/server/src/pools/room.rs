@@ -1,5 +1,6 @@
 //! Room in a pool: when it counts as full, how its room is remembered, and what goes at high water.
 
+use narrows_api::size::shown;
 use narrows_domain::{
     space::RoomSeen,
     storage::{Pool, PoolTrouble},
@@ -12,13 +13,11 @@ use crate::api::{App, answer::Failure};
 pub(super) fn full(pool: &Pool, space: &PoolSpace) -> Option<PoolTrouble> {
     let (free, total) = (space.disk_available, space.disk_total);
     let what = if let Some(lack) = space.lack {
-        let (free, what, needed) = (lack.available >> 20, lack.what, lack.needed >> 20);
-        format!("{free} MiB are free, and {what} needs {needed} MiB that are")
+        format!("{} are free, and {} needs {} that are", shown(lack.available), lack.what, shown(lack.needed))
     } else if free < pool.keep_free {
-        format!("{} MiB are free, and {} MiB are to stay so", free >> 20, pool.keep_free >> 20)
+        format!("{} are free, and {} are to stay so", shown(free), shown(pool.keep_free))
     } else if free < pool.stays_free(total) {
-        let (free, total) = (free >> 20, total >> 20);
-        format!("{free} of {total} MiB are free, and its high water is {} %", pool.high_water)
+        format!("{} of {} are free, and its high water is {} %", shown(free), shown(total), pool.high_water)
     } else {
         return None;
     };

@@ -22,7 +22,7 @@ use narrows_format::{
     ContainerId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp, record::CopyState,
 };
 use narrows_pool::{
-    PoolSpace,
+    LogRead, PoolSpace,
     images::{Discarded, Event},
 };
 use narrows_transport::{Credentials, TrustStore, trust::Whom};
@@ -33,7 +33,10 @@ use tokio::sync::{Notify, watch};
 use super::{
     errand::{Errand, Sent},
     mending::{ContainerRead, Mended, Mending, Surveyed},
-    words::{CopyWord, DiscardedWord, PoolSaid, PoolWanted, PoolWord, Stand, Stood, events_in, strange},
+    words::{
+        CopyWord, DiscardedWord, PoolSaid, PoolWanted, PoolWord, Reopened, Reopening, Stand, Stood,
+        events_in, strange,
+    },
 };
 use crate::{
     limits::{EVENT_WAIT, MEDIA_ANSWER_MAX, MEDIA_MAKE_MAX, MEDIA_WORK_MAX},
@@ -224,6 +227,13 @@ impl Link {
             PoolSaid::Space(space, is_poisoned) => Ok((space.into(), is_poisoned)),
             _ => Err(off_the_point()),
         }
+    }
+
+    /// Opens a pool that could not be opened, or anew one that a failed write has stopped.
+    pub async fn open(&self, pool: PoolId, read: Option<LogRead>) -> Result<Reopened, ApiError> {
+        let path = paths::MEDIA_POOL_OPEN.replace("{id}", &pool.to_string());
+        let read = read.map(|read| (read.incarnation, read.up_to.0));
+        self.post(&path, &Reopening { read }, MEDIA_WORK_MAX).await
     }
 
     /// Image log records behind this one.

@@ -375,6 +375,22 @@ pub enum PoolSaid {
     Containers(Vec<u64>),
 }
 
+/// A pool is to be opened that could not be, or anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopening {
+    /// How far its log is in the catalog: incarnation, and the last record.
+    pub read: Option<(u64, u64)>,
+}
+
+/// It is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopened {
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its mean segment size.
+    pub segment_mean: u32,
+}
+
 /// A pool that a media server is to have open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolTold {
@@ -468,6 +484,9 @@ pub struct Stood {
     pub trust_mark: Hex<32>,
     /// The pools that it was told of.
     pub pools: Vec<PoolStands>,
+    /// When the certificate ends that it shows; older builds do not say.
+    #[serde(default)]
+    pub certificate_until: Option<When>,
 }
 
 #[cfg(test)]

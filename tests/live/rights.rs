@@ -1,0 +1,96 @@
+//! Goal: what is of other clients is read by the right `restore-any` only (AIR-008): by administrators, and by clients that
+//! were granted it, until it is taken away.
+//! Method: a client of a real server tries each way of reading before, while and after it has the right.
+
+use narrows_api::{
+    ApiError,
+    backups::{RestoreGrant, RestoreRequest},
+    clients::{ClientInfo, GrantRequest},
+    finding::{DiffPage, FindPage},
+    images::BrowsePage,
+    jobs::JobInfo,
+    paths,
+};
+
+use crate::{
+    data::{back_up_directory, make_tree, restore_image, same_trees},
+    house::{Caller, House},
+    pairing::{apply, local_slp},
+};
+
+async fn set(house: &House, name: &str, grant: &[&str], revoke: &[&str]) -> Result<ClientInfo, ApiError> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let request = GrantRequest { grant: words(grant), revoke: words(revoke) };
+    house.admin().post(&paths::CLIENT_GRANT.replace("{name}", name), &request).await
+}
+
+/// What comes of every way to read what is in an image.
+async fn readings(caller: &Caller, image: &str) -> Vec<Result<(), ApiError>> {
+    let at = |path: &str| path.replace("{id}", image);
+    let find = format!("{}?path=*", at(paths::IMAGE_FIND));
+    let diff = format!("{}?to={image}", at(paths::IMAGE_DIFF));
+    let mut met = vec![
+        caller.get::<BrowsePage>(&at(paths::IMAGE_BROWSE)).await.map(drop),
+        caller.get::<FindPage>(&find).await.map(drop),
+        caller.get::<DiffPage>(&diff).await.map(drop),
+    ];
+    for as_tar in [false, true] {
+        let image = image.to_owned();
+        let request = RestoreRequest { image, client: None, origin: None, at: None, as_tar };
+        met.push(caller.post::<_, RestoreGrant>(paths::RESTORES, &request).await.map(drop));
+    }
+    met
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_of_others_is_read_by_right_only() {
+    let mut east = House::build("east").await;
+    apply(&east, &local_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 91);
+    let ((web, _), (desk, _)) = (east.enroll("web01").await, east.enroll("desk").await);
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    let all_refused = async |east: &House| {
+        for refused in readings(&east.caller(Some(&desk), None), &image).await {
+            assert_eq!(refused.unwrap_err().code, "AUTH-005");
+        }
+    };
+    all_refused(&east).await;
+    assert_eq!(set(&east, "desk", &["rule"], &[]).await.unwrap_err().code, "SLP-013");
+    assert_eq!(set(&east, "nobody", &["restore-any"], &[]).await.unwrap_err().code, "SLP-013");
+    let mine = GrantRequest { grant: vec!["restore-any".into()], revoke: Vec::new() };
+    let path = paths::CLIENT_GRANT.replace("{name}", "desk");
+    let refused = east.caller(Some(&desk), None).post::<_, ClientInfo>(&path, &mine).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005", "nobody grants it to itself");
+
+    assert_eq!(set(&east, "desk", &["restore-any"], &[]).await.unwrap().rights, ["restore-any"]);
+    for restarted in [false, true] {
+        if restarted {
+            east.restart_with(|_| {}).await;
+        }
+        for met in readings(&east.caller(Some(&desk), None), &image).await {
+            met.unwrap();
+        }
+        let all = format!("{}?kind=restore", paths::JOBS);
+        let jobs: Vec<JobInfo> = east.admin().get(&all).await.unwrap();
+        // The newest two; what ran before a start says that it was interrupted.
+        let by_right = |it: &&JobInfo| it.why.contains("client desk, by its right `restore-any`");
+        assert!(jobs.len() >= 2 && jobs[..2].iter().all(|it| by_right(&it)), "{jobs:?}");
+    }
+    let back = tempfile::tempdir().unwrap();
+    restore_image(&east, &desk, &image, back.path()).await.unwrap();
+    same_trees(files.path(), back.path());
+    // It is no more than that right, and web01 has none by it.
+    let desk_asks = east.caller(Some(&desk), None);
+    let refused = desk_asks.get::<Vec<ClientInfo>>(paths::CLIENTS).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005");
+    let browse = paths::IMAGE_BROWSE.replace("{id}", &image);
+    let refused = east.caller(Some(&web), None).get::<BrowsePage>(&browse).await.unwrap_err();
+    assert!(refused.code == "AUTH-005" && refused.help.contains("client grant"), "{refused}");
+
+    let none: [String; 0] = [];
+    assert_eq!(set(&east, "desk", &[], &["restore-any"]).await.unwrap().rights, none);
+    all_refused(&east).await;
+    east.stop().await;
+}
