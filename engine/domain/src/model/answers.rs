@@ -468,21 +468,12 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn unsettled_imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| {
-            let mut all = rows.newest_imports();
-            all.retain(Import::is_unsettled);
-            all.reverse();
-            limited(all.into_iter(), limit)
-        })
+        self.read(|rows| limited(rows.oldest_imports(Import::is_unsettled), limit))
     }
 
     async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| {
-            let mut all = rows.newest_imports();
-            all.retain(|it| it.key.pool == pool && it.state == ImportState::Imported && it.damage.is_some());
-            all.reverse();
-            limited(all.into_iter(), limit)
-        })
+        let is_damaged = |it: &Import| it.state == ImportState::Imported && it.damage.is_some();
+        self.read(|rows| limited(rows.oldest_imports(|it| it.key.pool == pool && is_damaged(it)), limit))
     }
 
     async fn open_imports(&self, then: Timestamp) -> Result<(u64, u64), Burnt> {
