@@ -471,7 +471,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn unsettled_imports(&self, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| rows.oldest_imports(Import::is_unsettled, limit))
+        self.read(|rows| limited(rows.oldest_imports(Import::is_unsettled), limit))
     }
 
     async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Result<Vec<Import>, Burnt> {

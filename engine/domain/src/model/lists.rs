@@ -31,16 +31,9 @@ pub(super) fn soonest<'a, T: Clone + 'a, K: Ord>(
 }
 
 impl Rows {
-    pub(super) fn oldest_imports(&self, fits: impl FnMut(&Import) -> bool, limit: u32) -> Vec<Import> {
-        let mut all = self.newest_imports();
-        all.retain(fits);
-        all.reverse();
-        limited(all.into_iter(), limit)
-    }
-
     pub(super) fn damaged_imports(&self, pool: PoolId, limit: u32) -> Vec<Import> {
         let is_hurt = |it: &Import| it.state == ImportState::Imported && it.damage.is_some();
-        self.oldest_imports(|it| it.key.pool == pool && is_hurt(it), limit)
+        limited(self.oldest_imports(|it| it.key.pool == pool && is_hurt(it)), limit)
     }
 
     /// See [`crate::Catalog::latest_whole`].

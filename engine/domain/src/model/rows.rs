@@ -80,6 +80,11 @@ impl Rows {
         all
     }
 
+    /// Arrivals of which this holds.
+    pub(super) fn oldest_imports(&self, is_so: impl Fn(&Import) -> bool) -> impl Iterator<Item = Import> {
+        self.newest_imports().into_iter().rev().filter(move |it| is_so(it))
+    }
+
     pub(super) fn newest_refusals(&self) -> Vec<RefusedArrival> {
         let mut all: Vec<_> = self.refusals.values().cloned().collect();
         all.sort_by_key(|it| std::cmp::Reverse((it.last, it.image, it.sender)));
