@@ -13,6 +13,7 @@ use narrows_api::{
     server::{Finding, Status},
     slps::ApplyRequest,
     storage::{Making, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest},
+    timeline::Timeline,
     topology::Topology,
 };
 
@@ -279,6 +280,14 @@ async fn an_image_is_duplicated_by_the_exchange_and_replicated_from_the_duplicat
     assert_eq!(image.replicas.len(), 1);
     let whole = duplication_job(&east, &image).await;
     assert!(whole.counters.data_bytes > 0 && whole.counters.stored_bytes > 0, "{whole:?}");
+    let told: Timeline =
+        east.admin().get(&paths::IMAGE_TIMELINE.replace("{id}", &first.image.to_string())).await.unwrap();
+    let step = |what: &str| {
+        let found = told.steps.iter().position(|it| (it.what.as_str(), it.state.as_str()) == (what, "done"));
+        found.unwrap_or_else(|| panic!("{what} in {:#?}", told.steps))
+    };
+    let steps = [step("backup"), step("duplication to vault"), step("replication to west")];
+    assert!(steps.is_sorted() && told.steps[steps[1]].wire_bytes > 100_000, "{:#?}", told.steps);
 
     // A little is changed: only that crosses from pool to pool.
     std::fs::write(files.path().join("deep/file7"), b"changed").unwrap();

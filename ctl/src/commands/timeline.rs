@@ -121,7 +121,7 @@ fn describe(timeline: &Timeline) -> String {
     let mut text = format!("{}\n{}", timeline.name, table_of(&headers, &["TOOK", "BYTES", "SENT"], &rows));
     for domain in timeline.domains.iter().filter(|it| it.cut) {
         let name = called(&domain.name, &domain.via);
-        text.push_str(&format!("{name} has told its newest steps only\n"));
+        text.extend([name.as_str(), " has told its newest steps only\n"]);
     }
     for silent in timeline.domains.iter().filter(|it| !it.answered) {
         text.push_str(&missing(silent));

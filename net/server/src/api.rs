@@ -232,7 +232,6 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_RELEASE, post(orders::release))
         .route(paths::IMAGES_REPLICATE, post(orders::backfill))
         .route(paths::IMAGES_RECALL, post(recall::recall))
-        .route(paths::IMAGE_TIMELINE, get(timeline::show))
         .route(paths::SLPS, get(slps::list).post(slps::apply))
         .route(paths::SLP, get(slps::show))
         .route(paths::DOMAINS, get(domains::list))
@@ -264,9 +263,9 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_LEND, post(partner::lend))
         .route(paths::PARTNER_SLP, get(partner::slp))
         .route(paths::PARTNER_IMPORTS, post(partner::imports))
-        .route(paths::PARTNER_TIMELINE, post(timeline::for_partner))
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
+        .merge(timeline::routes())
         .merge(pools::routes())
         .merge(media_servers::routes())
         .merge(damage::routes())

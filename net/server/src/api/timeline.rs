@@ -10,7 +10,11 @@ mod telling;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use axum::extract::{Path, State};
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
 use futures_util::future::join_all;
 use narrows_api::{
     ApiError, Hex,
@@ -52,8 +56,13 @@ const NO_TIME: &str = "the question had come so far that there was no time left 
 /// Two tellers' clocks may tell a step so far apart.
 const SAME_STEP: Duration = Duration::from_mins(1);
 
+/// The routes here.
+pub fn routes() -> Router<App> {
+    Router::new().route(paths::IMAGE_TIMELINE, get(show)).route(paths::PARTNER_TIMELINE, post(for_partner))
+}
+
 /// GET the whole of it.
-pub async fn show(
+async fn show(
     State(app): State<App>,
     _admin: Admin,
     Path(id): Path<String>,
@@ -75,7 +84,7 @@ pub async fn show(
 }
 
 /// POST by a partner: what happened to an image that it made or sent, here and from here on.
-pub async fn for_partner(
+async fn for_partner(
     State(app): State<App>,
     PartnerCaller(partner): PartnerCaller,
     Path(id): Path<String>,
@@ -229,7 +238,7 @@ struct Hearing<'a> {
 impl Hearing<'_> {
     fn take(&self, told: Told, whole: &mut Told) {
         for step in told.steps.into_iter().rev().take(TIMELINE_STEPS_MAX).rev() {
-            let step = self.step(step);
+            let step = self.step(&step);
             if self.may_tell_of(step.domain) && !whole.steps.iter().any(|known| is_same(known, &step)) {
                 whole.steps.push(step);
             }
@@ -240,9 +249,9 @@ impl Hearing<'_> {
             match known {
                 // Two ways lead there, and one of them was heard.
                 Some(known) if is_beyond && domain.answered && !known.answered => {
-                    *known = self.witness(domain);
+                    *known = self.witness(&domain);
                 }
-                None if is_beyond => whole.domains.push(self.witness(domain)),
+                None if is_beyond => whole.domains.push(self.witness(&domain)),
                 _ => {}
             }
         }
@@ -252,7 +261,7 @@ impl Hearing<'_> {
         domain == self.teller.domain || !self.asked.contains(&domain)
     }
 
-    fn step(&self, step: Step) -> Step {
+    fn step(&self, step: &Step) -> Step {
         let name = |text: &str| said(text, TIMELINE_NAME_LETTERS_MAX);
         Step {
             domain_name: self.name(step.domain, &step.domain_name),
@@ -262,18 +271,18 @@ impl Hearing<'_> {
             began: self.here(step.began),
             ended: step.ended.map(|at| self.here(at)),
             why: said(&step.why, SENTENCE_LETTERS_MAX),
-            ..step
+            ..step.clone()
         }
     }
 
-    fn witness(&self, witness: Witness) -> Witness {
+    fn witness(&self, witness: &Witness) -> Witness {
         Witness {
             name: self.name(witness.domain, &witness.name),
             via: self.via(witness.domain),
             why: said(&witness.why, SENTENCE_LETTERS_MAX),
             last_known: said(&witness.last_known, TIMELINE_NAME_LETTERS_MAX),
             as_of: witness.as_of.map(|at| self.here(at)),
-            ..witness
+            ..witness.clone()
         }
     }
 
