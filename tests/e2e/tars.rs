@@ -6,6 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use narrows_tests::{
@@ -90,5 +91,17 @@ fn images_go_into_tars() {
         let jobs = domain.json(&["job", "list", "--kind", "restore"]);
         let why = jobs[0]["why"].as_str().unwrap_or_default();
         assert!(why.starts_with(said), "{jobs}");
+    }
+
+    // Killed at any moment, it leaves nothing or the whole tar under its name.
+    for pause in [20, 60, 120, 200, 300, 450, 700] {
+        let mut child = pair.east.command(&["restore", &image, "--tar", text(&file)]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if file.exists() {
+            assert!(fs::read(&file).unwrap() == whole, "half a tar after {pause} ms");
+            fs::remove_file(&file).unwrap();
+        }
     }
 }

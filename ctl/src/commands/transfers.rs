@@ -1,10 +1,9 @@
 //! `backup` and `restore`.
 
 use std::{
-    fs::File,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+        unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,6 +15,7 @@ use narrows_client::{
     read::{BadSingle, Single},
     sink::{
         BadDevice, DeviceTarget, Overwrite, Selection, SingleTarget, SinkOptions, StreamTarget, TarTarget,
+        WholeFile,
     },
 };
 
@@ -211,7 +211,7 @@ async fn restore_tar(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
     }
     let api = session.restorer(args.acting.as_deref()).await?;
     let to = args.tar.unwrap_or_default();
-    let file = TarFile::make(&to)?;
+    let output = TarOutput::make(&to)?;
     let selection = Selection::new(args.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()));
     let image = args.image.unwrap_or_else(|| "latest".to_owned());
     let job = TarJob {
@@ -223,11 +223,11 @@ async fn restore_tar(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
             as_tar: true,
         },
         whole: selection.paths().is_empty(),
-        tar: TarTarget::new(file.fd()?, selection),
+        tar: TarTarget::new(output.fd()?, selection),
         to: PathText::from_bytes(to.as_os_str().as_bytes()),
     };
     let summary = work::restore_tar(&api, &job, session.style).await?;
-    file.keep()?;
+    output.keep()?;
     summary.skipped_files.iter().for_each(|skipped| {
         session.style.remark(&format!("skipped: {}: {}", skipped.path.0, skipped.why));
     });
@@ -239,50 +239,35 @@ async fn restore_tar(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> 
     Ok(if summary.skipped > 0 { ExitCode::Partial } else { ExitCode::Done })
 }
 
-/// Where a tar goes. A file that is made for it is removed again unless it is kept.
-enum TarFile {
-    Output,
-    Made(PathBuf, Option<File>),
+/// Where a tar goes. A file shows itself when it is whole.
+enum TarOutput {
+    Stream,
+    File(PathBuf, WholeFile),
 }
 
-impl TarFile {
+impl TarOutput {
     fn make(to: &Path) -> Outcome<Self> {
         if to == Path::new("-") {
-            return Ok(Self::Output);
+            return Ok(Self::Stream);
         }
-        // It holds what the owners of its files may have kept to themselves.
-        let made = File::options().write(true).create_new(true).mode(0o600).open(to);
-        let made = made.map_err(|error| Failure::file("the tar cannot be made", to, &error));
-        Ok(Self::Made(to.to_owned(), Some(made?)))
+        let made = WholeFile::make(to);
+        let made = made.map_err(|error| Failure::file("the tar cannot be made", to, &error))?;
+        Ok(Self::File(to.to_owned(), made))
     }
 
     fn fd(&self) -> Outcome<OwnedFd> {
         match self {
-            Self::Made(path, Some(file)) => {
-                let again = file.try_clone().map(OwnedFd::from);
-                again.map_err(|error| Failure::file("the tar cannot be written", path, &error))
+            Self::File(path, file) => {
+                file.fd().map_err(|error| Failure::file("the tar cannot be written", path, &error))
             }
-            _ => standard_output(),
+            Self::Stream => standard_output(),
         }
     }
 
-    /// The tar is whole, and safe on its disk.
-    fn keep(mut self) -> Outcome<()> {
-        let Self::Made(path, file) = &mut self else { return Ok(()) };
-        let Some(file) = file.take() else { return Ok(()) };
-        file.sync_all().map_err(|error| {
-            std::fs::remove_file(&*path).ok();
-            Failure::file("the tar cannot be written", path, &error)
-        })
-    }
-}
-
-impl Drop for TarFile {
-    fn drop(&mut self) {
-        if let Self::Made(path, Some(_)) = self {
-            // Whoever cannot remove it finds half a tar.
-            std::fs::remove_file(path).ok();
-        }
+    /// The tar is whole.
+    fn keep(self) -> Outcome<()> {
+        let Self::File(path, file) = self else { return Ok(()) };
+        file.keep().map_err(|error| Failure::file("the tar cannot be kept", &path, &error))
     }
 }
 

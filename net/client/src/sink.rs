@@ -20,6 +20,8 @@ mod file;
 mod layout;
 mod links;
 mod metadata;
+mod nameless;
+mod path_set;
 mod plan;
 mod prepare;
 mod report;
@@ -28,6 +30,7 @@ mod single;
 mod stream;
 mod tar;
 mod turns;
+mod whole;
 
 use std::{cell::RefCell, ops::Range, os::fd::OwnedFd, path::Path, sync::Arc};
 
@@ -47,6 +50,7 @@ pub use selection::Selection;
 pub use single::{SingleFound, SingleSink, SingleTarget};
 pub use stream::{Reached, StreamTarget};
 pub use tar::{TarSink, TarStep, TarTarget};
+pub use whole::WholeFile;
 
 use crate::{
     beneath::{Beneath, split_name},
@@ -56,7 +60,8 @@ use crate::{
 use content::{Ended, Fatal, FrameToWrite, Piece, read_written, settle_one, write_blanks, write_frames};
 use directories::{Directories, State};
 use file::Files;
-use links::{Standing, make_link};
+use links::make_link;
+use path_set::PathSet;
 use plan::{Blank, Contradiction, Place, Plan, Written};
 use prepare::{put_on_late, put_time_back};
 use turns::{Turn, Turns};
@@ -108,7 +113,9 @@ pub struct Context {
     pub progress: Arc<RestoreProgress>,
     directories: Directories,
     files: Files,
-    standing: Standing,
+    /// Where the image's own object stands, in directories that were there before. In directories that the restore made,
+    /// nothing else can stand.
+    standing: PathSet,
 }
 
 impl Context {
@@ -156,7 +163,7 @@ impl Sink {
         let is_empty = !options.dry_run && is_empty(top.top())?;
         let directories = Directories::new(top.clone(), options.made.clone(), is_empty)?;
         let found = RefCell::new(vec![false; options.selection.paths().len()]);
-        let (files, standing) = (Files::new(), Standing::default());
+        let (files, standing) = (Files::new(), PathSet::default());
         let context = Context { top, options, progress, directories, files, standing };
         Ok(Self {
             world,

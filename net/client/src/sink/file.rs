@@ -13,9 +13,8 @@
 
 use std::{
     collections::hash_map::Entry,
-    hash::{BuildHasher as _, RandomState},
     io::IoSlice,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -26,9 +25,7 @@ use std::{
 use foldhash::HashMap;
 use narrows_format::Fingerprint;
 use rustix::{
-    fs::{
-        AtFlags, CWD, Mode, OFlags, RenameFlags, ftruncate, linkat, openat, renameat, renameat_with, unlinkat,
-    },
+    fs::{AtFlags, Mode, OFlags, ftruncate, openat, renameat, unlinkat},
     io::{Errno, pread, pwritev},
 };
 
@@ -37,6 +34,7 @@ use super::{
     content::Piece,
     directories::{Directory, State},
     metadata::{Born, LeftOut, SharedMetadata},
+    nameless,
 };
 use crate::{
     beneath::split_name,
@@ -63,14 +61,12 @@ pub(super) struct Files {
 impl Files {
     /// For an attempt that begins.
     pub(super) fn new() -> Self {
-        // Random, so that no name meets another restore's; whoever has it already, `EXCL` tells.
-        let random = RandomState::new().hash_one(std::process::id());
         Self {
             open: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
             nameless: AtomicBool::new(Path::new("/proc/self/fd").is_dir()),
             by_descriptor: AtomicBool::new(true),
-            prefix: format!(".narrows-{random:016x}"),
+            prefix: nameless::working_prefix(),
             named: AtomicU64::new(0),
             umask: umask().unwrap_or(0o777),
         }
@@ -90,32 +86,25 @@ impl Files {
 
     /// A new file, and its working name if it has one.
     fn make(&self, directory: &Directory, mode: u32) -> Result<(OwnedFd, Option<Vec<u8>>), Errno> {
-        let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
+        let mode = Mode::from_raw_mode(mode);
         if self.nameless.load(Ordering::Relaxed) {
-            match openat(&directory.fd, c".", flags | OFlags::TMPFILE, mode) {
-                Ok(fd) => return Ok((fd, None)),
-                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
-                    self.nameless.store(false, Ordering::Relaxed);
-                }
-                Err(error) => return Err(error),
+            if let Some(fd) = nameless::open(&directory.fd, mode)? {
+                return Ok((fd, None));
             }
+            self.nameless.store(false, Ordering::Relaxed);
         }
         let name = self.working_name();
-        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        Ok((openat(&directory.fd, name.as_slice(), flags, mode)?, Some(name)))
+        Ok((nameless::open_named(&directory.fd, &name, mode)?, Some(name)))
     }
 
     /// Gives a nameless file a name that is free.
     fn link(&self, fd: &OwnedFd, directory: &Directory, name: &[u8]) -> Result<(), Errno> {
-        if self.by_descriptor.load(Ordering::Relaxed) {
-            match linkat(fd, c"", &directory.fd, name, AtFlags::EMPTY_PATH) {
-                // The permission for this way is lacking; or the directory is gone, which the other way tells too.
-                Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {}
-                outcome => return outcome,
-            }
+        if self.by_descriptor.load(Ordering::Relaxed)
+            && nameless::link_by_descriptor(fd, &directory.fd, name)?
+        {
+            return Ok(());
         }
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        linkat(CWD, path.as_str(), &directory.fd, name, AtFlags::SYMLINK_FOLLOW)?;
+        nameless::link_by_path(fd, &directory.fd, name)?;
         self.by_descriptor.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -415,7 +404,7 @@ impl FileJob {
             if replaces {
                 renameat(&directory.fd, working, &directory.fd, name)?;
             } else {
-                rename_to_free(directory, working, name)?;
+                nameless::rename_to_free(&directory.fd, working, name)?;
             }
             begun.name = None;
         }
@@ -427,22 +416,6 @@ impl FileJob {
 fn close(context: &Context, begun: &mut Begun) {
     if begun.open.take().is_some() {
         context.files.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Renames unless something lies there.
-fn rename_to_free(directory: &Directory, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-    let fd = &directory.fd;
-    match renameat_with(fd, from, fd, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {}
-        outcome => return outcome,
-    }
-    // A file system that cannot rename so may still link.
-    match linkat(fd, from, fd, to, AtFlags::empty()) {
-        Ok(()) => unlinkat(fd, from, AtFlags::empty()),
-        // Neither: the preparation found nothing there.
-        Err(Errno::PERM | Errno::OPNOTSUPP) => renameat(fd, from, fd, to),
-        Err(error) => Err(error),
     }
 }
 

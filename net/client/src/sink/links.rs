@@ -3,12 +3,7 @@
 //! Guarantee: a link is made only to what the image has under the first name: something that lay there before and
 //! differs gets no further names.
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher as _, RandomState},
-    os::fd::OwnedFd,
-    sync::{Mutex, PoisonError},
-};
+use std::os::fd::OwnedFd;
 
 use rustix::{
     fs::{AtFlags, StatxFlags, linkat, statx},
@@ -19,27 +14,6 @@ use super::{
     Context, Overwrite, directories::State, metadata::LeftOut, prepare::remove, report::TroubleKind,
 };
 use crate::{beneath::split_name, walk::Status};
-
-/// Paths at which the image's own object stands, in directories that were there before: 8 bytes each. In directories
-/// that the restore made, nothing else can stand.
-#[derive(Debug, Default)]
-pub(super) struct Standing {
-    /// Hashes under a key of this process: two paths meet once in 2^64.
-    hashes: Mutex<HashSet<u64>>,
-    key: RandomState,
-}
-
-impl Standing {
-    pub(super) fn add(&self, path: &[u8]) {
-        let hash = self.key.hash_one(path);
-        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
-    }
-
-    fn has(&self, path: &[u8]) -> bool {
-        let hash = self.key.hash_one(path);
-        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).contains(&hash)
-    }
-}
 
 /// Gives the file at `first` the further name `link`.
 pub(super) fn make_link(context: &Context, link: &[u8], first: &[u8]) {

@@ -7,20 +7,19 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    hash::{BuildHasher as _, RandomState},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use narrows_ring::world::World;
 use rustix::{
     event::PollFlags,
-    fs::{CWD, FallocateFlags, Mode, OFlags, fallocate, openat, unlink},
+    fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, fallocate, openat, unlinkat},
     io::{Errno, pread, pwrite, write},
 };
 
-use super::{SinkError, layout::Gap};
+use super::{SinkError, layout::Gap, nameless};
 use crate::{
     limits::{DIRECT_BYTES, STREAM_HELD_BYTES_MAX, WRITE_BYTES},
     read::wait_for,
@@ -125,6 +124,13 @@ impl StreamTarget {
                 self.pass(at, *length, *what);
                 Ok(())
             }
+            Early::Question(Question { length, is_left_out }) => {
+                if self.reached().at == at && is_left_out() {
+                    self.pass(at, *length, Passed::LeftOut);
+                }
+                self.pass(at, 1, Passed::Nothing);
+                Ok(())
+            }
             Early::Spilled { place, length, count } => {
                 let bytes = read_back(spill.ok_or(Errno::BADF)?, *place, *length)?;
                 self.write_repeated(at, &bytes, *count)
@@ -167,6 +173,14 @@ enum Early {
         length: u64,
         what: Passed,
     },
+    Question(Question),
+}
+
+/// Asked when its turn comes, at one place of its own: whether what stands behind it is left out.
+pub(super) struct Question {
+    /// Its own place, and those that are passed with it then.
+    pub(super) length: u64,
+    pub(super) is_left_out: Box<dyn Fn() -> bool + Send>,
 }
 
 impl Early {
@@ -176,6 +190,7 @@ impl Early {
             Self::Bytes { bytes, count } => bytes.len() as u64 * count,
             Self::Spilled { length, count, .. } => *length as u64 * count,
             Self::Gap { length, .. } | Self::Nothing { length, .. } => *length,
+            Self::Question(_) => 1,
         }
     }
 
@@ -184,13 +199,13 @@ impl Early {
         match self {
             Self::Bytes { bytes, .. } => (bytes.len(), bytes.len()),
             Self::Spilled { length, .. } => (*length, 0),
-            Self::Gap { .. } | Self::Nothing { .. } => (0, 0),
+            Self::Gap { .. } | Self::Nothing { .. } | Self::Question(_) => (0, 0),
         }
     }
 
     /// Bytes to be written.
     fn written(&self) -> u64 {
-        if let Self::Nothing { .. } = self { 0 } else { self.length() }
+        if let Self::Nothing { .. } | Self::Question(_) = self { 0 } else { self.length() }
     }
 }
 
@@ -302,6 +317,11 @@ impl InOrder {
         }
     }
 
+    /// Takes a question about what stands behind it.
+    pub(super) fn take_question(&self, at: u64, question: Question) {
+        self.state.borrow_mut().insert(at, Early::Question(question));
+    }
+
     /// Writes whatever has its turn, unless somebody is at it. `moved` hears of bytes as they are written.
     pub(super) async fn write(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
         if std::mem::replace(&mut self.state.borrow_mut().writing, true) {
@@ -342,7 +362,7 @@ impl InOrder {
         if let Some(spill) = &self.state.borrow().spill {
             return Ok(Arc::clone(spill));
         }
-        let made = Arc::new(self.job(|| nameless(&std::env::temp_dir())).await?);
+        let made = Arc::new(self.job(|| file_without_a_name(&std::env::temp_dir())).await?);
         // Made twice at once: the first one stays, for something may lie in it.
         Ok(Arc::clone(self.state.borrow_mut().spill.get_or_insert(made)))
     }
@@ -357,16 +377,15 @@ impl InOrder {
 }
 
 /// A file that is gone when it is closed.
-fn nameless(folder: &std::path::Path) -> Result<OwnedFd, Errno> {
-    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
-    match openat(CWD, folder, flags | OFlags::TMPFILE, mode) {
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
-        outcome => return outcome,
+fn file_without_a_name(folder: &Path) -> Result<OwnedFd, Errno> {
+    let directory = openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mode = Mode::RUSR | Mode::WUSR;
+    if let Some(fd) = nameless::open(&directory, mode)? {
+        return Ok(fd);
     }
-    let random = RandomState::new().hash_one(std::process::id());
-    let path: PathBuf = folder.join(format!(".narrows-{random:016x}"));
-    let fd = openat(CWD, &path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
-    unlink(&path)?;
+    let name = nameless::working_prefix().into_bytes();
+    let fd = nameless::open_named(&directory, &name, mode)?;
+    unlinkat(&directory, name.as_slice(), AtFlags::empty())?;
     Ok(fd)
 }
 

@@ -10,7 +10,8 @@
 //! little enough is under way, or else when nobody but one of them can say what comes next.
 //!
 //! Holes are written out as zeros: how long the list of a file's holes is, is known at its end only. Sockets are left out,
-//! which a tar cannot hold; that is counted.
+//! which a tar cannot hold, and with them their further names; that is counted. Whether something was left out is known
+//! for certain only when a link to it has its turn, so each link is asked about then.
 
 mod acl;
 mod head;
@@ -34,7 +35,7 @@ use super::{
     answering::Answering,
     layout::{Gap, Layout, Part},
     report::TroubleKind,
-    stream::{InOrder, Passed},
+    stream::{InOrder, Passed, Question},
 };
 use crate::limits::STREAM_AHEAD_BYTES;
 use head::{BLOCK_BYTES, Head, Kind, Owned};
@@ -73,6 +74,7 @@ enum Out {
     Head(u64, Vec<u8>),
     Gap(Gap),
     Nothing(u64, u64, Passed),
+    Question(u64, Question),
 }
 
 impl TarSink {
@@ -259,26 +261,18 @@ impl TarSink {
         layout: &mut Layout,
         out: &mut Vec<Out>,
     ) -> Result<(), &'static str> {
-        let (kind, size) = match &entry.kind {
-            EntryKind::File { size, .. } => (Kind::File(*size), *size),
-            EntryKind::Directory => (Kind::Directory, 0),
-            EntryKind::Symlink(target) => (Kind::Symlink(target.clone()), 0),
-            EntryKind::HardLink(first) => (Kind::HardLink(first.clone()), 0),
-            EntryKind::Fifo => (Kind::Fifo, 0),
-            EntryKind::CharDevice(major, minor) => (Kind::CharDevice(*major, *minor), 0),
-            EntryKind::BlockDevice(major, minor) => (Kind::BlockDevice(*major, *minor), 0),
-            EntryKind::Socket => {
-                let what = if self.pass.asks_for(&entry.path) {
-                    self.tar.leave_out(at, &entry.path, TroubleKind::NotForTars);
-                    self.tar.mark(&entry.path);
-                    Passed::LeftOut
-                } else {
-                    Passed::Nothing
-                };
-                out.push(Out::Nothing(at, SLOT, what));
-                return Ok(());
-            }
+        let Some(kind) = Kind::of(&entry.kind) else {
+            let what = if self.pass.asks_for(&entry.path) {
+                self.tar.leave_out(at, &entry.path, TroubleKind::NotForTars);
+                self.tar.mark(&entry.path);
+                Passed::LeftOut
+            } else {
+                Passed::Nothing
+            };
+            out.push(Out::Nothing(at, SLOT, what));
+            return Ok(());
         };
+        let size = if let Kind::File(size) = kind { size } else { 0 };
         let owned = Owned { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
         let path = match self.pass.role(&entry.path, &kind) {
             Role::Taken(path) => path,
@@ -296,6 +290,11 @@ impl TarSink {
         self.tar.mark(&entry.path);
         if self.pass.base > 0 {
             self.tar.bring(&entry.path);
+        }
+        if let Kind::HardLink(first) = &kind {
+            let (tar, first, link) = (Arc::clone(&self.tar), first.clone(), path.clone());
+            let is_left_out = Box::new(move || tar.leaves_out_link(at, &link, &first));
+            out.push(Out::Question(at, Question { length: SLOT, is_left_out }));
         }
         let head = LateHead { at, size, head: Head { path, owned, kind } };
         match &entry.xattrs {
@@ -318,17 +317,14 @@ impl TarSink {
     /// A head whose attributes are known, and the places up to the content.
     fn put_head(&self, late: &LateHead, attributes: &Attributes, out: &mut Vec<Out>) {
         let LateHead { at, size, head } = late;
-        let places = if *size > 0 { SLOT - FILLING } else { SLOT };
-        let Ok(encoded) = head::encode(head, attributes) else {
-            // No file: there is no content that would stand without a head.
-            self.tar.leave_out(*at, &head.path, TroubleKind::NotForTars);
-            out.push(Out::Nothing(*at, places, Passed::LeftOut));
-            return;
-        };
-        let length = encoded.len() as u64;
-        assert!(length < places, "a head fits its places");
-        out.push(Out::Head(*at, encoded));
-        out.push(Out::Nothing(at + length, places - length, Passed::Object(*size)));
+        let end = at + if *size > 0 { SLOT - FILLING } else { SLOT };
+        // The first place of a link is that of the question about it.
+        let begins = if let Kind::HardLink(_) = head.kind { at + 1 } else { *at };
+        let encoded = head::encode(head, attributes);
+        let behind = begins + encoded.len() as u64;
+        assert!(behind < end, "a head fits its places");
+        out.push(Out::Head(begins, encoded));
+        out.push(Out::Nothing(behind, end - behind, Passed::Object(*size)));
     }
 
     async fn put(&self, out: Vec<Out>) -> Result<(), SinkError> {
@@ -337,6 +333,7 @@ impl TarSink {
                 Out::Head(at, bytes) => self.stream.take(at, Arc::new(bytes), 1).await?,
                 Out::Gap(gap) => self.stream.take_gap(gap),
                 Out::Nothing(at, length, what) => self.stream.take_nothing(at, length, what),
+                Out::Question(at, question) => self.stream.take_question(at, question),
             }
         }
         self.write().await

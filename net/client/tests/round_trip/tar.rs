@@ -246,12 +246,55 @@ fn what_a_tar_cannot_hold_is_told() {
     let before = made(&dir, "before");
     fs::write(before.join("file"), b"file").unwrap();
     let _socket = UnixListener::bind(before.join("socket")).unwrap();
+    // Links stand in other leaves than what they link to, and before and behind what is held.
+    fs::hard_link(before.join("socket"), before.join("a further name")).unwrap();
+    trees::plain(&before.join("between"), 3000, 10, 3).unwrap();
+    fs::hard_link(before.join("socket"), before.join("zz")).unwrap();
     let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
     let tar = image.as_tar(&[]);
     let (count, listed) = tar.target.troubles();
-    assert_eq!((count, listed.len(), &listed[0].path[..]), (1, 1, &b"socket"[..]));
-    assert_eq!(listed[0].what, TroubleKind::NotForTars);
-    assert_eq!(tar.read_by_tar(&["-tf", "-"]), "./\nfile\n");
+    let first = b"a further name".to_vec();
+    let told: Vec<_> = listed.iter().map(|trouble| (&trouble.path[..], trouble.what.clone())).collect();
+    let unlinked = TroubleKind::Unlinked(first.clone());
+    let expected = [(&first[..], TroubleKind::NotForTars), (b"socket", unlinked.clone()), (b"zz", unlinked)];
+    assert_eq!((count, told), (3, expected.to_vec()));
+    let names = tar.read_by_tar(&["-tf", "-"]);
+    assert!(names.starts_with("./\nbetween/\n") && names.ends_with("\nfile\n"), "{names}");
+    assert_eq!(names.lines().count() as u64, tar.target.reached().objects);
+    tar.extract(&made(&dir, "after"));
+
+    // The link alone, and what it links to is left out in the second pass.
+    let alone = image.as_tar(&["file", "zz"]);
+    assert_eq!(alone.target.troubles().0, 1, "{:?}", alone.target.troubles());
+    assert_eq!(alone.read_by_tar(&["-tf", "-"]), "file\n");
+}
+
+/// Goal: nothing in a tar links to what it has no room for, or to what comes behind.
+#[test]
+fn odd_images_make_tars_whose_links_lead_somewhere() {
+    let of = |path: &str, kind: EntryKind| (entry(path, kind), Vec::new());
+    let link = |path: &str, first: &str| of(path, EntryKind::HardLink(first.as_bytes().to_vec()));
+    let number = 1 << 21;
+    let image = Image::of(
+        vec![
+            of("a", EntryKind::CharDevice(1, number)),
+            link("b", "a"),
+            link("c", "b"),
+            of("d", EntryKind::BlockDevice(number - 1, number - 1)),
+            link("e/one", "d"),
+            link("e/three", "e/one"),
+            link("e/two", "d"),
+            link("e/up", "a"),
+        ],
+        vec![],
+    );
+    let tar = image.as_tar(&[]);
+    assert_eq!(tar.read_by_tar(&["-tf", "-"]), "d\ne/one\ne/three\ne/two\n");
+    assert_eq!(tar.target.troubles().0, 4);
+    let below = image.as_tar(&["e"]);
+    // What links to a link that comes at the end would come before it; and of the device nothing came.
+    assert_eq!(below.read_by_tar(&["-tf", "-"]), "e/one\ne/two\n");
+    assert_eq!(below.target.troubles().0, 2, "{:?}", below.target.troubles());
 }
 
 /// Goal: the size of a file above 8 GiB, which an old head has no room for, is read.

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use narrows_format::{Timestamp, xattrs::Attributes};
+use narrows_format::{Timestamp, node::EntryKind, xattrs::Attributes};
 
 use super::acl;
 
@@ -35,7 +35,7 @@ pub(super) struct Owned {
     pub(super) mtime: Timestamp,
 }
 
-/// What it is.
+/// What it is: all that a tar can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File(u64),
@@ -46,6 +46,30 @@ pub(super) enum Kind {
     CharDevice(u32, u32),
     BlockDevice(u32, u32),
 }
+
+impl Kind {
+    /// None for a socket, and for a device whose number has no room in a head.
+    pub(super) fn of(kind: &EntryKind) -> Option<Self> {
+        let fits = |number: &u32| *number <= DEVICE_NUMBER_MAX;
+        Some(match kind {
+            EntryKind::File { size, .. } => Self::File(*size),
+            EntryKind::Directory => Self::Directory,
+            EntryKind::Symlink(target) => Self::Symlink(target.clone()),
+            EntryKind::HardLink(first) => Self::HardLink(first.clone()),
+            EntryKind::Fifo => Self::Fifo,
+            EntryKind::CharDevice(major, minor) if fits(major) && fits(minor) => {
+                Self::CharDevice(*major, *minor)
+            }
+            EntryKind::BlockDevice(major, minor) if fits(major) && fits(minor) => {
+                Self::BlockDevice(*major, *minor)
+            }
+            EntryKind::CharDevice(..) | EntryKind::BlockDevice(..) | EntryKind::Socket => return None,
+        })
+    }
+}
+
+/// Seven octal digits.
+const DEVICE_NUMBER_MAX: u32 = (1 << 21) - 1;
 
 // Where the fields of a block lie.
 const NAME: Range<usize> = 0..100;
@@ -62,8 +86,8 @@ const MAJOR: Range<usize> = 329..337;
 const MINOR: Range<usize> = 337..345;
 const PREFIX: Range<usize> = 345..500;
 
-/// The head's blocks; or why a tar cannot hold the object.
-pub(super) fn encode(head: &Head, attributes: &Attributes) -> Result<Vec<u8>, &'static str> {
+/// The head's blocks.
+pub(super) fn encode(head: &Head, attributes: &Attributes) -> Vec<u8> {
     let (mut block, mut pax) = (Block::new(), Pax::default());
     let mut path = if head.path.is_empty() { b".".to_vec() } else { head.path.clone() };
     if head.kind == Kind::Directory {
@@ -95,11 +119,8 @@ pub(super) fn encode(head: &Head, attributes: &Attributes) -> Result<Vec<u8>, &'
             pax.put_name("linkpath", target);
         }
         Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
-            let fits =
-                block.put_number(MAJOR, u64::from(*major)) && block.put_number(MINOR, u64::from(*minor));
-            if !fits {
-                return Err("a tar has no room for the number of the device");
-            }
+            block.put_number(MAJOR, u64::from(*major));
+            block.put_number(MINOR, u64::from(*minor));
         }
         _ => {}
     }
@@ -108,7 +129,7 @@ pub(super) fn encode(head: &Head, attributes: &Attributes) -> Result<Vec<u8>, &'
     }
     let mut encoded = pax.encode(&path);
     encoded.extend_from_slice(&block.summed());
-    Ok(encoded)
+    encoded
 }
 
 fn letter(kind: &Kind) -> u8 {

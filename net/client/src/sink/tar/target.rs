@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::{
     super::{
         Selection, StreamTarget, Trouble, TroubleKind,
+        path_set::PathSet,
         stream::{Passed, Reached},
     },
     SLOT,
@@ -25,6 +26,8 @@ use crate::limits::TROUBLES_LISTED_MAX;
 pub struct TarTarget {
     stream: Arc<StreamTarget>,
     selection: Selection,
+    /// What a tar cannot hold, further names of it, and what comes at the end: as far as the stream has come, at least.
+    not_in_it: PathSet,
     shared: Mutex<Shared>,
 }
 
@@ -56,7 +59,8 @@ impl TarTarget {
     /// A tar of what `selection` asks for; nothing is written yet.
     pub fn new(fd: OwnedFd, selection: Selection) -> Arc<Self> {
         let shared = Shared { found: vec![false; selection.paths().len()], ..Shared::default() };
-        Arc::new(Self { stream: StreamTarget::new(fd), selection, shared: Mutex::new(shared) })
+        let stream = StreamTarget::new(fd);
+        Arc::new(Self { stream, selection, not_in_it: PathSet::default(), shared: Mutex::new(shared) })
     }
 
     /// How far it is.
@@ -107,6 +111,7 @@ impl TarTarget {
 
     /// A further name of something that was not asked for.
     pub(super) fn orphan(&self, first: Vec<u8>, link: &[u8], owned: Owned) {
+        self.not_in_it.add(link);
         self.lock().orphans.entry(first).or_default().insert(link.to_vec(), owned);
     }
 
@@ -115,12 +120,23 @@ impl TarTarget {
         self.lock().brought.insert(first.to_vec());
     }
 
-    /// An object is not in the tar as it is in the image.
+    /// An object is not in the tar.
     pub(super) fn leave_out(&self, at: u64, path: &[u8], what: TroubleKind) {
+        self.not_in_it.add(path);
         let mut shared = self.lock();
         if shared.left_out.len() < TROUBLES_LISTED_MAX {
             shared.left_out.insert(at, Trouble { path: path.to_vec(), what });
         }
+    }
+
+    /// Whether a further name of what lies at `first` is left out, because that was. Asked when the link has its turn: all
+    /// that stands before it in the image has been seen.
+    pub(super) fn leaves_out_link(&self, at: u64, link: &[u8], first: &[u8]) -> bool {
+        let is_left_out = self.not_in_it.has(first);
+        if is_left_out {
+            self.leave_out(at, link, TroubleKind::Unlinked(first.to_vec()));
+        }
+        is_left_out
     }
 
     /// The pass that began at `base` has ended.
@@ -133,8 +149,8 @@ impl TarTarget {
             return Ok(TarStep::More);
         }
         for head in self.last_links() {
-            // A hard link has no attributes of its own, and no number that a head has no room for.
-            let encoded = head::encode(&head, &Attributes::new()).map_err(|_| Errno::INVAL)?;
+            // A hard link has no attributes of its own.
+            let encoded = head::encode(&head, &Attributes::new());
             let at = self.stream.write(self.reached().at, &encoded)?;
             self.stream.pass(at, SLOT, Passed::Object(0));
         }
