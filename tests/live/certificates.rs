@@ -72,6 +72,12 @@ async fn a_ca_is_renewed_and_nothing_stops() {
 
     // West learns the new one with what it asks for daily.
     assert_eq!(check(&west).await.why, "");
+    let asked = DoctorRequest::default();
+    let doctor: DoctorReport = west.admin().post(paths::DOCTOR, &asked).await.unwrap();
+    for check in ["CA", "server certificate"] {
+        let found = doctor.findings.iter().find(|it| it.side == "east" && it.check == check);
+        assert_eq!(found.map(|it| it.level), Some(Level::Ok), "{doctor:?}");
+    }
     let known = shown(&west).await;
     assert_eq!(of(&known, "east", "ca")[0].fingerprint, of(&after, "east", "ca")[0].fingerprint);
     assert_eq!(of(&known, "east", "ca-before").len(), 1);

@@ -84,10 +84,7 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             session.style.show(&info, shown)
         }
         ClientCommand::Grant { name, rights, revoke } => {
-            let request = GrantRequest { grant: rights, revoke };
-            let path = filled(paths::CLIENT_GRANT, &name);
-            let info: ClientInfo = session.administrator()?.post(&path, &request).await?;
-            session.style.show(&info, shown)
+            grant(session, &name, GrantRequest { grant: rights, revoke }).await
         }
         ClientCommand::List => {
             let clients: Vec<ClientInfo> = session.administrator()?.get(paths::CLIENTS, &()).await?;
@@ -102,6 +99,12 @@ pub(super) async fn run(session: &Session, command: ClientCommand) -> Outcome<()
             })
         }
     }
+}
+
+async fn grant(session: &Session, name: &str, request: GrantRequest) -> Outcome<()> {
+    let path = filled(paths::CLIENT_GRANT, name);
+    let info: ClientInfo = session.administrator()?.post(&path, &request).await?;
+    session.style.show(&info, shown)
 }
 
 /// What a replacement ends, for people.

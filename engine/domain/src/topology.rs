@@ -69,7 +69,7 @@ mod tests {
         let pools = vec![ReceivePool { pool: PoolId([pool; 16]), incarnation: 1 }];
         let trust = Trust::Complete;
         let data_address = data_address.to_owned();
-        Partner { data_address, pools, trust, ..Partner::half(DomainId([2; 16]), 1, "west", NOW) }
+        Partner { data_address, trust, pools, ..Partner::half(DomainId([2; 16]), 1, "west", NOW) }
     }
 
     #[test]

@@ -228,7 +228,6 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_PAUSE, post(orders::pause))
         .route(paths::IMAGE_RESUME, post(orders::resume))
         .route(paths::IMAGE_CANCEL, post(orders::cancel))
-        .route(paths::IMAGES_ACCEPT_LOSS, post(orders::accept_loss))
         .route(paths::IMAGE_RELEASE, post(orders::release))
         .route(paths::IMAGES_REPLICATE, post(orders::backfill))
         .route(paths::IMAGES_RECALL, post(recall::recall))

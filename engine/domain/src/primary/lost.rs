@@ -22,21 +22,17 @@ pub(super) fn mark(decision: &mut Decision) {
 impl<C: Catalog> Primary<C> {
     /// Accepts that this image is lost (API-003 if it is not), or any of which that is so, so many at a time. How many.
     pub async fn accept_loss(&mut self, image: Option<ImageId>, limit: u32) -> Done<usize, C> {
-        let lost = match image {
-            Some(id) => {
-                let known = self.ask(self.catalog.image(id)).await?;
-                let lost = known.filter(|image| image.state == ImageState::Lost);
-                let refused = || {
-                    let help = "`narrowsctl image list --state lost` names those that are";
-                    Refusal::new("API-003", format!("image {id} is not lost"), help)
-                };
-                vec![lost.ok_or_else(refused)?]
-            }
-            None => {
-                let state = Some(ImageState::Lost);
-                let filter = ImageFilter { state, limit: Some(limit), ..ImageFilter::default() };
-                self.ask(self.catalog.images(&filter)).await?
-            }
+        let lost = if let Some(id) = image {
+            let known = self.ask(self.catalog.image(id)).await?;
+            let refused = || {
+                let help = "`narrowsctl image list --state lost` names those that are";
+                Refusal::new("API-003", format!("image {id} is not lost"), help)
+            };
+            vec![known.filter(|image| image.state == ImageState::Lost).ok_or_else(refused)?]
+        } else {
+            let state = Some(ImageState::Lost);
+            let filter = ImageFilter { state, limit: Some(limit), ..ImageFilter::default() };
+            self.ask(self.catalog.images(&filter)).await?
         };
         let gone = |mut image: crate::Image| {
             image.state = ImageState::Gone;

@@ -125,6 +125,7 @@ async fn check_partner(
         Ok((pong, skew_ms)) => {
             sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
             check_pong(sheet, (own, app.config.test.wire_versions()), partner, &pong, skew_ms);
+            sheet.findings.extend(ending::shown_by(app, partner).await);
         }
         Err(error) => {
             // Who does not believe whom is said by the code; what is not reachable is mended over there.

@@ -1,4 +1,4 @@
-//! Certificates that end: this server's, its CA, those of its media servers, and the CAs of partners.
+//! Certificates that end: this server's, its CA, those of its media servers, the CAs of partners, and what those show.
 //!
 //! All of them are renewed by themselves long before; one that is near its end shows that something hinders that. Those of
 //! clients are looked at in [`super::clients`].
@@ -64,6 +64,15 @@ pub fn of_partner(app: &App, partner: &Partner) -> Finding {
     let help =
         "renew it there (`narrowsctl cert renew --ca`), and let the two servers reach each other".to_owned();
     judged(Certificate { check: "CA".to_owned(), side: &partner.name, until, help }, app.clock.now().seconds)
+}
+
+/// How the certificate stands that a partner's server shows, when it shows one.
+pub async fn shown_by(app: &App, partner: &Partner) -> Option<Finding> {
+    let shown = app.partners.shown_by(partner.domain, &partner.url, &partner.name).await.ok()?;
+    let until = certificate_valid_until(&shown).ok();
+    let (check, help) =
+        ("server certificate".to_owned(), "renew it there: `narrowsctl cert renew`".to_owned());
+    Some(judged(Certificate { check, side: &partner.name, until, help }, app.clock.now().seconds))
 }
 
 /// Those that have ended or soon do.

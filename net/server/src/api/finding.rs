@@ -56,7 +56,9 @@ pub async fn diff(
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let before = named(&app, &partners, &id, &ImageFilter::default()).await?;
     let after = named(&app, &partners, &query.to, &ImageFilter::default()).await?;
-    [&before, &after].iter().for_each(|image| by.audit("diff", image));
+    for image in [&before, &after] {
+        by.audit("diff", image);
+    }
     let pool = pool_of_both(&app, &before, &after).await?;
     let (before, after) = (root(&before)?, root(&after)?);
     let from = begin(query.from.as_ref())?;

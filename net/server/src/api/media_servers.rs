@@ -31,6 +31,7 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal, malformed},
     caller::{Admin, MediaCaller},
+    orders,
     storage::absent,
 };
 use crate::{
@@ -46,7 +47,7 @@ use crate::{
     },
 };
 
-/// The routes of this file.
+/// The routes of this file, and the one that accepts what was lost with a media server.
 pub fn routes() -> Router<App> {
     Router::new()
         .route(paths::MEDIA_SERVERS, get(list))
@@ -56,6 +57,7 @@ pub fn routes() -> Router<App> {
         .route(paths::MEDIA_SERVER_REMOVE, post(remove))
         .route(paths::MEDIA_SERVER_RENEW, post(renew))
         .route(paths::MEDIA_ASK, post(ask))
+        .route(paths::IMAGES_ACCEPT_LOSS, post(orders::accept_loss))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<MediaServerInfo>> {

@@ -17,6 +17,7 @@ use narrows_domain::{
     Catalog as _, Change, air,
     job::{Job, JobKey, JobKind},
     operation::Note,
+    storage::Client,
 };
 
 use super::{
@@ -38,20 +39,9 @@ pub async fn begin(
     may_restore(&app, &caller, true)?;
     let client = app.catalog.client(caller.client).await.map_err(|error| internal(&error))?;
     let client = client.ok_or_else(|| not_allowed("an enrolled client"))?;
-    let right = match (caller.is_admin, client.restore_any) {
-        (true, _) => Some("the administrator's token"),
-        (false, true) => Some("its right `restore-any`"),
-        (false, false) => None,
-    };
+    let right = right_of(&caller, &client);
     if request.as_tar && right.is_none() {
-        let error = ApiError::new("AUTH-005", "a tar needs the right `restore-any`")
-            .because("it goes wherever it is piped, as what is browsed does")
-            .help(format!(
-                "use a context with the administrator's token, restore into a directory, or have it granted: \
-                 `narrowsctl client grant {} restore-any`",
-                client.name
-            ));
-        return Err(error.into());
+        return Err(no_tar(&client.name).into());
     }
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let filter = ImageFilter {
@@ -104,6 +94,24 @@ pub async fn begin(
         job,
         image: images::info(&app, &partners, image).await?,
     })
+}
+
+/// By what a client may have what is not its own.
+fn right_of(caller: &ClientCaller, client: &Client) -> Option<&'static str> {
+    match (caller.is_admin, client.restore_any) {
+        (true, _) => Some("the administrator's token"),
+        (false, true) => Some("its right `restore-any`"),
+        (false, false) => None,
+    }
+}
+
+fn no_tar(client: &str) -> ApiError {
+    let error = ApiError::new("AUTH-005", "a tar needs the right `restore-any`")
+        .because("it goes wherever it is piped, as what is browsed does");
+    error.help(format!(
+        "use a context with the administrator's token, restore into a directory, or have it granted: \
+         `narrowsctl client grant {client} restore-any`"
+    ))
 }
 
 fn may_restore(app: &App, caller: &ClientCaller, restorable: bool) -> Result<(), Failure> {
