@@ -71,10 +71,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn image(&self, id: ImageId) -> Result<Option<Image>, Burnt> {
-        if self.bug == Some(Bug::LosesImages) {
-            return Ok(None);
-        }
-        self.read(|rows| rows.images.get(&id).cloned())
+        self.unless(Bug::LosesImages, |rows| rows.images.get(&id).cloned())
     }
 
     async fn image_labelled(
@@ -240,6 +237,7 @@ impl Catalog for MemoryCatalog {
     async fn running(&self, partner: DomainId) -> Result<u32, Burnt> {
         self.read(|rows| {
             let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            let running = running.filter(|_| self.bug != Some(Bug::MiscountsRunning));
             u32::try_from(running.count()).unwrap_or(u32::MAX)
         })
     }
@@ -311,10 +309,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
-        if self.bug == Some(Bug::IgnoresHolds) {
-            return Ok(Vec::new());
-        }
-        self.read(|rows| rows.holds.values().cloned().collect())
+        self.unless(Bug::IgnoresHolds, |rows| rows.holds.values().cloned().collect())
     }
 
     async fn partners(&self) -> Result<Vec<Partner>, Burnt> {
@@ -342,7 +337,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn pool_copies(&self) -> Result<Vec<(PoolId, u64)>, Burnt> {
-        self.read(Rows::pool_copies)
+        self.unless(Bug::CountsNoCopies, Rows::pool_copies)
     }
 
     async fn copies_in(&self, pool: PoolId, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
@@ -431,8 +426,7 @@ impl Catalog for MemoryCatalog {
         schedule: &str,
         until: Timestamp,
     ) -> Result<Vec<(ClientId, Timestamp)>, Burnt> {
-        let forgotten = self.bug == Some(Bug::ForgetsSlots);
-        self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy, schedule, until) })
+        self.unless(Bug::ForgetsSlots, |rows| rows.last_slots(policy, schedule, until))
     }
 
     async fn latest_cursor(&self, pool: PoolId) -> Result<Option<(u64, Sequence)>, Burnt> {
@@ -506,7 +500,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| {
+        self.unless(Bug::ForgetsLeaving, |rows| {
             soonest(rows.imports.values(), |it| it.next_look.map(|due| (due, it.key)), now, limit)
         })
     }
@@ -529,7 +523,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn due_copies(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
-        self.read(|rows| {
+        self.unless(Bug::ForgetsDueCopies, |rows| {
             soonest(
                 rows.copies.values(),
                 |it| it.next_look().map(|due| (due, (it.image, it.number))),
@@ -540,7 +534,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn due_partners(&self, now: Timestamp) -> Result<Vec<DomainId>, Burnt> {
-        self.read(|rows| rows.due_partners(now))
+        self.unless(Bug::ForgetsDuePartners, |rows| rows.due_partners(now))
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, Burnt> {

@@ -20,6 +20,7 @@ mod room;
 mod servers;
 mod storage;
 mod trust;
+mod unverified;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
