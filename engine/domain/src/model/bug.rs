@@ -39,6 +39,8 @@ named! {
         ForgetsDueCopies = "forgets-due-copies",
         /// No arrival that will never be imported is looked at again.
         ForgetsLeaving = "forgets-leaving",
+        /// No replication that becomes due is stored.
+        ForgetsChildren = "forgets-children",
         /// When a wait ends by itself is not stored.
         ForgetsTimes = "forgets-times",
         /// All that a target holds back waits as if for a free place.
@@ -57,8 +59,8 @@ named! {
         InventsRecalls = "invents-recalls",
         /// Every image is stored under the first version of its policy.
         ForgetsVersions = "forgets-versions",
-        /// Which pool a duplicate goes to is not stored.
-        ForgetsPlaces = "forgets-places",
+        /// Which operation made a further copy is not stored.
+        ForgetsMakers = "forgets-makers",
         /// Until when a replica lives over there is not stored.
         ForgetsReplicaEnds = "forgets-replica-ends",
         /// The lives of partners' servers are not remembered.
@@ -104,6 +106,11 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         | (Some(Bug::ForgetsResume), Change::SlpResumed(..))
         | (Some(Bug::ForgetsLives), Change::Life(_)) => None,
         (Some(bug), Change::Copy(copy)) => Some(Change::Copy(spoiled_copy(bug, copy))),
+        (Some(Bug::ForgetsChildren), Change::Operation(operation))
+            if operation.attempt == 0 && operation.kind == OperationKind::Replication =>
+        {
+            None
+        }
         (Some(bug), Change::Operation(operation)) => {
             Some(Change::Operation(spoiled_operation(bug, operation)))
         }
@@ -132,6 +139,7 @@ fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
             let expires = copy.wanted.expires.map(|expires| before(expires, Duration::from_hours(1)));
             spoilt.wanted.expires = expires;
         }
+        Bug::ForgetsMakers if copy.number > 1 => spoilt.operation = String::new(),
         Bug::HurriesRemovals => {
             spoilt.discarded = copy.discarded.map(|it| Discarded { until: copy.made, ..it });
         }
@@ -144,7 +152,6 @@ fn spoiled_operation(bug: Bug, operation: &Operation) -> Operation {
     let mut spoilt = operation.clone();
     match bug {
         Bug::ForgetsTimes => spoilt.next_try = None,
-        Bug::ForgetsPlaces => spoilt.pool = None,
         Bug::ReleasesAll if operation.kind != OperationKind::Backup => {
             spoilt.released = Some("by nobody".to_owned());
         }

@@ -21,23 +21,23 @@ pub(crate) fn always(world: &World) -> Held {
     world.verdict()?;
     for (at, domain) in world.domains.iter().enumerate() {
         check_images(world, at)?;
+        let all = domain.catalog().all_operations();
         for partner in &now(domain.catalog().partners()) {
-            check_limits(world, at, partner)?;
+            check_limits(world, at, partner, &all)?;
         }
-        for operation in domain.catalog().all_operations() {
-            check_wait(world, at, &operation)?;
-            check_may_run(world, at, &operation)?;
-            check_complete(world, &operation)?;
+        for operation in &all {
+            check_wait(world, at, operation)?;
+            check_may_run(world, at, operation)?;
+            check_complete(world, operation)?;
         }
     }
     Ok(())
 }
 
 /// What an operation that waits for its turn waits for.
-fn check_limits(world: &World, at: usize, partner: &Partner) -> Held {
-    let mut theirs = world.domains[at].catalog().all_operations();
-    theirs.retain(|it| it.target.as_ref().is_some_and(|to| to.partner == partner.domain));
-    let running = theirs.iter().filter(|it| it.state == OperationState::InProcess).count();
+fn check_limits(world: &World, at: usize, partner: &Partner, all: &[Operation]) -> Held {
+    let theirs = || all.iter().filter(|it| it.target.as_ref().is_some_and(|to| to.partner == partner.domain));
+    let running = theirs().filter(|it| it.state == OperationState::InProcess).count();
     let most = usize::try_from(partner.running_max).unwrap();
     Invariant::LimitsHold.holds(running <= most, || format!("{running} run to {}", partner.name))?;
     if running == most || oracle::stands_against(partner).is_some() {
@@ -51,7 +51,7 @@ fn check_limits(world: &World, at: usize, partner: &Partner) -> Held {
         }
         _ => false,
     };
-    let due = theirs.into_iter().find(is_due);
+    let due = theirs().find(|it| is_due(it));
     Invariant::DueWorkStarts.holds(due.is_none(), || format!("at {clock} it is free to go: {due:?}"))
 }
 
@@ -90,7 +90,7 @@ fn check_complete(world: &World, operation: &Operation) -> Held {
         return Ok(());
     };
     let there = world.domains.iter().find(|it| it.id() == target.partner).expect("targets are domains");
-    let is_there = end::whole_images(there).contains(&operation.key.image);
+    let is_there = end::has_or_had(there, operation.key.image);
     Invariant::CompleteIsThere.holds(is_there, || format!("not there, and yet complete: {operation:?}"))
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use narrows_domain::Catalog as _;
 use narrows_domain::catalog::ImageFilter;
-use narrows_domain::image::ImageState;
+use narrows_domain::image::{ImageCopy, ImageState};
 use narrows_domain::import::{ArrivedData, Import, ImportState};
 use narrows_domain::operation::{Operation, OperationState};
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
-use narrows_domain::{Catalog as _, Image};
 use narrows_format::ImageId;
 
 use crate::invariant::{Held, Invariant};
@@ -65,15 +65,19 @@ fn check_left(domain: &Domain, import: &Import) -> Held {
 }
 
 /// Images that are there, or were and have gone when their time had come.
-pub(super) fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
+fn whole_images(domain: &Domain) -> BTreeSet<ImageId> {
     let all = now(domain.catalog().images(&ImageFilter::default()));
-    let has_copy = |id| !now(domain.catalog().copies(id)).is_empty();
-    let is_there = |image: &&Image| match image.state {
-        ImageState::Whole => has_copy(image.id),
-        ImageState::Gone => !has_copy(image.id) && domain.pools_of(image.id) > 0,
+    all.iter().map(|it| it.id).filter(|image| has_or_had(domain, *image)).collect()
+}
+
+/// Whether an image is or was in a domain's catalog as a whole.
+pub(super) fn has_or_had(domain: &Domain, id: ImageId) -> bool {
+    let has_copy = || !now(domain.catalog().copies(id)).is_empty();
+    now(domain.catalog().image(id)).is_some_and(|image| match image.state {
+        ImageState::Whole => has_copy(),
+        ImageState::Gone => !has_copy() && domain.pools_of(id) > 0,
         ImageState::Writing | ImageState::Abandoned => false,
-    };
-    all.iter().filter(is_there).map(|it| it.id).collect()
+    })
 }
 
 /// Every image whose policy asks for a duplicate has one, and one only: a media server that fell silent after it had made it
@@ -90,9 +94,10 @@ fn check_duplicates(domain: &Domain) -> Held {
                 format!("{expected} copies of {id} are asked for, {made} were made")
             })?;
         let copies = now(domain.catalog().copies(id));
-        let firsts = copies.iter().filter(|copy| copy.operation == "first").count();
+        let is_misnamed = |copy: &&ImageCopy| (copy.operation == "dup") == (copy.pool == domain.pool);
+        let misnamed = copies.iter().find(is_misnamed);
         Invariant::DuplicatedOnce
-            .holds(firsts <= 1, || format!("a duplicate is taken for what it was made of: {copies:?}"))?;
+            .holds(misnamed.is_none(), || format!("it is taken for another copy: {misnamed:?}"))?;
     }
     Ok(())
 }

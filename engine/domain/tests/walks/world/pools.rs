@@ -154,7 +154,7 @@ impl World {
 /// to remove it before.
 pub(super) fn lose_a_server(world: &mut World, at: usize) {
     let attic = attic_id(at);
-    if world.domains[at].lost.contains(&attic) || !world.dice.one_in(3) {
+    if world.domains[at].lost.contains(&attic) || !world.dice.one_in(12) {
         return;
     }
     world.domains[at].catalog().fail_after(None);

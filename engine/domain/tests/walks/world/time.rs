@@ -1,9 +1,9 @@
 //! Time goes by: a little in each walk, until all is done at its end, and until the last copy has gone after that.
 
-use narrows_domain::image::ImageCopy;
+use narrows_domain::catalog::ImageFilter;
 use narrows_domain::limits::FAILED_IMPORT_KEEP;
 use narrows_domain::operation::{OperationKind, OperationState};
-use narrows_domain::partner::Trust;
+use narrows_domain::partner::{Reach, Trust};
 use narrows_domain::slp::version::Unverified;
 use narrows_domain::{Catalog as _, Event};
 
@@ -63,37 +63,37 @@ impl World {
 
     /// Carries out, answers and lets time pass until all is done that can be.
     pub(crate) fn come_to_rest(&mut self) -> Held {
+        let mut left = Ok(());
         for _ in 0..LOOKS_MAX {
             self.drain();
-            self.verdict()?;
+            check::always(self)?;
             if self.finish_a_backup() {
                 continue;
             }
-            let left: Vec<_> = (0..self.domains.len()).filter_map(|at| self.left_to_do(at)).collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-            if !self.go_on() {
-                return Err(Invariant::AllThatCanCompletes.broken(format!("nothing is due, and {left:?}")));
+            left = (0..self.domains.len()).try_for_each(|at| self.nothing_is_left_to_do(at));
+            if left.is_ok() || !self.go_on() {
+                return left;
             }
         }
-        let left: Vec<_> = (0..self.domains.len()).filter_map(|at| self.left_to_do(at)).collect();
-        Err(Invariant::AllThatCanCompletes.broken(format!("no rest: {left:?}")))
+        left
     }
 
-    /// What a domain has still to do before its copies come to their end.
-    fn left_to_do(&self, at: usize) -> Option<String> {
+    /// What a domain has still to do before its copies come to their end is against an invariant if it is never done.
+    fn nothing_is_left_to_do(&self, at: usize) -> Held {
         let catalog = self.domains[at].catalog();
         let open = catalog.all_operations().into_iter().find(|it| !it.state.is_final());
-        let unsettled =
-            catalog.all_imports().into_iter().find(|it| it.told < it.revision || it.is_unsettled());
-        let images = now(catalog.images(&narrows_domain::catalog::ImageFilter::default()));
-        let copies = images.iter().flat_map(|image| now(catalog.copies(image.id)));
-        let amended = copies.into_iter().find(|copy: &ImageCopy| copy.next_amend.is_some());
-        let silent =
-            now(catalog.partners()).into_iter().find(|it| it.reach != narrows_domain::partner::Reach::Up);
-        let left = open.map(|it| format!("{it:?}")).or(unsettled.map(|it| format!("{it:?}")));
-        left.or(amended.map(|it| format!("{it:?}"))).or(silent.map(|it| format!("{it:?}")))
+        Invariant::AllThatCanCompletes.holds(open.is_none(), || format!("never done: {open:?}"))?;
+        let imports = catalog.all_imports();
+        let untold = imports.iter().find(|it| it.told < it.revision);
+        Invariant::SendersKnow.holds(untold.is_none(), || format!("never told: {untold:?}"))?;
+        let stays = imports.iter().find(|it| it.is_unsettled());
+        Invariant::GoesInTheEnd.holds(stays.is_none(), || format!("never gone: {stays:?}"))?;
+        let images = now(catalog.images(&ImageFilter::default()));
+        let mut copies = images.iter().flat_map(|image| now(catalog.copies(image.id)));
+        let amended = copies.find(|copy| copy.next_amend.is_some());
+        Invariant::LivesAsThePolicySays.holds(amended.is_none(), || format!("never amended: {amended:?}"))?;
+        let silent = now(catalog.partners()).into_iter().find(|it| it.reach != Reach::Up);
+        Invariant::WaitsHaveReasons.holds(silent.is_none(), || format!("never found up: {silent:?}"))
     }
 
     /// To the next time at which something is due; whether there is one.
