@@ -25,7 +25,7 @@ use world::{World, homecoming};
 /// Steps of one walk before everything is mended.
 const STEPS: u32 = 80;
 /// Walks of one test run, unless the environment's `NARROWS_WALKS` says `COUNT` or `FIRST..END`.
-const WALKS: u64 = 1500;
+const WALKS: u64 = 600;
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("NARROWS_WALKS") else { return 0..WALKS };

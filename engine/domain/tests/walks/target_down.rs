@@ -23,7 +23,7 @@ enum Act {
     Begin(usize, u8, ImageId),
     End(usize),
     Do(usize, Command),
-    Say(Answer),
+    Say(Box<Answer>),
     Cut(usize, usize),
 }
 
@@ -123,7 +123,9 @@ impl History {
             Act::Begin(at, client, image) => self.world.begin_backup_of(at, client, image),
             Act::End(at) => self.world.end_backup(at),
             Act::Do(at, command) => self.world.carry_out(at, command),
-            Act::Say(Answer { to, event }) => drop(self.world.handle(to, event)),
+            Act::Say(answer) => {
+                self.world.handle(answer.to, answer.event);
+            }
             Act::Cut(one, other) => self.world.cut_or_join(one, other),
         }
     }
@@ -151,7 +153,7 @@ impl History {
             }
         }
         for answer in std::mem::take(&mut self.world.answers) {
-            self.begin(time + 1, Act::Say(answer));
+            self.begin(time + 1, Act::Say(Box::new(answer)));
         }
         for at in 0..DOMAINS {
             for operation in self.world.domains[at].catalog().all_operations() {

@@ -11,7 +11,7 @@ mod time;
 mod traffic;
 mod twins;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -92,6 +92,8 @@ pub(crate) struct Domain {
     window: Window,
     /// How often it was started.
     starts: u64,
+    /// Something may have changed in it since it was looked at last.
+    touched: Cell<bool>,
 }
 
 impl Domain {
@@ -104,7 +106,13 @@ impl Domain {
     }
 
     pub(crate) fn primary(&mut self) -> &mut Primary<MemoryCatalog> {
+        self.touched.set(true);
         self.primary.as_mut().expect("between steps every domain runs")
+    }
+
+    /// Whether something may have changed in it since this was asked last.
+    pub(crate) fn was_touched(&self) -> bool {
+        self.touched.take()
     }
 
     pub(crate) fn commands(&mut self) -> &mut Vec<Command> {
@@ -118,7 +126,6 @@ pub(crate) struct Answer {
     pub(crate) event: Event,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "independent facts of a world, each on its own die")]
 pub(crate) struct World {
     pub(crate) domains: Vec<Domain>,
     dice: Dice,
@@ -256,6 +263,7 @@ impl World {
         domain.commands.clear();
         domain.sessions.clear();
         domain.starts += 1;
+        domain.touched.set(true);
         let catalog = domain.primary.take().expect("it ran").into_catalog();
         catalog.fail_after(None);
         let mut primary = Primary::new(catalog, domain.own.clone());

@@ -99,8 +99,8 @@ pub(super) fn about_copies(world: &mut World, at: usize) {
     let (outcome, until) = if now(primary.catalog().copies(id)).iter().all(|copy| copy.discarded.is_none()) {
         (ready(primary.expire_image(id, moment)), moment.now.seconds)
     } else {
-        let until = Some(Timestamp { seconds: until, nanos: 0 });
-        (ready(primary.undelete_image(id, until, moment)), until.unwrap().seconds)
+        let date = Timestamp { seconds: until, nanos: 0 };
+        (ready(primary.undelete_image(id, Some(date), moment)), until)
     };
     if let Ok((copies, _)) = &outcome {
         world.ordered.extend(copies.iter().map(|copy| ((id, copy.pool), until)));

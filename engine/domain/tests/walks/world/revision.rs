@@ -159,10 +159,10 @@ pub(super) fn revise(world: &mut World, at: usize) {
             let fresh = world.first_terms(at, origin);
             let has_windows = world.dice.one_in(2);
             world.terms.entry((at, origin)).or_default().push(Terms { priority, has_windows, ..fresh });
-            if !world.apply_slp(at, origin, Unverified::Refuse) {
-                world.terms.entry((at, origin)).or_default().pop();
-            } else {
+            if world.apply_slp(at, origin, Unverified::Refuse) {
                 world.unverified.remove(&(at, origin));
+            } else {
+                world.terms.entry((at, origin)).or_default().pop();
             }
         }
         1 => {

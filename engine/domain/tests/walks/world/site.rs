@@ -1,6 +1,6 @@
 //! How a world begins: its domains, who is paired with whom, what their policies say.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_domain::model::{Bug, Burnt, MemoryCatalog};
@@ -153,6 +153,7 @@ impl World {
             sessions: Vec::new(),
             window,
             starts: 1,
+            touched: Cell::new(true),
         }
     }
 
