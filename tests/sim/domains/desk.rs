@@ -17,9 +17,10 @@ use std::{
 use futures_util::future::{Either, select};
 use narrows_domain::{
     Catalog as _, Command, Event, Moment, OperationState, Primary, WaitReason,
-    machine::{Refusal, turn::blocked},
+    machine::Refusal,
     model::{Burnt, MemoryCatalog},
     moment::since,
+    partner::{Reach, Trust},
     primary::Error,
 };
 use narrows_format::{Sequence, Timestamp};
@@ -155,7 +156,10 @@ impl Server {
                             WaitReason::Pause => !ready(primary.catalog().slp_holds()).unwrap().is_empty(),
                             _ => ready(primary.catalog().running(domain)).unwrap() > 0,
                         };
-                        if blocked(&partner).is_none() && !ends {
+                        // By the specification, 4.4 and 4.5; not by the rule that the machine has.
+                        let is_free =
+                            partner.trust == Trust::Complete && !partner.paused && partner.reach == Reach::Up;
+                        if is_free && !ends {
                             self.complain(&format!("nothing ends the wait of {operation:?}"));
                         }
                     }

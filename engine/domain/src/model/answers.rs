@@ -72,10 +72,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn image(&self, id: ImageId) -> Result<Option<Image>, Burnt> {
-        if self.bug == Some(Bug::LosesImages) {
-            return Ok(None);
-        }
-        self.read(|rows| rows.images.get(&id).cloned())
+        self.unless(Bug::LosesImages, |rows| rows.images.get(&id).cloned())
     }
 
     async fn image_labelled(
@@ -243,6 +240,7 @@ impl Catalog for MemoryCatalog {
     async fn running(&self, partner: DomainId) -> Result<u32, Burnt> {
         self.read(|rows| {
             let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
+            let running = running.filter(|_| self.bug != Some(Bug::MiscountsRunning));
             u32::try_from(running.count()).unwrap_or(u32::MAX)
         })
     }
@@ -314,10 +312,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn slp_holds(&self) -> Result<Vec<SlpHold>, Burnt> {
-        if self.bug == Some(Bug::IgnoresHolds) {
-            return Ok(Vec::new());
-        }
-        self.read(|rows| rows.holds.values().cloned().collect())
+        self.unless(Bug::IgnoresHolds, |rows| rows.holds.values().cloned().collect())
     }
 
     async fn partners(&self) -> Result<Vec<Partner>, Burnt> {
@@ -345,7 +340,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn pool_copies(&self) -> Result<Vec<(PoolId, u64)>, Burnt> {
-        self.read(Rows::pool_copies)
+        self.unless(Bug::CountsNoCopies, Rows::pool_copies)
     }
 
     async fn copies_in(&self, pool: PoolId, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
@@ -430,8 +425,7 @@ impl Catalog for MemoryCatalog {
         schedule: &str,
         until: Timestamp,
     ) -> Result<Vec<(ClientId, Timestamp)>, Burnt> {
-        let forgotten = self.bug == Some(Bug::ForgetsSlots);
-        self.read(|rows| if forgotten { Vec::new() } else { rows.last_slots(policy, schedule, until) })
+        self.unless(Bug::ForgetsSlots, |rows| rows.last_slots(policy, schedule, until))
     }
 
     async fn latest_cursor(&self, pool: PoolId) -> Result<Option<(u64, Sequence)>, Burnt> {
@@ -508,7 +502,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn leaving_imports(&self, now: Timestamp, limit: u32) -> Result<Vec<Import>, Burnt> {
-        self.read(|rows| {
+        self.unless(Bug::ForgetsLeaving, |rows| {
             soonest(rows.imports.values(), |it| it.next_look.map(|due| (due, it.key)), now, limit)
         })
     }
@@ -531,7 +525,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn due_copies(&self, now: Timestamp, limit: u32) -> Result<Vec<ImageCopy>, Burnt> {
-        self.read(|rows| {
+        self.unless(Bug::ForgetsDueCopies, |rows| {
             soonest(
                 rows.copies.values(),
                 |it| it.next_look().map(|due| (due, (it.image, it.number))),
@@ -542,7 +536,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn due_partners(&self, now: Timestamp) -> Result<Vec<DomainId>, Burnt> {
-        self.read(|rows| rows.due_partners(now))
+        self.unless(Bug::ForgetsDuePartners, |rows| rows.due_partners(now))
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, Burnt> {

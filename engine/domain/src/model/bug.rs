@@ -1,43 +1,77 @@
 //! Makes the model catalog fail or err on request, so that whoever checks a machine can prove that the
 //! check bites.
 
-use crate::event::Change;
-use crate::image::ImageCopy;
-use crate::operation::{Operation, OperationState};
-use crate::policy::Run;
+use std::time::Duration;
 
-/// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
-/// that the check bites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// What was under way before a restart is not taken up again.
-    ForgetsRestart,
-    /// What was held back is never let go.
-    ForgetsLetGo,
-    /// A transaction cut off by a crash leaves its cursor behind.
-    TearsTransactions,
-    /// Images are not found by their UUID.
-    LosesImages,
-    /// A replication counts as complete before its import was confirmed.
-    CompletesEarly,
-    /// A copy is stored once more whenever its image arrives again.
-    DoublesCopies,
-    /// A copy that is kept until others are complete gets an expiry at once.
-    ExpiresEarly,
-    /// When a wait ends by itself is not stored.
-    ForgetsTimes,
-    /// A policy that was held stays held.
-    ForgetsResume,
-    /// No policy is found held.
-    IgnoresHolds,
-    /// Every window is found open.
-    IgnoresWindows,
-    /// Every partner is found to have been asked for every image.
-    InventsRecalls,
-    /// Which due times of a policy had a run is not remembered.
-    ForgetsSlots,
-    /// Which image a run makes is not stored.
-    ForgetsRunImages,
+use crate::event::Change;
+use crate::image::{Discarded, Image, ImageCopy};
+use crate::moment::before;
+use crate::named::named;
+use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
+use crate::policy::Run;
+use crate::replica::ReplicaRecord;
+
+named! {
+    /// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
+    /// that the check bites.
+    pub enum Bug {
+        /// What was under way before a restart is not taken up again.
+        ForgetsRestart = "forgets-restart",
+        /// What was held back is never let go.
+        ForgetsLetGo = "forgets-let-go",
+        /// A transaction cut off by a crash leaves its cursor behind.
+        TearsTransactions = "tears-transactions",
+        /// Images are not found by their UUID.
+        LosesImages = "loses-images",
+        /// A replication counts as complete before its import was confirmed.
+        CompletesEarly = "completes-early",
+        /// A copy is stored once more whenever its image arrives again.
+        DoublesCopies = "doubles-copies",
+        /// A copy that is kept until others are complete gets an expiry at once.
+        ExpiresEarly = "expires-early",
+        /// A copy lives an hour less than it should.
+        ShortensLives = "shortens-lives",
+        /// Every operation is stored as if a person had released it.
+        ReleasesAll = "releases-all",
+        /// What was let go can be brought back for no time at all.
+        HurriesRemovals = "hurries-removals",
+        /// No copy's time has ever come.
+        ForgetsDueCopies = "forgets-due-copies",
+        /// No arrival that will never be imported is looked at again.
+        ForgetsLeaving = "forgets-leaving",
+        /// No replication that becomes due is stored.
+        ForgetsChildren = "forgets-children",
+        /// When a wait ends by itself is not stored.
+        ForgetsTimes = "forgets-times",
+        /// All that a target holds back waits as if for a free place.
+        MisnamesWaits = "misnames-waits",
+        /// No partner has work that is due by itself.
+        ForgetsDuePartners = "forgets-due-partners",
+        /// Nothing counts as under way to any partner.
+        MiscountsRunning = "miscounts-running",
+        /// A policy that was held stays held.
+        ForgetsResume = "forgets-resume",
+        /// No policy is found held.
+        IgnoresHolds = "ignores-holds",
+        /// Every window is found open.
+        IgnoresWindows = "ignores-windows",
+        /// Every partner is found to have been asked for every image.
+        InventsRecalls = "invents-recalls",
+        /// Every image is stored under the first version of its policy.
+        ForgetsVersions = "forgets-versions",
+        /// Which operation made a further copy is not stored.
+        ForgetsMakers = "forgets-makers",
+        /// Until when a replica lives over there is not stored.
+        ForgetsReplicaEnds = "forgets-replica-ends",
+        /// The lives of partners' servers are not remembered.
+        ForgetsLives = "forgets-lives",
+        /// No copy is found when the copies in pools are counted.
+        CountsNoCopies = "counts-no-copies",
+        /// Which due times of a policy had a run is not remembered.
+        ForgetsSlots = "forgets-slots",
+        /// Which image a run makes is not stored.
+        ForgetsRunImages = "forgets-run-images",
+    }
 }
 
 /// The fuse that [`super::MemoryCatalog::fail_after`] set has burnt: as if power was lost before a transaction.
@@ -69,29 +103,62 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         _ if failed => None,
         (Some(Bug::ForgetsRestart), Change::Restarted(_))
         | (Some(Bug::ForgetsLetGo), Change::LetGo(..))
-        | (Some(Bug::ForgetsResume), Change::SlpResumed(..)) => None,
-        (Some(Bug::DoublesCopies), Change::Copy(copy)) => {
-            let number = u32::try_from(copy.sequence.0).unwrap_or(u32::MAX);
-            Some(Change::Copy(ImageCopy { number, ..copy.clone() }))
+        | (Some(Bug::ForgetsResume), Change::SlpResumed(..))
+        | (Some(Bug::ForgetsLives), Change::Life(_)) => None,
+        (Some(bug), Change::Copy(copy)) => Some(Change::Copy(spoiled_copy(bug, copy))),
+        (Some(Bug::ForgetsChildren), Change::Operation(operation))
+            if operation.attempt == 0 && operation.kind == OperationKind::Replication =>
+        {
+            None
         }
-        (Some(Bug::ExpiresEarly), Change::Copy(copy)) => {
-            let mut early = copy.clone();
-            early.wanted.expires = copy.wanted.expires.or(Some(copy.made));
-            Some(Change::Copy(early))
+        (Some(bug), Change::Operation(operation)) => {
+            Some(Change::Operation(spoiled_operation(bug, operation)))
         }
-        (Some(Bug::ForgetsTimes), Change::Operation(operation)) => {
-            Some(Change::Operation(Operation { next_try: None, ..operation.clone() }))
+        (Some(Bug::MisnamesWaits), Change::HoldBack(partner, _, now)) => {
+            Some(Change::HoldBack(*partner, WaitReason::Limit, *now))
+        }
+        (Some(Bug::ForgetsVersions), Change::Image(image)) => {
+            Some(Change::Image(Image { slp_version: 1, ..image.clone() }))
+        }
+        (Some(Bug::ForgetsReplicaEnds), Change::Replica(replica)) => {
+            Some(Change::Replica(ReplicaRecord { expires: None, ..replica.clone() }))
         }
         (Some(Bug::ForgetsRunImages), Change::Run(run)) => {
             Some(Change::Run(Run { image: None, ..run.clone() }))
         }
-        (Some(Bug::CompletesEarly), Change::Operation(operation))
-            if operation.state == OperationState::PendingImport =>
-        {
-            let mut complete = operation.clone();
-            complete.enter(OperationState::Complete, operation.since);
-            Some(Change::Operation(complete))
-        }
         _ => Some(change.clone()),
     }
+}
+
+fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
+    let mut spoilt = copy.clone();
+    match bug {
+        Bug::DoublesCopies => spoilt.number = u32::try_from(copy.sequence.0).unwrap_or(u32::MAX),
+        Bug::ExpiresEarly => spoilt.wanted.expires = copy.wanted.expires.or(Some(copy.made)),
+        Bug::ShortensLives => {
+            let expires = copy.wanted.expires.map(|expires| before(expires, Duration::from_hours(1)));
+            spoilt.wanted.expires = expires;
+        }
+        Bug::ForgetsMakers if copy.number > 1 => spoilt.operation = String::new(),
+        Bug::HurriesRemovals => {
+            spoilt.discarded = copy.discarded.map(|it| Discarded { until: copy.made, ..it });
+        }
+        _ => {}
+    }
+    spoilt
+}
+
+fn spoiled_operation(bug: Bug, operation: &Operation) -> Operation {
+    let mut spoilt = operation.clone();
+    match bug {
+        Bug::ForgetsTimes => spoilt.next_try = None,
+        Bug::ReleasesAll if operation.kind != OperationKind::Backup => {
+            spoilt.released = Some("by nobody".to_owned());
+        }
+        Bug::CompletesEarly if operation.state == OperationState::PendingImport => {
+            spoilt.enter(OperationState::Complete, operation.since);
+        }
+        _ => {}
+    }
+    spoilt
 }

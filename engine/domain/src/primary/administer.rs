@@ -15,7 +15,7 @@ use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::policy;
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
-use crate::slp::version::{Plan, References, Unverified, check_removal, plan};
+use crate::slp::version::{Plan, References, Unverified, check_removal, plan, verifies};
 use crate::slp::{Slp, SlpOperation, SlpVersion, check::partner_slps_named};
 use crate::storage::{ANY_AVAILABLE, StorageUnit};
 use crate::token::{Token, TokenHash, TokenPurpose};
@@ -89,10 +89,20 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(Plan, Vec<Command>), C> {
         let plan = self.plan_slp(slp, how, moment).await?;
         let Plan::Store(version) = &plan else { return Ok((plan, Vec::new())) };
-        let theirs = Change::AutoSlpGone(slp.name.clone());
-        self.store(&[Change::Slp(version.clone()), Change::SlpUnused(slp.name.clone()), theirs]).await?;
+        let mut changes = vec![Change::Slp(version.clone())];
+        changes.extend(self.verified_too(version).await?);
+        changes.extend([Change::SlpUnused(slp.name.clone()), Change::AutoSlpGone(slp.name.clone())]);
+        self.store(&changes).await?;
         let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
         Ok((plan, commands))
+    }
+
+    /// Earlier versions that are verified with this one: images keep their version, and do not wait longer than its targets
+    /// were unknown.
+    pub(super) async fn verified_too(&self, version: &SlpVersion) -> Done<Vec<Change>, C> {
+        let all = self.ask(self.catalog.slp_versions()).await?.into_iter();
+        let earlier = all.filter(|it| !it.verified && it.version < version.version && verifies(version, it));
+        Ok(earlier.map(|it| Change::Slp(SlpVersion { verified: true, ..it })).collect())
     }
 
     async fn classification_names(&self) -> Done<Vec<String>, C> {

@@ -34,6 +34,7 @@ impl<C: Catalog> Primary<C> {
         let Plan::Store(version) = &plan else { return Ok((plan, Vec::new())) };
         let (_, mut decision) = self.replan(&slp.name, version.version, version, moment).await?;
         decision.changes.insert(0, Change::Slp(version.clone()));
+        decision.changes.extend(self.verified_too(version).await?);
         self.extend_copies(version, &mut decision, moment).await?;
         let mut commands = self.settle(decision, moment).await?;
         commands.extend(self.slp_applied(&slp.name, moment).await);

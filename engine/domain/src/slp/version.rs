@@ -3,10 +3,10 @@
 //!
 //! SLP-014 is here: what is still referred to is neither removed nor reclassified.
 
-use narrows_format::Timestamp;
+use narrows_format::{DomainId, Timestamp};
 
 use crate::slp::check::Checked;
-use crate::slp::{Finding, Slp, SlpVersion};
+use crate::slp::{Finding, Kind, Slp, SlpOperation, SlpVersion, TargetSpec};
 
 /// What `slp apply` would do; `slp plan` only says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,34 @@ pub fn plan(
             Plan::Store(SlpVersion { slp: slp.clone(), version, made: now, targets, verified })
         }
     }
+}
+
+/// Whether what was found of the targets of a verified version holds for an earlier one too: all that the earlier one sends
+/// goes from the same storage to import SLPs that the verified one names.
+pub fn verifies(verified: &SlpVersion, earlier: &SlpVersion) -> bool {
+    verified.verified
+        && verified.slp.name == earlier.slp.name
+        && verified.slp.data_classification == earlier.slp.data_classification
+        && replications(earlier)
+            .all(|sent| replications(verified).any(|other| way(verified, other) == way(earlier, sent)))
+}
+
+fn replications(version: &SlpVersion) -> impl Iterator<Item = &SlpOperation> {
+    version.slp.operations.iter().filter(|it| it.kind == Kind::Replication)
+}
+
+/// From which storage a Replication goes where, and what imports it there.
+fn way<'a>(
+    version: &'a SlpVersion,
+    replication: &'a SlpOperation,
+) -> (Option<&'a str>, Option<DomainId>, Option<&'a TargetSpec>) {
+    let source = replication.source.as_deref().and_then(|source| version.slp.operation(source));
+    let named = replication.named_target();
+    (
+        source.and_then(|source| source.storage.as_deref()),
+        named.and_then(|named| version.domain_of(&named.domain)),
+        replication.target.as_ref(),
+    )
 }
 
 /// SLP-014: reclassified while referred to.

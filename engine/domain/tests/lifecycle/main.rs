@@ -21,6 +21,7 @@ mod servers;
 mod storage;
 mod trust;
 mod waits;
+mod unverified;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

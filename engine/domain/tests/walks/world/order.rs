@@ -1,9 +1,14 @@
 //! What people order in a walk, and how all of it is put right at its end.
 
-use narrows_domain::primary::Parting;
+use narrows_domain::model::Burnt;
+use narrows_domain::operation::OperationState;
+use narrows_domain::partner::Trust;
+use narrows_domain::primary::{Error, Parting};
 use narrows_domain::storage::PoolTrouble;
+use narrows_domain::{Catalog as _, Command, Event, Partner};
+use narrows_format::{PoolId, Timestamp};
 
-use super::*;
+use super::{World, now, ready};
 
 type Ordered = Result<Vec<Command>, Error<Burnt>>;
 
@@ -11,7 +16,7 @@ type Ordered = Result<Vec<Command>, Error<Burnt>>;
 pub(super) fn obey(world: &mut World, at: usize, outcome: Ordered) -> bool {
     match outcome {
         Ok(commands) => {
-            world.domains[at].commands.extend(commands);
+            world.take(at, commands);
             if world.domains[at].primary().take_setback().is_some() {
                 world.live_through_or_crash(at);
             }
@@ -72,10 +77,35 @@ pub(super) fn about_an_image(world: &mut World, at: usize) {
         2..=4 => ready(primary.pause_image(id, moment)),
         _ => ready(primary.resume_image(id, moment)),
     };
-    if obey(world, at, outcome) && order < 2 {
-        let to = operation.target.map(|target| world.at(target.partner)).unwrap();
+    let to = operation.target.map(|target| world.at(target.partner)).unwrap();
+    if order < 2 && outcome.is_ok() {
         world.given_up.insert((id, at, to));
     }
+    if order == 1 && outcome.is_ok() {
+        world.released.insert((id, at, operation.name));
+    }
+    obey(world, at, outcome);
+}
+
+/// A person lets the copies of an image go now, or brings them back for some days.
+pub(super) fn about_copies(world: &mut World, at: usize) {
+    let made: Vec<_> = world.made.keys().copied().collect();
+    if made.is_empty() {
+        return;
+    }
+    let (id, moment) = (made[world.dice.below(made.len())], world.moment(at));
+    let until = moment.now.seconds + i64::try_from(1 + world.dice.below(15)).unwrap() * 86_400;
+    let primary = world.domains[at].primary();
+    let (outcome, until) = if now(primary.catalog().copies(id)).iter().all(|copy| copy.discarded.is_none()) {
+        (ready(primary.expire_image(id, moment)), moment.now.seconds)
+    } else {
+        let date = Timestamp { seconds: until, nanos: 0 };
+        (ready(primary.undelete_image(id, Some(date), moment)), until)
+    };
+    if let Ok((copies, _)) = &outcome {
+        world.ordered.extend(copies.iter().map(|copy| ((id, copy.pool), until)));
+    }
+    obey(world, at, outcome.map(|(_, commands)| commands));
 }
 
 pub(super) fn part_or_pair(world: &mut World, at: usize) {
@@ -99,20 +129,28 @@ pub(super) fn jump(world: &mut World, at: usize) {
 
 /// A pool takes nothing for a while, and perhaps can't be read either, or it is well again.
 pub(super) fn harm_or_heal_a_pool(world: &mut World, at: usize) {
-    let pool = pools_at(at)[world.dice.below(3)];
+    let pools = world.domains[at].pools_here();
+    let pool = pools[world.dice.below(pools.len())];
     let (harmed, readable) = (world.dice.one_in(2), world.dice.one_in(2));
-    let is_vault = pool != pool_id(at);
-    world.domains[at].was_full |= harmed && readable && is_vault;
+    let is_vault = pool != world.domains[at].pool;
+    world.domains[at].may_double |= harmed && readable && is_vault;
     if harmed && !readable && is_vault {
-        world.domains[at].silent.insert(pool);
+        fall_silent(world, at, pool);
     } else {
         world.domains[at].silent.remove(&pool);
+        pool_stands(world, at, pool, harmed.then(|| full(readable)));
     }
-    let full = PoolTrouble { code: "POOL-002".into(), sentence: "it is full".into(), readable };
-    pool_stands(world, at, pool, harmed.then_some(full));
-    if world.domains[at].silent.contains(&pool) {
-        world.break_off(at, pool);
-    }
+}
+
+/// The media server of a pool does not answer any more.
+pub(super) fn fall_silent(world: &mut World, at: usize, pool: PoolId) {
+    world.domains[at].silent.insert(pool);
+    pool_stands(world, at, pool, Some(full(false)));
+    world.break_off(at, pool);
+}
+
+fn full(readable: bool) -> PoolTrouble {
+    PoolTrouble { code: "POOL-002".into(), sentence: "it is full".into(), readable }
 }
 
 fn pool_stands(world: &mut World, at: usize, pool: PoolId, trouble: Option<PoolTrouble>) {
@@ -126,7 +164,7 @@ pub(super) fn mend(world: &mut World, at: usize) {
     world.domains[at].offset %= 90;
     world.handle(at, Event::Tick);
     world.domains[at].silent.clear();
-    for pool in pools_at(at) {
+    for pool in world.domains[at].pools_here() {
         pool_stands(world, at, pool, None);
     }
     for origin in 0..world.domains.len() {

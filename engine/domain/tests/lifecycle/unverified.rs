@@ -1,0 +1,71 @@
+//! Policies that were stored though a partner could not be asked: what waits for that, and until when.
+
+use narrows_domain::primary::Applying;
+use narrows_domain::slp::ResolvedTarget;
+use narrows_domain::slp::check::{LocalCopy, PartnerSlp};
+use narrows_domain::slp::version::{Plan, Unverified};
+
+use super::duplication::{OTHER, with_two_pools};
+use super::*;
+
+/// A backup that is duplicated here and replicated, by a policy that is not verified.
+fn not_verified() -> Primary<MemoryCatalog> {
+    let dup = "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"backup\"\nstorage = \"other\"\n\
+        retention = { fixed = \"60d\" }\n";
+    let mut primary = with_two_pools(&format!("{GOLD}{dup}"));
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    let target = ReplicationTarget::usual(POOL, THERE);
+    let targets = vec![ResolvedTarget { name: "there".into(), domain: THERE }];
+    let unverified = Change::Slp(SlpVersion { verified: false, targets, ..version });
+    ready(primary.put(&[unverified, Change::ReplicationTarget(target)])).unwrap();
+    primary
+}
+
+/// The same policy with another life of its replica, checked with the partner.
+fn applied(primary: &mut Primary<MemoryCatalog>, change: impl Fn(&str) -> String) -> Vec<Command> {
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    let text = toml::to_string(&version.slp).unwrap();
+    let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
+    let said = ["gold-import", "other-import"].map(|slp| ((THERE, slp.to_owned()), present.clone()));
+    let (local_copy, unverified) = (LocalCopy::Needed, Unverified::Refuse);
+    let how = Applying { partner_slps: said.into(), local_copy, unverified };
+    let slp = parse(&change(&text), Format::Toml).unwrap();
+    let (plan, commands) = ready(primary.apply_slp(&slp, how, moment(NOW + 5))).unwrap();
+    assert!(matches!(plan, Plan::Store(ref version) if version.version == 2), "{plan:?}");
+    commands
+}
+
+/// Symptom: a duplicate within the domain waited until a partner could be asked about its import SLP.
+#[test]
+fn what_stays_in_the_domain_waits_for_no_partner() {
+    let mut primary = not_verified();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    assert!(matches!(&commands[..], [Command::Duplicate(order)] if order.target == OTHER), "{commands:?}");
+    let states: Vec<_> = operations(&primary, id).iter().map(|it| it.state.to_string()).collect();
+    assert_eq!(states, ["complete", "waiting(target-unverified)", "in-process"]);
+}
+
+/// Symptom: images that were made under a version that was not verified waited for ever, though the next version, which
+/// sends to the same place, was.
+#[test]
+fn a_target_that_was_checked_for_a_later_version_was_checked_for_the_earlier() {
+    let mut primary = not_verified();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let commands = applied(&mut primary, |text| text.replace("90d", "80d"));
+    assert!(
+        matches!(&commands[..], [Command::Replicate(order)] if order.operation.image == id),
+        "{commands:?}"
+    );
+    let copy = &operations(&primary, id)[1];
+    assert_eq!(copy.expires, Some(at(NOW + 90 * DAY)), "the image keeps its version");
+}
+
+/// Goal: nothing is taken for checked that was not: another import SLP over there is another question.
+#[test]
+fn another_target_says_nothing_of_the_earlier_one() {
+    let mut primary = not_verified();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let commands = applied(&mut primary, |text| text.replace("gold-import", "other-import"));
+    assert_eq!(commands, []);
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Waiting(WaitReason::TargetUnverified));
+}

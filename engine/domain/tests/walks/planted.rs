@@ -1,0 +1,69 @@
+//! The walks would notice: mistakes that the model catalog can make, and the invariant by which each is caught.
+
+use std::collections::BTreeSet;
+
+use narrows_domain::model::Bug;
+
+use crate::invariant::Invariant::{self, *};
+use crate::walk;
+
+/// Within so many walks each mistake has to be caught.
+const CAUGHT_WITHIN: u64 = 150;
+
+/// By which invariant a mistake is caught, and those that may be broken before. `None`: the walks of `tests/policies` catch
+/// it, which run policies.
+const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
+    Some(match bug {
+        Bug::LosesImages => (NoneLost, &[]),
+        Bug::HurriesRemovals => (CanBeBroughtBack, &[]),
+        Bug::ReleasesAll | Bug::ExpiresEarly => (NoneExpiredWhileKept, &[]),
+        Bug::ShortensLives => (LivesAsThePolicySays, &[]),
+        Bug::ForgetsDueCopies | Bug::ForgetsLeaving => (GoesInTheEnd, &[]),
+        Bug::DoublesCopies => (ImportedOnce, &[]),
+        Bug::CompletesEarly => (CompleteIsThere, &[]),
+        Bug::ForgetsTimes | Bug::ForgetsLetGo | Bug::ForgetsResume | Bug::MisnamesWaits => {
+            (WaitsHaveReasons, &[])
+        }
+        Bug::ForgetsDuePartners => (DueWorkStarts, &[]),
+        Bug::MiscountsRunning => (LimitsHold, &[]),
+        Bug::IgnoresHolds | Bug::IgnoresWindows => (HeldWorkRests, &[]),
+        Bug::ForgetsRestart | Bug::TearsTransactions => (AllThatCanCompletes, &[]),
+        Bug::ForgetsChildren => (GoesWhereAsked, &[]),
+        Bug::ForgetsMakers => (DuplicatedOnce, &[]),
+        Bug::ForgetsReplicaEnds => (SendersKnow, &[]),
+        Bug::InventsRecalls => (NothingComesUnasked, &[]),
+        Bug::ForgetsVersions => (KeepsItsVersion, &[]),
+        Bug::ForgetsLives => (AliveTwiceIsFrozen, &[]),
+        Bug::CountsNoCopies => (CopiesHavePools, &[]),
+        Bug::ForgetsSlots | Bug::ForgetsRunImages => return None,
+    })
+}
+
+/// Goal: the walks notice each mistake, and by what it is against.
+/// Method: each mistake has its row above; within so many walks its invariant is broken, and no other one but those of
+/// the row is broken before. Each invariant has a mistake.
+#[test]
+fn planted_bugs_are_caught() {
+    let mut caught = BTreeSet::new();
+    let mut faults = Vec::new();
+    for (bug, (wanted, beside)) in Bug::ALL.iter().filter_map(|bug| Some((*bug, caught_by(*bug)?))) {
+        let mut by = BTreeSet::new();
+        for broken in (0..CAUGHT_WITHIN).filter_map(|seed| walk(seed, Some(bug)).err()) {
+            if broken.invariant != wanted && !beside.contains(&broken.invariant) {
+                faults.push(format!("{bug}: {wanted:?} was to be broken, and {broken}"));
+                break;
+            }
+            by.insert(broken.invariant);
+            if broken.invariant == wanted {
+                break;
+            }
+        }
+        if !by.contains(&wanted) {
+            faults.push(format!("{bug} was not caught by {wanted:?}"));
+        }
+        caught.extend(by);
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    let uncaught: Vec<_> = Invariant::ALL.iter().filter(|it| !caught.contains(it)).collect();
+    assert!(uncaught.is_empty(), "no planted mistake is against {uncaught:?}");
+}

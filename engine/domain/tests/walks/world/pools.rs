@@ -1,0 +1,192 @@
+//! What pools have logged, and media servers that are lost with theirs.
+
+use narrows_domain::event::{Event, Logged, PoolEvent};
+use narrows_domain::image::Discarded;
+use narrows_domain::operation::OperationState;
+use narrows_domain::primary::Error;
+use narrows_domain::{Catalog as _, Command};
+use narrows_format::record::CopyState;
+use narrows_format::{ImageId, PoolId, Sequence};
+
+use super::site::attic_id;
+use super::{Domain, World, now, order, ready};
+
+/// How an image lies in a pool, by the pool's log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lies {
+    /// Where it was committed last.
+    pub(crate) sequence: Sequence,
+    /// Its expiry, lock and hold; `None` if it is not there.
+    pub(crate) copy: Option<CopyState>,
+    /// On its way out.
+    pub(crate) discarded: Option<Discarded>,
+    /// Until when its senders asked for it to live, in seconds.
+    pub(crate) asked: Vec<i64>,
+    /// How often it has gone.
+    pub(crate) removed: usize,
+}
+
+fn lies(log: &[Logged], id: ImageId) -> Lies {
+    let mut lies = Lies::default();
+    for (place, logged) in (1..).zip(log) {
+        match logged {
+            Logged::Backup { record, copy, .. } if record.image == id => {
+                (lies.sequence, lies.copy, lies.discarded) = (Sequence(place), Some(*copy), None);
+            }
+            Logged::Arrival { arrival, copy, .. } if arrival.record.image == id => {
+                (lies.sequence, lies.copy, lies.discarded) = (Sequence(place), Some(*copy), None);
+                lies.asked.extend(arrival.asked_expiry.map(|asked| asked.seconds));
+            }
+            Logged::Amend { image, copy } if *image == id => {
+                (lies.copy, lies.discarded) = (Some(*copy), None);
+            }
+            Logged::Discard { image, discarded } if *image == id => lies.discarded = Some(*discarded),
+            Logged::Remove { image } if *image == id => {
+                lies = Lies { removed: lies.removed + 1, ..Lies::default() };
+            }
+            _ => {}
+        }
+    }
+    lies
+}
+
+fn is_commit(logged: &Logged, image: ImageId) -> bool {
+    match logged {
+        Logged::Backup { record, .. } => record.image == image,
+        Logged::Arrival { arrival, .. } => arrival.record.image == image,
+        _ => false,
+    }
+}
+
+impl Domain {
+    /// How an image lies in a pool of its.
+    pub(crate) fn lies(&self, pool: PoolId, image: ImageId) -> Lies {
+        lies(&self.logs[&pool], image)
+    }
+
+    /// The same as far as the log was read.
+    pub(crate) fn lies_as_read(&self, pool: PoolId, image: ImageId) -> Lies {
+        let read = usize::try_from(now(self.catalog().cursor(pool, 1)).0).unwrap();
+        let log = &self.logs[&pool];
+        lies(&log[..read.min(log.len())], image)
+    }
+
+    /// How many of its pools have or had an image.
+    pub(crate) fn pools_of(&self, image: ImageId) -> usize {
+        self.logs.values().filter(|log| log.iter().any(|logged| is_commit(logged, image))).count()
+    }
+
+    /// Whether an image is in any of its pools now.
+    pub(crate) fn has(&self, image: ImageId) -> bool {
+        let mut here = self.pools_here().into_iter();
+        here.any(|pool| self.lies(pool, image).copy.is_some())
+    }
+
+    /// Its pools but for those that were lost.
+    pub(crate) fn pools_here(&self) -> Vec<PoolId> {
+        self.logs.keys().copied().filter(|pool| !self.lost.contains(pool)).collect()
+    }
+
+    pub(super) fn log(&mut self, pool: PoolId, logged: Logged) -> Sequence {
+        let log = self.logs.get_mut(&pool).expect("a pool of this domain");
+        log.push(logged);
+        Sequence(u64::try_from(log.len()).unwrap())
+    }
+}
+
+impl World {
+    /// Whether a pool's log goes on behind the cursor, and where.
+    pub(crate) fn unread(&self, at: usize, pool: PoolId) -> Option<(Sequence, Logged)> {
+        let domain = &self.domains[at];
+        if domain.silent.contains(&pool) || domain.lost.contains(&pool) {
+            return None;
+        }
+        let cursor = now(domain.catalog().cursor(pool, 1));
+        let logged = domain.logs[&pool].get(usize::try_from(cursor.0).unwrap())?;
+        Some((Sequence(cursor.0 + 1), logged.clone()))
+    }
+
+    pub(crate) fn read_log(&mut self, at: usize) {
+        let mut pools = self.domains[at].pools_here();
+        if self.is_calm || self.dice.one_in(2) {
+            pools.reverse();
+        }
+        for pool in pools {
+            if let Some((sequence, logged)) = self.unread(at, pool) {
+                self.handle(at, Event::Pool(PoolEvent { pool, incarnation: 1, sequence, logged }));
+                return;
+            }
+        }
+    }
+
+    /// What a pool does with an order about a copy: what it has not can't be changed, and nothing is removed before it can't
+    /// be brought back any more.
+    pub(super) fn change_copy(&mut self, at: usize, (image, pool): (ImageId, PoolId), command: &Command) {
+        if self.domains[at].lost.contains(&pool) || self.domains[at].silent.contains(&pool) {
+            return;
+        }
+        let (lies, clock) = (self.domains[at].lies(pool, image), self.clock(at));
+        if lies.copy.is_none() {
+            if !matches!(command, Command::AmendCopy { .. }) {
+                self.handle(at, Event::NotThere { image, pool });
+            }
+            return;
+        }
+        let logged = match command {
+            Command::AmendCopy { copy, .. } => Logged::Amend { image, copy: *copy },
+            Command::DiscardCopy { discarded, .. } => {
+                // What is in its window already keeps all of it.
+                let until =
+                    lies.discarded.map_or(discarded.until, |before| before.until.max(discarded.until));
+                Logged::Discard { image, discarded: Discarded { until, ..*discarded } }
+            }
+            _ if lies.discarded.is_some_and(|it| it.until.seconds <= clock) => {
+                self.ordered.remove(&(image, pool));
+                Logged::Remove { image }
+            }
+            _ => return,
+        };
+        self.domains[at].log(pool, logged);
+    }
+}
+
+/// The attic's media server is lost for ever: its copies first, unless it is found that none lies there; a person may try
+/// to remove it before.
+pub(super) fn lose_a_server(world: &mut World, at: usize) {
+    let attic = attic_id(at);
+    if world.domains[at].lost.contains(&attic) || !world.dice.one_in(12) {
+        return;
+    }
+    world.domains[at].catalog().fail_after(None);
+    order::fall_silent(world, at, attic);
+    ready(world.domains[at].primary().lose_units("attic")).unwrap();
+    loop {
+        let moment = world.moment(at);
+        match ready(world.domains[at].primary().remove_server("attic", moment)) {
+            Ok(_) => break,
+            Err(Error::Refused(_)) => lose_copies(world, at, attic),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    world.domains[at].lost.insert(attic);
+    world.domains[at].may_double = true;
+}
+
+/// What was still to be copied from an image of which no other copy is here never will be.
+fn lose_copies(world: &mut World, at: usize, pool: PoolId) {
+    for copy in now(world.domains[at].catalog().copies_in(pool, u32::MAX)) {
+        let is_last = now(world.domains[at].catalog().copies(copy.image)).len() == 1;
+        let operations = now(world.domains[at].catalog().operations(copy.image));
+        for operation in operations.iter().filter(|it| is_last && it.state != OperationState::Complete) {
+            if let Some(to) = operation.target.as_ref().map(|target| world.at(target.partner)) {
+                world.given_up.insert((copy.image, at, to));
+            }
+        }
+    }
+    loop {
+        let moment = world.moment(at);
+        let lost = ready(world.domains[at].primary().lose_copies("attic", 2, moment)).unwrap();
+        let Some(commands) = lost else { return };
+        order::obey(world, at, Ok(commands));
+    }
+}
