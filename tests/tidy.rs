@@ -3,6 +3,8 @@
 
 #[path = "tidy/codes.rs"]
 mod codes;
+#[path = "tidy/rules.rs"]
+mod rules;
 
 use std::{
     collections::BTreeMap,

@@ -1,10 +1,15 @@
 //! Goal: the server keeps to the machine's rules: `io_uring` on its data threads, no privileges.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::Command,
+};
 
 use narrows_tests::{
     compare::differences,
-    domains::{Pair, Setup, binary, folder},
+    domains::{Pair, Setup, binary, folder, last_json},
     trees,
 };
 
@@ -130,19 +135,27 @@ fn unprivileged(work: &Path) -> Setup {
     Setup { wrapper, programs: Some(work.to_owned()), ..Setup::default() }
 }
 
+fn give_away(path: &Path) {
+    let given = Command::new("chown").args(["-R", "65534:65534"]).arg(path).status();
+    assert!(given.unwrap().success());
+}
+
+/// Two domains without rights, and a tree of their user's.
+fn nobodys(files: u64) -> (Pair, tempfile::TempDir) {
+    let (work, source) = (folder(), folder());
+    trees::plain(source.path(), files, 60_000, 6).unwrap();
+    for dir in [work.path(), source.path()] {
+        give_away(dir);
+    }
+    let setup = unprivileged(work.path());
+    (Pair::start_in(work, &setup), source)
+}
+
 #[test]
 fn works_without_privileges() {
-    let own = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    let (work, source, target) = (folder(), folder(), folder());
-    trees::plain(source.path(), 200, 60_000, 6).unwrap();
-    for dir in [work.path(), source.path(), target.path()] {
-        own(dir);
-    }
-    let mut given = Command::new("chown");
-    given.args(["-R", "65534:65534"]).arg(source.path());
-    assert!(given.status().unwrap().success());
-    let setup = unprivileged(work.path());
-    let pair = Pair::start_in(work, &setup);
+    let (pair, source) = nobodys(200);
+    let target = folder();
+    give_away(target.path());
     for domain in [&pair.east, &pair.west] {
         let owner = fs::metadata(format!("/proc/{}", domain.pid())).unwrap().uid();
         assert_eq!(owner, NOBODY, "{} has rights", domain.name);
@@ -152,6 +165,25 @@ fn works_without_privileges() {
     pair.west.ok(&["restore", &image, "--to", target.path().to_str().unwrap()]);
     let lines = differences(source.path(), target.path()).unwrap();
     assert!(lines.is_empty(), "{}", lines.join("\n"));
+}
+
+/// Goal: a file that can't be read is told of and left out; the image is partial, and goes its way all the same.
+#[test]
+fn what_can_not_be_read_makes_the_image_partial() {
+    let (pair, source) = nobodys(20);
+    let secret = source.path().join("secret");
+    fs::write(&secret, "root's").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let output = pair.east.ctl(&["backup", "--slp", "gold", source.path().to_str().unwrap(), "--json"]);
+    let (said, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(6), "{said}{told}");
+    let summary = last_json(&said);
+    assert_eq!(summary["partial"], true, "{summary}");
+    assert!(format!("{summary}{told}").contains("secret"), "{summary}{told}");
+    let image = summary["image"].as_str().unwrap().to_owned();
+    pair.replicated(&image);
+    let there = pair.west.json(&["image", "show", &image]);
+    assert_eq!((&there["partial"], &there["state"]), (&true.into(), &"whole".into()), "{there}");
 }
 
 #[test]

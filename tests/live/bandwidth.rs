@@ -18,7 +18,7 @@ use crate::{
     windows::put_window,
 };
 
-async fn set(
+pub(crate) async fn set(
     house: &House,
     bandwidth: Option<u64>,
     schedule: Option<Vec<ScheduleEntry>>,

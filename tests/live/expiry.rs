@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
+    domains::DomainInfo,
     expiry::{ExpireReply, ExpireRequest, UndeleteReply, UndeleteRequest},
     images::{BrowsePage, ImageInfo, VerifyReport},
+    orders::{OrderReply, ReleaseRequest},
     paths,
 };
 
 use crate::{
-    data::{ask_restore, back_up_directory, make_tree, restore_image, same_trees},
+    data::{ask_restore, back_up_directory, make_tree, restore_image, same_trees, settled_image},
     house::House,
-    pairing::{apply, import_slp, local_slp, pair_both, slp},
+    pairing::{apply, import_slp, local_slp, pair_both, request, slp},
+    partners::{operation_in, order},
+    pools::{image_when, pool_with_unit},
 };
 
 fn of(path: &str, image: &str) -> String {
@@ -96,4 +100,110 @@ async fn what_is_still_to_be_replicated_is_not_let_go() {
     assert_eq!((refused.code.as_str(), refused.http_status()), ("API-003", 409), "{refused}");
     assert!(refused.message.contains("operation `"), "{refused}");
     east.stop().await;
+}
+
+async fn undelete(house: &House, image: &str) -> Result<UndeleteReply, ApiError> {
+    house.admin().post(&of(paths::IMAGE_UNDELETE, image), &UndeleteRequest { expires: None }).await
+}
+
+/// Goal: what was let go can be brought back for a day where it was made, and for a week where it was sent to; then it is
+/// gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_can_be_brought_back_for_a_day_at_home_and_for_a_week_elsewhere() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 5);
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    settled_image(&east, &image).await;
+    for (house, hours) in [(&east, 24), (&west, 7 * 24)] {
+        for is_in_time in [true, false] {
+            let before = house.server.as_ref().unwrap().app().clock.now().seconds;
+            expire(house, &image, false).await.unwrap();
+            let hidden = until_hidden(house, &image, true).await;
+            let until = hidden.copies[0].discarded_until.unwrap().as_second();
+            assert!((hours..=hours + 1).contains(&((until - before) / 3600)), "{hidden:?}");
+            if is_in_time {
+                house.advance(Duration::from_hours(hours.cast_unsigned() - 1)).await;
+                assert_eq!(undelete(house, &image).await.unwrap().copies, [1]);
+                until_hidden(house, &image, false).await;
+            } else {
+                house.advance(Duration::from_hours(hours.cast_unsigned() + 2)).await;
+                image_when(house, &image, |it| it.copies.is_empty() && it.state == "gone").await;
+                let over = undelete(house, &image).await.unwrap_err();
+                assert_eq!(over.code, "API-002", "{over}");
+            }
+        }
+    }
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Goal: a copy that lives until it was copied lives until all of its copies are there, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_staging_copy_goes_when_all_that_copy_from_it_are_complete() {
+    let (mut east, mut west) = pair_both().await;
+    pool_with_unit(&east, "vault").await;
+    apply(&west, &import_slp()).await.unwrap();
+    let staged = slp("west").text.replace("{ fixed = \"30d\" }", "\"expire-after-copy\"")
+        + "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"backup\"\nstorage = \"vault\"\n\
+           retention = { fixed = \"60d\" }\n";
+    apply(&east, &request(staged)).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 6);
+    let _: DomainInfo = order(&east, paths::DOMAIN_PAUSE, "west", &()).await.unwrap();
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    operation_in(&east, grant.image, "waiting(pause)").await;
+    let duplicated = image_when(&east, &image, |it| it.copies.len() == 2).await;
+    let kept = &duplicated.copies[0];
+    assert!(kept.discarded_until.is_none() && kept.kept_because.contains("`copy`"), "{kept:?}");
+    east.advance(Duration::from_hours(24 * 40)).await;
+    assert!(shown(&east, &image).await.copies[0].discarded_until.is_none(), "no period ends it");
+    let _: DomainInfo = order(&east, paths::DOMAIN_RESUME, "west", &()).await.unwrap();
+    let done = image_when(&east, &image, |it| it.copies[0].discarded_until.is_some()).await;
+    assert!(done.operations.iter().all(|it| it.state == "complete"), "{done:?}");
+    assert!(done.copies[1].discarded_until.is_none(), "the duplicate has its own period: {done:?}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Goal: what has expired on its way is said to have failed, which is no completion: its source stays beyond its period, until
+/// a person releases it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expired_on_its_way_keeps_its_source_until_it_is_released() {
+    let (mut east, mut west) = pair_both().await;
+    let unbounded = import_slp().text.replace(", at_least = \"14d\", at_most = \"1y\"", "");
+    apply(&west, &request(unbounded)).await.unwrap();
+    let short = slp("west").text.replace("30d", "2d").replace("90d", "1d");
+    apply(&east, &request(short)).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 7);
+    let _: DomainInfo = order(&east, paths::DOMAIN_PAUSE, "west", &()).await.unwrap();
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    operation_in(&east, grant.image, "waiting(pause)").await;
+    for house in [&east, &west] {
+        house.advance(Duration::from_hours(3 * 24)).await;
+    }
+    let _: DomainInfo = order(&east, paths::DOMAIN_RESUME, "west", &()).await.unwrap();
+    operation_in(&east, grant.image, "failed(AIR-006)").await;
+    east.advance(Duration::from_hours(24)).await;
+    let kept = shown(&east, &image).await.copies.remove(0);
+    assert!(kept.discarded_until.is_none(), "{kept:?}");
+    assert!(kept.kept_because.contains("operation `copy` is failed(AIR-006)"), "{kept:?}");
+    let reason = "nobody needs it there".to_owned();
+    let release = ReleaseRequest { operation: "copy".into(), reason, dry_run: false };
+    let _: OrderReply = east.admin().post(&of(paths::IMAGE_RELEASE, &image), &release).await.unwrap();
+    until_hidden(&east, &image, true).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
 }

@@ -22,7 +22,7 @@ use crate::{
     pairing::{apply, import_slp, local_slp, pair_both, slp},
 };
 
-async fn order<B: serde::Serialize, T: serde::de::DeserializeOwned>(
+pub(crate) async fn order<B: serde::Serialize, T: serde::de::DeserializeOwned>(
     house: &House,
     path: &str,
     partner: &str,

@@ -80,11 +80,11 @@ async fn show(house: &House, image: &str) -> ImageInfo {
 /// The image once this holds of it.
 pub(crate) async fn image_when(house: &House, image: &str, is_so: impl Fn(&ImageInfo) -> bool) -> ImageInfo {
     let mut info = show(house, image).await;
-    for _ in 0..600 {
+    for _ in 0..1200 {
         if is_so(&info) {
             return info;
         }
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         info = show(house, image).await;
     }
     panic!("it never came to be so: {info:?}");

@@ -17,13 +17,13 @@ use crate::{
     data::{ask_backup, back_up_directory, make_tree},
     house::House,
     pairing::{apply, import_slp, pair_both, request, slp},
-    pools::{asked, make_pool, pool_with_unit, set_pool},
+    pools::{asked, image_when, make_pool, pool_with_unit, set_pool},
 };
 
 /// Below what any disk has in use.
-const DRY: PoolChange =
+pub(crate) const DRY: PoolChange =
     PoolChange { spanning: false, keep_free: None, high_water: Some(1), low_water: Some(0) };
-const WET: PoolChange =
+pub(crate) const WET: PoolChange =
     PoolChange { spanning: false, keep_free: None, high_water: Some(100), low_water: Some(80) };
 
 /// Goal: a pool that will be full within two weeks is a problem, with what to do about it, and a pool that is made with marks
@@ -75,17 +75,6 @@ async fn problem(house: &House, check: &str) -> Option<Finding> {
 
 async fn pool(house: &House, name: &str) -> PoolInfo {
     house.admin().get(&paths::POOL.replace("{name}", name)).await.unwrap()
-}
-
-async fn image_when(house: &House, image: &str, is_so: impl Fn(&ImageInfo) -> bool) -> ImageInfo {
-    for _ in 0..1200 {
-        let info: ImageInfo = house.admin().get(&paths::IMAGE.replace("{id}", image)).await.unwrap();
-        if is_so(&info) {
-            return info;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it never came to be so: {:?}", pool(house, "default").await);
 }
 
 fn copies_to_west(info: &ImageInfo) -> &narrows_api::images::OperationInfo {

@@ -18,11 +18,11 @@ use crate::{
     pairing::{apply, import_slp, pair_both, slp},
 };
 
-async fn hold(house: &House, name: &str, request: HoldRequest) -> Result<SlpInfo, ApiError> {
+pub(crate) async fn hold(house: &House, name: &str, request: HoldRequest) -> Result<SlpInfo, ApiError> {
     house.admin().post(&paths::SLP_HOLD.replace("{name}", name), &request).await
 }
 
-async fn resume(house: &House, name: &str) -> Result<SlpInfo, ApiError> {
+pub(crate) async fn resume(house: &House, name: &str) -> Result<SlpInfo, ApiError> {
     house.admin().post(&paths::SLP_RESUME.replace("{name}", name), &()).await
 }
 
@@ -30,7 +30,12 @@ pub(crate) async fn delete(house: &House, name: &str, dry_run: bool) -> Result<D
     house.admin().post(&paths::SLP_DELETE.replace("{name}", name), &RemoveRequest { dry_run }).await
 }
 
-async fn migrate(house: &House, from: u32, to: u32, dry_run: bool) -> Result<MigrateReply, ApiError> {
+pub(crate) async fn migrate(
+    house: &House,
+    from: u32,
+    to: u32,
+    dry_run: bool,
+) -> Result<MigrateReply, ApiError> {
     let request = MigrateRequest { from, to, dry_run };
     house.admin().post(&paths::SLP_MIGRATE.replace("{name}", "gold"), &request).await
 }
@@ -49,7 +54,7 @@ async fn replication(house: &House, image: &str, state: &str) -> OperationInfo {
     panic!("not {state}: {info:?}");
 }
 
-fn edited(request: &ApplyRequest, from: &str, to: &str) -> ApplyRequest {
+pub(crate) fn edited(request: &ApplyRequest, from: &str, to: &str) -> ApplyRequest {
     assert!(request.text.contains(from), "{from}");
     ApplyRequest { text: request.text.replace(from, to), ..request.clone() }
 }

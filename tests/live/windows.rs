@@ -14,9 +14,11 @@ use narrows_domain::{Catalog as _, Change, window::Transition};
 use narrows_format::Timestamp;
 
 use crate::{
-    data::{back_up_directory, make_tree, settled_image},
+    bandwidth,
+    data::{back_up_directory, job_end, make_tree, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
+    partners::operation_in,
     storage::remove,
 };
 
@@ -26,8 +28,10 @@ pub(crate) async fn put_window(house: &House, text: &str) -> Result<WindowInfo, 
     house.admin().post(paths::WINDOWS, &request).await
 }
 
+pub(crate) const OPEN: &str = "name = \"nights\"\nopen = [\"daily 00:00-24:00\"]";
+
 /// Open all week but on the days around today, by whatever clock.
-fn shut_now() -> String {
+pub(crate) fn shut_now() -> String {
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let around = [-1, 0, 1, 2].map(|days| today.saturating_add(jiff::Span::new().days(days)));
     let dates: Vec<_> = around.iter().map(|date| format!("\"{date}\"")).collect();
@@ -68,8 +72,45 @@ async fn a_shut_window_holds_replications_back_and_an_open_one_lets_them_go() {
     let refused = remove(&east, paths::WINDOW_REMOVE, "nights", false).await.unwrap_err();
     assert_eq!(refused.code, "SLP-013");
     assert!(refused.message.contains("operation `copy` of SLP `gold` version 1"), "{refused}");
-    put_window(&east, "name = \"nights\"\nopen = [\"daily 00:00-24:00\"]").await.unwrap();
+    put_window(&east, OPEN).await.unwrap();
     settled_image(&east, &grant.image.to_string()).await;
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Goal: what runs stops when its window closes, and what had crossed by then does not cross again.
+/// Method: so little bandwidth that the image would take half a minute; the window closes when some of it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_stops_when_its_window_closes_and_goes_on_where_it_was() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    put_window(&east, OPEN).await.unwrap();
+    let mut windowed = slp("west");
+    windowed.text.push_str("window = \"nights\"\n");
+    apply(&east, &windowed).await.unwrap();
+    bandwidth::set(&east, Some(30_000), None).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 16);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let there = west.server.as_ref().unwrap().app().clone();
+    let pool = there.plane.pool(there.who.pool);
+    for _ in 0..1200 {
+        if pool.space().await.unwrap().index_entries > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    drop((pool, there));
+    put_window(&east, &shut_now()).await.unwrap();
+    operation_in(&east, grant.image, "waiting(window)").await;
+    bandwidth::set(&east, Some(0), None).await.unwrap();
+    put_window(&east, OPEN).await.unwrap();
+    settled_image(&east, &grant.image.to_string()).await;
+    let counters = job_end(&east, &format!("{}.2", grant.image)).await.counters;
+    assert!(counters.wire_bytes > 700_000, "{counters:?}");
+    assert_eq!(counters.resent_bytes, 0, "{counters:?}");
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

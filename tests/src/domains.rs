@@ -117,19 +117,31 @@ impl Domain {
 
     /// Joins a domain with a media server and runs it: `of` is its primary, and `name` what it is called there.
     pub fn join(of: &Self, work: &Path, name: &str, setup: Setup) -> Self {
-        let (dir, config) = (work.join(name), of.config.clone());
-        let mut server = Self { name: name.into(), dir, config, setup, server: None };
         let line = of.json(&["media-server", "invite", name])["line"].as_str().expect("a line").to_owned();
+        let joined = Self::try_join(of, (&line, work.join(name)), name, setup);
+        joined.unwrap_or_else(|why| panic!("init: {why}"))
+    }
+
+    /// The same by a line of its primary's, with its data in a folder; what `init` says when that fails.
+    pub fn try_join(
+        of: &Self,
+        (line, dir): (&str, PathBuf),
+        name: &str,
+        setup: Setup,
+    ) -> Result<Self, String> {
+        let config = of.config.clone();
+        let mut server = Self { name: name.into(), dir, config, setup, server: None };
         let listen = format!("127.0.0.1:{}", free_ports());
         let mut init = server.server_command();
-        init.args(["init", "--join", &line, "--listen", &listen, "--data"]).arg(&server.dir);
+        init.args(["init", "--join", line, "--listen", &listen, "--data"]).arg(&server.dir);
         if let Some(memory) = &server.setup.memory {
             init.args(["--memory", memory]);
         }
         let output = init.output().expect("narrowsd starts");
-        assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
-        server.run();
-        server
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        server.try_run(&[]).map(|()| server)
     }
 
     fn server_command(&self) -> Command {
@@ -242,6 +254,16 @@ impl Domain {
     /// Runs `narrowsctl` whatever comes of it.
     pub fn ctl(&self, words: &[&str]) -> Output {
         self.command(words).output().expect("narrowsctl starts")
+    }
+
+    /// The last line of `--json` output, if the command succeeds: the server may be gone.
+    pub fn tried(&self, words: &[&str]) -> Option<Value> {
+        let output = self.ctl(&[words, &["--json"]].concat());
+        if !output.status.success() {
+            println!("narrowsctl {words:?} in {}: {}", self.name, String::from_utf8_lossy(&output.stderr));
+            return None;
+        }
+        Some(last_json(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// Runs `narrowsctl`, which must succeed, and gives its standard output.
@@ -357,8 +379,7 @@ impl Pair {
     /// What `image show` says once the image is in the west and confirmed; nothing is pushed. `None` while the east does
     /// not answer.
     pub fn confirmed(&self, image: &str) -> Option<Value> {
-        let output = self.east.ctl(&["image", "show", image, "--json"]);
-        let shown = output.status.success().then(|| last_json(&String::from_utf8_lossy(&output.stdout)))?;
+        let shown = self.east.tried(&["image", "show", image])?;
         let complete = |operation: &Value| operation["state"] == "complete";
         let all = shown["operations"].as_array().is_some_and(|operations| operations.iter().all(complete));
         (all && shown["replicas"][0]["state"] == "present").then_some(shown)

@@ -20,8 +20,8 @@ mod room;
 mod servers;
 mod storage;
 mod trust;
-mod waits;
 mod unverified;
+mod waits;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -76,7 +76,7 @@ pub(super) fn has_or_had(domain: &Domain, id: ImageId) -> bool {
     now(domain.catalog().image(id)).is_some_and(|image| match image.state {
         ImageState::Whole => has_copy(),
         ImageState::Gone => !has_copy() && domain.pools_of(id) > 0,
-        ImageState::Writing | ImageState::Abandoned => false,
+        ImageState::Writing | ImageState::Abandoned | ImageState::Lost => false,
     })
 }
 

@@ -71,7 +71,7 @@ impl World {
             Command::Probe(partner) => {
                 let to = self.at(partner);
                 let event = if self.is_cut(at, to) {
-                    Event::PartnerDown { partner, sentence: "no answer".into() }
+                    Event::PartnerDown { partner, code: String::new(), sentence: "no answer".into() }
                 } else {
                     let (receive_pool, pools) = (Some(self.receive_pool(to)), Vec::new());
                     Event::PartnerUp { partner, receive_pool, pools, skew_ms: None }
