@@ -16,7 +16,6 @@ use narrows_domain::{
     retry::NO_VERSION,
     slp::{ANY_CLASSIFICATION, PartnerSlp, SlpVersion},
 };
-use narrows_wire::hello;
 
 use super::{
     App,
