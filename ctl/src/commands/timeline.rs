@@ -231,10 +231,10 @@ mod tests {
         };
         let expected = "\
 east/web01_1
-BEGAN                 DOMAIN           STEP                  STATE                            TOOK   BYTES    SENT  WHY
-2027-01-15 08:00:00Z  east             backup                done                          1.204 s  4.6 MB       -
-2027-01-15 08:00:02Z  east             replication to west   waited(window)               3 m 12 s       -       -  its window is shut
-2027-01-15 08:03:14Z  east             replication to west   done                          0.812 s  4.6 MB  1.4 MB
+BEGAN                 DOMAIN           STEP                  STATE                           TOOK   BYTES    SENT  WHY
+2027-01-15 08:00:00Z  east             backup                done                         1.204 s  4.6 MB       -
+2027-01-15 08:00:02Z  east             replication to west   waited(window)              3 m 12 s       -       -  its window is shut
+2027-01-15 08:03:14Z  east             replication to west   done                         0.812 s  4.6 MB  1.4 MB
 2027-01-15 08:03:20Z  north (by west)  replication to south  waiting(target-down)  1.000 s so far       -       -
 south (by west) did not tell its steps (NET-001: it can't be reached); its copy was present 2 h 05 m ago, at 2027-01-15 05:58:20Z
 ";
