@@ -59,6 +59,12 @@ pub const LOG_SEGMENT_BYTES: u64 = 4 << 20;
 /// Smallest image log segment that can be asked for.
 pub const LOG_SEGMENT_BYTES_MIN: u64 = 16 << 10;
 
+/// Bytes of a manifest from which on it may be written anew, unless a test asks for less.
+pub const MANIFEST_BYTES: u64 = 1 << 20;
+
+/// It is when what still counts is no more than one in so many of them.
+pub const MANIFEST_PAST_SHARE: u64 = 4;
+
 /// Image log records that wait for the log's core.
 pub const LOG_WAITING_MAX: usize = 1024;
 
