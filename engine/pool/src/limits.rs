@@ -147,6 +147,9 @@ pub const RUNS_PER_PARTITION_MAX: usize = 4;
 /// Runs that are merged at once.
 pub const MERGE_INPUTS_MAX: usize = 16;
 
+/// For so long at most a merge lets look-ups go first before each read or write.
+pub const GIVE_WAY_MAX: Duration = Duration::from_millis(1);
+
 /// Pages of one input that a merge reads at once.
 pub const MERGE_READ_PAGES: u64 = 32;
 
