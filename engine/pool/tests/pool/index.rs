@@ -173,7 +173,9 @@ fn what_stayed_of_a_changed_file_costs_few_reads() {
         for (number, index_bytes) in [(8, 96 << 10), (9, 4 << 20)] {
             let open = Open { index_bytes, ..options(1) };
             let (pools, _) = open_pool(&world, &pool_path(), open).await.unwrap();
-            leaves.iter_mut().for_each(|leaf| leaf[7] = dice.bytes(4000));
+            for leaf in &mut leaves {
+                leaf[7] = dice.bytes(4000);
+            }
             let after = Tree::new(image_id(number), leaves.clone());
             let ingest = pools[0].ingest(after.image).await.unwrap();
             let (mut source, first) = (Source::new(&ingest), sim.reads(HOST));
