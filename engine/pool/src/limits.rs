@@ -59,6 +59,12 @@ pub const LOG_SEGMENT_BYTES: u64 = 4 << 20;
 /// Smallest image log segment that can be asked for.
 pub const LOG_SEGMENT_BYTES_MIN: u64 = 16 << 10;
 
+/// Bytes of a manifest from which on it may be written anew, unless a test asks for less.
+pub const MANIFEST_BYTES: u64 = 1 << 20;
+
+/// It is when what still counts is no more than one in so many of them.
+pub const MANIFEST_PAST_SHARE: u64 = 4;
+
 /// Image log records that wait for the log's core.
 pub const LOG_WAITING_MAX: usize = 1024;
 
@@ -140,6 +146,9 @@ pub const RUNS_PER_PARTITION_MAX: usize = 4;
 
 /// Runs that are merged at once.
 pub const MERGE_INPUTS_MAX: usize = 16;
+
+/// For so long at most a merge lets look-ups go first before each read or write.
+pub const GIVE_WAY_MAX: Duration = Duration::from_millis(1);
 
 /// Pages of one input that a merge reads at once.
 pub const MERGE_READ_PAGES: u64 = 32;

@@ -24,7 +24,7 @@ mod mapping;
 mod room;
 
 pub(crate) use mapping::{Mapping, Pages};
-use room::{Place, Room};
+use room::{Place, Queue, Room};
 
 /// Largest buffer that an arena gives, in bytes.
 pub const BUFFER_BYTES_MAX: usize = 1 << 20;
@@ -73,8 +73,22 @@ impl Arena {
     ///
     /// When more is asked for than any arena gives.
     pub async fn take(&self, capacity: usize) -> Buffer {
+        self.take_from(capacity, Queue::Usual).await
+    }
+
+    /// The same for what may be held for long, until something else has a buffer too: waits behind all others, and leaves them
+    /// half of the arena. So whoever needs a buffer to let go of others' finds one.
+    ///
+    /// # Panics
+    ///
+    /// When more is asked for than any arena gives.
+    pub async fn take_patiently(&self, capacity: usize) -> Buffer {
+        self.take_from(capacity, Queue::Patient).await
+    }
+
+    async fn take_from(&self, capacity: usize, queue: Queue) -> Buffer {
         check(capacity);
-        let place = Taking { home: &self.home, bytes: capacity, ticket: None }.await;
+        let place = Taking { home: &self.home, bytes: capacity, queue, ticket: None }.await;
         self.buffer(place)
     }
 
@@ -112,6 +126,7 @@ fn check(capacity: usize) {
 struct Taking<'a> {
     home: &'a Home,
     bytes: usize,
+    queue: Queue,
     ticket: Option<u64>,
 }
 
@@ -120,7 +135,7 @@ impl Future for Taking<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Place> {
         let mut room = self.home.room.borrow_mut();
-        let (found, ticket) = room.take_in_turn(self.bytes, self.ticket, context.waker());
+        let (found, ticket) = room.take_in_turn(self.bytes, self.queue, self.ticket, context.waker());
         // Whoever stands behind may fit in what is left.
         let next = if found.is_some() { room.first_waiting() } else { None };
         drop(room);

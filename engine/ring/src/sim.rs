@@ -114,6 +114,16 @@ impl Sim {
         }
     }
 
+    /// How many reads of files the host's disk was asked for so far.
+    pub fn reads(&self, host: Host) -> u64 {
+        self.shared.disks.borrow_mut().of(host).reads
+    }
+
+    /// How many reads and writes stood back so far, and how many of these began while others were reading all the same.
+    pub fn stood_back(&self, host: Host) -> (u64, u64) {
+        self.shared.disks.borrow_mut().of(host).stood_back
+    }
+
     /// How many syncs (of files and directories) the host's disk was asked for so far.
     pub fn syncs(&self, host: Host) -> u64 {
         self.shared.disks.borrow_mut().of(host).syncs

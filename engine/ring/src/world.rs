@@ -113,6 +113,9 @@ pub trait File {
     fn truncate(&self, length: BlockOffset) -> Local<'_, io::Result<()>>;
     /// The size in bytes.
     fn size(&self) -> Local<'_, io::Result<u64>>;
+    /// From now on what is read and written by this handle has its turn behind what others do, where the system and the
+    /// disk can tell them apart: an I/O scheduler has to be in force there.
+    fn stand_back(&self) {}
 }
 
 /// TCP.

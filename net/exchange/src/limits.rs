@@ -79,8 +79,8 @@ const _: () = assert!(DESCEND_CHILDREN_MAX + 8 * NODE_CHILDREN_MAX <= OPEN_CHILD
 pub const NODE_READS_MAX: usize = 32;
 
 /// Lists of lacking segments that a pool source fetches at once; the pool has 16 reads in flight for each, of half a MiB at
-/// most, and what they were read into is held until it can be sent. The least arena (24 MiB a core) has to hold them all.
-pub const FETCHES_MAX: usize = 3;
+/// most, and what they were read into is held until it can be sent. Of an arena they have half: sends have the other one.
+pub const FETCHES_MAX: usize = 4;
 
 /// Segments in one such list: enough to be read in the order of containers.
 pub const FETCH_SEGMENTS_MAX: usize = 4096;

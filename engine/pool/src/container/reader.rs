@@ -191,7 +191,8 @@ async fn read_part(world: &World, file: &dyn File, from: u64, length: usize) -> 
     let at = BlockOffset::floor(from);
     let skip = usize::try_from(from - at.bytes()).unwrap_or(0);
     let count = (skip + length).next_multiple_of(BLOCK).min(BUFFER_BYTES_MAX);
-    let mut buffer = world.arena.take(count).await;
+    // It may be held until something is sent, which takes a buffer.
+    let mut buffer = world.arena.take_patiently(count).await;
     buffer.set_len(count);
     let (outcome, buffer) = file.read_at(at, buffer).await;
     let length = outcome?.saturating_sub(skip).min(length);

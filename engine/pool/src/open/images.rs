@@ -3,7 +3,7 @@
 //! A torn end is what a crash leaves: nothing in it was acknowledged. Damage is told from it by what follows: a
 //! good batch behind it, a jump of the sequence numbers, or the manifest's word that the log had reached further.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use narrows_format::{
     PoolId, Sequence,
@@ -36,19 +36,19 @@ pub(super) async fn read(
     // With a part of the manifest, segments of the log may have gone from the list.
     let manifest = recovery.damage.iter().find(|damage| matches!(damage, Error::LogCorrupt { .. })).cloned();
     let mut reading = Reading { replayed: Replayed::default(), recovery, number: 0, read_to: 0 };
-    let last_listed = listing.segments.last().copied().unwrap_or(0);
+    let last_listed = last_of(&listing.segments);
     let mut tail = Tail::New { number: last_listed + 1 };
     // One further: it may have been made and not listed any more.
-    let first = listing.segments.first().copied().unwrap_or(1);
+    let first = listing.segments.first_key_value().map_or(1, |(number, _)| *number);
     for number in first..=last_listed + 1 {
-        let listed = listing.segments.contains(&number);
+        let listed = listing.segments.contains_key(&number);
         let scanned = reading.segment(world, dir, Which { pool, number }).await?;
         match scanned {
             Some(scanned) if listed || scanned.end > 0 => {
                 tail = Tail::GoOn { number, end: scanned.end };
                 if !listed {
-                    listing.segments.insert(number);
                     let first = Sequence(reading.replayed.last().0);
+                    listing.segments.insert(number, first);
                     listing.edits.push(Edit::AddLogSegment { log: number, first });
                 }
             }
@@ -70,7 +70,7 @@ pub(super) async fn read(
         let (number, offset) = (reading.number, reading.read_to);
         reading.lost(number, offset, next);
         // The damaged end stays as it is, for whoever wants to look at it.
-        tail = Tail::New { number: listing.segments.last().copied().unwrap_or(0) + 1 };
+        tail = Tail::New { number: last_of(&listing.segments) + 1 };
     }
     if let Tail::GoOn { number, end } = tail {
         // What a killed process wrote may have been read from a cache: it must not go after it was seen.
@@ -80,6 +80,11 @@ pub(super) async fn read(
     }
     reading.replayed.lost = reading.replayed.lost.or(manifest);
     Ok((reading.replayed, tail))
+}
+
+/// Number of the last segment that is listed; 0 when none is.
+fn last_of(segments: &BTreeMap<u64, Sequence>) -> u64 {
+    segments.last_key_value().map_or(0, |(number, _)| *number)
 }
 
 impl Reading<'_> {

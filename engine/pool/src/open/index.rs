@@ -241,7 +241,7 @@ impl Loader<'_> {
         for core in 0..self.map.cores() {
             while self.write_table(core, listing).await? {}
         }
-        listing.edits.extend(listing.runs.iter().map(|run| Edit::RetireRun { run: *run }));
+        listing.edits.extend(listing.runs.keys().map(|run| Edit::RetireRun { run: *run }));
         listing.edits.push(Edit::IndexMade);
         Ok(())
     }

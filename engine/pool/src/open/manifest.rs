@@ -32,6 +32,14 @@ pub(super) struct Added {
     pub(super) journal: Option<u64>,
 }
 
+impl Added {
+    /// What lists it.
+    fn edit(&self, container: ContainerId) -> Edit {
+        let Self { kind, image, bytes, frame_bytes, segments, .. } = *self;
+        Edit::AddContainer { container, kind, image, bytes, frame_bytes, segments }
+    }
+}
+
 /// The files of a pool.
 pub(super) struct Listing {
     pub(super) place: Place,
@@ -40,8 +48,8 @@ pub(super) struct Listing {
     /// Reserved ids of which nothing is known.
     pub(super) unresolved: BTreeSet<ContainerId>,
     pub(super) next_id: u64,
-    /// Image log segments.
-    pub(super) segments: BTreeSet<u64>,
+    /// Image log segments, and the first record of each.
+    pub(super) segments: BTreeMap<u64, Sequence>,
     pub(super) images_up_to: Sequence,
     /// Journals whose entries are not all in runs.
     pub(super) journals: BTreeSet<u64>,
@@ -49,8 +57,8 @@ pub(super) struct Listing {
     /// Those of the last flush, whose files may still be there.
     pub(super) dropped_journals: BTreeSet<u64>,
     dropped_up_to: u64,
-    /// Runs that make up the index.
-    pub(super) runs: BTreeSet<u64>,
+    /// Runs that make up the index, and the entries of each.
+    pub(super) runs: BTreeMap<u64, u64>,
     /// Numbers of runs that are not listed and whose files may be there.
     pub(super) orphan_runs: BTreeSet<u64>,
     pub(super) next_run: u64,
@@ -77,27 +85,7 @@ pub(super) async fn read(
     number: u64,
     recovery: &mut Recovery,
 ) -> Result<Listing, Error> {
-    let mut listing = Listing {
-        place: Place { number, end: 0, next: 1 },
-        epoch: 0,
-        containers: BTreeMap::new(),
-        unresolved: BTreeSet::new(),
-        next_id: 1,
-        segments: BTreeSet::new(),
-        images_up_to: Sequence(0),
-        journals: BTreeSet::new(),
-        last_journal: 0,
-        dropped_journals: BTreeSet::new(),
-        dropped_up_to: 0,
-        runs: BTreeSet::new(),
-        orphan_runs: BTreeSet::new(),
-        next_run: 1,
-        doubted: BTreeSet::new(),
-        harms: Harms::new(),
-        closed: BTreeSet::new(),
-        runs_lost: false,
-        edits: Vec::new(),
-    };
+    let mut listing = Listing::new(number);
     let path = crate::manifest::path(dir, number);
     let mut gaps = Vec::new();
     let each = |good: Good<Edit>| {
@@ -126,6 +114,31 @@ pub(super) async fn read(
 }
 
 impl Listing {
+    /// Of a manifest that says nothing.
+    fn new(number: u64) -> Self {
+        Self {
+            place: Place { number, end: 0, next: 1 },
+            epoch: 0,
+            containers: BTreeMap::new(),
+            unresolved: BTreeSet::new(),
+            next_id: 1,
+            segments: BTreeMap::new(),
+            images_up_to: Sequence(0),
+            journals: BTreeSet::new(),
+            last_journal: 0,
+            dropped_journals: BTreeSet::new(),
+            dropped_up_to: 0,
+            runs: BTreeMap::new(),
+            orphan_runs: BTreeSet::new(),
+            next_run: 1,
+            doubted: BTreeSet::new(),
+            harms: Harms::new(),
+            closed: BTreeSet::new(),
+            runs_lost: false,
+            edits: Vec::new(),
+        }
+    }
+
     /// Whether all entries of a container are in runs.
     pub(super) fn in_runs(&self, added: &Added) -> bool {
         added.journal.is_none_or(|journal| journal > 0 && journal <= self.dropped_up_to)
@@ -134,16 +147,55 @@ impl Listing {
     /// Edits that list some containers once more: from then on they belong to the newest journal.
     pub(super) fn relist(&self, containers: &BTreeSet<ContainerId>) -> Vec<Edit> {
         let known = containers.iter().filter_map(|id| Some((*id, self.containers.get(id)?)));
-        let list = known.map(|(container, added)| {
-            let Added { kind, image, bytes, frame_bytes, segments, .. } = *added;
-            Edit::AddContainer { container, kind, image, bytes, frame_bytes, segments }
-        });
-        list.collect()
+        known.map(|(container, added)| added.edit(container)).collect()
+    }
+
+    /// Edits that add up to all of this, for a new manifest to begin with; what is only of the past is left out. `None`:
+    /// journals are listed as no pool that holds lists them.
+    pub(super) fn state(&self) -> Option<Vec<Edit>> {
+        let first = self.journals.first()?;
+        if self.journals.last() != Some(&self.last_journal) || self.dropped_up_to >= *first {
+            return None;
+        }
+        let mut edits = vec![Edit::WriterEpoch { epoch: self.epoch }];
+        edits.push(Edit::ImagesUpTo { sequence: self.images_up_to });
+        edits.extend(
+            self.segments.iter().map(|(log, first)| Edit::AddLogSegment { log: *log, first: *first }),
+        );
+        edits.extend(self.orphan_runs.iter().map(|run| Edit::RetireRun { run: *run }));
+        edits.extend(self.runs.iter().map(|(run, records)| Edit::AddRun { run: *run, records: *records }));
+        edits.extend(self.containers_that(|added| self.in_runs(added)));
+        edits.push(Edit::IndexMade);
+        let has_journal =
+            |added: &Added| added.journal.is_some_and(|journal| self.journals.contains(&journal));
+        edits.extend(self.containers_that(|added| !self.in_runs(added) && !has_journal(added)));
+        for log in &self.journals {
+            edits.push(Edit::AddJournal { log: *log });
+            edits.extend(self.containers_that(|added| added.journal == Some(*log)));
+        }
+        edits.extend(self.dropped_journals.iter().map(|log| Edit::DropJournal { log: *log }));
+        let doubted = self.doubted.iter().filter(|run| self.runs.contains_key(run));
+        edits.extend(doubted.map(|run| Edit::DoubtRun { run: *run }));
+        edits.push(Edit::ReserveRuns { first: self.next_run, count: 0 });
+        edits.extend(self.unresolved.iter().map(|first| Edit::ReserveIds { first: *first, count: 1 }));
+        edits.push(Edit::ReserveIds { first: ContainerId(self.next_id), count: 0 });
+        for (container, harms) in &self.harms {
+            edits.extend(harms.iter().map(|harm| {
+                let Harm { region, first, count } = *harm;
+                Edit::Quarantine { container: *container, region, first, count }
+            }));
+        }
+        edits.extend(self.closed.iter().map(|container| Edit::CloseContainer { container: *container }));
+        Some(edits)
+    }
+
+    fn containers_that(&self, fit: impl Fn(&Added) -> bool) -> impl Iterator<Item = Edit> {
+        self.containers.iter().filter(move |(_, added)| fit(added)).map(|(id, added)| added.edit(*id))
     }
 
     /// Whether the runs cannot be relied on.
     pub(super) fn runs_in_doubt(&self) -> bool {
-        self.runs_lost || self.doubted.iter().any(|run| self.runs.contains(run))
+        self.runs_lost || self.doubted.iter().any(|run| self.runs.contains_key(run))
     }
 
     /// Sees to it that there is a journal for what is listed from now on.
@@ -182,8 +234,8 @@ impl Listing {
                 self.unresolved.extend((first.0..end).map(ContainerId));
                 self.next_id = self.next_id.max(end);
             }
-            Edit::AddLogSegment { log, .. } => {
-                self.segments.insert(log);
+            Edit::AddLogSegment { log, first } => {
+                self.segments.insert(log, first);
             }
             Edit::DropLogSegment { log } => {
                 self.segments.remove(&log);
@@ -204,9 +256,9 @@ impl Listing {
                 self.orphan_runs.extend(first..end);
                 self.next_run = self.next_run.max(end);
             }
-            Edit::AddRun { run, .. } => {
+            Edit::AddRun { run, records } => {
                 self.orphan_runs.remove(&run);
-                self.runs.insert(run);
+                self.runs.insert(run, records);
                 self.next_run = self.next_run.max(run + 1);
             }
             Edit::RetireRun { run } => {
@@ -228,3 +280,6 @@ impl Listing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 mod images;
 mod index;
 mod manifest;
+mod rewrite;
 mod runs;
 mod superblock;
 
@@ -69,6 +70,9 @@ pub struct Open {
     pub index_bytes: u64,
     /// Image log segment size; the default is [`limits::LOG_SEGMENT_BYTES`].
     pub log_segment_bytes: u64,
+    /// Bytes from which on a manifest is written anew when little of it still counts; the default is
+    /// [`limits::MANIFEST_BYTES`].
+    pub manifest_bytes: u64,
     /// Bytes at which a container is full; the default is [`limits::CONTAINER_BYTES_MAX`].
     pub container_bytes: u64,
     /// The pool that is expected there; any, when nobody says.
@@ -98,9 +102,16 @@ impl LogRead {
 impl Open {
     /// The defaults for so many cores.
     pub fn new(cores: usize, index_bytes: u64) -> Self {
-        let (log_segment_bytes, container_bytes) = (limits::LOG_SEGMENT_BYTES, limits::CONTAINER_BYTES_MAX);
-        let (pool, volumes, read) = (None, Vec::new(), None);
-        Self { cores, index_bytes, log_segment_bytes, container_bytes, pool, volumes, read }
+        Self {
+            cores,
+            index_bytes,
+            log_segment_bytes: limits::LOG_SEGMENT_BYTES,
+            manifest_bytes: limits::MANIFEST_BYTES,
+            container_bytes: limits::CONTAINER_BYTES_MAX,
+            pool: None,
+            volumes: Vec::new(),
+            read: None,
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -246,6 +257,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     );
     let loaded = loaded.await?;
     let manifest = write_edits(world, dir, &facts, &listing).await?;
+    let manifest = rewrite::rewrite(world, dir, superblock, manifest, options.manifest_bytes).await?;
     let control = ControlSeed {
         manifest,
         journal: loaded.journal,

@@ -30,7 +30,7 @@ pub(super) async fn load(
 ) -> Result<Option<ListedRuns>, Error> {
     let mut runs = ListedRuns::default();
     let mut doubt = listing.runs_in_doubt();
-    for run in &listing.runs {
+    for run in listing.runs.keys() {
         match load_one(world, facts, map, *run, owned).await {
             Ok(listed) => drop(runs.0.insert(*run, listed)),
             Err(error @ Error::Unsupported { .. }) => return Err(error),
@@ -44,7 +44,7 @@ pub(super) async fn load(
         return Ok(Some(runs));
     }
     tracing::warn!("the index is made anew from the tables of containers");
-    let all: Vec<u64> = listing.runs.iter().copied().collect();
+    let all: Vec<u64> = listing.runs.keys().copied().collect();
     for owned in owned {
         for partition in 0..map.partitions() {
             owned.exchange(partition, &all, None);

@@ -27,7 +27,7 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("superblock")
 }
 
-/// Reads the newer of its two slots that holds.
+/// Reads the newer of its two slots that holds. Where a crash has left two manifests named, one is on return.
 pub(super) async fn read(world: &World, dir: &Path) -> Result<Superblock, Error> {
     let opened = world.disk.open(&path(dir), OpenMode::Read).await;
     let file = opened.map_err(|error| Error::device("opening the superblock", &error))?;
@@ -38,10 +38,15 @@ pub(super) async fn read(world: &World, dir: &Path) -> Result<Superblock, Error>
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged),
         Err(error) => return Err(Error::device("reading the superblock", &error)),
     };
-    Superblock::newest(&bytes).map_err(|bad| match bad {
+    let superblock = Superblock::newest(&bytes).map_err(|bad| match bad {
         BadBytes::Unsupported { what, .. } => Error::Unsupported { what },
         _ => damaged,
-    })
+    })?;
+    let mut slots = bytes.chunks(BLOCK_BYTES).filter_map(|slot| Superblock::decode(slot).ok());
+    if slots.all(|slot| slot.manifest == superblock.manifest) {
+        return Ok(superblock);
+    }
+    put(world, dir, Superblock { generation: superblock.generation + 1, ..superblock }).await
 }
 
 /// Makes the pool another incarnation of itself, later than `known`. Durable on return; the slot in force stays as it was.
@@ -56,14 +61,33 @@ pub(super) async fn raise(
         incarnation: superblock.incarnation.max(known) + 1,
         ..superblock
     };
+    put(world, dir, raised).await
+}
+
+/// Puts another manifest in force. Durable on return, in both slots: the one before is named by none.
+pub(super) async fn name_manifest(
+    world: &World,
+    dir: &Path,
+    superblock: Superblock,
+    manifest: u64,
+) -> Result<(), Error> {
+    for later in [1, 2] {
+        put(world, dir, Superblock { generation: superblock.generation + later, manifest, ..superblock })
+            .await?;
+    }
+    Ok(())
+}
+
+/// Writes a generation to its slot, durably; the other slot stays as it is.
+async fn put(world: &World, dir: &Path, superblock: Superblock) -> Result<Superblock, Error> {
     let failed = |error: io::Error| Error::device("writing the superblock", &error);
     let file = world.disk.open(&path(dir), OpenMode::Write).await.map_err(failed)?;
     let mut buffer = world.arena.take(BLOCK_BYTES).await;
-    buffer.append(&raised.encode());
-    let (outcome, _) = file.write_at(BlockOffset::floor(raised.offset()), buffer).await;
+    buffer.append(&superblock.encode());
+    let (outcome, _) = file.write_at(BlockOffset::floor(superblock.offset()), buffer).await;
     outcome.map_err(failed)?;
     file.sync_data().await.map_err(failed)?;
-    Ok(raised)
+    Ok(superblock)
 }
 
 /// Makes an empty pool in `dir`, which must exist and hold no pool. Durable on return; what an earlier attempt

@@ -126,7 +126,10 @@ impl Core {
     ) -> Vec<A> {
         let Warm { mut answers, mut pages, mut generation } = warm;
         while !pages.is_empty() {
+            self.reading.update(|reading| reading + 1);
             let read = self.read_pages(pages, &name).await;
+            self.reading.update(|reading| reading - 1);
+            self.changed.notify();
             let mut owned = self.owned.borrow_mut();
             pages = Vec::new();
             let (before, now) = (std::mem::replace(&mut generation, owned.generation()), owned.generation());

@@ -74,6 +74,8 @@ pub(crate) struct Core {
     pub(crate) locality: RefCell<Locality>,
     /// Runs that are open for reading.
     pub(super) run_files: RefCell<BTreeMap<u64, Rc<dyn File>>>,
+    /// Look-ups that wait for pages of these.
+    pub(super) reading: Cell<usize>,
     /// Batches that wait for room in the table of new entries.
     pub(super) waiting: RefCell<VecDeque<WaitingBatch>>,
     pub(super) flush_asked: Cell<bool>,
@@ -115,6 +117,7 @@ impl Core {
             locality: RefCell::new(owned.locality()),
             owned: RefCell::new(owned),
             run_files: RefCell::default(),
+            reading: Cell::new(0),
             waiting: RefCell::default(),
             flush_asked: Cell::new(false),
             peers,

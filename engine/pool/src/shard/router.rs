@@ -89,7 +89,8 @@ impl Core {
             for (number, told) in now.iter().zip(&told) {
                 answers[*number] = told.answer;
             }
-            at_once = if !left.is_empty() && self.keep_tables(&told).await {
+            // Also when nothing is left: the children of the next node lie beside those of this one.
+            at_once = if self.keep_tables(&told).await {
                 self.answer_near(children, &mut left, &mut answers);
                 LOCALITY_PROBE
             } else {

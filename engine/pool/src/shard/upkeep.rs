@@ -6,9 +6,9 @@
 //! them. A crash before that batch is durable leaves files that the manifest has reserved and does not list; the next start
 //! removes them. One flush and one merge run at a time, beside each other; what they change, they change one after the other.
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select};
 use narrows_format::index_run::{Directory, Header, Part};
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     control::Control,
     error::Error,
     index::run::{self, OpenRun, RunWriter},
+    limits::GIVE_WAY_MAX,
 };
 
 impl Core {
@@ -48,17 +49,33 @@ impl Core {
         RunWriter::create(&self.world, &self.facts.directory, header, &self.poison, records, work_bytes).await
     }
 
-    /// Merges runs; ends early when the pool is being closed.
+    /// Merges runs, behind whatever else reads and writes; ends early when the pool is being closed.
     pub(super) async fn merge_here(&self, inputs: &[u64], run: u64) -> Result<Option<Directory>, Error> {
         let existing = self.owned.borrow().existing().clone();
         let mut opened = Vec::with_capacity(inputs.len());
         for input in inputs {
-            opened.push(self.open_run(*input).await?);
+            let run = self.open_run(*input).await?;
+            run.file.stand_back();
+            opened.push(run);
         }
         let records = opened.iter().map(|input| input.directory.records()).sum();
         let writer = self.run_writer(run, records).await?;
+        writer.stand_back();
         let alive = |location| existing.has(location);
-        run::merge(&opened, writer, &self.facts.directory, alive, || self.closing.get()).await
+        let turn = async || {
+            self.give_way().await;
+            if self.closing.get() { Err(Error::Closed) } else { Ok(()) }
+        };
+        run::merge(&opened, writer, &self.facts.directory, alive, turn).await
+    }
+
+    /// Lets look-ups of this core go first that wait for pages. Not for long: a flush may wait for a merge, and whoever brings
+    /// images for the flush.
+    async fn give_way(&self) {
+        if self.reading.get() > 0 {
+            let free = pin!(self.changed.until(|| (self.reading.get() == 0).then_some(())));
+            select(free, self.world.clock.sleep(GIVE_WAY_MAX)).await;
+        }
     }
 
     async fn open_run(&self, run: u64) -> Result<OpenRun, Error> {

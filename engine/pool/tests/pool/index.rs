@@ -1,6 +1,7 @@
 //! The index on disk: tables of a few entries, so that runs are written and merged all the time.
 
 use std::{
+    cell::Cell,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -143,6 +144,92 @@ fn a_put_that_is_dropped_loses_no_entries() {
             all_there(&pools, &trees).await;
         });
     }
+}
+
+/// Goal: where a file has changed in many places, what stayed of it costs a look at each container and not a page for
+/// each segment. Method: reads of the disk are counted, once without room for tables of containers. A node of usual size has
+/// fewer children than one question asks for.
+#[test]
+fn what_stayed_of_a_changed_file_costs_few_reads() {
+    const LEAVES: usize = 60;
+    const WIDTH: usize = 24;
+    simulate(13, |sim, world| async move {
+        let small = Open { index_bytes: 256 << 10, ..options(1) };
+        let pools = make_pool(&world, &pool_path(), small).await.unwrap();
+        let mut dice = Dice(13);
+        let leaf = |dice: &mut Dice| (0..WIDTH).map(|_| dice.bytes(4000)).collect::<Vec<_>>();
+        let mut leaves: Vec<_> = (0..LEAVES).map(|_| leaf(&mut dice)).collect();
+        let before = Tree::new(image_id(1), leaves.clone());
+        backup(&pools[0], &before).await.unwrap();
+        let containers = sim.files(HOST).iter().filter(|(path, _)| path.starts_with("/containers")).count();
+        // Enough of others that all of it is in runs.
+        for number in 2..6 {
+            let other = Tree::random(image_id(number), &mut dice, 60, 24, 50);
+            backup(&pools[0], &other).await.unwrap();
+        }
+        close(&pools).await.unwrap();
+
+        let mut counted = Vec::new();
+        for (number, index_bytes) in [(8, 96 << 10), (9, 4 << 20)] {
+            let open = Open { index_bytes, ..options(1) };
+            let (pools, _) = open_pool(&world, &pool_path(), open).await.unwrap();
+            for leaf in &mut leaves {
+                leaf[7] = dice.bytes(4000);
+            }
+            let after = Tree::new(image_id(number), leaves.clone());
+            let ingest = pools[0].ingest(after.image).await.unwrap();
+            let (mut source, first) = (Source::new(&ingest), sim.reads(HOST));
+            for leaf in &after.leaves {
+                source.bring_leaf(leaf).await.unwrap();
+            }
+            counted.push(sim.reads(HOST) - first);
+            assert_eq!(source.segments_sent, LEAVES as u64);
+            ingest.abandon().await;
+            close(&pools).await.unwrap();
+        }
+        println!("{counted:?} reads, {containers} containers");
+        assert!(counted[0] > (LEAVES * (WIDTH - 1)) as u64 / 2, "{counted:?}: nothing is shown");
+        // The first node of a container reads its pages; then header, footer and table of it are read.
+        assert!(counted[1] * 5 < counted[0], "{counted:?} reads for {containers} containers");
+    });
+}
+
+/// Goal: look-ups do not wait behind a merge, and a merge comes to its end however much is asked. Method: the simulated disk
+/// tells what began beside reads of others; images come and all of them are asked for, all the time.
+#[test]
+fn merges_stand_back() {
+    simulate(14, |sim, world| async move {
+        let pools = make_pool(&world, &pool_path(), tiny_index(1)).await.unwrap();
+        let mut dice = Dice(14);
+        let trees = fill(&pools, &mut dice, 10).await;
+        let more: Vec<_> =
+            (100..120).map(|number| Tree::random(image_id(number), &mut dice, 12, 8, 300)).collect();
+        let (done, asked) = (Cell::new(false), Cell::new(0));
+        let asking = async {
+            while !done.get() {
+                for tree in &trees {
+                    all_known(&pools[0], tree).await.unwrap();
+                    asked.update(|asked| asked + 1);
+                }
+            }
+        };
+        let before = sim.stood_back(HOST);
+        let bringing = async {
+            for tree in &more {
+                backup(&pools[0], tree).await.unwrap();
+            }
+            done.set(true);
+        };
+        futures_util::future::join(asking, bringing).await;
+        let (all, beside) = sim.stood_back(HOST);
+        let (all, beside) = (all - before.0, beside - before.1);
+        println!("{beside} of {all}, {} trees asked for", asked.get());
+        assert!(all > 100 && beside * 10 < all, "{beside} of {all}");
+        assert!(asked.get() > 20, "{asked:?}");
+        let full = space(&pools).await;
+        assert!(full.index_runs <= 4, "{full:?}");
+        all_there(&pools, &more).await;
+    });
 }
 
 struct Made {

@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod file;
 mod index;
+mod manifest;
 mod mending;
 mod oracle;
 mod real;

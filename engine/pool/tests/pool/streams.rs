@@ -7,10 +7,12 @@ use narrows_format::{
     record::CopyState,
 };
 use narrows_pool::{
-    Error,
+    Error, Open,
     images::{Discarded, EventKind},
+    restore::Wanted,
     stream::{Claim, Found},
 };
+use narrows_ring::{buffer::Arena, world::World};
 
 use crate::bed::{
     COPY, Dice, Leaf, Source, Tree, backup, check, child_of_node, child_of_segment, close, image_id,
@@ -478,5 +480,37 @@ fn hints_may_be_wrong() {
             }
             assert_eq!(count, wanted.len());
         }
+    });
+}
+
+/// Symptom: what readers had read and not sent filled the least buffers a core can have, and whoever was to send it waited for
+/// one. Method: three readers beside each other, as lists of a session are; nobody looks after the other reads of one that waits.
+#[test]
+fn readers_leave_buffers_to_those_who_send() {
+    simulate(61, |_, world| async move {
+        let world = World { arena: Arena::new(4 << 20), ..world };
+        let large = Open { container_bytes: 8 << 20, ..options(1) };
+        let pools = make_pool(&world, &pool_path(), large).await.unwrap();
+        let mut dice = Dice(61);
+        let leaves: Vec<Vec<Vec<u8>>> =
+            (0..12).map(|_| (0..16).map(|_| dice.bytes(60_000)).collect()).collect();
+        let tree = Tree::new(image_id(1), leaves);
+        backup(&pools[0], &tree).await.unwrap();
+        let all = tree.leaves.iter().flat_map(|leaf| &leaf.segments).map(|segment| child_of_segment(segment));
+        let wanted: Vec<Wanted> = all
+            .map(|Child { fingerprint, length, .. }| Wanted { fingerprint, length, hint: Location::UNKNOWN })
+            .collect();
+        let (pool, wanted, arena) = (&pools[0], &wanted, &world.arena);
+        let readers = (0..3).map(|_| async move {
+            let (mut frames, mut read) = (pool.frames(wanted.clone()), 0);
+            while let Some(frame) = frames.next().await {
+                read += frame.unwrap().wanted.len();
+                // As a link that sends it.
+                drop(arena.take(256 << 10).await);
+            }
+            read
+        });
+        let read: usize = futures_util::future::join_all(readers).await.into_iter().sum();
+        assert_eq!(read, 3 * wanted.len());
     });
 }

@@ -23,9 +23,24 @@ pub(super) struct Place {
 pub(super) struct Room {
     regions: Vec<Region>,
     free_pages: usize,
-    waiting: VecDeque<(u64, Waker)>,
+    /// Those who wait, by how they wait: the second queue stands behind the first.
+    waiting: [VecDeque<(u64, Waker)>; 2],
+    /// Pages that are kept for the first queue.
+    kept_pages: usize,
     next_ticket: u64,
 }
+
+/// How somebody waits for a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// In order of arrival.
+    Usual,
+    /// Behind all of those, and leaving a part to them.
+    Patient,
+}
+
+/// Of an arena one in so many pages is kept for who cannot wait for what patient takers hold.
+const KEPT_SHARE: usize = 2;
 
 /// Pages that may be joined with each other.
 struct Region {
@@ -68,16 +83,18 @@ impl Room {
         if end < bytes {
             regions.push(Region::new(end..bytes, None));
         }
-        Self { regions, free_pages: bytes / BLOCK, waiting: VecDeque::new(), next_ticket: 0 }
+        let free_pages = bytes / BLOCK;
+        let kept_pages = free_pages / KEPT_SHARE;
+        Self { regions, free_pages, waiting: Default::default(), kept_pages, next_ticket: 0 }
     }
 
     pub(super) fn free(&self) -> usize {
         self.free_pages * BLOCK
     }
 
-    /// Takes a place if there is one and nobody stands in the queue.
+    /// Takes a place if there is one and nobody stands in the usual queue.
     pub(super) fn take_unless_awaited(&mut self, bytes: usize) -> Option<Place> {
-        if self.waiting.is_empty() { self.take(bytes) } else { None }
+        if self.waiting[Queue::Usual as usize].is_empty() { self.take(bytes) } else { None }
     }
 
     /// Takes a place if it is this one's turn and there is one; otherwise the second value is its ticket in
@@ -85,37 +102,46 @@ impl Room {
     pub(super) fn take_in_turn(
         &mut self,
         bytes: usize,
+        queue: Queue,
         ticket: Option<u64>,
         waker: &Waker,
     ) -> (Option<Place>, Option<u64>) {
-        let first = self.waiting.front().map(|(first, _)| *first);
+        let first = self.waiting[queue as usize].front().map(|(first, _)| *first);
         if (first.is_none() || first == ticket)
+            && self.may_take(bytes, queue)
             && let Some(place) = self.take(bytes)
         {
             if ticket.is_some() {
-                self.waiting.pop_front();
+                self.waiting[queue as usize].pop_front();
             }
             return (Some(place), None);
         }
-        let standing = ticket.and_then(|mine| self.waiting.iter_mut().find(|(other, _)| *other == mine));
+        let waiting = &mut self.waiting[queue as usize];
+        let standing = ticket.and_then(|mine| waiting.iter_mut().find(|(other, _)| *other == mine));
         if let Some((_, old)) = standing {
             old.clone_from(waker);
             return (None, ticket);
         }
         let mine = self.next_ticket;
         self.next_ticket += 1;
-        self.waiting.push_back((mine, waker.clone()));
+        waiting.push_back((mine, waker.clone()));
         (None, Some(mine))
     }
 
-    /// Leaves the queue.
+    /// Whether a place would leave to others what is theirs.
+    fn may_take(&self, bytes: usize, queue: Queue) -> bool {
+        let left = self.free_pages.saturating_sub(bytes.div_ceil(BLOCK));
+        queue == Queue::Usual || self.waiting[Queue::Usual as usize].is_empty() && left >= self.kept_pages
+    }
+
+    /// Leaves its queue.
     pub(super) fn leave(&mut self, ticket: u64) {
-        self.waiting.retain(|(other, _)| *other != ticket);
+        self.waiting.iter_mut().for_each(|queue| queue.retain(|(other, _)| *other != ticket));
     }
 
     /// Who should look again after pages came free or the queue moved.
     pub(super) fn first_waiting(&self) -> Option<Waker> {
-        self.waiting.front().map(|(_, waker)| waker.clone())
+        self.waiting.iter().find_map(VecDeque::front).map(|(_, waker)| waker.clone())
     }
 
     fn take(&mut self, bytes: usize) -> Option<Place> {

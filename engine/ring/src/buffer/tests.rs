@@ -71,6 +71,28 @@ fn who_waits_is_served_in_order_and_a_dropped_wait_blocks_nobody() {
     assert_eq!(arena.try_take(1).map(|buffer| buffer.len()), Some(0));
 }
 
+/// Goal: who holds buffers until others have had one does not take all of them, and goes on when there is room.
+#[test]
+fn patient_takers_leave_half_and_stand_behind() {
+    let arena = arena(0);
+    let patient = || Box::pin(arena.take_patiently(BUFFER_BYTES_MAX));
+    let mut held: Vec<Buffer> = std::iter::from_fn(|| patient().now_or_never()).collect();
+    assert_eq!(held.len(), 4, "half of eight");
+    let mut next = patient();
+    assert!(next.as_mut().now_or_never().is_none());
+    let mut usual: Vec<Buffer> =
+        (0..4).map(|_| arena.take(BUFFER_BYTES_MAX).now_or_never().expect("half is theirs")).collect();
+    let mut late = Box::pin(arena.take(BUFFER_BYTES_MAX));
+    assert!(late.as_mut().now_or_never().is_none());
+    held.pop();
+    assert!(next.as_mut().now_or_never().is_none(), "the other one stands before it");
+    usual.push(late.now_or_never().expect("it has come free"));
+    usual.truncate(3);
+    assert!(next.as_mut().now_or_never().is_none(), "less than half is free");
+    usual.clear();
+    assert!(next.now_or_never().is_some());
+}
+
 #[test]
 fn padding_and_appending_stay_within_the_buffer() {
     let arena = arena(0);

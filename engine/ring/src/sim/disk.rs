@@ -6,6 +6,7 @@
 //! Making directories is durable at once.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap, HashSet},
     io,
     ops::Range,
@@ -71,6 +72,11 @@ pub(super) struct HostDisk {
     next_inode: u64,
     /// Rises with each crash: handles from before it are dead.
     boot: u64,
+    pub(super) reads: u64,
+    /// Reads under way whose handles do not stand back.
+    reading: usize,
+    /// Reads and writes by handles that do, and those among them that began beside reads that don't.
+    pub(super) stood_back: (u64, u64),
     pub(super) syncs: u64,
     pub(super) fault: Option<(u64, SyncFault)>,
     pub(super) capacity: u64,
@@ -127,6 +133,9 @@ impl HostDisk {
             inodes: HashMap::new(),
             next_inode: 1,
             boot: 0,
+            reads: 0,
+            reading: 0,
+            stood_back: (0, 0),
             syncs: 0,
             fault: None,
             capacity: u64::MAX,
@@ -310,7 +319,8 @@ impl Disk for Seat {
             self.pass(OPERATION_MAX).await;
             let (inode, boot) = self.disk(|disk| disk.open(path, mode))?;
             let seat = Seat { shared: self.shared.clone(), host: self.host };
-            let file: Rc<dyn File> = Rc::new(SimFile { seat, inode, boot, writable: mode != OpenMode::Read });
+            let (writable, stands_back) = (mode != OpenMode::Read, Cell::new(false));
+            let file: Rc<dyn File> = Rc::new(SimFile { seat, inode, boot, writable, stands_back });
             Ok(file)
         })
     }
@@ -365,11 +375,28 @@ struct SimFile {
     inode: u64,
     boot: u64,
     writable: bool,
+    stands_back: Cell<bool>,
 }
 
 impl SimFile {
     fn with<T>(&self, act: impl FnOnce(&mut HostDisk) -> io::Result<T>) -> io::Result<T> {
         self.seat.disk(|disk| if disk.boot == self.boot { act(disk) } else { Err(dead_handle()) })
+    }
+
+    /// Takes the time that a read or write takes.
+    async fn pass(&self, is_read: bool) {
+        let counts = is_read && !self.stands_back.get();
+        self.seat.disk(|disk| {
+            disk.reads += u64::from(is_read);
+            disk.reading += usize::from(counts);
+            if self.stands_back.get() {
+                disk.stood_back.0 += 1;
+                disk.stood_back.1 += u64::from(disk.reading > 0);
+            }
+        });
+        let under_way = Reading { file: self, counts };
+        self.seat.pass(OPERATION_MAX).await;
+        drop(under_way);
     }
 
     fn change(&self, pending: Pending) -> io::Result<()> {
@@ -394,6 +421,18 @@ impl SimFile {
     }
 }
 
+/// A read that is under way until it ends or is given up.
+struct Reading<'a> {
+    file: &'a SimFile,
+    counts: bool,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.file.seat.disk(|disk| disk.reading -= usize::from(self.counts));
+    }
+}
+
 fn place(at: BlockOffset) -> usize {
     usize::try_from(at.bytes()).expect("a simulated file fits memory")
 }
@@ -402,7 +441,7 @@ impl File for SimFile {
     fn read_at(&self, at: BlockOffset, mut buffer: Buffer) -> Local<'_, (io::Result<usize>, Buffer)> {
         Box::pin(async move {
             assert!(buffer.len().is_multiple_of(BLOCK), "direct reads are whole blocks");
-            self.seat.pass(OPERATION_MAX).await;
+            self.pass(true).await;
             let outcome = self.read(place(at), &mut buffer);
             (outcome, buffer)
         })
@@ -411,7 +450,7 @@ impl File for SimFile {
     fn write_at(&self, at: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<()>, Buffer)> {
         Box::pin(async move {
             assert!(buffer.len().is_multiple_of(BLOCK), "direct writes are whole blocks");
-            self.seat.pass(OPERATION_MAX).await;
+            self.pass(false).await;
             let outcome = self.change(Pending::Write(place(at), buffer.to_vec()));
             (outcome, buffer)
         })
@@ -442,5 +481,9 @@ impl File for SimFile {
         Box::pin(async move {
             self.with(|disk| Ok(disk.inodes.get(&self.inode).ok_or_else(dead_handle)?.current.len() as u64))
         })
+    }
+
+    fn stand_back(&self) {
+        self.stands_back.set(true);
     }
 }

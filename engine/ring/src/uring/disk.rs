@@ -1,11 +1,11 @@
 //! Files through the ring: data and syncs as operations, names on helper threads.
 
-use std::{io, os::fd::OwnedFd, path::Path, rc::Rc, sync::Arc};
+use std::{cell::Cell, io, os::fd::OwnedFd, path::Path, rc::Rc, sync::Arc};
 
 use super::{
     driver::{Descriptor, Driver},
     operation::Unawaited,
-    request::Request,
+    request::{Request, Turn},
 };
 use crate::{
     buffer::Buffer,
@@ -25,6 +25,7 @@ struct RingFile {
     driver: Rc<Driver>,
     helpers: Arc<Helpers>,
     file: Rc<Descriptor>,
+    turn: Cell<Turn>,
 }
 
 impl Disk for RingDisk {
@@ -34,7 +35,7 @@ impl Disk for RingDisk {
             let fd = self.helpers.call(move || files::open(&path, mode, cache)).await?;
             let file = Descriptor::new(&self.driver, fd);
             let (driver, helpers) = (Rc::clone(&self.driver), Arc::clone(&self.helpers));
-            Ok(Rc::new(RingFile { driver, helpers, file }) as Rc<dyn File>)
+            Ok(Rc::new(RingFile { driver, helpers, file, turn: Cell::new(Turn::Usual) }) as Rc<dyn File>)
         })
     }
 
@@ -69,7 +70,7 @@ impl RingFile {
         assert!(buffer.len().is_multiple_of(BLOCK), "files are read in whole blocks");
         let mut done = 0;
         while done < buffer.len() {
-            let request = Request::read(&self.file, at, buffer, done);
+            let request = Request::read(&self.file, at, buffer, done, self.turn.get());
             let landing = self.driver.start(request, Unawaited::Finishes).await;
             let count = landing.count();
             buffer = landing.held.into_buffer();
@@ -92,7 +93,7 @@ impl RingFile {
         assert!(buffer.len().is_multiple_of(BLOCK), "files are written in whole blocks");
         let mut done = 0;
         while done < buffer.len() {
-            let request = Request::write(&self.file, at, buffer, done);
+            let request = Request::write(&self.file, at, buffer, done, self.turn.get());
             let landing = self.driver.start(request, Unawaited::Finishes).await;
             let count = landing.count();
             buffer = landing.held.into_buffer();
@@ -163,5 +164,9 @@ impl File for RingFile {
 
     fn size(&self) -> Local<'_, io::Result<u64>> {
         self.call(|file| files::size(file))
+    }
+
+    fn stand_back(&self) {
+        self.turn.set(Turn::Last);
     }
 }

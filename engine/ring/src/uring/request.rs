@@ -78,6 +78,26 @@ pub(super) const MESSAGE: u64 = u64::MAX;
 /// What is written to an eventfd.
 static ONE: u64 = 1;
 
+/// Which turn reads and writes have at the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// That of the process.
+    Usual,
+    /// Behind everybody's who did not ask for less. The class for idle times would be one step further, and may wait for
+    /// ever.
+    Last,
+}
+
+impl Turn {
+    /// As `ioprio_set(2)` numbers them: a class, and of the class for best effort the last of eight levels.
+    const fn number(self) -> u16 {
+        match self {
+            Self::Usual => 0,
+            Self::Last => 2 << 13 | 7,
+        }
+    }
+}
+
 impl Request {
     /// Gives up its parts; the entry then belongs with what is held.
     pub(super) fn into_parts(self) -> (Entry, Held, Option<Rc<Descriptor>>) {
@@ -85,23 +105,39 @@ impl Request {
     }
 
     /// Reads from a file into `buffer[from..]`.
-    pub(super) fn read(file: &Rc<Descriptor>, at: BlockOffset, buffer: Buffer, from: usize) -> Self {
+    pub(super) fn read(
+        file: &Rc<Descriptor>,
+        at: BlockOffset,
+        buffer: Buffer,
+        from: usize,
+        turn: Turn,
+    ) -> Self {
         let (memory, length) = piece(&buffer, from);
-        let (fd, offset) = (types::Fd(file.number()), at.bytes() + from as u64);
+        let (fd, offset, turn) = (types::Fd(file.number()), at.bytes() + from as u64, turn.number());
         let entry = match buffer.registered() {
-            Some(number) => opcode::ReadFixed::new(fd, memory, length, number).offset(offset).build(),
-            None => opcode::Read::new(fd, memory, length).offset(offset).build(),
+            Some(number) => {
+                opcode::ReadFixed::new(fd, memory, length, number).offset(offset).ioprio(turn).build()
+            }
+            None => opcode::Read::new(fd, memory, length).offset(offset).ioprio(turn).build(),
         };
         Self { entry, held: Held::Buffer(buffer), descriptor: Some(Rc::clone(file)) }
     }
 
     /// Writes `buffer[from..]` to a file.
-    pub(super) fn write(file: &Rc<Descriptor>, at: BlockOffset, buffer: Buffer, from: usize) -> Self {
+    pub(super) fn write(
+        file: &Rc<Descriptor>,
+        at: BlockOffset,
+        buffer: Buffer,
+        from: usize,
+        turn: Turn,
+    ) -> Self {
         let (memory, length) = piece(&buffer, from);
-        let (fd, offset) = (types::Fd(file.number()), at.bytes() + from as u64);
+        let (fd, offset, turn) = (types::Fd(file.number()), at.bytes() + from as u64, turn.number());
         let entry = match buffer.registered() {
-            Some(number) => opcode::WriteFixed::new(fd, memory, length, number).offset(offset).build(),
-            None => opcode::Write::new(fd, memory, length).offset(offset).build(),
+            Some(number) => {
+                opcode::WriteFixed::new(fd, memory, length, number).offset(offset).ioprio(turn).build()
+            }
+            None => opcode::Write::new(fd, memory, length).offset(offset).ioprio(turn).build(),
         };
         Self { entry, held: Held::Buffer(buffer), descriptor: Some(Rc::clone(file)) }
     }

@@ -151,7 +151,7 @@ impl TarSink {
                     let path = String::from_utf8_lossy(&head.head.path);
                     SinkError::Malformed(format!("the attributes of {path} are malformed"))
                 })?;
-                self.put_head(&head, &attributes, &mut out);
+                Self::put_head(&head, &attributes, &mut out);
             }
         }
         self.put(out).await
@@ -298,7 +298,7 @@ impl TarSink {
         }
         let head = LateHead { at, size, head: Head { path, owned, kind } };
         match &entry.xattrs {
-            Xattrs::Inline(list) => self.put_head(&head, list, out),
+            Xattrs::Inline(list) => Self::put_head(&head, list, out),
             Xattrs::Stored(ordinals) if at + SLOT - FILLING > self.from => {
                 self.late.borrow_mut().expect(head, ordinals, children)?;
             }
@@ -315,7 +315,7 @@ impl TarSink {
     }
 
     /// A head whose attributes are known, and the places up to the content.
-    fn put_head(&self, late: &LateHead, attributes: &Attributes, out: &mut Vec<Out>) {
+    fn put_head(late: &LateHead, attributes: &Attributes, out: &mut Vec<Out>) {
         let LateHead { at, size, head } = late;
         let end = at + if *size > 0 { SLOT - FILLING } else { SLOT };
         // The first place of a link is that of the question about it.

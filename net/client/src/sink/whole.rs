@@ -42,12 +42,11 @@ impl WholeFile {
         let mode = Mode::RUSR | Mode::WUSR;
         let nameless =
             if Path::new("/proc/self/fd").is_dir() { nameless::open(&directory, mode)? } else { None };
-        let (fd, working_name) = match nameless {
-            Some(fd) => (fd, None),
-            None => {
-                let name = nameless::working_prefix().into_bytes();
-                (nameless::open_named(&directory, &name, mode)?, Some(name))
-            }
+        let (fd, working_name) = if let Some(fd) = nameless {
+            (fd, None)
+        } else {
+            let name = nameless::working_prefix().into_bytes();
+            (nameless::open_named(&directory, &name, mode)?, Some(name))
         };
         Ok(Self { directory, name, fd, working_name })
     }

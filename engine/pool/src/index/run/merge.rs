@@ -36,8 +36,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads on when nothing is left of the stretch; whether there is a next entry.
-    async fn fill(&mut self) -> Result<bool, Error> {
+    async fn fill(&mut self, turn: &impl AsyncFn() -> Result<(), Error>) -> Result<bool, Error> {
         if self.entries.is_empty() && self.block < self.end {
+            turn().await?;
             self.read().await?;
         }
         Ok(!self.entries.is_empty())
@@ -68,13 +69,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes the entries of all inputs; `None`: none is left. `stop` is asked between pieces.
+/// Writes the entries of all inputs; `None`: none is left. Before each read and each write it waits for its `turn`, which may
+/// also break it off.
 pub(crate) async fn merge(
     inputs: &[OpenRun],
     mut writer: RunWriter,
     dir: &Path,
     alive: impl Fn(Location) -> bool,
-    stop: impl Fn() -> bool,
+    turn: impl AsyncFn() -> Result<(), Error>,
 ) -> Result<Option<Directory>, Error> {
     let parts = inputs.iter().flat_map(|input| input.directory.parts.iter());
     let partitions: BTreeSet<u16> = parts.map(|part| part.partition).collect();
@@ -85,9 +87,11 @@ pub(crate) async fn merge(
             let here = input.directory.parts.iter().find(|part| part.partition == partition);
             readers.extend(here.map(|part| Reader::new(input, part)));
         }
-        merge_partition(&mut readers, &mut writer, &alive, &stop).await?;
+        merge_partition(&mut readers, &mut writer, &alive, &turn).await?;
+        turn().await?;
         writer.end().await?;
     }
+    turn().await?;
     writer.finish(dir).await
 }
 
@@ -95,12 +99,12 @@ async fn merge_partition(
     readers: &mut Vec<Reader<'_>>,
     writer: &mut RunWriter,
     alive: &impl Fn(Location) -> bool,
-    stop: &impl Fn() -> bool,
+    turn: &impl AsyncFn() -> Result<(), Error>,
 ) -> Result<(), Error> {
     loop {
         let mut at = 0;
         while let Some(reader) = readers.get_mut(at) {
-            if reader.fill().await? {
+            if reader.fill(turn).await? {
                 at += 1;
             } else {
                 readers.swap_remove(at);
@@ -119,9 +123,9 @@ async fn merge_partition(
                 writer.push(entry);
             }
         }
-        if stop() {
-            return Err(Error::Closed);
+        if writer.is_full() {
+            turn().await?;
+            writer.drain().await?;
         }
-        writer.drain().await?;
     }
 }

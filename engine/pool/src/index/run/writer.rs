@@ -89,6 +89,11 @@ impl RunWriter {
         })
     }
 
+    /// Nobody waits for this run: others go first.
+    pub(crate) fn stand_back(&self) {
+        self.file.stand_back();
+    }
+
     /// Begins a partition; they come in order.
     pub(crate) fn begin(&mut self, partition: u16) {
         debug_assert!(self.making.is_none(), "one partition ends before the next begins");

@@ -1,0 +1,170 @@
+//! The manifest written anew: what it adds up to stays, whenever power is lost.
+
+use std::path::{Path, PathBuf};
+
+use narrows_pool::{Open, Pool, scrub::Depth};
+use narrows_ring::sim::{CrashKind, Sim, SyncFault};
+
+use crate::{
+    bed::{
+        Dice, HOST, Tree, all_known, backup, check, close, image_id, make_pool, open_pool, pool_path,
+        tiny_index,
+    },
+    scrub::pass,
+};
+
+struct Made {
+    sim: Sim,
+    trees: Vec<Tree>,
+    /// The last container that there was.
+    last: PathBuf,
+}
+
+fn files(sim: &Sim, begins: &str) -> Vec<PathBuf> {
+    let names = sim.files(HOST).into_iter().map(|(path, _)| path);
+    let mut names: Vec<PathBuf> = names.filter(|path| path.to_string_lossy().starts_with(begins)).collect();
+    names.sort();
+    names
+}
+
+/// As it is used: the manifest grows.
+fn grows() -> Open {
+    Open { manifest_bytes: u64::MAX, ..tiny_index(2) }
+}
+
+/// It is written anew whenever a quarter of it is enough.
+fn anew() -> Open {
+    Open { manifest_bytes: 1, ..tiny_index(2) }
+}
+
+/// A pool with runs and journals, one damaged container and an unfinished image.
+fn made() -> Made {
+    let sim = Sim::new(51);
+    let (world, inner) = (sim.world(HOST), sim.clone());
+    let run = async move {
+        let pools = make_pool(&world, &pool_path(), grows()).await.unwrap();
+        let mut dice = Dice(51);
+        let mut trees = Vec::new();
+        for number in 1..=8 {
+            trees.push(Tree::random(image_id(number), &mut dice, 8, 8, 300));
+            backup(&pools[dice.below(2)], &trees[trees.len() - 1]).await.unwrap();
+        }
+        let unfinished = pools[0].ingest(image_id(99)).await.unwrap();
+        crate::bed::Source::new(&unfinished)
+            .bring_leaf(&Tree::random(image_id(99), &mut dice, 1, 8, 300).leaves[0])
+            .await
+            .unwrap();
+        unfinished.abandon().await;
+        let hurt = files(&inner, "/containers/")[0].clone();
+        assert!(inner.flip(HOST, &hurt, 4096 + 70, 3));
+        pass(&pools[0], Depth::Checksums).await.unwrap();
+        assert!(inner.flip(HOST, &hurt, 4096 + 70, 3));
+        close(&pools).await.unwrap();
+        trees
+    };
+    let trees = sim.run(run).expect("no crash was asked for");
+    let last = files(&sim, "/containers/").pop().unwrap();
+    Made { sim, trees, last }
+}
+
+async fn holds(pools: &[Pool], trees: &[Tree]) {
+    assert_eq!(pools[0].quarantine().len(), 1, "what was damaged is known");
+    let unfinished = pools[1].ingest(image_id(99)).await.unwrap();
+    assert!(unfinished.staged_bytes() > 0, "what was begun is known");
+    unfinished.abandon().await;
+    for tree in trees {
+        check(&pools[0], tree).await.unwrap();
+    }
+    // Of the first one something is in quarantine, and without a survey no node is believed.
+    pools[0].survey().await.unwrap();
+    for tree in &trees[1..] {
+        all_known(&pools[1], tree).await.unwrap();
+    }
+}
+
+impl Made {
+    /// Opens it, looks at all of it, and adds to it: nothing that is added takes an id that was used.
+    fn examine(&self, at: u64) {
+        let (world, trees, before) =
+            (self.sim.world(HOST), self.trees.clone(), files(&self.sim, "/containers/"));
+        let run = async move {
+            let (pools, recovery) = open_pool(&world, &pool_path(), anew()).await.unwrap();
+            assert_eq!(
+                (&recovery.damage, recovery.rebuilt, recovery.tables),
+                (&Vec::new(), false, 0),
+                "sync {at}"
+            );
+            holds(&pools, &trees).await;
+            let more = Tree::random(image_id(1000 + at), &mut Dice(1000 + at), 4, 4, 300);
+            backup(&pools[1], &more).await.unwrap();
+            all_known(&pools[0], &more).await.unwrap();
+            close(&pools).await.unwrap();
+        };
+        self.sim.run(run).expect("no crash was asked for");
+        let new: Vec<_> =
+            files(&self.sim, "/containers/").into_iter().filter(|it| !before.contains(it)).collect();
+        assert!(!new.is_empty() && new.iter().all(|path| *path > self.last), "sync {at}: {new:?}");
+    }
+
+    /// Opens it, so that the manifest is written anew; whether power was lost meanwhile.
+    fn rewritten(&self) -> bool {
+        let world = self.sim.world(HOST);
+        let run =
+            async move { close(&open_pool(&world, &pool_path(), anew()).await.unwrap().0).await.unwrap() };
+        self.sim.run(run).is_err()
+    }
+}
+
+/// Goal: a new manifest takes the place of the old one, is smaller, and knows what that did.
+#[test]
+fn a_manifest_is_written_anew() {
+    let made = made();
+    let size = |path: &Path| {
+        made.sim.files(HOST).into_iter().find(|(other, _)| other == path).map_or(0, |(_, size)| size)
+    };
+    let old = size(Path::new("/manifest-00000001"));
+    assert!(!made.rewritten());
+    assert_eq!(files(&made.sim, "/manifest"), [Path::new("/manifest-00000002")]);
+    let new = size(Path::new("/manifest-00000002"));
+    assert!(new * 4 < old, "{new} of {old}");
+    made.examine(1);
+    assert_eq!(files(&made.sim, "/manifest").len(), 1);
+}
+
+/// Goal: either slot of the superblock names the new one.
+#[test]
+fn both_slots_name_a_manifest_that_was_written_anew() {
+    for slot in [0, 1] {
+        let made = made();
+        assert!(!made.rewritten());
+        assert!(made.sim.flip(HOST, Path::new("/superblock"), slot * 4096 + 50, 0));
+        made.examine(slot as u64);
+    }
+}
+
+/// Goal: power that is lost at any sync while it is written anew costs nothing.
+#[test]
+fn power_loss_while_a_manifest_is_written_anew() {
+    let kinds = [CrashKind::Seeded, CrashKind::LoseUnsynced, CrashKind::KeepAll];
+    let mut crashes = 0;
+    for at in 1.. {
+        let mut lost = false;
+        for kind in kinds {
+            let made = made();
+            made.sim.at_sync(HOST, at, SyncFault::Crash);
+            lost = made.rewritten();
+            made.sim.crash(HOST, kind);
+            made.examine(at);
+            // Once more from there: what was left behind is gone.
+            assert!(!made.rewritten());
+            made.examine(at + 1);
+            assert!(files(&made.sim, "/manifest").len() <= 2, "{:?}", files(&made.sim, "/manifest"));
+        }
+        if !lost {
+            break;
+        }
+        crashes += 1;
+    }
+    println!("{crashes} syncs");
+    assert!(crashes >= 6, "{crashes} syncs");
+}
