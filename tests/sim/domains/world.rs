@@ -6,13 +6,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     rc::Rc,
     time::Duration,
 };
 
-use narrows_domain::{Catalog as _, Image, Operation, OperationState, WaitReason, catalog::ImageFilter};
-use narrows_format::Timestamp;
+use narrows_domain::{Catalog as _, Image, OperationState, catalog::ImageFilter};
 use narrows_ring::{
     sim::{CrashKind, Crashed, Host, Sim},
     world,
@@ -23,7 +22,7 @@ use super::{
     client::Backup,
     desk::ready,
     oracle::{self, Depth},
-    policies::{CLIENT, NAMES, POLICIES, at, host},
+    policies::{CLIENT, NAMES, POLICIES, host},
     server::{Plant, Power, Server},
     tale::Tale,
 };
@@ -39,21 +38,9 @@ pub(super) enum Trouble {
     Calm,
     /// One power loss, at this sync of this domain after it first came up.
     OneCrash { at: usize, sync: u64, kind: CrashKind },
-    /// This domain is off for ever.
-    Away { at: usize },
     /// Power losses and failed syncs, breaking and slow links, cut transactions, policies held back, clocks that
     /// differ, and a domain that is away.
     Storm,
-}
-
-impl Trouble {
-    /// Who is off for ever.
-    const fn away(self) -> Option<usize> {
-        match self {
-            Self::Away { at } => Some(at),
-            Self::Calm | Self::OneCrash { .. } | Self::Storm => None,
-        }
-    }
 }
 
 /// How often it is looked after the servers in a storm.
@@ -111,9 +98,7 @@ impl World {
         }
         let spread = if trouble == Trouble::Storm { 150 } else { 6 };
         // A later version of a lineage begins after the earlier one.
-        let away = trouble.away();
-        let begun = PLAN.iter().zip(1..).filter(|((policy, ..), _)| Some(POLICIES[*policy].origin) != away);
-        let backups = begun.map(|((policy, client, model), turn)| {
+        let backups = PLAN.iter().zip(1..).map(|((policy, client, model), turn)| {
             let begins = Duration::from_secs(turn * spread / PLAN.len() as u64);
             Rc::new(Backup::new(*policy, *client, models[*model].clone(), begins))
         });
@@ -128,11 +113,7 @@ impl World {
         Rc::new(Self {
             backups: backups.collect(),
             clients: sim.world(CLIENT),
-            off_until: RefCell::new(
-                (0..servers.len())
-                    .map(|at| if Some(at) == away { Duration::MAX } else { Duration::ZERO })
-                    .collect(),
-            ),
+            off_until: RefCell::new(vec![Duration::ZERO; servers.len()]),
             servers,
             tale,
             sim,
@@ -185,22 +166,6 @@ impl World {
         (0..NAMES.len()).map(|at| self.sim.syncs(host(at))).collect()
     }
 
-    /// When what one domain backed up was complete in another, by the backup's policy, client and beginning.
-    pub(super) fn completed(&self, from: usize, to: usize) -> BTreeMap<(usize, u8, Duration), Timestamp> {
-        let mut completed = BTreeMap::new();
-        for backup in self.backups.iter().filter(|it| POLICIES[it.policy].origin == from) {
-            let Some(image) = backup.image.get() else { continue };
-            let operations = self.servers[from].catalog(|catalog| ready(catalog.operations(image)).unwrap());
-            let there = operations.iter().find(|it| {
-                it.target.as_ref().is_some_and(|target| at(target.partner) == to)
-                    && it.state == OperationState::Complete
-            });
-            let key = (backup.policy, backup.client, backup.begins);
-            completed.extend(there.map(|operation| (key, operation.since)));
-        }
-        completed
-    }
-
     pub(super) fn below(&self, bound: u64) -> u64 {
         self.seeded.borrow_mut().below(bound)
     }
@@ -217,14 +182,10 @@ impl World {
             self.keep_running();
             self.let_go();
             if let Some(left) = self.left_to_do().await {
-                let off_until = self.off_until.borrow();
-                let back = off_until.iter().filter(|until| **until != Duration::MAX).max();
-                let back = back.copied().unwrap_or(Duration::ZERO);
+                let back = self.off_until.borrow().iter().max().copied().unwrap_or(Duration::ZERO);
                 if self.sim.now() > self.storm_ends().max(back) + CALM_MAX {
                     return Err(format!("no rest: {left}"));
                 }
-            } else if self.trouble.get().away().is_some() {
-                return Ok(());
             } else {
                 self.rested.set(Some(self.sim.now()));
                 self.looked.set(self.sim.now());
@@ -287,8 +248,7 @@ impl World {
                 return Some(format!("{:?} is not backed up", backup.image.get()));
             }
         }
-        let away = self.trouble.get().away();
-        for server in self.servers.iter().filter(|server| Some(server.at) != away) {
+        for server in &self.servers {
             let name = NAMES[server.at];
             let running = server.running.borrow().clone();
             let Some(running) = running.filter(|_| server.power.get() == Power::On) else {
@@ -298,15 +258,10 @@ impl World {
             if unread.is_ok_and(|unread| !unread.is_empty()) {
                 return Some(format!("{name} has not read its log"));
             }
-            let is_open = |it: &Operation| match it.target.as_ref().map(|target| at(target.partner)) {
-                to if to.is_some() && to == away => {
-                    it.state != OperationState::Waiting(WaitReason::TargetDown)
-                }
-                _ => it.state != OperationState::Complete,
-            };
+            let is_open = |state: &OperationState| *state != OperationState::Complete;
             let open = server.catalog(|catalog| {
                 let mut operations = catalog.all_operations();
-                operations.retain(is_open);
+                operations.retain(|it| is_open(&it.state));
                 let mut imports = catalog.all_imports();
                 imports.retain(|it| it.told != it.revision);
                 let amended = |it: &Image| {

@@ -35,7 +35,7 @@ pub(crate) fn always(world: &World) -> Held {
     Ok(())
 }
 
-/// What an operation that waits for its turn waits for.
+/// No more runs to a partner than may, and while one more may, nothing that is free to go stands still.
 fn check_limits(world: &World, at: usize, partner: &Partner, all: &[Operation]) -> Held {
     let theirs = || all.iter().filter(|it| it.target.as_ref().is_some_and(|to| to.partner == partner.domain));
     let running = theirs().filter(|it| it.state == OperationState::InProcess).count();

@@ -150,8 +150,7 @@ impl World {
     }
 }
 
-/// The attic's media server is lost for ever: its copies first, unless it is found that none lies there; a person may try
-/// to remove it before.
+/// The attic's media server is lost for ever. It is not removed while copies lie there: those are given up first.
 pub(super) fn lose_a_server(world: &mut World, at: usize) {
     let attic = attic_id(at);
     if world.domains[at].lost.contains(&attic) || !world.dice.one_in(12) {

@@ -15,7 +15,7 @@ use narrows_domain::window::{OpenSpan, Window};
 use narrows_domain::{Change, Partner, Primary};
 use narrows_format::{DomainId, PoolId, ServerId, Timestamp};
 
-use super::{Dice, Domain, World, ready};
+use super::{Dice, Domain, World, order, ready};
 
 pub(super) fn domain_id(at: usize) -> DomainId {
     DomainId([u8::try_from(at).unwrap() + 1; 16])
@@ -193,11 +193,7 @@ impl World {
             }
             Ok((Plan::Store(version) | Plan::Unchanged(version), commands)) => {
                 self.newest.insert((at, origin), version.version);
-                self.take(at, commands);
-                if self.domains[at].primary().take_setback().is_some() {
-                    self.live_through_or_crash(at);
-                }
-                true
+                order::obey(self, at, Ok(commands))
             }
             Err(Error::Catalog(Burnt)) => {
                 self.crash(at);
