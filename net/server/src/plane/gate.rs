@@ -124,7 +124,7 @@ pub enum Question {
     },
     /// What came of a session, for its job.
     Told(Told),
-    /// A partner sent an image that was here already, and was told so.
+    /// A partner sent an image that was here already, and is told so when this is answered.
     Again(Box<Again>, oneshot::Sender<Result<(), Refusal>>),
 }
 
