@@ -7,6 +7,7 @@ mod arrange;
 mod commits;
 mod damage;
 mod demo;
+mod ended;
 mod fan;
 mod finding;
 mod kill;

@@ -1,21 +1,26 @@
 //! Goal: eight domains in a mixed topology end up with exactly what the policies say, though one is down for a third of
-//! the time and others are killed at random.
+//! the time and others are killed at random, in the middle of their work.
 //! Method: real processes; images of all origins go along chains, a fan, a funnel, a pair that sends both ways and a
-//! ring. What each domain has to hold is calculated here from the edges alone. `NARROWS_MESH_IMAGES` makes it larger.
+//! ring. With every third backup a seeded domain on the way of its image is killed when it has written a seeded number of
+//! bytes: while it is backed up to, is sent to, or imports. What each domain has to hold is calculated here from the edges
+//! alone. `NARROWS_MESH_IMAGES` makes it larger.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    process::{Child, Stdio},
 };
 
 use narrows_tests::{
     compare::differences,
-    domains::{Domain, Setup, folder, poll},
+    domains::{Domain, Setup, folder, last_json, poll},
     trees::{self, Seeded},
 };
 use serde_json::Value;
+
+use crate::kill::written;
 
 const DOMAINS: usize = 8;
 
@@ -48,6 +53,12 @@ const RING_END: &str = "ring-end";
 
 /// Domain that is down for a third of the time; it is in the middle of a chain.
 const DOWN: usize = 5;
+
+/// What a domain that is to be killed writes before, at most: less than a small image costs wherever it goes.
+const SPAN_BYTES_MAX: u64 = 24 << 10;
+
+/// A client whose server is killed is run again at most so often.
+const TRIES_MAX: u32 = 3;
 
 fn name(number: usize) -> String {
     format!("d{number}")
@@ -107,7 +118,7 @@ impl Mesh {
         fs::write(&ring_end, end).unwrap();
         self.of(3).ok(&["slp", "apply", "-f", ring_end.to_str().unwrap()]);
         for origin in 1..=DOMAINS {
-            let mut reached = reached(origin);
+            let mut reached = reached(origin, None);
             reached.reverse();
             for at in reached {
                 let file = self.work.path().join(format!("{}-at-{}.toml", slp(origin), name(at)));
@@ -117,12 +128,44 @@ impl Mesh {
         }
     }
 
-    /// Backs up a new version of the origin's tree, and gives the image.
-    fn back_up(&self, origin: usize, source: &Path, seeded: &mut Seeded) -> String {
-        let file = source.join(format!("file{}", seeded.below(20)));
-        fs::write(file, seeded.bytes(20_000)).unwrap();
-        let backup = self.of(origin).json(&["backup", "--slp", &slp(origin), source.to_str().unwrap()]);
-        backup["image"].as_str().unwrap().to_owned()
+    /// Backs up the origin's tree.
+    fn start_backup(&self, origin: usize, source: &Path) -> Child {
+        let words = ["backup", "--slp", &slp(origin), source.to_str().unwrap(), "--json"];
+        self.of(origin).command(&words).stdout(Stdio::piped()).spawn().expect("narrowsctl starts")
+    }
+
+    /// The image that a backup makes, and another try of it if its client gave up.
+    fn ended_backup(&self, origin: usize, source: &Path, mut client: Child) -> String {
+        for _ in 0..TRIES_MAX {
+            let output = client.wait_with_output().unwrap();
+            if output.status.success() {
+                let summary = last_json(&String::from_utf8(output.stdout).unwrap());
+                return summary["image"].as_str().unwrap().to_owned();
+            }
+            client = self.start_backup(origin, source);
+        }
+        panic!("a client of {} gave up {TRIES_MAX} times", name(origin));
+    }
+
+    /// Kills a domain when it has written so many bytes, and starts it again; whether it had work to do. What is done
+    /// without as many is done, and the kill comes behind it.
+    fn kill_in_the_middle(
+        &mut self,
+        (origin, client): (usize, &mut Child),
+        victim: usize,
+        span: u64,
+    ) -> bool {
+        let from = written(self.of(victim));
+        let mut is_in_the_middle = true;
+        poll(&format!("a kill of {}", name(victim)), || {
+            is_in_the_middle = written(self.of(victim)) >= from + span;
+            let mut is_over = || client.try_wait().unwrap().is_some() && self.is_at_rest(origin);
+            (is_in_the_middle || is_over() && self.is_at_rest(victim)).then_some(())
+        });
+        println!("{} is killed after {span} bytes, in the middle: {is_in_the_middle}", name(victim));
+        self.domains[victim - 1].kill();
+        self.domains[victim - 1].run();
+        is_in_the_middle
     }
 
     /// What `image list` of a domain says, by image.
@@ -138,13 +181,14 @@ impl Mesh {
     }
 }
 
-/// Domains that an origin's images reach, it first, each behind the one that sends to it.
-fn reached(origin: usize) -> Vec<usize> {
+/// Domains that an origin's images reach, it first, each behind the one that sends to it; without those that are reached
+/// only through one that is down.
+fn reached(origin: usize, down: Option<usize>) -> Vec<usize> {
     let mut reached = vec![origin];
     let mut next = 0;
     while let Some(at) = reached.get(next).copied() {
         for (_, _, to, _) in EDGES.iter().filter(|(of, from, ..)| (*of, *from) == (origin, at)) {
-            if !reached.contains(to) {
+            if !reached.contains(to) && down != Some(*to) {
                 reached.push(*to);
             }
         }
@@ -194,35 +238,39 @@ fn eight_domains_hold_what_their_policies_say() {
     }
     let origins: Vec<usize> = (1..DOMAINS).collect();
     let (mut made, mut newest) = (BTreeMap::<String, usize>::new(), BTreeMap::<usize, String>::new());
-    let (count, mut is_down) = (images(), false);
+    let (count, mut down) = (images(), None);
+    let (mut kills, mut in_the_middle) = (0, 0);
     for number in 0..count {
         match () {
             () if number == count / 3 => {
                 mesh.domains[DOWN - 1].kill();
-                is_down = true;
+                down = Some(DOWN);
             }
             () if number == count * 2 / 3 => {
                 mesh.domains[DOWN - 1].run();
-                is_down = false;
+                down = None;
             }
             () => {}
         }
         let origin = origins[number % origins.len()];
-        if is_down && origin == DOWN {
+        if down == Some(origin) {
             continue;
         }
-        let image = mesh.back_up(origin, &sources[origin - 1], &mut seeded);
+        let source = &sources[origin - 1];
+        fs::write(source.join(format!("file{}", seeded.below(20))), seeded.bytes(20_000)).unwrap();
+        let mut client = mesh.start_backup(origin, source);
+        if seeded.below(3) == 0 {
+            let on_its_way = reached(origin, down);
+            let victim = on_its_way[usize::try_from(seeded.below(on_its_way.len() as u64)).unwrap()];
+            let span = 1 + seeded.below(SPAN_BYTES_MAX);
+            kills += 1;
+            in_the_middle += u32::from(mesh.kill_in_the_middle((origin, &mut client), victim, span));
+        }
+        let image = mesh.ended_backup(origin, source, client);
         newest.insert(origin, image.clone());
         made.insert(image, origin);
-        if seeded.below(4) == 0 {
-            let victim = 1 + usize::try_from(seeded.below(DOMAINS as u64)).unwrap();
-            if !(is_down && victim == DOWN) {
-                println!("image {number}: {} is killed", name(victim));
-                mesh.domains[victim - 1].kill();
-                mesh.domains[victim - 1].run();
-            }
-        }
     }
+    assert!(in_the_middle * 2 > kills, "{in_the_middle} of {kills} kills came in the middle of work");
     for number in 1..=DOMAINS {
         poll(&format!("rest in {}", name(number)), || mesh.is_at_rest(number).then_some(()));
     }
@@ -236,7 +284,7 @@ fn eight_domains_hold_what_their_policies_say() {
     }
     for origin in origins {
         let Some(last) = newest.get(&origin) else { continue };
-        let farthest = *reached(origin).last().unwrap();
+        let farthest = *reached(origin, None).last().unwrap();
         let target = folder();
         mesh.of(farthest).ok(&["restore", last, "--to", target.path().to_str().unwrap()]);
         let lines = differences(&sources[origin - 1], target.path()).unwrap();
@@ -250,7 +298,7 @@ fn expected_at(number: usize, made: &BTreeMap<String, usize>) -> BTreeMap<String
         let way = |(of, _, to, _): &&(usize, usize, usize, u32)| (*of, *to) == (origin, number);
         EDGES.iter().find(way).map(|(.., days)| *days)
     };
-    let here = made.iter().filter(|(_, origin)| reached(**origin).contains(&number));
+    let here = made.iter().filter(|(_, origin)| reached(**origin, None).contains(&number));
     here.map(|(image, origin)| (image.clone(), days(*origin).filter(|_| *origin != number))).collect()
 }
 

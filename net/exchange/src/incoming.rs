@@ -105,6 +105,7 @@ async fn take_image(session: &Session, authority: &dyn Authority) -> Result<Take
     }
     let record = sealed.record.clone();
     let stored = incoming.store.commit(sealed).await.map_err(ExchangeError::Store)?;
+    authority.committed().await.map_err(ExchangeError::Refused)?;
     let committed = Committed {
         sequence: stored.sequence,
         pool: stored.pool,

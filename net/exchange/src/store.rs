@@ -217,4 +217,10 @@ pub trait Authority {
     /// What is to be committed. For a backup: completes and signs the record. For a replication: verifies the
     /// origin's signature and the sender's grants.
     fn seal<'a>(&'a self, session: &'a Session, draft: CommitDraft) -> Local<'a, Result<Sealed, Refusal>>;
+
+    /// The image is committed, and the source has not heard so yet: what the store does not keep of it by itself is to be
+    /// remembered before the source relies on it.
+    fn committed(&self) -> Local<'_, Result<(), Refusal>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -79,7 +79,10 @@ async fn answer(app: &App, question: Question) {
         }
         Question::Told(told) => for_the_job(app, told).await,
         Question::Ended { admission, code, sentence } => ended(app, admission, &code, sentence).await,
-        Question::Again(again) => arrived_again(app, *again).await,
+        Question::Again(again, reply) => {
+            arrived_again(app, *again).await;
+            drop(reply.send(Ok(())));
+        }
     }
 }
 

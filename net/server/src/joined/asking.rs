@@ -89,7 +89,10 @@ async fn answer(joined: &Joined, question: Question) {
             tell(joined, Asked::Ended { admission: (&admission).into(), code, sentence }).await;
         }
         Question::Told(told) => tell(joined, word_of(told)).await,
-        Question::Again(again) => tell(joined, again_word(*again)).await,
+        Question::Again(again, reply) => {
+            tell(joined, again_word(*again)).await;
+            drop(reply.send(Ok(())));
+        }
     }
 }
 

@@ -124,8 +124,8 @@ pub enum Question {
     },
     /// What came of a session, for its job.
     Told(Told),
-    /// A partner sent an image that was here already, and was told so.
-    Again(Box<Again>),
+    /// A partner sent an image that was here already, and is told so when this is answered.
+    Again(Box<Again>, oneshot::Sender<Result<(), Refusal>>),
 }
 
 /// An image that may be taken.
@@ -193,7 +193,7 @@ impl Gate {
     }
 
     /// What the control plane has to hear when the image had been here before the session's commit.
-    pub fn again(&self) -> Option<Again> {
+    fn again(&self) -> Option<Again> {
         let Some(Admission::Replica { sender, pool, .. }) = self.admission() else { return None };
         let entry = match self.bringing.borrow().as_ref()? {
             Bringing::New(store) => store.found(),
@@ -333,6 +333,17 @@ impl Authority for Gate {
             let (record, copy) =
                 self.ask(|reply| Question::Seal { admission, facts, copy, import_slp: named, reply }).await?;
             Ok(Sealed { record, copy, root, import_slp, asked_expiry })
+        })
+    }
+
+    /// The log has the image already and keeps nothing of this session: what it asks for is in the catalog before the
+    /// sender hears that it is here.
+    fn committed(&self) -> Local<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            match self.again() {
+                Some(again) => self.ask(|reply| Question::Again(Box::new(again), reply)).await,
+                None => Ok(()),
+            }
         })
     }
 }

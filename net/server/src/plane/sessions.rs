@@ -140,7 +140,7 @@ async fn bring(core: &Rc<Core>, session: &Session) -> Result<(), ExchangeError> 
                 other => Told::Left(other),
             };
             drop(core.ask.send(Question::Told(told)).await);
-            gate.again().map(|again| Question::Again(Box::new(again)))
+            None
         }
         (Err(error), Some(admission)) => {
             let said = failing(error);
