@@ -168,7 +168,8 @@ pub(crate) async fn job_end(house: &House, job: &str) -> JobInfo {
 /// The newest image as a domain knows it, once it is whole there and all its operations are done.
 pub(crate) async fn settled_image(house: &House, id: &str) -> ImageInfo {
     let path = paths::IMAGE.replace("{id}", id);
-    for _ in 0..400 {
+    // The pause before a next try may be half a minute.
+    for _ in 0..2400 {
         if let Ok(image) = house.admin().get::<ImageInfo>(&path).await
             && image.state == "whole"
             && image.operations.iter().all(|it| it.state == "complete")

@@ -7,7 +7,7 @@ use narrows_api::{
     backups::{RestoreGrant, RestoreRequest},
     clients::{ClientInfo, GrantRequest},
     finding::{DiffPage, FindPage},
-    images::BrowsePage,
+    images::{BrowsePage, ImageInfo},
     jobs::JobInfo,
     paths,
 };
@@ -33,6 +33,10 @@ async fn readings(caller: &Caller, image: &str) -> Vec<Result<(), ApiError>> {
         caller.get::<BrowsePage>(&at(paths::IMAGE_BROWSE)).await.map(drop),
         caller.get::<FindPage>(&find).await.map(drop),
         caller.get::<DiffPage>(&diff).await.map(drop),
+        // How commands come from names to images.
+        caller.get::<Vec<ImageInfo>>(paths::IMAGES).await.map(drop),
+        caller.get::<ImageInfo>(&at(paths::IMAGE)).await.map(drop),
+        caller.get::<ImageInfo>(&paths::IMAGE.replace("{id}", "latest")).await.map(drop),
     ];
     for as_tar in [false, true] {
         let image = image.to_owned();

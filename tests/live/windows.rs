@@ -102,6 +102,7 @@ async fn what_runs_stops_when_its_window_closes_and_goes_on_where_it_was() {
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
+    assert!(pool.space().await.unwrap().index_entries > 0, "something has arrived when the window closes");
     drop((pool, there));
     put_window(&east, &shut_now()).await.unwrap();
     operation_in(&east, grant.image, "waiting(window)").await;

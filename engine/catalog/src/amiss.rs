@@ -52,7 +52,7 @@ const AMISS: &str = concat!(
     "SELECT (SELECT count(*) FROM ",
     stuck!(),
     ") AS imports, (SELECT count(*) FROM refusals WHERE last > ?2) AS refusals,
-    (SELECT count(*) FROM operations WHERE state = 'failed') AS failed,
+    (SELECT count(*) FROM operations INDEXED BY operations_failed WHERE state = 'failed') AS failed,
     (SELECT count(*) FROM images INDEXED BY images_lost WHERE state = 'lost') AS lost,
     (SELECT count(*) FROM images i INDEXED BY images_lost WHERE state = 'lost'
         AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')) AS held_elsewhere"

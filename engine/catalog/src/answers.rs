@@ -34,9 +34,9 @@ use sqlx::sqlite::SqliteRow;
 use crate::columns::{nanos, number, time};
 use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
-    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, EVENTS, HELD_FOR, IMAGES, IMAGES_UNFINISHED, IMPORTS_OPEN,
-    IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT,
-    REPLICAS_CHECKED, SLP_USE,
+    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_LOST, IMAGES_UNFINISHED, IMPORTS,
+    IMPORTS_DAMAGED, IMPORTS_OPEN, IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING,
+    NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{
@@ -469,20 +469,11 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn imports(&self, limit: u32) -> Asked<Vec<Import>> {
-        let query =
-            "SELECT * FROM imports ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC LIMIT ?";
-        self.all(sqlx::query(query).bind(limit), imports::import).await
+        self.all(sqlx::query(IMPORTS).bind(limit), imports::import).await
     }
 
     async fn events(&self, filter: &EventFilter, limit: u32) -> Asked<Vec<Import>> {
-        let query = sqlx::query(EVENTS)
-            .bind(filter.image.map(|it| it.0.to_vec()))
-            .bind(filter.sender.map(|it| it.0.to_vec()))
-            .bind(filter.pool.map(|it| it.0.to_vec()))
-            .bind(filter.since.map(nanos))
-            .bind(filter.until.map(nanos))
-            .bind(filter.pending);
-        self.all(query.bind(limit), imports::import).await
+        self.all(imports::events(filter, limit), imports::import).await
     }
 
     async fn refusals(&self, limit: u32) -> Asked<Vec<RefusedArrival>> {
@@ -494,11 +485,12 @@ impl Catalog for SqliteCatalog {
         self.all(sqlx::query(IMPORTS_UNSETTLED).bind(limit), imports::import).await
     }
 
+    async fn lost_images(&self, limit: u32) -> Asked<Vec<Image>> {
+        self.all(sqlx::query(IMAGES_LOST).bind(limit), images::image).await
+    }
+
     async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports INDEXED BY imports_damaged
-             WHERE damage IS NOT NULL AND state = 'imported' AND pool = ?
-             ORDER BY arrived, sequence, sender LIMIT ?";
-        self.all(sqlx::query(query).bind(pool.0.to_vec()).bind(limit), imports::import).await
+        self.all(sqlx::query(IMPORTS_DAMAGED).bind(pool.0.to_vec()).bind(limit), imports::import).await
     }
 
     async fn open_imports(&self, then: Timestamp) -> Asked<(u64, u64)> {

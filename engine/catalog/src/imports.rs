@@ -1,5 +1,6 @@
 //! The table `imports`.
 
+use narrows_domain::catalog::EventFilter;
 use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof, RefusedArrival};
 use narrows_domain::limits::REFUSALS_KEPT;
 use narrows_domain::machine::comparing::Held;
@@ -10,7 +11,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
 use crate::columns::{Columns, nanos, number};
+use crate::file::Question;
 use crate::images::{discarded, reason_word, state_in_log};
+use crate::statements::EVENTS;
 use crate::upsert::upsert;
 
 pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<(), Error> {
@@ -80,6 +83,18 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Asks for the arrivals that fit.
+pub(crate) fn events(filter: &EventFilter, limit: u32) -> Question<'static> {
+    sqlx::query(EVENTS)
+        .bind(filter.image.map(|it| it.0.to_vec()))
+        .bind(filter.sender.map(|it| it.0.to_vec()))
+        .bind(filter.pool.map(|it| it.0.to_vec()))
+        .bind(filter.since.map(nanos))
+        .bind(filter.until.map(nanos))
+        .bind(filter.pending)
+        .bind(limit)
 }
 
 pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {

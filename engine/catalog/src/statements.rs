@@ -42,6 +42,16 @@ pub(crate) const IMAGES: &str = "
         AND (?4 IS NULL OR slp = ?4) AND (?5 IS NULL OR started >= ?5) AND (?6 IS NULL OR started <= ?6)
     ORDER BY started DESC, id DESC LIMIT ?7";
 
+pub(crate) const IMAGES_LOST: &str =
+    "SELECT * FROM images INDEXED BY images_lost WHERE state = 'lost' ORDER BY id LIMIT ?";
+
+pub(crate) const IMPORTS: &str =
+    "SELECT * FROM imports ORDER BY arrived DESC, pool DESC, sequence DESC, sender DESC LIMIT ?";
+
+pub(crate) const IMPORTS_DAMAGED: &str = "
+    SELECT * FROM imports INDEXED BY imports_damaged WHERE damage IS NOT NULL AND state = 'imported' AND pool = ?
+    ORDER BY arrived, sequence, sender LIMIT ?";
+
 /// Newest first by the index of their arrival; who asks for one image or one sender reads past others.
 pub(crate) const EVENTS: &str = "
     SELECT * FROM imports

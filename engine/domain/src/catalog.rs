@@ -493,6 +493,9 @@ pub trait Catalog: Send + Sync {
     /// Arrivals that are [not at their end](Import::is_unsettled), oldest first.
     fn unsettled_imports(&self, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 
+    /// Images that are lost, in any order.
+    fn lost_images(&self, limit: u32) -> impl Reading<Result<Vec<Image>, Self::Error>>;
+
     /// Arrivals in this pool whose copy was found damaged and not found whole since, oldest first.
     fn damaged_imports(&self, pool: PoolId, limit: u32) -> impl Reading<Result<Vec<Import>, Self::Error>>;
 

@@ -36,6 +36,8 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// A partner that acknowledged an image and then said nothing of its import for so long is sent it
 /// again, which moves no data and makes it say it.
 pub const RESEND_AFTER: Duration = Duration::from_hours(1);
+/// What only the partner can mend is tried so often with growing pauses, and each [`RESEND_AFTER`] from then on.
+pub const TRIED_SOON_MAX: u32 = 6;
 /// An image that a partner was asked for may come home for so long; later it has to be asked for again.
 pub const RECALL_OPEN: Duration = Duration::from_hours(30 * 24);
 /// Replica records that are compared with a partner's list in one transaction; copies and arrivals that are lost in one.

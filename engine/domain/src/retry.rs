@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::{RETRY_FIRST, RETRY_MAX};
+use crate::limits::{RESEND_AFTER, RETRY_FIRST, RETRY_MAX, TRIED_SOON_MAX};
 use crate::machine::arrival::UNPROVEN;
 use crate::machine::placing::BUSY;
 use crate::named::named;
@@ -111,6 +111,13 @@ pub fn pause(failures: u32, entropy: u64) -> Duration {
     half + Duration::from_millis(mix(entropy ^ u64::from(failures)) % span)
 }
 
+/// The same after this failure. What somebody over there has to mend (AIR-012, WIRE-001) costs a session to find out: after a few
+/// tries an hour lies between them, or work that never gets anywhere stands before what could.
+pub fn pause_after(failure: &Failure, failures: u32, entropy: u64) -> Duration {
+    let is_theirs = [UNPROVEN, NO_VERSION].contains(&failure.code.as_str());
+    if is_theirs && failures > TRIED_SOON_MAX { RESEND_AFTER } else { pause(failures, entropy) }
+}
+
 /// Spreads entropy that is shared by several pauses of one decision.
 pub fn mix(seed: u64) -> u64 {
     let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -137,6 +144,16 @@ mod tests {
                 prop_assert!(pause <= RETRY_FIRST * 2);
             }
         }
+    }
+
+    #[test]
+    fn what_others_have_to_mend_is_tried_seldom() {
+        let of = |code| Failure::coded(code, Side::Target, "");
+        for code in [UNPROVEN, NO_VERSION] {
+            assert!(pause_after(&of(code), TRIED_SOON_MAX, 7) <= RETRY_MAX);
+            assert_eq!(pause_after(&of(code), TRIED_SOON_MAX + 1, 7), RESEND_AFTER);
+        }
+        assert_eq!(pause_after(&of("NET-003"), 99, 7), pause(99, 7));
     }
 
     #[test]

@@ -135,6 +135,11 @@ pub const INDEX_LOCALITY_SHARE: u64 = 8;
 /// Children that are asked for at first, to find out where the others may be.
 pub const LOCALITY_PROBE: usize = 32;
 
+/// Hits in one container that make its table worth reading: while more is asked, and for what will be asked.
+pub const LOCALITY_HITS: usize = 2;
+/// See [`LOCALITY_HITS`].
+pub const LOCALITY_HITS_AHEAD: usize = 4;
+
 /// Children that are asked for together at most: what belongs to their questions and answers stays in the core's cache.
 pub const LOOK_UP_AT_ONCE_MAX: usize = 8 << 10;
 

@@ -15,7 +15,7 @@ use std::{
     ptr::NonNull,
     rc::Rc,
     slice,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use crate::world::BLOCK;
@@ -76,8 +76,9 @@ impl Arena {
         self.take_from(capacity, Queue::Usual).await
     }
 
-    /// The same for what may be held for long, until something else has a buffer too: waits behind all others, and leaves them
-    /// half of the arena. So whoever needs a buffer to let go of others' finds one.
+    /// The same for what may be held for long, until something else has a buffer too: waits behind all others, and all that is
+    /// taken so is half of the arena at most. So whoever needs a buffer to let go of those finds one, who holds the other half
+    /// for ever stops nobody here, and one that is not polled stops nobody at all.
     ///
     /// # Panics
     ///
@@ -136,12 +137,11 @@ impl Future for Taking<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Place> {
         let mut room = self.home.room.borrow_mut();
         let (found, ticket) = room.take_in_turn(self.bytes, self.queue, self.ticket, context.waker());
-        // Whoever stands behind may fit in what is left.
-        let next = if found.is_some() { room.first_waiting() } else { None };
+        // Whoever stands behind may fit in what is left; those who are patient were woken all together.
+        let moved = found.is_some() && self.queue == Queue::Usual;
+        let next = if moved { room.next_waiting() } else { Vec::new() };
         drop(room);
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().for_each(Waker::wake);
         self.ticket = ticket;
         found.map_or(Poll::Pending, Poll::Ready)
     }
@@ -152,11 +152,9 @@ impl Drop for Taking<'_> {
         let Some(ticket) = self.ticket else { return };
         let mut room = self.home.room.borrow_mut();
         room.leave(ticket);
-        let next = room.first_waiting();
+        let next = room.next_waiting();
         drop(room);
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -225,11 +223,9 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let mut room = self.home.room.borrow_mut();
         room.give_back(self.place);
-        let next = room.first_waiting();
+        let next = room.next_waiting();
         drop(room);
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().for_each(Waker::wake);
     }
 }
 

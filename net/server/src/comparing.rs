@@ -19,9 +19,12 @@ use narrows_domain::{
     Catalog as _, Event, Partner,
     image::ImageCopy,
     limits::POOLS_MAX,
-    machine::comparing::{Compared, Held, ReplicaList},
+    machine::{
+        comparing::{Compared, Held, ReplicaList},
+        report,
+    },
     moment::since,
-    partner::{Reach, Trust},
+    partner::Trust,
 };
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
@@ -88,7 +91,7 @@ pub async fn round(app: &App) -> Result<(), Failure> {
     for partner in partners.iter().filter(|it| it.trust == Trust::Complete) {
         let is_hurried = reconciling.is_some() && !app.comparisons.has(partner.domain);
         let is_worth_it =
-            partner.reach == Reach::Up && app.comparisons.is_due(partner.domain, app.clock.now());
+            report::can_hear(partner) && app.comparisons.is_due(partner.domain, app.clock.now());
         if !is_hurried && !is_worth_it {
             continue;
         }

@@ -124,7 +124,7 @@ pub const EVENTS_AT_ONCE: usize = 64;
 pub const WAKERS_MAX: usize = 4096;
 /// Questions of the data plane that may wait.
 pub const QUESTIONS_MAX: usize = 256;
-/// Incoming sessions of one core at once; more are refused.
+/// Incoming sessions of one core at once; more are refused. Fewer, where its arena has less than 32 MiB.
 pub const SESSIONS_PER_CORE_MAX: usize = 64;
 /// Pause after a data connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -101,6 +101,7 @@ async fn arrivals(catalog: &impl Catalog, now: narrows_format::Timestamp, answer
     answers.add("unsettled_imports", catalog.unsettled_imports(6).await);
     answers.add("open_imports", catalog.open_imports(now).await);
     answers.add("leaving_imports", catalog.leaving_imports(now, 5).await);
+    answers.add("lost_images", catalog.lost_images(4).await);
     for pool in 0..2 {
         answers.add("damaged_imports", catalog.damaged_imports(PoolId([pool; 16]), 4).await);
         answers.add("stale_imports", catalog.stale_imports(PoolId([pool; 16]), 2, 4).await);

@@ -71,14 +71,14 @@ pub fn down(partner: &Partner, (code, sentence): (&str, &str), moment: Moment) -
         sentence: sentence.to_owned(),
     };
     let reason = blocked(&silent).unwrap_or(WaitReason::TargetDown);
-    Decision {
-        changes: vec![
-            Change::HoldBack(partner.domain, reason, now),
-            Change::ReportsHeld(partner.domain),
-            Change::Partner(silent),
-        ],
-        commands: Vec::new(),
+    let mut changes = vec![Change::HoldBack(partner.domain, reason, now)];
+    match (report::can_hear(partner), report::can_hear(&silent)) {
+        (_, false) => changes.push(Change::ReportsHeld(partner.domain)),
+        (false, true) => changes.push(Change::ReportsDue(partner.domain, now)),
+        (true, true) => {}
     }
+    changes.push(Change::Partner(silent));
+    Decision { changes, commands: Vec::new() }
 }
 
 /// The partner's row was stored anew: its work waits for another reason, or no longer.

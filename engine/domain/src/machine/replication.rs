@@ -100,7 +100,7 @@ pub fn failed(
     operation.wire_bytes = operation.wire_bytes.saturating_add(counters.wire_bytes);
     operation.note = Some(failure.note());
     operation.failures = operation.failures.saturating_add(1);
-    let next = Some(after(now, retry::pause(operation.failures, moment.entropy)));
+    let next = Some(after(now, retry::pause_after(failure, operation.failures, moment.entropy)));
     let mut decision = Decision { changes: vec![Change::Job(job)], commands: Vec::new() };
     let reason = match failure.kind {
         FailureKind::Permanent if is_by_its_clock(&operation, partner, failure, now) => {
@@ -392,6 +392,10 @@ pub fn ask(
         OperationState::Failed(_) | OperationState::Waiting(_) | OperationState::Paused
     ) || renamed
     {
+        if matches!(operation.state, OperationState::Failed(_)) {
+            // It had stopped: nothing waited for anything until now.
+            operation.due = now;
+        }
         operation.enter(OperationState::NotStarted, now);
         operation.failures = 0;
     }

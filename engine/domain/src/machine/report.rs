@@ -5,7 +5,7 @@ use crate::import::Import;
 use crate::limits::ANSWER_WAIT_MAX;
 use crate::moment::{Moment, after};
 use crate::partner::{Partner, Reach, Trust};
-use crate::retry::{self, Failure, FailureKind};
+use crate::retry::{self, Failure, FailureKind, NO_VERSION};
 
 /// Sends the report if it is due and the sender can be reached; otherwise it waits for the sender.
 pub fn send(import: &mut Import, sender: Option<&Partner>, moment: Moment) -> Option<Command> {
@@ -20,9 +20,13 @@ pub fn send(import: &mut Import, sender: Option<&Partner>, moment: Moment) -> Op
     Some(Command::Report { partner: import.arrival.sender, import: import.key, report: import.report() })
 }
 
-/// Whether a partner can be told anything. A pause is for work, not for words.
+/// Whether a partner can be told anything. A pause is for work, not for words; and words have no wire version.
 pub fn can_hear(partner: &Partner) -> bool {
-    partner.trust == Trust::Complete && partner.reach == Reach::Up
+    let answers = match &partner.reach {
+        Reach::Up => true,
+        Reach::Down { code, .. } => code == NO_VERSION,
+    };
+    partner.trust == Trust::Complete && answers
 }
 
 /// The sender acknowledged a revision.

@@ -468,6 +468,10 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| limited(rows.oldest_imports(Import::is_unsettled), limit))
     }
 
+    async fn lost_images(&self, limit: u32) -> Result<Vec<Image>, Burnt> {
+        self.read(|rows| rows.lost_images(limit))
+    }
+
     async fn damaged_imports(&self, pool: PoolId, limit: u32) -> Result<Vec<Import>, Burnt> {
         self.read(|rows| rows.damaged_imports(pool, limit))
     }

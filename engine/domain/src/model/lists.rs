@@ -31,6 +31,13 @@ pub(super) fn soonest<'a, T: Clone + 'a, K: Ord>(
 }
 
 impl Rows {
+    pub(super) fn lost_images(&self, limit: u32) -> Vec<Image> {
+        let mut lost: Vec<_> =
+            self.images.values().filter(|it| it.state == ImageState::Lost).cloned().collect();
+        lost.sort_by_key(|it| it.id);
+        limited(lost.into_iter(), limit)
+    }
+
     pub(super) fn damaged_imports(&self, pool: PoolId, limit: u32) -> Vec<Import> {
         let is_hurt = |it: &Import| it.state == ImportState::Imported && it.damage.is_some();
         limited(self.oldest_imports(|it| it.key.pool == pool && is_hurt(it)), limit)

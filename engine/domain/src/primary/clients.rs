@@ -66,14 +66,15 @@ impl<C: Catalog> Primary<C> {
         Ok(client)
     }
 
-    /// None of a client's certificates is believed any more, until it is given another one. One that is revoked already keeps
-    /// its time.
+    /// None of a client's certificates is believed any more, until it is given another one, and its right goes with them. One that
+    /// is revoked already keeps its time.
     pub async fn revoke_client(&mut self, name: &str, moment: Moment) -> Done<Client, C> {
         let clients = self.ask(self.catalog.clients()).await?;
         let known = clients.into_iter().find(|client| client.name == name);
         let mut client = known.ok_or_else(|| absent("client", name))?;
         client.revoked = client.revoked.or(Some(moment.now));
         client.former.append(&mut client.still_believed);
+        client.restore_any = false;
         self.store(&[Change::Client(client.clone())]).await?;
         Ok(client)
     }

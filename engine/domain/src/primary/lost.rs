@@ -1,12 +1,39 @@
 //! Images whose last copy here was lost: marked until there is one here again, or a person accepts that there will be none.
 
-use narrows_format::ImageId;
+use narrows_format::{ImageId, Timestamp};
 
+use super::load::LoadedImage;
 use super::{Done, Primary};
-use crate::catalog::{Catalog, ImageFilter};
+use crate::catalog::Catalog;
 use crate::event::{Change, Decision};
-use crate::image::ImageState;
-use crate::machine::Refusal;
+use crate::image::{Image, ImageCopy, ImageState};
+use crate::machine::{Refusal, retire};
+
+/// What follows for an image of which copies went with their server, beside those that are left elsewhere.
+pub(super) fn went(
+    loaded: &LoadedImage,
+    (with_it, left): (&[&ImageCopy], &[&ImageCopy]),
+    now: Timestamp,
+    decision: &mut Decision,
+) {
+    let mut lives = with_it.iter().filter(|copy| copy.is_readable()).map(|copy| copy.wanted.expires);
+    let was_lost = loaded.image.as_ref().filter(|image| image.state == ImageState::Lost);
+    if let Some(first) = lives.next() {
+        let life = lives.fold(first, |life, other| Some(life?.max(other?)));
+        if left.iter().all(|copy| !copy.is_readable()) {
+            left.iter().for_each(|copy| retire::set_expiry(copy, life, now, decision));
+        }
+        if left.is_empty() {
+            // Those that are there for the moment go too, and cannot be read.
+            let image =
+                loaded.image.clone().map(|image| Change::Image(Image { state: ImageState::Gone, ..image }));
+            decision.changes.extend(image);
+            mark(decision);
+        }
+    } else if was_lost.is_some() {
+        mark(decision);
+    }
+}
 
 /// In what is decided of a copy that went with its pool, its image is not just gone.
 pub(super) fn mark(decision: &mut Decision) {
@@ -30,9 +57,7 @@ impl<C: Catalog> Primary<C> {
             };
             vec![known.filter(|image| image.state == ImageState::Lost).ok_or_else(refused)?]
         } else {
-            let state = Some(ImageState::Lost);
-            let filter = ImageFilter { state, limit: Some(limit), ..ImageFilter::default() };
-            self.ask(self.catalog.images(&filter)).await?
+            self.ask(self.catalog.lost_images(limit)).await?
         };
         let gone = |mut image: crate::Image| {
             image.state = ImageState::Gone;

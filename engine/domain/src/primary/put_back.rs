@@ -59,7 +59,7 @@ impl<C: Catalog> Primary<C> {
             let copies = self.ask(self.catalog.copies(copy.image)).await?;
             let is_last = copies.iter().all(|other| other.number == copy.number);
             if is_last && let Some(mut image) = self.ask(self.catalog.image(copy.image)).await? {
-                image.state = ImageState::Gone;
+                image.state = if copy.is_readable() { ImageState::Lost } else { ImageState::Gone };
                 decision.changes.push(Change::Image(image));
             }
         }

@@ -9,6 +9,7 @@ use super::storage::{CLASH, absent, check_name, taken};
 use super::{Done, Primary, lost};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
+use crate::image::ImageCopy;
 use crate::limits::MEDIA_SERVERS_MAX;
 use crate::machine::{Refusal, order};
 use crate::moment::Moment;
@@ -124,8 +125,9 @@ impl<C: Catalog> Primary<C> {
         Ok(uses)
     }
 
-    /// The copies in the pools of a media server are lost with it, so many at a time; `None` when there are no more. An image
-    /// without another copy is marked as lost if it could be read, and what it was still to be copied to is cancelled.
+    /// The copies in the pools of a media server are lost with it, so many at a time; `None` when there are no more. Where the last
+    /// one goes that could be read, those elsewhere that were let go and are still there are brought back and live as long as it
+    /// would have; where there are none the image is marked as lost, and what it was still to be copied to is cancelled.
     pub async fn lose_copies(
         &mut self,
         name: &str,
@@ -133,22 +135,22 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<Option<Vec<Command>>, C> {
         let server = self.server_called(name).await?;
-        for pool in self.pools_of_server(server.id).await? {
+        let pools = self.pools_of_server(server.id).await?;
+        let goes_too = |copy: &ImageCopy| pools.iter().any(|pool| pool.id == copy.pool);
+        for pool in &pools {
             let mut decision = Decision::nothing();
             for copy in self.ask(self.catalog.copies_in(pool.id, limit)).await? {
                 let loaded = self.load_image(copy.image).await?;
-                if let Some(image) = loaded.image.as_ref().filter(|_| loaded.copies.len() == 1) {
+                let (with_it, left): (Vec<_>, Vec<_>) = loaded.copies.iter().partition(|it| goes_too(it));
+                if let Some(image) = loaded.image.as_ref().filter(|_| left.is_empty()) {
                     let view = loaded.replication_view();
                     let (_, cancelled) = order::cancel(image, &view, None, |_| None, moment.now);
                     decision.changes.extend(cancelled.changes);
                     decision.commands.extend(cancelled.commands);
                 }
                 let mut gone = self.copy_gone(pool.id, copy.image, moment).await?;
-                if copy.is_readable() {
-                    lost::mark(&mut gone);
-                }
-                decision.changes.extend(gone.changes);
-                decision.commands.extend(gone.commands);
+                lost::went(&loaded, (&with_it, &left), moment.now, &mut gone);
+                decision.and(gone);
             }
             if !decision.changes.is_empty() {
                 return Ok(Some(self.settle(decision, moment).await?));

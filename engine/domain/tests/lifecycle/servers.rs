@@ -214,6 +214,50 @@ fn what_was_discarded_already_is_not_lost() {
     assert_eq!(signed(&primary, only.id).0, ImageState::Gone);
 }
 
+/// Goal: where the last copy that could be read goes with a media server, one elsewhere that was let go comes back for as long
+/// as the other would have lived; and of two on that server the image is lost, whichever goes first.
+#[test]
+fn what_is_left_of_an_image_is_brought_back_or_missed() {
+    const VAULT: PoolId = PoolId([42; 16]);
+    for (name, elsewhere) in [("", true), ("a-vault", false), ("z-vault", false)] {
+        let mut primary = joined();
+        if !elsewhere {
+            let vault = Pool { id: VAULT, name: name.into(), server: Some(MEDIA), ..pool() };
+            ready(primary.put(&[Change::Pool(vault)])).unwrap();
+        }
+        let other = if elsewhere { POOL } else { VAULT };
+        let image = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().image;
+        for pool in [FAR, other] {
+            ready(primary.handle(logged(&image, 11, pool), moment(NOW + 1))).unwrap();
+        }
+        for mut copy in ready(primary.catalog().copies(image.id)).unwrap() {
+            if copy.pool == other {
+                copy.discarded = Some(Discarded { reason: RemoveReason::Expired, until: at(NOW + 99) });
+                (copy.wanted.expires, copy.in_log.expires) = (Some(at(NOW + 1)), Some(at(NOW + 1)));
+            } else {
+                copy.wanted.expires = Some(at(NOW + 500));
+            }
+            ready(primary.put(&[Change::Copy(copy)])).unwrap();
+        }
+        ready(primary.lose_units("m1")).unwrap();
+        let mut commands = Vec::new();
+        while let Some(more) = ready(primary.lose_copies("m1", 1, moment(NOW + 5))).unwrap() {
+            commands.extend(more);
+        }
+        let (state, _, pools) = signed(&primary, image.id);
+        let is_final = operations(&primary, image.id).iter().all(|it| it.state.is_final());
+        if elsewhere {
+            assert_eq!((state, pools), (ImageState::Whole, vec![POOL]));
+            let copies = ready(primary.catalog().copies(image.id)).unwrap();
+            assert_eq!(copies[0].wanted.expires, Some(at(NOW + 500)));
+            let brings_back = |it: &Command| matches!(it, Command::AmendCopy { pool: POOL, copy, .. } if copy.expires == Some(at(NOW + 500)));
+            assert!(commands.iter().any(brings_back) && !is_final, "{commands:?}");
+        } else {
+            assert_eq!((state, pools, is_final), (ImageState::Lost, vec![], true), "{name}");
+        }
+    }
+}
+
 /// Goal: one that joins again has the name, the pools and the draining of the one before, which is no more; and its line
 /// works once, and for no other purpose.
 #[test]

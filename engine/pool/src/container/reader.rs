@@ -133,7 +133,7 @@ pub(crate) async fn read_span(
 ) -> io::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(length);
     while out.len() < length {
-        let part = read_part(world, file, offset + out.len() as u64, length - out.len()).await?;
+        let part = read_part(world, file, (offset + out.len() as u64, length - out.len()), false).await?;
         out.extend_from_slice(part.bytes());
     }
     Ok(out)
@@ -146,7 +146,7 @@ pub(crate) async fn read_in_place(
     offset: u64,
     length: usize,
 ) -> io::Result<Span> {
-    let part = read_part(world, file, offset, length).await?;
+    let part = read_part(world, file, (offset, length), true).await?;
     if part.length == length {
         return Ok(Span::InPlace(part));
     }
@@ -186,13 +186,18 @@ impl Part {
     }
 }
 
-/// As much as one buffer takes.
-async fn read_part(world: &World, file: &dyn File, from: u64, length: usize) -> io::Result<Part> {
+/// As much as one buffer takes; `to_be_sent`: it may be held until something is sent, which takes a buffer.
+async fn read_part(
+    world: &World,
+    file: &dyn File,
+    (from, length): (u64, usize),
+    to_be_sent: bool,
+) -> io::Result<Part> {
     let at = BlockOffset::floor(from);
     let skip = usize::try_from(from - at.bytes()).unwrap_or(0);
     let count = (skip + length).next_multiple_of(BLOCK).min(BUFFER_BYTES_MAX);
-    // It may be held until something is sent, which takes a buffer.
-    let mut buffer = world.arena.take_patiently(count).await;
+    let arena = &world.arena;
+    let mut buffer = if to_be_sent { arena.take_patiently(count).await } else { arena.take(count).await };
     buffer.set_len(count);
     let (outcome, buffer) = file.read_at(at, buffer).await;
     let length = outcome?.saturating_sub(skip).min(length);

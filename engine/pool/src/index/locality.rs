@@ -3,7 +3,7 @@
 //! Belongs to the core of the streams that ask, before any owner. It has closed containers only, so it can say where
 //! something is, and never that something is lacking. What was loaded first goes first.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use narrows_format::{ContainerId, index_journal::IndexEntry, index_run::key};
 
@@ -15,11 +15,16 @@ use super::{
 /// Bytes of an entry and of its place in the map.
 const ENTRY_BYTES: u64 = size_of::<IndexEntry>() as u64 + 2 * size_of::<(u64, (ContainerId, u32))>() as u64;
 
+/// So many tables that are too large are remembered.
+const TABLES_REFUSED_MAX: usize = 4096;
+
 /// Entries of some containers, within a counted number of bytes.
 pub(crate) struct Locality {
     containers: BTreeMap<ContainerId, Box<[IndexEntry]>>,
     order: VecDeque<ContainerId>,
     by_key: HashMap<u64, (ContainerId, u32), Keyed>,
+    /// Of those that were larger than all the room, so that they are not read again and again.
+    too_large: BTreeSet<ContainerId>,
     bytes: u64,
     bytes_max: u64,
 }
@@ -27,7 +32,14 @@ pub(crate) struct Locality {
 impl Locality {
     pub(crate) fn new(secret: Keyed, bytes_max: u64) -> Self {
         let by_key = HashMap::with_hasher(secret);
-        Self { containers: BTreeMap::new(), order: VecDeque::new(), by_key, bytes: 0, bytes_max }
+        Self {
+            containers: BTreeMap::new(),
+            order: VecDeque::new(),
+            by_key,
+            too_large: BTreeSet::new(),
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     /// Where a child is, if it is here as what it is asked about.
@@ -38,15 +50,27 @@ impl Locality {
         (entry.fingerprint == asked.fingerprint && asked.is(&place)).then_some(place)
     }
 
-    pub(crate) fn has(&self, container: ContainerId) -> bool {
+    fn has(&self, container: ContainerId) -> bool {
         self.containers.contains_key(&container)
+    }
+
+    /// Whether a table would be kept, as far as that is known before it was read.
+    pub(crate) fn wants(&self, container: ContainerId) -> bool {
+        !self.has(container) && !self.too_large.contains(&container)
     }
 
     /// Takes the table of a closed container. Whether it is here now: one that is larger than all the room is not.
     pub(crate) fn put(&mut self, container: ContainerId, entries: Vec<IndexEntry>) -> bool {
         let bytes = entries.len() as u64 * ENTRY_BYTES;
-        if bytes > self.bytes_max || self.has(container) {
-            return self.has(container);
+        if self.has(container) {
+            return true;
+        }
+        if bytes > self.bytes_max {
+            if self.too_large.len() >= TABLES_REFUSED_MAX {
+                self.too_large.clear();
+            }
+            self.too_large.insert(container);
+            return false;
         }
         while self.bytes + bytes > self.bytes_max {
             self.drop_oldest();
@@ -115,5 +139,7 @@ mod tests {
         }
         assert!(!locality.put(ContainerId(9), (4..10).flat_map(entries).collect()));
         assert!(!locality.has(ContainerId(9)) && locality.by_key.len() == 200);
+        let wanted = [1, 2, 9, 10].map(|container| locality.wants(ContainerId(container)));
+        assert_eq!(wanted, [true, false, false, true], "what does not fit is not read again");
     }
 }

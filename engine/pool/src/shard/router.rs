@@ -16,7 +16,9 @@ use crate::{
     container::child_kind,
     error::Error,
     index::{Answer, Asked, Asker, Batch, OwnedSpace, StreamId},
-    limits::{LOCALITY_PROBE, LOCALITY_TABLES_AT_ONCE, LOOK_UP_AT_ONCE_MAX},
+    limits::{
+        LOCALITY_HITS, LOCALITY_HITS_AHEAD, LOCALITY_PROBE, LOCALITY_TABLES_AT_ONCE, LOOK_UP_AT_ONCE_MAX,
+    },
     stream::Claim,
 };
 
@@ -89,8 +91,10 @@ impl Core {
             for (number, told) in now.iter().zip(&told) {
                 answers[*number] = told.answer;
             }
-            // Also when nothing is left: the children of the next node lie beside those of this one.
-            at_once = if self.keep_tables(&told).await {
+            // Also when nothing is left: the children of the next node lie beside those of this one. Then many have to, for the
+            // answer waits.
+            let hits_min = if left.is_empty() { LOCALITY_HITS_AHEAD } else { LOCALITY_HITS };
+            at_once = if self.keep_tables(&told, hits_min).await {
                 self.answer_near(children, &mut left, &mut answers);
                 LOCALITY_PROBE
             } else {
@@ -113,17 +117,17 @@ impl Core {
         });
     }
 
-    /// Keeps tables of closed containers in which several pages were worth reading. Whether there were any.
-    async fn keep_tables(self: &Rc<Self>, told: &[Told]) -> bool {
+    /// Keeps tables of closed containers in which so many pages were worth reading. Whether there were any.
+    async fn keep_tables(self: &Rc<Self>, told: &[Told], hits_min: usize) -> bool {
         let hits = told.iter().filter(|told| told.read).filter_map(|told| match told.answer {
             Answer::Closed(place) => Some(place.location.container()),
             _ => None,
         });
         let mut hits: Vec<ContainerId> = hits.collect();
         hits.sort_unstable();
-        let several = hits.chunk_by(|one, other| one == other).filter(|hits| hits.len() > 1);
+        let several = hits.chunk_by(|one, other| one == other).filter(|hits| hits.len() >= hits_min);
         let worth: Vec<ContainerId> =
-            several.map(|hits| hits[0]).filter(|it| !self.locality.borrow().has(*it)).collect();
+            several.map(|hits| hits[0]).filter(|it| self.locality.borrow().wants(*it)).collect();
         let mut kept = false;
         for container in worth.into_iter().take(LOCALITY_TABLES_AT_ONCE) {
             // One that is damaged is found out by who reads from it.

@@ -17,16 +17,18 @@ pub(super) struct Place {
     pages: u32,
     region: u16,
     registered: Option<u16>,
+    queue: Queue,
 }
 
 /// The free pages of an arena and the queue for them.
 pub(super) struct Room {
     regions: Vec<Region>,
     free_pages: usize,
-    /// Those who wait, by how they wait: the second queue stands behind the first.
+    /// Those who wait, by how they wait: the second queue stands behind the first, and is none among themselves.
     waiting: [VecDeque<(u64, Waker)>; 2],
-    /// Pages that are kept for the first queue.
-    kept_pages: usize,
+    /// Pages that patient takers hold, and may hold.
+    patient_pages: usize,
+    patient_pages_max: usize,
     next_ticket: u64,
 }
 
@@ -35,12 +37,12 @@ pub(super) struct Room {
 pub(super) enum Queue {
     /// In order of arrival.
     Usual,
-    /// Behind all of those, and leaving a part to them.
+    /// Behind all of those, in any order: one that nobody polls holds up no other. All together hold a part at most.
     Patient,
 }
 
-/// Of an arena one in so many pages is kept for who cannot wait for what patient takers hold.
-const KEPT_SHARE: usize = 2;
+/// Of an arena patient takers hold one in so many pages at most: the others are for who cannot wait for what they hold.
+const PATIENT_SHARE: usize = 2;
 
 /// Pages that may be joined with each other.
 struct Region {
@@ -84,8 +86,9 @@ impl Room {
             regions.push(Region::new(end..bytes, None));
         }
         let free_pages = bytes / BLOCK;
-        let kept_pages = free_pages / KEPT_SHARE;
-        Self { regions, free_pages, waiting: Default::default(), kept_pages, next_ticket: 0 }
+        let patient_pages_max = free_pages / PATIENT_SHARE;
+        let waiting = Default::default();
+        Self { regions, free_pages, waiting, patient_pages: 0, patient_pages_max, next_ticket: 0 }
     }
 
     pub(super) fn free(&self) -> usize {
@@ -94,7 +97,7 @@ impl Room {
 
     /// Takes a place if there is one and nobody stands in the usual queue.
     pub(super) fn take_unless_awaited(&mut self, bytes: usize) -> Option<Place> {
-        if self.waiting[Queue::Usual as usize].is_empty() { self.take(bytes) } else { None }
+        if self.waiting[Queue::Usual as usize].is_empty() { self.take(bytes, Queue::Usual) } else { None }
     }
 
     /// Takes a place if it is this one's turn and there is one; otherwise the second value is its ticket in
@@ -106,13 +109,14 @@ impl Room {
         ticket: Option<u64>,
         waker: &Waker,
     ) -> (Option<Place>, Option<u64>) {
-        let first = self.waiting[queue as usize].front().map(|(first, _)| *first);
-        if (first.is_none() || first == ticket)
-            && self.may_take(bytes, queue)
-            && let Some(place) = self.take(bytes)
-        {
-            if ticket.is_some() {
-                self.waiting[queue as usize].pop_front();
+        let first = self.waiting[Queue::Usual as usize].front().map(|(first, _)| *first);
+        let is_its_turn = match queue {
+            Queue::Usual => first.is_none() || first == ticket,
+            Queue::Patient => first.is_none() && self.may_hold(bytes),
+        };
+        if is_its_turn && let Some(place) = self.take(bytes, queue) {
+            if let Some(mine) = ticket {
+                self.leave(mine);
             }
             return (Some(place), None);
         }
@@ -128,10 +132,9 @@ impl Room {
         (None, Some(mine))
     }
 
-    /// Whether a place would leave to others what is theirs.
-    fn may_take(&self, bytes: usize, queue: Queue) -> bool {
-        let left = self.free_pages.saturating_sub(bytes.div_ceil(BLOCK));
-        queue == Queue::Usual || self.waiting[Queue::Usual as usize].is_empty() && left >= self.kept_pages
+    /// Whether patient takers leave to others what is theirs with this one. What those hold does not count: it may be for long.
+    fn may_hold(&self, bytes: usize) -> bool {
+        self.patient_pages + bytes.div_ceil(BLOCK) <= self.patient_pages_max
     }
 
     /// Leaves its queue.
@@ -139,17 +142,22 @@ impl Room {
         self.waiting.iter_mut().for_each(|queue| queue.retain(|(other, _)| *other != ticket));
     }
 
-    /// Who should look again after pages came free or the queue moved.
-    pub(super) fn first_waiting(&self) -> Option<Waker> {
-        self.waiting.iter().find_map(VecDeque::front).map(|(_, waker)| waker.clone())
+    /// Who should look again after pages came free or the queue moved: the first of the usual queue, else all that are patient.
+    pub(super) fn next_waiting(&self) -> Vec<Waker> {
+        let [usual, patient] = &self.waiting;
+        let awaited = usual.iter().take(1).chain(patient.iter().filter(|_| usual.is_empty()));
+        awaited.map(|(_, waker)| waker.clone()).collect()
     }
 
-    fn take(&mut self, bytes: usize) -> Option<Place> {
+    fn take(&mut self, bytes: usize, queue: Queue) -> Option<Place> {
         let pages = u32::try_from(bytes.div_ceil(BLOCK).max(1)).ok()?;
         for (number, region) in (0..).zip(&mut self.regions) {
             if let Some(page) = region.take(pages) {
                 self.free_pages -= pages as usize;
-                return Some(Place { page, pages, region: number, registered: region.registered });
+                if queue == Queue::Patient {
+                    self.patient_pages += pages as usize;
+                }
+                return Some(Place { page, pages, region: number, registered: region.registered, queue });
             }
         }
         None
@@ -158,6 +166,9 @@ impl Room {
     pub(super) fn give_back(&mut self, place: Place) {
         self.regions[usize::from(place.region)].give_back(place.page, place.pages);
         self.free_pages += place.pages as usize;
+        if place.queue == Queue::Patient {
+            self.patient_pages -= place.pages as usize;
+        }
     }
 }
 

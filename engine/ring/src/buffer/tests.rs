@@ -88,9 +88,22 @@ fn patient_takers_leave_half_and_stand_behind() {
     assert!(next.as_mut().now_or_never().is_none(), "the other one stands before it");
     usual.push(late.now_or_never().expect("it has come free"));
     usual.truncate(3);
-    assert!(next.as_mut().now_or_never().is_none(), "less than half is free");
-    usual.clear();
+    held.push(next.now_or_never().expect("three of four are held so, whoever has the others"));
+    let mut next = patient();
+    assert!(next.as_mut().now_or_never().is_none(), "one is free, and it is theirs");
+    let mut stalled = patient();
+    assert!(stalled.as_mut().now_or_never().is_none());
+    assert!(arena.try_take(BUFFER_BYTES_MAX).is_some(), "who is patient holds up nobody");
+    held.clear();
+    assert!(patient().now_or_never().is_some(), "whoever came before and is not polled");
     assert!(next.now_or_never().is_some());
+    drop(stalled);
+
+    // What others hold and never give back.
+    usual.clear();
+    let idle: Vec<Buffer> = std::iter::from_fn(|| arena.try_take(BUFFER_BYTES_MAX)).take(5).collect();
+    let held: Vec<Buffer> = std::iter::from_fn(|| patient().now_or_never()).collect();
+    assert_eq!((idle.len(), held.len()), (5, 3), "all that is left, for that is less than half");
 }
 
 #[test]

@@ -233,8 +233,8 @@ pub fn why(note: &Note) -> String {
     }
 }
 
-/// GET the imports, newest first; or those that are not at their end, oldest first; what was refused before it was here
-/// comes first, of those that are not at their end only what was lately.
+/// GET the imports, newest first; or those that are not at their end, oldest first. What was refused before it was here comes
+/// first, the newest of it and half of the list at most; of those that are not at their end only what was lately.
 pub async fn imports(
     State(app): State<App>,
     _admin: Admin,
@@ -243,7 +243,7 @@ pub async fn imports(
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let limit = filter.limit.unwrap_or(IMPORTS_LISTED_MAX).min(LISTED_MAX);
-    let mut refusals = app.catalog.refusals(limit).await.map_err(|error| internal(&error))?;
+    let mut refusals = app.catalog.refusals(limit.div_ceil(2)).await.map_err(|error| internal(&error))?;
     let now = app.clock.now();
     refusals.retain(|it| !filter.open || it.is_recent(now));
     let left = limit.saturating_sub(u32::try_from(refusals.len()).unwrap_or(limit));

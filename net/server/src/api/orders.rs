@@ -143,6 +143,7 @@ pub async fn accept_loss(
     };
     let mut images = image.as_ref().map_or(lost, |image| u64::from(image.state == ImageState::Lost));
     let image = image.map(|image| image.id);
+    let shown = images;
     if !request.dry_run {
         images = 0;
         loop {
@@ -151,7 +152,8 @@ pub async fn accept_loss(
             });
             let accepted = accepting.await?;
             images += accepted as u64;
-            if accepted == 0 || image.is_some() {
+            // What is lost from now on was not asked about.
+            if accepted == 0 || image.is_some() || images >= shown {
                 break;
             }
         }

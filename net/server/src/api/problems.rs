@@ -10,6 +10,7 @@ use narrows_api::{
 use narrows_catalog::{Amiss, AmissBy};
 use narrows_domain::{
     Catalog as _, Import, ImportState,
+    catalog::BacklogLine,
     image::label,
     import::DAMAGED,
     limits::REFUSAL_SHOWN,
@@ -90,7 +91,7 @@ pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Fi
         let left = more(app, kind, (listed.len(), all));
         problems.extend(listed.into_iter().chain(left));
     }
-    problems.extend(untrusted(app, partners).await?);
+    problems.extend(untaken(app, partners).await?);
     let ending = clients::ending(app).await?.into_iter();
     problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
     for run in policies::unmade(app).await? {
@@ -318,29 +319,44 @@ async fn stopped(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Find
     Ok(problems)
 }
 
-/// Partners that are trusted and do not take all images: a grant of theirs lacks, or a proof.
-async fn untrusted(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
-    let waits = OperationState::Waiting(WaitReason::Trust);
+/// Partners that are trusted and answer, and do not take all images: a grant of theirs lacks, or a proof; or what receives there
+/// speaks another version than the partner itself.
+async fn untaken(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
+    let [trust, down] = [WaitReason::Trust, WaitReason::TargetDown].map(OperationState::Waiting);
     let backlog = app.catalog.backlog().await.map_err(|error| internal(&error))?;
-    let mut lines: Vec<_> = backlog.into_iter().filter(|line| line.state == waits).collect();
-    lines.retain(|line| partners.iter().any(|it| it.domain == line.partner && it.trust == Trust::Complete));
+    let takes = |line: &BacklogLine, it: &Partner| {
+        let fits = line.state == trust || line.state == down && it.reach == Reach::Up;
+        it.domain == line.partner && it.trust == Trust::Complete && fits
+    };
+    let lines: Vec<_> = backlog.iter().filter(|line| partners.iter().any(|it| takes(line, it))).collect();
     if lines.is_empty() {
         return Ok(Vec::new());
     }
     let open =
         app.catalog.unfinished_operations(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    let found = lines.iter().map(|line| {
-        let is_one = |it: &&Operation| {
-            it.state == waits && it.target.as_ref().is_some_and(|target| target.partner == line.partner)
+    let found = lines.into_iter().filter_map(|line| {
+        let note = |it: &Operation| {
+            let is_one = it.state == line.state && it.target.as_ref()?.partner == line.partner;
+            it.note.clone().filter(|_| is_one)
         };
-        let note = open.iter().filter(is_one).find_map(|it| it.note.as_ref());
+        let mut notes = open.iter().filter_map(note);
         let name = name_of(app, partners, line.partner);
-        let because = note.map(|note| format!(": {}", why(note))).unwrap_or_default();
-        let message = format!("{} images wait for its trust{because}", line.operations);
-        let help =
-            format!("mend it in `{name}`: `narrowsctl domain grant` there; they are then sent by themselves");
-        let code = note.map(|note| note.code.as_str()).unwrap_or_default();
-        finding(code, format!("replication to {name}"), &name, message, &help)
+        let (note, waits_for, mend) = if line.state == trust {
+            (notes.next(), "its trust", "`narrowsctl domain grant` there")
+        } else {
+            // Others wait for their next try, which is no problem.
+            let note = notes.find(|note| note.code == NO_VERSION)?;
+            (
+                Some(note),
+                "a version that is spoken there",
+                "update what receives there, a media server perhaps",
+            )
+        };
+        let because = note.as_ref().map(|note| format!(": {}", why(note))).unwrap_or_default();
+        let message = format!("{} images wait for {waits_for}{because}", line.operations);
+        let help = format!("mend it in `{name}`: {mend}; they are then sent by themselves");
+        let code = note.map(|note| note.code).unwrap_or_default();
+        Some(finding(&code, format!("replication to {name}"), &name, message, &help))
     });
     Ok(found.collect())
 }

@@ -128,8 +128,10 @@ impl Keeper {
     async fn is_sound(&self, image: ImageId) -> Result<bool, Failure> {
         match self.app.plane.pool(self.pool).verify(image).await {
             Ok(checked) => Ok(checked.damage.is_none()),
-            // It was let go, or is gone: nobody reads it, and it keeps nobody from mending the others.
-            Err(Failure(error)) if [codes::GONE, codes::NOT_FOUND].contains(&error.code.as_str()) => Ok(true),
+            // It was let go, or is gone: nobody reads it, nothing is told of it, and it keeps nobody from mending the others.
+            Err(Failure(error)) if [codes::GONE, codes::NOT_FOUND].contains(&error.code.as_str()) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

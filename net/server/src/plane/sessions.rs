@@ -21,7 +21,7 @@ use narrows_exchange::{
 };
 use narrows_format::{DomainId, ImageId, Location, PoolId, Sequence};
 use narrows_ring::world::{Listener, Local, Stream};
-use narrows_transport::{Link, Security};
+use narrows_transport::{Link, Security, limits::RECEIVE_BYTES};
 use narrows_wire::{Pull, Purpose};
 
 use super::{
@@ -66,10 +66,11 @@ pub(super) async fn listen(core: &Core, on: SocketAddr) -> io::Result<Rc<dyn Lis
 /// Accepts for ever; ends when its task is dropped.
 pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
     let open = Rc::new(Cell::new(0_usize));
+    let most = sessions_of(core.world.arena.total());
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if open.get() >= SESSIONS_PER_CORE_MAX => {
-                tracing::warn!("a data session was refused: there are {SESSIONS_PER_CORE_MAX} on this core");
+            Ok((stream, _)) if open.get() >= most => {
+                tracing::warn!("a data session was refused: there are {most} on this core");
                 stream.shut_down().await;
             }
             Ok((stream, peer)) => {
@@ -90,6 +91,11 @@ pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
             }
         }
     }
+}
+
+/// Each link holds a buffer, idle or not: all together a quarter of the arena, so that one is left for sends beside what is read.
+fn sessions_of(arena_bytes: usize) -> usize {
+    (arena_bytes / 4 / RECEIVE_BYTES).clamp(1, SESSIONS_PER_CORE_MAX)
 }
 
 async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), ExchangeError> {

@@ -220,6 +220,7 @@ fn storage(at: usize, joined: Timestamp) -> Vec<Change> {
                 serial: String::new(),
                 joined,
                 draining: None,
+                certificate_until: None,
             }),
             Change::Pool(Pool { server: Some(server), ..Pool::new(pool, name) }),
             unit(name, pool),

@@ -202,8 +202,13 @@ impl Teller<'_> {
     ) {
         let mut since = operation.due;
         let mut before = None;
+        // It had failed before it was due anew.
+        let from = |since: Timestamp, end: Timestamp| {
+            if operation.due <= end { since.max(operation.due) } else { since }
+        };
         for attempt in attempts {
-            steps.extend(self.waited(operation, (since, attempt.started), before, remembered));
+            let gap = (from(since, attempt.started), attempt.started);
+            steps.extend(self.waited(operation, gap, before, remembered));
             (since, before) = (attempt.ended.unwrap_or(attempt.started), Some(*attempt));
         }
         let still = matches!(
@@ -211,7 +216,8 @@ impl Teller<'_> {
             OperationState::NotStarted | OperationState::Waiting(_) | OperationState::Paused
         );
         if still || before.is_none() {
-            steps.extend(self.waited(operation, (since, operation.since), before, remembered));
+            let gap = (from(since, operation.since), operation.since);
+            steps.extend(self.waited(operation, gap, before, remembered));
         }
         steps.extend(self.now(operation, before));
     }
@@ -232,7 +238,7 @@ impl Teller<'_> {
                 Why::Waited(wait) => {
                     (format!("waited({})", wait.state.detail()), self.words(partner, wait.note.as_ref()))
                 }
-                Why::Silent => ("waited(target-down)".to_owned(), "NET-001: it did not answer".to_owned()),
+                Why::Silent => ("waited(target-down)".to_owned(), "it was out of reach".to_owned()),
                 // It was there, and nothing was heard of its import.
                 Why::Turn if before.is_some_and(|job| job.state == JobState::Done) => {
                     ("pending-import".to_owned(), String::new())
