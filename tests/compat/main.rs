@@ -13,7 +13,7 @@ use narrows_wire::{Hello, Purpose, hello};
 const HEAD: &str = "\
 # Compatibility
 
-Made from the programs by `tests/compat`; `NARROWS_COMPAT_WRITE=1 cargo test --release -p narrows-tests --test compat` writes it anew.
+Made from the programs by `tests/compat`; `NARROWS_COMPAT_WRITE=1 cargo test -p narrows-tests --test compat` writes it anew.
 Until the first release is tagged formats and protocol may change freely, and a version says nothing of builds in between.
 
 A session uses the highest wire version that both sides speak. Without a common one it is refused with both ranges (WIRE-001), and

@@ -33,7 +33,7 @@ pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.parent().and_then(Path::parent).expect("tests lie in deps/");
     let path = profile.join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --release --workspace` first", path.display());
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
     path
 }
 
