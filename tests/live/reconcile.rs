@@ -172,7 +172,7 @@ async fn an_administrator_may_go_on_without_a_partner() {
 }
 
 /// Goal: a pool that is put back to an older state under its catalog is noticed; nothing that comes after is lost from sight, what
-/// it has not is said to be gone, and partners see which of their copies are.
+/// it has not is said to be lost, and partners see which of their copies are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_that_was_put_back_is_noticed() {
     let (mut east, mut west) = pair_both().await;
@@ -204,7 +204,7 @@ async fn a_pool_that_was_put_back_is_noticed() {
     assert_eq!(shown(&west, &backed_up[0]).await.state, "whole", "the log has it still");
     for image in &backed_up[1..] {
         // A part at a time, behind the start.
-        image_when(&west, image, |it| it.state == "gone").await;
+        image_when(&west, image, |it| it.state == "lost").await;
     }
     // What comes now is seen, though the log had as many records before.
     let fourth = back_up(&east).await;

@@ -330,8 +330,8 @@ fn a_pool_that_was_put_back_is_read_anew() {
     assert_eq!(compared, Some((vec![ImageId([2; 16]), ImageId([3; 16])], Vec::new())));
     let state = |byte: u8| ready(primary.catalog().image(ImageId([byte; 16]))).unwrap().unwrap().state;
     assert_eq!([1, 2, 3, 4].map(state), {
-        use ImageState::{Gone, Whole};
-        [Whole, Gone, Gone, Whole]
+        use ImageState::{Lost, Whole};
+        [Whole, Lost, Lost, Whole]
     });
     assert_eq!(ready(primary.catalog().copies(ImageId([2; 16]))).unwrap(), []);
     assert_eq!(ready(primary.catalog().damaged_imports(POOL, 9)).unwrap(), [], "it is gone, not damaged");
