@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 56] = [
+const ROUTES: [(&str, Method); 57] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -57,6 +57,7 @@ const ROUTES: [(&str, Method); 56] = [
     (paths::DOMAIN_LIMIT, Method::POST),
     (paths::DOMAIN_GRANT, Method::POST),
     (paths::DOMAIN_UNPAIR, Method::POST),
+    (paths::EVENTS, Method::GET),
     (paths::TOPOLOGY, Method::GET),
     (paths::REPLICAS, Method::GET),
     (paths::CLIENTS, Method::GET),
@@ -75,7 +76,7 @@ const ROUTES: [(&str, Method); 56] = [
     (paths::PARTNER_PING, Method::GET),
     (paths::PARTNER_IMPORTS, Method::POST),
     (paths::PARTNER_REACH, Method::GET),
-    (paths::PARTNER_TIMELINE, Method::GET),
+    (paths::PARTNER_TIMELINE, Method::POST),
     (paths::PARTNER_RECALL, Method::POST),
     (paths::POOL_DAMAGE, Method::GET),
     (paths::POOL_SCRUB, Method::POST),

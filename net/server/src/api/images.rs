@@ -272,9 +272,10 @@ pub fn image_name(app: &App, partners: &[Partner], image: &Image) -> String {
 
 /// Everything that is known of an image.
 pub async fn info(app: &App, partners: &[Partner], image: Image) -> Result<ImageInfo, Failure> {
+    // First: whoever reads that one is complete reads what it brought, too.
+    let operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
     let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
     let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
-    let operations = app.catalog.operations(image.id).await.map_err(|error| internal(&error))?;
     let slp = app.catalog.slp(&image.slp, Some(image.slp_version)).await.map_err(|error| internal(&error))?;
     let kept = |copy: &ImageCopy| -> Vec<KeptInfo> {
         let slp = slp.as_ref().map(|version| &version.slp);

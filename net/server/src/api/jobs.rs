@@ -234,7 +234,7 @@ pub fn why(note: &Note) -> String {
 }
 
 /// GET the imports, newest first; or those that are not at their end, oldest first. What was refused before it was here comes
-/// first, the newest of it and half of the list at most; of those that are not at their end only what was lately.
+/// first, in half of the list, or more where there are fewer imports; of those that are not at their end only what was lately.
 pub async fn imports(
     State(app): State<App>,
     _admin: Admin,
@@ -243,14 +243,20 @@ pub async fn imports(
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let limit = filter.limit.unwrap_or(IMPORTS_LISTED_MAX).min(LISTED_MAX);
-    let mut refusals = app.catalog.refusals(limit.div_ceil(2)).await.map_err(|error| internal(&error))?;
+    let mut refusals = app.catalog.refusals(limit).await.map_err(|error| internal(&error))?;
     let now = app.clock.now();
     refusals.retain(|it| !filter.open || it.is_recent(now));
-    let left = limit.saturating_sub(u32::try_from(refusals.len()).unwrap_or(limit));
-    let imports =
-        if filter.open { app.catalog.unsettled_imports(left).await } else { app.catalog.imports(left).await };
+    let imports = if filter.open {
+        app.catalog.unsettled_imports(limit).await
+    } else {
+        app.catalog.imports(limit).await
+    };
+    let mut imports = imports.map_err(|error| internal(&error))?;
+    let most = limit as usize;
+    refusals.truncate(most.saturating_sub(imports.len()).max(most / 2));
+    imports.truncate(most.saturating_sub(refusals.len()));
     let mut infos: Vec<_> = refusals.iter().map(|it| refused_info(&app, &partners, it)).collect();
-    for import in imports.map_err(|error| internal(&error))? {
+    for import in imports {
         let key = JobKey::import(import.key);
         let job = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
         let finished = job.and_then(|numbered| numbered.job.ended);
