@@ -14,7 +14,7 @@ use narrows_domain::{
     image::label,
     import::DAMAGED,
     limits::REFUSAL_SHOWN,
-    machine::placing,
+    machine::{arrival::UNPROVEN, placing},
     moment::{before, since},
     operation::{Operation, OperationState, WaitReason},
     partner::{Partner, Reach, Trust},
@@ -319,6 +319,10 @@ async fn stopped(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Find
     Ok(problems)
 }
 
+/// How AIR-012 is mended.
+const RELAY: &str = "`narrowsctl domain grant NAME 'relay(UUID=KEY)'` there; `narrowsctl domain show` in the domain that made the images \
+                     tells both";
+
 /// Partners that are trusted and answer, and do not take all images: a grant of theirs lacks, or a proof; or what receives there
 /// speaks another version than the partner itself.
 async fn untaken(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failure> {
@@ -342,7 +346,10 @@ async fn untaken(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failur
         let mut notes = open.iter().filter_map(note);
         let name = name_of(app, partners, line.partner);
         let (note, waits_for, mend) = if line.state == trust {
-            (notes.next(), "its trust", "`narrowsctl domain grant` there")
+            let note = notes.next();
+            let is_proof = note.as_ref().is_some_and(|note| note.code == UNPROVEN);
+            let mend = if is_proof { RELAY } else { "`narrowsctl domain grant` there" };
+            (note, "its trust", mend)
         } else {
             // Others wait for their next try, which is no problem.
             let note = notes.find(|note| note.code == NO_VERSION)?;

@@ -70,8 +70,9 @@ pub(super) async fn own_steps(
     let waits = app.catalog.waits(image.id).await.map_err(failed)?;
     let pools = app.catalog.pools().await.map_err(failed)?;
     let teller = Teller { app, partners, image, pools: &pools, operations: &operations, listener };
-    let mut steps: Vec<Step> = jobs.iter().map(|job| teller.run(&job.job)).collect();
-    steps.extend(arrivals.iter().map(|arrival| teller.arrival(arrival)));
+    // What happened at one moment follows in this order.
+    let mut steps: Vec<Step> = arrivals.iter().map(|arrival| teller.arrival(arrival)).collect();
+    steps.extend(jobs.iter().rev().map(|job| teller.run(&job.job)));
     for operation in &operations {
         let silences = match &operation.target {
             Some(target) => app.catalog.silences(target.partner).await.map_err(failed)?,
@@ -200,7 +201,9 @@ impl Teller<'_> {
         remembered: (&[&Wait], &[Silence]),
         steps: &mut Vec<Step>,
     ) {
-        let mut since = operation.due;
+        // A backup is due when its client begins it, and its image's time has whole seconds.
+        let begun = attempts.first().filter(|_| operation.kind == OperationKind::Backup);
+        let mut since = begun.map_or(operation.due, |first| first.started);
         let mut before = None;
         // It had failed before it was due anew.
         let from = |since: Timestamp, end: Timestamp| {
