@@ -21,7 +21,9 @@ pub(super) fn went(
     if let Some(first) = lives.next() {
         let life = lives.fold(first, |life, other| Some(life?.max(other?)));
         if left.iter().all(|copy| !copy.is_readable()) {
-            left.iter().for_each(|copy| retire::set_expiry(copy, life, now, decision));
+            for copy in left {
+                retire::set_expiry(copy, life, now, decision);
+            }
         }
         if left.is_empty() {
             // Those that are there for the moment go too, and cannot be read.

@@ -36,7 +36,19 @@ fn seeds() -> Range<u64> {
     }
 }
 
+/// Says which walk it was that panicked.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}", self.0);
+        }
+    }
+}
+
 fn walk(seed: u64, bug: Option<Bug>) -> Held {
+    let _seed = Seed(seed);
     let mut world = World::new(seed, bug);
     for _ in 0..STEPS {
         world.step();

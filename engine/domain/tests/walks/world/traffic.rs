@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use narrows_domain::event::{DuplicateOrder, Event, Logged, PoolEvent, ReplicateOrder, ReplicationDone};
 use narrows_domain::import::{Arrival, ImportReport, Proof};
 use narrows_domain::job::Counters;
+use narrows_domain::model::Burnt;
 use narrows_domain::partner::{Partner, ReceivePool, Trust};
 use narrows_domain::primary::Error;
 use narrows_domain::retry::{Failure, Side};
@@ -146,6 +147,11 @@ impl World {
             Ok(copy) => copy,
             Err(Error::Refused(refusal)) => {
                 return Err(Failure::coded(&refusal.code, Side::Target, "refused"));
+            }
+            // What it refuses it remembers.
+            Err(Error::Catalog(Burnt)) => {
+                self.crash(to);
+                return Err(Failure::interrupted("it went away"));
             }
             Err(other) => panic!("{other}"),
         };
