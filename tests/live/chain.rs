@@ -60,30 +60,21 @@ fn place(steps: &[Step], wanted: (&str, &str, &str)) -> usize {
     told.iter().position(|it| *it == wanted).unwrap_or_else(|| panic!("{wanted:?} in {told:#?}"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_is_followed_through_a_chain_of_domains() {
-    let [mut east, mut west, mut north, mut south] = chain().await;
-    let files = tempfile::tempdir().unwrap();
-    make_tree(files.path(), 81);
-    let (web, _) = east.enroll("web01").await;
-    let (image, _) = back_up_directory(&east, &web, files.path()).await;
-    let id = image.image.to_string();
-    for house in [&south, &north, &west, &east] {
-        settled_image(house, &id).await;
-    }
+/// What happens to an image on its way, in order.
+const WAY: [(&str, &str, &str); 7] = [
+    ("east", "backup", "done"),
+    ("east", "replication to west", "done"),
+    ("west", "import from east", "done"),
+    ("west", "replication to north", "done"),
+    ("north", "import from west", "done"),
+    ("north", "replication to south", "done"),
+    ("south", "import from north", "done"),
+];
 
-    let told = timeline(&east, &id).await;
-    let order = [
-        ("east", "backup", "done"),
-        ("east", "replication to west", "done"),
-        ("west", "import from east", "done"),
-        ("west", "replication to north", "done"),
-        ("north", "import from west", "done"),
-        ("north", "replication to south", "done"),
-        ("south", "import from north", "done"),
-    ];
+/// Every step in its order, of every domain, and by whom it was told.
+fn follows_its_way(told: &Timeline) {
     // Of two domains' clocks as much is known as a busy machine lets them measure.
-    for pair in order.windows(2) {
+    for pair in WAY.windows(2) {
         let (before, after) = (place(&told.steps, pair[0]), place(&told.steps, pair[1]));
         assert!(before < after || pair[0].0 != pair[1].0, "{:#?}", told.steps);
     }
@@ -117,6 +108,38 @@ async fn an_image_is_followed_through_a_chain_of_domains() {
             ("south", "west", true, "present")
         ]
     );
+}
+
+async fn strangers_hear_nothing([east, west, north]: [&House; 3], id: &str) {
+    // Who neither made it nor sent it hears nothing; and a question that has come around is not asked on.
+    let speaker = |house: &House| house.server.as_ref().unwrap().app().certificates.identity().unwrap();
+    let path = paths::PARTNER_TIMELINE.replace("{id}", id);
+    let question = |seen: Vec<narrows_api::Hex<16>>| TimelineQuestion { seen, within_ms: 8_000 };
+    let by_north = west.caller(Some(&speaker(north)), None);
+    let refused = by_north.post::<_, Told>(&path, &question(Vec::new())).await.unwrap_err();
+    assert_eq!(refused.code, "API-002", "{refused}");
+    let by_east = west.caller(Some(&speaker(east)), None);
+    let around = vec![narrows_api::Hex(north.domain().0)];
+    let heard: Told = by_east.post(&path, &question(around)).await.unwrap();
+    assert!(heard.domains.is_empty() && heard.steps.iter().all(|it| it.domain == west.domain()), "{heard:?}");
+    let many = vec![narrows_api::Hex([7; 16]); 1000];
+    assert_eq!(by_east.post::<_, Told>(&path, &question(many)).await.unwrap_err().code, "API-001");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_followed_through_a_chain_of_domains() {
+    let [mut east, mut west, mut north, mut south] = chain().await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 81);
+    let (web, _) = east.enroll("web01").await;
+    let (image, _) = back_up_directory(&east, &web, files.path()).await;
+    let id = image.image.to_string();
+    for house in [&south, &north, &west, &east] {
+        settled_image(house, &id).await;
+    }
+
+    let told = timeline(&east, &id).await;
+    follows_its_way(&told);
 
     // From the middle it is told onward, and not back: who sent it keeps its own steps to itself.
     let told = timeline(&north, &id).await;
@@ -130,7 +153,7 @@ async fn an_image_is_followed_through_a_chain_of_domains() {
     south.stop().await;
     let told = timeline(&east, &id).await;
     assert_eq!(of(&told.steps, "south"), 0);
-    place(&told.steps, order[5]);
+    place(&told.steps, WAY[5]);
     let silent = told.domains.iter().find(|it| it.name == "south").unwrap();
     assert_eq!(
         (silent.answered, silent.via.as_str(), silent.last_known.as_str()),
@@ -149,19 +172,7 @@ async fn an_image_is_followed_through_a_chain_of_domains() {
     assert!(!shut.answered && shut.why.starts_with("AUTH-005") && shut.last_known == "present", "{shut:?}");
     assert!(told.domains.iter().all(|it| it.name != "south"), "nobody told of it");
 
-    // Who neither made it nor sent it hears nothing; and a question that has come around is not asked on.
-    let speaker = |house: &House| house.server.as_ref().unwrap().app().certificates.identity().unwrap();
-    let path = paths::PARTNER_TIMELINE.replace("{id}", &id);
-    let question = |seen: Vec<narrows_api::Hex<16>>| TimelineQuestion { seen, within_ms: 8_000 };
-    let by_north = west.caller(Some(&speaker(&north)), None);
-    let refused = by_north.post::<_, Told>(&path, &question(Vec::new())).await.unwrap_err();
-    assert_eq!(refused.code, "API-002", "{refused}");
-    let by_east = west.caller(Some(&speaker(&east)), None);
-    let around = vec![narrows_api::Hex(north.domain().0)];
-    let heard: Told = by_east.post(&path, &question(around)).await.unwrap();
-    assert!(heard.domains.is_empty() && heard.steps.iter().all(|it| it.domain == west.domain()), "{heard:?}");
-    let many = vec![narrows_api::Hex([7; 16]); 1000];
-    assert_eq!(by_east.post::<_, Told>(&path, &question(many)).await.unwrap_err().code, "API-001");
+    strangers_hear_nothing([&east, &west, &north], &id).await;
     for house in [&mut east, &mut west, &mut north] {
         house.stop().await;
     }
