@@ -79,9 +79,17 @@ pub(crate) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Opt
 
 fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<Target> {
     if child.goes_to_all() {
-        let complete =
-            parent.partners.iter().filter(|it| matches!(it.trust, Trust::Complete | Trust::Expired));
-        return complete.map(|it| Target { partner: it.domain, import_slp: None }).collect();
+        // One whose certificate or identity is in doubt just now is a partner all the same: its work waits.
+        let is_paired = |it: &&Partner| match it.trust {
+            Trust::Complete | Trust::Expired | Trust::Frozen => true,
+            Trust::Half | Trust::Unpaired => false,
+        };
+        return parent
+            .partners
+            .iter()
+            .filter(is_paired)
+            .map(|it| Target { partner: it.domain, import_slp: None })
+            .collect();
     }
     let Some(target) = child.named_target() else { return Vec::new() };
     let by_name = || parent.partners.iter().find(|it| it.name == target.domain).map(|it| it.domain);

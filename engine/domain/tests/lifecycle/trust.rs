@@ -45,6 +45,18 @@ fn trust_003_an_earlier_incarnation_is_frozen() {
     assert_eq!(code(ready(primary.may_send(THERE))), "TRUST-003");
 }
 
+/// What goes to all partners goes to one whose identity is in doubt when the backup completes, once that is decided.
+#[test]
+fn trust_003_all_includes_who_is_frozen() {
+    let mut primary =
+        primary(&GOLD.replace("{ domain = \"there\", import_slp = \"gold-import\" }", "\"all\""));
+    ready(primary.partner_seen(THERE, 2, None, moment(NOW))).unwrap();
+    ready(primary.partner_seen(THERE, 1, None, moment(NOW + 1))).unwrap();
+    assert_eq!(partner(&primary).trust, Trust::Frozen);
+    let (id, commands) = backed_up(&mut primary, NOW + 2);
+    assert_eq!((commands, state(&primary, id)), (vec![], OperationState::Waiting(WaitReason::Trust)));
+}
+
 /// TRUST-003: an older life that comes back beside a newer one. Work waits until a person decides, and goes on then.
 #[test]
 fn trust_003_a_domain_that_is_alive_twice_is_frozen_until_decided() {

@@ -24,7 +24,10 @@ pub(crate) fn in_the_end(world: &World) -> Held {
         let (owed, expected) = (world.images_owed_to(at), world.images_expected_at(at));
         let goes_right = held.is_superset(&owed) && held.is_subset(&expected);
         Invariant::GoesWhereAsked.holds(goes_right, || {
-            format!("domain {at} holds {held:?}, the policies say {owed:?} to {expected:?}")
+            let catalog = domain.catalog();
+            let odd = owed.difference(&held).chain(held.difference(&expected));
+            let odd: Vec<_> = odd.map(|id| (now(catalog.image(*id)), now(catalog.copies(*id)))).collect();
+            format!("domain {at}: {odd:?}; owed {owed:?}, expected {expected:?}")
         })?;
         check_duplicates(domain)?;
         check_replicas(world, domain)?;
@@ -75,8 +78,8 @@ pub(super) fn has_or_had(domain: &Domain, id: ImageId) -> bool {
     let has_copy = || !now(domain.catalog().copies(id)).is_empty();
     now(domain.catalog().image(id)).is_some_and(|image| match image.state {
         ImageState::Whole => has_copy(),
-        ImageState::Gone => !has_copy() && domain.pools_of(id) > 0,
-        ImageState::Writing | ImageState::Abandoned | ImageState::Lost => false,
+        ImageState::Gone | ImageState::Lost => !has_copy() && domain.pools_of(id) > 0,
+        ImageState::Writing | ImageState::Abandoned => false,
     })
 }
 
@@ -120,7 +123,11 @@ fn check_replicas(world: &World, domain: &Domain) -> Held {
                     // What a pool logs once more is told to who sent it last: another one knows of a shorter life.
                     let knows_its_end = replica.expires == copy.in_log.expires
                         || world.logs_again && replica.expires < copy.in_log.expires;
-                    replica.state == ReplicaState::Present && copy.wanted == copy.in_log && knows_its_end
+                    // Sent again after its time, which the copy outlives while it is kept for others (AIR-006).
+                    let is_past = replica.state == ReplicaState::Expired
+                        && replica.expires.is_some_and(|expires| expires <= replica.checked);
+                    let is_there = replica.state == ReplicaState::Present || is_past;
+                    is_there && copy.wanted == copy.in_log && knows_its_end
                 }
                 // It has gone, and the source knows since when.
                 None => there.pools_of(image) > 0 && replica.expires.is_some(),
