@@ -51,8 +51,9 @@ pub(crate) fn holds(world: &World, at: usize, operation: &Operation, reason: Wai
     let partner = now(catalog.partner(target.partner)).expect("targets are partners");
     match stands_against(&partner) {
         _ if reason == WaitReason::TargetUnverified => true,
+        // Of two that stand against it, either is told: when its policy goes on it is looked at again.
+        _ if reason == WaitReason::Pause && is_held => true,
         Some(against) => against == reason,
-        None if reason == WaitReason::Pause => is_held,
         None => {
             reason == WaitReason::Limit
                 && runs(&|it| it.target.as_ref().is_some_and(|to| to.partner == target.partner))
