@@ -72,7 +72,7 @@ pub(super) async fn own_steps(
     let teller = Teller { app, partners, image, pools: &pools, operations: &operations, listener };
     // What happened at one moment follows in this order.
     let mut steps: Vec<Step> = arrivals.iter().map(|arrival| teller.arrival(arrival)).collect();
-    steps.extend(jobs.iter().rev().map(|job| teller.run(&job.job)));
+    steps.extend(jobs.iter().map(|job| teller.run(&job.job)));
     for operation in &operations {
         let silences = match &operation.target {
             Some(target) => app.catalog.silences(target.partner).await.map_err(failed)?,
