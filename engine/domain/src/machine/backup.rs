@@ -357,7 +357,7 @@ pub struct CommittedView<'a> {
     pub copies: &'a [ImageCopy],
     /// Its replica records.
     pub replicas: &'a [ReplicaRecord],
-    /// The SLP version that it was made under.
+    /// The SLP version that governs it: the one that it was made under, or the newest if that one is gone.
     pub slp: Option<&'a SlpVersion>,
     /// All partners.
     pub partners: &'a [Partner],
@@ -379,6 +379,7 @@ pub fn committed(
     // The record has the last word: a later attempt may have begun while this one was sealed.
     image.started = record.started;
     image.fill(record, signed.to_vec());
+    image.slp_version = view.slp.map_or(image.slp_version, |version| version.version);
     let spec = view.slp.and_then(|version| version.slp.backup());
     let earlier = view.copies.iter().find(|it| it.pool == event.pool);
     let number =

@@ -259,7 +259,7 @@ pub fn foretold(
         return None;
     }
     let spec = version.slp.operations.iter().find(|it| it.kind == Kind::Duplication && goes_there(it))?;
-    let image = Image::from_record(record, signed.to_vec(), &record.slp, record.slp_version);
+    let image = Image::from_record(record, signed.to_vec(), &record.slp, version.version);
     let parent = Parent {
         image: &image,
         version,

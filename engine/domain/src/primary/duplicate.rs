@@ -12,6 +12,7 @@ use crate::machine::placing::{Busy, Places};
 use crate::machine::{backup, turn};
 use crate::moment::Moment;
 use crate::operation::Operation;
+use crate::slp::SlpVersion;
 use crate::storage::StorageUnitGroup;
 
 impl<C: Catalog> Primary<C> {
@@ -114,7 +115,7 @@ impl<C: Catalog> Primary<C> {
         let loaded = self.load_image(record.image).await?;
         let slp = match loaded.slp {
             Some(ref slp) => Some(slp.clone()),
-            None => self.ask(self.catalog.slp(&record.slp, Some(record.slp_version))).await?,
+            None => self.governing(record).await?,
         };
         let partners = self.ask(self.catalog.partners()).await?;
         let view = loaded.committed_view(slp.as_ref(), &partners);
@@ -139,6 +140,15 @@ impl<C: Catalog> Primary<C> {
         let mut decision = duplication::made(&view, (&image, &operation), event, copy, moment);
         decision.changes.insert(0, Change::Image(image));
         Ok(decision)
+    }
+
+    /// The version that an image was made under. That one may have gone as unused: an image that was given up holds none,
+    /// and its commit may be read in the log much later; then it is governed by the newest, and not by nothing.
+    async fn governing(&self, record: &ImageRecord) -> Done<Option<SlpVersion>, C> {
+        match self.ask(self.catalog.slp(&record.slp, Some(record.slp_version))).await? {
+            Some(version) => Ok(Some(version)),
+            None => self.ask(self.catalog.slp(&record.slp, None)).await,
+        }
     }
 }
 

@@ -83,3 +83,29 @@ fn what_runs_is_left_alone() {
     assert_eq!((migration.running, migration.kept, commands.len()), (1, 0, 0));
     assert_eq!(operations(&primary, id)[1].state, OperationState::InProcess);
 }
+
+/// Goal: an image that was given up is governed by the newest version if its commit is told when its own version is gone: it is
+/// copied, and not whole without anything that it was made for.
+#[test]
+fn a_late_commit_of_a_version_that_is_gone_is_under_the_newest() {
+    let mut primary = primary(GOLD);
+    let begun = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap();
+    let late = NOW + 9 * DAY;
+    let anew = BackupAsk { fresh: ImageId([55; 16]), ..ask() };
+    ready(primary.begin_backup(&anew, moment(late))).unwrap();
+    let given_up = ready(primary.catalog().image(begun.image.id)).unwrap().unwrap();
+    assert_eq!(given_up.state, ImageState::Abandoned);
+    put_version(&mut primary, &GOLD.replace("90d", "120d"), 2);
+    let mut moved = ready(primary.catalog().image(anew.fresh)).unwrap().unwrap();
+    moved.slp_version = 2;
+    ready(primary.put(&[Change::Image(moved), Change::SlpUnused("gold".into())])).unwrap();
+    assert_eq!(ready(primary.catalog().slp("gold", Some(1))).unwrap(), None);
+
+    let logged =
+        Logged::Backup { record: record(&begun.image), signed: vec![1], copy: begun.copy, stored_bytes: 7 };
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(1), logged };
+    let commands = ready(primary.handle(Event::Pool(event), moment(late))).unwrap();
+    assert_eq!(sent(&commands).expires, Some(at(NOW + 120 * DAY)));
+    let image = ready(primary.catalog().image(begun.image.id)).unwrap().unwrap();
+    assert_eq!((image.state, image.slp_version), (ImageState::Whole, 2));
+}

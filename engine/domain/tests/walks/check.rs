@@ -105,8 +105,7 @@ fn check_images(world: &World, at: usize) -> Held {
     for image in &images {
         let found = now(catalog.image(image.id)).is_some();
         Invariant::NoneLost.holds(found, || format!("{} is not found", image.label()))?;
-        let version = (image.id, at, image.slp_version);
-        Invariant::KeepsItsVersion.holds(world.is_governed_by(version, &image.slp), || {
+        Invariant::KeepsItsVersion.holds(world.is_governed(image, at), || {
             format!("{} is under version {} of `{}`", image.label(), image.slp_version, image.slp)
         })?;
         let copies = now(catalog.copies(image.id));

@@ -115,7 +115,7 @@ pub(crate) fn lives_until(world: &World, at: usize, image: ImageId, pool: PoolId
     }
 }
 
-/// Whether a copy that arrives with what was asked for is over by now: AIR-006.
+/// Whether a copy that arrives with what was asked for is over by its receiver's clock now: AIR-006.
 pub(crate) fn is_over_on_arrival(world: &World, (from, to): (usize, usize), image: ImageId) -> bool {
     let (origin, started) = world.made[&image];
     let asked = world.terms[&(from, origin)].iter().map(|terms| started + terms.replica * HOUR);

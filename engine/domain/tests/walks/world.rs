@@ -160,6 +160,10 @@ pub(crate) struct World {
     newest: BTreeMap<(usize, usize), u32>,
     /// Versions that an image is or was rightly governed by in a domain.
     versions: RefCell<BTreeMap<(ImageId, usize), BTreeSet<u32>>>,
+    /// Images that a domain gave up before they were whole there.
+    abandoned: RefCell<BTreeSet<(ImageId, usize)>>,
+    /// Arrivals that were over when something was said of them: which image, from where, to where.
+    pub(crate) over: BTreeSet<(ImageId, usize, usize)>,
     /// When a domain first heard of another one's start, by its clock.
     heard: BTreeMap<(usize, usize, u64), i64>,
     /// What was seen to be against an invariant while it happened.
@@ -211,8 +215,18 @@ impl World {
         for command in &commands {
             let held = oracle::may(self, at, command);
             self.note(held);
+            self.note_refusal(at, command);
         }
         self.domains[at].commands.extend(commands);
+    }
+
+    /// Which arrivals were over by the clock that refused them.
+    fn note_refusal(&mut self, at: usize, command: &Command) {
+        let Command::Report { partner, report, .. } = command else { return };
+        let from = self.at(*partner);
+        if oracle::is_over_on_arrival(self, (from, at), report.image) {
+            self.over.insert((report.image, from, at));
+        }
     }
 
     pub(crate) fn handle(&mut self, at: usize, event: Event) -> bool {

@@ -11,7 +11,6 @@ use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_format::ImageId;
 
 use crate::invariant::{Held, Invariant};
-use crate::oracle;
 use crate::world::{Domain, World, now};
 
 /// When everything is mended and at rest.
@@ -47,7 +46,7 @@ fn check_completes(world: &World, at: usize, operation: &Operation) -> Held {
         OperationState::Cancelled => world.is_given_up(at, operation),
         OperationState::Failed(code) => {
             let to = operation.target.as_ref().map(|target| world.at(target.partner));
-            let is_late = |to| oracle::is_over_on_arrival(world, (at, to), operation.key.image);
+            let is_late = |to| world.over.contains(&(operation.key.image, at, to));
             code == "AIR-006" && to.is_some_and(is_late)
         }
         _ => false,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use narrows_domain::Catalog as _;
+use narrows_domain::image::ImageState;
 use narrows_domain::model::Burnt;
 use narrows_domain::period::Period;
 use narrows_domain::primary::Error;
 use narrows_domain::slp::version::{Plan, Unverified};
 use narrows_domain::slp::{Kind, NamedTarget, Retention, Slp, SlpOperation, TargetSpec};
+use narrows_domain::{Catalog as _, Image};
 use narrows_format::ImageId;
 
 use super::{World, now, ready};
@@ -132,17 +133,22 @@ impl World {
         }
     }
 
-    /// Whether an image may be governed by a version of its policy in a domain: by the newest when it came, and by none
-    /// else, unless people moved it or it came anew after it had gone.
-    pub(crate) fn is_governed_by(&self, (image, at, version): (ImageId, usize, u32), slp: &str) -> bool {
-        let origin: usize = slp.trim_start_matches("from-").parse().expect("policies are called so");
-        let mut all = self.versions.borrow_mut();
-        let known = all.entry((image, at)).or_default();
-        let has_gone = self.domains[at].lies(self.domains[at].pool, image).removed > 0;
-        if (known.is_empty() || has_gone) && self.newest.get(&(at, origin)) == Some(&version) {
-            known.insert(version);
+    /// Whether an image may be governed by the version of its policy that it is under in a domain: by the newest when it came,
+    /// and by none else, unless people moved it, or it came anew after it had gone or had been given up.
+    pub(crate) fn is_governed(&self, image: &Image, at: usize) -> bool {
+        let origin: usize = image.slp.trim_start_matches("from-").parse().expect("policies are called so");
+        let key = (image.id, at);
+        if image.state == ImageState::Abandoned {
+            self.abandoned.borrow_mut().insert(key);
         }
-        known.contains(&version)
+        let mut all = self.versions.borrow_mut();
+        let known = all.entry(key).or_default();
+        let has_gone = self.domains[at].lies(self.domains[at].pool, image.id).removed > 0;
+        let comes = known.is_empty() || has_gone || self.abandoned.borrow().contains(&key);
+        if comes && self.newest.get(&(at, origin)) == Some(&image.slp_version) {
+            known.insert(image.slp_version);
+        }
+        known.contains(&image.slp_version)
     }
 }
 

@@ -80,6 +80,8 @@ impl World {
             terms: BTreeMap::new(),
             newest: BTreeMap::new(),
             versions: RefCell::default(),
+            abandoned: RefCell::default(),
+            over: BTreeSet::new(),
             heard: BTreeMap::new(),
             broken: None,
         }
