@@ -215,17 +215,17 @@ impl World {
         for command in &commands {
             let held = oracle::may(self, at, command);
             self.note(held);
-            self.note_refusal(at, command);
+            if let Command::Report { partner, report, .. } = command {
+                self.note_over(report.image, self.at(*partner), at);
+            }
         }
         self.domains[at].commands.extend(commands);
     }
 
-    /// Which arrivals were over by the clock that refused them.
-    fn note_refusal(&mut self, at: usize, command: &Command) {
-        let Command::Report { partner, report, .. } = command else { return };
-        let from = self.at(*partner);
-        if oracle::is_over_on_arrival(self, (from, at), report.image) {
-            self.over.insert((report.image, from, at));
+    /// An arrival is refused, or its sender is told of it: whether it is over counts now.
+    fn note_over(&mut self, image: ImageId, from: usize, to: usize) {
+        if oracle::is_over_on_arrival(self, (from, to), image) {
+            self.over.insert((image, from, to));
         }
     }
 

@@ -146,6 +146,7 @@ impl World {
         let copy: CopyState = match ready(self.domains[to].primary().admit(pool, &arrival, moment)) {
             Ok(copy) => copy,
             Err(Error::Refused(refusal)) => {
+                self.note_over(image.id, at, to);
                 return Err(Failure::coded(&refusal.code, Side::Target, "refused"));
             }
             // What it refuses it remembers.
