@@ -80,12 +80,16 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<jiff::Timestamp>,
     /// What to do about things that lie there already and differ. With `never`, directories that lie there keep
-    /// owner, permissions and time. A restore that was killed is completed with `changed`.
+    /// owner, permissions and time. A restore that was killed is completed with `changed`; after a crash of the machine use
+    /// `always`: files may have their size and time while some of their bytes never reached the disk.
     #[arg(long, value_enum, default_value_t = OverwriteArg::Never)]
     pub(crate) overwrite: OverwriteArg,
     /// Only count what would be restored.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// End only when everything is on disk, so that success outlasts a power loss. Tars and devices always do.
+    #[arg(long, conflicts_with_all = ["dry_run", "tar", "to_device"])]
+    pub(crate) sync: bool,
     /// The client to act as, when several are enrolled here.
     #[arg(long = "as", value_name = "[CONTEXT/]CLIENT")]
     pub(crate) acting: Option<String>,

@@ -141,6 +141,7 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
             overwrite,
             selection: Selection::new(paths),
             dry_run: args.dry_run,
+            sync: args.sync,
             ..SinkOptions::default()
         },
     };
@@ -160,8 +161,8 @@ pub(super) async fn restore(session: &Session, args: RestoreArgs) -> Outcome<Exi
 
 /// One file, to standard output or onto a device.
 async fn restore_one(session: &Session, args: RestoreArgs) -> Outcome<ExitCode> {
-    if args.overwrite != OverwriteArg::Never {
-        return Err(Failure::usage("--overwrite is for directories"));
+    if args.overwrite != OverwriteArg::Never || args.sync {
+        return Err(Failure::usage("--overwrite and --sync are for directories"));
     }
     let path = match args.paths.as_slice() {
         [] => None,

@@ -15,7 +15,7 @@ use narrows_api::{
 use narrows_client::{
     DataPort, Purpose,
     restore::{RestoreError, RestorePlan, restore as fetch},
-    sink::{Overwrite, RestoreProgress, Selection, SinkOptions, Trouble},
+    sink::{RestoreProgress, Selection, SinkOptions, Trouble},
 };
 use narrows_format::Fingerprint;
 use serde::Serialize;
@@ -101,6 +101,7 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
     // Whatever comes next is of the same image, also when `latest` means a newer one by then.
     let request = pinned(&grant, job.request.as_tar);
     loop {
+        // Attempts share what they have finished (`options.attempts`): no mode takes more for granted after a broken one.
         let progress = Arc::new(RestoreProgress::default());
         let attempt = Attempt {
             port: port(api, &grant)?,
@@ -130,10 +131,6 @@ pub(crate) async fn restore(api: &Api, job: &RestoreJob, style: Style) -> Outcom
                 }
                 patience.wait(error.into(), &style).await?;
             }
-        }
-        // What the broken attempt has finished is there, and looks the same.
-        if options.overwrite == Overwrite::Always {
-            options.overwrite = Overwrite::Changed;
         }
         grant = ask_again(api, &request, &mut patience, style).await?;
     }

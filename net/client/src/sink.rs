@@ -8,8 +8,9 @@
 //! A directory that was there before keeps its metadata under [`Overwrite::Never`], and under every mode when it only
 //! lies above what was asked for. An empty top directory counts as made by the restore.
 //!
-//! It does not judge who may restore, and does not sync: a restore that a power loss interrupts is run again, with
-//! [`Overwrite::Changed`], for its directories have no metadata yet.
+//! It does not judge who may restore, and syncs only when asked. A restore that was killed is run again with
+//! [`Overwrite::Changed`], for its directories have no metadata yet. One that a power loss interrupts needs
+//! [`Overwrite::Always`]: a file may have its size and time while some of its bytes never reached the disk.
 
 mod answering;
 mod content;
@@ -40,10 +41,13 @@ use narrows_format::{
     path as order,
 };
 use narrows_ring::world::World;
-use rustix::{fs::Dir, io::Errno};
+use rustix::{
+    fs::{Dir, syncfs},
+    io::Errno,
+};
 
 pub use device::{BadDevice, DeviceTarget};
-pub use directories::MadeDirectories;
+pub use directories::Attempts;
 pub use metadata::{Metadata, SharedMetadata};
 pub use report::{RestoreProgress, Trouble, TroubleKind};
 pub use selection::Selection;
@@ -54,6 +58,7 @@ pub use whole::WholeFile;
 
 use crate::{
     beneath::{Beneath, split_name},
+    cache,
     limits::READ_BACK_BYTES,
     walk::Status,
 };
@@ -61,6 +66,7 @@ use content::{Ended, Fatal, FrameToWrite, Piece, read_written, settle_one, write
 use directories::{Directories, State};
 use file::Files;
 use links::make_link;
+use metadata::LeftOut;
 use path_set::PathSet;
 use plan::{Blank, Contradiction, Place, Plan, Written};
 use prepare::{put_on_late, put_time_back};
@@ -89,8 +95,11 @@ pub struct SinkOptions {
     pub dry_run: bool,
     /// Not empty: restore these and nothing else, each first path once. The selection names those paths.
     pub orphans: Vec<Orphan>,
-    /// The directories made so far; attempts of one restore share them.
-    pub made: MadeDirectories,
+    /// What attempts of one restore share. One that goes on after a broken one takes what that has finished for done, in
+    /// every mode.
+    pub attempts: Attempts,
+    /// Ends only when everything is on disk.
+    pub sync: bool,
 }
 
 /// Hard links that were asked for without the path under which the image holds their content.
@@ -132,6 +141,14 @@ impl Context {
             self.standing.add(path);
         }
     }
+
+    /// An object is there, but for what was left out.
+    fn restored(&self, path: &[u8], left_out: LeftOut) {
+        if !left_out.xattrs.is_empty() {
+            self.directories.note_partial(path);
+        }
+        self.progress.add_restored(path, left_out);
+    }
 }
 
 /// A restore under way; survives the sessions that feed it.
@@ -161,7 +178,8 @@ impl Sink {
         let settled = above.filter_map(|path| Some((Status::new(&top.status(&path).ok()?).mtime, path)));
         let settled = settled.map(|(mtime, path)| (path, mtime)).collect();
         let is_empty = !options.dry_run && is_empty(top.top())?;
-        let directories = Directories::new(top.clone(), options.made.clone(), is_empty)?;
+        let directories =
+            Directories::new(top.clone(), options.attempts.clone(), (cache::now(&world), is_empty))?;
         let found = RefCell::new(vec![false; options.selection.paths().len()]);
         let (files, standing) = (Files::new(), PathSet::default());
         let context = Context { top, options, progress, directories, files, standing };
@@ -355,8 +373,10 @@ impl Sink {
             for (directory, mtime) in &settled {
                 put_time_back(&context, directory, *mtime);
             }
+            if context.options.sync { syncfs(context.top.top()) } else { Ok(()) }
         };
-        self.world.offload(finish).await.ok_or(SinkError::Helper)
+        let synced = self.world.offload(finish).await.ok_or(SinkError::Helper)?;
+        synced.map_err(|error| SinkError::Destination { path: Vec::new(), error })
     }
 
     fn tell_missing(&self) {

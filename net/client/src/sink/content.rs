@@ -166,7 +166,7 @@ fn step(
         Ok(Progress::Whole(left_out)) => {
             context.progress.add_written(bytes);
             context.note_standing(file.path());
-            context.progress.add_restored(file.path(), left_out);
+            context.restored(file.path(), left_out);
             ended.push(Arc::clone(file));
         }
         Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => {

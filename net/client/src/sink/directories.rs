@@ -6,18 +6,20 @@
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use foldhash::HashMap;
+use narrows_format::Timestamp;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, StatxFlags, mkdirat, statx},
     io::Errno,
     process::{getegid, geteuid},
 };
 
+use super::path_set::PathSet;
 use crate::{
     beneath::{Beneath, split_name},
     limits::SINK_DIRECTORIES_OPEN_MAX,
@@ -25,14 +27,18 @@ use crate::{
     xattr,
 };
 
-/// The directories that one restore made, over all its attempts. Clones share them.
+/// What the attempts of one restore know of each other: when the first began, the directories made since, and what is there
+/// in part only. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MadeDirectories(Arc<Shared>);
+pub struct Attempts(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    attempts: AtomicU64,
+    count: AtomicU64,
+    begun: OnceLock<Timestamp>,
     by_path: Mutex<HashMap<Vec<u8>, Made>>,
+    /// What is there without some of its attributes.
+    partial: PathSet,
 }
 
 /// A directory that is ours.
@@ -80,21 +86,26 @@ impl Directory {
 #[derive(Debug)]
 pub(super) struct Directories {
     top: Beneath,
-    made: MadeDirectories,
+    attempts: Attempts,
     attempt: u64,
     open: Mutex<HashMap<Vec<u8>, Arc<Directory>>>,
     owner: (u32, u32),
 }
 
 impl Directories {
-    /// Of an attempt that begins; an empty top directory counts as made by it.
-    pub(super) fn new(top: Beneath, made: MadeDirectories, top_is_empty: bool) -> Result<Self, Errno> {
-        let attempt = made.0.attempts.fetch_add(1, Ordering::Relaxed);
+    /// Of an attempt that begins now; an empty top directory counts as made by it.
+    pub(super) fn new(
+        top: Beneath,
+        attempts: Attempts,
+        (now, top_is_empty): (Timestamp, bool),
+    ) -> Result<Self, Errno> {
+        attempts.0.begun.get_or_init(|| now);
+        let attempt = attempts.0.count.fetch_add(1, Ordering::Relaxed);
         let owner = (geteuid().as_raw(), getegid().as_raw());
-        let directories = Self { top, made, attempt, open: Mutex::default(), owner };
+        let directories = Self { top, attempts, attempt, open: Mutex::default(), owner };
         if top_is_empty {
             let state = directories.state_of_new(&[])?;
-            directories.made.lock().insert(Vec::new(), Made { attempt, state });
+            directories.attempts.lock().insert(Vec::new(), Made { attempt, state });
         }
         Ok(directories)
     }
@@ -106,12 +117,28 @@ impl Directories {
 
     /// Whether this restore made the directory, in this attempt or one before.
     pub(super) fn is_made(&self, path: &[u8]) -> bool {
-        self.made.lock().contains_key(path)
+        self.attempts.lock().contains_key(path)
+    }
+
+    /// Whether an earlier attempt has put what lies there as the image has it, and nobody has changed it since: it looks
+    /// the same, and got its state after the restore began.
+    pub(super) fn is_finished(&self, looks_same: &Status) -> bool {
+        self.attempt > 0 && self.attempts.0.begun.get().is_some_and(|begun| looks_same.ctime >= *begun)
+    }
+
+    /// Something is there without some of its attributes.
+    pub(super) fn note_partial(&self, path: &[u8]) {
+        self.attempts.0.partial.add(path);
+    }
+
+    /// Whether this attempt or an earlier one could not put all attributes on it.
+    pub(super) fn is_partial(&self, path: &[u8]) -> bool {
+        self.attempts.0.partial.has(path)
     }
 
     /// What is known of a directory.
     pub(super) fn state(&self, path: &[u8]) -> State {
-        match self.made.lock().get(path) {
+        match self.attempts.lock().get(path) {
             Some(made) if made.attempt == self.attempt => made.state,
             _ => State::Found,
         }
@@ -154,7 +181,7 @@ impl Directories {
         let (above, name) = split_name(path);
         let above = self.open(above)?;
         // Held over the call: whoever finds the directory there must also find whose it is.
-        let mut made = self.made.lock();
+        let mut made = self.attempts.lock();
         if made.contains_key(path) {
             return Ok(Making::Ours);
         }
@@ -185,7 +212,7 @@ impl Directories {
     }
 }
 
-impl MadeDirectories {
+impl Attempts {
     fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Made>> {
         lock(&self.0.by_path)
     }

@@ -18,7 +18,7 @@ use crate::{beneath::split_name, walk::Status};
 /// Gives the file at `first` the further name `link`.
 pub(super) fn make_link(context: &Context, link: &[u8], first: &[u8]) {
     match try_link(context, link, first) {
-        Ok(None) => context.progress.add_restored(link, LeftOut::default()),
+        Ok(None) => context.restored(link, LeftOut::default()),
         Ok(Some(trouble)) => context.progress.trouble(link, trouble),
         Err(error) => context.progress.trouble(link, TroubleKind::Failed(error)),
     }

@@ -4,15 +4,15 @@
 //! Without root, foreign owners are left out, and with them setuid and setgid bits; that is counted, not an error.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use narrows_format::Timestamp;
 use rustix::{
     fs::{
-        AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fchmod, fchown, futimens,
-        utimensat,
+        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod,
+        fchown, fstat, futimens, openat, utimensat,
     },
     io::Errno,
     process::{getegid, geteuid},
@@ -124,8 +124,7 @@ impl Metadata {
         }
         if !is_link {
             let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
-            // The name is no link: it was just made as something else, in a directory that is ours.
-            rustix::fs::chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+            set_mode(directory, name, mode)?;
         }
         utimensat(directory, name, &times(self.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(left_out)
@@ -149,6 +148,17 @@ impl Metadata {
             }
         }
     }
+}
+
+/// By what the name stands for now, which is looked at first: in a directory of somebody else it may have been replaced by
+/// a link since, or by a file.
+fn set_mode(directory: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(), Errno> {
+    let node = openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(fstat(&node)?.st_mode);
+    if matches!(kind, FileType::Symlink | FileType::RegularFile | FileType::Directory) {
+        return Err(Errno::STALE);
+    }
+    chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode))
 }
 
 /// A time of modification, with the time of access left alone.

@@ -151,7 +151,7 @@ fn make(context: &Context, entry: &Planned) -> Result<Decision, Errno> {
     }
     let is_link = matches!(entry.what, Make::Symlink(_));
     let left_out = entry.metadata.get().put_at(directory, name, is_link)?;
-    context.progress.add_restored(&entry.path, left_out);
+    context.restored(&entry.path, left_out);
     Ok(Decision::Done)
 }
 
@@ -164,13 +164,20 @@ fn look(context: &Context, entry: &Planned, directory: &OwnedFd) -> Result<Optio
         Err(error) => return Err(error),
     };
     let overwrite = context.options.overwrite;
-    if is_same(directory, name, &present, entry)? && overwrite != Overwrite::Always {
+    let is_same = is_same(directory, name, &present, entry)?;
+    let status = Status::new(&present);
+    let is_finished = is_same && context.directories.is_finished(&status);
+    if is_finished || is_same && overwrite != Overwrite::Always {
         context.note_standing(&entry.path);
+        // In a directory of ours it is what an earlier attempt has put there, too.
+        let is_own = is_finished || context.directories.is_made(above);
         match entry.what {
-            // In a directory of ours it is what an earlier attempt has put there.
-            Make::File(size) if !context.directories.is_made(above) => context.progress.add_same(size),
+            Make::File(size) if !is_own => context.progress.add_same(size),
             Make::File(size) => context.progress.add_counted(size),
             _ => context.progress.add_counted(0),
+        }
+        if is_own {
+            tell_left_out(context, entry, &status);
         }
         return Ok(Some(Decision::Done));
     }
@@ -183,6 +190,17 @@ fn look(context: &Context, entry: &Planned, directory: &OwnedFd) -> Result<Optio
         remove(directory, name)?;
     }
     Ok(None)
+}
+
+/// What an earlier attempt could not put on it is told by the one that ends the restore.
+fn tell_left_out(context: &Context, entry: &Planned, status: &Status) {
+    let wanted = entry.metadata.get();
+    if (status.uid, status.gid) != (wanted.uid, wanted.gid) {
+        context.progress.add_owner_left_out();
+    }
+    if context.directories.is_partial(&entry.path) {
+        context.progress.trouble(&entry.path, TroubleKind::Partial);
+    }
 }
 
 /// Puts the metadata on what [`Decision::PutOnLater`] left for the end.
@@ -204,7 +222,7 @@ pub(super) fn put_on_late(context: &Context, entry: &Planned) {
         entry.metadata.get().put_at(&directory.fd, name, matches!(entry.what, Make::Symlink(_)))
     };
     match outcome() {
-        Ok(left_out) => context.progress.add_restored(&entry.path, left_out),
+        Ok(left_out) => context.restored(&entry.path, left_out),
         Err(error) => context.progress.trouble(&entry.path, TroubleKind::Failed(error)),
     }
 }

@@ -42,6 +42,8 @@ pub enum TroubleKind {
     NotForTars,
     /// It is there, but some attributes are not.
     Attribute(Vec<u8>, Errno),
+    /// The same, by an attempt that was broken off.
+    Partial,
 }
 
 impl std::fmt::Display for TroubleKind {
@@ -62,6 +64,7 @@ impl std::fmt::Display for TroubleKind {
             Self::Attribute(name, error) => {
                 write!(f, "without attribute {}: {error}", String::from_utf8_lossy(name))
             }
+            Self::Partial => f.write_str("without some of its attributes, which the system refused"),
         }
     }
 }
@@ -134,11 +137,16 @@ impl RestoreProgress {
     pub(super) fn add_restored(&self, path: &[u8], left_out: LeftOut) {
         self.files.fetch_add(1, Ordering::Relaxed);
         if left_out.owner {
-            self.owners_left_out.fetch_add(1, Ordering::Relaxed);
+            self.add_owner_left_out();
         }
         for (name, error) in left_out.xattrs {
             self.trouble(path, TroubleKind::Attribute(name, error));
         }
+    }
+
+    /// Its owner could not be set.
+    pub(super) fn add_owner_left_out(&self) {
+        self.owners_left_out.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn trouble(&self, path: &[u8], what: TroubleKind) {

@@ -468,6 +468,36 @@ fn a_second_attempt_knows_what_the_first_has_made() {
     assert_eq!((progress.listed(), progress.same()), (vec![], 2));
 }
 
+/// Goal: an attempt that goes on after a broken one takes nothing for done that the first did not finish, and tells what the
+/// first could not put on.
+#[test]
+fn a_second_attempt_overwrites_what_the_first_did_not_reach() {
+    let dir = folder();
+    let (before, after) = (made(&dir, "before"), made(&dir, "after"));
+    for (name, content, other) in [("first", "1", "x"), ("second", "22", "xx"), ("third", "4444", "xxxx")] {
+        fs::write(before.join(name), content).unwrap();
+        // Other content of the same size and time: it is not what the image has.
+        fs::write(after.join(name), other).unwrap();
+        let time = fs::metadata(before.join(name)).unwrap().modified().unwrap();
+        fs::File::options().write(true).open(after.join(name)).unwrap().set_modified(time).unwrap();
+    }
+    let image = back_up(std::slice::from_ref(&before), WalkOptions::default());
+    let options = overwriting(Overwrite::Always);
+    for name in ["first", "second"] {
+        // Longer than the steps in which the kernel counts a file's times: what comes in the first of them is written again.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let selection = Selection::new([name.into()]);
+        image.restore(&after, SinkOptions { selection, ..options.clone() });
+    }
+    assert_eq!(fs::read(after.join("third")).unwrap(), b"xxxx");
+
+    let progress = image.restore(&after, options);
+    assert_eq!((progress.listed(), progress.same()), (vec![], 0));
+    assert!([4, 5].contains(&progress.written_bytes()), "{}", progress.written_bytes());
+    assert_eq!(differences(&before, &after).unwrap(), Vec::<String>::new());
+    assert_eq!(fs::read(after.join("third")).unwrap(), b"4444");
+}
+
 /// Goal: what is asked for and is not in the image is told, path by path.
 #[test]
 fn paths_that_are_not_in_the_image_are_told() {
