@@ -18,7 +18,7 @@ use crate::{
     walk::{Found, FoundKind},
 };
 
-/// A piece, when its reading began, and the file to go on with.
+/// A piece, a time before the file was opened, and the file to go on with.
 type Read = (BigPiece, Timestamp, BigFile);
 
 /// See the module.
@@ -39,7 +39,7 @@ impl Big {
     ) -> Result<Self, BackupError> {
         found.kind = FoundKind::File;
         let file = BigFile::new(beneath.clone(), found);
-        let reading = read(world, file, Vec::new());
+        let reading = read(world, file, Vec::new(), cache::now(world));
         Ok(Self { world: world.clone(), splitter: splitter(mean)?, reading, spare: Vec::new() })
     }
 
@@ -47,7 +47,7 @@ impl Big {
     pub(super) async fn next(self, room: Vec<u8>) -> Result<(Reading, Option<Self>), BackupError> {
         let Self { world, mut splitter, reading, spare } = self;
         let (piece, read_at, file) = reading.join().await.flatten().ok_or(BackupError::Helper)?;
-        let reading = (!piece.is_last()).then(|| read(&world, file, spare));
+        let reading = (!piece.is_last()).then(|| read(&world, file, spare, read_at));
         let split = move || (piece.split(&mut splitter, room), splitter);
         let ((draft, spare), splitter) = world.offload(split).await.ok_or(BackupError::Helper)?;
         let unit = named(&world, draft, read_at);
@@ -55,8 +55,11 @@ impl Big {
     }
 }
 
-fn read(world: &World, mut file: BigFile, buffer: Vec<u8>) -> Task<Option<Read>> {
-    let (helper, read_at) = (world.clone(), cache::now(world));
+/// All pieces have the time of the opening: what is written between it and the last piece may leave times that look settled
+/// by then, in the tick of a write before.
+fn read(world: &World, mut file: BigFile, buffer: Vec<u8>, opened: Timestamp) -> Task<Option<Read>> {
+    let read_at = if file.is_open() { opened } else { cache::now(world) };
+    let helper = world.clone();
     world.spawn(async move { helper.offload(move || (file.read(buffer), read_at, file)).await })
 }
 
@@ -67,4 +70,52 @@ pub(super) fn named(world: &World, draft: Draft, read_at: Timestamp) -> Reading 
         let name = move || Unit { read_at, ..draft.finish() };
         helper.offload(name).await.ok_or(BackupError::Helper)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::fs::FileExt as _, time::Duration};
+
+    use narrows_pool::ingest::MEAN_DEFAULT;
+    use narrows_ring::cores::{Setup, block_on};
+
+    use super::*;
+    use crate::{
+        limits::UNIT_BYTES_MAX,
+        walk::{Roots, Step, Walk, WalkOptions},
+    };
+
+    /// Goal: what is written to a big file while it is read does not come to count as settled because the reading took long.
+    #[test]
+    fn all_pieces_have_the_time_of_the_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("big");
+        let file = File::create(&path).unwrap();
+        let size = u64::try_from(3 * UNIT_BYTES_MAX).unwrap();
+        file.write_all_at(&vec![7; 3 * UNIT_BYTES_MAX], 0).unwrap();
+        let mut walk = Walk::new(Roots::resolve(&[path]).unwrap(), WalkOptions::default()).unwrap();
+        let mut steps = walk.next_batch(10);
+        let found = loop {
+            match steps.pop().unwrap() {
+                Step::Found(found) if found.status.size == size => break found,
+                _ => {}
+            }
+        };
+        let beneath = walk.beneath().clone();
+        block_on(Setup::here(1 << 20), async |world| {
+            let before = cache::now(&world);
+            world.clock.sleep(Duration::from_millis(20)).await;
+            let (mut times, mut left) =
+                (Vec::new(), Some(Big::start(&world, &beneath, found, MEAN_DEFAULT).unwrap()));
+            while let Some(big) = left {
+                let (unit, next) = big.next(Vec::new()).await.unwrap();
+                times.push(unit.await.unwrap().read_at);
+                world.clock.sleep(Duration::from_millis(20)).await;
+                left = next;
+            }
+            assert!(times.len() > 2 && times[0] > before, "{times:?}");
+            assert!(times.iter().all(|time| *time == times[0]), "{times:?}");
+        })
+        .unwrap();
+    }
 }

@@ -40,6 +40,11 @@ impl BigFile {
         Self { beneath, found, attempt: 0, reading: None }
     }
 
+    /// Whether it is open, so that the next piece goes on where the one before ended.
+    pub fn is_open(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// The next piece, read into memory that was used before or never.
     pub fn read(&mut self, buffer: Vec<u8>) -> BigPiece {
         let mut chunk = Chunk::new(buffer);
