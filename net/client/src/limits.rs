@@ -17,8 +17,14 @@ pub const LIST_BYTES: usize = 32 << 10;
 /// Directories kept open at once by a walk; those above are opened again on the way back.
 pub const WALK_DIRECTORIES_OPEN_MAX: usize = 64;
 
-/// Objects found by one job of the walk.
+/// Names listed by one job of the walk, about.
 pub const WALK_BATCH_ENTRIES: usize = 512;
+
+/// Directories that such a batch holds open, about.
+pub const WALK_DIRECTORIES_PER_BATCH: usize = 64;
+
+/// Batches that are looked at, or were, while those before them are held against the last backup.
+pub const WALK_LOOKS_AHEAD_MAX: usize = 4;
 
 /// So long ago a file must have changed last when it is read, for the next backup to rely on its times: longer than the
 /// steps in which any file system or kernel counts time.

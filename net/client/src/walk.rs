@@ -6,26 +6,33 @@
 //!
 //! It reads no file's content: regular files come with their status only, and are opened later by `read`, unless
 //! `cache` knows what they are.
+//!
+//! Three steps: [`Walk::names`] lists directories, [`Names::look`] looks at what they name, and [`Links::settle`] tells which
+//! are further names of the same. The second is most of the work, and any number may be under way at once; the others go
+//! in order.
 
+mod look;
 mod roots;
 
-use std::{collections::HashMap, os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use narrows_format::Timestamp;
 use rustix::{
-    fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags, readlinkat, statx},
+    fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags, statx},
     io::Errno,
 };
 
+pub use look::{Links, Names, Seen};
 pub use roots::{BadRoots, Roots};
 
 use crate::{
     beneath::Beneath,
     cache::{Known, Leaf},
     exclude::Excludes,
-    limits::{LIST_BYTES, PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX},
+    limits::{LIST_BYTES, PATH_BYTES_MAX, WALK_DIRECTORIES_OPEN_MAX, WALK_DIRECTORIES_PER_BATCH},
     xattr,
 };
+use look::Named;
 
 /// What to leave out and where to stop.
 #[derive(Clone, Debug, Default)]
@@ -227,8 +234,7 @@ pub struct Walk {
     options: WalkOptions,
     /// Directories between the top and where we are.
     stack: Vec<Level>,
-    /// Inodes with several names: the first path, and how many names are still to come.
-    links: HashMap<Inode, (Vec<u8>, u32)>,
+    links: Links,
     begun: bool,
 }
 
@@ -238,9 +244,9 @@ struct Level {
     path: Vec<u8>,
     inode: Inode,
     /// `None` when too many are open; opened again when it is its turn.
-    fd: Option<OwnedFd>,
+    fd: Option<Arc<OwnedFd>>,
     /// Names still to visit, the next one last.
-    names: Vec<Vec<u8>>,
+    names: Vec<(Vec<u8>, FileType)>,
     /// Whether what lies here is only the way to a root.
     way: bool,
 }
@@ -249,7 +255,7 @@ impl Walk {
     /// A walk of the given roots that has not begun.
     pub fn new(roots: Roots, options: WalkOptions) -> Result<Self, Errno> {
         let beneath = Beneath::open_top(&roots.top)?;
-        Ok(Self { beneath, roots, options, stack: Vec::new(), links: HashMap::new(), begun: false })
+        Ok(Self { beneath, roots, options, stack: Vec::new(), links: Links::default(), begun: false })
     }
 
     /// The directory that all paths are relative to.
@@ -257,33 +263,42 @@ impl Walk {
         &self.beneath
     }
 
-    /// The next steps, at most `count`; none at the end.
+    /// The next steps, about `count`; none at the end. All three steps in one, for a walk that nobody is to be ahead of.
     pub fn next_batch(&mut self, count: usize) -> Vec<Step> {
-        let mut steps = Vec::with_capacity(count);
+        let names = self.names(count);
+        self.links.settle(names.look())
+    }
+
+    /// What comes next, about `count` names; none at the end.
+    pub fn names(&mut self, count: usize) -> Names {
+        let mut names = Names::with_capacity(count);
         if !self.begun {
             self.begun = true;
-            self.begin(&mut steps);
+            self.begin(&mut names);
         }
-        while steps.len() < count && self.advance(&mut steps) {}
-        steps
+        while names.len() < count
+            && names.directories() < WALK_DIRECTORIES_PER_BATCH
+            && self.advance(&mut names)
+        {}
+        names
     }
 
     /// The top itself.
-    fn begin(&mut self, steps: &mut Vec<Step>) {
+    fn begin(&mut self, names: &mut Names) {
         let outcome = Status::of_file(self.beneath.top()).and_then(|status| {
             let fd = self.beneath.open_directory(b"", OFlags::RDONLY)?;
             Ok((status, fd))
         });
         match outcome {
-            Ok((status, fd)) => self.enter(Vec::new(), status, fd, self.roots.with_top, steps),
-            Err(error) => steps.push(missed(Vec::new(), error.into())),
+            Ok((status, fd)) => self.enter(Vec::new(), status, fd, self.roots.with_top, names),
+            Err(error) => names.push_missed(Vec::new(), error),
         }
     }
 
     /// Visits one name; false at the end of the walk.
-    fn advance(&mut self, steps: &mut Vec<Step>) -> bool {
+    fn advance(&mut self, names: &mut Names) -> bool {
         let Some(level) = self.stack.last_mut() else { return false };
-        let Some(name) = level.names.pop() else {
+        let Some((name, kind)) = level.names.pop() else {
             self.stack.pop();
             return true;
         };
@@ -297,140 +312,95 @@ impl Walk {
             return true;
         }
         if path.len() > PATH_BYTES_MAX {
-            steps.push(missed(path, Why::PathTooLong));
+            names.push_missed(path, Why::PathTooLong);
             return true;
         }
-        if let Err(why) = reopen(&self.beneath, level) {
-            steps.push(missed(level.path.clone(), why));
-            level.names.clear();
-            return true;
-        }
+        let directory = match reopen(&self.beneath, level) {
+            Ok(directory) => directory,
+            Err(why) => {
+                names.push_missed(level.path.clone(), why);
+                level.names.clear();
+                return true;
+            }
+        };
         let top = self.stack.len() - 1;
         if let Some(above) = top.checked_sub(WALK_DIRECTORIES_OPEN_MAX) {
             self.stack[above].fd = None;
         }
-        self.visit(path, &name, steps);
+        let kind = if kind == FileType::Unknown { kind_of(&directory, &name) } else { kind };
+        if kind == FileType::Directory {
+            self.visit_directory(path, (&directory, &name), names);
+        } else {
+            names.push(Named::Other { directory, path });
+        }
         true
     }
 
-    fn visit(&mut self, path: Vec<u8>, name: &[u8], steps: &mut Vec<Step>) {
-        let Some(directory) = self.stack.last().and_then(|level| level.fd.as_ref()) else { return };
-        let seen = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-            Ok(seen) => seen,
-            Err(error) => return steps.push(missed(path, error.into())),
-        };
-        let status = Status::new(&seen);
-        let kind = FileType::from_raw_mode(u32::from(seen.stx_mode));
-        if kind == FileType::Directory {
-            return self.visit_directory(path, name, status, steps);
-        }
-        if let Some(first) = earlier_name(&mut self.links, &path, &status) {
-            let kind = FoundKind::HardLink(first);
-            return steps.push(Step::Found(Found::new(path, status, kind, Vec::new())));
-        }
-        let special = || -> Result<(FoundKind, xattr::List), Errno> {
-            let kind = match kind {
-                FileType::Symlink => {
-                    FoundKind::Symlink(readlinkat(directory, name, Vec::new())?.into_bytes())
-                }
-                FileType::Fifo => FoundKind::Fifo,
-                FileType::Socket => FoundKind::Socket,
-                FileType::CharacterDevice => FoundKind::CharDevice(seen.stx_rdev_major, seen.stx_rdev_minor),
-                FileType::BlockDevice => FoundKind::BlockDevice(seen.stx_rdev_major, seen.stx_rdev_minor),
-                _ => return Ok((FoundKind::File, Vec::new())),
-            };
-            Ok((kind, xattr::read_at(directory, name)?))
-        };
-        steps.push(match special() {
-            Ok((kind, xattrs)) => Step::Found(Found::new(path, status, kind, xattrs)),
-            Err(error) => missed(path, error.into()),
-        });
-    }
-
-    fn visit_directory(&mut self, path: Vec<u8>, name: &[u8], seen: Status, steps: &mut Vec<Step>) {
-        let Some(level) = self.stack.last() else { return };
-        let Some(directory) = level.fd.as_ref() else { return };
+    fn visit_directory(&mut self, path: Vec<u8>, (above, name): (&Arc<OwnedFd>, &[u8]), names: &mut Names) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(directory, name, flags, rustix::fs::Mode::empty())
+        let opened = rustix::fs::openat(above, name, flags, rustix::fs::Mode::empty())
             .and_then(|fd| Ok((Status::of_file(&fd)?, fd)));
         match opened {
-            Ok((status, fd)) => self.enter(path, status, fd, true, steps),
+            Ok((status, fd)) => self.enter(path, status, fd, true, names),
+            // Something else has taken its place since it was listed.
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                names.push(Named::Other { directory: Arc::clone(above), path });
+            }
             Err(error) => {
-                // The directory itself was seen; what is in it was not.
+                // The directory itself can be seen; what is in it can not.
                 if error == Errno::ACCESS {
-                    let found = Found::new(path.clone(), seen, FoundKind::Directory, Vec::new());
-                    steps.push(Step::Found(found));
+                    names.push(Named::Closed { directory: Arc::clone(above), path: path.clone() });
                 }
-                steps.push(missed(path, error.into()));
+                names.push_missed(path, error);
             }
         }
     }
 
     /// Reports a directory and makes it the one being walked.
-    fn enter(&mut self, path: Vec<u8>, status: Status, fd: OwnedFd, report: bool, steps: &mut Vec<Step>) {
-        let xattrs = match xattr::read(&fd) {
-            Ok(xattrs) => xattrs,
-            Err(error) => {
-                steps.push(missed(path.clone(), error.into()));
-                Vec::new()
-            }
-        };
+    fn enter(&mut self, path: Vec<u8>, status: Status, fd: OwnedFd, report: bool, names: &mut Names) {
+        let fd = Arc::new(fd);
         let way = self.roots.names_on_way(&path);
         let foreign = self.stack.last().is_some_and(|above| !above.inode.same_device(status.inode));
-        let names = match &way {
-            Some(names) => Ok(names.clone()),
+        let listed = match &way {
+            Some(listed) => Ok(listed.iter().map(|name| (name.clone(), FileType::Unknown)).collect()),
             None if foreign && self.options.one_file_system && !self.roots.is_root(&path) => Ok(Vec::new()),
             None => list(&fd),
         };
         if report {
-            steps.push(Step::Found(Found::new(path.clone(), status, FoundKind::Directory, xattrs)));
+            names.push(Named::Directory { fd: Arc::clone(&fd), path: path.clone(), status });
         }
-        match names {
+        match listed {
             Ok(mut names) => {
-                names.sort_unstable_by(|a, b| b.cmp(a));
+                names.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
                 let way = way.is_some();
                 self.stack.push(Level { path, inode: status.inode, fd: Some(fd), names, way });
             }
-            Err(error) => steps.push(missed(path, error.into())),
+            Err(error) => names.push_missed(path, error),
         }
     }
 }
 
-/// The path under which this inode was found before; notes it when it is the first of several names.
-fn earlier_name(links: &mut HashMap<Inode, (Vec<u8>, u32)>, path: &[u8], status: &Status) -> Option<Vec<u8>> {
-    if status.names < 2 {
-        return None;
-    }
-    let Some((first, left)) = links.get_mut(&status.inode) else {
-        links.insert(status.inode, (path.to_vec(), status.names - 1));
-        return None;
-    };
-    *left -= 1;
-    if *left > 0 {
-        return Some(first.clone());
-    }
-    links.remove(&status.inode).map(|(first, _)| first)
-}
-
-fn missed(path: Vec<u8>, why: Why) -> Step {
-    Step::Missed(Missed { path, why })
+/// Of a name whose directory does not tell; what can't be seen is no directory, and told when it is looked at.
+fn kind_of(directory: &OwnedFd, name: &[u8]) -> FileType {
+    let seen = statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+    seen.map_or(FileType::Unknown, |seen| FileType::from_raw_mode(u32::from(seen.stx_mode)))
 }
 
 /// Opens a level again that was closed for room, and makes sure that it is the same directory.
-fn reopen(beneath: &Beneath, level: &mut Level) -> Result<(), Why> {
-    if level.fd.is_none() {
-        let fd = beneath.open_directory(&level.path, OFlags::RDONLY).map_err(Why::from)?;
-        let status = Status::of_file(&fd).map_err(Why::from)?;
-        if status.inode != level.inode {
-            return Err(Why::Moved);
-        }
-        level.fd = Some(fd);
+fn reopen(beneath: &Beneath, level: &mut Level) -> Result<Arc<OwnedFd>, Why> {
+    if let Some(fd) = &level.fd {
+        return Ok(Arc::clone(fd));
     }
-    Ok(())
+    let fd = beneath.open_directory(&level.path, OFlags::RDONLY).map_err(Why::from)?;
+    let status = Status::of_file(&fd).map_err(Why::from)?;
+    if status.inode != level.inode {
+        return Err(Why::Moved);
+    }
+    Ok(Arc::clone(level.fd.insert(Arc::new(fd))))
 }
 
-/// Names in a directory that has just been opened.
-fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+/// Names of a directory with the kind of each, as far as the file system tells.
+fn list(fd: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno> {
     let mut names = Vec::new();
     let mut buffer = Vec::with_capacity(LIST_BYTES);
     let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
@@ -438,7 +408,7 @@ fn list(fd: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name.to_vec());
+            names.push((name.to_vec(), entry.file_type()));
         }
     }
     Ok(names)

@@ -1,7 +1,7 @@
 //! The walk, going on ahead of whoever reads the files.
 //!
-//! One job walks while the next one holds what was found against the last backup; neither waits for files to be read or
-//! sent, until [`WALK_STEPS_AHEAD_MAX`] steps wait, or steps with [`WALK_LEAVES_AHEAD_BYTES_MAX`].
+//! One job lists directories, up to [`WALK_LOOKS_AHEAD_MAX`] look at what they name, and one holds what was found against the
+//! last backup; none waits for files to be read or sent, until [`WALK_STEPS_AHEAD_MAX`] steps wait, or steps with [`WALK_LEAVES_AHEAD_BYTES_MAX`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,8 +16,11 @@ use narrows_transport::flow::Gate;
 use super::BackupError;
 use crate::{
     cache::{self, Matcher},
-    limits::{UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES, WALK_LEAVES_AHEAD_BYTES_MAX, WALK_STEPS_AHEAD_MAX},
-    walk::{Step, Walk},
+    limits::{
+        UNIT_ENTRIES_MAX, WALK_BATCH_ENTRIES, WALK_LEAVES_AHEAD_BYTES_MAX, WALK_LOOKS_AHEAD_MAX,
+        WALK_STEPS_AHEAD_MAX,
+    },
+    walk::{Links, Names, Seen, Step, Walk},
 };
 
 /// See the module.
@@ -42,12 +45,15 @@ enum End {
     Failed,
 }
 
-/// What one job of the walk brings: no later than `now`.
+/// What one job of the walk brings, and a time before anything of it was looked at.
 struct Batch {
-    found: Vec<Step>,
+    names: Names,
     walk: Walk,
     now: Timestamp,
 }
+
+/// The same, looked at.
+type Looked = (Vec<Seen>, Timestamp);
 
 impl Ahead {
     /// Begins to walk. `matcher` knows what need not be read.
@@ -87,12 +93,21 @@ impl Shared {
 
     /// `None` when a job panicked.
     async fn walk(&self, world: &World, walk: Walk, mut matcher: Option<Matcher>) -> Option<()> {
-        let mut walking = Some(walk_on(world, walk));
-        while let Some(job) = walking.take() {
-            let Batch { found, walk, now } = job.join().await.flatten()?;
-            if !found.is_empty() {
-                walking = Some(walk_on(world, walk));
+        let (mut naming, mut looking) = (Some(name_on(world, walk)), VecDeque::new());
+        let mut links = Links::default();
+        loop {
+            while looking.len() < WALK_LOOKS_AHEAD_MAX
+                && let Some(job) = naming.take()
+            {
+                let Batch { names, walk, now } = job.join().await.flatten()?;
+                if !names.is_empty() {
+                    naming = Some(name_on(world, walk));
+                    looking.push_back(look(world, names, now));
+                }
             }
+            let Some(job) = looking.pop_front() else { return Some(()) };
+            let (seen, now) = job.join().await.flatten()?;
+            let found = links.settle(seen);
             let steps = match matcher.take() {
                 Some(mut known) => {
                     let job = move || (known.match_batch(found, now), known);
@@ -108,12 +123,16 @@ impl Shared {
             self.gate.open();
             self.gate.until(|| self.has_room().then_some(())).await;
         }
-        Some(())
     }
 }
 
-fn walk_on(world: &World, mut walk: Walk) -> Task<Option<Batch>> {
+fn name_on(world: &World, mut walk: Walk) -> Task<Option<Batch>> {
     let (helper, now) = (world.clone(), cache::now(world));
-    let job = move || Batch { found: walk.next_batch(WALK_BATCH_ENTRIES), walk, now };
+    let job = move || Batch { names: walk.names(WALK_BATCH_ENTRIES), walk, now };
     world.spawn(async move { helper.offload(job).await })
+}
+
+fn look(world: &World, names: Names, now: Timestamp) -> Task<Option<Looked>> {
+    let helper = world.clone();
+    world.spawn(async move { helper.offload(move || (names.look(), now)).await })
 }
