@@ -271,26 +271,11 @@ fn new_image(view: &BeginView<'_>, ask: &BackupAsk, version: &SlpVersion) -> Ima
 fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
     let spec = version.slp.backup();
     let retention = spec.and_then(|spec| spec.retention);
+    let name = spec.map_or_else(|| "backup".to_owned(), |spec| spec.id.clone());
     Operation {
-        key: OperationKey { image: image.id, ordinal: 1 },
-        name: spec.map_or_else(|| "backup".to_owned(), |spec| spec.id.clone()),
-        kind: OperationKind::Backup,
-        target: None,
         expires: retention.and_then(|retention| retention::expiry(retention, image.started, None)),
         priority: version.slp.priority,
-        age: image.started,
-        state: OperationState::NotStarted,
-        since: image.started,
-        due: image.started,
-        attempt: 0,
-        failures: 0,
-        next_try: None,
-        note: None,
-        wire_bytes: 0,
-        pending_since: None,
-        released: None,
-        unit: None,
-        pool: None,
+        ..Operation::new(image, 1, name, OperationKind::Backup, image.started)
     }
 }
 
