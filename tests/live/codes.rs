@@ -127,8 +127,9 @@ impl Town {
     /// Why west does not import what arrived.
     async fn import_code(&self, image: u8) -> String {
         let imports: Vec<ImportInfo> = self.west.admin().get(paths::IMPORTS).await.unwrap();
-        let import = imports.into_iter().find(|it| it.image == ImageId([image; 16])).expect("it has arrived");
-        import.why.split(':').next().unwrap_or_default().to_owned()
+        let mut arrivals = imports.into_iter().map(|it| it.arrival);
+        let arrival = arrivals.find(|it| it.image == ImageId([image; 16])).expect("it has arrived");
+        arrival.why.split(':').next().unwrap_or_default().to_owned()
     }
 
     async fn arrived(&self, number: u8, import_slp: &str, change: impl FnOnce(&mut ImageRecord)) -> String {

@@ -217,7 +217,7 @@ async fn an_image_is_backed_up_replicated_imported_and_restored_elsewhere() {
     assert_eq!(here.replicas[0].state, "present");
     let imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
     assert_eq!(
-        (imports.len(), imports[0].state.as_str(), imports[0].slp.as_str()),
+        (imports.len(), imports[0].arrival.state.as_str(), imports[0].arrival.slp.as_str()),
         (1, "complete", "gold-import")
     );
 

@@ -290,7 +290,7 @@ async fn nothing_came(west: &House, image: ImageId, before: &[ImageId]) {
     assert_eq!(whole_images(west).await, before);
     let mut imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
     // That somebody tried is listed.
-    imports.retain(|it| it.state != "refused(AIR-012)");
+    imports.retain(|it| it.arrival.state != "refused(AIR-012)");
     assert_eq!(imports.len(), 0);
 }
 
