@@ -17,7 +17,7 @@ use narrows_api::{
     slps::ApplyRequest,
 };
 use narrows_domain::Catalog as _;
-use narrows_exchange::{CommitFacts, ExchangeError, HelloFacts, greet, hello::Side};
+use narrows_exchange::{CommitFacts, Draft, ExchangeError, HelloFacts, greet, hello::Side};
 use narrows_format::{
     Fingerprint, ImageId, PoolId, Timestamp,
     record::{CopyState, ImageFlags, ImageRecord, SignedRecord},
@@ -29,12 +29,12 @@ use narrows_server::{
     run::{RunError, Server},
 };
 use narrows_transport::{Identity, Link, link::Security};
-use narrows_wire::{Begin, Hello, Message, Purpose};
+use narrows_wire::{Hello, Message, Purpose};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
     data::{ARENA_BYTES, ask_backup, ask_restore, back_up_directory, code_of_backup, make_tree, port},
-    forged::{Attempt, HONEST, NO_END, Stolen, attempt, back_up_secret, bring, port_between, record},
+    forged::{Attempt, NO_END, Stolen, attempt, back_up_secret, bring, port_between, record},
     house::{House, with_wrong_fingerprint},
     pairing::{apply, import_slp, local_slp, pair_both},
 };
@@ -142,24 +142,8 @@ impl Town {
     async fn replicated_with(&self, flags: ImageFlags) -> String {
         let somewhere = tempfile::tempdir().unwrap();
         let grant: BackupGrant = ask_backup(&self.east, &self.web, somewhere.path()).await.unwrap();
-        let mut draft = self.stolen.draft();
-        draft.flags = flags;
-        let brought = Attempt {
-            purpose: Purpose::Backup,
-            begin: Begin {
-                image: grant.image,
-                origin: grant.domain,
-                lineage: grant.lineage.0,
-                base: None,
-                root: None,
-                resume: grant.resume,
-            },
-            show: HONEST,
-            facts: CommitFacts::Draft(draft),
-            copy: NO_END,
-            import_slp: String::new(),
-            bytes: Some(self.stolen.bytes.clone()),
-        };
+        let draft = Draft { flags, ..self.stolen.draft() };
+        let brought = Attempt { facts: CommitFacts::Draft(draft), ..self.stolen.backup(&grant) };
         let port = port(&self.east, &self.web, (&grant.data_addr, grant.data_server), grant.ticket.0);
         attempt(port, &self.stolen, brought).await.unwrap();
         let path = paths::IMAGE_REPLICATE.replace("{id}", &grant.image.to_string());
