@@ -15,7 +15,7 @@ pub(crate) struct ImageFilterArgs {
     /// Made by this domain.
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) domain: Option<String>,
-    /// Under this lifecycle policy.
+    /// Under this SLP.
     #[arg(long, value_name = "NAME")]
     pub(crate) slp: Option<String>,
     /// Begun then or later (RFC 3339).
