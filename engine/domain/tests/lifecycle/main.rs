@@ -68,6 +68,15 @@ target = { domain = "there", import_slp = "gold-import" }
 retention = { fixed = "90d" }
 "#;
 
+const IMPORT: &str = r#"
+name = "gold"
+[[operation]]
+id = "import"
+kind = "import"
+storage = "default"
+retention = { target = {} }
+"#;
+
 const fn at(seconds: i64) -> Timestamp {
     Timestamp { seconds, nanos: 0 }
 }
