@@ -16,13 +16,17 @@ use narrows_api::{
     server::WhoAmI,
     slps::ApplyRequest,
 };
+use narrows_client::DataPort;
 use narrows_domain::Catalog as _;
 use narrows_exchange::{CommitFacts, Draft, ExchangeError, HelloFacts, greet, hello::Side};
 use narrows_format::{
     Fingerprint, ImageId, PoolId, Timestamp,
     record::{CopyState, ImageFlags, ImageRecord, SignedRecord},
 };
-use narrows_ring::cores::{Setup, block_on};
+use narrows_ring::{
+    cores::{Setup, block_on},
+    world::World,
+};
 use narrows_server::{
     pki::authority::{Authority, Role, Validity, identity_of_pem},
     plane::PlaneError,
@@ -156,10 +160,7 @@ impl Town {
         let port = port_between((&self.east, &self.west));
         let work = move || {
             block_on(Setup::here(ARENA_BYTES), |world| async move {
-                let config = port.trust.client_config(Some(&port.identity), port.domain).unwrap();
-                let security =
-                    Security::Dial { config: config.into(), domain: port.domain, trust: port.trust.clone() };
-                let link = Link::dial(&world, port.address.parse().unwrap(), security).await.unwrap();
+                let link = dial(&world, &port).await;
                 let usual = HelloFacts::new(Purpose::Replicate, port.domain, PoolId([0; 16]));
                 let session = greet(link, Side::Dialled, &HelloFacts { versions, ..usual }).await?;
                 session.link.send(said.unwrap()).await?;
@@ -183,10 +184,7 @@ impl Town {
         let port = port_between((&self.east, &self.west));
         let work = move || {
             block_on(Setup::here(ARENA_BYTES), |world| async move {
-                let config = port.trust.client_config(Some(&port.identity), port.domain).unwrap();
-                let security =
-                    Security::Dial { config: config.into(), domain: port.domain, trust: port.trust.clone() };
-                let link = Link::dial(&world, port.address.parse().unwrap(), security).await.unwrap();
+                let link = dial(&world, &port).await;
                 let mut hello = Hello {
                     version_min: 1,
                     version_max: 1,
@@ -213,6 +211,13 @@ impl Town {
             tokio::task::spawn_blocking(work).await.unwrap().unwrap();
         outcome.unwrap()
     }
+}
+
+/// A link to a data port, on which nothing was said yet.
+async fn dial(world: &World, port: &DataPort) -> Link {
+    let config = port.trust.client_config(Some(&port.identity), port.domain).unwrap();
+    let security = Security::Dial { config: config.into(), domain: port.domain, trust: port.trust.clone() };
+    Link::dial(world, port.address.parse().unwrap(), security).await.unwrap()
 }
 
 /// The code that a session ends with.
