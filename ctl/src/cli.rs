@@ -107,6 +107,7 @@ pub(crate) enum Command {
     /// Backs up files, a stream or a device as an image.
     #[command(after_help = "Examples:\n  narrowsctl backup --slp gold --exclude '*.tmp' /home /etc\n  \
                             narrowsctl backup --slp gold --verify-unchanged /home\n  \
+                            narrowsctl backup --policy nightly\n  \
                             narrowsctl backup --slp gold --stdin --name db.sql\n  \
                             narrowsctl backup --slp gold --device /dev/vg0/snapshot\n\n\
                             A stream ends where it ends: a producer that died closes its pipe like one that is done, and the \

@@ -89,7 +89,7 @@ pub(crate) enum ImageCommand {
     /// A pattern without a slash is held against every name, one with a slash against the whole path within the image.
     /// `*` and `?` stop at slashes, `**` does not, `[..]` is a set. With `--json` one object a line.
     #[command(after_help = "Examples:\n  narrowsctl image find --path '*.sqlite' --client web01\n  \
-                            narrowsctl image find --path /etc/ssl/**/*.pem --since 2026-01-01T00:00:00Z")]
+                            narrowsctl image find --path '/etc/ssl/**/*.pem' --since 2026-01-01T00:00:00Z")]
     Find {
         /// What a path has to fit.
         #[arg(long, value_name = "GLOB")]
