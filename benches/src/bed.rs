@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use narrows_format::{
-    ClientId, DomainId, ImageId, PoolId, Timestamp,
+    ImageId, PoolId, Timestamp,
     frame::{self, Codec, FrameKind},
     node::{Child, ChildKind, Entry, EntryKind, Xattrs},
-    record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
+    record::{CopyState, ImageRecord, SignedRecord},
 };
 use narrows_pool::{
     Create, Error, Ingest, Open, Pool, create, open,
@@ -141,26 +141,10 @@ async fn put_node(ingest: &Ingest, node: BuiltNode) -> Result<(), Error> {
 }
 
 fn record(root: &Root) -> Vec<u8> {
-    let time = Timestamp { seconds: 1_700_000_000, nanos: 0 };
     let record = ImageRecord {
-        image: IMAGE,
-        origin: DomainId([1; 16]),
-        client: ClientId([2; 16]),
-        client_name: "bench".to_owned(),
-        policy: String::new(),
-        schedule: ScheduleKind::Manual,
-        started: time,
-        written: time,
-        classification: String::new(),
-        slp: "bench".to_owned(),
-        slp_version: 1,
-        lineage: [3; 32],
-        root: root.fingerprint,
-        root_length: root.length,
         logical_bytes: root.bytes,
         files: root.entries,
-        flags: ImageFlags::default(),
-        image_format: 1,
+        ..ImageRecord::sample(IMAGE, root.fingerprint, root.length)
     };
     SignedRecord { record, signature: [9; 64] }.encode()
 }

@@ -53,7 +53,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "NARROWS_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
 
-    /// Print JSON: one document, on one line.
+    /// Print JSON: one document on one line, or one object a line from commands that say so.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -107,6 +107,7 @@ pub(crate) enum Command {
     /// Backs up files, a stream or a device as an image.
     #[command(after_help = "Examples:\n  narrowsctl backup --slp gold --exclude '*.tmp' /home /etc\n  \
                             narrowsctl backup --slp gold --verify-unchanged /home\n  \
+                            narrowsctl backup --policy nightly\n  \
                             narrowsctl backup --slp gold --stdin --name db.sql\n  \
                             narrowsctl backup --slp gold --device /dev/vg0/snapshot\n\n\
                             A stream ends where it ends: a producer that died closes its pipe like one that is done, and the \
@@ -133,13 +134,13 @@ pub(crate) enum Command {
     /// Images, what is in them and what becomes of them.
     #[command(subcommand, after_help = "Example:\n  narrowsctl image list --client web01")]
     Image(ImageCommand),
-    /// Lifecycle policies.
+    /// Storage lifecycle policies (SLPs): where the copies of an image go, and how long each lives.
     #[command(subcommand, after_help = "Example:\n  narrowsctl slp apply -f gold.toml")]
     Slp(SlpCommand),
     /// Backup policies: what of which clients is backed up when.
     #[command(subcommand, after_help = "Example:\n  narrowsctl policy apply -f nightly.toml")]
     Policy(PolicyCommand),
-    /// Windows: when work of lifecycle policies may run.
+    /// Windows: when the work of SLPs may run.
     #[command(subcommand, after_help = "Example:\n  narrowsctl window apply -f nights.toml")]
     Window(WindowCommand),
     /// Data classifications.

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use narrows_tests::{
     compare::differences,
-    domains::{Domain, Pair, Setup, folder, last_json, poll},
+    domains::{Domain, Pair, Setup, folder, poll},
     trees::{self, Seeded},
 };
 
@@ -96,13 +96,7 @@ fn servers_killed_at_random_lose_nothing() {
     let mut seeded = Seeded::new(2026);
     let mut running = pair.start_backup(source.path());
     kill_while(&mut pair, &mut seeded, Writer::East, |_| running.try_wait().unwrap().is_none());
-    let finished = running.wait_with_output().unwrap();
-    // The client comes back by itself; one that gave up is run again and resumes.
-    let backup = if finished.status.success() {
-        last_json(&String::from_utf8(finished.stdout).unwrap())
-    } else {
-        pair.backup(source.path())
-    };
+    let backup = pair.finish_backup(running, source.path());
     assert_eq!(backup["resent_bytes"], 0, "{backup}");
     let image = backup["image"].as_str().unwrap().to_owned();
     kill_while(&mut pair, &mut seeded, Writer::West, |pair| pair.confirmed(&image).is_none());

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use narrows_tests::{
     compare::differences,
-    domains::{Domain, Pair, Setup, folder, last_json, poll},
+    domains::{Domain, Pair, Setup, folder, poll},
     trees::Seeded,
 };
 
@@ -87,13 +87,7 @@ fn a_media_server_and_its_primary_are_killed_and_lose_nothing() {
         from = written(&media);
         assert!(running.try_wait().unwrap().is_none(), "kill {kill} came when all was done");
     }
-    let finished = running.wait_with_output().unwrap();
-    // The client comes back by itself; one that gave up is run again and resumes.
-    let backup = if finished.status.success() {
-        last_json(&String::from_utf8(finished.stdout).unwrap())
-    } else {
-        pair.backup(source.path())
-    };
+    let backup = pair.finish_backup(running, source.path());
     assert_eq!(backup["resent_bytes"], 0, "{backup}");
     let image = backup["image"].as_str().unwrap().to_owned();
 

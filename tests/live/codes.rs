@@ -16,25 +16,29 @@ use narrows_api::{
     server::WhoAmI,
     slps::ApplyRequest,
 };
+use narrows_client::DataPort;
 use narrows_domain::Catalog as _;
-use narrows_exchange::{CommitFacts, ExchangeError, HelloFacts, greet, hello::Side};
+use narrows_exchange::{CommitFacts, Draft, ExchangeError, HelloFacts, greet, hello::Side};
 use narrows_format::{
     Fingerprint, ImageId, PoolId, Timestamp,
     record::{CopyState, ImageFlags, ImageRecord, SignedRecord},
 };
-use narrows_ring::cores::{Setup, block_on};
+use narrows_ring::{
+    cores::{Setup, block_on},
+    world::World,
+};
 use narrows_server::{
     pki::authority::{Authority, Role, Validity, identity_of_pem},
     plane::PlaneError,
     run::{RunError, Server},
 };
 use narrows_transport::{Identity, Link, link::Security};
-use narrows_wire::{Begin, Hello, Message, Purpose};
+use narrows_wire::{Hello, Message, Purpose};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
     data::{ARENA_BYTES, ask_backup, ask_restore, back_up_directory, code_of_backup, make_tree, port},
-    forged::{Attempt, HONEST, NO_END, Stolen, attempt, back_up_secret, bring, port_between, record},
+    forged::{Attempt, NO_END, Stolen, attempt, back_up_secret, bring, port_between, record},
     house::{House, with_wrong_fingerprint},
     pairing::{apply, import_slp, local_slp, pair_both},
 };
@@ -127,8 +131,9 @@ impl Town {
     /// Why west does not import what arrived.
     async fn import_code(&self, image: u8) -> String {
         let imports: Vec<ImportInfo> = self.west.admin().get(paths::IMPORTS).await.unwrap();
-        let import = imports.into_iter().find(|it| it.image == ImageId([image; 16])).expect("it has arrived");
-        import.why.split(':').next().unwrap_or_default().to_owned()
+        let mut arrivals = imports.into_iter().map(|it| it.arrival);
+        let arrival = arrivals.find(|it| it.image == ImageId([image; 16])).expect("it has arrived");
+        arrival.why.split(':').next().unwrap_or_default().to_owned()
     }
 
     async fn arrived(&self, number: u8, import_slp: &str, change: impl FnOnce(&mut ImageRecord)) -> String {
@@ -141,24 +146,8 @@ impl Town {
     async fn replicated_with(&self, flags: ImageFlags) -> String {
         let somewhere = tempfile::tempdir().unwrap();
         let grant: BackupGrant = ask_backup(&self.east, &self.web, somewhere.path()).await.unwrap();
-        let mut draft = self.stolen.draft();
-        draft.flags = flags;
-        let brought = Attempt {
-            purpose: Purpose::Backup,
-            begin: Begin {
-                image: grant.image,
-                origin: grant.domain,
-                lineage: grant.lineage.0,
-                base: None,
-                root: None,
-                resume: grant.resume,
-            },
-            show: HONEST,
-            facts: CommitFacts::Draft(draft),
-            copy: NO_END,
-            import_slp: String::new(),
-            bytes: Some(self.stolen.bytes.clone()),
-        };
+        let draft = Draft { flags, ..self.stolen.draft() };
+        let brought = Attempt { facts: CommitFacts::Draft(draft), ..self.stolen.backup(&grant) };
         let port = port(&self.east, &self.web, (&grant.data_addr, grant.data_server), grant.ticket.0);
         attempt(port, &self.stolen, brought).await.unwrap();
         let path = paths::IMAGE_REPLICATE.replace("{id}", &grant.image.to_string());
@@ -171,10 +160,7 @@ impl Town {
         let port = port_between((&self.east, &self.west));
         let work = move || {
             block_on(Setup::here(ARENA_BYTES), |world| async move {
-                let config = port.trust.client_config(Some(&port.identity), port.domain).unwrap();
-                let security =
-                    Security::Dial { config: config.into(), domain: port.domain, trust: port.trust.clone() };
-                let link = Link::dial(&world, port.address.parse().unwrap(), security).await.unwrap();
+                let link = dial(&world, &port).await;
                 let usual = HelloFacts::new(Purpose::Replicate, port.domain, PoolId([0; 16]));
                 let session = greet(link, Side::Dialled, &HelloFacts { versions, ..usual }).await?;
                 session.link.send(said.unwrap()).await?;
@@ -198,10 +184,7 @@ impl Town {
         let port = port_between((&self.east, &self.west));
         let work = move || {
             block_on(Setup::here(ARENA_BYTES), |world| async move {
-                let config = port.trust.client_config(Some(&port.identity), port.domain).unwrap();
-                let security =
-                    Security::Dial { config: config.into(), domain: port.domain, trust: port.trust.clone() };
-                let link = Link::dial(&world, port.address.parse().unwrap(), security).await.unwrap();
+                let link = dial(&world, &port).await;
                 let mut hello = Hello {
                     version_min: 1,
                     version_max: 1,
@@ -228,6 +211,13 @@ impl Town {
             tokio::task::spawn_blocking(work).await.unwrap().unwrap();
         outcome.unwrap()
     }
+}
+
+/// A link to a data port, on which nothing was said yet.
+async fn dial(world: &World, port: &DataPort) -> Link {
+    let config = port.trust.client_config(Some(&port.identity), port.domain).unwrap();
+    let security = Security::Dial { config: config.into(), domain: port.domain, trust: port.trust.clone() };
+    Link::dial(world, port.address.parse().unwrap(), security).await.unwrap()
 }
 
 /// The code that a session ends with.

@@ -74,14 +74,8 @@ pub(crate) async fn back_up_directory(
     (grant, outcome)
 }
 
-/// The same with a grant that there is already.
-pub(crate) async fn back_up_granted(
-    house: &House,
-    identity: &Identity,
-    root: &Path,
-    grant: &BackupGrant,
-) -> BackupOutcome {
-    let plan = BackupPlan {
+fn plan(grant: &BackupGrant, root: &Path) -> BackupPlan {
+    BackupPlan {
         source: Source::Tree {
             roots: Roots::resolve(&[root.to_owned()]).unwrap(),
             options: WalkOptions::default(),
@@ -92,7 +86,17 @@ pub(crate) async fn back_up_granted(
         resume: grant.resume,
         segment_mean: grant.segment_mean,
         cache: None,
-    };
+    }
+}
+
+/// The same with a grant that there is already.
+pub(crate) async fn back_up_granted(
+    house: &House,
+    identity: &Identity,
+    root: &Path,
+    grant: &BackupGrant,
+) -> BackupOutcome {
+    let plan = plan(grant, root);
     let port = port(house, identity, (&grant.data_addr, grant.data_server), grant.ticket.0);
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {
@@ -217,7 +221,7 @@ async fn an_image_is_backed_up_replicated_imported_and_restored_elsewhere() {
     assert_eq!(here.replicas[0].state, "present");
     let imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
     assert_eq!(
-        (imports.len(), imports[0].state.as_str(), imports[0].slp.as_str()),
+        (imports.len(), imports[0].arrival.state.as_str(), imports[0].arrival.slp.as_str()),
         (1, "complete", "gold-import")
     );
 
@@ -330,18 +334,7 @@ pub(crate) async fn code_of_backup(
     ticket: [u8; 32],
     root: &Path,
 ) -> String {
-    let plan = BackupPlan {
-        source: Source::Tree {
-            roots: Roots::resolve(&[root.to_owned()]).unwrap(),
-            options: WalkOptions::default(),
-        },
-        image: grant.image,
-        origin: grant.domain,
-        lineage: grant.lineage.0,
-        resume: false,
-        segment_mean: grant.segment_mean,
-        cache: None,
-    };
+    let plan = BackupPlan { resume: false, ..plan(grant, root) };
     let port = port(house, identity, (&grant.data_addr, grant.data_server), ticket);
     let work = move || {
         block_on(Setup::here(ARENA_BYTES), |world| async move {

@@ -42,30 +42,38 @@ async fn what_has_arrived_is_listed_whatever_becomes_of_it() {
     import_in(&west, second.image, "failed(AIR-002)").await;
 
     let all = events(&west, "").await;
-    assert_eq!(all.iter().map(|it| it.image).collect::<Vec<_>>(), [second.image, first.image], "{all:?}");
+    assert_eq!(
+        all.iter().map(|it| it.arrival.image).collect::<Vec<_>>(),
+        [second.image, first.image],
+        "{all:?}"
+    );
     let [late, early] = &all[..] else { panic!("{all:?}") };
     let pool = west.server.as_ref().unwrap().app().who.pool;
     assert_eq!((early.pool, early.pool_name.as_str(), early.incarnation), (pool, "default", 1));
     assert!(early.sequence > 0 && late.sequence > early.sequence, "{all:?}");
     assert_eq!(
-        (early.sender, early.sender_name.as_str(), early.origin),
+        (early.arrival.sender, early.arrival.sender_name.as_str(), early.arrival.origin),
         (east.domain(), "east", east.domain())
     );
-    assert_eq!((early.state.as_str(), early.slp.as_str()), ("complete", "gold-import"));
+    assert_eq!((early.arrival.state.as_str(), early.arrival.slp.as_str()), ("complete", "gold-import"));
     assert!(
         early.logical_bytes > 500_000 && early.stored_bytes > 100_000 && early.wire_bytes > 100_000,
         "{early:?}"
     );
-    assert!(early.asked_expires.is_some() && early.image_name.starts_with("east/web01_"));
-    assert_eq!((late.state.as_str(), late.slp.as_str()), ("failed(AIR-002)", "silver-import"));
-    assert!(late.why.starts_with("AIR-002") && late.wire_bytes < early.wire_bytes, "{late:?}");
+    assert!(early.asked_expires.is_some() && early.arrival.image_name.starts_with("east/web01_"));
+    assert_eq!(
+        (late.arrival.state.as_str(), late.arrival.slp.as_str()),
+        ("failed(AIR-002)", "silver-import")
+    );
+    assert!(late.arrival.why.starts_with("AIR-002") && late.wire_bytes < early.wire_bytes, "{late:?}");
 
-    let of = async |query: &str| events(&west, query).await.iter().map(|it| it.image).collect::<Vec<_>>();
+    let of =
+        async |query: &str| events(&west, query).await.iter().map(|it| it.arrival.image).collect::<Vec<_>>();
     assert_eq!(of("pending=true").await, [second.image]);
     assert_eq!(of(&format!("image={}", first.image)).await, [first.image]);
     assert_eq!(of("from=east&limit=1").await, [second.image]);
     assert_eq!(of("pool=default&until=2020-01-01T00:00:00Z").await, []);
-    assert_eq!(of(&format!("since={}", late.arrived)).await, [second.image]);
+    assert_eq!(of(&format!("since={}", late.arrival.arrived)).await, [second.image]);
     assert_eq!(events(&east, "").await.len(), 0, "what is backed up here is none");
     for (query, code) in [("from=nowhere", "API-002"), ("pool=nowhere", "API-002"), ("image=x", "API-001")] {
         let refused = west.admin().get::<Vec<EventInfo>>(&format!("{}?{query}", paths::EVENTS)).await;
@@ -78,8 +86,8 @@ async fn what_has_arrived_is_listed_whatever_becomes_of_it() {
     import_in(&west, second.image, "complete").await;
     let now = events(&west, &format!("image={}", second.image)).await;
     assert_eq!(
-        (now[0].sequence, now[0].arrived, now[0].state.as_str()),
-        (late.sequence, late.arrived, "complete")
+        (now[0].sequence, now[0].arrival.arrived, now[0].arrival.state.as_str()),
+        (late.sequence, late.arrival.arrived, "complete")
     );
     assert_eq!(of("pending=true").await, []);
     for house in [&mut east, &mut west] {

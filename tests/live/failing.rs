@@ -98,7 +98,8 @@ async fn a_record_that_can_never_be_taken_in_holds_up_no_other() {
     let (good, _) = back_up_directory(&east, &web, files.path()).await;
     settled_image(&west, &good.image.to_string()).await;
     let imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
-    let of = |image| imports.iter().find(|import| import.image == image).unwrap().state.as_str();
+    let of =
+        |image| imports.iter().map(|it| &it.arrival).find(|it| it.image == image).unwrap().state.as_str();
     assert_eq!((of(bad.image), of(good.image)), ("refused(API-004)", "complete"));
     for house in [&mut east, &mut west] {
         house.stop().await;

@@ -99,6 +99,26 @@ impl Stolen {
             image_format: 1,
         }
     }
+
+    /// What brings it as the backup that was granted.
+    pub(crate) fn backup(&self, grant: &BackupGrant) -> Attempt {
+        Attempt {
+            purpose: Purpose::Backup,
+            begin: Begin {
+                image: grant.image,
+                origin: grant.domain,
+                lineage: grant.lineage.0,
+                base: None,
+                root: None,
+                resume: grant.resume,
+            },
+            show: HONEST,
+            facts: CommitFacts::Draft(self.draft()),
+            copy: NO_END,
+            import_slp: String::new(),
+            bytes: Some(self.bytes.clone()),
+        }
+    }
 }
 
 /// What a session is to do.
@@ -176,26 +196,10 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
 
     let elsewhere = tempfile::tempdir().unwrap();
     let stolen = Stolen::new();
-    let of_grant = |grant: &BackupGrant, show| Attempt {
-        purpose: Purpose::Backup,
-        begin: Begin {
-            image: grant.image,
-            origin: grant.domain,
-            lineage: grant.lineage.0,
-            base: None,
-            root: None,
-            resume: grant.resume,
-        },
-        show,
-        facts: CommitFacts::Draft(stolen.draft()),
-        copy: NO_END,
-        import_slp: String::new(),
-        bytes: Some(stolen.bytes.clone()),
-    };
     for show in FORGED {
         let grant = ask_backup(&east, &thief, elsewhere.path()).await.unwrap();
         let port = port(&east, &thief, (&grant.data_addr, grant.data_server), grant.ticket.0);
-        let outcome = attempt(port, &stolen, of_grant(&grant, show)).await;
+        let outcome = attempt(port, &stolen, Attempt { show, ..stolen.backup(&grant) }).await;
         assert_eq!(code(&outcome), "WIRE-005");
         assert_eq!(whole_images(&east).await, before, "nothing of it is visible");
     }
@@ -203,7 +207,7 @@ async fn a_client_gets_nothing_by_a_fingerprint_alone() {
     let another = tempfile::tempdir().unwrap();
     let grant = ask_backup(&east, &thief, another.path()).await.unwrap();
     let port = port(&east, &thief, (&grant.data_addr, grant.data_server), grant.ticket.0);
-    attempt(port, &stolen, of_grant(&grant, HONEST)).await.unwrap();
+    attempt(port, &stolen, stolen.backup(&grant)).await.unwrap();
     assert_eq!(whole_images(&east).await.len(), 2);
     east.stop().await;
 }
@@ -290,7 +294,7 @@ async fn nothing_came(west: &House, image: ImageId, before: &[ImageId]) {
     assert_eq!(whole_images(west).await, before);
     let mut imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
     // That somebody tried is listed.
-    imports.retain(|it| it.state != "refused(AIR-012)");
+    imports.retain(|it| it.arrival.state != "refused(AIR-012)");
     assert_eq!(imports.len(), 0);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
+    events::ArrivalInfo,
     jobs::ImportInfo,
     orders::RetryRequest,
     paths,
@@ -20,20 +21,21 @@ use crate::{
     pairing::{apply, import_slp, pair_both, slp},
 };
 
-async fn imports(house: &House) -> Vec<ImportInfo> {
-    house.admin().get(paths::IMPORTS).await.unwrap()
+async fn arrivals(house: &House) -> Vec<ArrivalInfo> {
+    let imports: Vec<ImportInfo> = house.admin().get(paths::IMPORTS).await.unwrap();
+    imports.into_iter().map(|it| it.arrival).collect()
 }
 
-/// The import of an image once it stands in this state.
-pub(crate) async fn import_in(house: &House, image: ImageId, state: &str) -> ImportInfo {
+/// What arrived of an image, once its import stands in this state.
+pub(crate) async fn import_in(house: &House, image: ImageId, state: &str) -> ArrivalInfo {
     for _ in 0..600 {
-        let all = imports(house).await;
+        let all = arrivals(house).await;
         if let Some(found) = all.into_iter().find(|it| it.image == image && it.state == state) {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("no import of {image} is {state}: {:?}", imports(house).await);
+    panic!("no import of {image} is {state}: {:?}", arrivals(house).await);
 }
 
 async fn retry(house: &House, image: Option<ImageId>) -> Result<Vec<ImportInfo>, ApiError> {
@@ -67,7 +69,7 @@ async fn a_failed_import_is_tried_again_when_asked_and_given_up_when_its_time_is
     import_in(&west, grant.image, "failed(AIR-002)").await;
 
     let tried = retry(&west, None).await.unwrap();
-    assert_eq!((tried.len(), tried[0].state.as_str()), (1, "failed(AIR-002)"), "nothing is mended");
+    assert_eq!((tried.len(), tried[0].arrival.state.as_str()), (1, "failed(AIR-002)"), "nothing is mended");
     west.advance(Duration::from_hours(3)).await;
     assert_eq!(import_in(&west, grant.image, "given-up(AIR-002)").await.slp, "gold-import");
     let red = problems(&west).await;
@@ -80,7 +82,7 @@ async fn a_failed_import_is_tried_again_when_asked_and_given_up_when_its_time_is
     let version = narrows_domain::slp::SlpVersion { slp, version: 9, made, targets: vec![], verified: true };
     app.control.put(vec![narrows_domain::Change::Slp(version)]).await.unwrap();
     let tried = retry(&west, Some(grant.image)).await.unwrap();
-    assert_eq!(tried[0].state, "complete", "{tried:?}");
+    assert_eq!(tried[0].arrival.state, "complete", "{tried:?}");
     settled_image(&east, &grant.image.to_string()).await;
     assert_eq!(app.plane.pool(app.who.pool).space().await.unwrap().index_entries, before);
     assert_eq!(problems(&west).await, []);

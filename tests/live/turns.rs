@@ -37,8 +37,8 @@ async fn what_is_due_goes_by_priority_and_then_by_age() {
         settled_image(&east, &image.to_string()).await;
     }
     let mut imports: Vec<ImportInfo> = west.admin().get(paths::IMPORTS).await.unwrap();
-    imports.sort_by_key(|it| it.arrived);
-    let arrived: Vec<_> = imports.iter().map(|it| it.image).collect();
+    imports.sort_by_key(|it| it.arrival.arrived);
+    let arrived: Vec<_> = imports.iter().map(|it| it.arrival.image).collect();
     assert_eq!(arrived, [images[2], images[0], images[1]], "of {images:?}");
     for house in [&mut east, &mut west] {
         house.stop().await;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, LocalBoxStream};
 use narrows_exchange::{Place, PoolTree, StoreError, StoredFrame, TreeChild, TreeNode};
 use narrows_format::{
-    DomainId, Fingerprint, ImageId, Location, Tag, Timestamp,
+    Fingerprint, ImageId, Location, Tag, Timestamp,
     frame::{self, Codec, FrameKind},
     node::{Child, ChildKind, Entry, EntryKind, Xattrs},
-    record::{ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
+    record::{ImageRecord, SignedRecord},
 };
 use narrows_pool::{
     ingest::{Piece, Splitter},
@@ -117,26 +117,7 @@ fn record(
     logical_bytes: u64,
     files: u64,
 ) -> SignedRecord {
-    let record = ImageRecord {
-        image,
-        origin: DomainId([1; 16]),
-        client: narrows_format::ClientId([2; 16]),
-        client_name: "model".into(),
-        policy: String::new(),
-        schedule: ScheduleKind::Manual,
-        started: Timestamp { seconds: 1, nanos: 0 },
-        written: Timestamp { seconds: 2, nanos: 0 },
-        classification: String::new(),
-        slp: "gold".into(),
-        slp_version: 1,
-        lineage: [3; 32],
-        root,
-        root_length,
-        logical_bytes,
-        files,
-        flags: ImageFlags::default(),
-        image_format: 1,
-    };
+    let record = ImageRecord { logical_bytes, files, ..ImageRecord::sample(image, root, root_length) };
     SignedRecord { record, signature: [0; 64] }
 }
 

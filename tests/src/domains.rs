@@ -376,6 +376,16 @@ impl Pair {
         command.stdout(Stdio::piped()).spawn().expect("narrowsctl starts")
     }
 
+    /// What one that was started ends with. The client comes back by itself; one that gave up is run again and resumes.
+    pub fn finish_backup(&self, running: Child, source: &Path) -> Value {
+        let ended = running.wait_with_output().expect("it was started");
+        if ended.status.success() {
+            last_json(&String::from_utf8(ended.stdout).expect("UTF-8"))
+        } else {
+            self.backup(source)
+        }
+    }
+
     /// What `image show` says once the image is in the west and confirmed; nothing is pushed. `None` while the east does
     /// not answer.
     pub fn confirmed(&self, image: &str) -> Option<Value> {

@@ -12,7 +12,7 @@ pub(crate) enum ClientCommand {
     Enroll {
         /// The client's name.
         name: String,
-        /// The line that an administrator made elsewhere.
+        /// The line that an administrator made elsewhere with `--print-line`.
         #[arg(long)]
         line: Option<String>,
         /// Only print the line, to be used on the client's own machine.

@@ -50,7 +50,7 @@ pub(crate) enum DomainCommand {
     Limit {
         /// Name or UUID.
         name: String,
-        /// Images under way to it at once.
+        /// Images under way to it at once; 4 unless set.
         #[arg(long, value_name = "COUNT")]
         images: u32,
     },
@@ -78,8 +78,8 @@ pub(crate) enum ImportCommand {
         /// Only those that are not imported, or damaged since; oldest first.
         #[arg(long)]
         open: bool,
-        /// So many at most; it is said when there are more.
-        #[arg(long, value_name = "N", default_value_t = 1000)]
+        /// At most so many; it is said when there are more.
+        #[arg(long, default_value_t = 1000)]
         limit: u32,
     },
     /// Tries imports again that wait, failed or were given up.

@@ -15,7 +15,7 @@ pub(crate) struct ImageFilterArgs {
     /// Made by this domain.
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) domain: Option<String>,
-    /// Under this lifecycle policy.
+    /// Under this SLP.
     #[arg(long, value_name = "NAME")]
     pub(crate) slp: Option<String>,
     /// Begun then or later (RFC 3339).
@@ -89,7 +89,7 @@ pub(crate) enum ImageCommand {
     /// A pattern without a slash is held against every name, one with a slash against the whole path within the image.
     /// `*` and `?` stop at slashes, `**` does not, `[..]` is a set. With `--json` one object a line.
     #[command(after_help = "Examples:\n  narrowsctl image find --path '*.sqlite' --client web01\n  \
-                            narrowsctl image find --path /etc/ssl/**/*.pem --since 2026-01-01T00:00:00Z")]
+                            narrowsctl image find --path '/etc/ssl/**/*.pem' --since 2026-01-01T00:00:00Z")]
     Find {
         /// What a path has to fit.
         #[arg(long, value_name = "GLOB")]

@@ -21,7 +21,7 @@ pub(crate) enum JobCommand {
     /// A bad end is a failure, and so is a wait that only a person can end.
     #[command(after_help = "Example:\n  narrowsctl --context east job watch 17")]
     Watch {
-        /// Its id.
+        /// Its id, as `job list` or the command that began it tells it.
         job: String,
     },
     /// Gives up the operation that a job works for; says first what will then never exist.
@@ -30,7 +30,7 @@ pub(crate) enum JobCommand {
     #[command(after_help = "Examples:\n  narrowsctl --context east job cancel 17 --dry-run\n  \
                             narrowsctl --context east job cancel 17 --yes")]
     Cancel {
-        /// Its id.
+        /// Its id, as `job list` or the command that began it tells it.
         job: String,
         #[command(flatten)]
         consent: ConsentArgs,
@@ -38,7 +38,7 @@ pub(crate) enum JobCommand {
     /// Shows one.
     #[command(after_help = "Example:\n  narrowsctl --context east job show 17")]
     Show {
-        /// Its id.
+        /// Its id, as `job list` or the command that began it tells it.
         job: String,
     },
 }

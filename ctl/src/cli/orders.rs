@@ -54,7 +54,8 @@ pub(crate) struct ReplicateArgs {
     /// The partner domain.
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) to_domain: String,
-    /// The import SLP there.
+    /// The import SLP there; left out, the one that the image's SLP names for that domain, or else the one of the same name as
+    /// the image's SLP.
     #[arg(long, value_name = "NAME")]
     pub(crate) import_slp: Option<String>,
     /// Wait until the other domain has imported it.
@@ -75,7 +76,7 @@ pub(crate) struct RecallArgs {
     /// All that the partner holds for this domain and that can't be read here; `replica list --unknown` lists them.
     #[arg(long, conflicts_with = "image", requires = "from")]
     pub(crate) all: bool,
-    /// Of these, only backups that began then or later.
+    /// Of these, only backups that began then or later (RFC 3339).
     #[arg(long, requires = "all", value_name = "TIME")]
     pub(crate) since: Option<jiff::Timestamp>,
     /// The partner domain that has it; by itself the one that was last known to.
@@ -176,7 +177,7 @@ pub(crate) enum CertCommand {
         /// The CA too: the one before it is believed until it ends, and partners learn of the new one by themselves.
         #[arg(long)]
         ca: bool,
-        /// The CA even if the last renewal is no month ago: whoever has been away since then is left behind.
+        /// The CA even if it was renewed less than a month ago: whoever has been away since then is left behind.
         #[arg(long, requires = "ca")]
         force: bool,
     },
@@ -192,7 +193,7 @@ pub(crate) enum CatalogCommand {
     /// It ends by itself once image logs and what partners hold were compared.
     #[command(after_help = "Example:\n  narrowsctl --context east catalog reconcile --force --yes")]
     Reconcile {
-        /// Also though not everything was compared.
+        /// Even if not everything was compared.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -206,8 +207,8 @@ pub(crate) enum ProblemCommand {
     #[command(after_help = "Examples:\n  narrowsctl --context east problem list\n  \
                       narrowsctl --context east problem list --limit 5000")]
     List {
-        /// So many of each kind; behind them it is said how many more there are.
-        #[arg(long, value_name = "N")]
+        /// So many of each kind, 100 unless said; behind them it is told how many more there are.
+        #[arg(long)]
         limit: Option<u32>,
     },
 }

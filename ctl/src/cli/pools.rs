@@ -50,7 +50,7 @@ pub(crate) enum PoolCommand {
         /// Opens and hashes every segment, instead of comparing checksums of what is stored.
         #[arg(long)]
         deep: bool,
-        /// Bytes a second; as fast as it goes when left out.
+        /// Bytes a second, e.g. 50MiB; as fast as it goes when left out.
         #[arg(long, value_name = "BYTES")]
         rate: Option<Size>,
         /// Waits for its end; ends with code 1 when damage is left.
@@ -62,7 +62,7 @@ pub(crate) enum PoolCommand {
     Verify {
         /// Its name.
         name: String,
-        /// Bytes a second; as fast as it goes when left out.
+        /// Bytes a second, e.g. 50MiB; as fast as it goes when left out.
         #[arg(long, value_name = "BYTES")]
         rate: Option<Size>,
         /// Waits for its end; ends with code 1 when damage is left.
@@ -146,14 +146,14 @@ pub(crate) struct PoolCreateArgs {
 /// When a pool counts as full.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RoomArgs {
-    /// With less free than this it counts as full, and nothing new begins in it.
+    /// With less free than this, e.g. 200GiB, it counts as full, and nothing new begins in it; 0 unless set.
     #[arg(long, value_name = "BYTES")]
     pub(crate) keep_free: Option<Size>,
-    /// With more than so many parts of a hundred of its disk in use it counts as full; 99 unless set.
+    /// With more than so many percent of its disk in use it counts as full; 99 unless set.
     #[arg(long, value_name = "PERCENT")]
     pub(crate) high_water: Option<u8>,
     /// At high water, copies that are kept for as long as there is room (`capacity-managed`) go, oldest first, until no more
-    /// than this would be in use; 80 unless set. Nothing goes before one of the two marks was set, and what went in any pool of
+    /// than so many percent would be in use; 80 unless set. Nothing goes before one of the two marks was set, and what went in any pool of
     /// the same server counts, as nothing reclaims its room yet.
     #[arg(long, value_name = "PERCENT")]
     pub(crate) low_water: Option<u8>,

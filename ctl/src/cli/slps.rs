@@ -1,4 +1,4 @@
-//! What can be typed about lifecycle policies.
+//! What can be typed about storage lifecycle policies.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ use crate::confirm::ConsentArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SlpCommand {
-    /// Prints a policy to begin with, one file for each domain that takes part.
+    /// Prints SLPs to begin with, one for each domain that takes part.
     #[command(after_help = "Examples:\n  narrowsctl slp new gold --template one-to-one --to west\n  \
                       narrowsctl slp new gold --template fan-out --to west --to north --dir policies\n  \
                       narrowsctl slp new gold --template cascade --to west --to north")]
     New(SlpNewArgs),
-    /// Applies a policy.
+    /// Applies an SLP: makes it, or a new version of it.
     #[command(after_help = "Examples:\n  narrowsctl slp apply -f gold.toml\n  narrowsctl slp apply -f -\n  \
                       narrowsctl slp apply -f gold.toml --in-place")]
     Apply(SlpFileArgs),
     /// Says what applying would do.
     #[command(after_help = "Example:\n  narrowsctl slp plan -f gold.toml")]
     Plan(SlpFileArgs),
-    /// Lists policies.
+    /// Lists SLPs.
     #[command(after_help = "Example:\n  narrowsctl slp list")]
     List,
     /// Shows one.
@@ -29,24 +29,24 @@ pub(crate) enum SlpCommand {
         /// Its name.
         name: String,
     },
-    /// Holds all work under a policy until it is resumed; what runs stops at its next batch.
+    /// Holds all work under an SLP until it is resumed; what runs stops at its next batch.
     #[command(after_help = "Example:\n  narrowsctl slp pause gold")]
     Pause {
         /// Its name.
         name: String,
     },
-    /// Lets the work of a held policy go on.
+    /// Lets the work of an SLP that was paused or deferred go on.
     #[command(after_help = "Example:\n  narrowsctl slp resume gold")]
     Resume {
         /// Its name.
         name: String,
     },
-    /// Holds all work under a policy until a time.
+    /// Holds all work under an SLP until a time.
     #[command(
         after_help = "Examples:\n  narrowsctl slp defer gold --for 8h\n  narrowsctl slp defer gold --until 2026-12-27T06:00:00Z"
     )]
     Defer(SlpDeferArgs),
-    /// Deletes a policy that nothing refers to, here or at a partner.
+    /// Deletes an SLP that nothing refers to, here or at a partner.
     #[command(after_help = "Example:\n  narrowsctl slp delete gold --dry-run")]
     Delete {
         /// Its name.
@@ -70,7 +70,7 @@ pub(crate) enum SlpCommand {
     },
 }
 
-/// The shape of what a policy does.
+/// The shape of what an SLP does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TemplateArg {
     /// Backup here, a copy in one other domain.
@@ -83,7 +83,7 @@ pub(crate) enum TemplateArg {
 
 #[derive(Debug, Args)]
 pub(crate) struct SlpNewArgs {
-    /// The policy's name; import policies are called NAME-import.
+    /// The SLP's name; import SLPs are called NAME-import.
     pub(crate) name: String,
     /// What it does.
     #[arg(long, value_enum)]
@@ -124,6 +124,6 @@ pub(crate) struct SlpDeferArgs {
     #[arg(long, value_name = "TIME", required_unless_present = "span", conflicts_with = "span")]
     pub(crate) until: Option<jiff::Timestamp>,
     /// For so long from now on, e.g. `8h` or `90m`.
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "SPAN")]
     pub(crate) span: Option<jiff::SignedDuration>,
 }

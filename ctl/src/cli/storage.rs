@@ -144,13 +144,14 @@ pub(crate) struct TargetNameArgs {
 pub(crate) struct TargetArgs {
     #[command(flatten)]
     pub(crate) name: TargetNameArgs,
-    /// The storage unit there; left out, the one that receives by default.
+    /// The storage unit there; unless set, the one that receives by default.
     #[arg(long, value_name = "UNIT")]
     pub(crate) unit: Option<String>,
-    /// Bytes a second at most, with k, M or G for thousands, millions, billions; `unlimited`.
+    /// Bytes a second at most, e.g. 500k, 20M or 1GiB, or `unlimited`, as it is unless set.
     #[arg(long, value_name = "RATE")]
     pub(crate) bandwidth: Option<Rate>,
-    /// Another bandwidth while a window is open, or `none`; more than once, the first that is open holds.
+    /// Another bandwidth while a window is open, e.g. office=2M; `none` lets nothing go meanwhile. More than once, the first
+    /// window that is open counts.
     #[arg(long = "in", value_name = "WINDOW=RATE")]
     pub(crate) schedule: Vec<ScheduleArg>,
     /// Forget the bandwidths for windows.

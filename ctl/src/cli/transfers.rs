@@ -18,10 +18,10 @@ pub(crate) struct BackupArgs {
     /// Back up a block device, or the raw image of one, whole and as one file.
     #[arg(long, value_name = "DEV", conflicts_with_all = ["paths", "exclude", "one_file_system", "verify_unchanged"])]
     pub(crate) device: Option<PathBuf>,
-    /// The lifecycle policy of the image.
+    /// The SLP of the image.
     #[arg(long, value_name = "NAME", required_unless_present = "policy")]
     pub(crate) slp: Option<String>,
-    /// The backup policy.
+    /// In its place: the backup policy that the image is made for.
     #[arg(long, value_name = "NAME", conflicts_with = "slp")]
     pub(crate) policy: Option<String>,
     /// Leave out what fits: names, or paths when there is a slash; `*`, `?`, `[..]`, `**`.

@@ -24,15 +24,15 @@ pub(super) async fn run(session: &Session, command: EventCommand) -> Outcome<()>
     session.style.show(&events, |events| {
         let row = |event: &EventInfo| {
             vec![
-                time(event.arrived),
+                time(event.arrival.arrived),
                 event.pool_name.clone(),
                 event.sequence.to_string(),
-                event.image_name.clone(),
-                event.sender_name.clone(),
+                event.arrival.image_name.clone(),
+                event.arrival.sender_name.clone(),
                 bytes(event.logical_bytes),
                 bytes(event.wire_bytes),
-                event.state.clone(),
-                event.why.clone(),
+                event.arrival.state.clone(),
+                event.arrival.why.clone(),
             ]
         };
         let rows: Vec<_> = events.iter().map(row).collect();

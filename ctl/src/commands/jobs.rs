@@ -141,14 +141,14 @@ pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcom
         }
     };
     session.style.show(&imports, |imports| {
-        let row = |info: &ImportInfo| {
+        let row = |ImportInfo { arrival, .. }: &ImportInfo| {
             vec![
-                info.image_name.clone(),
-                info.sender_name.clone(),
-                info.slp.clone(),
-                info.state.clone(),
-                time(info.arrived),
-                info.why.clone(),
+                arrival.image_name.clone(),
+                arrival.sender_name.clone(),
+                arrival.slp.clone(),
+                arrival.state.clone(),
+                time(arrival.arrived),
+                arrival.why.clone(),
             ]
         };
         let rows: Vec<_> = imports.iter().map(row).collect();
@@ -165,8 +165,8 @@ pub(super) async fn arrived(api: &Api, called: &str) -> Outcome<ImageId> {
     for open in [true, false] {
         let imports: Vec<ImportInfo> =
             api.get(paths::IMPORTS, &ImportFilter { open, limit: Some(u32::MAX) }).await?;
-        if let Some(found) = imports.into_iter().find(|it| it.image_name == called) {
-            return Ok(found.image);
+        if let Some(found) = imports.into_iter().find(|it| it.arrival.image_name == called) {
+            return Ok(found.arrival.image);
         }
     }
     Err(Failure::usage(format!("no image `{called}` has arrived"))

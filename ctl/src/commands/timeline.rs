@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use narrows_api::{
     error,
+    events::ArrivalInfo,
     holdings::{UnknownQuery, UnknownReplica, UnknownReplicas},
     images::{ImageFilter, ImageInfo},
     jobs::ImportInfo,
@@ -81,10 +82,10 @@ async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<(
     session.style.show(&replies, |replies| format!("{} images {how}", replies.len()))
 }
 
-async fn failed(api: &Api) -> Outcome<Vec<ImportInfo>> {
-    let mut imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &()).await?;
-    imports.retain(|it| it.state.starts_with("failed") || it.state.starts_with("refused"));
-    Ok(imports)
+async fn failed(api: &Api) -> Outcome<Vec<ArrivalInfo>> {
+    let imports: Vec<ImportInfo> = api.get(paths::IMPORTS, &()).await?;
+    let arrivals = imports.into_iter().map(|it| it.arrival);
+    Ok(arrivals.filter(|it| it.state.starts_with("failed") || it.state.starts_with("refused")).collect())
 }
 
 fn is_not_here(failure: &Failure) -> bool {
@@ -92,14 +93,14 @@ fn is_not_here(failure: &Failure) -> bool {
 }
 
 /// Waits until a copy here can be read. An import of it that failed meanwhile is a failure.
-async fn arrival(api: &Api, image: &str, failed_before: &[ImportInfo]) -> Outcome<ImageInfo> {
+async fn arrival(api: &Api, image: &str, failed_before: &[ArrivalInfo]) -> Outcome<ImageInfo> {
     loop {
         match find(api, image, &ImageFilter::default()).await {
             Ok(info) if info.copies.iter().any(|copy| copy.discarded_until.is_none()) => return Ok(info),
             Err(failure) if !is_not_here(&failure) => return Err(failure),
             Ok(_) | Err(_) => {}
         }
-        let is_new = |it: &ImportInfo| {
+        let is_new = |it: &ArrivalInfo| {
             !failed_before
                 .iter()
                 .any(|old| (old.image, old.sender, old.arrived) == (it.image, it.sender, it.arrived))

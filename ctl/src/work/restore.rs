@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use narrows_agent::attempts;
 use narrows_api::{
     PathText,
     backups::{RestoreGrant, RestoreRequest},
@@ -212,15 +213,9 @@ pub(super) async fn show_while<T>(
     progress: &RestoreProgress,
     attempt: impl Future<Output = T>,
 ) -> T {
-    let mut attempt = std::pin::pin!(attempt);
-    let mut tick = tokio::time::interval(Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            outcome = &mut attempt => return outcome,
-            _ = tick.tick() => {
-                bar.set_position(progress.bytes());
-                bar.set_message(format!("{} files", progress.files()));
-            }
-        }
-    }
+    let show = || {
+        bar.set_position(progress.bytes());
+        bar.set_message(format!("{} files", progress.files()));
+    };
+    attempts::show_while(attempt, show).await
 }

@@ -92,25 +92,10 @@ pub(crate) fn image(row: &SqliteRow) -> Result<Image, Error> {
         content: None,
     };
     if let Some(signed) = columns.blob_or_null("signed")? {
-        image.content = Some(content(signed).ok_or_else(|| columns.corrupt("signed"))?);
+        let record = SignedRecord::decode(&signed).map_err(|_| columns.corrupt("signed"))?.record;
+        image.content = Some(Content::of(&record, signed));
     }
     Ok(image)
-}
-
-fn content(signed: Vec<u8>) -> Option<Content> {
-    let record = SignedRecord::decode(&signed).ok()?.record;
-    Some(Content {
-        written: record.written,
-        root: record.root,
-        root_length: record.root_length,
-        logical_bytes: record.logical_bytes,
-        files: record.files,
-        flags: record.flags,
-        image_format: record.image_format,
-        origin_slp: record.slp,
-        origin_slp_version: record.slp_version,
-        signed,
-    })
 }
 
 pub(crate) const fn schedule_word(schedule: ScheduleKind) -> &'static str {

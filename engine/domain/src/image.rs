@@ -91,16 +91,10 @@ pub struct Content {
     pub signed: Vec<u8>,
 }
 
-impl Image {
-    /// The identity for people within its origin: `client_unixtime`.
-    pub fn label(&self) -> String {
-        label(&self.client_name, self.started)
-    }
-
-    /// Takes over what a durable record says.
-    pub fn fill(&mut self, record: &ImageRecord, signed: Vec<u8>) {
-        self.state = ImageState::Whole;
-        self.content = Some(Content {
+impl Content {
+    /// What a record says, which is signed so.
+    pub fn of(record: &ImageRecord, signed: Vec<u8>) -> Self {
+        Self {
             written: record.written,
             root: record.root,
             root_length: record.root_length,
@@ -111,7 +105,20 @@ impl Image {
             origin_slp: record.slp.clone(),
             origin_slp_version: record.slp_version,
             signed,
-        });
+        }
+    }
+}
+
+impl Image {
+    /// The identity for people within its origin: `client_unixtime`.
+    pub fn label(&self) -> String {
+        label(&self.client_name, self.started)
+    }
+
+    /// Takes over what a durable record says.
+    pub fn fill(&mut self, record: &ImageRecord, signed: Vec<u8>) {
+        self.state = ImageState::Whole;
+        self.content = Some(Content::of(record, signed));
     }
 
     /// An image as its record alone tells it, governed here by `slp` in `version`.

@@ -5,6 +5,9 @@
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 pub use crate::named::UnknownName;
+
+use crate::image::Image;
+use crate::limits::PRIORITY_DEFAULT;
 use crate::named::named;
 
 /// Names an operation: the image and its ordinal there, from 1.
@@ -205,6 +208,31 @@ pub struct Operation {
 pub const ALREADY_PRESENT: &str = "already-present";
 
 impl Operation {
+    /// Work for `image` that has come up now: not started, of the usual priority, within the domain, its copy for ever.
+    pub fn new(image: &Image, ordinal: u32, name: String, kind: OperationKind, now: Timestamp) -> Self {
+        Self {
+            key: OperationKey { image: image.id, ordinal },
+            name,
+            kind,
+            target: None,
+            expires: None,
+            priority: PRIORITY_DEFAULT,
+            age: image.started,
+            state: OperationState::NotStarted,
+            since: now,
+            due: now,
+            pending_since: None,
+            attempt: 0,
+            failures: 0,
+            next_try: None,
+            note: None,
+            wire_bytes: 0,
+            released: None,
+            unit: None,
+            pool: None,
+        }
+    }
+
     /// A Duplication that made no copy, because every pool that it may go to had the image: the copies that are there
     /// stand for its own.
     pub fn found_a_copy(&self) -> bool {

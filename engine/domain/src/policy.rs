@@ -13,9 +13,8 @@ use narrows_format::Timestamp;
 use narrows_format::record::ScheduleKind;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::PRIORITY_DEFAULT;
 use crate::period::Period;
-use crate::slp::{ANY_CLASSIFICATION, Kind, Retention, Slp, SlpOperation, SlpVersion};
+use crate::slp::{self, Kind, Retention, Slp, SlpOperation, SlpVersion};
 use crate::window::{OpenSpan, Window};
 
 pub use calendar::Date;
@@ -49,10 +48,10 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
     /// The classification of its images; `any` is none.
-    #[serde(default = "any")]
+    #[serde(default = "slp::any")]
     pub data_classification: String,
     /// Of its runs: where a client has several to do, higher goes first.
-    #[serde(default = "default_priority")]
+    #[serde(default = "slp::default_priority")]
     pub priority: u32,
     /// Runs on the client before each backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,14 +62,6 @@ pub struct Policy {
     /// When; none at all is a policy that runs only when told to.
     #[serde(default, rename = "schedule", skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
-}
-
-fn any() -> String {
-    ANY_CLASSIFICATION.to_owned()
-}
-
-const fn default_priority() -> u32 {
-    PRIORITY_DEFAULT
 }
 
 /// A program of the client's own hooks folder.

@@ -43,11 +43,11 @@ pub struct Slp {
 /// The classification that takes all.
 pub const ANY_CLASSIFICATION: &str = "any";
 
-fn any() -> String {
+pub(crate) fn any() -> String {
     ANY_CLASSIFICATION.to_owned()
 }
 
-const fn default_priority() -> u32 {
+pub(crate) const fn default_priority() -> u32 {
     PRIORITY_DEFAULT
 }
 

@@ -3,7 +3,7 @@
 use narrows_domain::air::{self, Receiver, Terms, Verdict, judge, may_leave, may_restore};
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Arrival, Proof};
-use narrows_domain::operation::{Operation, OperationKey, OperationKind, OperationState};
+use narrows_domain::operation::{Operation, OperationKind, OperationState};
 use narrows_domain::partner::Partner;
 use narrows_domain::period::Period;
 use narrows_domain::recall::Homecoming;
@@ -306,26 +306,10 @@ fn copies_are_kept_for_named_reasons_only() {
         stored_bytes: 1,
         made: at(0),
     };
+    let image = Image::from_record(&record(), Vec::new(), "gold", 1);
     let child = |state: OperationState| Operation {
-        key: OperationKey { image: ImageId([5; 16]), ordinal: 2 },
-        name: "on".into(),
-        kind: OperationKind::Replication,
-        target: None,
-        expires: None,
-        priority: 0,
-        age: at(0),
         state,
-        since: at(0),
-        due: at(0),
-        attempt: 0,
-        failures: 0,
-        next_try: None,
-        note: None,
-        wire_bytes: 0,
-        pending_since: None,
-        released: None,
-        unit: None,
-        pool: None,
+        ..Operation::new(&image, 2, "on".into(), OperationKind::Replication, at(0))
     };
     let kept = |copy: &ImageCopy, state, now| standing(copy, Some(&slp), &[child(state)], at(now));
     assert_eq!(kept(&copy, OperationState::Complete, NOW), []);

@@ -50,6 +50,33 @@ pub struct ImageRecord {
     pub image_format: u16,
 }
 
+impl ImageRecord {
+    /// What tests and benches say of an image of which only identity and root count.
+    pub fn sample(image: ImageId, root: Fingerprint, root_length: u32) -> Self {
+        let time = Timestamp { seconds: 1_700_000_000, nanos: 5 };
+        Self {
+            image,
+            origin: DomainId([1; 16]),
+            client: ClientId([2; 16]),
+            client_name: "client".to_owned(),
+            policy: String::new(),
+            schedule: ScheduleKind::Manual,
+            started: time,
+            written: time,
+            classification: String::new(),
+            slp: "gold".to_owned(),
+            slp_version: 1,
+            lineage: [3; 32],
+            root,
+            root_length,
+            logical_bytes: 1,
+            files: 1,
+            flags: ImageFlags::default(),
+            image_format: 1,
+        }
+    }
+}
+
 /// Facts about an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, one bit each on disk")]

@@ -74,6 +74,21 @@ impl Patience {
     }
 }
 
+/// How often people see how far an attempt is.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Shows again and again how far it is, while the attempt runs.
+pub async fn show_while<T>(attempt: impl Future<Output = T>, show: impl Fn()) -> T {
+    let mut attempt = pin!(attempt);
+    let mut tick = tokio::time::interval(SHOW_EVERY);
+    loop {
+        tokio::select! {
+            outcome = &mut attempt => return outcome,
+            _ = tick.tick() => show(),
+        }
+    }
+}
+
 /// How often a data thread looks whether anybody still wants what it does.
 const WANTED_LOOK: Duration = Duration::from_millis(100);
 

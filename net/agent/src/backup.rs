@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::{
     api::{Api, filled},
-    attempts::{DataThread, Patience, Watch, identity_of, seconds},
+    attempts::{DataThread, Patience, Watch, identity_of, seconds, show_while},
     failure::{Failure, Outcome, codes},
 };
 
@@ -149,7 +149,7 @@ pub async fn back_up(api: &Api, job: &BackupJob, watch: &impl WatchBackup) -> Ou
     loop {
         let attempt = (port(api, &grant)?, plan(job, &source, &grant, trust));
         let mut broken = None;
-        let outcome = show_while(watch, &progress, &source, data.run(attempt)).await?;
+        let outcome = show_while(data.run(attempt), || watch.moved(&progress, &source)).await?;
         match outcome {
             Ok(outcome) => {
                 watch.over();
@@ -369,21 +369,4 @@ fn listed(missing: Missing) -> Vec<Skipped> {
     first
         .map(|missed| Skipped { path: PathText::from_bytes(&missed.path), why: missed.why.to_string() })
         .collect()
-}
-
-/// Moves the bar while the attempt runs.
-async fn show_while<T>(
-    watch: &impl WatchBackup,
-    progress: &BackupProgress,
-    source: &Source,
-    attempt: impl Future<Output = T>,
-) -> T {
-    let mut attempt = std::pin::pin!(attempt);
-    let mut tick = tokio::time::interval(Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            outcome = &mut attempt => return outcome,
-            _ = tick.tick() => watch.moved(progress, source),
-        }
-    }
 }

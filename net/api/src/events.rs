@@ -44,6 +44,23 @@ pub struct EventInfo {
     pub incarnation: u64,
     /// At which place of the log.
     pub sequence: u64,
+    /// What arrived, and what became of it.
+    #[serde(flatten)]
+    pub arrival: ArrivalInfo,
+    /// The expiry that the sender asked for; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_expires: Option<Timestamp>,
+    /// What the image is large by itself.
+    pub logical_bytes: u64,
+    /// What it added to the pool.
+    pub stored_bytes: u64,
+    /// What crossed for it in the session that committed it.
+    pub wire_bytes: u64,
+}
+
+/// A replicated image that arrived, and what became of it: the part that events and imports have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ArrivalInfo {
     /// The image.
     #[serde(with = "text::by_text")]
     pub image: ImageId,
@@ -57,22 +74,13 @@ pub struct EventInfo {
     pub sender: DomainId,
     /// The sender's name here.
     pub sender_name: String,
-    /// When it was durable, by the clock here.
-    pub arrived: Timestamp,
-    /// The SLP that was to import it.
+    /// The SLP that it is imported through.
     pub slp: String,
-    /// The expiry that the sender asked for; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_expires: Option<Timestamp>,
-    /// What the image is large by itself.
-    pub logical_bytes: u64,
-    /// What it added to the pool.
-    pub stored_bytes: u64,
-    /// What crossed for it in the session that committed it.
-    pub wire_bytes: u64,
-    /// What became of it, as `import list` says it.
+    /// `pending`, `waiting(clock)`, `complete`, `failed(code)`, `given-up(code)`, `refused(code)`.
     pub state: String,
     /// One sentence on the failure or wait, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// When it was durable, by the clock here.
+    pub arrived: Timestamp,
 }

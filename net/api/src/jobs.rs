@@ -1,10 +1,10 @@
 //! Jobs and imports.
 
 use jiff::Timestamp;
-use narrows_format::{DomainId, ImageId};
+use narrows_format::ImageId;
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use crate::{events::ArrivalInfo, text};
 
 /// Query of the list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -100,28 +100,9 @@ pub struct ImportFilter {
 /// One import of a replicated image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImportInfo {
-    /// The image.
-    #[serde(with = "text::by_text")]
-    pub image: ImageId,
-    /// Its name.
-    pub image_name: String,
-    /// The domain that made it.
-    #[serde(with = "text::by_text")]
-    pub origin: DomainId,
-    /// The domain that sent it.
-    #[serde(with = "text::by_text")]
-    pub sender: DomainId,
-    /// The sender's name here.
-    pub sender_name: String,
-    /// SLP that it is imported through.
-    pub slp: String,
-    /// `pending`, `waiting(clock)`, `complete`, `failed(code)`, `given-up(code)`, `refused(code)`.
-    pub state: String,
-    /// One sentence on the failure or wait, or empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub why: String,
-    /// When the event was durable.
-    pub arrived: Timestamp,
+    /// What arrived, and what became of it.
+    #[serde(flatten)]
+    pub arrival: ArrivalInfo,
     /// When the image was in the catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,

@@ -40,7 +40,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Address of the API; data goes over the next port.
+    /// Address of the API; data goes over the next port. 127.0.0.1:7400 unless set.
     #[arg(long, env = "NARROWS_LISTEN", value_name = "ADDR:PORT")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
@@ -48,31 +48,31 @@ pub struct Settings {
     #[arg(long, env = "NARROWS_ADVERTISE", value_name = "HOST")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
-    /// Cores of the data plane, e.g. 0-3; all when absent.
+    /// Cores of the data plane, e.g. 0-3; all unless set.
     #[arg(long, env = "NARROWS_CORES", value_name = "LIST")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<Cores>,
-    /// Memory for everything, huge pages included, e.g. 2GiB; at least 64MiB.
+    /// Memory for everything, huge pages included, e.g. 2GiB; at least 64MiB, 1GiB unless set.
     #[arg(long, env = "NARROWS_MEMORY", value_name = "BYTES")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
-    /// How the log is written.
+    /// How the log is written; text unless set.
     #[arg(long, env = "NARROWS_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
-    /// How long the data of a failed import is kept, e.g. 7d; then the source is told to send again.
+    /// How long the data of a failed import is kept; then the source is told to send again. 7d unless set.
     #[arg(long, env = "NARROWS_FAILED_IMPORT_KEEP", value_name = "PERIOD")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_import_keep: Option<Period>,
-    /// An import that is pending longer than this is a problem, e.g. 24h.
+    /// An import that is pending longer than this is a problem; 24h unless set.
     #[arg(long, env = "NARROWS_PENDING_IMPORT_MAX", value_name = "PERIOD")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_import_max: Option<Period>,
-    /// A scrub of each pool begins so long after the one before, e.g. 30d.
+    /// A scrub of each pool begins so long after the one before; 30d unless set.
     #[arg(long, env = "NARROWS_SCRUB_EVERY", value_name = "PERIOD")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub_every: Option<Period>,
-    /// Such a scrub reads so many bytes a second, e.g. 50MiB.
+    /// Such a scrub reads so many bytes a second; 50MiB unless set.
     #[arg(long, env = "NARROWS_SCRUB_RATE", value_name = "BYTES")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub_rate: Option<Memory>,

@@ -26,14 +26,13 @@ use narrows_format::{
 use narrows_ring::mailbox;
 use narrows_transport::Principal;
 use narrows_wire::{Draft, Purpose};
-use tokio::task::JoinSet;
 
 use crate::{
     api::{App, answer::Failure},
     importer::prove,
     plane::{
         gate::{Admission, Again, Loan, Question},
-        relay::relayed,
+        relay::answer_each,
         sessions::Told,
     },
     servers::door::check_place,
@@ -42,17 +41,11 @@ use crate::{
 
 /// Runs until the data plane has gone; answers under way end with it.
 pub async fn run(app: App, questions: mailbox::Receiver<Question>) {
-    let mut answers = JoinSet::new();
-    loop {
-        let question = tokio::select! {
-            question = relayed(questions.receive()) => question,
-            Some(_) = answers.join_next() => continue,
-        };
-        let Some(question) = question else { return };
+    let answering = |question| {
         let app = app.clone();
-        // Each in its own task: a slow one holds up no other. The cores bound their number.
-        answers.spawn(async move { answer(&app, question).await });
-    }
+        async move { answer(&app, question).await }
+    };
+    answer_each(questions, answering).await;
 }
 
 async fn answer(app: &App, question: Question) {

@@ -35,7 +35,7 @@ use crate::{
     plane::{self, Plane, PlaneSetup},
     pools::Pools,
     random,
-    run::{Part, RunError, Signals, first_to_end, listen},
+    run::{Part, RunError, Signals, end_in_order, first_failure, listen},
     servers::{
         asked::{Answered, Asked},
         words::PoolTold,
@@ -214,31 +214,14 @@ impl Server {
 
     /// Ends when a part of the server has failed; waits for ever otherwise.
     pub async fn failed(&mut self) -> RunError {
-        tokio::select! {
-            end = &mut self.end => match end {
-                Ok(Err(panic)) => panic.into(),
-                _ => RunError::Ended {
-                    part: "data plane",
-                    why: "its threads ended without being told to".to_owned(),
-                },
-            },
-            error = first_to_end(&mut self.parts) => error,
-        }
+        first_failure(&mut self.end, &mut self.parts).await
     }
 
     /// Stops in order: no new orders, open ones end, the pools are closed.
     pub async fn stop(self) -> Result<(), RunError> {
         let Self { joined, parts, end, _lock } = self;
         joined.stop.send_replace(true);
-        let mut parts = parts.into_iter();
-        if let Some(serving) = parts.next() {
-            // It ends by the word.
-            drop(serving.task.await);
-        }
-        joined.plane.close().await;
-        for part in parts {
-            part.end().await;
-        }
+        end_in_order(parts, &joined.plane).await;
         drop(joined);
         if let Ok(Err(panic)) = end.await {
             return Err(panic.into());

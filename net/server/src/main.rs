@@ -23,7 +23,7 @@ use narrows_server::{
 use narrows_wire::hello;
 use tokio::sync::watch;
 
-/// Deduplicating backup storage that replicates between domains: the server.
+/// Deduplicating backup storage that replicates between domains: the server, and the agent on a client.
 #[derive(Parser)]
 #[command(
     name = "narrowsd",
@@ -48,7 +48,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  narrowsd init --domain east --data /srv/east --listen 127.0.0.1:7400\n  \
                       narrowsd init --join 'narrows-join://10.0.0.1:7400/?...' --data /srv/m1 --listen 10.0.0.2:7400\n  \
-                      narrowsd init --join https://10.0.0.1:7400 --token 0f3a...  --data /srv/m1 --listen 10.0.0.2:7400"
+                      narrowsd init --join https://10.0.0.1:7400 --token 0f3a... --data /srv/m1 --listen 10.0.0.2:7400"
     )]
     Init {
         /// The domain's name.

@@ -43,7 +43,7 @@ use crate::{
     pace, pairing,
     partners::Partners,
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
-    plane::{self, PlaneError, PlaneSetup, Question},
+    plane::{self, Plane, PlaneError, PlaneSetup, Question},
     pools::{self, OpenError, OpenErrors, Pools},
     servers::{self, Servers},
     switches::FailWrites,
@@ -167,7 +167,7 @@ impl Signals {
 /// A task that the server can't do without.
 pub(crate) struct Part {
     name: &'static str,
-    pub(crate) task: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl Part {
@@ -175,14 +175,14 @@ impl Part {
         Self { name, task }
     }
 
-    pub(crate) async fn end(self) {
+    async fn end(self) {
         self.task.abort();
         drop(self.task.await);
     }
 }
 
 /// Waits for the first of them to end, which none does while the server runs.
-pub(crate) async fn first_to_end(parts: &mut [Part]) -> RunError {
+async fn first_to_end(parts: &mut [Part]) -> RunError {
     let ends = parts.iter_mut().map(|part| {
         let name = part.name;
         (&mut part.task).map(move |outcome| (name, outcome))
@@ -193,6 +193,35 @@ pub(crate) async fn first_to_end(parts: &mut [Part]) -> RunError {
         Err(error) => error.to_string(),
     };
     RunError::Ended { part, why }
+}
+
+/// The same, or the end of the data plane.
+pub(crate) async fn first_failure(
+    plane: &mut oneshot::Receiver<Result<(), CorePanic>>,
+    parts: &mut [Part],
+) -> RunError {
+    tokio::select! {
+        end = plane => match end {
+            Ok(Err(panic)) => panic.into(),
+            _ => RunError::Ended {
+                part: "data plane",
+                why: "its threads ended without being told to".to_owned(),
+            },
+        },
+        error = first_to_end(parts) => error,
+    }
+}
+
+/// Ends what listens, which was told to and is the first part; then the data plane; then the others.
+pub(crate) async fn end_in_order(parts: Vec<Part>, plane: &Plane) {
+    let mut parts = parts.into_iter();
+    if let Some(serving) = parts.next() {
+        drop(serving.task.await);
+    }
+    plane.close().await;
+    for part in parts {
+        part.end().await;
+    }
 }
 
 /// All that runs by itself, but what listens.
@@ -327,31 +356,14 @@ impl Server {
 
     /// Ends when a part of the server has failed; waits for ever otherwise.
     pub async fn failed(&mut self) -> RunError {
-        tokio::select! {
-            end = &mut self.end => match end {
-                Ok(Err(panic)) => panic.into(),
-                _ => RunError::Ended {
-                    part: "data plane",
-                    why: "its threads ended without being told to".to_owned(),
-                },
-            },
-            error = first_to_end(&mut self.parts) => error,
-        }
+        first_failure(&mut self.end, &mut self.parts).await
     }
 
     /// Stops in order: no new requests, open ones end, the pool is closed.
     pub async fn stop(self) -> Result<(), RunError> {
         let Self { app, stop, parts, end, catalog, _lock } = self;
         stop.send_replace(true);
-        let mut parts = parts.into_iter();
-        if let Some(serving) = parts.next() {
-            // It ends by the word.
-            drop(serving.task.await);
-        }
-        app.plane.close().await;
-        for part in parts {
-            part.end().await;
-        }
+        end_in_order(parts, &app.plane).await;
         // A copy that was made before is older than this.
         let mark = app.marks.next();
         match catalog.apply(&[Change::Mark(mark)]).await {

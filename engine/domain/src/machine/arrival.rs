@@ -13,7 +13,7 @@ use crate::limits::REVISIONS_OF_A_LIFE;
 use crate::machine::children::{self, Parent};
 use crate::machine::{leaving, replication, report};
 use crate::moment::{Moment, after};
-use crate::operation::{Note, Operation, OperationKey, OperationKind, OperationState};
+use crate::operation::{Note, Operation, OperationKind, OperationState};
 use crate::partner::Partner;
 use crate::recall::{self, Homecoming, Recall};
 use crate::replica::ReplicaRecord;
@@ -419,25 +419,11 @@ fn import_operation(
 ) -> Operation {
     let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0) + 1;
     Operation {
-        key: OperationKey { image: image.id, ordinal },
-        name: name.to_owned(),
-        kind: OperationKind::Import,
-        target: None,
         expires,
         priority: version.slp.priority,
-        age: image.started,
         state: OperationState::Complete,
-        since: moment.now,
-        due: moment.now,
         attempt: 1,
-        failures: 0,
-        next_try: None,
-        note: None,
-        wire_bytes: 0,
-        pending_since: None,
-        released: None,
-        unit: None,
-        pool: None,
+        ..Operation::new(image, ordinal, name.to_owned(), OperationKind::Import, moment.now)
     }
 }
 

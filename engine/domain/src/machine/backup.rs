@@ -271,26 +271,11 @@ fn new_image(view: &BeginView<'_>, ask: &BackupAsk, version: &SlpVersion) -> Ima
 fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
     let spec = version.slp.backup();
     let retention = spec.and_then(|spec| spec.retention);
+    let name = spec.map_or_else(|| "backup".to_owned(), |spec| spec.id.clone());
     Operation {
-        key: OperationKey { image: image.id, ordinal: 1 },
-        name: spec.map_or_else(|| "backup".to_owned(), |spec| spec.id.clone()),
-        kind: OperationKind::Backup,
-        target: None,
         expires: retention.and_then(|retention| retention::expiry(retention, image.started, None)),
         priority: version.slp.priority,
-        age: image.started,
-        state: OperationState::NotStarted,
-        since: image.started,
-        due: image.started,
-        attempt: 0,
-        failures: 0,
-        next_try: None,
-        note: None,
-        wire_bytes: 0,
-        pending_since: None,
-        released: None,
-        unit: None,
-        pool: None,
+        ..Operation::new(image, 1, name, OperationKind::Backup, image.started)
     }
 }
 
@@ -492,32 +477,18 @@ fn finish_backup(
 
 #[cfg(test)]
 mod tests {
+    use narrows_format::Fingerprint;
+
     use super::*;
 
     /// Goal: two runs of one backup at once end in one image; a policy's is made by whoever is at it now.
     #[test]
     fn who_may_end_a_backup() {
-        let begun = Timestamp { seconds: 1_800_000_000, nanos: 0 };
+        let record = ImageRecord::sample(ImageId([7; 16]), Fingerprint([9; 32]), 7);
+        let image = Image::from_record(&record, Vec::new(), "gold", 1);
         let operation = Operation {
-            key: OperationKey { image: ImageId([7; 16]), ordinal: 1 },
-            name: "backup".to_owned(),
-            kind: OperationKind::Backup,
-            target: None,
-            expires: None,
-            priority: 0,
-            age: begun,
-            state: OperationState::InProcess,
-            since: begun,
-            due: begun,
             attempt: 2,
-            failures: 0,
-            next_try: None,
-            note: None,
-            wire_bytes: 0,
-            pending_since: None,
-            released: None,
-            unit: None,
-            pool: None,
+            ..Operation::new(&image, 1, "backup".to_owned(), OperationKind::Backup, image.started)
         };
         let may = |state: OperationState, attempt, is_of_policy| {
             let operation = Operation { state, ..operation.clone() };

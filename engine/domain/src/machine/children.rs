@@ -6,9 +6,7 @@
 use narrows_format::{DomainId, Timestamp};
 
 use crate::image::Image;
-use crate::operation::{
-    ALREADY_PRESENT, Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
-};
+use crate::operation::{ALREADY_PRESENT, Note, Operation, OperationKind, OperationState, Target, WaitReason};
 use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
@@ -52,8 +50,7 @@ pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
                 continue;
             }
             ordinal += 1;
-            let key = OperationKey { image: parent.image.id, ordinal };
-            made.push(operation(parent, child, key, target, now));
+            made.push(operation(parent, child, ordinal, target, now));
         }
     }
     made
@@ -61,7 +58,7 @@ pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
 
 /// One of its operations that stays in the domain, made now with this ordinal.
 pub(super) fn one(parent: &Parent<'_>, child: &SlpOperation, ordinal: u32, now: Timestamp) -> Operation {
-    operation(parent, child, OperationKey { image: parent.image.id, ordinal }, None, now)
+    operation(parent, child, ordinal, None, now)
 }
 
 /// What an SLP version says of an operation; `None` if the operation or its target is not in it any more.
@@ -115,7 +112,7 @@ pub(super) fn expiry(spec: &SlpOperation, image: &Image, asked: Option<Timestamp
 fn operation(
     parent: &Parent<'_>,
     child: &SlpOperation,
-    key: OperationKey,
+    ordinal: u32,
     target: Option<Target>,
     now: Timestamp,
 ) -> Operation {
@@ -123,25 +120,10 @@ fn operation(
     let expires = expiry(child, image, parent.asked);
     let present = target.as_ref().and_then(|target| already_present(parent, target.partner, expires));
     let mut operation = Operation {
-        key,
-        name: child.id.clone(),
-        kind: child.kind.into(),
         target,
         expires,
         priority: parent.version.slp.priority,
-        age: image.started,
-        state: OperationState::NotStarted,
-        since: now,
-        due: now,
-        attempt: 0,
-        failures: 0,
-        next_try: None,
-        note: None,
-        wire_bytes: 0,
-        pending_since: None,
-        released: None,
-        unit: None,
-        pool: None,
+        ..Operation::new(image, ordinal, child.id.clone(), child.kind.into(), now)
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);

@@ -423,24 +423,10 @@ fn manual(
 ) -> Operation {
     let ordinal = view.operations.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1) + 1;
     Operation {
-        key: crate::OperationKey { image: image.id, ordinal },
-        name: MANUAL.to_owned(),
-        kind: crate::OperationKind::Replication,
         target: Some(crate::operation::Target { partner, import_slp }),
         expires,
         priority: view.slp.map_or(crate::limits::PRIORITY_DEFAULT, |version| version.slp.priority),
-        age: image.started,
-        state: OperationState::NotStarted,
-        since: now,
-        due: now,
-        attempt: 0,
-        failures: 0,
-        next_try: None,
         note: Some(Note { code: MANUAL.to_owned(), sentence: "asked for by a person".to_owned() }),
-        wire_bytes: 0,
-        pending_since: None,
-        released: None,
-        unit: None,
-        pool: None,
+        ..Operation::new(image, ordinal, MANUAL.to_owned(), crate::OperationKind::Replication, now)
     }
 }

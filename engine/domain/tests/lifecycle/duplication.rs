@@ -2,6 +2,7 @@
 
 use narrows_domain::event::DuplicateOrder;
 use narrows_domain::job::JobState;
+use narrows_domain::storage::{Selection, StorageUnitGroup};
 
 use super::*;
 
@@ -266,12 +267,11 @@ fn a_staging_copy_does_not_live_for_what_found_another_copy() {
     }
 }
 
-/// A group of the units `other` and `third`, before pools of their own.
-fn with_a_group() -> (Primary<MemoryCatalog>, ImageId, DuplicateOrder) {
-    let mut primary = with_two_pools(&staged(&dup("dup", "both", "{ fixed = \"60d\" }")));
-    let group = narrows_domain::storage::StorageUnitGroup {
+/// A group `both` of the units `other` and `third`, before pools of their own.
+fn put_group(primary: &mut Primary<MemoryCatalog>, rule: Selection) {
+    let group = StorageUnitGroup {
         name: "both".into(),
-        rule: narrows_domain::storage::Selection::Failover,
+        rule,
         units: vec!["other".into(), "third".into()],
         last: None,
     };
@@ -281,6 +281,12 @@ fn with_a_group() -> (Primary<MemoryCatalog>, ImageId, DuplicateOrder) {
         Change::StorageUnitGroup(group),
     ];
     ready(primary.put(&changes)).unwrap();
+}
+
+/// The first of its units takes what comes.
+fn with_a_group() -> (Primary<MemoryCatalog>, ImageId, DuplicateOrder) {
+    let mut primary = with_two_pools(&staged(&dup("dup", "both", "{ fixed = \"60d\" }")));
+    put_group(&mut primary, Selection::Failover);
     let (id, commands) = backed_up(&mut primary, NOW);
     let order = ordered(&commands);
     assert_eq!(order.target, OTHER);
@@ -362,18 +368,7 @@ fn a_late_second_duplicate_is_known_as_one() {
 fn a_copy_is_that_of_the_duplication_that_went_there() {
     let both = dup("d1", "both", "{ fixed = \"60d\" }") + &dup("d2", "both", "{ fixed = \"90d\" }");
     let mut primary = with_two_pools(&staged(&both));
-    let group = narrows_domain::storage::StorageUnitGroup {
-        name: "both".into(),
-        rule: narrows_domain::storage::Selection::RoundRobin,
-        units: vec!["other".into(), "third".into()],
-        last: None,
-    };
-    let changes = [
-        Change::Pool(Pool { id: THIRD, name: "third".into(), ..pool() }),
-        Change::StorageUnit(StorageUnit { name: "third".into(), pool: THIRD, jobs_max: None }),
-        Change::StorageUnitGroup(group),
-    ];
-    ready(primary.put(&changes)).unwrap();
+    put_group(&mut primary, Selection::RoundRobin);
     let (id, commands) = backed_up(&mut primary, NOW);
     let [Command::Duplicate(first), Command::Duplicate(second)] = &commands[..] else {
         panic!("{commands:?}")

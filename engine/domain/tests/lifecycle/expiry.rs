@@ -6,15 +6,6 @@ use narrows_format::image_log::RemoveReason;
 
 use super::*;
 
-const IMPORT: &str = r#"
-name = "gold"
-[[operation]]
-id = "import"
-kind = "import"
-storage = "default"
-retention = { target = {} }
-"#;
-
 const OWN_WINDOW: i64 = UNDELETE_OWN.as_secs().cast_signed();
 const FOREIGN_WINDOW: i64 = UNDELETE_FOREIGN.as_secs().cast_signed();
 

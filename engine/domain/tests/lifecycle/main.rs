@@ -16,6 +16,7 @@ mod parting;
 mod places;
 mod put_back;
 mod reconcile;
+mod records;
 mod room;
 mod servers;
 mod storage;
@@ -41,8 +42,9 @@ use narrows_domain::retry::Failure;
 use narrows_domain::slp::{Format, SlpVersion, parse};
 use narrows_domain::storage::{Identity, Pool, ReplicationTarget, StorageUnit};
 use narrows_domain::{Catalog as _, Change, Command, Event, ImportKey, Moment, Partner, Primary, retention};
-use narrows_format::record::{CopyState, ImageFlags, ImageRecord, ScheduleKind};
+use narrows_format::record::{CopyState, ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
+use records::record;
 
 const HERE: DomainId = DomainId([1; 16]);
 const THERE: DomainId = DomainId([2; 16]);
@@ -64,6 +66,15 @@ kind = "replication"
 source = "backup"
 target = { domain = "there", import_slp = "gold-import" }
 retention = { fixed = "90d" }
+"#;
+
+const IMPORT: &str = r#"
+name = "gold"
+[[operation]]
+id = "import"
+kind = "import"
+storage = "default"
+retention = { target = {} }
 "#;
 
 const fn at(seconds: i64) -> Timestamp {
@@ -123,29 +134,6 @@ fn code<T: std::fmt::Debug>(outcome: Result<T, Error<Burnt>>) -> String {
     match outcome.unwrap_err() {
         Error::Refused(refusal) => refusal.code,
         other => panic!("{other}"),
-    }
-}
-
-fn record(image: &narrows_domain::Image) -> ImageRecord {
-    ImageRecord {
-        image: image.id,
-        origin: image.origin,
-        client: image.client,
-        client_name: image.client_name.clone(),
-        policy: image.policy.clone(),
-        schedule: image.schedule,
-        started: image.started,
-        written: image.started,
-        classification: image.classification.clone(),
-        slp: image.slp.clone(),
-        slp_version: image.slp_version,
-        lineage: image.lineage,
-        root: Fingerprint([9; 32]),
-        root_length: 7,
-        logical_bytes: 7,
-        files: 1,
-        flags: ImageFlags::default(),
-        image_format: 1,
     }
 }
 

@@ -86,15 +86,6 @@ fn a_backfill_leaves_what_would_not_be_taken_over() {
     assert_eq!(code(ready(primary.backfill(&[id], to, Doing::Send, moment(NOW)))), "TRUST-001");
 }
 
-const IMPORT: &str = r#"
-name = "gold"
-[[operation]]
-id = "import"
-kind = "import"
-storage = "default"
-retention = { target = {} }
-"#;
-
 const NEVER: CopyState = CopyState { expires: None, locked_until: None, held: false };
 
 /// Goal: what is here is imported when a person asks, also after it was given up, and the sender hears of it.

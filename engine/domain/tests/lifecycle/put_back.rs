@@ -40,7 +40,7 @@ fn what_was_let_in_is_not_lost_because_it_would_not_be_today() {
     let asked = Arrival { asked_expiry: until(1).expires, ..arrival() };
     let unproven = Arrival { proof: Proof::Missing, ..asked.clone() };
     for (again, lengthened) in [(&asked, false), (&asked, true), (&unproven, false)] {
-        let mut primary = primary(reconcile::IMPORT);
+        let mut primary = primary(IMPORT);
         let logged =
             |arrival: &Arrival| Logged::Arrival { arrival: arrival.clone(), copy: until(1), stored_bytes: 7 };
         read(&mut primary, (1, 1), logged(&asked), NOW);
@@ -122,7 +122,7 @@ fn what_is_lost_is_taken_out_in_portions() {
 #[test]
 fn bytes_of_a_pool_that_was_put_back_count_once() {
     for is_lost in [true, false] {
-        let mut primary = primary(reconcile::IMPORT);
+        let mut primary = primary(IMPORT);
         let copy = CopyState { expires: None, locked_until: None, held: false };
         let logged = || Logged::Arrival { arrival: arrival(), copy, stored_bytes: 7 };
         read(&mut primary, (1, 1), logged(), NOW);

@@ -5,15 +5,6 @@ use narrows_domain::machine::comparing::{Compared, Held, ReplicaList};
 
 use super::*;
 
-pub(super) const IMPORT: &str = r#"
-name = "gold"
-[[operation]]
-id = "import"
-kind = "import"
-storage = "default"
-retention = { target = {} }
-"#;
-
 fn begin(primary: &mut Primary<MemoryCatalog>) {
     let row = Reconciling { since: at(NOW), why: "it is older".into() };
     ready(primary.put(&[Change::ReconcileBegun(row)])).unwrap();

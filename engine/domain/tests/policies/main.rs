@@ -4,6 +4,8 @@
 //! to say how it went; the server crashes; time passes. Rules that policies are refused by are in `rules.rs`.
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
+#[path = "../lifecycle/records.rs"]
+mod records;
 mod rules;
 mod site;
 

@@ -16,8 +16,10 @@ use narrows_domain::slp::{Format, Slp, SlpVersion, parse};
 use narrows_domain::storage::{Client, Identity, Pool, StorageUnit};
 use narrows_domain::window::Window;
 use narrows_domain::{Catalog as _, Change, Event, Image, Moment, Primary};
-use narrows_format::record::{ImageFlags, ImageRecord, ScheduleKind};
-use narrows_format::{ClientId, DomainId, Fingerprint, ImageId, PoolId, Sequence, Timestamp};
+use narrows_format::record::ScheduleKind;
+use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, Timestamp};
+
+use crate::records::record;
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 const POOL: PoolId = PoolId([3; 16]);
@@ -217,26 +219,7 @@ impl Site {
         if known.is_some_and(|known| known.state != ImageState::Writing) {
             return;
         }
-        let record = ImageRecord {
-            image: image.id,
-            origin: image.origin,
-            client: image.client,
-            client_name: image.client_name.clone(),
-            policy: image.policy.clone(),
-            schedule: image.schedule,
-            started: image.started,
-            written: image.started,
-            classification: image.classification.clone(),
-            slp: image.slp.clone(),
-            slp_version: image.slp_version,
-            lineage: image.lineage,
-            root: Fingerprint([9; 32]),
-            root_length: 7,
-            logical_bytes: 7,
-            files: 1,
-            flags: ImageFlags::default(),
-            image_format: 1,
-        };
+        let record = record(image);
         self.sequence += 1;
         let logged = Logged::Backup { record, signed: vec![1], copy: begun.copy, stored_bytes: 7 };
         let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(self.sequence), logged };

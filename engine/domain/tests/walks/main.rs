@@ -13,6 +13,8 @@ mod check;
 mod invariant;
 mod oracle;
 mod planted;
+#[path = "../lifecycle/records.rs"]
+mod records;
 mod target_down;
 mod world;
 

@@ -7,10 +7,10 @@ use std::{
 };
 
 use narrows_format::{
-    ClientId, DomainId, Fingerprint, ImageId, Location, PoolId, Timestamp,
+    Fingerprint, ImageId, Location, PoolId,
     frame::{self, Codec, FrameKind},
     node::{Body, Child, ChildKind, Extent, Node, envelope},
-    record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
+    record::{CopyState, ImageRecord, SignedRecord},
 };
 use narrows_pool::{
     Committed, Create, Error, Ingest, Open, Pool, Recovery, create, open,
@@ -153,27 +153,7 @@ impl Tree {
 }
 
 pub(crate) fn record_of(image: ImageId, root: Fingerprint, root_length: u32) -> Vec<u8> {
-    let time = Timestamp { seconds: 1_700_000_000, nanos: 5 };
-    let record = ImageRecord {
-        image,
-        origin: DomainId([1; 16]),
-        client: ClientId([2; 16]),
-        client_name: "client".to_owned(),
-        policy: String::new(),
-        schedule: ScheduleKind::Manual,
-        started: time,
-        written: time,
-        classification: String::new(),
-        slp: "gold".to_owned(),
-        slp_version: 1,
-        lineage: [3; 32],
-        root,
-        root_length,
-        logical_bytes: 1,
-        files: 1,
-        flags: ImageFlags::default(),
-        image_format: 1,
-    };
+    let record = ImageRecord::sample(image, root, root_length);
     SignedRecord { record, signature: [9; 64] }.encode()
 }
 

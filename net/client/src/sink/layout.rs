@@ -3,7 +3,7 @@
 //! Guarantee: the parts of a file that no node has described and the pieces that segments fill never overlap, and
 //! together with what was taken already they make up the file, however a hostile image lies about its lengths.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use foldhash::HashMap;
 use narrows_format::{
@@ -43,6 +43,15 @@ pub(super) struct Piece {
     pub(super) length: u32,
     /// So many times, one behind the other.
     pub(super) count: u64,
+}
+
+impl Piece {
+    /// Where its bytes lie if the segment's begin at `start`. The layout checked it against the segment's length, and the
+    /// exchange that against the bytes.
+    pub(super) fn range(&self, start: usize) -> Range<usize> {
+        let first = start + usize::try_from(self.offset).unwrap_or(usize::MAX);
+        first..first + usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
 }
 
 /// A part of the stream without segments.

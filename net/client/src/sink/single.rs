@@ -73,9 +73,9 @@ impl SingleSink {
         let (output, done) = match target {
             SingleTarget::Device(device) => (Output::Device(Arc::clone(device)), 0),
             SingleTarget::Stream(stream) => {
-                let asked = Arc::clone(stream);
-                let reached = world.offload(move || asked.reached()).await.ok_or(SinkError::Helper)?;
-                (Output::Stream(InOrder::new(world, Arc::clone(stream), reached)), reached.at)
+                let stream = InOrder::open(world, stream).await?;
+                let done = stream.done();
+                (Output::Stream(stream), done)
             }
         };
         Ok(Self {
@@ -117,10 +117,7 @@ impl SingleSink {
         let mut writes = Vec::new();
         for (name, range) in segments {
             for piece in self.layout.borrow_mut().take_pieces(name) {
-                let start = range.start + usize::try_from(piece.offset).unwrap_or(usize::MAX);
-                let end = start + usize::try_from(piece.length).unwrap_or(usize::MAX);
-                // The layout checked the piece against the segment's length, and the exchange that against the bytes.
-                writes.push((piece.at, start..end, piece.count));
+                writes.push((piece.at, piece.range(range.start), piece.count));
             }
         }
         match &self.output {
@@ -128,7 +125,7 @@ impl SingleSink {
                 for (at, range, count) in writes {
                     stream.take(at, Arc::new(plain[range].to_vec()), count).await?;
                 }
-                self.write_stream(stream).await
+                stream.write_and_tell(&self.progress, &self.answering).await
             }
             Output::Device(device) => {
                 let target = Arc::clone(device);
@@ -154,7 +151,7 @@ impl SingleSink {
         let SingleFound::File(size) = found else { return Ok(found) };
         match &self.output {
             Output::Stream(stream) => {
-                self.write_stream(stream).await?;
+                stream.write_and_tell(&self.progress, &self.answering).await?;
                 if stream.done() != size {
                     return Err(SinkError::Malformed("its bytes are not all there".to_owned()));
                 }
@@ -237,7 +234,7 @@ impl SingleSink {
                 for gap in gaps {
                     stream.take_gap(gap);
                 }
-                self.write_stream(stream).await
+                stream.write_and_tell(&self.progress, &self.answering).await
             }
             Output::Device(device) => {
                 let target = Arc::clone(device);
@@ -248,16 +245,6 @@ impl SingleSink {
                 self.on_device(device, write).await
             }
         }
-    }
-
-    async fn write_stream(&self, stream: &InOrder) -> Result<(), SinkError> {
-        let moved = |bytes| {
-            self.progress.add_written(bytes);
-            self.answering.moved();
-        };
-        let outcome = stream.write(moved).await;
-        self.answering.moved();
-        outcome
     }
 
     async fn on_device(

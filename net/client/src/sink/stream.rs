@@ -19,7 +19,7 @@ use rustix::{
     io::{Errno, pread, pwrite, write},
 };
 
-use super::{SinkError, layout::Gap, nameless};
+use super::{RestoreProgress, SinkError, answering::Answering, layout::Gap, nameless};
 use crate::{
     limits::{DIRECT_BYTES, STREAM_HELD_BYTES_MAX, WRITE_BYTES},
     read::wait_for,
@@ -264,10 +264,12 @@ struct State {
 }
 
 impl InOrder {
-    /// Goes on where the target stands.
-    pub(super) fn new(world: &World, target: Arc<StreamTarget>, reached: Reached) -> Self {
-        let state = State { reached, ..State::default() };
-        Self { world: world.clone(), target, state: RefCell::new(state) }
+    /// Goes on where the target stands, as soon as an attempt before this one has let go of it.
+    pub(super) async fn open(world: &World, target: &Arc<StreamTarget>) -> Result<Self, SinkError> {
+        let asked = Arc::clone(target);
+        let reached = world.offload(move || asked.reached()).await.ok_or(SinkError::Helper)?;
+        let state = RefCell::new(State { reached, ..State::default() });
+        Ok(Self { world: world.clone(), target: Arc::clone(target), state })
     }
 
     /// What lies before this place is done.
@@ -322,8 +324,23 @@ impl InOrder {
         self.state.borrow_mut().insert(at, Early::Question(question));
     }
 
+    /// Writes whatever has its turn; who counts bytes and who waits for room hear of it.
+    pub(super) async fn write_and_tell(
+        &self,
+        progress: &RestoreProgress,
+        answering: &Answering,
+    ) -> Result<(), SinkError> {
+        let moved = |bytes| {
+            progress.add_written(bytes);
+            answering.moved();
+        };
+        let outcome = self.write(moved).await;
+        answering.moved();
+        outcome
+    }
+
     /// Writes whatever has its turn, unless somebody is at it. `moved` hears of bytes as they are written.
-    pub(super) async fn write(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
+    async fn write(&self, moved: impl Fn(u64)) -> Result<(), SinkError> {
         if std::mem::replace(&mut self.state.borrow_mut().writing, true) {
             return Ok(());
         }
@@ -458,7 +475,7 @@ mod tests {
         let at = |number: u64| FAR + number * PIECE as u64;
         target.pass(0, FAR, Passed::Nothing);
         block_on(Setup::here(1 << 20), async |world| {
-            let stream = InOrder::new(&world, Arc::clone(&target), target.reached());
+            let stream = InOrder::open(&world, &target).await.unwrap();
             stream.take_gap(gap);
             for number in (1..count).rev() {
                 stream.take(at(number), piece(number), 1).await.unwrap();
@@ -471,7 +488,7 @@ mod tests {
             stream.write(|_| ()).await.unwrap();
             assert_eq!(stream.done(), FAR + PIECE as u64 / 2);
 
-            let again = InOrder::new(&world, Arc::clone(&target), target.reached());
+            let again = InOrder::open(&world, &target).await.unwrap();
             for number in 0..count {
                 again.take(at(number), piece(number), 1).await.unwrap();
             }

@@ -85,20 +85,20 @@ impl TarSink {
         tar: &Arc<TarTarget>,
         progress: Arc<RestoreProgress>,
     ) -> Result<Self, SinkError> {
-        let stream = Arc::clone(tar.stream());
-        let reached = world.offload(move || stream.reached()).await.ok_or(SinkError::Helper)?;
-        let pass = tar.pass(reached.at);
-        let mut layout = Layout::new(reached.at);
+        let stream = InOrder::open(world, tar.stream()).await?;
+        let from = stream.done();
+        let pass = tar.pass(from);
+        let mut layout = Layout::new(from);
         layout.describe(root, Part { at: pass.base, length: PASS });
         Ok(Self {
             world: world.clone(),
             tar: Arc::clone(tar),
             pass,
-            from: reached.at,
+            from,
             layout: RefCell::new(layout),
             tree: RefCell::new([root].into_iter().collect()),
             late: RefCell::default(),
-            stream: InOrder::new(world, Arc::clone(tar.stream()), reached),
+            stream,
             progress,
             answering: Answering::default(),
         })
@@ -140,10 +140,7 @@ impl TarSink {
             let bytes = &plain[range.clone()];
             let pieces = self.layout.borrow_mut().take_pieces(name);
             for piece in pieces {
-                let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
-                let end = start + usize::try_from(piece.length).unwrap_or(usize::MAX);
-                // The layout checked the piece against the segment's length, and the exchange that against the bytes.
-                self.stream.take(piece.at, Arc::new(bytes[start..end].to_vec()), piece.count).await?;
+                self.stream.take(piece.at, Arc::new(bytes[piece.range(0)].to_vec()), piece.count).await?;
             }
             let complete = self.late.borrow_mut().take(name, bytes);
             for (head, attributes) in complete {
@@ -159,7 +156,7 @@ impl TarSink {
 
     /// Everything that was asked for has come: says what is next.
     pub async fn finish(&self) -> Result<TarStep, SinkError> {
-        self.write().await?;
+        self.stream.write_and_tell(&self.progress, &self.answering).await?;
         if self.stream.done() != self.pass.base + PASS {
             return Err(SinkError::Malformed("its bytes are not all there".to_owned()));
         }
@@ -336,17 +333,7 @@ impl TarSink {
                 Out::Question(at, question) => self.stream.take_question(at, question),
             }
         }
-        self.write().await
-    }
-
-    async fn write(&self) -> Result<(), SinkError> {
-        let moved = |bytes| {
-            self.progress.add_written(bytes);
-            self.answering.moved();
-        };
-        let outcome = self.stream.write(moved).await;
-        self.answering.moved();
-        outcome
+        self.stream.write_and_tell(&self.progress, &self.answering).await
     }
 }
 

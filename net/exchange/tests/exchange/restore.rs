@@ -1,21 +1,16 @@
 //! Goal: a restore brings what the sink wants and nothing else, refuses who may not have it, and each reference is
 //! delivered as often as it was asked for. Method: a sink with an oracle, in simulation.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use crate::model::{
     Pool, image_id,
+    sink::Sink,
     tree::{self, ORIGIN, Source},
 };
 use futures_util::future::{Either, join, select};
 use narrows_exchange::{
-    Asker, DataFrame, ExchangeError, Found, HelloFacts, NodeFrame, Pull, Purpose, Refusal, Sealed, Session,
-    Store, StoreError, Stored, TreeChild, greet,
+    ExchangeError, HelloFacts, Pull, Purpose, Refusal, Session, TreeChild, greet,
     hello::Side,
     incoming::Received,
     outgoing::Sent,
@@ -49,77 +44,6 @@ impl Librarian for Shelf {
             let tree = Rc::new(source);
             Ok(Volume { tree, root: self.root, lineage: [3; 32] })
         })
-    }
-}
-
-/// Keeps what comes; wants every reference on its own, and nothing of what it was told to skip.
-#[derive(Default)]
-struct Sink {
-    skip: BTreeSet<Fingerprint>,
-    asked: RefCell<BTreeMap<Fingerprint, u32>>,
-    came: RefCell<BTreeMap<Fingerprint, u32>>,
-    synced: Cell<bool>,
-}
-
-impl Sink {
-    fn take(&self, name: Fingerprint) {
-        *self.came.borrow_mut().entry(name).or_default() += 1;
-    }
-}
-
-impl Store for Sink {
-    fn look_up<'a>(
-        &'a self,
-        _asker: Asker<'a>,
-        children: &'a [Child],
-    ) -> Local<'a, Result<Vec<Found>, StoreError>> {
-        Box::pin(async move {
-            Ok(children
-                .iter()
-                .map(|child| {
-                    if self.skip.contains(&child.fingerprint) {
-                        return Found::Skip;
-                    }
-                    *self.asked.borrow_mut().entry(child.fingerprint).or_default() += 1;
-                    Found::Lack
-                })
-                .collect())
-        })
-    }
-
-    fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
-        nodes.nodes.iter().for_each(|node| self.take(node.fingerprint));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn put_data(&self, data: DataFrame) -> Local<'_, Result<(), StoreError>> {
-        data.segments.iter().for_each(|segment| self.take(segment.fingerprint));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sync(&self) -> Local<'_, Result<(), StoreError>> {
-        self.synced.set(true);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn settled(&self) -> Local<'_, Result<Vec<(Fingerprint, Found)>, StoreError>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn staged_node(&self, _node: Fingerprint) -> Local<'_, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn commit(&self, _sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
-        panic!("a restore commits nothing")
-    }
-
-    fn needs_plain(&self) -> bool {
-        true
-    }
-
-    fn wants_repeats(&self) -> bool {
-        true
     }
 }
 

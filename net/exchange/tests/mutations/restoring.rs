@@ -1,18 +1,13 @@
 //! Restores: a source that a client pulls from, and a client that pulls from a serving pool.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::rc::Rc;
 
 use narrows_exchange::{
-    Asker, DataFrame, Found, HelloFacts, NodeFrame, Pull, Purpose, Refusal, Sealed, Session, Store,
-    StoreError, Stored, TreeChild, greet,
+    HelloFacts, Pull, Purpose, Refusal, Session, Store, TreeChild, greet,
     hello::Side,
     restore::{self, Librarian, Volume},
 };
-use narrows_format::{DomainId, Fingerprint, PoolId, node::Child};
+use narrows_format::{DomainId, PoolId};
 use narrows_ring::world::{Local, Stream, World};
 use narrows_transport::{Link, Security};
 use narrows_wire::{Answer, Begun, Message, Nodes, Presence, Proof};
@@ -21,6 +16,7 @@ use crate::{
     hello,
     model::{
         Pool, image_id,
+        sink::Sink,
         tree::{ORIGIN, Source},
     },
     small, step, torment,
@@ -34,70 +30,6 @@ const SHELF_BYTES_MAX: usize = 256 << 10;
 
 fn facts() -> HelloFacts {
     HelloFacts::new(Purpose::Restore, DomainId([7; 16]), PoolId([8; 16]))
-}
-
-/// Wants each reference, and counts what comes.
-#[derive(Default)]
-struct Sink {
-    asked: RefCell<BTreeMap<Fingerprint, u32>>,
-    came: RefCell<BTreeMap<Fingerprint, u32>>,
-    synced: Cell<bool>,
-}
-
-impl Sink {
-    fn take(&self, name: Fingerprint) {
-        *self.came.borrow_mut().entry(name).or_default() += 1;
-    }
-}
-
-impl Store for Sink {
-    fn look_up<'a>(
-        &'a self,
-        _asker: Asker<'a>,
-        children: &'a [Child],
-    ) -> Local<'a, Result<Vec<Found>, StoreError>> {
-        Box::pin(async move {
-            for child in children {
-                *self.asked.borrow_mut().entry(child.fingerprint).or_default() += 1;
-            }
-            Ok(vec![Found::Lack; children.len()])
-        })
-    }
-
-    fn put_nodes(&self, nodes: NodeFrame) -> Local<'_, Result<(), StoreError>> {
-        nodes.nodes.iter().for_each(|node| self.take(node.fingerprint));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn put_data(&self, data: DataFrame) -> Local<'_, Result<(), StoreError>> {
-        data.segments.iter().for_each(|segment| self.take(segment.fingerprint));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sync(&self) -> Local<'_, Result<(), StoreError>> {
-        self.synced.set(true);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn settled(&self) -> Local<'_, Result<Vec<(Fingerprint, Found)>, StoreError>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn staged_node(&self, _node: Fingerprint) -> Local<'_, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn commit(&self, _sealed: Sealed) -> Local<'_, Result<Stored, StoreError>> {
-        panic!("a restore commits nothing")
-    }
-
-    fn needs_plain(&self) -> bool {
-        true
-    }
-
-    fn wants_repeats(&self) -> bool {
-        true
-    }
 }
 
 /// A client that restores; when it ends well, all that it asked for has come, and as often as it was asked for.

@@ -7,16 +7,15 @@ use narrows_api::{
     text::{time_in, time_out},
 };
 use narrows_domain::{
-    Catalog as _, Import, catalog::EventFilter, image::label, job::JobKey, partner::Partner, storage::Pool,
+    Catalog as _, Import, catalog::EventFilter, job::JobKey, partner::Partner, storage::Pool,
 };
 
 use super::{
     App,
     answer::{Answer, Failure, Params, good, internal, not_found},
     caller::Admin,
-    domains::name_of,
     images::domain_called,
-    jobs::{import_state, import_why},
+    jobs::arrival_info,
 };
 
 /// GET the list, newest first.
@@ -59,24 +58,15 @@ async fn event(
     let (key, record) = (import.key, &import.arrival.record);
     let job = app.catalog.job_keyed(&JobKey::import(key)).await.map_err(|error| internal(&error))?;
     let pool = pools.iter().find(|it| it.id == key.pool);
-    let origin = name_of(app, partners, record.origin);
     Ok(EventInfo {
         pool: key.pool,
         pool_name: pool.map_or_else(|| key.pool.to_string(), |it| it.name.clone()),
         incarnation: import.incarnation,
         sequence: key.sequence.0,
-        image: record.image,
-        image_name: format!("{origin}/{}", label(&record.client_name, record.started)),
-        origin: record.origin,
-        sender: key.sender,
-        sender_name: name_of(app, partners, key.sender),
-        arrived: time_out(import.arrived),
-        slp: import.arrival.slp().to_owned(),
+        arrival: arrival_info(app, partners, import),
         asked_expires: import.arrival.asked_expiry.map(time_out),
         logical_bytes: record.logical_bytes,
         stored_bytes: import.stored_bytes,
         wire_bytes: job.map_or(0, |numbered| numbered.job.counters.wire_bytes),
-        state: import_state(import),
-        why: import_why(import),
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use narrows_api::{
     error::codes,
+    events::ArrivalInfo,
     jobs::{Counters, ImportFilter, ImportInfo, JobFilter, JobInfo, JobQuery},
     limits::{PAGE_ITEMS_MAX, WAIT_SECONDS_MAX},
     orders::RetryRequest,
@@ -293,7 +294,7 @@ pub async fn retry(
 }
 
 /// What became of an arrival, for people and programs.
-pub fn import_state(import: &Import) -> String {
+fn import_state(import: &Import) -> String {
     let code = import.note.as_ref().map(|note| note.code.as_str()).unwrap_or_default();
     match (&import.state, code) {
         (ImportState::Imported, _) => "complete".to_owned(),
@@ -304,15 +305,16 @@ pub fn import_state(import: &Import) -> String {
 }
 
 /// Why it stands there, in one line.
-pub fn import_why(import: &Import) -> String {
+fn import_why(import: &Import) -> String {
     let damage = import.damage.as_ref().map(|damage| format!("{DAMAGED}: {damage}"));
     [damage, import.note.as_ref().map(why)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Option<Timestamp>) -> ImportInfo {
+/// What arrived, and what became of it.
+pub fn arrival_info(app: &App, partners: &[Partner], import: &Import) -> ArrivalInfo {
     let record = &import.arrival.record;
     let origin = name_of(app, partners, record.origin);
-    ImportInfo {
+    ArrivalInfo {
         image: record.image,
         image_name: format!("{origin}/{}", label(&record.client_name, record.started)),
         origin: record.origin,
@@ -322,14 +324,17 @@ fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Optio
         state: import_state(import),
         why: import_why(import),
         arrived: time_out(import.arrived),
-        finished: finished.map(time_out),
     }
+}
+
+fn import_info(app: &App, partners: &[Partner], import: &Import, finished: Option<Timestamp>) -> ImportInfo {
+    ImportInfo { arrival: arrival_info(app, partners, import), finished: finished.map(time_out) }
 }
 
 /// What was refused at its commit, so that nothing of it is here.
 fn refused_info(app: &App, partners: &[Partner], refused: &RefusedArrival) -> ImportInfo {
     let origin = name_of(app, partners, refused.origin);
-    ImportInfo {
+    let arrival = ArrivalInfo {
         image: refused.image,
         image_name: format!("{origin}/{}", refused.label),
         origin: refused.origin,
@@ -339,6 +344,6 @@ fn refused_info(app: &App, partners: &[Partner], refused: &RefusedArrival) -> Im
         state: format!("refused({})", refused.note.code),
         why: why(&refused.note),
         arrived: time_out(refused.last),
-        finished: Some(time_out(refused.last)),
-    }
+    };
+    ImportInfo { arrival, finished: Some(time_out(refused.last)) }
 }

@@ -12,7 +12,6 @@ use narrows_format::ImageId;
 use narrows_ring::mailbox;
 use tokio::{
     sync::Semaphore,
-    task::JoinSet,
     time::{Instant, sleep},
 };
 
@@ -21,7 +20,7 @@ use crate::{
     limits::{FORGETTING_MAX, MEDIA_RETRY_MAX, MEDIA_RETRY_MIN, SEAL_WAIT},
     plane::{
         gate::{Again, Loan, Question},
-        relay::relayed,
+        relay::answer_each,
         sessions::Told,
     },
     servers::{
@@ -32,17 +31,11 @@ use crate::{
 
 /// Runs until the data plane has gone; what is under way ends with it.
 pub async fn run(joined: Joined, questions: mailbox::Receiver<Question>) {
-    let mut answers = JoinSet::new();
-    loop {
-        let question = tokio::select! {
-            question = relayed(questions.receive()) => question,
-            Some(_) = answers.join_next() => continue,
-        };
-        let Some(question) = question else { return };
+    let answering = |question| {
         let joined = joined.clone();
-        // Each in its own task: a slow one holds up no other. The cores bound their number.
-        answers.spawn(async move { answer(&joined, question).await });
-    }
+        async move { answer(&joined, question).await }
+    };
+    answer_each(questions, answering).await;
 }
 
 async fn answer(joined: &Joined, question: Question) {

@@ -351,36 +351,17 @@ impl Authority for Gate {
 #[cfg(test)]
 mod tests {
     use narrows_format::{
-        ClientId, Sequence,
+        Sequence,
         node::ChildKind,
-        record::{ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
+        record::{ImageRecord, SignedRecord},
     };
     use narrows_wire::TagPrefix;
 
     use super::*;
 
     fn entry(root: Fingerprint, root_length: u32) -> ImageEntry {
-        let time = Timestamp { seconds: 1, nanos: 0 };
-        let record = ImageRecord {
-            image: ImageId([1; 16]),
-            origin: DomainId([2; 16]),
-            client: ClientId([3; 16]),
-            client_name: "client".to_owned(),
-            policy: String::new(),
-            schedule: ScheduleKind::Manual,
-            started: time,
-            written: time,
-            classification: String::new(),
-            slp: String::new(),
-            slp_version: 0,
-            lineage: [4; 32],
-            root,
-            root_length,
-            logical_bytes: 1,
-            files: 1,
-            flags: ImageFlags::default(),
-            image_format: 1,
-        };
+        let sample = ImageRecord::sample(ImageId([1; 16]), root, root_length);
+        let record = ImageRecord { origin: DomainId([2; 16]), ..sample };
         let record = SignedRecord { record, signature: [0; 64] };
         ImageEntry {
             sequence: Sequence(1),

@@ -15,6 +15,9 @@ use std::{
     thread,
 };
 
+use narrows_ring::mailbox;
+use tokio::task::JoinSet;
+
 use crate::limits::WAKERS_MAX;
 
 static RELAY: OnceLock<SyncSender<Waker>> = OnceLock::new();
@@ -58,6 +61,23 @@ pub async fn relayed<F: Future>(future: F) -> F::Output {
         future.as_mut().poll(&mut Context::from_waker(&waker))
     })
     .await
+}
+
+/// Answers what data threads ask, until they have gone; answers under way end with them. Each has a task of its own, so that a
+/// slow one holds up no other: who asks bounds their number.
+pub async fn answer_each<T, A: Future<Output = ()> + Send + 'static>(
+    questions: mailbox::Receiver<T>,
+    answer: impl Fn(T) -> A,
+) {
+    let mut answers = JoinSet::new();
+    loop {
+        let question = tokio::select! {
+            question = relayed(questions.receive()) => question,
+            Some(_) = answers.join_next() => continue,
+        };
+        let Some(question) = question else { return };
+        answers.spawn(answer(question));
+    }
 }
 
 #[cfg(test)]

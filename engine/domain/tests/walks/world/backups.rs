@@ -7,10 +7,11 @@ use narrows_domain::model::Burnt;
 use narrows_domain::primary::Error;
 use narrows_domain::retry::Failure;
 use narrows_domain::{Catalog as _, Image, ImageState};
-use narrows_format::record::{ImageFlags, ImageRecord, ScheduleKind};
+use narrows_format::record::{ImageRecord, ScheduleKind};
 use narrows_format::{ClientId, Fingerprint, ImageId};
 
 use super::{World, now, ready};
+use crate::records::record;
 
 /// The record of a whole image, as its origin made it.
 pub(super) fn record_of(image: &Image) -> ImageRecord {
@@ -31,26 +32,7 @@ pub(super) fn record_of(image: &Image) -> ImageRecord {
 
 /// The record with which a backup ends.
 fn sealed(image: &Image) -> ImageRecord {
-    ImageRecord {
-        image: image.id,
-        origin: image.origin,
-        client: image.client,
-        client_name: image.client_name.clone(),
-        policy: image.policy.clone(),
-        schedule: image.schedule,
-        started: image.started,
-        written: image.started,
-        classification: image.classification.clone(),
-        slp: image.slp.clone(),
-        slp_version: image.slp_version,
-        lineage: image.lineage,
-        root: Fingerprint([image.id.0[0]; 32]),
-        root_length: 7,
-        logical_bytes: 7,
-        files: 1,
-        flags: ImageFlags::default(),
-        image_format: 1,
-    }
+    ImageRecord { root: Fingerprint([image.id.0[0]; 32]), ..record(image) }
 }
 
 impl World {

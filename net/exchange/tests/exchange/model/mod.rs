@@ -2,6 +2,7 @@
 //!
 //! It knows what was made durable, and counts what is put again all the same. A crash forgets what was not.
 
+pub(crate) mod sink;
 pub(crate) mod store;
 pub(crate) mod tree;
 

@@ -8,11 +8,11 @@ use std::{
 use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use narrows_exchange::{Place, PoolTree, StoreError, StoredFrame, TreeChild, TreeNode};
 use narrows_format::{
-    ClientId, DomainId, Fingerprint, ImageId, Tag, Timestamp,
+    DomainId, Fingerprint, ImageId, Tag, Timestamp,
     frame::{self, Codec, FrameKind},
     node::{Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs},
     path,
-    record::{ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
+    record::{ImageRecord, SignedRecord},
 };
 use narrows_ring::world::Local;
 
@@ -167,26 +167,7 @@ fn big_file(pool: &Pool, bytes: &[u8]) -> Child {
 
 /// A signed record for a root (the signature is not looked at here).
 pub(crate) fn record(image: ImageId, root: Child) -> Vec<u8> {
-    let record = ImageRecord {
-        image,
-        origin: ORIGIN,
-        client: ClientId([2; 16]),
-        client_name: "web01".to_owned(),
-        policy: String::new(),
-        schedule: ScheduleKind::Manual,
-        started: Timestamp::default(),
-        written: Timestamp::default(),
-        classification: String::new(),
-        slp: "gold".to_owned(),
-        slp_version: 1,
-        lineage: [3; 32],
-        root: root.fingerprint,
-        root_length: root.length,
-        logical_bytes: 1,
-        files: 1,
-        flags: ImageFlags::default(),
-        image_format: 1,
-    };
+    let record = ImageRecord { origin: ORIGIN, ..ImageRecord::sample(image, root.fingerprint, root.length) };
     SignedRecord { record, signature: [0; 64] }.encode()
 }
 
