@@ -7,7 +7,7 @@ use narrows_exchange::{
     hello::Side,
     restore::{self, Librarian, Volume},
 };
-use narrows_format::{DomainId, PoolId, node::Child};
+use narrows_format::{DomainId, PoolId};
 use narrows_ring::world::{Local, Stream, World};
 use narrows_transport::{Link, Security};
 use narrows_wire::{Answer, Begun, Message, Nodes, Presence, Proof};
