@@ -592,7 +592,7 @@ impl Catalog for SqliteCatalog {
 
     async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Asked<JobTotals> {
         let first = JobKey::attempts(kind, key);
-        let behind = format!("{};", first.trim_end_matches(':'));
+        let behind = jobs::behind(&first);
         let query = sqlx::query(JOB_TOTALS).bind(first).bind(behind);
         Ok(self.one(query, jobs::totals).await?.unwrap_or_default())
     }

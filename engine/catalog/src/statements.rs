@@ -103,11 +103,12 @@ pub(crate) const CLIENTS_SEEN: &str = "
             THEN started END) AS last_replica
     FROM images i WHERE state = 'whole' GROUP BY origin, client_name ORDER BY origin, client_name";
 
-/// Keys of one operation's attempts differ behind the prefix only; `;` is what comes after `:`.
 pub(crate) const JOB_TOTALS: &str = "
-    SELECT coalesce(sum(wire_bytes), 0) AS wire_bytes, coalesce(sum(data_bytes), 0) AS data_bytes,
-        coalesce(sum(resent_bytes), 0) AS resent_bytes
-    FROM jobs WHERE key >= ?1 AND key < ?2";
+    SELECT coalesce(sum(runs), 0) AS runs, coalesce(sum(wire_bytes), 0) AS wire_bytes,
+        coalesce(sum(data_bytes), 0) AS data_bytes, coalesce(sum(resent_bytes), 0) AS resent_bytes
+    FROM (
+        SELECT 0 AS runs, wire_bytes, data_bytes, resent_bytes FROM jobs WHERE key >= ?1 AND key < ?2
+        UNION ALL SELECT runs, wire_bytes, data_bytes, resent_bytes FROM jobs_forgotten WHERE siblings = ?1)";
 
 pub(crate) const BACKLOG: &str = "
     SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations

@@ -95,10 +95,11 @@ impl EventFilter {
     }
 }
 
-/// What all attempts of an operation moved together.
+/// What all attempts of an operation moved together, those that are forgotten too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "the unit stands last, as in every name of a quantity")]
 pub struct JobTotals {
+    /// Attempts that are not remembered one by one any more.
+    pub forgotten: u64,
     /// Framed bytes that crossed the wire, both directions.
     pub wire_bytes: u64,
     /// Data segments' bytes among them.

@@ -264,7 +264,8 @@ pub enum Change {
     ArrivalRefused(RefusedArrival),
     /// It was let in since.
     ArrivalAdmitted(ImageId, DomainId),
-    /// Insert or replace by key; a new one gets the next number.
+    /// Insert or replace by key; a new one gets the next number. Only the newest [`crate::job::RUNS_KEPT`] of an operation
+    /// stay, and what the others moved is kept as a sum.
     Job(Job),
     /// Insert or replace by (name, version).
     Slp(SlpVersion),

@@ -104,7 +104,7 @@ impl Rows {
     /// See [`crate::Catalog::job_totals`].
     pub(super) fn job_totals(&self, kind: JobKind, key: OperationKey) -> JobTotals {
         let prefix = JobKey::attempts(kind, key);
-        let mut totals = JobTotals::default();
+        let mut totals = self.forgotten.get(&prefix).copied().unwrap_or_default();
         for (_, numbered) in self.jobs.iter().filter(|(key, _)| key.0.starts_with(&prefix)) {
             totals.wire_bytes += numbered.job.counters.wire_bytes;
             totals.data_bytes += numbered.job.counters.data_bytes;
