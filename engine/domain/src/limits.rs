@@ -14,6 +14,8 @@ pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, jitter included.
 pub const RETRY_MAX: Duration = Duration::from_mins(10);
+/// A partner that took nothing, then something, and takes nothing again within this is asked with pauses that go on growing.
+pub const REFUSAL_CALM: Duration = Duration::from_hours(1);
 /// A failed import's data is kept this long; then the source is told to send again once mended.
 pub const FAILED_IMPORT_KEEP: Duration = Duration::from_hours(168);
 /// An expired or deleted copy of an image of this domain can be brought back for so long.

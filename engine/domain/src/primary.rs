@@ -25,6 +25,7 @@ mod partners;
 mod policies;
 mod pools;
 mod put_back;
+mod reaching;
 mod receiving;
 mod retire;
 mod room;
@@ -44,12 +45,13 @@ use crate::import::Import;
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
 use crate::machine::placing::Troubles;
-use crate::machine::{Refusal, arrival, reach, replication, report, turn};
+use crate::machine::{Refusal, arrival, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::{Note, OperationKey, OperationKind, WaitReason};
+use crate::operation::{Note, OperationKey, OperationKind};
 use crate::retry;
 use crate::settings::Settings;
 use crate::storage::Identity;
+use crate::wait::is_of_partner;
 
 pub use administer::Applying;
 pub use backfill::{Backfill, Doing};
@@ -100,6 +102,8 @@ pub struct Primary<C: Catalog> {
     troubles: Troubles,
     /// How far pools were looked through for copies that may go.
     room_looks: BTreeMap<PoolId, room::RoomLook>,
+    /// Partners that had taken nothing for a while, and were asked again.
+    refusals: BTreeMap<DomainId, reaching::Refusals>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -123,6 +127,7 @@ impl<C: Catalog> Primary<C> {
             reconciling: None,
             troubles: Troubles::new(),
             room_looks: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -220,7 +225,7 @@ impl<C: Catalog> Primary<C> {
         Ok(commands)
     }
 
-    async fn decide(&self, event: Event, moment: Moment) -> Done<Decision, C> {
+    async fn decide(&mut self, event: Event, moment: Moment) -> Done<Decision, C> {
         match event {
             Event::BackupInterrupted { image, attempt, failure } => {
                 let operations = self.ask(self.catalog.operations(image)).await?;
@@ -274,18 +279,8 @@ impl<C: Catalog> Primary<C> {
                 let changes = known.map(|job| Change::Job(job.having_moved(&counters)));
                 Ok(Decision { changes: changes.into_iter().collect(), commands: Vec::new() })
             }
-            Event::PartnerUp { partner, receive_pool, pools, skew_ms } => {
-                let partner = self.ask(self.catalog.partner(partner)).await?;
-                let said = (receive_pool, pools);
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, said, skew_ms, moment)))
-            }
-            Event::PartnerDown { partner, code, sentence } => {
-                let partner = self.ask(self.catalog.partner(partner)).await?;
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::down(&it, (&code, &sentence), moment)))
-            }
-            Event::PartnerChanged { partner } => {
-                let partner = self.ask(self.catalog.partner(partner)).await?;
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::changed(&it, moment)))
+            Event::PartnerUp { .. } | Event::PartnerDown { .. } | Event::PartnerChanged { .. } => {
+                self.reached(event, moment).await
             }
             Event::Pool(_) | Event::SlpApplied { .. } | Event::Tick => Ok(Decision::nothing()),
         }
@@ -562,7 +557,7 @@ impl<C: Catalog> Primary<C> {
 /// Whether a change may be against something that runs.
 fn stops_work(change: &Change) -> bool {
     match change {
-        Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
+        Change::HoldBack(_, reason, _) => !is_of_partner(*reason),
         Change::SlpHold(_) | Change::Window(..) | Change::Slp(_) | Change::BandwidthChanged(..) => true,
         _ => false,
     }

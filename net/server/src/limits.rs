@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Most images of one pool that are named as hurt at once; the others are found when these are whole.
 pub const HURT_TOLD_MAX: usize = 10_000;
+/// Longest code that another server may say.
+pub const CODE_BYTES_MAX: usize = 16;
 /// Most letters that are taken of a sentence of another server.
 pub const SENTENCE_LETTERS_MAX: usize = 400;
 /// Most API connections at once; more wait in the kernel.

@@ -74,7 +74,9 @@ async fn an_upgrade_forgets_what_is_too_much() {
         UNION ALL SELECT 'import:p:1:' || attempt, 'import', zeroblob(16), 'done', 0, 0, 0, 3, 2, 1 FROM runs";
     sqlx::raw_sql(rows).execute(&mut db).await.unwrap();
     run(&mut db, came).await;
-    let count = |kind: &'static str| sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE kind = ?").bind(kind);
+    let count = |kind: &'static str| {
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE kind = ?").bind(kind)
+    };
     assert_eq!(count("replication").fetch_one(&mut db).await.unwrap(), 32);
     assert_eq!(count("import").fetch_one(&mut db).await.unwrap(), 100);
     let oldest = "SELECT key FROM jobs WHERE kind = 'replication' ORDER BY number LIMIT 1";

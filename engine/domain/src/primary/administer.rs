@@ -210,21 +210,8 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("domain {sender} is not paired with `{}`", self.own.name);
             return Err(Refusal::new("TRUST-001", sentence, "pair the two domains").into());
         };
-        let name = &partner.name;
-        let refusal = match partner.trust {
-            Trust::Complete | Trust::Expired if partner.grants.send => return Ok(partner),
-            Trust::Complete | Trust::Expired => {
-                Refusal::new("AUTH-005", format!("`{name}` may not send here"), "grant it `send`")
-            }
-            Trust::Half => {
-                Refusal::new("TRUST-001", format!("`{name}` is only half paired"), "finish the pairing")
-            }
-            Trust::Frozen => {
-                Refusal::new("TRUST-003", format!("the identity of `{name}` is in doubt"), "decide it")
-            }
-            Trust::Unpaired => Refusal::new("TRUST-001", format!("`{name}` was unpaired"), "pair it again"),
-        };
-        Err(refusal.into())
+        partner.may_send()?;
+        Ok(partner)
     }
 
     /// Stores a partner as paired, half or whole; its work is taken up or held back accordingly.

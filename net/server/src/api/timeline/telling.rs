@@ -6,7 +6,7 @@ use narrows_domain::{
     catalog::NumberedJob,
     import::{Import, ImportState},
     job::{Job, JobKey, JobKind, JobState},
-    operation::{Note, Operation},
+    operation::{Note, Operation, WaitReason},
     partner::Partner,
     storage::Pool,
     wait::{self, Part, Silence, Wait, Why},
@@ -241,7 +241,14 @@ impl Teller<'_> {
                 Why::Waited(wait) => {
                     (format!("waited({})", wait.state.detail()), self.words(partner, wait.note.as_ref()))
                 }
-                Why::Silent => ("waited(target-down)".to_owned(), "it was out of reach".to_owned()),
+                Why::Silent(reason) => {
+                    let met = if reason == WaitReason::TargetFull {
+                        "it took nothing"
+                    } else {
+                        "it was out of reach"
+                    };
+                    (format!("waited({reason})"), met.to_owned())
+                }
                 // It was there, and nothing was heard of its import.
                 Why::Turn if before.is_some_and(|job| job.state == JobState::Done) => {
                     ("pending-import".to_owned(), String::new())
