@@ -17,7 +17,7 @@ use narrows_api::{
     text::{time_in, time_out},
 };
 use narrows_domain::{
-    Catalog as _, Command, Event, ImportKey, ImportReport, Outcome, Partner,
+    Catalog as _, Command, Event, ImportKey, ImportReport, OperationKind, Outcome, Partner,
     event::{ReplicateOrder, ReplicationDone},
     image::{Content, Discarded},
     job::Counters,
@@ -105,7 +105,7 @@ impl Hands {
                 });
                 self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
-            Command::StopReplication(operation) => self.stop(operation),
+            Command::StopReplication(operation) => self.end(operation),
             Command::Duplicate(order) => {
                 let (operation, attempt) = (order.operation, order.attempt);
                 self.stop(operation);
@@ -156,6 +156,13 @@ impl Hands {
         }
     }
 
+    /// What is sent, copied or taken in for it.
+    fn end(&mut self, operation: OperationKey) {
+        self.stop(operation);
+        let app = self.app.clone();
+        self.tasks.spawn(async move { stop_backup(&app, operation).await });
+    }
+
     fn stop(&self, operation: OperationKey) {
         for sending in self.sending.values().filter(|it| it.operation == operation) {
             sending.task.abort();
@@ -181,6 +188,17 @@ impl Hands {
             let control = self.app.control.clone();
             self.tasks.spawn(async move { control.tell(event).await });
         }
+    }
+}
+
+/// If it is a backup that is to stop: its client is told. One that is not heard of it hears so when it ends.
+async fn stop_backup(app: &App, key: OperationKey) {
+    let known = app.catalog.operation(key).await.ok().flatten();
+    let Some(operation) = known.filter(|it| it.kind == OperationKind::Backup) else { return };
+    let units = app.catalog.storage_units().await.unwrap_or_default();
+    let Some(unit) = units.iter().find(|unit| operation.unit.as_ref() == Some(&unit.name)) else { return };
+    if let Err(answer::Failure(error)) = app.plane.pool(unit.pool).give_up(key.image).await {
+        tracing::warn!(image = %key.image, %error, "the session of a backup that was cancelled could not be ended");
     }
 }
 
