@@ -35,8 +35,8 @@ use crate::columns::{nanos, number, time};
 use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
     AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_LOST, IMAGES_UNFINISHED, IMPORTS,
-    IMPORTS_DAMAGED, IMPORTS_OPEN, IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING,
-    NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
+    IMPORTS_DAMAGED, IMPORTS_OPEN, IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, JOBS_OF, LATEST_WHOLE,
+    MISSING, NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{
@@ -578,8 +578,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn jobs_of(&self, image: ImageId, limit: u32) -> Asked<Vec<NumberedJob>> {
-        let query = "SELECT * FROM jobs WHERE image = ? ORDER BY number LIMIT ?";
-        self.all(sqlx::query(query).bind(image.0.to_vec()).bind(limit), jobs::job).await
+        self.all(sqlx::query(JOBS_OF).bind(image.0.to_vec()).bind(limit), jobs::job).await
     }
 
     async fn job(&self, job: u64) -> Asked<Option<NumberedJob>> {

@@ -103,6 +103,9 @@ pub(crate) const CLIENTS_SEEN: &str = "
             THEN started END) AS last_replica
     FROM images i WHERE state = 'whole' GROUP BY origin, client_name ORDER BY origin, client_name";
 
+pub(crate) const JOBS_OF: &str =
+    "SELECT * FROM (SELECT * FROM jobs WHERE image = ? ORDER BY number DESC LIMIT ?) ORDER BY number";
+
 pub(crate) const JOB_TOTALS: &str = "
     SELECT coalesce(sum(runs), 0) AS runs, coalesce(sum(wire_bytes), 0) AS wire_bytes,
         coalesce(sum(data_bytes), 0) AS data_bytes, coalesce(sum(resent_bytes), 0) AS resent_bytes

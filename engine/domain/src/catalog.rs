@@ -547,7 +547,7 @@ pub trait Catalog: Send + Sync {
     /// Jobs, newest first; of one kind if asked.
     fn jobs(&self, kind: Option<JobKind>, limit: u32) -> impl Reading<Result<Vec<NumberedJob>, Self::Error>>;
 
-    /// Jobs of an image, in the order of their beginning.
+    /// The newest jobs of an image, in the order of their beginning.
     fn jobs_of(&self, image: ImageId, limit: u32) -> impl Reading<Result<Vec<NumberedJob>, Self::Error>>;
 
     /// One job by its number.

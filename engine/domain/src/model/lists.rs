@@ -56,8 +56,10 @@ impl Rows {
     /// See [`crate::Catalog::jobs_of`].
     pub(super) fn jobs_of(&self, image: ImageId, limit: u32) -> Vec<NumberedJob> {
         let mut all: Vec<_> = self.jobs.values().filter(|it| it.job.image == image).cloned().collect();
-        all.sort_by_key(|it| it.number);
-        limited(all.into_iter(), limit)
+        all.sort_by_key(|it| std::cmp::Reverse(it.number));
+        let mut newest = limited(all.into_iter(), limit);
+        newest.reverse();
+        newest
     }
 
     /// See [`crate::Catalog::base`].

@@ -33,6 +33,9 @@ fn runs_that_are_forgotten_stay_counted() {
         .collect();
     assert_eq!(keys, newest.iter().collect::<Vec<_>>(), "the newest stay, the one under way among them");
     assert_eq!(jobs.len() - runs.len(), 1, "the backup has its own");
+    let last: Vec<_> =
+        ready(primary.catalog().jobs_of(id, 2)).unwrap().into_iter().map(|it| it.job.key).collect();
+    assert_eq!(last, newest[newest.len() - 2..], "the newest of them, in order");
     let totals = ready(primary.catalog().job_totals(JobKind::Replication, operation)).unwrap();
     let tries = u64::from(tries);
     let forgotten = tries + 1 - u64::from(RUNS_KEPT);
