@@ -119,6 +119,30 @@ pub(crate) const BACKLOG: &str = "
     GROUP BY partner, state, detail
     ORDER BY partner, CASE WHEN detail = '' THEN state ELSE state || '(' || detail || ')' END";
 
+/// By the operations that keep what they copy from, not by all images that were ever made under the SLP.
+pub(crate) const IMAGES_UNDER_WAY: &str = "
+    SELECT i.* FROM (
+        SELECT image FROM operations INDEXED BY operations_open
+        WHERE state NOT IN ('complete', 'failed', 'cancelled') AND released IS NULL
+        UNION SELECT image FROM operations INDEXED BY operations_failed
+        WHERE state = 'failed' AND released IS NULL
+        UNION SELECT image FROM operations INDEXED BY operations_cancelled
+        WHERE state = 'cancelled' AND released IS NULL) o
+    CROSS JOIN images i ON i.id = o.image
+    WHERE i.slp = ?1 AND (?2 IS NULL OR i.slp_version = ?2) AND i.state = 'whole'
+    UNION ALL
+    SELECT * FROM images INDEXED BY images_under_slp
+    WHERE slp = ?1 AND (?2 IS NULL OR slp_version = ?2) AND state = 'writing'
+    ORDER BY started DESC, id DESC LIMIT ?3";
+
+pub(crate) const IMPORTS_FAILED: &str = "
+    SELECT * FROM imports
+    WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND slp = ? ORDER BY pool, sequence, sender";
+
+pub(crate) const IMPORTS_FAILED_FROM: &str = "
+    SELECT * FROM imports
+    WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND sender = ? ORDER BY pool, sequence, sender";
+
 pub(crate) const IMAGES_UNFINISHED: &str = "
     SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image
     WHERE o.state NOT IN ('complete', 'failed', 'cancelled') AND i.slp = ?";

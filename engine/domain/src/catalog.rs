@@ -308,6 +308,15 @@ pub trait Catalog: Send + Sync {
     /// How many images under this SLP have an operation that is not final.
     fn images_unfinished(&self, slp: &str) -> impl Reading<Result<u64, Self::Error>>;
 
+    /// Images under this SLP, in one version or any, that are being written, or are whole and have an operation that keeps
+    /// what it copies from; newest first.
+    fn images_under_way(
+        &self,
+        slp: &str,
+        version: Option<u32>,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<Image>, Self::Error>>;
+
     /// Images under this SLP that have an operation that is not final, by version; first all of a version, then
     /// by partner.
     fn slp_use(&self, slp: &str) -> impl Reading<Result<Vec<SlpUse>, Self::Error>>;

@@ -125,6 +125,8 @@ pub const POOLS_MAX: usize = 32;
 pub const MEDIA_SERVERS_MAX: usize = 31;
 /// Operations that are looked at again when a pool is well again; the others look by themselves.
 pub const STIRRED_MAX: u32 = 1000;
+/// Images that are named as referring to an SLP; of more it is said that there are others.
+pub const REFERENCES_NAMED_MAX: u32 = 1000;
 /// Backup operations in one SLP (SLP-003).
 pub const BACKUPS_PER_SLP_MAX: usize = 4;
 /// Operations in one SLP.

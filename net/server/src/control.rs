@@ -454,7 +454,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
-fn failure(error: primary::Error<CatalogError>) -> Failure {
+/// As the API says it.
+pub fn failure(error: primary::Error<CatalogError>) -> Failure {
     match error {
         primary::Error::Refused(refusal) => {
             ApiError::new(refusal.code, refusal.sentence).help(refusal.help).into()

@@ -6,12 +6,11 @@ use narrows_format::DomainId;
 
 use super::{Done, Error, Primary};
 use crate::air;
-use crate::catalog::{Catalog, ImageFilter};
+use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, Event};
-use crate::image::{Image, ImageState};
+use crate::limits::REFERENCES_NAMED_MAX;
 use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
-use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::policy;
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
@@ -147,7 +146,6 @@ impl<C: Catalog> Primary<C> {
     }
 
     async fn references(&self, slp: &str) -> Done<References, C> {
-        let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
         let policies = self.ask(self.catalog.policies()).await?.into_iter().map(|stored| stored.policy);
         let naming = policies.filter(|policy| policy.slp.as_deref() == Some(slp));
         let mut references: References = naming.map(|policy| format!("policy `{}`", policy.name)).collect();
@@ -155,23 +153,12 @@ impl<C: Catalog> Primary<C> {
             let record = &import.arrival.record;
             references.push(format!("import {}", crate::image::label(&record.client_name, record.started)));
         }
-        for image in self.ask(self.catalog.images(&filter)).await? {
-            if self.is_unfinished(&image).await? {
-                references.push(format!("image {}", image.label()));
-            }
+        let images = self.ask(self.catalog.images_under_way(slp, None, REFERENCES_NAMED_MAX)).await?;
+        references.extend(images.iter().map(|image| format!("image {}", image.label())));
+        if images.len() as u64 >= u64::from(REFERENCES_NAMED_MAX) {
+            references.push("perhaps further images".to_owned());
         }
         Ok(references)
-    }
-
-    async fn is_unfinished(&self, image: &Image) -> Done<bool, C> {
-        match image.state {
-            ImageState::Writing => Ok(true),
-            ImageState::Gone | ImageState::Lost | ImageState::Abandoned => Ok(false),
-            ImageState::Whole => {
-                let operations = self.ask(self.catalog.operations(image.id)).await?;
-                Ok(operations.iter().any(Operation::keeps_source))
-            }
-        }
     }
 
     /// AUTH-005: SLPs are looked up with the grant `slp-lookup`.

@@ -1,7 +1,7 @@
 //! What is tried again and again, and what waits in great numbers, stays within bounds.
 
 use narrows_domain::job::{JobKey, RUNS_KEPT};
-use narrows_domain::limits::{REFUSAL_CALM, RETRY_FIRST, RETRY_MAX};
+use narrows_domain::limits::{REFERENCES_NAMED_MAX, REFUSAL_CALM, RETRY_FIRST, RETRY_MAX};
 use narrows_domain::machine::report::can_hear;
 use narrows_domain::moment::since;
 use narrows_domain::partner::Reach;
@@ -205,4 +205,23 @@ fn who_is_full_again_and_again_is_asked_with_growing_pauses() {
     handle(&mut primary, answers(pool), now);
     let calm = now + i64::try_from(REFUSAL_CALM.as_secs()).unwrap();
     assert!(pause(&mut primary, calm) <= RETRY_FIRST * 2, "that was long ago");
+}
+
+/// Goal: who asks for an SLP's references gets a list with an end, whatever was made under it.
+#[test]
+fn references_have_an_end() {
+    let mut primary = primary(GOLD);
+    let begun = ready(primary.begin_backup(&ask(), moment(NOW))).unwrap().image;
+    let most = usize::try_from(REFERENCES_NAMED_MAX).unwrap();
+    let mut images = Vec::new();
+    for number in 0..2 * REFERENCES_NAMED_MAX {
+        let mut id = [9; 16];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        let started = at(NOW + 10 + i64::from(number));
+        images.push(Change::Image(narrows_domain::Image { id: ImageId(id), started, ..begun.clone() }));
+    }
+    ready(primary.put(&images)).unwrap();
+    let references = ready(primary.slp_references("gold")).unwrap();
+    assert_eq!((references.len(), references.last().unwrap().as_str()), (most + 1, "perhaps further images"));
+    assert_eq!(code(ready(primary.delete_slp("gold", &Vec::new()))), "SLP-014");
 }
