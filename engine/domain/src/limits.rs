@@ -56,6 +56,8 @@ pub const REVISIONS_OF_A_LIFE: u32 = 1 << 16;
 pub const RUNNING_PER_PARTNER: u32 = 4;
 /// Images duplicated from pool to pool at the same time.
 pub const DUPLICATIONS_MAX: u32 = 4;
+/// What failed for want of room within a partner's quota is looked at again so seldom, however many of its copies go.
+pub const FREED_LOOK: Duration = Duration::from_mins(1);
 /// Import SLPs that are made by themselves for one partner.
 pub const AUTO_SLPS_MAX: usize = 20;
 /// A copy counts as so many bytes at most where copies are summed up, so that no sum overflows.

@@ -13,6 +13,7 @@ mod change;
 mod clients;
 mod comparing;
 mod duplicate;
+mod freed;
 mod held;
 mod imports;
 mod leaving;
@@ -102,6 +103,8 @@ pub struct Primary<C: Catalog> {
     troubles: Troubles,
     /// How far pools were looked through for copies that may go.
     room_looks: BTreeMap<PoolId, room::RoomLook>,
+    /// Partners whose failed imports may be let in by now.
+    freed: freed::Freed,
     /// Partners that had taken nothing for a while, and were asked again.
     refusals: BTreeMap<DomainId, reaching::Refusals>,
 }
@@ -127,6 +130,7 @@ impl<C: Catalog> Primary<C> {
             reconciling: None,
             troubles: Troubles::new(),
             room_looks: BTreeMap::new(),
+            freed: freed::Freed::default(),
             refusals: BTreeMap::new(),
         }
     }
@@ -172,6 +176,7 @@ impl<C: Catalog> Primary<C> {
         self.reconciling = self.ask(self.catalog.reconciling()).await?;
         self.store(&[Change::Restarted(moment.now)]).await?;
         self.owed.extend(policies.into_iter().map(|version| version.slp.name));
+        self.arranged().await?;
         Ok(self.tick(moment).await)
     }
 
@@ -201,7 +206,8 @@ impl<C: Catalog> Primary<C> {
 
     /// When [`Event::Tick`] is due next, if nothing else happens.
     pub async fn next_due(&self) -> Done<Option<Timestamp>, C> {
-        self.catalog.next_due().await.map_err(Error::Catalog)
+        let due = self.catalog.next_due().await.map_err(Error::Catalog)?;
+        Ok(due.into_iter().chain(self.freed.due).min())
     }
 
     /// Takes in an event; the commands are to be carried out now.
@@ -505,6 +511,7 @@ impl<C: Catalog> Primary<C> {
             self.part_with_drained(commands, moment).await?;
         }
         self.look_again(changes, commands, moment).await?;
+        self.note_freed(changes, moment.now).await?;
         if changes.iter().any(|change| matches!(change, Change::Window(..) | Change::SlpResumed(..))) {
             self.begin_due(commands, moment).await?;
         }

@@ -92,6 +92,8 @@ impl<C: Catalog> Primary<C> {
         changes.extend(self.verified_too(version).await?);
         changes.extend([Change::SlpUnused(slp.name.clone()), Change::AutoSlpGone(slp.name.clone())]);
         self.store(&changes).await?;
+        // One that was made by itself is a person's now, and leaves its place to another.
+        self.arranged().await?;
         let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
         Ok((plan, commands))
     }
@@ -115,7 +117,8 @@ impl<C: Catalog> Primary<C> {
         let references = [self.slp_references(name).await?, theirs.clone()].concat();
         check_removal(name, &references)
             .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
-        self.store(&[Change::SlpGone(name.to_owned())]).await
+        self.store(&[Change::SlpGone(name.to_owned())]).await?;
+        self.arranged().await
     }
 
     /// SLPs here whose images a partner imports through its SLP of this name (grant `slp-lookup`).
