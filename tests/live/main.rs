@@ -16,6 +16,7 @@ mod events;
 mod expiry;
 mod failing;
 mod forged;
+mod held_together;
 mod homecoming;
 mod house;
 mod imports;

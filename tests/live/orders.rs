@@ -7,15 +7,22 @@ use std::time::Duration;
 use narrows_api::{
     ApiError,
     images::{CopyInfo, ImageInfo},
+    jobs::JobInfo,
     orders::{BackfillReply, BackfillRequest, CancelRequest, OrderReply, ReleaseRequest, Which},
     paths,
     server::Status,
 };
 use narrows_domain::{Catalog as _, Change, Event, partner::ReceivePool};
-use narrows_format::{ImageId, PoolId, Timestamp};
+use narrows_exchange::Outgoing;
+use narrows_format::{
+    Fingerprint, ImageId, PoolId, Timestamp,
+    node::{Child, ChildKind},
+};
+use narrows_ring::cores::{Setup, block_on};
+use narrows_wire::{Begin, Proof, Purpose};
 
 use crate::{
-    data::{back_up_directory, make_tree, settled_image},
+    data::{ARENA_BYTES, ask_backup, back_up_directory, make_tree, port, settled_image},
     house::House,
     pairing::{apply, import_slp, local_slp, pair_both, slp},
 };
@@ -182,4 +189,50 @@ async fn a_new_partner_gets_the_older_images_and_a_rebuilt_one_gets_them_again()
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: a backup that is cancelled while its client writes does not go on: its job ends, and the client is told long before its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_cancelled_ends_at_once() {
+    let mut east = House::build("east").await;
+    apply(&east, &local_slp()).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let root = tempfile::tempdir().unwrap();
+    let grant = ask_backup(&east, &web, root.path()).await.unwrap();
+    let begin = Begin {
+        image: grant.image,
+        origin: grant.domain,
+        lineage: grant.lineage.0,
+        base: None,
+        root: None,
+        resume: false,
+    };
+    let port = port(&east, &web, (&grant.data_addr, grant.data_server), grant.ticket.0);
+    let (tell, is_writing) = tokio::sync::oneshot::channel();
+    let writing = tokio::task::spawn_blocking(move || {
+        block_on(Setup::here(ARENA_BYTES), |world| async move {
+            let session = port.dial(&world, Purpose::Backup).await.unwrap();
+            let outgoing = Outgoing::begin(session, &begin).await.unwrap();
+            tell.send(()).unwrap();
+            for byte in 0..200 {
+                let child =
+                    Child { fingerprint: Fingerprint([byte; 32]), kind: ChildKind::Segment, length: 9 };
+                let answer = async { outgoing.offer(&[child], Proof::NONE).await?.answer().await };
+                if let Err(error) = answer.await {
+                    return error.code().map(str::to_owned);
+                }
+                world.clock.sleep(Duration::from_millis(50)).await;
+            }
+            None
+        })
+    });
+    is_writing.await.unwrap();
+    let cancel = CancelRequest { operation: None, dry_run: false };
+    let cancelled = order(&east, paths::IMAGE_CANCEL, grant.image, &cancel).await.unwrap();
+    assert_eq!(cancelled.image.operations[0].state, "cancelled");
+    assert_eq!(writing.await.unwrap().unwrap().as_deref(), Some("API-003"), "the client is told");
+    let jobs: Vec<JobInfo> = east.admin().get(paths::JOBS).await.unwrap();
+    let run = jobs.iter().find(|it| it.image == grant.image).unwrap();
+    assert_eq!((run.state.as_str(), run.ended), ("interrupted", true), "{run:?}");
+    east.stop().await;
 }

@@ -120,6 +120,9 @@ fn describe(timeline: &Timeline) -> String {
     let rows: Vec<_> = timeline.steps.iter().map(|step| row(step, timeline.told)).collect();
     let headers = ["BEGAN", "DOMAIN", "STEP", "STATE", "TOOK", "BYTES", "SENT", "WHY"];
     let mut text = format!("{}\n{}", timeline.name, table_of(&headers, &["TOOK", "BYTES", "SENT"], &rows));
+    if timeline.cut {
+        text.push_str("only the newest steps here are remembered one by one\n");
+    }
     for domain in timeline.domains.iter().filter(|it| it.cut) {
         let name = called(&domain.name, &domain.via);
         text.extend([name.as_str(), " has told its newest steps only\n"]);
@@ -229,6 +232,7 @@ mod tests {
             told: at(201),
             steps: vec![backup, night, sent, pending],
             domains: vec![south],
+            cut: false,
         };
         let expected = "\
 east/web01_1
@@ -240,5 +244,7 @@ BEGAN                 DOMAIN           STEP                  STATE              
 south (by west) did not tell its steps (NET-001: it can't be reached); its copy was present 2 h 05 m ago, at 2027-01-15 05:58:20Z
 ";
         assert_eq!(describe(&timeline), expected);
+        let cut = describe(&Timeline { cut: true, ..timeline });
+        assert!(cut.contains("\nonly the newest steps here are remembered one by one\n"), "{cut}");
     }
 }

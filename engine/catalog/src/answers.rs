@@ -34,9 +34,10 @@ use sqlx::sqlite::SqliteRow;
 use crate::columns::{nanos, number, time};
 use crate::file::{Asked, SqliteCatalog};
 use crate::statements::{
-    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_LOST, IMAGES_UNFINISHED, IMPORTS,
-    IMPORTS_DAMAGED, IMPORTS_OPEN, IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, LATEST_WHOLE, MISSING,
-    NEXT_DUE, REPLICAS_AT, REPLICAS_CHECKED, SLP_USE,
+    AUTO_IMPORTED, BACKLOG, BASE, CLIENTS_SEEN, HELD_FOR, IMAGES, IMAGES_LOST, IMAGES_UNDER_WAY,
+    IMAGES_UNFINISHED, IMPORTS, IMPORTS_DAMAGED, IMPORTS_FAILED, IMPORTS_FAILED_FROM, IMPORTS_OPEN,
+    IMPORTS_STALE, IMPORTS_UNSETTLED, JOB_TOTALS, JOBS_OF, LATEST_WHOLE, MISSING, NEXT_DUE, REPLICAS_AT,
+    REPLICAS_CHECKED, SLP_USE,
 };
 use crate::turns::{CANDIDATES, DUE_PARTNERS, DUPLICATIONS, DUPLICATIONS_IN_PROCESS};
 use crate::{
@@ -202,6 +203,10 @@ impl Catalog for SqliteCatalog {
     async fn images_unfinished(&self, slp: &str) -> Asked<u64> {
         let row = sqlx::query(IMAGES_UNFINISHED).bind(slp).fetch_one(&self.readers).await?;
         Ok(u64::try_from(row.try_get::<i64, _>("images")?).unwrap_or(0))
+    }
+
+    async fn images_under_way(&self, slp: &str, of: Option<u32>, limit: u32) -> Asked<Vec<Image>> {
+        self.all(sqlx::query(IMAGES_UNDER_WAY).bind(slp).bind(of).bind(limit), images::image).await
     }
 
     async fn slp_use(&self, slp: &str) -> Asked<Vec<SlpUse>> {
@@ -505,15 +510,11 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn failed_imports(&self, slp: &str) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND slp = ?
-             ORDER BY pool, sequence, sender";
-        self.all(sqlx::query(query).bind(slp), imports::import).await
+        self.all(sqlx::query(IMPORTS_FAILED).bind(slp), imports::import).await
     }
 
     async fn failed_imports_from(&self, sender: DomainId) -> Asked<Vec<Import>> {
-        let query = "SELECT * FROM imports WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND sender = ?
-             ORDER BY pool, sequence, sender";
-        self.all(sqlx::query(query).bind(sender.0.to_vec()), imports::import).await
+        self.all(sqlx::query(IMPORTS_FAILED_FROM).bind(sender.0.to_vec()), imports::import).await
     }
 
     async fn due_imports(&self, now: Timestamp, limit: u32) -> Asked<Vec<Import>> {
@@ -578,8 +579,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn jobs_of(&self, image: ImageId, limit: u32) -> Asked<Vec<NumberedJob>> {
-        let query = "SELECT * FROM jobs WHERE image = ? ORDER BY number LIMIT ?";
-        self.all(sqlx::query(query).bind(image.0.to_vec()).bind(limit), jobs::job).await
+        self.all(sqlx::query(JOBS_OF).bind(image.0.to_vec()).bind(limit), jobs::job).await
     }
 
     async fn job(&self, job: u64) -> Asked<Option<NumberedJob>> {
@@ -592,7 +592,7 @@ impl Catalog for SqliteCatalog {
 
     async fn job_totals(&self, kind: JobKind, key: OperationKey) -> Asked<JobTotals> {
         let first = JobKey::attempts(kind, key);
-        let behind = format!("{};", first.trim_end_matches(':'));
+        let behind = jobs::behind(&first);
         let query = sqlx::query(JOB_TOTALS).bind(first).bind(behind);
         Ok(self.one(query, jobs::totals).await?.unwrap_or_default())
     }

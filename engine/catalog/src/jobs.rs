@@ -1,7 +1,7 @@
-//! The table `jobs`.
+//! The tables `jobs` and `jobs_forgotten`.
 
 use narrows_domain::catalog::{JobTotals, NumberedJob};
-use narrows_domain::job::{Counters, Job, JobKey};
+use narrows_domain::job::{Counters, Job, JobKey, RUNS_KEPT};
 use narrows_format::{DomainId, ImageId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -19,6 +19,34 @@ const PUT: &str = "
         wire_bytes = max(wire_bytes, excluded.wire_bytes), data_bytes = max(data_bytes, excluded.data_bytes),
         resent_bytes = max(resent_bytes, excluded.resent_bytes), note_code = excluded.note_code, note = excluded.note";
 
+/// What is forgotten stays counted.
+const SUM: &str = "
+    INSERT INTO jobs_forgotten (siblings, runs, wire_bytes, data_bytes, resent_bytes)
+    SELECT ?1, count(*), sum(wire_bytes), sum(data_bytes), sum(resent_bytes) FROM jobs
+    WHERE key >= ?1 AND key < ?2 AND number <= (
+        SELECT number FROM jobs WHERE key >= ?1 AND key < ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)
+    GROUP BY ?1
+    ON CONFLICT (siblings) DO UPDATE SET runs = runs + excluded.runs,
+        wire_bytes = wire_bytes + excluded.wire_bytes, data_bytes = data_bytes + excluded.data_bytes,
+        resent_bytes = resent_bytes + excluded.resent_bytes";
+
+const FORGET: &str = "
+    DELETE FROM jobs WHERE key >= ?1 AND key < ?2 AND number <= (
+        SELECT number FROM jobs WHERE key >= ?1 AND key < ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
+
+/// Keys of one operation's attempts differ behind what they begin with only; `;` is what comes after `:`.
+pub(crate) fn behind(siblings: &str) -> String {
+    format!("{};", siblings.trim_end_matches(':'))
+}
+
+async fn forget(db: &mut SqliteConnection, siblings: &str) -> Result<(), Error> {
+    for statement in [SUM, FORGET] {
+        let forget = sqlx::query(statement).bind(siblings).bind(behind(siblings)).bind(RUNS_KEPT);
+        forget.execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn put(db: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
     sqlx::query(PUT)
         .bind(&job.key.0)
@@ -35,14 +63,18 @@ pub(crate) async fn put(db: &mut SqliteConnection, job: &Job) -> Result<(), Erro
         .bind(number(job.counters.resent_bytes))
         .bind(job.note.as_ref().map(|note| &note.code))
         .bind(job.note.as_ref().map(|note| &note.sentence))
-        .execute(db)
+        .execute(&mut *db)
         .await?;
-    Ok(())
+    match job.key.siblings() {
+        Some(siblings) => forget(db, siblings).await,
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn totals(row: &SqliteRow) -> Result<JobTotals, Error> {
     let columns = Columns { table: "jobs", row };
     Ok(JobTotals {
+        forgotten: columns.count("runs")?,
         wire_bytes: columns.count("wire_bytes")?,
         data_bytes: columns.count("data_bytes")?,
         resent_bytes: columns.count("resent_bytes")?,

@@ -103,17 +103,45 @@ pub(crate) const CLIENTS_SEEN: &str = "
             THEN started END) AS last_replica
     FROM images i WHERE state = 'whole' GROUP BY origin, client_name ORDER BY origin, client_name";
 
-/// Keys of one operation's attempts differ behind the prefix only; `;` is what comes after `:`.
+pub(crate) const JOBS_OF: &str =
+    "SELECT * FROM (SELECT * FROM jobs WHERE image = ? ORDER BY number DESC LIMIT ?) ORDER BY number";
+
 pub(crate) const JOB_TOTALS: &str = "
-    SELECT coalesce(sum(wire_bytes), 0) AS wire_bytes, coalesce(sum(data_bytes), 0) AS data_bytes,
-        coalesce(sum(resent_bytes), 0) AS resent_bytes
-    FROM jobs WHERE key >= ?1 AND key < ?2";
+    SELECT coalesce(sum(runs), 0) AS runs, coalesce(sum(wire_bytes), 0) AS wire_bytes,
+        coalesce(sum(data_bytes), 0) AS data_bytes, coalesce(sum(resent_bytes), 0) AS resent_bytes
+    FROM (
+        SELECT 0 AS runs, wire_bytes, data_bytes, resent_bytes FROM jobs WHERE key >= ?1 AND key < ?2
+        UNION ALL SELECT runs, wire_bytes, data_bytes, resent_bytes FROM jobs_forgotten WHERE siblings = ?1)";
 
 pub(crate) const BACKLOG: &str = "
     SELECT partner, state, detail, count(*) AS operations, min(age) AS oldest FROM operations
     WHERE state NOT IN ('complete', 'failed', 'cancelled') AND partner IS NOT NULL
     GROUP BY partner, state, detail
     ORDER BY partner, CASE WHEN detail = '' THEN state ELSE state || '(' || detail || ')' END";
+
+/// By the operations that keep what they copy from, not by all images that were ever made under the SLP.
+pub(crate) const IMAGES_UNDER_WAY: &str = "
+    SELECT i.* FROM (
+        SELECT image FROM operations INDEXED BY operations_open
+        WHERE state NOT IN ('complete', 'failed', 'cancelled') AND released IS NULL
+        UNION SELECT image FROM operations INDEXED BY operations_failed
+        WHERE state = 'failed' AND released IS NULL
+        UNION SELECT image FROM operations INDEXED BY operations_cancelled
+        WHERE state = 'cancelled' AND released IS NULL) o
+    CROSS JOIN images i ON i.id = o.image
+    WHERE i.slp = ?1 AND (?2 IS NULL OR i.slp_version = ?2) AND i.state = 'whole'
+    UNION ALL
+    SELECT * FROM images INDEXED BY images_under_slp
+    WHERE slp = ?1 AND (?2 IS NULL OR slp_version = ?2) AND state = 'writing'
+    ORDER BY started DESC, id DESC LIMIT ?3";
+
+pub(crate) const IMPORTS_FAILED: &str = "
+    SELECT * FROM imports
+    WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND slp = ? ORDER BY pool, sequence, sender";
+
+pub(crate) const IMPORTS_FAILED_FROM: &str = "
+    SELECT * FROM imports
+    WHERE state IN ('failed', 'given-up') AND (state = 'failed' OR NOT gone) AND sender = ? ORDER BY pool, sequence, sender";
 
 pub(crate) const IMAGES_UNFINISHED: &str = "
     SELECT count(DISTINCT o.image) AS images FROM operations o JOIN images i ON i.id = o.image

@@ -58,10 +58,10 @@ pub(crate) const HOLD_BACK: [&str; 4] = [
      WHERE partner = ?1 AND state = 'waiting' AND next_try <= ?3",
     "UPDATE operations INDEXED BY operations_waiting SET since = ?3, detail = ?2
      WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL AND detail <> ?2
-         AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')",
+         AND detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired')",
 ];
 
 pub(crate) const LET_GO: &str = "
     UPDATE operations INDEXED BY operations_waiting SET since = ?2, state = 'not-started', detail = ''
     WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL
-        AND detail IN ('limit', 'target-down', 'trust', 'pause', 'unpaired')";
+        AND detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired')";

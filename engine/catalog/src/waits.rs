@@ -1,7 +1,7 @@
-//! The tables `waits` and `silences`. Waits are written by a trigger (migration 88), beside whatever ended them.
+//! The tables `waits` and `silences`. Waits are written by a trigger (migrations 88 and 93), beside whatever ended them.
 
 use narrows_domain::operation::{OperationKey, OperationState, WaitReason};
-use narrows_domain::wait::{SILENCES_KEPT, Silence, Wait};
+use narrows_domain::wait::{self, SILENCES_KEPT, Silence, Wait};
 use narrows_format::{DomainId, ImageId, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -9,7 +9,7 @@ use crate::Error;
 use crate::columns::{Columns, nanos};
 
 const BEGIN: &str = "
-    INSERT INTO silences (partner, began) SELECT ?1, ?2
+    INSERT INTO silences (partner, began, reason) SELECT ?1, ?2, ?3
     WHERE NOT EXISTS (SELECT 1 FROM silences WHERE partner = ?1 AND ended IS NULL)";
 
 const FORGET: &str = "
@@ -18,17 +18,23 @@ const FORGET: &str = "
 
 const END: &str = "UPDATE silences SET ended = ?2 WHERE partner = ?1 AND ended IS NULL";
 
-/// A partner's work is held back for this reason from now on: one that does not answer is silent.
+const END_OTHER: &str =
+    "UPDATE silences SET ended = ?2 WHERE partner = ?1 AND ended IS NULL AND reason <> ?3";
+
+/// A partner's work is held back for this reason from now on: one that does not answer, or takes nothing, is silent.
 pub(crate) async fn held_back(
     db: &mut SqliteConnection,
     partner: DomainId,
     reason: WaitReason,
     now: Timestamp,
 ) -> Result<(), Error> {
-    if reason != WaitReason::TargetDown {
+    if !wait::is_of_partner(reason) {
         return let_go(db, partner, now).await;
     }
-    sqlx::query(BEGIN).bind(&partner.0[..]).bind(nanos(now)).execute(&mut *db).await?;
+    for statement in [END_OTHER, BEGIN] {
+        let begin = sqlx::query(statement).bind(&partner.0[..]).bind(nanos(now)).bind(reason.as_str());
+        begin.execute(&mut *db).await?;
+    }
     sqlx::query(FORGET).bind(&partner.0[..]).bind(SILENCES_KEPT).execute(db).await?;
     Ok(())
 }
@@ -60,5 +66,9 @@ pub(crate) fn wait(row: &SqliteRow) -> Result<Wait, Error> {
 
 pub(crate) fn silence(row: &SqliteRow) -> Result<Silence, Error> {
     let columns = Columns { table: "silences", row };
-    Ok(Silence { began: columns.time("began")?, ended: columns.time_or_null("ended")? })
+    Ok(Silence {
+        reason: columns.word("reason")?,
+        began: columns.time("began")?,
+        ended: columns.time_or_null("ended")?,
+    })
 }

@@ -17,6 +17,9 @@ use crate::period::Period;
 use crate::slp::{ANY_CLASSIFICATION, Kind, Retention, Slp, SlpOperation, SlpVersion, read};
 use crate::storage::{Classification, StorageUnit};
 
+/// The code of an import for which there is no SLP, or one that takes nothing more.
+pub const NO_SLP: &str = "AIR-002";
+
 /// The bounds of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AutoImport {
@@ -136,11 +139,11 @@ pub fn make(
 ) -> Result<SlpVersion, Note> {
     let (name, sender) = (arrival.slp(), &around.sender.name);
     let not = |why: String| Note {
-        code: "AIR-002".to_owned(),
+        code: NO_SLP.to_owned(),
         sentence: format!("there is no SLP `{name}` here, and none is made by itself: {why}"),
     };
     let Some(bounds) = around.sender.grants.auto_import else {
-        return Err(Note { code: "AIR-002".to_owned(), sentence: format!("there is no SLP `{name}` here") });
+        return Err(Note { code: NO_SLP.to_owned(), sentence: format!("there is no SLP `{name}` here") });
     };
     if !read::is_name(name) || name.len() > REPLICATED_NAME_BYTES_MAX {
         return Err(not("its name can't be an SLP's".to_owned()));
@@ -180,7 +183,7 @@ pub fn make(
 pub fn takes_more(name: &str, around: &Surroundings<'_>) -> Result<(), Note> {
     let Some(bounds) = around.sender.grants.auto_import else { return Ok(()) };
     within_quota(&bounds, around).map_err(|why| Note {
-        code: "AIR-002".to_owned(),
+        code: NO_SLP.to_owned(),
         sentence: format!("SLP `{name}`, which was made by itself, takes nothing more: {why}"),
     })
 }

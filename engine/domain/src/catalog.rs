@@ -95,10 +95,11 @@ impl EventFilter {
     }
 }
 
-/// What all attempts of an operation moved together.
+/// What all attempts of an operation moved together, those that are forgotten too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "the unit stands last, as in every name of a quantity")]
 pub struct JobTotals {
+    /// Attempts that are not remembered one by one any more.
+    pub forgotten: u64,
     /// Framed bytes that crossed the wire, both directions.
     pub wire_bytes: u64,
     /// Data segments' bytes among them.
@@ -306,6 +307,15 @@ pub trait Catalog: Send + Sync {
 
     /// How many images under this SLP have an operation that is not final.
     fn images_unfinished(&self, slp: &str) -> impl Reading<Result<u64, Self::Error>>;
+
+    /// Images under this SLP, in one version or any, that are being written, or are whole and have an operation that keeps
+    /// what it copies from; newest first.
+    fn images_under_way(
+        &self,
+        slp: &str,
+        version: Option<u32>,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<Image>, Self::Error>>;
 
     /// Images under this SLP that have an operation that is not final, by version; first all of a version, then
     /// by partner.
@@ -546,7 +556,7 @@ pub trait Catalog: Send + Sync {
     /// Jobs, newest first; of one kind if asked.
     fn jobs(&self, kind: Option<JobKind>, limit: u32) -> impl Reading<Result<Vec<NumberedJob>, Self::Error>>;
 
-    /// Jobs of an image, in the order of their beginning.
+    /// The newest jobs of an image, in the order of their beginning.
     fn jobs_of(&self, image: ImageId, limit: u32) -> impl Reading<Result<Vec<NumberedJob>, Self::Error>>;
 
     /// One job by its number.

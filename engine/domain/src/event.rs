@@ -264,7 +264,8 @@ pub enum Change {
     ArrivalRefused(RefusedArrival),
     /// It was let in since.
     ArrivalAdmitted(ImageId, DomainId),
-    /// Insert or replace by key; a new one gets the next number.
+    /// Insert or replace by key; a new one gets the next number. Only the newest [`crate::job::RUNS_KEPT`] of an operation
+    /// stay, and what the others moved is kept as a sum.
     Job(Job),
     /// Insert or replace by (name, version).
     Slp(SlpVersion),
@@ -382,7 +383,8 @@ pub enum Command {
     Replicate(ReplicateOrder),
     /// Copy an image to another pool of this domain; the record in that pool's log is the answer.
     Duplicate(DuplicateOrder),
-    /// Stop sending or copying at the next batch. Its operation has left its state already, so nobody waits for a word.
+    /// Stop sending, copying, or taking in what a client sends at the next batch. Its operation has left its state already, so
+    /// nobody waits for a word.
     StopReplication(OperationKey),
     /// Tell a partner what became of what it sent; answer with [`Event::ReportDelivered`] or `ReportFailed`.
     Report {

@@ -1,12 +1,15 @@
 //! One run of something that takes time, as `job list` shows it.
 //!
-//! Jobs are for people: no decision depends on them.
+//! Jobs are for people: no decision depends on them. Of each operation the newest [`RUNS_KEPT`] are remembered.
 
 use narrows_format::{DomainId, ImageId, Timestamp};
 
 use crate::import::ImportKey;
 use crate::named::named;
 use crate::operation::{Note, Operation, OperationKey, OperationKind};
+
+/// The newest runs of one operation that are remembered one by one; those before them are a sum.
+pub const RUNS_KEPT: u32 = 32;
 
 named! {
     /// What a job does.
@@ -53,6 +56,13 @@ impl JobKey {
     /// What the keys of all attempts of an operation begin with.
     pub fn attempts(kind: JobKind, key: OperationKey) -> String {
         format!("{kind}:{}:{}:", key.image, key.ordinal)
+    }
+
+    /// What the keys of all attempts of its operation begin with. Imports and restores are no attempts: each has its own key.
+    pub fn siblings(&self) -> Option<&str> {
+        let is_one = |kind: JobKind| self.0.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with(':'));
+        let is_attempt = [JobKind::Backup, JobKind::Replication, JobKind::Duplication].into_iter().any(is_one);
+        self.0.rfind(':').filter(|_| is_attempt).map(|colon| &self.0[..=colon])
     }
 
     /// An import found at this place of a pool's log.

@@ -14,6 +14,8 @@ pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, jitter included.
 pub const RETRY_MAX: Duration = Duration::from_mins(10);
+/// A partner that took nothing, then something, and takes nothing again within this is asked with pauses that go on growing.
+pub const REFUSAL_CALM: Duration = Duration::from_hours(1);
 /// A failed import's data is kept this long; then the source is told to send again once mended.
 pub const FAILED_IMPORT_KEEP: Duration = Duration::from_hours(168);
 /// An expired or deleted copy of an image of this domain can be brought back for so long.
@@ -54,6 +56,8 @@ pub const REVISIONS_OF_A_LIFE: u32 = 1 << 16;
 pub const RUNNING_PER_PARTNER: u32 = 4;
 /// Images duplicated from pool to pool at the same time.
 pub const DUPLICATIONS_MAX: u32 = 4;
+/// What failed for want of room within a partner's quota is looked at again so seldom, however many of its copies go.
+pub const FREED_LOOK: Duration = Duration::from_mins(1);
 /// Import SLPs that are made by themselves for one partner.
 pub const AUTO_SLPS_MAX: usize = 20;
 /// A copy counts as so many bytes at most where copies are summed up, so that no sum overflows.
@@ -123,6 +127,8 @@ pub const POOLS_MAX: usize = 32;
 pub const MEDIA_SERVERS_MAX: usize = 31;
 /// Operations that are looked at again when a pool is well again; the others look by themselves.
 pub const STIRRED_MAX: u32 = 1000;
+/// Images that are named as referring to an SLP; of more it is said that there are others.
+pub const REFERENCES_NAMED_MAX: u32 = 1000;
 /// Backup operations in one SLP (SLP-003).
 pub const BACKUPS_PER_SLP_MAX: usize = 4;
 /// Operations in one SLP.

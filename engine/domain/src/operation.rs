@@ -289,6 +289,7 @@ impl Operation {
             OperationState::Waiting(
                 WaitReason::Limit
                     | WaitReason::TargetDown
+                    | WaitReason::TargetFull
                     | WaitReason::Trust
                     | WaitReason::Pause
                     | WaitReason::Unpaired

@@ -9,6 +9,7 @@ use crate::auto_import::AutoImport;
 use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
 use crate::machine::Refusal;
 use crate::named::named;
+use crate::retry::NO_VERSION;
 use crate::storage::Identity;
 
 named! {
@@ -140,11 +141,26 @@ pub enum Reach {
         failures: u32,
         /// When it is asked again.
         next_probe: Timestamp,
-        /// The code of what the last try met; empty: no answer.
+        /// The code of what the last try met; empty: no answer. A partner that answers may take nothing all the same.
         code: String,
         /// What that was, in one sentence.
         sentence: String,
     },
+}
+
+impl Reach {
+    /// It answers when it is asked, whether or not it takes anything.
+    pub fn answers(&self) -> bool {
+        match self {
+            Self::Up => true,
+            Self::Down { code, .. } => !code.is_empty(),
+        }
+    }
+
+    /// It says itself that it takes nothing of what is brought: its pool is full, or it does not let this domain send.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Down { code, .. } if !code.is_empty() && code != NO_VERSION)
+    }
 }
 
 /// A pool at the partner.
@@ -223,6 +239,26 @@ impl Partner {
             draining: false,
             running_max: RUNNING_PER_PARTNER,
         }
+    }
+}
+
+impl Partner {
+    /// Whether it may send here: paired, trusted, with the grant `send` (AUTH-005, TRUST-001, TRUST-003).
+    pub fn may_send(&self) -> Result<(), Refusal> {
+        let name = &self.name;
+        Err(match self.trust {
+            Trust::Complete | Trust::Expired if self.grants.send => return Ok(()),
+            Trust::Complete | Trust::Expired => {
+                Refusal::new("AUTH-005", format!("`{name}` may not send here"), "grant it `send`")
+            }
+            Trust::Half => {
+                Refusal::new("TRUST-001", format!("`{name}` is only half paired"), "finish the pairing")
+            }
+            Trust::Frozen => {
+                Refusal::new("TRUST-003", format!("the identity of `{name}` is in doubt"), "decide it")
+            }
+            Trust::Unpaired => Refusal::new("TRUST-001", format!("`{name}` was unpaired"), "pair it again"),
+        })
     }
 }
 

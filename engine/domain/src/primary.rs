@@ -13,6 +13,7 @@ mod change;
 mod clients;
 mod comparing;
 mod duplicate;
+mod freed;
 mod held;
 mod imports;
 mod leaving;
@@ -25,6 +26,7 @@ mod partners;
 mod policies;
 mod pools;
 mod put_back;
+mod reaching;
 mod receiving;
 mod retire;
 mod room;
@@ -44,12 +46,13 @@ use crate::import::Import;
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
 use crate::machine::placing::Troubles;
-use crate::machine::{Refusal, arrival, reach, replication, report, turn};
+use crate::machine::{Refusal, arrival, replication, report, turn};
 use crate::moment::Moment;
-use crate::operation::{Note, OperationKey, OperationKind, WaitReason};
+use crate::operation::{Note, OperationKey, OperationKind};
 use crate::retry;
 use crate::settings::Settings;
 use crate::storage::Identity;
+use crate::wait::is_of_partner;
 
 pub use administer::Applying;
 pub use backfill::{Backfill, Doing};
@@ -100,6 +103,10 @@ pub struct Primary<C: Catalog> {
     troubles: Troubles,
     /// How far pools were looked through for copies that may go.
     room_looks: BTreeMap<PoolId, room::RoomLook>,
+    /// Partners whose failed imports may be let in by now.
+    freed: freed::Freed,
+    /// Partners that had taken nothing for a while, and were asked again.
+    refusals: BTreeMap<DomainId, reaching::Refusals>,
 }
 
 type Done<T, C> = Result<T, Error<<C as Catalog>::Error>>;
@@ -123,6 +130,8 @@ impl<C: Catalog> Primary<C> {
             reconciling: None,
             troubles: Troubles::new(),
             room_looks: BTreeMap::new(),
+            freed: freed::Freed::default(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -167,6 +176,7 @@ impl<C: Catalog> Primary<C> {
         self.reconciling = self.ask(self.catalog.reconciling()).await?;
         self.store(&[Change::Restarted(moment.now)]).await?;
         self.owed.extend(policies.into_iter().map(|version| version.slp.name));
+        self.arranged().await?;
         Ok(self.tick(moment).await)
     }
 
@@ -196,7 +206,8 @@ impl<C: Catalog> Primary<C> {
 
     /// When [`Event::Tick`] is due next, if nothing else happens.
     pub async fn next_due(&self) -> Done<Option<Timestamp>, C> {
-        self.catalog.next_due().await.map_err(Error::Catalog)
+        let due = self.catalog.next_due().await.map_err(Error::Catalog)?;
+        Ok(due.into_iter().chain(self.freed.due).min())
     }
 
     /// Takes in an event; the commands are to be carried out now.
@@ -220,7 +231,7 @@ impl<C: Catalog> Primary<C> {
         Ok(commands)
     }
 
-    async fn decide(&self, event: Event, moment: Moment) -> Done<Decision, C> {
+    async fn decide(&mut self, event: Event, moment: Moment) -> Done<Decision, C> {
         match event {
             Event::BackupInterrupted { image, attempt, failure } => {
                 let operations = self.ask(self.catalog.operations(image)).await?;
@@ -274,18 +285,8 @@ impl<C: Catalog> Primary<C> {
                 let changes = known.map(|job| Change::Job(job.having_moved(&counters)));
                 Ok(Decision { changes: changes.into_iter().collect(), commands: Vec::new() })
             }
-            Event::PartnerUp { partner, receive_pool, pools, skew_ms } => {
-                let partner = self.ask(self.catalog.partner(partner)).await?;
-                let said = (receive_pool, pools);
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::up(&it, said, skew_ms, moment)))
-            }
-            Event::PartnerDown { partner, code, sentence } => {
-                let partner = self.ask(self.catalog.partner(partner)).await?;
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::down(&it, (&code, &sentence), moment)))
-            }
-            Event::PartnerChanged { partner } => {
-                let partner = self.ask(self.catalog.partner(partner)).await?;
-                Ok(partner.map_or_else(Decision::nothing, |it| reach::changed(&it, moment)))
+            Event::PartnerUp { .. } | Event::PartnerDown { .. } | Event::PartnerChanged { .. } => {
+                self.reached(event, moment).await
             }
             Event::Pool(_) | Event::SlpApplied { .. } | Event::Tick => Ok(Decision::nothing()),
         }
@@ -510,6 +511,7 @@ impl<C: Catalog> Primary<C> {
             self.part_with_drained(commands, moment).await?;
         }
         self.look_again(changes, commands, moment).await?;
+        self.note_freed(changes, moment.now).await?;
         if changes.iter().any(|change| matches!(change, Change::Window(..) | Change::SlpResumed(..))) {
             self.begin_due(commands, moment).await?;
         }
@@ -562,7 +564,7 @@ impl<C: Catalog> Primary<C> {
 /// Whether a change may be against something that runs.
 fn stops_work(change: &Change) -> bool {
     match change {
-        Change::HoldBack(_, reason, _) => *reason != WaitReason::TargetDown,
+        Change::HoldBack(_, reason, _) => !is_of_partner(*reason),
         Change::SlpHold(_) | Change::Window(..) | Change::Slp(_) | Change::BandwidthChanged(..) => true,
         _ => false,
     }

@@ -10,6 +10,8 @@ use crate::operation::Note;
 
 /// The code of two sides that speak no common version.
 pub const NO_VERSION: &str = "WIRE-001";
+/// The code of what a grant lacks for.
+pub const NOT_ALLOWED: &str = "AUTH-005";
 
 named! {
     /// What the machine does differently after a failure.
@@ -69,6 +71,19 @@ impl Failure {
     /// The connection broke.
     pub fn interrupted(sentence: impl Into<String>) -> Self {
         Self { kind: FailureKind::Interrupted, code: String::new(), sentence: sentence.into() }
+    }
+
+    /// Whether what was met may stand against all images for this partner: then it is asked, and what it says counts.
+    pub fn may_concern_all(&self) -> bool {
+        let begins = |family: &str| self.code.starts_with(family);
+        match self.kind {
+            FailureKind::TargetFull => true,
+            // Other codes of this family are said by a server that does not believe who we are, and so does not answer either.
+            FailureKind::Trust => self.code == NOT_ALLOWED || begins("TRUST-"),
+            // Of the pool here it would have another kind.
+            FailureKind::Interrupted => self.code == NO_VERSION || begins("POOL-"),
+            _ => false,
+        }
     }
 
     /// For keeping beside the operation.
@@ -154,6 +169,22 @@ mod tests {
             assert_eq!(pause_after(&of(code), TRIED_SOON_MAX + 1, 7), RESEND_AFTER);
         }
         assert_eq!(pause_after(&of("NET-003"), 99, 7), pause(99, 7));
+    }
+
+    /// Goal: what is of one image alone is not asked about, or each of many would ask.
+    #[test]
+    fn what_may_be_of_all_images_is_asked_about() {
+        let of = |code, side| Failure::coded(code, side, "").may_concern_all();
+        for code in ["POOL-002", "POOL-003", "POOL-004", "AUTH-005", "TRUST-001", "TRUST-003", "WIRE-001"] {
+            assert!(of(code, Side::Target), "{code}");
+        }
+        for code in ["AIR-012", "AIR-002", "NET-003", "NET-004", "AUTH-002", "WIRE-004", "POOL-005", ""] {
+            assert!(!of(code, Side::Target), "{code}");
+        }
+        for code in ["POOL-001", "POOL-002", "POOL-003"] {
+            assert!(!of(code, Side::Source), "the pool here: {code}");
+        }
+        assert!(!Failure::unreachable("").may_concern_all(), "the domain has heard that itself");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What operations waited for, and when partners were silent: remembered for people, no decision depends on it.
 //!
 //! Guarantee: each wait for a reason of its own is one [`Wait`], the newest [`WAITS_KEPT`] of an operation; what all work for a
-//! silent partner waits for together is one [`Silence`] of the partner, however much work that is.
+//! partner that is silent or full waits for together is one [`Silence`] of the partner, however much work that is.
 
 use std::time::Duration;
 
@@ -32,20 +32,27 @@ pub struct Wait {
     pub ended: Timestamp,
 }
 
-/// A time in which a partner did not answer.
+/// A time in which a partner did not answer, or took nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Silence {
+    /// For which reason all work for it waited: `target-down` or `target-full`.
+    pub reason: WaitReason,
     /// Since when.
     pub began: Timestamp,
     /// Until when; `None`: it still does not.
     pub ended: Option<Timestamp>,
 }
 
+/// Whether what waits together for this reason is remembered once, with the partner: it comes and goes by itself, and often.
+pub const fn is_of_partner(reason: WaitReason) -> bool {
+    matches!(reason, WaitReason::TargetDown | WaitReason::TargetFull)
+}
+
 /// The wait that is over when an operation goes from one state to another, if it is to be remembered.
 pub fn over(before: &Operation, after: &Operation) -> Option<Wait> {
     let waits = matches!(before.state, OperationState::Waiting(_) | OperationState::Paused);
-    let with_all =
-        before.state == OperationState::Waiting(WaitReason::TargetDown) && before.next_try.is_none();
+    let of_partner = matches!(before.state, OperationState::Waiting(reason) if is_of_partner(reason));
+    let with_all = of_partner && before.next_try.is_none();
     (waits && !with_all && before.state != after.state).then(|| Wait {
         operation: before.key,
         state: before.state.clone(),
@@ -71,8 +78,8 @@ pub struct Part<'w> {
 pub enum Why<'w> {
     /// For a reason that was remembered.
     Waited(&'w Wait),
-    /// The partner did not answer.
-    Silent,
+    /// The partner did not answer, or took nothing: the reason.
+    Silent(WaitReason),
     /// Nothing stood against it but its turn, or nothing is remembered.
     Turn,
 }
@@ -104,7 +111,7 @@ fn fill((mut reached, end): (Timestamp, Timestamp), silences: &[Silence], whole:
         let (began, ended) = (silence.began.max(reached), silence.ended.map_or(end, |ended| ended.min(end)));
         if began < ended {
             whole.push(Part { began: reached, ended: began, why: Why::Turn });
-            whole.push(Part { began, ended, why: Why::Silent });
+            whole.push(Part { began, ended, why: Why::Silent(silence.reason) });
             reached = ended;
         }
     }
@@ -131,12 +138,13 @@ mod tests {
     fn told(gap: (i64, i64), waits: &[Wait], silences: &[(i64, Option<i64>)]) -> Vec<(i64, i64, String)> {
         let silences: Vec<_> = silences
             .iter()
-            .map(|(began, ended)| Silence { began: at(*began), ended: ended.map(at) })
+            .map(|(began, ended)| (at(*began), ended.map(at)))
+            .map(|(began, ended)| Silence { reason: WaitReason::TargetDown, began, ended })
             .collect();
         let parts = parts((at(gap.0), at(gap.1)), waits, &silences);
         let word = |why: Why<'_>| match why {
             Why::Waited(wait) => wait.state.detail().to_owned(),
-            Why::Silent => "silent".to_owned(),
+            Why::Silent(_) => "silent".to_owned(),
             Why::Turn => "turn".to_owned(),
         };
         parts.iter().map(|it| (it.began.seconds, it.ended.seconds, word(it.why))).collect()

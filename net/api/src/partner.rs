@@ -87,6 +87,27 @@ pub struct Pong {
     pub free_bytes: u64,
     /// The caller is paired from its side too.
     pub paired: bool,
+    /// Why nothing that the caller brings would be taken; nothing where something may be, and from a server that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuses: Option<Refused>,
+}
+
+/// What a ping asks beside who answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingQuestion {
+    /// The storage unit there to which all that the caller brings goes, empty for the one that receives from it; nothing if it
+    /// goes to several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+/// Why nothing is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Stable code.
+    pub code: String,
+    /// One sentence.
+    pub why: String,
 }
 
 /// Whether the answering side reaches the data port of who asks.

@@ -20,6 +20,9 @@ pub struct Timeline {
     pub steps: Vec<Step>,
     /// The other domains that have to do with it, also those beyond the partners of this one.
     pub domains: Vec<Witness>,
+    /// There were more steps here; the oldest are not remembered one by one.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// Asks a partner for the steps of an image of the asking domain's, or one that it sent.

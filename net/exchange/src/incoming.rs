@@ -85,7 +85,10 @@ async fn take_image(session: &Session, authority: &dyn Authority) -> Result<Take
     let grant = authority.begin(session, &begin).await.map_err(ExchangeError::Refused)?;
     let incoming = Incoming::new(session, Rc::clone(&grant.store), Naming::of(&begin));
     incoming.answer_begin(&begin, &grant).await?;
-    let commit = incoming.run().await?;
+    let commit = match select(pin!(incoming.run()), authority.taken_back()).await {
+        Either::Left((commit, _)) => commit?,
+        Either::Right((refusal, _)) => return Err(ExchangeError::Refused(refusal)),
+    };
     let Ending::Commit { facts, copy, import_slp } = commit else {
         return Err(ExchangeError::malformed("the end of a restore in place of a commit"));
     };

@@ -218,6 +218,11 @@ pub trait Authority {
     /// origin's signature and the sender's grants.
     fn seal<'a>(&'a self, session: &'a Session, draft: CommitDraft) -> Local<'a, Result<Sealed, Refusal>>;
 
+    /// Comes when what [`Self::begin`] allowed is taken back: the session ends then, and the source hears why. Asked once.
+    fn taken_back(&self) -> Local<'_, Refusal> {
+        Box::pin(std::future::pending())
+    }
+
     /// The image is committed, and the source has not heard so yet: what the store does not keep of it by itself is to be
     /// remembered before the source relies on it.
     fn committed(&self) -> Local<'_, Result<(), Refusal>> {

@@ -3,7 +3,7 @@
 //! Guarantees: orders are taken one at a time, each a transaction; an order that was sent is carried to its
 //! end whoever waits for it. What has to be done outside (send an image, tell a partner) comes out as
 //! [`Command`]s for [`crate::hands`]; what becomes of that comes back as events. The task also keeps the
-//! domain's time: it wakes when something is due by itself.
+//! domain's time: it wakes when something is due by itself, and sees to it though orders never run out.
 
 mod deeds;
 
@@ -24,7 +24,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Sequence, record::CopyState};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 
 mod arranging;
@@ -34,7 +34,9 @@ use crate::{
     Catalog, CatalogError,
     api::answer::{Failure, internal},
     doing::{Doing, Work},
-    limits::{COMMANDS_MAX, CONTROL_MAILBOX, TELL_PAUSE_MAX, TELL_PAUSE_MIN, TICK_MAX, TICK_RETRY},
+    limits::{
+        COMMANDS_MAX, CONTROL_MAILBOX, TELL_PAUSE_MAX, TELL_PAUSE_MIN, TICK_LATE_MAX, TICK_MAX, TICK_RETRY,
+    },
     random,
     switches::Clock,
     time,
@@ -122,15 +124,28 @@ impl Desk {
             }
             sleep(TICK_RETRY).await;
         }
+        // What has been due by itself since the last tick: orders go before it, and not for ever.
+        let mut due: Option<Instant> = None;
         loop {
             let pause = self.pause().await;
+            let soonest = Instant::now() + pause;
+            let since = due.map_or(soonest, |due| due.min(soonest));
+            due = Some(since);
+            if since.elapsed() >= TICK_LATE_MAX {
+                due = None;
+                self.tick().await;
+                continue;
+            }
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
                     Some(order) => self.take(order).await,
                     None => return,
                 },
-                () = sleep(pause) => self.tick().await,
+                () = sleep(pause) => {
+                    due = None;
+                    self.tick().await;
+                }
             }
         }
     }
@@ -454,11 +469,60 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
-fn failure(error: primary::Error<CatalogError>) -> Failure {
+/// As the API says it.
+pub fn failure(error: primary::Error<CatalogError>) -> Failure {
     match error {
         primary::Error::Refused(refusal) => {
             ApiError::new(refusal.code, refusal.sentence).help(refusal.help).into()
         }
         other => internal(&other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use narrows_domain::{partner::Trust, storage};
+
+    use super::*;
+
+    const DOMAIN: DomainId = DomainId([1; 16]);
+    const PARTNER: DomainId = DomainId([2; 16]);
+
+    /// Goal: what is due by itself is done though orders never run out.
+    /// Method: more callers than the mailbox has room for, each with the next order when it has its answer; a partner that is silent is
+    /// to be asked again after a second or two.
+    #[tokio::test]
+    async fn orders_do_not_keep_what_is_due_waiting_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+        let own = storage::Identity { domain: DOMAIN, incarnation: 1, name: "here".to_owned() };
+        let Started { control, mut commands, task } = start(Primary::new(catalog, own), Clock::ahead_by_ms(0));
+        let mut partner = Partner::half(PARTNER, 1, "there", time::now());
+        partner.trust = Trust::Complete;
+        control.put_partner(partner).await.unwrap();
+        let (code, sentence) = (String::new(), "no answer".to_owned());
+        control.happened(Event::PartnerDown { partner: PARTNER, code, sentence }).await.unwrap();
+        let callers: Vec<_> = (0..2 * CONTROL_MAILBOX)
+            .map(|_| {
+                let control = control.clone();
+                tokio::spawn(async move {
+                    while control.happened(Event::PartnerChanged { partner: DOMAIN }).await.is_ok() {}
+                })
+            })
+            .collect();
+        let probe = async {
+            while let Some(ordered) = commands.recv().await {
+                if ordered.command == Command::Probe(PARTNER) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), probe).await.expect("it is asked again, in time");
+        callers.iter().for_each(tokio::task::JoinHandle::abort);
+        drop(control);
+        for caller in callers {
+            drop(caller.await);
+        }
+        task.await.unwrap();
     }
 }

@@ -12,12 +12,12 @@ use std::collections::HashMap;
 use narrows_api::{
     ApiError, Hex,
     error::codes,
-    partner::{Confirmation, LendRequest, Pong, ReceiveGrant, ReceivePool, ReceiveRequest},
+    partner::{Confirmation, LendRequest, Pong, ReceiveGrant, ReceivePool, ReceiveRequest, Refused},
     paths,
     text::{time_in, time_out},
 };
 use narrows_domain::{
-    Catalog as _, Command, Event, ImportKey, ImportReport, Outcome, Partner,
+    Catalog as _, Command, Event, ImportKey, ImportReport, OperationKind, Outcome, Partner,
     event::{ReplicateOrder, ReplicationDone},
     image::{Content, Discarded},
     job::Counters,
@@ -40,10 +40,10 @@ use tokio::{
 };
 
 use crate::{
-    api::{App, answer},
+    api::{App, agent::said, answer, slps::percent},
     control::Ordered,
     in_order::InOrder,
-    limits::PARTNER_TIME_MAX,
+    limits::{CODE_BYTES_MAX, PARTNER_TIME_MAX, SENTENCE_LETTERS_MAX},
     pace,
     pairing::up,
     partners::{DataAt, Goes},
@@ -105,7 +105,7 @@ impl Hands {
                 });
                 self.sending.insert(task.id(), Sending { operation, attempt, task });
             }
-            Command::StopReplication(operation) => self.stop(operation),
+            Command::StopReplication(operation) => self.end(operation),
             Command::Duplicate(order) => {
                 let (operation, attempt) = (order.operation, order.attempt);
                 self.stop(operation);
@@ -156,6 +156,13 @@ impl Hands {
         }
     }
 
+    /// What is sent, copied or taken in for it.
+    fn end(&mut self, operation: OperationKey) {
+        self.stop(operation);
+        let app = self.app.clone();
+        self.tasks.spawn(async move { stop_backup(&app, operation).await });
+    }
+
     fn stop(&self, operation: OperationKey) {
         for sending in self.sending.values().filter(|it| it.operation == operation) {
             sending.task.abort();
@@ -184,6 +191,17 @@ impl Hands {
     }
 }
 
+/// If it is a backup that is to stop: its client is told. One that is not heard of it hears so when it ends.
+async fn stop_backup(app: &App, key: OperationKey) {
+    let known = app.catalog.operation(key).await.ok().flatten();
+    let Some(operation) = known.filter(|it| it.kind == OperationKind::Backup) else { return };
+    let units = app.catalog.storage_units().await.unwrap_or_default();
+    let Some(unit) = units.iter().find(|unit| operation.unit.as_ref() == Some(&unit.name)) else { return };
+    if let Err(answer::Failure(error)) = app.plane.pool(unit.pool).give_up(key.image).await {
+        tracing::warn!(image = %key.image, %error, "the session of a backup that was cancelled could not be ended");
+    }
+}
+
 /// The log's own record is the answer; for what is not in the pool there is none, and the answer is that it is not.
 async fn gone<T>(
     app: &App,
@@ -205,11 +223,11 @@ async fn replicate(app: &App, order: ReplicateOrder) {
         Err(failure) => Err(failure),
     };
     if let Err(failure) = &outcome
-        && [FORGED, NO_VERSION].contains(&failure.code.as_str())
+        && (failure.code == FORGED || failure.may_concern_all())
         && let Some(event) = probe(app, partner).await
     {
         // Whether it is the image's time or the clock over there is known by what that clock says now; and a partner that
-        // speaks no version of ours is out of reach for all other images, too.
+        // speaks no version of ours, or takes nothing, is out of reach for all other images, too.
         app.control.tell(event).await;
     }
     let event = match outcome {
@@ -467,18 +485,33 @@ pub async fn probe(app: &App, domain: DomainId) -> Option<Event> {
     Some(match ping(app, &known).await {
         Ok((pong, skew_ms)) => heard(app, domain, &pong, skew_ms),
         Err(error) => {
-            let sentence = api_failure(&error).sentence;
-            Event::PartnerDown { partner: domain, code: String::new(), sentence }
+            let failure = api_failure(&error);
+            // One that answers that this domain is not trusted is not silent.
+            let code = if failure.may_concern_all() { failure.code } else { String::new() };
+            Event::PartnerDown { partner: domain, code, sentence: failure.sentence }
         }
     })
 }
 
-/// What follows from a partner's answer: it is there, unless it speaks no version that is spoken here.
+/// What follows from a partner's answer: it is there, unless it speaks no version that is spoken here, or takes nothing.
 pub fn heard(app: &App, partner: DomainId, pong: &Pong, skew_ms: i64) -> Event {
-    match not_spoken((&app.who.name, app.config.test.wire_versions()), pong) {
-        Some(sentence) => Event::PartnerDown { partner, code: NO_VERSION.to_owned(), sentence },
+    if let Some(sentence) = not_spoken((&app.who.name, app.config.test.wire_versions()), pong) {
+        return Event::PartnerDown { partner, code: NO_VERSION.to_owned(), sentence };
+    }
+    match refused(pong) {
+        Some(Refused { code, why: sentence }) => Event::PartnerDown { partner, code, sentence },
         None => up(partner, pong, skew_ms),
     }
+}
+
+/// Why a partner takes nothing, as it says itself. That it does not answer, or speaks no version, it can't say.
+fn refused(pong: &Pong) -> Option<Refused> {
+    let Refused { code, why } = pong.refuses.as_ref()?;
+    let is_code = code.len() <= CODE_BYTES_MAX
+        && code.starts_with(|first: char| first.is_ascii_uppercase())
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let why = said(why, SENTENCE_LETTERS_MAX);
+    (is_code && code != NO_VERSION).then(|| Refused { code: code.clone(), why })
 }
 
 /// That a partner speaks no wire version that this domain speaks, with both ranges; `None` if it does.
@@ -488,11 +521,23 @@ pub fn not_spoken((own, ours): (&str, (u16, u16)), pong: &Pong) -> Option<String
     (low > ours.1 || high < ours.0).then(sentence)
 }
 
+/// The storage unit there to which all that is sent there goes, empty for the usual one; `None` if it goes to several.
+async fn only_unit(app: &App, partner: DomainId) -> Option<String> {
+    let targets = app.catalog.replication_targets().await.ok()?;
+    let mut units = targets.into_iter().filter(|it| it.partner == partner).map(|it| it.unit);
+    let first = units.next().unwrap_or_default();
+    units.all(|unit| unit == first).then_some(first)
+}
+
 /// The partner's answer, and its clock minus ours in milliseconds, give or take half a round trip.
 pub async fn ping(app: &App, partner: &Partner) -> Result<(Pong, i64), ApiError> {
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let path = match only_unit(app, partner.domain).await {
+        Some(unit) => format!("{}?unit={}", paths::PARTNER_PING, percent(&unit)),
+        None => paths::PARTNER_PING.to_owned(),
+    };
     let asked = app.clock.now();
-    let pong: Pong = api.get(paths::PARTNER_PING).await?;
+    let pong: Pong = api.get(&path).await?;
     let address = pong.data_addr.clone();
     let at = address.map(|address| DataAt { address, server: pong.data_server });
     app.partners.data_goes(partner.domain, at);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Most images of one pool that are named as hurt at once; the others are found when these are whole.
 pub const HURT_TOLD_MAX: usize = 10_000;
+/// Longest code that another server may say.
+pub const CODE_BYTES_MAX: usize = 16;
 /// Most letters that are taken of a sentence of another server.
 pub const SENTENCE_LETTERS_MAX: usize = 400;
 /// Most API connections at once; more wait in the kernel.
@@ -82,6 +84,8 @@ pub const PROBLEMS_LISTED: u32 = 100;
 pub const LISTED_MAX: u32 = 20_000;
 /// The control task looks around at least this often.
 pub const TICK_MAX: Duration = Duration::from_hours(1);
+/// What is due by itself waits so long at most for orders to run out.
+pub const TICK_LATE_MAX: Duration = Duration::from_secs(1);
 /// Pause after the catalog failed.
 pub const TICK_RETRY: Duration = Duration::from_secs(1);
 /// First and longest pause before an event that the catalog could not take in is told again.

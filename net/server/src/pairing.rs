@@ -18,13 +18,14 @@ use narrows_api::{
     domains::{InviteReply, InviteRequest, PairRequest},
     error::codes,
     invitation::{Invitation, Purpose, is_plain_name},
-    partner::{ConfirmRequest, Introduction, Pong, ReceivePool},
+    partner::{ConfirmRequest, Introduction, Pong, ReceivePool, Refused},
     paths,
     text::time_out,
 };
 use narrows_domain::{
     Catalog as _, Change, Event,
     limits::POOLS_MAX,
+    machine::placing::BUSY,
     partner::{self, Partner, Reach, Trust},
     primary,
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
@@ -38,7 +39,7 @@ use crate::{
     },
     limits::INVITATION_LIFE,
     pki::authority::{certificate_of_pem, certificates_of_pem, fingerprint},
-    random, time,
+    pools, random, time,
 };
 
 /// The storage unit that receives from a partner that was just met.
@@ -288,7 +289,24 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
         segment_mean: open.map_or(0, |open| open.segment_mean),
         free_bytes,
         paired,
+        refuses: None,
     })
+}
+
+/// Why nothing that a partner brings would be taken just now, to this storage unit if it names one, which is the one that
+/// receives from it if the name is empty. That a unit has no place, or is not there, is said of each image.
+pub async fn refuses(app: &App, partner: &Partner, unit: Option<&str>) -> Result<Option<Refused>, Failure> {
+    if let Err(refusal) = partner.may_send() {
+        return Ok(Some(Refused { code: refusal.code, why: refusal.sentence }));
+    }
+    let Some(unit) = unit else { return Ok(None) };
+    let named = if unit.is_empty() { &partner.receive_unit } else { unit };
+    let units = app.catalog.storage_units().await.map_err(|error| internal(&error))?;
+    let pool = units.iter().find(|it| it.name == named).map(|it| it.pool);
+    let rows = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    let Some(row) = rows.iter().find(|row| Some(row.id) == pool) else { return Ok(None) };
+    let trouble = pools::trouble(&app.plane, &app.pools, row).await.filter(|it| it.code != BUSY);
+    Ok(trouble.map(|it| Refused { code: it.code, why: it.sentence }))
 }
 
 /// A partner as it introduced itself, half-paired. What an earlier pairing had granted stays.

@@ -26,7 +26,7 @@ use std::{
 };
 
 use narrows_api::{ApiError, error::codes};
-use narrows_format::{PoolId, ServerId};
+use narrows_format::{ImageId, PoolId, ServerId};
 use narrows_pool::{Error, LogRead, Recovery, Seed};
 use narrows_ring::{
     cores::{self, CorePanic, Cores, Setup, StartError},
@@ -72,6 +72,8 @@ pub enum Order {
     Heal(Box<Heal>, oneshot::Sender<HealEnd>),
     /// Dials a partner as a replication does, and hangs up.
     Reach(Box<Dial>, oneshot::Sender<Result<(), ReplicationError>>),
+    /// Sessions that bring this image as a backup end: it was given up.
+    GiveUp(ImageId),
     /// Closes this core's part of all pools; sessions go on until then.
     Close(Reply<()>),
 }
@@ -346,6 +348,14 @@ impl Plane {
         let (reply, end) = oneshot::channel();
         relayed(self.cores.get(self.turn())?.send(Order::Reach(Box::new(to), reply))).await.ok()?;
         relayed(end).await.ok()
+    }
+
+    /// Ends the sessions that bring this image as a backup, on whichever core; their clients hear why.
+    pub async fn give_up(&self, image: ImageId) {
+        for core in &self.cores {
+            // A core that has gone has no sessions.
+            drop(relayed(core.send(Order::GiveUp(image))).await);
+        }
     }
 
     /// Closes all pools on every core; the cores end when the last [`Plane`] goes.

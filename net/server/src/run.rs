@@ -12,6 +12,7 @@ use narrows_domain::{
     Catalog as _, Change, Event, Partner, Primary, job::Counters, moment::before, partner::Trust,
     retry::Failure, storage,
 };
+use narrows_format::Timestamp;
 use narrows_ring::{cores::CorePanic, mailbox};
 use narrows_transport::{ClientAuth, Credentials, TrustError, TrustStore};
 use tokio::{
@@ -467,26 +468,39 @@ fn say_ready(app: &App) {
     );
 }
 
-/// Each time that more images are pending for too long than when it was told last, here or at partners, it is told. Gives
-/// what was told.
-async fn say_pending(app: &App, (here, there): (u64, u64)) -> (u64, u64) {
+/// What was told of images that are pending for too long.
+#[derive(Clone, Copy, Debug, Default)]
+struct PendingTold {
+    /// Those since then or longer.
+    then: Timestamp,
+    /// How many here.
+    here: u64,
+    /// How many at partners.
+    there: u64,
+}
+
+/// Each time that another image is pending for too long, here or at partners, it is told. Gives what was told.
+async fn say_pending(app: &App, told: PendingTold) -> Result<PendingTold, narrows_catalog::Error> {
     let then = before(app.clock.now(), app.config.domain.pending_import_max);
-    let (found, unconfirmed) = (app.catalog.open_imports(then).await, app.catalog.pending_count(then).await);
-    let overdue = found.map_or(here, |(_, overdue)| overdue);
-    let unconfirmed = unconfirmed.unwrap_or(there);
-    if overdue > here {
-        tracing::warn!(
-            images = overdue,
-            "arrived and not imported for too long; see `narrowsctl problem list`"
-        );
+    let (here, there) = (app.catalog.open_imports(then).await?.1, app.catalog.pending_count(then).await?);
+    // Of these, what was overdue when it was told last.
+    let known = app.catalog.open_imports(told.then).await?.1;
+    if has_another(here, known, told.here) {
+        tracing::warn!(images = here, "arrived and not imported for too long; see `narrowsctl problem list`");
     }
-    if unconfirmed > there {
+    let known = app.catalog.pending_count(told.then).await?;
+    if has_another(there, known, told.there) {
         tracing::warn!(
-            images = unconfirmed,
+            images = there,
             "imports at partners are pending for too long; see `narrowsctl problem list`"
         );
     }
-    (overdue, unconfirmed)
+    Ok(PendingTold { then, here, there })
+}
+
+/// Whether another one is overdue: where one was settled in the same time, there are no more than before.
+const fn has_another(overdue: u64, of_them_known: u64, told: u64) -> bool {
+    overdue > of_them_known || overdue > told
 }
 
 /// Certificates are renewed in time, and the catalog is marked when there is news.
@@ -509,7 +523,7 @@ async fn keep_true(app: &App, mark_due: &mut Instant) -> Result<(), api::answer:
 /// drained and are unpaired now are not believed any more; imports that are pending for too long are told; restores and
 /// backups whose ticket ran out unused are ended; windows' zones are kept known ahead, and rates follow the time of day.
 async fn look_after(app: App) {
-    let (mut zones_due, mut pending_said) = (Instant::now(), (0, 0));
+    let (mut zones_due, mut pending_told) = (Instant::now(), PendingTold::default());
     let mut mark_due = Instant::now() + MARK_EVERY;
     loop {
         if zones_due <= Instant::now() {
@@ -521,7 +535,10 @@ async fn look_after(app: App) {
         }
         pace::renew(&app).await;
         tokio::time::sleep(PAIRING_RETRY).await;
-        pending_said = say_pending(&app, pending_said).await;
+        match say_pending(&app, pending_told).await {
+            Ok(told) => pending_told = told,
+            Err(error) => tracing::warn!(%error, "what is pending could not be looked at"),
+        }
         for ticket in app.tickets.sweep() {
             let failure = Failure::interrupted("the client did not begin");
             let event = match ticket {
@@ -570,5 +587,15 @@ mod tests {
         let returns = Part::new("one that returns", tokio::spawn(async {}));
         let error = first_to_end(&mut [returns, waits()]).await.to_string();
         assert_eq!(error, "the one that returns ended by itself: it returned");
+    }
+
+    /// Goal: none becomes overdue in silence, and what was told is not told every time.
+    #[test]
+    fn each_that_becomes_overdue_is_told() {
+        assert!(has_another(1, 0, 0), "the first");
+        assert!(!has_another(1, 1, 1), "the same one");
+        assert!(has_another(1, 0, 1), "it was settled, and another became overdue");
+        assert!(!has_another(1, 1, 2), "one of two was settled");
+        assert!(has_another(2, 2, 1), "one that arrived long ago is open again");
     }
 }

@@ -238,7 +238,7 @@ async fn marks_that_were_not_the_usual_ones_were_set() {
 }
 
 /// The text of those before this number, and of the others, in order.
-fn migrations(from: &str) -> (Vec<String>, Vec<String>) {
+pub(crate) fn migrations(from: &str) -> (Vec<String>, Vec<String>) {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
     let mut paths: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
     paths.sort();
@@ -248,13 +248,13 @@ fn migrations(from: &str) -> (Vec<String>, Vec<String>) {
     (were.into_iter().map(text).collect(), came.into_iter().map(text).collect())
 }
 
-async fn run(db: &mut sqlx::SqliteConnection, texts: Vec<String>) {
+pub(crate) async fn run(db: &mut sqlx::SqliteConnection, texts: Vec<String>) {
     for text in texts {
         sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut *db).await.unwrap();
     }
 }
 
-async fn raw_new(path: &std::path::Path) -> sqlx::SqliteConnection {
+pub(crate) async fn raw_new(path: &std::path::Path) -> sqlx::SqliteConnection {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
     sqlx::SqliteConnection::connect_with(&options).await.unwrap()
 }

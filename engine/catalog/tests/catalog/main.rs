@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
 mod durable;
+mod forgotten;
 mod made;
 mod oracle;

@@ -138,6 +138,9 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("backlog", catalog.backlog().await);
     for slp in ["gold", "silver"] {
         answers.add("images_unfinished", catalog.images_unfinished(slp).await);
+        for version in [None, Some(2)] {
+            answers.add("images_under_way", catalog.images_under_way(slp, version, 3).await);
+        }
         answers.add("slp_use", catalog.slp_use(slp).await);
         answers.add("slp_version_seen", catalog.slp_version_seen(slp).await);
     }

@@ -279,7 +279,7 @@ fn backup_operation(image: &Image, version: &SlpVersion) -> Operation {
     }
 }
 
-pub(super) fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
+fn abandon(image: &Image, operations: &[Operation], now: Timestamp, decision: &mut Decision) {
     decision.changes.push(Change::Image(Image { state: ImageState::Abandoned, ..image.clone() }));
     for operation in operations.iter().filter(|it| !it.state.is_final()) {
         let mut cancelled = operation.clone();

@@ -5,7 +5,7 @@
 
 use narrows_format::Timestamp;
 
-use crate::event::{Change, Decision};
+use crate::event::{Change, Command, Decision};
 use crate::image::Image;
 use crate::machine::replication::{self, ReplicationView};
 use crate::machine::{Refusal, backup, turn};
@@ -71,7 +71,12 @@ pub fn cancel(
         never.push(Never { operation: operation.name.clone(), what });
         never.extend(slp.into_iter().flat_map(|slp| after_it(slp, &operation.name)));
         match (operation.kind, &operation.state) {
-            (OperationKind::Backup, _) => backup::abandon(image, view.operations, now, &mut decision),
+            (OperationKind::Backup, state) => {
+                if *state == OperationState::InProcess {
+                    decision.commands.push(Command::StopReplication(operation.key));
+                }
+                decision.and(backup::give_up(image, view.operations, "it was cancelled", now));
+            }
             (_, OperationState::InProcess) => {
                 turn::stop(operation, OperationState::Cancelled, now, &mut decision);
             }

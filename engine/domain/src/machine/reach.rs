@@ -1,5 +1,6 @@
 //! Who answers. A partner that does not is probed, with growing pauses; its work waits together and is
-//! let go together.
+//! let go together. So it is with one that answers and says that it takes nothing: its pool is full, or it lets nobody of
+//! this domain send. That was found out by one image; whether it is over is asked by the probe, and not tried by each image.
 
 use crate::event::{Change, Command, Decision};
 use crate::limits::ANSWER_WAIT_MAX;
@@ -14,7 +15,8 @@ use crate::retry;
 const SKEW_STEP_MS: u64 = 100;
 const HEARD_STEP: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// The partner answered.
+/// The partner answered. That it takes again what it had refused counts when it was asked for that: with the pool that
+/// receives.
 pub fn up(
     partner: &Partner,
     (receive_pool, pools): (Option<ReceivePool>, Vec<ReceivePool>),
@@ -24,7 +26,10 @@ pub fn up(
     let now = moment.now;
     let mut decision = Decision::nothing();
     let mut heard = partner.clone();
-    heard.reach = Reach::Up;
+    let refuses = partner.reach.is_refusal() && receive_pool.is_none();
+    if !refuses {
+        heard.reach = Reach::Up;
+    }
     heard.heard = Some(now);
     heard.skew_ms = skew_ms.or(partner.skew_ms);
     heard.receive_pool = receive_pool.or(partner.receive_pool);
@@ -34,7 +39,7 @@ pub fn up(
     if known.into_iter().any(|pool| !kept.contains(pool)) {
         decision.changes.push(Change::ReplicasLost(partner.domain, kept, now));
     }
-    let was_down = partner.reach != Reach::Up;
+    let was_down = partner.reach != heard.reach;
     if was_down {
         decision.changes.push(Change::ReportsDue(partner.domain, now));
         decision.changes.push(match blocked(&heard) {
@@ -54,10 +59,21 @@ pub fn up(
     decision
 }
 
-/// The partner does not answer, or nothing can be said to it: with which code, and what was met.
-pub fn down(partner: &Partner, (code, sentence): (&str, &str), moment: Moment) -> Decision {
+/// The partner does not answer, nothing can be said to it, or it takes nothing: with which code, and what was met.
+pub fn down(partner: &Partner, met: (&str, &str), moment: Moment) -> Decision {
+    down_again(partner, met, 0, moment)
+}
+
+/// The same for one that refused all `before`, so often in a row: where it refuses again, the pauses go on growing.
+pub fn down_again(
+    partner: &Partner,
+    (code, sentence): (&str, &str),
+    before: u32,
+    moment: Moment,
+) -> Decision {
     let now = moment.now;
     let (begun, failures) = match &partner.reach {
+        Reach::Up if !code.is_empty() => (now, before),
         Reach::Up => (now, 0),
         Reach::Down { since, failures, .. } => (*since, *failures),
     };

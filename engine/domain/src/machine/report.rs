@@ -4,8 +4,8 @@ use crate::event::{Change, Command, Decision};
 use crate::import::Import;
 use crate::limits::ANSWER_WAIT_MAX;
 use crate::moment::{Moment, after};
-use crate::partner::{Partner, Reach, Trust};
-use crate::retry::{self, Failure, FailureKind, NO_VERSION};
+use crate::partner::{Partner, Trust};
+use crate::retry::{self, Failure, FailureKind};
 
 /// Sends the report if it is due and the sender can be reached; otherwise it waits for the sender.
 pub fn send(import: &mut Import, sender: Option<&Partner>, moment: Moment) -> Option<Command> {
@@ -20,13 +20,9 @@ pub fn send(import: &mut Import, sender: Option<&Partner>, moment: Moment) -> Op
     Some(Command::Report { partner: import.arrival.sender, import: import.key, report: import.report() })
 }
 
-/// Whether a partner can be told anything. A pause is for work, not for words; and words have no wire version.
+/// Whether a partner can be told anything. A pause is for work, not for words; words have no wire version, and need no room.
 pub fn can_hear(partner: &Partner) -> bool {
-    let answers = match &partner.reach {
-        Reach::Up => true,
-        Reach::Down { code, .. } => code == NO_VERSION,
-    };
-    partner.trust == Trust::Complete && answers
+    partner.trust == Trust::Complete && partner.reach.answers()
 }
 
 /// The sender acknowledged a revision.

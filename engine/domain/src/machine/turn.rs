@@ -18,7 +18,7 @@ use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, Trust};
 use crate::replica::Base;
-use crate::retry;
+use crate::retry::{self, FailureKind, Side};
 use crate::slp::{Kind, SlpHold, SlpOperation, SlpVersion};
 use crate::window::{Gate, Window};
 
@@ -60,12 +60,23 @@ pub struct Candidate {
 
 /// What stands against all work for a partner.
 pub fn blocked(partner: &Partner) -> Option<WaitReason> {
-    match (partner.trust, &partner.reach) {
-        (Trust::Unpaired, _) => Some(WaitReason::Unpaired),
-        (Trust::Half | Trust::Expired | Trust::Frozen, _) => Some(WaitReason::Trust),
-        (Trust::Complete, _) if partner.paused => Some(WaitReason::Pause),
-        (Trust::Complete, Reach::Down { .. }) => Some(WaitReason::TargetDown),
-        (Trust::Complete, Reach::Up) => None,
+    forbidden(partner).or_else(|| match &partner.reach {
+        Reach::Up => None,
+        Reach::Down { code, .. } => Some(match retry::classify(code, Side::Target) {
+            FailureKind::TargetFull => WaitReason::TargetFull,
+            FailureKind::Trust => WaitReason::Trust,
+            _ => WaitReason::TargetDown,
+        }),
+    })
+}
+
+/// Why nothing is to be sent there, by what is settled here: what is under way stops, too.
+fn forbidden(partner: &Partner) -> Option<WaitReason> {
+    match partner.trust {
+        Trust::Unpaired => Some(WaitReason::Unpaired),
+        Trust::Half | Trust::Expired | Trust::Frozen => Some(WaitReason::Trust),
+        Trust::Complete if partner.paused => Some(WaitReason::Pause),
+        Trust::Complete => None,
     }
 }
 
@@ -192,9 +203,8 @@ impl Candidate {
 pub fn review(partner: Option<&Partner>, running: &Candidate, moment: Moment) -> Decision {
     let mut decision = Decision::nothing();
     let now = moment.now;
-    // A silent partner is no reason to stop: the attempt finds out by itself.
-    let by_partner = partner.and_then(blocked).filter(|it| *it != WaitReason::TargetDown);
-    let by_partner = by_partner.map(|reason| (reason, None));
+    // That a partner is silent, or takes nothing more, is no reason to stop: the attempt finds out by itself.
+    let by_partner = partner.and_then(forbidden).map(|reason| (reason, None));
     let held = by_partner.or_else(|| running.no_bandwidth()).or_else(|| running.held_by_policy(now));
     if let Some((reason, next_try)) = held {
         stop(&running.operation, OperationState::Waiting(reason), now, &mut decision);

@@ -201,6 +201,10 @@ impl Catalog for MemoryCatalog {
         self.read(|rows| rows.images_unfinished(slp))
     }
 
+    async fn images_under_way(&self, slp: &str, of: Option<u32>, limit: u32) -> Result<Vec<Image>, Burnt> {
+        self.read(|rows| rows.images_under_way(slp, of, limit))
+    }
+
     async fn slp_use(&self, slp: &str) -> Result<Vec<SlpUse>, Burnt> {
         self.read(|rows| rows.slp_use(slp))
     }

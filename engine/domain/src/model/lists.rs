@@ -56,8 +56,10 @@ impl Rows {
     /// See [`crate::Catalog::jobs_of`].
     pub(super) fn jobs_of(&self, image: ImageId, limit: u32) -> Vec<NumberedJob> {
         let mut all: Vec<_> = self.jobs.values().filter(|it| it.job.image == image).cloned().collect();
-        all.sort_by_key(|it| it.number);
-        limited(all.into_iter(), limit)
+        all.sort_by_key(|it| std::cmp::Reverse(it.number));
+        let mut newest = limited(all.into_iter(), limit);
+        newest.reverse();
+        newest
     }
 
     /// See [`crate::Catalog::base`].
@@ -104,7 +106,7 @@ impl Rows {
     /// See [`crate::Catalog::job_totals`].
     pub(super) fn job_totals(&self, kind: JobKind, key: OperationKey) -> JobTotals {
         let prefix = JobKey::attempts(kind, key);
-        let mut totals = JobTotals::default();
+        let mut totals = self.forgotten.get(&prefix).copied().unwrap_or_default();
         for (_, numbered) in self.jobs.iter().filter(|(key, _)| key.0.starts_with(&prefix)) {
             totals.wire_bytes += numbered.job.counters.wire_bytes;
             totals.data_bytes += numbered.job.counters.data_bytes;

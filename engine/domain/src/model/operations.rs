@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use narrows_format::{DomainId, ImageId, Timestamp};
 
 use crate::catalog::BacklogLine;
+use crate::image::{Image, ImageState};
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 
 use super::answers::limited;
@@ -42,6 +43,20 @@ impl Rows {
         let governed = |id: &ImageId| self.images.get(id).is_some_and(|image| image.slp == slp);
         let images: BTreeSet<_> = open.filter(governed).collect();
         u64::try_from(images.len()).unwrap_or(u64::MAX)
+    }
+
+    /// See [`crate::Catalog::images_under_way`].
+    pub(super) fn images_under_way(&self, slp: &str, version: Option<u32>, limit: u32) -> Vec<Image> {
+        let keeps = |id| self.operations.values().any(|it| it.key.image == id && it.keeps_source());
+        let is_one = |image: &&Image| {
+            let is_under_way = match image.state {
+                ImageState::Writing => true,
+                ImageState::Whole => keeps(image.id),
+                ImageState::Gone | ImageState::Lost | ImageState::Abandoned => false,
+            };
+            image.slp == slp && version.is_none_or(|version| image.slp_version == version) && is_under_way
+        };
+        limited(self.newest_images().filter(is_one).cloned(), limit)
     }
 
     /// See [`crate::Catalog::failed_operations`].

@@ -7,11 +7,11 @@ use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 use crate::auto_import::AutoSlp;
-use crate::catalog::{NumberedJob, NumberedRun, Reconciling};
+use crate::catalog::{JobTotals, NumberedJob, NumberedRun, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, RefusedArrival};
-use crate::job::{Counters, Job, JobKey, JobState};
+use crate::job::{Counters, Job, JobKey, JobState, RUNS_KEPT};
 use crate::life::LifeSeen;
 use crate::limits::{REFUSALS_KEPT, RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT};
 use crate::moment::{after, before};
@@ -45,6 +45,8 @@ pub(super) struct Rows {
     pub(super) imports: BTreeMap<ImportKey, Import>,
     pub(super) refusals: BTreeMap<(ImageId, DomainId), RefusedArrival>,
     pub(super) jobs: BTreeMap<JobKey, NumberedJob>,
+    /// Sums over runs that are forgotten, by what the keys of their operation begin with.
+    pub(super) forgotten: BTreeMap<String, JobTotals>,
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
     pub(super) auto_slps: BTreeMap<String, AutoSlp>,
     pub(super) holds: BTreeMap<String, SlpHold>,
@@ -311,7 +313,27 @@ impl Rows {
             resent_bytes: job.counters.resent_bytes.max(counted.resent_bytes),
             ..job.counters
         };
-        self.jobs.insert(job.key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
+        let key = job.key.clone();
+        self.jobs.insert(key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
+        if let Some(siblings) = key.siblings() {
+            self.forget_runs(siblings);
+        }
+    }
+
+    /// The newest runs of an operation stay.
+    fn forget_runs(&mut self, siblings: &str) {
+        let all = self.jobs.iter().filter(|(key, _)| key.0.starts_with(siblings));
+        let mut runs: Vec<_> = all.map(|(key, numbered)| (numbered.number, key.clone())).collect();
+        runs.sort_unstable();
+        let kept = usize::try_from(RUNS_KEPT).unwrap_or(usize::MAX);
+        for (_, key) in runs.iter().rev().skip(kept) {
+            let Some(NumberedJob { job, .. }) = self.jobs.remove(key) else { continue };
+            let sum = self.forgotten.entry(siblings.to_owned()).or_default();
+            sum.forgotten += 1;
+            sum.wire_bytes += job.counters.wire_bytes;
+            sum.data_bytes += job.counters.data_bytes;
+            sum.resent_bytes += job.counters.resent_bytes;
+        }
     }
 
     /// A run keeps its number when it is stored again.

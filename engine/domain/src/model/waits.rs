@@ -15,7 +15,9 @@ impl Rows {
         let before: Vec<_> = self.operations.values().filter(waits).cloned().collect();
         self.put(change);
         match change {
-            Change::HoldBack(partner, WaitReason::TargetDown, now) => self.fall_silent(*partner, *now),
+            Change::HoldBack(partner, reason, now) if wait::is_of_partner(*reason) => {
+                self.fall_silent(*partner, *reason, *now);
+            }
             Change::HoldBack(partner, _, now) | Change::LetGo(partner, now) => self.speak(*partner, *now),
             _ => {}
         }
@@ -29,10 +31,14 @@ impl Rows {
         }
     }
 
-    fn fall_silent(&mut self, partner: DomainId, now: Timestamp) {
+    fn fall_silent(&mut self, partner: DomainId, reason: WaitReason, now: Timestamp) {
+        let open = self.silences.get(&partner).and_then(|kept| kept.last()).filter(|it| it.ended.is_none());
+        if open.is_some_and(|it| it.reason != reason) {
+            self.speak(partner, now);
+        }
         let kept = self.silences.entry(partner).or_default();
         if kept.last().is_none_or(|last| last.ended.is_some()) {
-            kept.push(Silence { began: now, ended: None });
+            kept.push(Silence { reason, began: now, ended: None });
             kept.drain(..kept.len().saturating_sub(SILENCES_KEPT as usize));
         }
     }

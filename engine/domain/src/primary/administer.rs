@@ -6,12 +6,11 @@ use narrows_format::DomainId;
 
 use super::{Done, Error, Primary};
 use crate::air;
-use crate::catalog::{Catalog, ImageFilter};
+use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, Event};
-use crate::image::{Image, ImageState};
+use crate::limits::REFERENCES_NAMED_MAX;
 use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
-use crate::operation::Operation;
 use crate::partner::{Partner, Reach, ReceivePool, Trust};
 use crate::policy;
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
@@ -93,6 +92,8 @@ impl<C: Catalog> Primary<C> {
         changes.extend(self.verified_too(version).await?);
         changes.extend([Change::SlpUnused(slp.name.clone()), Change::AutoSlpGone(slp.name.clone())]);
         self.store(&changes).await?;
+        // One that was made by itself is a person's now, and leaves its place to another.
+        self.arranged().await?;
         let commands = self.handle(Event::SlpApplied { name: slp.name.clone() }, moment).await?;
         Ok((plan, commands))
     }
@@ -116,7 +117,8 @@ impl<C: Catalog> Primary<C> {
         let references = [self.slp_references(name).await?, theirs.clone()].concat();
         check_removal(name, &references)
             .map_err(|finding| Refusal::new(finding.code, finding.what, finding.help))?;
-        self.store(&[Change::SlpGone(name.to_owned())]).await
+        self.store(&[Change::SlpGone(name.to_owned())]).await?;
+        self.arranged().await
     }
 
     /// SLPs here whose images a partner imports through its SLP of this name (grant `slp-lookup`).
@@ -147,7 +149,6 @@ impl<C: Catalog> Primary<C> {
     }
 
     async fn references(&self, slp: &str) -> Done<References, C> {
-        let filter = ImageFilter { slp: Some(slp.to_owned()), ..ImageFilter::default() };
         let policies = self.ask(self.catalog.policies()).await?.into_iter().map(|stored| stored.policy);
         let naming = policies.filter(|policy| policy.slp.as_deref() == Some(slp));
         let mut references: References = naming.map(|policy| format!("policy `{}`", policy.name)).collect();
@@ -155,23 +156,12 @@ impl<C: Catalog> Primary<C> {
             let record = &import.arrival.record;
             references.push(format!("import {}", crate::image::label(&record.client_name, record.started)));
         }
-        for image in self.ask(self.catalog.images(&filter)).await? {
-            if self.is_unfinished(&image).await? {
-                references.push(format!("image {}", image.label()));
-            }
+        let images = self.ask(self.catalog.images_under_way(slp, None, REFERENCES_NAMED_MAX)).await?;
+        references.extend(images.iter().map(|image| format!("image {}", image.label())));
+        if images.len() as u64 >= u64::from(REFERENCES_NAMED_MAX) {
+            references.push("perhaps further images".to_owned());
         }
         Ok(references)
-    }
-
-    async fn is_unfinished(&self, image: &Image) -> Done<bool, C> {
-        match image.state {
-            ImageState::Writing => Ok(true),
-            ImageState::Gone | ImageState::Lost | ImageState::Abandoned => Ok(false),
-            ImageState::Whole => {
-                let operations = self.ask(self.catalog.operations(image.id)).await?;
-                Ok(operations.iter().any(Operation::keeps_source))
-            }
-        }
     }
 
     /// AUTH-005: SLPs are looked up with the grant `slp-lookup`.
@@ -210,21 +200,8 @@ impl<C: Catalog> Primary<C> {
             let sentence = format!("domain {sender} is not paired with `{}`", self.own.name);
             return Err(Refusal::new("TRUST-001", sentence, "pair the two domains").into());
         };
-        let name = &partner.name;
-        let refusal = match partner.trust {
-            Trust::Complete | Trust::Expired if partner.grants.send => return Ok(partner),
-            Trust::Complete | Trust::Expired => {
-                Refusal::new("AUTH-005", format!("`{name}` may not send here"), "grant it `send`")
-            }
-            Trust::Half => {
-                Refusal::new("TRUST-001", format!("`{name}` is only half paired"), "finish the pairing")
-            }
-            Trust::Frozen => {
-                Refusal::new("TRUST-003", format!("the identity of `{name}` is in doubt"), "decide it")
-            }
-            Trust::Unpaired => Refusal::new("TRUST-001", format!("`{name}` was unpaired"), "pair it again"),
-        };
-        Err(refusal.into())
+        partner.may_send()?;
+        Ok(partner)
     }
 
     /// Stores a partner as paired, half or whole; its work is taken up or held back accordingly.

@@ -1,7 +1,7 @@
 //! `slp migrate`: what was not started under one version of a policy is planned again under another.
 
 use super::{Done, Primary};
-use crate::catalog::{Catalog, ImageFilter};
+use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::image::{Image, ImageState};
 use crate::machine::Refusal;
@@ -62,15 +62,11 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(Migration, Decision), C> {
         let to = version.version;
         let partners = self.ask(self.catalog.partners()).await?;
-        let filter = ImageFilter { slp: Some(name.to_owned()), ..ImageFilter::default() };
-        let mut images = self.ask(self.catalog.images(&filter)).await?;
-        images.retain(|image| image.slp_version == from && image.state == ImageState::Whole);
+        let mut images = self.ask(self.catalog.images_under_way(name, Some(from), u32::MAX)).await?;
+        images.retain(|image| image.state == ImageState::Whole);
         let (mut migration, mut decision) = (Migration::default(), Decision::nothing());
         for image in images {
             let loaded = self.load_image(image.id).await?;
-            if !loaded.operations.iter().any(Operation::keeps_source) {
-                continue;
-            }
             let moved = Image { slp_version: to, ..image };
             let Replanned { kept, added, retired, running } =
                 replan::image(&moved, version, &loaded.replication_view(), &partners, moment.now);

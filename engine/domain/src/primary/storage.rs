@@ -176,10 +176,11 @@ impl<C: Catalog> Primary<C> {
         self.store(&[Change::WindowGone(name.to_owned())]).await
     }
 
-    /// Stores a data classification.
+    /// Stores a data classification. What could not be imported without it is, with the next tick.
     pub async fn put_classification(&mut self, classification: Classification) -> Done<(), C> {
         check_name("data classification", &classification.name)?;
-        self.store(&[Change::Classification(classification)]).await
+        self.store(&[Change::Classification(classification)]).await?;
+        self.arranged().await
     }
 
     /// What has a data classification, in words for a list.

@@ -35,6 +35,8 @@ impl<C: Catalog> Primary<C> {
         self.note(begun);
         let looked = self.runs_due(&mut commands, moment).await;
         self.note(looked);
+        let retried = self.retry_freed(&mut commands, moment).await;
+        self.note(retried);
         let left = self.leave_due(&mut commands, moment).await;
         self.note(left);
         let parted = self.part_with_drained(&mut commands, moment).await;

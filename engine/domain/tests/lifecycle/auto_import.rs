@@ -149,3 +149,50 @@ fn it_is_admitted_on_the_terms_of_the_grant() {
     assert_eq!(ready(primary.catalog().slp("silver", None)).unwrap(), None);
     assert_eq!(AutoImport::default().at_most, "1y".parse().unwrap());
 }
+
+/// How the image number `number` stands after the next tick.
+fn after_a_tick(primary: &mut Primary<MemoryCatalog>, number: u8, seconds: i64) -> Import {
+    ready(primary.handle(Event::Tick, moment(seconds))).unwrap();
+    ready(primary.catalog().imports_of(ImageId([number; 16]))).unwrap().remove(0)
+}
+
+/// Copies that go make room within the quota: what had failed for want of it is let in, without anybody's order, and no more than fits.
+#[test]
+fn what_waits_for_the_quota_is_let_in_as_copies_go() {
+    let mut primary = granting("auto-import(quota=150B)");
+    for number in 1..=5 {
+        arrived(&mut primary, number, "silver", "");
+    }
+    assert_eq!(after_a_tick(&mut primary, 3, NOW + 1).state.name(), "failed");
+    for (sequence, gone) in [(6, 1), (7, 2)] {
+        let logged = Logged::Remove { image: ImageId([gone; 16]) };
+        let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+        ready(primary.handle(Event::Pool(event), moment(NOW + 10))).unwrap();
+    }
+    let due = ready(primary.next_due()).unwrap().unwrap();
+    assert!(due <= at(NOW + 70), "it is not left to chance when that is seen: {due:?}");
+    assert_eq!(after_a_tick(&mut primary, 3, NOW + 70).state, ImportState::Imported);
+    assert_eq!(after_a_tick(&mut primary, 4, NOW + 70).state, ImportState::Imported);
+    assert_eq!(after_a_tick(&mut primary, 5, NOW + 700).state.name(), "failed", "the quota is used up");
+}
+
+#[test]
+fn what_waits_for_a_place_among_the_slps_is_let_in_when_one_is_deleted() {
+    let mut primary = granting("auto-import");
+    for number in 1..=21 {
+        arrived(&mut primary, number, &format!("slp-{number}"), "");
+    }
+    assert_eq!(after_a_tick(&mut primary, 21, NOW + 1).state.name(), "failed");
+    ready(primary.delete_slp("slp-1", &Vec::new())).unwrap();
+    assert_eq!(after_a_tick(&mut primary, 21, NOW + 2).state, ImportState::Imported);
+}
+
+#[test]
+fn what_waits_for_a_classification_is_let_in_when_it_is_made() {
+    let mut primary = granting("auto-import");
+    arrived(&mut primary, 1, "silver", "secret");
+    ready(primary.put_classification(Classification { name: "other".into(), rank: 2 })).unwrap();
+    assert_eq!(after_a_tick(&mut primary, 1, NOW + 1).state.name(), "failed");
+    ready(primary.put_classification(Classification { name: "secret".into(), rank: 1 })).unwrap();
+    assert_eq!(after_a_tick(&mut primary, 1, NOW + 2).state, ImportState::Imported);
+}

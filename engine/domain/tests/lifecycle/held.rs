@@ -1,5 +1,6 @@
 //! What stops work that runs, and what lets it go on: windows, pauses, cancelling, releasing.
 
+use narrows_domain::job::JobState;
 use narrows_domain::machine::order::Never;
 use narrows_domain::window::{OpenSpan, Window};
 
@@ -203,6 +204,34 @@ fn cancelling_a_backup_gives_up_all_that_would_follow() {
     assert_eq!(what, ["the image", "the copy in domain there"]);
     let image = ready(primary.catalog().image(begun.image.id)).unwrap().unwrap();
     assert_eq!((image.state, &states(&primary, image.id)[0][..]), (ImageState::Abandoned, "cancelled"));
+}
+
+/// Its job does not run on, and whoever writes it is stopped.
+#[test]
+fn cancelling_a_backup_under_way_ends_its_job_and_its_session() {
+    let mut primary = primary(GOLD);
+    let begun = ready(primary.begin_backup(&ask(), moment(MONDAY))).unwrap();
+    let (id, key) = (begun.image.id, operations(&primary, begun.image.id)[0].key);
+    let (_, commands) = ready(primary.cancel_image(id, None, moment(MONDAY + 9))).unwrap();
+    assert_eq!(commands, [Command::StopReplication(key)]);
+    let job = ready(primary.catalog().jobs_of(id, 9)).unwrap().remove(0).job;
+    assert_eq!((job.state, job.ended), (JobState::Interrupted, Some(at(MONDAY + 9))));
+    assert!(job.note.unwrap().sentence.contains("cancelled"));
+    assert_eq!(states(&primary, id), ["cancelled"]);
+    // The session's own end comes late.
+    let failure = Failure::interrupted("the client was told");
+    let ended = Event::BackupInterrupted { image: id, attempt: begun.attempt, failure };
+    assert_eq!(ready(primary.handle(ended, moment(MONDAY + 10))).unwrap(), []);
+    assert_eq!(states(&primary, id), ["cancelled"]);
+
+    // One that waits for its client has no session.
+    let next = BackupAsk { fresh: ImageId([55; 16]), ..ask() };
+    let begun = ready(primary.begin_backup(&next, moment(MONDAY + 20))).unwrap();
+    let failure = Failure::interrupted("the client went away");
+    let broken = Event::BackupInterrupted { image: begun.image.id, attempt: begun.attempt, failure };
+    ready(primary.handle(broken, moment(MONDAY + 21))).unwrap();
+    let (_, commands) = ready(primary.cancel_image(begun.image.id, None, moment(MONDAY + 22))).unwrap();
+    assert_eq!(commands, []);
 }
 
 #[test]

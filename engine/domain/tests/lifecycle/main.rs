@@ -10,6 +10,7 @@ mod heal;
 mod held;
 mod homecoming;
 mod in_place;
+mod many;
 mod migration;
 mod ordered;
 mod parting;
@@ -363,7 +364,7 @@ fn totals_are_over_all_attempts() {
         ready(primary.handle(Event::Tick, moment(NOW + seconds + 5_000))).unwrap();
     }
     let totals = ready(primary.catalog().job_totals(JobKind::Replication, order.operation)).unwrap();
-    assert_eq!(totals, JobTotals { wire_bytes: 20, data_bytes: 10, resent_bytes: 4 });
+    assert_eq!(totals, JobTotals { forgotten: 0, wire_bytes: 20, data_bytes: 10, resent_bytes: 4 });
 }
 
 /// Goal: what a person decided while a pairing was under way is not undone by its completion.

@@ -91,7 +91,10 @@ fn waits_and_silences_are_remembered() {
     assert_eq!(operations(&primary, id)[1].due, at(NOW));
     let order = sent(&handle(&mut primary, up(), NOW + 5));
     let silences = ready(primary.catalog().silences(THERE)).unwrap();
-    assert_eq!(silences, [Silence { began: at(NOW - 9), ended: Some(at(NOW + 5)) }]);
+    assert_eq!(
+        silences,
+        [Silence { reason: WaitReason::TargetDown, began: at(NOW - 9), ended: Some(at(NOW + 5)) }]
+    );
     assert_eq!(ready(primary.catalog().waits(id)).unwrap(), [], "it is the partner's, not the image's");
 
     fail(&mut primary, &order, Failure::coded("POOL-002", Side::Target, "full"), NOW + 6);

@@ -1,7 +1,7 @@
 //! Goal: a partner that begins and then only lives does not keep its session, and with it a place of a storage unit, for
-//! ever; one that is slow does. Method: simulated time.
+//! ever; one that is slow does. A client whose backup is cancelled is told, and not at its end only. Method: simulated time.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use narrows_exchange::{Proof, Purpose};
 use narrows_format::{
@@ -44,4 +44,19 @@ fn a_slow_partner_and_a_client_that_pauses_are_waited_for() {
         });
         assert!(source.is_ok(), "{purpose:?}: {source:?}");
     }
+}
+
+#[test]
+fn a_client_whose_backup_is_taken_back_is_told_at_once() {
+    let target = Pool::new();
+    let pool = Rc::clone(&target);
+    let (source, taken) = against_for(Purpose::Backup, 3, &target, begin(9), |outgoing| async move {
+        outgoing.offer(&[child(1)], Proof::NONE).await?.answer().await?;
+        pool.taken_back.set(true);
+        pool.gate.open();
+        outgoing.session().link.world().clock.sleep(Duration::from_secs(5)).await;
+        outgoing.offer(&[child(2)], Proof::NONE).await?.answer().await
+    });
+    assert_eq!(code(&taken), "API-003", "{taken:?}");
+    assert_eq!(code(&source), "API-003", "the source hears why: {source:?}");
 }

@@ -120,7 +120,7 @@ async fn beat(State(app): State<App>, caller: ClientCaller, Body(work): Body<Run
 }
 
 /// What a client or a partner says, as it may be stored and printed.
-pub(super) fn said(text: &str, chars_max: usize) -> String {
+pub(crate) fn said(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 

@@ -288,6 +288,7 @@ mod tests {
             segment_mean: 32_768,
             free_bytes: u64::MAX,
             paired: true,
+            refuses: None,
         }
     }
 

@@ -202,6 +202,12 @@ pub fn reason(partners: &[Partner], operation: &Operation) -> Option<Note> {
         (WaitReason::TargetDown, _, Reach::Down { code, sentence, .. }) => {
             (if code.is_empty() { codes::UNREACHABLE } else { code }, sentence.clone())
         }
+        // What has a time of its own has met it itself.
+        (WaitReason::TargetFull | WaitReason::Trust, Trust::Complete, Reach::Down { code, sentence, .. })
+            if operation.next_try.is_none() =>
+        {
+            (code.as_str(), sentence.clone())
+        }
         (WaitReason::Trust, Trust::Half, _) => ("TRUST-001", "the pairing is half-made".to_owned()),
         (WaitReason::Trust, Trust::Frozen, _) => {
             ("TRUST-003", "the partner's identity is in doubt".to_owned())

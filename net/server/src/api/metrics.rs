@@ -8,7 +8,6 @@ use axum::{extract::State, http::header, response::IntoResponse};
 use narrows_domain::{
     Catalog as _,
     moment::{before, since},
-    partner::Reach,
 };
 
 use super::{
@@ -61,7 +60,7 @@ async fn text(app: &App) -> Result<String, Failure> {
     }
     sheet.gauge("partner_up", "1 if the partner answered when it was asked last.");
     for partner in &partners {
-        let is_up = u8::from(partner.reach == Reach::Up);
+        let is_up = u8::from(partner.reach.answers());
         sheet.value("partner_up", &[("partner", partner.name.as_str())], is_up);
     }
     sheet.gauge("media_server_up", "1 if the media server answered when it was asked last.");

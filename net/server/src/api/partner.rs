@@ -5,8 +5,8 @@ use narrows_api::{
     ApiError,
     error::codes,
     partner::{
-        ConfirmRequest, Confirmation, Introduction, LendRequest, PartnerSlp, Pong, Reached, ReceiveGrant,
-        ReceiveRequest,
+        ConfirmRequest, Confirmation, Introduction, LendRequest, PartnerSlp, PingQuestion, Pong, Reached,
+        ReceiveGrant, ReceiveRequest,
     },
     text::time_in,
 };
@@ -17,7 +17,7 @@ use narrows_format::Sequence;
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, malformed, not_found},
+    answer::{Answer, Body, Failure, Params, good, malformed, not_found},
     caller::PartnerCaller,
 };
 use crate::{doorman, hands, limits::RECEIVE_TICKETS_MAX, pairing, tickets::Ticket};
@@ -36,9 +36,14 @@ pub async fn confirm(
     good(pairing::confirm(&app, partner, request).await?)
 }
 
-/// GET: who we are and what our clock says.
-pub async fn ping(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
-    good(pairing::pong_for(&app, &partner.receive_unit, partner.trust == Trust::Complete).await?)
+/// GET: who we are, what our clock says, and whether we take what the caller brings.
+pub async fn ping(
+    State(app): State<App>,
+    PartnerCaller(partner): PartnerCaller,
+    Params(PingQuestion { unit }): Params<PingQuestion>,
+) -> Answer<Pong> {
+    let pong = pairing::pong_for(&app, &partner.receive_unit, partner.trust == Trust::Complete).await?;
+    good(Pong { refuses: pairing::refuses(&app, &partner, unit.as_deref()).await?, ..pong })
 }
 
 /// GET: whether we reach the caller's data port, for its `doctor`.

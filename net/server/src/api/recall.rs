@@ -12,12 +12,7 @@ use narrows_api::{
     paths,
     timeline::{PartnerRecall, RecallReply, RecallRequest},
 };
-use narrows_domain::{
-    Catalog as _, ImageState, Partner,
-    air::takes,
-    partner::{Reach, Trust},
-    slp::Slp,
-};
+use narrows_domain::{Catalog as _, ImageState, Partner, air::takes, partner::Trust, slp::Slp};
 use narrows_format::ImageId;
 
 use super::{
@@ -82,7 +77,7 @@ async fn holder(app: &App, partners: &[Partner], image: ImageId) -> Result<Partn
     let there = replicas.iter().filter(|it| it.is_there(now)).filter_map(|replica| {
         let partner =
             partners.iter().find(|it| it.domain == replica.partner && it.trust != Trust::Unpaired)?;
-        Some((partner.reach == Reach::Up, replica.checked, partner))
+        Some((partner.reach.answers(), replica.checked, partner))
     });
     let best = there.max_by_key(|(answers, checked, _)| (*answers, *checked));
     best.map(|(_, _, partner)| partner.clone()).ok_or_else(|| {

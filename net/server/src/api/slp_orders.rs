@@ -14,8 +14,9 @@ use narrows_api::{
     text::time_in,
 };
 use narrows_domain::{
-    Catalog as _,
+    Catalog as _, Moment, Primary,
     partner::{Partner, Trust},
+    primary::Migration,
 };
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     slps::{info, percent},
     storage::absent,
 };
+use crate::control::failure;
 
 /// The routes of this file.
 pub fn routes() -> Router<App> {
@@ -123,7 +125,7 @@ async fn migrate(
 ) -> Answer<MigrateReply> {
     let versions = (request.from, request.to);
     let counted = if request.dry_run {
-        app.control.plan_migration(name.clone(), versions).await?
+        planned(&app, &name, versions).await?
     } else {
         app.control.migrate_slp(name.clone(), versions).await?
     };
@@ -136,4 +138,12 @@ async fn migrate(
         running: counted.running,
         migrated: !request.dry_run,
     })
+}
+
+/// What a migration would do. It is planned beside the control task, which has other things to do than to read all images of
+/// the version that are not complete; nothing is stored.
+async fn planned(app: &App, name: &str, versions: (u32, u32)) -> Result<Migration, Failure> {
+    let primary = Primary::new(app.catalog.clone(), app.own());
+    let moment = Moment { now: app.clock.now(), entropy: 0 };
+    primary.plan_migration(name, versions, moment).await.map_err(failure)
 }

@@ -172,7 +172,7 @@ pub async fn look_up(app: &App, domain: DomainId, name: &str) -> Result<PartnerS
 }
 
 /// A path segment: everything but letters, digits and `.-_~` as `%NN`.
-pub(super) fn percent(name: &str) -> String {
+pub(crate) fn percent(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b".-_~".contains(&byte) {

@@ -71,7 +71,7 @@ async fn show(
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let image = named(&app, &partners, &id, &filter).await?;
     let asking = Asking { seen: BTreeSet::from([app.who.domain]), within: TIMELINE_TIME_MAX };
-    let Told { steps, mut domains, .. } = tell(&app, &partners, &image, Listener::House, asking).await?;
+    let Told { steps, mut domains, cut } = tell(&app, &partners, &image, Listener::House, asking).await?;
     for upstream in upstream(&partners, &image, &domains) {
         domains.push(witness(&app, upstream, image.id, UPSTREAM.to_owned()).await?);
     }
@@ -80,7 +80,7 @@ async fn show(
         domain.age_seconds = domain.as_of.map(|at| since(told, time_in(at)).as_secs());
     }
     let name = image_name(&app, &partners, &image);
-    good(Timeline { image: image.id, name, told: time_out(told), steps, domains })
+    good(Timeline { image: image.id, name, told: time_out(told), steps, domains, cut })
 }
 
 /// POST by a partner: what happened to an image that it made or sent, here and from here on.
@@ -139,8 +139,8 @@ async fn tell(
     asking.within = asking.within.saturating_sub(TIMELINE_TIME_STEP);
     let asked = onward.iter().map(|partner| ask(app, partner, image.id, &asking));
     let answers = join_all(asked).await;
-    let mut whole =
-        Told { steps: own_steps(app, partners, image, listener).await?, domains: Vec::new(), cut: false };
+    let (steps, cut) = own_steps(app, partners, image, listener).await?;
+    let mut whole = Told { steps, domains: Vec::new(), cut };
     for (partner, answer) in onward.iter().zip(answers) {
         let heard = answer.as_ref().err().map(|error| words(error, listener)).unwrap_or_default();
         let witness = witness(app, partner, image.id, heard).await?;

@@ -59,14 +59,6 @@ impl Control {
         .await
     }
 
-    /// What a migration would do.
-    pub async fn plan_migration(&self, name: String, versions: (u32, u32)) -> Result<Migration, Failure> {
-        self.act(move |primary, now| {
-            Box::pin(async move { Ok((primary.plan_migration(&name, versions, now).await?, Vec::new())) })
-        })
-        .await
-    }
-
     /// Plans what was not started under one version anew under another.
     pub async fn migrate_slp(&self, name: String, versions: (u32, u32)) -> Result<Migration, Failure> {
         self.act(move |primary, now| Box::pin(async move { primary.migrate_slp(&name, versions, now).await }))

@@ -241,6 +241,10 @@ async fn carry_out(pool: &OnePool, word: PoolWord) -> Result<PoolSaid, Failure> 
         PoolWord::Amend(image, copy) => PoolSaid::Done(pool.amend(image, copy.into()).await?.0),
         PoolWord::Discard(image, discarded) => PoolSaid::Done(pool.discard(image, discarded.into()).await?.0),
         PoolWord::Remove(image) => PoolSaid::Done(pool.remove(image).await?.0),
+        PoolWord::GiveUp(image) => {
+            pool.give_up(image).await?;
+            PoolSaid::GivenUp
+        }
         PoolWord::Verify(image) => {
             let checked = pool.verify(image).await?;
             PoolSaid::Verified(checked.nodes, checked.segments, checked.bytes, checked.damage)

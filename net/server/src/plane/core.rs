@@ -7,13 +7,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use narrows_format::PoolId;
+use narrows_format::{ImageId, PoolId};
 use narrows_pool::{Error, Open, Pool, Recovery, Seed};
 use narrows_ring::{
     mailbox,
     world::{Local, World},
 };
 use narrows_transport::TrustStore;
+use tokio::sync::oneshot;
 
 use super::{
     Opening, Order, PlaneSetup, Question, Shares, failing::FailingDisk, heal, one_pool, replicate, sessions,
@@ -42,6 +43,8 @@ pub struct Core {
     pub wire_versions: (u16, u16),
     /// What broken replications left over there.
     pub histories: replicate::Histories,
+    /// Images that clients bring here, and by what each of these sessions is told that its backup was given up.
+    backups: RefCell<Vec<(ImageId, oneshot::Sender<()>)>>,
     cores: usize,
 }
 
@@ -49,6 +52,25 @@ impl Core {
     /// An open pool.
     pub fn pool(&self, pool: PoolId) -> Result<Pool, Error> {
         self.pools.borrow().get(&pool).cloned().ok_or(Error::Closed)
+    }
+
+    /// Comes when the backup of this image is given up.
+    pub fn given_up(&self, image: ImageId) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        let mut backups = self.backups.borrow_mut();
+        backups.retain(|(_, tell)| !tell.is_closed());
+        backups.push((image, tell));
+        told
+    }
+
+    fn give_up(&self, image: ImageId) {
+        let all = self.backups.take();
+        let (ended, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(of, _)| *of == image);
+        self.backups.replace(others);
+        for (_, tell) in ended {
+            // A session that has ended by itself does not hear it.
+            let _ = tell.send(());
+        }
     }
 
     async fn open(&self, opening: Opening) -> Result<(Vec<Seed>, Recovery), Error> {
@@ -148,6 +170,7 @@ impl Places {
                     window_bytes: shares.window_bytes,
                     wire_versions: setup.wire_versions,
                     histories: replicate::Histories::default(),
+                    backups: RefCell::default(),
                     cores,
                 };
                 run(Rc::new(core), orders, &setup).await;
@@ -193,6 +216,7 @@ async fn carry_out(core: Rc<Core>, order: Order) {
         }
         // Dealt with where orders come in.
         Order::Listen(reply) => drop(reply),
+        Order::GiveUp(image) => core.give_up(image),
         Order::Close(reply) => drop(reply.send(core.close().await)),
         Order::Reach(to, reply) => drop(reply.send(replicate::reach(&core, &to).await)),
         Order::Heal(heal, reply) => heal::run(&core, *heal, reply).await,

@@ -178,13 +178,16 @@ pub struct Gate {
     /// From before the base was looked at, as long as the session lives.
     lease: RefCell<Option<Lease>>,
     asked: RefCell<(String, Option<Timestamp>)>,
+    /// By this it is told that the backup was given up.
+    given_up: RefCell<Option<oneshot::Receiver<()>>>,
 }
 
 impl Gate {
     /// For a session of this core.
     pub fn new(core: Rc<Core>) -> Self {
         let (admission, bringing) = (RefCell::default(), RefCell::default());
-        Self { core, admission, bringing, lease: RefCell::default(), asked: RefCell::default() }
+        let (lease, asked, given_up) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { core, admission, bringing, lease, asked, given_up }
     }
 
     /// What was allowed, if anything was.
@@ -305,6 +308,10 @@ impl Authority for Gate {
             let (purpose, ticket) = (session.purpose, session.peer.ticket);
             let skew_ms = crate::time::millis_between(session.our_clock, session.peer.clock);
             let begin_box = Box::new(*begin);
+            if purpose == Purpose::Backup {
+                // Before it is asked for: what is given up meanwhile is heard all the same.
+                self.given_up.replace(Some(self.core.given_up(begin.image)));
+            }
             let admission = self
                 .ask(|reply| Question::Begin { principal, purpose, ticket, skew_ms, begin: begin_box, reply })
                 .await?;
@@ -333,6 +340,18 @@ impl Authority for Gate {
             let (record, copy) =
                 self.ask(|reply| Question::Seal { admission, facts, copy, import_slp: named, reply }).await?;
             Ok(Sealed { record, copy, root, import_slp, asked_expiry })
+        })
+    }
+
+    fn taken_back(&self) -> Local<'_, Refusal> {
+        let told = self.given_up.take();
+        Box::pin(async move {
+            if let Some(told) = told
+                && told.await.is_ok()
+            {
+                return Refusal::new("API-003", "this backup was cancelled while it was under way");
+            }
+            std::future::pending().await
         })
     }
 

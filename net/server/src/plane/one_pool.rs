@@ -158,6 +158,15 @@ impl OnePool {
         }
     }
 
+    /// Ends the sessions that bring this image to it as a backup.
+    pub async fn give_up(&self, image: ImageId) -> Result<(), Failure> {
+        match &self.away {
+            Some(link) => link.give_up(self.pool, image).await?,
+            None => self.plane.give_up(image).await,
+        }
+        Ok(())
+    }
+
     /// Takes a discarded copy out of the log, once it can't be brought back any more; durable on return.
     pub async fn remove(&self, image: ImageId) -> Result<Sequence, Failure> {
         match &self.away {

@@ -275,6 +275,14 @@ impl Link {
         self.done(pool, PoolWord::Remove(image)).await
     }
 
+    /// Ends the sessions that bring this image as a backup.
+    pub async fn give_up(&self, pool: PoolId, image: ImageId) -> Result<(), ApiError> {
+        match self.order(pool, PoolWord::GiveUp(image), MEDIA_ANSWER_MAX).await? {
+            PoolSaid::GivenUp => Ok(()),
+            _ => Err(off_the_point()),
+        }
+    }
+
     /// Reads and checks a whole image.
     pub async fn verify(&self, pool: PoolId, image: ImageId) -> Result<Checked, ApiError> {
         match self.order(pool, PoolWord::Verify(image), MEDIA_WORK_MAX).await? {

@@ -323,6 +323,8 @@ pub enum PoolWord {
     Discard(#[serde(with = "by_text")] ImageId, DiscardedWord),
     /// Takes a discarded copy out of the log.
     Remove(#[serde(with = "by_text")] ImageId),
+    /// Ends the sessions that bring this image as a backup.
+    GiveUp(#[serde(with = "by_text")] ImageId),
     /// Reads and checks a whole image.
     Verify(#[serde(with = "by_text")] ImageId),
     /// Lists a directory: root, path, name of the last entry of the page before, at most so many.
@@ -355,6 +357,8 @@ pub enum PoolSaid {
     EventAfter(Option<u64>),
     /// What was done is durable at this place.
     Done(u64),
+    /// They end.
+    GivenUp,
     /// Nodes, segments, bytes; and the first damage by code and sentence.
     Verified(u64, u64, u64, Option<(String, String)>),
     /// A page; nothing when there is no such directory.

@@ -51,6 +51,8 @@ pub(crate) struct Pool {
     /// Bytes put that were durable already.
     pub(crate) twice: Cell<u64>,
     pub(crate) nodes_read: Cell<u64>,
+    /// What was allowed is taken back.
+    pub(crate) taken_back: Cell<bool>,
 }
 
 impl Pool {

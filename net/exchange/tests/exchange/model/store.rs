@@ -200,6 +200,13 @@ impl Authority for Open {
         })
     }
 
+    fn taken_back(&self) -> Local<'_, Refusal> {
+        Box::pin(async move {
+            self.pool.gate.until(|| self.pool.taken_back.get().then_some(())).await;
+            Refusal::new("API-003", "it was cancelled")
+        })
+    }
+
     fn seal<'a>(&'a self, _session: &'a Session, draft: CommitDraft) -> Local<'a, Result<Sealed, Refusal>> {
         Box::pin(async move {
             let (record, root) = match draft.facts {

@@ -6,7 +6,7 @@ use narrows_domain::{
     catalog::NumberedJob,
     import::{Import, ImportState},
     job::{Job, JobKey, JobKind, JobState},
-    operation::{Note, Operation},
+    operation::{Note, Operation, WaitReason},
     partner::Partner,
     storage::Pool,
     wait::{self, Part, Silence, Wait, Why},
@@ -52,15 +52,16 @@ pub(super) async fn was_sent_by(app: &App, image: &Image, partner: DomainId) -> 
     Ok(image.sender == Some(partner) || arrivals.iter().any(is_its))
 }
 
-/// What happened in this domain, in order.
+/// What happened in this domain, in order, and whether the oldest of it is left out.
 pub(super) async fn own_steps(
     app: &App,
     partners: &[Partner],
     image: &Image,
     listener: Listener,
-) -> Result<Vec<Step>, Failure> {
+) -> Result<(Vec<Step>, bool), Failure> {
     let failed = |error: narrows_catalog::Error| internal(&error);
     let mut jobs = app.catalog.jobs_of(image.id, TIMELINE_JOBS_MAX).await.map_err(failed)?;
+    let mut is_cut = jobs.len() as u64 >= u64::from(TIMELINE_JOBS_MAX);
     let mut arrivals = app.catalog.imports_of(image.id).await.map_err(failed)?;
     if let Listener::Sender(asker) = listener {
         jobs.retain(|it| it.job.kind != JobKind::Import || it.job.partner == Some(asker));
@@ -79,10 +80,23 @@ pub(super) async fn own_steps(
             None => Vec::new(),
         };
         let its: Vec<_> = waits.iter().filter(|it| it.operation == operation.key).collect();
-        teller.follow(operation, &attempts(&jobs, operation), (&its, &silences), &mut steps);
+        let attempts = attempts(&jobs, operation);
+        is_cut |= is_forgotten(operation, &attempts);
+        teller.follow(operation, &attempts, (&its, &silences), &mut steps);
     }
     steps.sort_by_key(|step| step.began);
-    Ok(steps)
+    Ok((steps, is_cut))
+}
+
+/// Runs before the first of these are not remembered: what was waited for before it can't be told.
+fn is_forgotten(operation: &Operation, attempts: &[&Job]) -> bool {
+    let Some(kind) = kind_of(operation) else { return false };
+    let prefix = JobKey::attempts(kind, operation.key);
+    let attempt = |job: &Job| job.key.0.strip_prefix(&prefix).and_then(|attempt| attempt.parse::<u32>().ok());
+    match attempts.first() {
+        Some(first) => attempt(first).is_some_and(|attempt| attempt > 1),
+        None => operation.attempt > 0,
+    }
 }
 
 const fn kind_of(operation: &Operation) -> Option<JobKind> {
@@ -202,8 +216,12 @@ impl Teller<'_> {
         steps: &mut Vec<Step>,
     ) {
         // A backup is due when its client begins it, and its image's time has whole seconds.
-        let begun = attempts.first().filter(|_| operation.kind == OperationKind::Backup);
-        let mut since = begun.map_or(operation.due, |first| first.started);
+        let is_later = operation.kind == OperationKind::Backup || is_forgotten(operation, attempts);
+        let mut since = match attempts.first() {
+            Some(first) if is_later => first.started,
+            None if is_later => operation.since,
+            _ => operation.due,
+        };
         let mut before = None;
         // It had failed before it was due anew.
         let from = |since: Timestamp, end: Timestamp| {
@@ -241,7 +259,14 @@ impl Teller<'_> {
                 Why::Waited(wait) => {
                     (format!("waited({})", wait.state.detail()), self.words(partner, wait.note.as_ref()))
                 }
-                Why::Silent => ("waited(target-down)".to_owned(), "it was out of reach".to_owned()),
+                Why::Silent(reason) => {
+                    let met = if reason == WaitReason::TargetFull {
+                        "it took nothing"
+                    } else {
+                        "it was out of reach"
+                    };
+                    (format!("waited({reason})"), met.to_owned())
+                }
                 // It was there, and nothing was heard of its import.
                 Why::Turn if before.is_some_and(|job| job.state == JobState::Done) => {
                     ("pending-import".to_owned(), String::new())
@@ -278,5 +303,49 @@ impl Teller<'_> {
             }
             (state, _) => Some(Step { why: note(), ..self.step(what, state.to_string(), (since, None)) }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use narrows_domain::{OperationKey, operation::Target};
+    use narrows_format::ImageId;
+
+    use super::*;
+
+    /// Goal: a timeline of which the beginning is missing says so.
+    #[test]
+    fn a_first_run_that_is_not_the_first_says_that_others_are_forgotten() {
+        let begun = Timestamp { seconds: 1_800_000_000, nanos: 0 };
+        let key = OperationKey { image: ImageId([7; 16]), ordinal: 2 };
+        let operation = Operation {
+            key,
+            name: "copy".to_owned(),
+            kind: OperationKind::Replication,
+            target: Some(Target { partner: DomainId([2; 16]), import_slp: None }),
+            expires: None,
+            priority: 0,
+            age: begun,
+            state: OperationState::NotStarted,
+            since: begun,
+            due: begun,
+            attempt: 40,
+            failures: 0,
+            next_try: None,
+            note: None,
+            wire_bytes: 0,
+            pending_since: None,
+            released: None,
+            unit: None,
+            pool: None,
+        };
+        let run = |attempt| {
+            let key = JobKey::operation(JobKind::Replication, key, attempt);
+            Job::begin(key, JobKind::Replication, operation.key.image, begun)
+        };
+        assert!(!is_forgotten(&operation, &[&run(1), &run(2)]));
+        assert!(is_forgotten(&operation, &[&run(9), &run(10)]));
+        assert!(is_forgotten(&operation, &[]), "it ran, and nothing of that is there");
+        assert!(!is_forgotten(&Operation { attempt: 0, ..operation.clone() }, &[]), "it never ran");
     }
 }
