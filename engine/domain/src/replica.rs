@@ -5,6 +5,7 @@
 
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::named::named;
 
 named! {
@@ -51,8 +52,31 @@ pub struct ReplicaRecord {
 impl ReplicaRecord {
     /// A copy is there that has not expired, by what the partner said last.
     pub fn is_there(&self, now: Timestamp) -> bool {
-        self.state == ReplicaState::Present && self.expires.is_none_or(|expires| expires > now)
+        self.state == ReplicaState::Present && self.lives(now)
     }
+
+    /// Its life there is not over, by what was told last.
+    pub fn lives(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| expires > now)
+    }
+}
+
+/// Whether no copy of an image is left that is known of, while one that a partner was to keep for longer is lost. What was lost
+/// here is [marked](ImageState::Lost) and told for itself.
+pub fn is_without_copies(
+    image: &Image,
+    copies: &[ImageCopy],
+    replicas: &[ReplicaRecord],
+    now: Timestamp,
+) -> bool {
+    let is_left = |it: &ReplicaRecord| match it.state {
+        ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged => it.lives(now),
+        ReplicaState::ImportFailed | ReplicaState::Lost | ReplicaState::Expired => false,
+    };
+    matches!(image.state, ImageState::Whole | ImageState::Gone)
+        && !copies.iter().any(ImageCopy::is_readable)
+        && replicas.iter().any(|it| it.state == ReplicaState::Lost && it.lives(now))
+        && !replicas.iter().any(is_left)
 }
 
 /// An image that both sides have: only what differs from it has to cross.

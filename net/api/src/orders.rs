@@ -110,7 +110,7 @@ pub struct BackfillReply {
 /// Accepts that images are lost: no copy here will come again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptLossRequest {
-    /// This image: its name or UUID; absent: all that are marked as lost.
+    /// This image: its name or UUID; absent: all that are marked as lost, or of which no copy is left anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Only count.

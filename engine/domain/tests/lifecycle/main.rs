@@ -10,6 +10,7 @@ mod heal;
 mod held;
 mod homecoming;
 mod in_place;
+mod lost;
 mod migration;
 mod ordered;
 mod parting;

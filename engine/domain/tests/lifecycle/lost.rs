@@ -1,0 +1,98 @@
+//! What partners lose of an image: who is told, and until when.
+
+use narrows_domain::image::Discarded;
+use narrows_domain::replica::is_without_copies;
+use narrows_format::image_log::RemoveReason;
+
+use super::*;
+
+/// Another pool than the one that confirmed images lie in.
+const ANEW: ReceivePool = ReceivePool { pool: PoolId([8; 16]), incarnation: 1 };
+
+/// An image that is confirmed over there, until then.
+fn confirmed(primary: &mut Primary<MemoryCatalog>, until: Option<i64>) -> ImageId {
+    let (id, commands) = backed_up(primary, NOW);
+    acknowledge(primary, &sent(&commands), NOW + 1);
+    let expires = until.map(at);
+    report(primary, id, 1, Outcome::Imported { expires, note: None }, NOW + 2);
+    id
+}
+
+/// Their pool was made anew.
+fn rebuilt(primary: &mut Primary<MemoryCatalog>, seconds: i64) {
+    let up = Event::PartnerUp { partner: THERE, receive_pool: Some(ANEW), pools: Vec::new(), skew_ms: None };
+    ready(primary.handle(up, moment(seconds))).unwrap();
+}
+
+fn logged(primary: &mut Primary<MemoryCatalog>, sequence: u64, logged: Logged, seconds: i64) {
+    let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+    ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap();
+}
+
+/// The copy here is hidden, as the log says.
+fn hidden(primary: &mut Primary<MemoryCatalog>, image: ImageId, seconds: i64) {
+    let discarded = Discarded { reason: RemoveReason::Expired, until: at(seconds + DAY) };
+    logged(primary, 2, Logged::Discard { image, discarded }, seconds);
+}
+
+fn is_without(primary: &Primary<MemoryCatalog>, id: ImageId, seconds: i64) -> bool {
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let copies = ready(primary.catalog().copies(id)).unwrap();
+    let replicas = ready(primary.catalog().replicas(id)).unwrap();
+    is_without_copies(&image, &copies, &replicas, at(seconds))
+}
+
+/// Symptom: an image whose copy at home had gone by its policy, and whose replica was lost after that, was told nowhere.
+#[test]
+fn an_image_without_any_copy_is_missed_until_its_life_would_be_over() {
+    for is_lost_first in [false, true] {
+        let mut primary = primary(GOLD);
+        let id = confirmed(&mut primary, Some(NOW + 90 * DAY));
+        if is_lost_first {
+            rebuilt(&mut primary, NOW + 20 * DAY);
+            assert!(!is_without(&primary, id, NOW + 20 * DAY), "there is one here");
+        }
+        hidden(&mut primary, id, NOW + 30 * DAY);
+        assert_eq!(is_without(&primary, id, NOW + 30 * DAY), is_lost_first);
+        logged(&mut primary, 3, Logged::Remove { image: id }, NOW + 31 * DAY);
+        if !is_lost_first {
+            rebuilt(&mut primary, NOW + 50 * DAY);
+        }
+        assert!(is_without(&primary, id, NOW + 50 * DAY), "{is_lost_first}");
+        assert!(!is_without(&primary, id, NOW + 90 * DAY), "it would not be there any more");
+    }
+}
+
+/// Another copy that is left anywhere, though it is damaged, is one.
+#[test]
+fn an_image_with_a_copy_elsewhere_is_not_without() {
+    use ReplicaState::{Arrived, Damaged, Expired, ImportFailed, Lost, Present};
+    for state in [Arrived, Damaged, Expired, ImportFailed, Lost, Present] {
+        let mut primary = primary(GOLD);
+        let id = confirmed(&mut primary, None);
+        hidden(&mut primary, id, NOW + 30 * DAY);
+        rebuilt(&mut primary, NOW + 50 * DAY);
+        let lost = ready(primary.catalog().replicas(id)).unwrap().remove(0);
+        let partner = DomainId([22; 16]);
+        let other = ReplicaRecord { partner, state, expires: Some(at(NOW + 60 * DAY)), ..lost };
+        ready(primary.put(&[Change::Replica(other)])).unwrap();
+        let is_left = matches!(state, Arrived | Damaged | Present);
+        assert_eq!(is_without(&primary, id, NOW + 50 * DAY), !is_left, "{state:?}");
+        assert!(is_without(&primary, id, NOW + 60 * DAY), "it has expired there");
+    }
+}
+
+/// A person ends it; what turns up again counts all the same.
+#[test]
+fn a_loss_is_accepted() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary, None);
+    rebuilt(&mut primary, NOW + 20 * DAY);
+    assert_eq!(code(ready(primary.accept_loss_of(id, at(NOW + 20 * DAY)))), "API-003", "a copy is here");
+    hidden(&mut primary, id, NOW + 30 * DAY);
+    ready(primary.accept_loss_of(id, at(NOW + 50 * DAY))).unwrap();
+    assert!(!is_without(&primary, id, NOW + 50 * DAY));
+    let lost = ready(primary.catalog().replicas(id)).unwrap().remove(0);
+    assert_eq!((lost.state, lost.expires), (ReplicaState::Lost, Some(at(NOW + 50 * DAY))));
+    assert_eq!(ready(primary.accept_no_copies(&[id], at(NOW + 51 * DAY))).unwrap(), 0);
+}
