@@ -19,7 +19,7 @@ named! {
         Damaged = "damaged",
         /// Durable there, but its import failed.
         ImportFailed = "import-failed",
-        /// The pool there has another incarnation now.
+        /// The pool there has another incarnation now, or does not have it though it was to live on.
         Lost = "lost",
         /// Its life there is over.
         Expired = "expired",
@@ -55,6 +55,11 @@ impl ReplicaRecord {
         self.state == ReplicaState::Present && self.lives(now)
     }
 
+    /// A copy is there, whole or not, or was before its life was over.
+    pub const fn may_be_there(&self) -> bool {
+        matches!(self.state, ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged)
+    }
+
     /// Its life there is not over, by what was told last.
     pub fn lives(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires > now)
@@ -69,14 +74,10 @@ pub fn is_without_copies(
     replicas: &[ReplicaRecord],
     now: Timestamp,
 ) -> bool {
-    let is_left = |it: &ReplicaRecord| match it.state {
-        ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged => it.lives(now),
-        ReplicaState::ImportFailed | ReplicaState::Lost | ReplicaState::Expired => false,
-    };
     matches!(image.state, ImageState::Whole | ImageState::Gone)
         && !copies.iter().any(ImageCopy::is_readable)
         && replicas.iter().any(|it| it.state == ReplicaState::Lost && it.lives(now))
-        && !replicas.iter().any(is_left)
+        && !replicas.iter().any(|it| it.may_be_there() && it.lives(now))
 }
 
 /// An image that both sides have: only what differs from it has to cross.

@@ -130,7 +130,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("pending_count", catalog.pending_count(now).await);
     for partner in 0..3 {
         let partner = DomainId([partner; 16]);
-        answers.add("missing", catalog.missing(partner, 3).await);
+        answers.add("missing", catalog.missing(partner, now, 3).await);
         answers.add("replicas_checked", catalog.replicas_checked(Some(partner), None, 3).await);
     }
     for state in [None, Some(ReplicaState::Lost), Some(ReplicaState::Present)] {

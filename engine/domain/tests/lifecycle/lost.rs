@@ -96,3 +96,48 @@ fn a_loss_is_accepted() {
     assert_eq!((lost.state, lost.expires), (ReplicaState::Lost, Some(at(NOW + 50 * DAY))));
     assert_eq!(ready(primary.accept_no_copies(&[id], at(NOW + 51 * DAY))).unwrap(), 0);
 }
+
+/// Symptom: what had expired over there years ago, and what had never been imported, was `lost` with the pool, and `--missing`
+/// sent it again.
+#[test]
+fn what_was_over_is_not_lost_with_its_pool() {
+    use ReplicaState::{Arrived, Damaged, Expired, ImportFailed, Lost, Present};
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary, None);
+    let now = NOW + 20 * DAY;
+    let [over, ahead] = [Some(at(now)), Some(at(now + 1))];
+    let cases = [
+        (Arrived, ahead, Lost),
+        (Present, ahead, Lost),
+        (Damaged, ahead, Lost),
+        (Present, None, Lost),
+        (Arrived, over, Expired),
+        (Present, over, Expired),
+        (Damaged, over, Expired),
+        (Expired, ahead, Expired),
+        (ImportFailed, None, ImportFailed),
+        (Lost, over, Lost),
+    ];
+    let known = ready(primary.catalog().replicas(id)).unwrap().remove(0);
+    for (incarnation, (state, expires, _)) in (10_u64..).zip(cases) {
+        let row = ReplicaRecord { incarnation, state, expires, ..known.clone() };
+        ready(primary.put(&[Change::Replica(row)])).unwrap();
+    }
+    rebuilt(&mut primary, now);
+    let replicas = ready(primary.catalog().replicas(id)).unwrap();
+    for (incarnation, (state, expires, expected)) in (10_u64..).zip(cases) {
+        let row = replicas.iter().find(|it| it.incarnation == incarnation).unwrap();
+        assert_eq!((row.state, row.expires), (expected, expires), "{state:?}");
+    }
+}
+
+/// What would not live there any more is not missing.
+#[test]
+fn what_is_lost_is_missing_for_as_long_as_it_was_to_live() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary, Some(NOW + 15 * DAY));
+    rebuilt(&mut primary, NOW + 10 * DAY);
+    for (days, expected) in [(10, vec![id]), (15, Vec::new())] {
+        assert_eq!(ready(primary.catalog().missing(THERE, at(NOW + days * DAY), 9)).unwrap(), expected);
+    }
+}

@@ -218,7 +218,10 @@ pub async fn backfill(
     let partner = find(&app, &request.domain).await?.domain;
     app.caught_up().await?;
     let images = match request.which {
-        Which::Missing => app.catalog.missing(partner, u32::MAX).await.map_err(|error| internal(&error))?,
+        Which::Missing => {
+            let missing = app.catalog.missing(partner, app.clock.now(), u32::MAX);
+            missing.await.map_err(|error| internal(&error))?
+        }
         Which::All => fitting(&app, &partners, &request.filter).await?,
     };
     let doing = if request.dry_run { Doing::Count } else { Doing::Send };

@@ -261,7 +261,7 @@ pub async fn shared(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fai
 
 /// Images whose copy at the partner is gone with the pool that held it.
 async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
-    let missing = app.catalog.missing(partner.domain, IMPORTS_LISTED_MAX);
+    let missing = app.catalog.missing(partner.domain, app.clock.now(), IMPORTS_LISTED_MAX);
     let count = missing.await.map_err(|error| internal(&error))?.len();
     if count == 0 || partner.trust == Trust::Unpaired {
         return Ok(None);
