@@ -101,7 +101,7 @@ pub struct BackfillReply {
     pub under_way: u64,
     /// Images that were made there.
     pub own: u64,
-    /// Images whose copies here have expired (AIR-006 would meet them).
+    /// Images whose copies here have expired, or by their policy would have there (AIR-006 would meet them).
     pub expired: u64,
     /// Images that are not complete, have no copy here or may not leave (AIR-009, AIR-010).
     pub unfit: u64,

@@ -1,6 +1,7 @@
 //! What partners lose of an image: who is told, and until when.
 
 use narrows_domain::image::Discarded;
+use narrows_domain::primary::{Backfill, Doing};
 use narrows_domain::replica::is_without_copies;
 use narrows_format::image_log::RemoveReason;
 
@@ -140,4 +141,54 @@ fn what_is_lost_is_missing_for_as_long_as_it_was_to_live() {
     for (days, expected) in [(10, vec![id]), (15, Vec::new())] {
         assert_eq!(ready(primary.catalog().missing(THERE, at(NOW + days * DAY), 9)).unwrap(), expected);
     }
+}
+
+/// Asks for what was lost, as `--missing` or by the image, and what is sent.
+fn asked_again(
+    primary: &mut Primary<MemoryCatalog>,
+    id: ImageId,
+    is_one: bool,
+    seconds: i64,
+) -> ReplicateOrder {
+    let (to, then) = ((THERE, None), moment(seconds));
+    let commands = if is_one {
+        ready(primary.replicate(id, to, then)).unwrap().1
+    } else {
+        ready(primary.backfill(&[id], to, Doing::Send, then)).unwrap().1
+    };
+    sent(&commands)
+}
+
+/// Symptom: what was sent again because it was lost lived as long as the copy at home, not as the policy has it live over
+/// there, and went through an import SLP of the name that the policy has here.
+#[test]
+fn what_is_sent_again_lives_as_its_policy_says() {
+    for is_one in [true, false] {
+        let mut primary = primary(GOLD);
+        let id = confirmed(&mut primary, Some(NOW + 40 * DAY));
+        rebuilt(&mut primary, NOW + 10 * DAY);
+        let order = asked_again(&mut primary, id, is_one, NOW + 11 * DAY);
+        assert_eq!(order.expires, Some(at(NOW + 90 * DAY)), "{is_one}");
+        assert_eq!(order.import_slp.as_deref(), Some("gold-import"), "{is_one}");
+
+        // The receiver had it live longer than it was asked to.
+        let mut primary = self::primary(GOLD);
+        let id = confirmed(&mut primary, Some(NOW + 100 * DAY));
+        rebuilt(&mut primary, NOW + 10 * DAY);
+        let order = asked_again(&mut primary, id, is_one, NOW + 11 * DAY);
+        assert_eq!(order.expires, Some(at(NOW + 100 * DAY)), "{is_one}");
+    }
+}
+
+/// What the policy would not have there any more goes there only if a person names it.
+#[test]
+fn what_is_over_by_its_policy_is_sent_by_name_only() {
+    let slp = GOLD.replace("fixed = \"30d\"", "fixed = \"1y\"");
+    let mut primary = primary(&slp);
+    let id = confirmed(&mut primary, Some(NOW + 90 * DAY));
+    let then = NOW + 91 * DAY;
+    let (counts, _) = ready(primary.backfill(&[id], (THERE, None), Doing::Send, moment(then))).unwrap();
+    assert_eq!(counts, Backfill { expired: 1, ..Backfill::default() });
+    let order = asked_again(&mut primary, id, true, then);
+    assert_eq!(order.expires, Some(at(NOW + 365 * DAY)));
 }
