@@ -455,11 +455,13 @@ impl<C: Catalog> Primary<C> {
         let known = self.ask(self.catalog.import(seen.key)).await?;
         // In a log that begins anew, another record may stand in this place.
         let known = known.filter(|known| known.arrival.record.image == seen.arrival.record.image);
-        let seen = if known.is_none() { self.as_it_lies(seen).await? } else { seen };
         let around = self.load_arrival(arrival, moment.now).await?;
+        let view = around.view(&self.own, self.settings);
+        let seen = if known.is_none() { self.as_it_lies(seen, &view).await? } else { seen };
         Ok(match known {
-            Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),
-            None => arrival::decide(&around.view(&self.own, self.settings), &seen, moment),
+            Some(known) if view.comes_too_late(&known, event.incarnation, moment.now) => Decision::nothing(),
+            Some(known) => arrival::again(&view, &known, seen, moment),
+            None => arrival::decide(&view, &seen, moment),
         })
     }
 
