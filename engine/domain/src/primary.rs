@@ -43,7 +43,7 @@ use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::import::Import;
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
-use crate::machine::placing::Troubles;
+use crate::machine::placing::{Hurt, Troubles};
 use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind, WaitReason};
@@ -98,6 +98,8 @@ pub struct Primary<C: Catalog> {
     reconciling: Option<Reconciling>,
     /// Pools that take nothing just now, as the server last said.
     troubles: Troubles,
+    /// Images that a walk over their pool found damaged last.
+    hurt: Hurt,
     /// How far pools were looked through for copies that may go.
     room_looks: BTreeMap<PoolId, room::RoomLook>,
 }
@@ -122,6 +124,7 @@ impl<C: Catalog> Primary<C> {
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
+            hurt: Hurt::new(),
             room_looks: BTreeMap::new(),
         }
     }
@@ -136,12 +139,6 @@ impl<C: Catalog> Primary<C> {
     #[must_use]
     pub fn reached_at(self, data_address: String) -> Self {
         Self { data_address, ..self }
-    }
-
-    /// Knowing what stands against writing to pools.
-    #[must_use]
-    pub fn with_troubles(self, troubles: Troubles) -> Self {
-        Self { troubles, ..self }
     }
 
     /// For reading; all changes go through this type.

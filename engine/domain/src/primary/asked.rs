@@ -162,7 +162,7 @@ impl<C: Catalog> Primary<C> {
         let readable = loaded.copies.iter().filter(|copy| copy.is_readable());
         let pools = self.ask(self.catalog.pools()).await?;
         if loaded.copies.iter().any(ImageCopy::is_readable)
-            && nearest(&loaded.copies, None, |pool| !spans(&pools, pool)).is_none()
+            && nearest(&loaded.copies, None, |pool| !spans(&pools, pool), |_| false).is_none()
         {
             let note = crate::air::spanning();
             return Err(Refusal::new(&note.code, note.sentence, "it stays here").into());

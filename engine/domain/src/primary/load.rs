@@ -200,8 +200,10 @@ impl<C: Catalog> Primary<C> {
             let loaded = self.load_image(operation.key.image).await?;
             let spec = loaded.slp.as_ref().and_then(|version| spec_of(version, &operation));
             let source = spec.and_then(|spec| spec.source.as_deref());
-            let leaves = |pool: PoolId| can_read(&self.troubles, pool) && !spans(&pools, pool);
-            let from = nearest(&loaded.copies, source, leaves).map(|copy| copy.pool);
+            let may_leave = |pool: PoolId| partner.is_none() || !spans(&pools, pool);
+            let leaves = |pool: PoolId| can_read(&self.troubles, pool) && may_leave(pool);
+            let is_hurt = |pool: PoolId| self.is_hurt(operation.key.image, pool);
+            let from = nearest(&loaded.copies, source, leaves, is_hurt).map(|copy| copy.pool);
             let way = targets.iter().find(|it| {
                 Some(it.pool) == from && partner.is_some_and(|partner| it.partner == partner.domain)
             });
@@ -211,7 +213,7 @@ impl<C: Catalog> Primary<C> {
             };
             let slp = loaded.image.as_ref().map(|image| image.slp.as_str());
             let is_anywhere = loaded.copies.iter().any(ImageCopy::is_readable);
-            let all_span = nearest(&loaded.copies, None, |pool| !spans(&pools, pool)).is_none();
+            let all_span = nearest(&loaded.copies, None, |pool| !spans(&pools, pool), |_| false).is_none();
             candidates.push(Candidate {
                 pace: way.map(|target| pace(target, &windows, now)),
                 unit: way.map(|target| target.unit.clone()).unwrap_or_default(),

@@ -110,6 +110,11 @@ impl Keeper {
                 self.tell((image, self.pool), None).await?;
             }
         }
+        let pool = self.pool;
+        let known = self.app.control.act(move |primary, moment| {
+            Box::pin(async move { Ok(((), primary.surveyed(pool, hurt, moment).await?)) })
+        });
+        known.await?;
         let found = Some((self.app.clock.now(), survey.clone()));
         self.app.damage.set(self.pool, |standing| {
             standing.survey = found;
