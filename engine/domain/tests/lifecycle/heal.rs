@@ -92,7 +92,7 @@ fn a_pass_is_due_by_its_time_and_goes_on_where_it_was() {
 }
 
 /// Backup in one pool, a duplicate in another one; the partner gets what was backed up.
-const TWICE: &str = r#"
+pub(super) const TWICE: &str = r#"
 name = "gold"
 [[operation]]
 id = "backup"
