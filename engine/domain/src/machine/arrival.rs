@@ -372,7 +372,10 @@ fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
     if let Some(known) = view.existing {
         let mut image = known.clone();
         image.fill(&arrival.record, arrival.signed.clone());
-        if let Some(version) = view.slp.filter(|_| !is_governed(view.own, known)) {
+        // One's own that came home without an import policy stays under the version that it was made under.
+        let takes_it =
+            |version: &&SlpVersion| known.origin != view.own.domain || version.slp.import().is_some();
+        if let Some(version) = view.slp.filter(takes_it).filter(|_| !is_governed(view.own, known)) {
             image.slp.clone_from(&version.slp.name);
             image.slp_version = version.version;
         }
