@@ -10,7 +10,7 @@ use narrows_api::{
     paths,
     server::Finding,
 };
-use narrows_domain::Change;
+use narrows_domain::{Catalog as _, Change, Partner, partner::Trust};
 use narrows_server::comparing;
 
 use crate::{
@@ -89,6 +89,15 @@ async fn replicas_are_as_their_domain_says() {
         let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
         assert!(problems.iter().any(|it| it.code == "POOL-001"), "{problems:?}");
     }
+
+    // What lies with a domain that is unpaired is nobody's problem here any more.
+    let partner = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+    let unpaired = Partner { trust: Trust::Unpaired, ..partner.clone() };
+    app.control.put(vec![Change::Partner(unpaired)]).await.unwrap();
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().all(|it| it.code != "POOL-001"), "{problems:?}");
+    app.control.put(vec![Change::Partner(partner)]).await.unwrap();
+
     west.stop().await;
     flip_containers(&west);
     west.start().await;

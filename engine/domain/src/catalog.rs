@@ -282,8 +282,8 @@ pub trait Catalog: Send + Sync {
         limit: u32,
     ) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
 
-    /// Whole images with a copy here whose replica at this partner was lost and would still live, and of which none is left
-    /// there; newest first.
+    /// Whole images with a copy here that can be read, whose replica at this partner was lost and would still live, and of which
+    /// none is left there; newest first.
     fn missing(
         &self,
         partner: DomainId,

@@ -140,7 +140,7 @@ impl Rows {
         };
         let is_it = |it: &&Image| {
             it.state == ImageState::Whole
-                && self.copies_of(it.id).next().is_some()
+                && self.copies_of(it.id).any(ImageCopy::is_readable)
                 && any(it, &|row| row.state == ReplicaState::Lost && row.lives(now))
                 && !any(it, &|row| matches!(row.state, ReplicaState::Arrived | ReplicaState::Present))
         };

@@ -192,3 +192,17 @@ fn what_is_over_by_its_policy_is_sent_by_name_only() {
     let order = asked_again(&mut primary, id, true, then);
     assert_eq!(order.expires, Some(at(NOW + 365 * DAY)));
 }
+
+/// Symptom: an image whose only copy here was on its way out was counted among those that `--missing` sends, which it can't.
+#[test]
+fn what_is_hidden_here_is_not_missing_there() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary, None);
+    rebuilt(&mut primary, NOW + 20 * DAY);
+    let missing = |primary: &Primary<MemoryCatalog>| {
+        ready(primary.catalog().missing(THERE, at(NOW + 30 * DAY), 9)).unwrap()
+    };
+    assert_eq!(missing(&primary), [id]);
+    hidden(&mut primary, id, NOW + 30 * DAY);
+    assert_eq!(missing(&primary), []);
+}

@@ -273,11 +273,15 @@ async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> 
     Ok(Some(finding("", "replicas".to_owned(), name, message, &help)))
 }
 
-/// Images whose copy at the partner was found damaged there.
+/// Images whose copy at the partner was found damaged there, and is there still by what is known.
 async fn damaged(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
+    if partner.trust == Trust::Unpaired {
+        return Ok(None);
+    }
     let found =
         app.catalog.replicas_checked(Some(partner.domain), Some(ReplicaState::Damaged), IMPORTS_LISTED_MAX);
-    let count = found.await.map_err(|error| internal(&error))?.len();
+    let (found, now) = (found.await.map_err(|error| internal(&error))?, app.clock.now());
+    let count = found.iter().filter(|replica| replica.lives(now)).count();
     let name = &partner.name;
     let message = format!("{count} images are damaged in domain {name}");
     let help = "`narrowsctl replica list --state damaged` names them";
