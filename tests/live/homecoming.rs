@@ -135,3 +135,48 @@ async fn what_only_a_partner_knows_is_listed_and_recalled() {
         house.stop().await;
     }
 }
+
+/// Goal: an image that has expired at home and is removed comes back by one command, without any policy made for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_expired_comes_home_by_one_command() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 83);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let id = grant.image.to_string();
+    settled_image(&east, &id).await;
+    let path = paths::IMAGE_EXPIRE.replace("{id}", &id);
+    let _: ExpireReply = east.admin().post(&path, &ExpireRequest { dry_run: false }).await.unwrap();
+    let hidden = |info: &ImageInfo| info.copies.first().is_some_and(|copy| copy.discarded_until.is_some());
+    until(&east, &id, hidden).await;
+    for house in [&east, &west] {
+        house.advance(std::time::Duration::from_hours(25)).await;
+    }
+    until(&east, &id, |info| info.state == "gone").await;
+
+    let request = GrantRequest { grant: vec!["recall".into()], revoke: Vec::new() };
+    let path = paths::DOMAIN_GRANT.replace("{name}", "east");
+    let _: DomainInfo = west.admin().post(&path, &request).await.unwrap();
+    let asked = RecallRequest { image: id.clone(), domain: None, import_slp: None };
+    let reply: RecallReply = east.admin().post(paths::IMAGES_RECALL, &asked).await.unwrap();
+    assert_eq!((reply.domain.as_str(), reply.import_slp), ("west", None));
+    until(&east, &id, |info| info.state == "whole" && !info.copies.is_empty()).await;
+    let home = shown(&east, &id).await;
+    assert!(home.copies[0].expires.is_some_and(|until| until > home.started), "{home:?}");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+async fn until(house: &House, id: &str, is_so: impl Fn(&ImageInfo) -> bool) {
+    for _ in 0..600 {
+        if is_so(&shown(house, id).await) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it does not come to that: {:?}", shown(house, id).await);
+}

@@ -6,10 +6,11 @@ use std::{fs::File, os::unix::fs::FileExt as _, time::Duration};
 use narrows_api::{
     holdings::{CheckReply, CheckRequest},
     images::{ImageInfo, VerifyReport},
+    orders::{AcceptLossReply, AcceptLossRequest},
     paths,
     server::Finding,
 };
-use narrows_domain::Change;
+use narrows_domain::{Catalog as _, Change, Partner, partner::Trust};
 use narrows_server::comparing;
 
 use crate::{
@@ -88,6 +89,15 @@ async fn replicas_are_as_their_domain_says() {
         let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
         assert!(problems.iter().any(|it| it.code == "POOL-001"), "{problems:?}");
     }
+
+    // What lies with a domain that is unpaired is nobody's problem here any more.
+    let partner = app.catalog.partner(west.domain()).await.unwrap().unwrap();
+    let unpaired = Partner { trust: Trust::Unpaired, ..partner.clone() };
+    app.control.put(vec![Change::Partner(unpaired)]).await.unwrap();
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().all(|it| it.code != "POOL-001"), "{problems:?}");
+    app.control.put(vec![Change::Partner(partner)]).await.unwrap();
+
     west.stop().await;
     flip_containers(&west);
     west.start().await;
@@ -98,6 +108,20 @@ async fn replicas_are_as_their_domain_says() {
     west.server.as_ref().unwrap().app().control.put(vec![Change::CopyGone(grant.image, 1)]).await.unwrap();
     assert_eq!(check(&east).await.lost, 1);
     replica_in(&east, &id, "lost").await;
+
+    // Nothing is left of it when the one in east goes too, and that is told until somebody accepts it.
+    let named = |problems: &[Finding], id: &str| problems.iter().any(|it| it.check.contains(id));
+    let info = replica_in(&east, &id, "lost").await;
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(!named(&problems, &info.name), "{problems:?}");
+    app.control.put(vec![Change::CopyGone(grant.image, 1)]).await.unwrap();
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(named(&problems, &info.name), "{problems:?}");
+    let request = AcceptLossRequest { image: Some(id.clone()), dry_run: false };
+    let reply: AcceptLossReply = east.admin().post(paths::IMAGES_ACCEPT_LOSS, &request).await.unwrap();
+    assert_eq!((reply.applied, reply.images), (true, 1));
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(!named(&problems, &info.name), "{problems:?}");
     drop(app);
     for house in [&mut east, &mut west] {
         house.stop().await;

@@ -214,6 +214,11 @@ const RULES: &[(&str, &str, &str)] = &[
     ),
     (
         "replicas",
+        "an image of which no copy is left is named until somebody accepts it",
+        "live::true_replicas::replicas_are_as_their_domain_says",
+    ),
+    (
+        "replicas",
         "early expiry and damage are told, and all is compared daily",
         "live::true_replicas::replicas_are_as_their_domain_says",
     ),
@@ -230,7 +235,7 @@ const RULES: &[(&str, &str, &str)] = &[
     (
         "replicas",
         "an image that expired at home comes back in one command",
-        "e2e::fan::three_domains_keep_an_image_for_three_periods",
+        "live::homecoming::what_has_expired_comes_home_by_one_command",
     ),
     (
         "replicas",

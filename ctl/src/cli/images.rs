@@ -149,7 +149,7 @@ pub(crate) enum ImageCommand {
         /// UUID or name.
         #[arg(required_unless_present = "all")]
         image: Option<String>,
-        /// All that are marked as lost.
+        /// All that are marked as lost, or of which no copy is left anywhere.
         #[arg(long, conflicts_with = "image")]
         all: bool,
         #[command(flatten)]

@@ -1,14 +1,15 @@
-//! What is amiss, for people: how much of it there is, and the imports among it.
+//! What is amiss, for people: how much of it there is, and the imports and images among it.
 //!
 //! No decision is made by it, so [`narrows_domain::Catalog`] does not ask for it.
 
+use narrows_domain::Image;
 use narrows_domain::import::Import;
 use narrows_format::Timestamp;
 use sqlx::Row as _;
 
 use crate::columns::nanos;
 use crate::file::{Asked, SqliteCatalog};
-use crate::imports;
+use crate::{images, imports};
 
 /// From when on what is not at its end is no problem yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct AmissBy {
     pub pending: Timestamp,
     /// What was refused last before is not told any more.
     pub refused: Timestamp,
+    /// What was to live at partners until before that is not missed.
+    pub now: Timestamp,
 }
 
 /// How much is amiss.
@@ -32,6 +35,8 @@ pub struct Amiss {
     pub lost: u64,
     /// Those of them that a partner has.
     pub held_elsewhere: u64,
+    /// Images that [`SqliteCatalog::without_copies`] would list.
+    pub without_copies: u64,
 }
 
 macro_rules! stuck {
@@ -48,6 +53,27 @@ macro_rules! stuck {
 
 const STUCK: &str = concat!("SELECT * FROM ", stuck!(), " ORDER BY arrived, pool, sequence, sender LIMIT ?2");
 
+macro_rules! without_copies {
+    ($now:literal) => {
+        concat!(
+            "FROM images i
+            WHERE i.state IN ('whole', 'gone')
+                AND i.id IN (SELECT l.image FROM replicas l INDEXED BY replicas_lost
+                    WHERE l.state = 'lost' AND (l.expires IS NULL OR l.expires > ",
+            $now,
+            "))
+                AND NOT EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
+                AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id
+                    AND r.state IN ('arrived', 'present', 'damaged') AND (r.expires IS NULL OR r.expires > ",
+            $now,
+            "))"
+        )
+    };
+}
+
+const WITHOUT_COPIES: &str =
+    concat!("SELECT i.* ", without_copies!("?1"), " ORDER BY i.started DESC, i.id DESC LIMIT ?2");
+
 const AMISS: &str = concat!(
     "SELECT (SELECT count(*) FROM ",
     stuck!(),
@@ -55,7 +81,10 @@ const AMISS: &str = concat!(
     (SELECT count(*) FROM operations INDEXED BY operations_failed WHERE state = 'failed') AS failed,
     (SELECT count(*) FROM images INDEXED BY images_lost WHERE state = 'lost') AS lost,
     (SELECT count(*) FROM images i INDEXED BY images_lost WHERE state = 'lost'
-        AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')) AS held_elsewhere"
+        AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')) AS held_elsewhere,
+    (SELECT count(*) ",
+    without_copies!("?3"),
+    ") AS without_copies"
 );
 
 impl SqliteCatalog {
@@ -64,9 +93,14 @@ impl SqliteCatalog {
         self.all(sqlx::query(STUCK).bind(nanos(pending)).bind(limit), imports::import).await
     }
 
+    /// Images [without any copy](narrows_domain::replica::is_without_copies) that is known of, newest first.
+    pub async fn without_copies(&self, now: Timestamp, limit: u32) -> Asked<Vec<Image>> {
+        self.all(sqlx::query(WITHOUT_COPIES).bind(nanos(now)).bind(limit), images::image).await
+    }
+
     /// How much is amiss.
     pub async fn amiss(&self, by: AmissBy) -> Asked<Amiss> {
-        let query = sqlx::query(AMISS).bind(nanos(by.pending)).bind(nanos(by.refused));
+        let query = sqlx::query(AMISS).bind(nanos(by.pending)).bind(nanos(by.refused)).bind(nanos(by.now));
         let row = query.fetch_one(&self.readers).await?;
         let count = |column| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or(0));
         Ok(Amiss {
@@ -75,6 +109,7 @@ impl SqliteCatalog {
             failed: count("failed")?,
             lost: count("lost")?,
             held_elsewhere: count("held_elsewhere")?,
+            without_copies: count("without_copies")?,
         })
     }
 }

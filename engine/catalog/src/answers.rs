@@ -164,8 +164,8 @@ impl Catalog for SqliteCatalog {
         self.all(query, images::replica).await
     }
 
-    async fn missing(&self, partner: DomainId, limit: u32) -> Asked<Vec<ImageId>> {
-        let query = sqlx::query(MISSING).bind(partner.0.to_vec()).bind(limit);
+    async fn missing(&self, partner: DomainId, now: Timestamp, limit: u32) -> Asked<Vec<ImageId>> {
+        let query = sqlx::query(MISSING).bind(partner.0.to_vec()).bind(limit).bind(nanos(now));
         let id = |row: &SqliteRow| crate::columns::Columns { table: "images", row }.bytes("id").map(ImageId);
         self.all(query, id).await
     }

@@ -261,8 +261,9 @@ const OPERATIONS_OF_LOST: &str = "
             AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2)))";
 
 const LOSE: &str = "
-    UPDATE replicas SET state = 'lost', checked = ?3
-    WHERE partner = ?1 AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2))";
+    UPDATE replicas SET state = CASE WHEN expires <= ?3 THEN 'expired' ELSE 'lost' END, checked = ?3
+    WHERE partner = ?1 AND state IN ('arrived', 'present', 'damaged')
+        AND hex(pool) || ':' || incarnation NOT IN (SELECT value FROM json_each(?2))";
 
 async fn lose_replicas(
     db: &mut SqliteConnection,

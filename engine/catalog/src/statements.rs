@@ -25,8 +25,8 @@ pub(crate) const REPLICAS_CHECKED: &str = "
 
 pub(crate) const MISSING: &str = "
     SELECT i.id FROM images i
-    WHERE i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id)
-        AND i.id IN (SELECT image FROM replicas WHERE partner = ?1 AND state = 'lost')
+    WHERE i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
+        AND i.id IN (SELECT image FROM replicas WHERE partner = ?1 AND state = 'lost' AND (expires IS NULL OR expires > ?3))
         AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?1
             AND r.state IN ('arrived', 'present'))
     ORDER BY i.started DESC, i.id DESC LIMIT ?2";

@@ -96,12 +96,13 @@ pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verd
     let unbounded = Retention::Target { at_least: None, at_most: None };
     let mut terms = match (import_operation(arrival, receiver), receiver.homecoming) {
         (Ok(retention), _) => terms(arrival, receiver, retention),
-        // What is in the catalog already needs no policy to be merged: one's own image coming home, or one that lives here
-        // as long as a policy said when it came.
+        // One's own image that was asked for needs no policy, here still or gone; nor does what is in the catalog already,
+        // one's own or one that lives here as long as a policy said when it came.
         (Err(_), Homecoming::ForeignHere(expires)) if known => {
             Terms { expires, ..terms(arrival, receiver, unbounded) }
         }
-        (Err(_), Homecoming::Recalled | Homecoming::Here(_)) if known => terms(arrival, receiver, unbounded),
+        (Err(_), Homecoming::Here(_)) if known => terms(arrival, receiver, unbounded),
+        (Err(_), Homecoming::Recalled) => terms(arrival, receiver, unbounded),
         (Err(note), _) => return Verdict::Fail(note),
     };
     if let Homecoming::Here(expires) = receiver.homecoming {

@@ -283,9 +283,14 @@ pub trait Catalog: Send + Sync {
         limit: u32,
     ) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
 
-    /// Whole images with a copy here whose replica at this partner was lost, and of which none is left there;
-    /// newest first.
-    fn missing(&self, partner: DomainId, limit: u32) -> impl Reading<Result<Vec<ImageId>, Self::Error>>;
+    /// Whole images with a copy here that can be read, whose replica at this partner was lost and would still live, and of which
+    /// none is left there; newest first.
+    fn missing(
+        &self,
+        partner: DomainId,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Reading<Result<Vec<ImageId>, Self::Error>>;
 
     /// Operations of an image, by ordinal.
     fn operations(&self, image: ImageId) -> impl Reading<Result<Vec<Operation>, Self::Error>>;

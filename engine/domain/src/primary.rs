@@ -45,8 +45,8 @@ use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::import::Import;
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
-use crate::machine::placing::Troubles;
-use crate::machine::{Refusal, arrival, replication, report, turn};
+use crate::machine::placing::{Hurt, Troubles};
+use crate::machine::{Refusal, arrival, reach, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind};
 use crate::retry;
@@ -101,6 +101,8 @@ pub struct Primary<C: Catalog> {
     reconciling: Option<Reconciling>,
     /// Pools that take nothing just now, as the server last said.
     troubles: Troubles,
+    /// Images that a walk over their pool found damaged last.
+    hurt: Hurt,
     /// How far pools were looked through for copies that may go.
     room_looks: BTreeMap<PoolId, room::RoomLook>,
     /// Partners whose failed imports may be let in by now.
@@ -129,6 +131,7 @@ impl<C: Catalog> Primary<C> {
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
+            hurt: Hurt::new(),
             room_looks: BTreeMap::new(),
             freed: freed::Freed::default(),
             refusals: BTreeMap::new(),
@@ -145,12 +148,6 @@ impl<C: Catalog> Primary<C> {
     #[must_use]
     pub fn reached_at(self, data_address: String) -> Self {
         Self { data_address, ..self }
-    }
-
-    /// Knowing what stands against writing to pools.
-    #[must_use]
-    pub fn with_troubles(self, troubles: Troubles) -> Self {
-        Self { troubles, ..self }
     }
 
     /// For reading; all changes go through this type.
@@ -456,11 +453,13 @@ impl<C: Catalog> Primary<C> {
         let known = self.ask(self.catalog.import(seen.key)).await?;
         // In a log that begins anew, another record may stand in this place.
         let known = known.filter(|known| known.arrival.record.image == seen.arrival.record.image);
-        let seen = if known.is_none() { self.as_it_lies(seen).await? } else { seen };
         let around = self.load_arrival(arrival, moment.now).await?;
+        let view = around.view(&self.own, self.settings);
+        let seen = if known.is_none() { self.as_it_lies(seen, &view).await? } else { seen };
         Ok(match known {
-            Some(known) => arrival::again(&around.view(&self.own, self.settings), &known, seen, moment),
-            None => arrival::decide(&around.view(&self.own, self.settings), &seen, moment),
+            Some(known) if view.comes_too_late(&known, event.incarnation, moment.now) => Decision::nothing(),
+            Some(known) => arrival::again(&view, &known, seen, moment),
+            None => arrival::decide(&view, &seen, moment),
         })
     }
 

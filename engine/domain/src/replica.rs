@@ -5,6 +5,7 @@
 
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::named::named;
 
 named! {
@@ -18,7 +19,7 @@ named! {
         Damaged = "damaged",
         /// Durable there, but its import failed.
         ImportFailed = "import-failed",
-        /// The pool there has another incarnation now.
+        /// The pool there has another incarnation now, or does not have it though it was to live on.
         Lost = "lost",
         /// Its life there is over.
         Expired = "expired",
@@ -51,8 +52,32 @@ pub struct ReplicaRecord {
 impl ReplicaRecord {
     /// A copy is there that has not expired, by what the partner said last.
     pub fn is_there(&self, now: Timestamp) -> bool {
-        self.state == ReplicaState::Present && self.expires.is_none_or(|expires| expires > now)
+        self.state == ReplicaState::Present && self.lives(now)
     }
+
+    /// A copy is there, whole or not, or was before its life was over.
+    pub const fn may_be_there(&self) -> bool {
+        matches!(self.state, ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged)
+    }
+
+    /// Its life there is not over, by what was told last.
+    pub fn lives(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| expires > now)
+    }
+}
+
+/// Whether no copy of an image is left that is known of, while one that a partner was to keep for longer is lost. What was lost
+/// here is [marked](ImageState::Lost) and told for itself.
+pub fn is_without_copies(
+    image: &Image,
+    copies: &[ImageCopy],
+    replicas: &[ReplicaRecord],
+    now: Timestamp,
+) -> bool {
+    matches!(image.state, ImageState::Whole | ImageState::Gone)
+        && !copies.iter().any(ImageCopy::is_readable)
+        && replicas.iter().any(|it| it.state == ReplicaState::Lost && it.lives(now))
+        && !replicas.iter().any(|it| it.may_be_there() && it.lives(now))
 }
 
 /// An image that both sides have: only what differs from it has to cross.

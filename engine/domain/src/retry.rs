@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::import::DAMAGED;
 use crate::limits::{RESEND_AFTER, RETRY_FIRST, RETRY_MAX, TRIED_SOON_MAX};
 use crate::machine::arrival::UNPROVEN;
 use crate::machine::placing::BUSY;
@@ -97,12 +98,13 @@ impl Failure {
 ///
 /// What a person can mend on the other side, without the source hearing of it, waits: trust, AIR-001..004, a proof of the
 /// origin that lacks there (AIR-012: the grant to relay, or the key), and a version that is not spoken there (WIRE-001: an
-/// update). What a retry cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory. NET
-/// says "not now".
+/// update). What a retry cannot change stops at once. WIRE-004 is tried again: a wrong fingerprint is most often memory; and so
+/// is damage here (POOL-001), which is mended by itself where somebody has the same, and which another copy may not have. NET says
+/// "not now".
 pub fn classify(code: &str, side: Side) -> FailureKind {
     match (code, side) {
         ("POOL-002", Side::Target) => FailureKind::TargetFull,
-        ("POOL-001", Side::Source) | ("POOL-005", Side::Target) => FailureKind::Permanent,
+        ("POOL-005", Side::Target) => FailureKind::Permanent,
         (code, Side::Source) if code.starts_with("POOL-") => FailureKind::Source,
         (code, Side::Target) if code.starts_with("POOL-") => FailureKind::Interrupted,
         ("AIR-001", _) => FailureKind::Clock,
@@ -126,11 +128,11 @@ pub fn pause(failures: u32, entropy: u64) -> Duration {
     half + Duration::from_millis(mix(entropy ^ u64::from(failures)) % span)
 }
 
-/// The same after this failure. What somebody over there has to mend (AIR-012, WIRE-001) costs a session to find out: after a few
-/// tries an hour lies between them, or work that never gets anywhere stands before what could.
+/// The same after this failure. What somebody over there has to mend (AIR-012, WIRE-001), or here (POOL-001), costs a session to
+/// find out: after a few tries an hour lies between them, or work that never gets anywhere stands before what could.
 pub fn pause_after(failure: &Failure, failures: u32, entropy: u64) -> Duration {
-    let is_theirs = [UNPROVEN, NO_VERSION].contains(&failure.code.as_str());
-    if is_theirs && failures > TRIED_SOON_MAX { RESEND_AFTER } else { pause(failures, entropy) }
+    let is_mended = [UNPROVEN, NO_VERSION, DAMAGED].contains(&failure.code.as_str());
+    if is_mended && failures > TRIED_SOON_MAX { RESEND_AFTER } else { pause(failures, entropy) }
 }
 
 /// Spreads entropy that is shared by several pauses of one decision.
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn what_others_have_to_mend_is_tried_seldom() {
         let of = |code| Failure::coded(code, Side::Target, "");
-        for code in [UNPROVEN, NO_VERSION] {
+        for code in [UNPROVEN, NO_VERSION, DAMAGED] {
             assert!(pause_after(&of(code), TRIED_SOON_MAX, 7) <= RETRY_MAX);
             assert_eq!(pause_after(&of(code), TRIED_SOON_MAX + 1, 7), RESEND_AFTER);
         }
@@ -200,6 +202,7 @@ mod tests {
         assert_eq!(classify("NET-004", Side::Target), FailureKind::Busy);
         assert_eq!(classify("POOL-002", Side::Target), FailureKind::TargetFull);
         assert_eq!(classify("POOL-002", Side::Source), FailureKind::Source);
+        assert_eq!(classify("POOL-001", Side::Source), FailureKind::Source);
         assert_eq!(classify("AIR-002", Side::Target), FailureKind::ImportSlp);
         assert_eq!(classify("AIR-012", Side::Target), FailureKind::Trust);
         assert_eq!(classify("AIR-011", Side::Target), FailureKind::Permanent);

@@ -303,7 +303,12 @@ impl Control {
     }
 
     fn now(&self) -> Timestamp {
-        let wall = self.world.clock.wall();
-        Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
+        utc(&self.world)
     }
+}
+
+/// The time of day.
+pub(crate) fn utc(world: &World) -> Timestamp {
+    let wall = world.clock.wall();
+    Timestamp { seconds: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), nanos: wall.subsec_nanos() }
 }

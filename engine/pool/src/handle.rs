@@ -11,7 +11,7 @@ use narrows_format::{
 use narrows_ring::world::World;
 
 use crate::{
-    control::Control,
+    control::{Control, utc},
     error::Error,
     images::{self, Discarded, Event, ImageEntry, ImageLog},
     index::{Answer, Asked, Asker, run::bytes_at_most},
@@ -156,6 +156,11 @@ impl Pool {
     /// One image.
     pub async fn image(&self, image: ImageId) -> Result<Option<Arc<ImageEntry>>, Error> {
         self.core.order(|reply| Order::Image { image, reply }).await
+    }
+
+    /// Whether a copy was discarded and can't be brought back any more: it may be removed at any moment.
+    pub fn is_over(&self, entry: &ImageEntry) -> bool {
+        entry.is_over(utc(&self.core.world))
     }
 
     /// One image that ought to be there, for who is going to read it. When it is not, and the image log is damaged,

@@ -101,7 +101,7 @@ pub struct BackfillReply {
     pub under_way: u64,
     /// Images that were made there.
     pub own: u64,
-    /// Images whose copies here have expired (AIR-006 would meet them).
+    /// Images whose copies here have expired, or by their policy would have there (AIR-006 would meet them).
     pub expired: u64,
     /// Images that are not complete, have no copy here or may not leave (AIR-009, AIR-010).
     pub unfit: u64,
@@ -110,7 +110,7 @@ pub struct BackfillReply {
 /// Accepts that images are lost: no copy here will come again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptLossRequest {
-    /// This image: its name or UUID; absent: all that are marked as lost.
+    /// This image: its name or UUID; absent: all that are marked as lost, or of which no copy is left anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Only count.

@@ -138,6 +138,30 @@ impl Damage {
     }
 }
 
+/// Who sends an image from here met damage in it. That is not known to the pool by itself: all of the image is read, which is
+/// told, and mended soon.
+pub async fn met_by_sender(app: &App, image: ImageId, pool: PoolId) {
+    if app.damage.of(pool).hurt().contains(&image) {
+        return;
+    }
+    let outcome = async {
+        let checked = app.plane.pool(pool).verify(image).await?;
+        if let Some((_, damage)) = checked.damage {
+            let told = app.control.act(move |primary, moment| {
+                Box::pin(
+                    async move { Ok(((), primary.copy_read((image, pool), Some(damage), moment).await?)) },
+                )
+            });
+            told.await?;
+            app.damage.met(pool);
+        }
+        Ok::<_, Failure>(())
+    };
+    if let Err(Failure(error)) = outcome.await {
+        tracing::warn!(%image, %pool, %error, "an image in which damage was met could not be read");
+    }
+}
+
 /// Runs as long as the server: one task for each pool that is open.
 pub async fn run(app: App) {
     let (mut tasks, mut begun) = (JoinSet::new(), Vec::new());

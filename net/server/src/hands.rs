@@ -20,11 +20,12 @@ use narrows_domain::{
     Catalog as _, Command, Event, ImportKey, ImportReport, OperationKind, Outcome, Partner,
     event::{ReplicateOrder, ReplicationDone},
     image::{Content, Discarded},
+    import::DAMAGED,
     job::Counters,
     machine::arrival::FORGED,
     operation::{Note, OperationKey},
     partner,
-    retry::{Failure, NO_VERSION, Side},
+    retry::{Failure, FailureKind, NO_VERSION, Side},
 };
 use narrows_exchange::ExchangeError;
 use narrows_format::{
@@ -42,6 +43,7 @@ use tokio::{
 use crate::{
     api::{App, agent::said, answer, slps::percent},
     control::Ordered,
+    damage,
     in_order::InOrder,
     limits::{CODE_BYTES_MAX, PARTNER_TIME_MAX, SENTENCE_LETTERS_MAX},
     pace,
@@ -243,6 +245,7 @@ async fn replicate(app: &App, order: ReplicateOrder) {
             })
         }
         Err(failure) => {
+            look_for_damage(app, &failure, (operation.image, order.pool)).await;
             // What receives may be on another server by now.
             app.partners.forget_data_address(partner);
             tracing::warn!(image = %operation.image, %partner, code = failure.code, why = failure.sentence,
@@ -251,6 +254,13 @@ async fn replicate(app: &App, order: ReplicateOrder) {
         }
     };
     app.control.tell(event).await;
+}
+
+/// Before the failure is told: then the next attempt reads another copy, if there is one.
+async fn look_for_damage(app: &App, failure: &Failure, (image, pool): (ImageId, PoolId)) {
+    if failure.code == DAMAGED && failure.kind == FailureKind::Source {
+        damage::met_by_sender(app, image, pool).await;
+    }
 }
 
 /// The partner is there. Whether another pool than before receives, and whether that means that one is lost, it says

@@ -1,15 +1,17 @@
 //! What a file adds: it stays, it is whole or not changed at all, and it says when it is damaged.
 
-use narrows_catalog::{Error, SqliteCatalog};
+use narrows_catalog::{AmissBy, Error, SqliteCatalog};
 use narrows_domain::catalog::{ImageFilter, RedeemError};
+use narrows_domain::image::ImageState;
 use narrows_domain::import::RefusedArrival;
 use narrows_domain::limits::REFUSALS_KEPT;
 use narrows_domain::model::MemoryCatalog;
 use narrows_domain::operation::Note;
 use narrows_domain::partner::Trust;
+use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::storage::{MediaServer, Pool, ReplicationTarget};
 use narrows_domain::token::{Token, TokenHash, TokenPurpose};
-use narrows_domain::{Catalog as _, Change, Partner};
+use narrows_domain::{Catalog as _, Change, Image, Partner};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 use sqlx::{Connection as _, Row as _};
 
@@ -341,4 +343,33 @@ async fn refusals_are_forgotten_as_in_the_model() {
     let kept = catalog.refusals(u32::MAX).await.unwrap();
     assert_eq!(kept, model.refusals(u32::MAX).await.unwrap());
     assert_eq!((kept.len(), kept.last().unwrap().sender), (REFUSALS_KEPT as usize + 1, DomainId([2; 16])));
+}
+
+/// Goal: an image of which no copy is left, and that a partner was to keep, is named and counted until its life is over.
+#[tokio::test]
+async fn an_image_without_copies_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let id = ImageId([1; 16]);
+    let image = Image { state: ImageState::Gone, ..Maker(13).image(id) };
+    let lost = ReplicaRecord {
+        image: id,
+        partner: DomainId([1; 16]),
+        pool: PoolId([1; 16]),
+        incarnation: 1,
+        state: ReplicaState::Lost,
+        expires: Some(at(100)),
+        checked: at(50),
+        sequence: Sequence(1),
+        revision: 1,
+    };
+    catalog.apply(&[Change::Image(image.clone()), Change::Replica(lost.clone())]).await.unwrap();
+    for (seconds, expected) in [(99, vec![image]), (100, Vec::new())] {
+        assert_eq!(catalog.without_copies(at(seconds), 9).await.unwrap(), expected);
+        let by = AmissBy { pending: at(0), refused: at(0), now: at(seconds) };
+        assert_eq!(catalog.amiss(by).await.unwrap().without_copies, expected.len() as u64);
+    }
+    let present = ReplicaRecord { incarnation: 2, state: ReplicaState::Present, ..lost };
+    catalog.apply(&[Change::Replica(present)]).await.unwrap();
+    assert_eq!(catalog.without_copies(at(99), 9).await.unwrap(), []);
 }

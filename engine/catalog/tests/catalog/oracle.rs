@@ -1,5 +1,6 @@
 //! The `SQLite` catalog answers as the model does.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use narrows_catalog::{Amiss, AmissBy, SqliteCatalog};
@@ -11,7 +12,7 @@ use narrows_domain::job::JobKind;
 use narrows_domain::model::MemoryCatalog;
 use narrows_domain::operation::OperationKey;
 use narrows_domain::partner::ReceivePool;
-use narrows_domain::replica::ReplicaState;
+use narrows_domain::replica::{ReplicaState, is_without_copies};
 use narrows_domain::token::{TokenHash, TokenPurpose};
 use narrows_format::{ClientId, DomainId, ImageId, PoolId};
 
@@ -129,7 +130,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("pending_count", catalog.pending_count(now).await);
     for partner in 0..3 {
         let partner = DomainId([partner; 16]);
-        answers.add("missing", catalog.missing(partner, 3).await);
+        answers.add("missing", catalog.missing(partner, now, 3).await);
         answers.add("replicas_checked", catalog.replicas_checked(Some(partner), None, 3).await);
     }
     for state in [None, Some(ReplicaState::Lost), Some(ReplicaState::Present)] {
@@ -269,7 +270,7 @@ async fn answers_as_the_model_does() {
 
 /// What people are told to be amiss is as much as the lists have of it.
 async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
-    let by = AmissBy { pending: maker.time(), refused: maker.time() };
+    let by = AmissBy { pending: maker.time(), refused: maker.time(), now: maker.time() };
     let is_young = |it: &Import| {
         matches!(it.state, ImportState::Pending | ImportState::Waiting { .. }) && it.arrived >= by.pending
     };
@@ -284,12 +285,24 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
         let replicas = real.replicas(image.id).await.unwrap();
         held_elsewhere += u64::from(replicas.iter().any(|it| it.state == ReplicaState::Present));
     }
+    let mut without_copies = real.images(&ImageFilter::default()).await.unwrap();
+    let mut is_without = BTreeSet::new();
+    for image in &without_copies {
+        let (copies, replicas) =
+            (real.copies(image.id).await.unwrap(), real.replicas(image.id).await.unwrap());
+        if is_without_copies(image, &copies, &replicas, by.now) {
+            is_without.insert(image.id);
+        }
+    }
+    without_copies.retain(|it| is_without.contains(&it.id));
+    assert_eq!(real.without_copies(by.now, u32::MAX).await.unwrap(), without_copies);
     let amiss = Amiss {
         imports: stuck.len() as u64,
         refusals: refusals.iter().filter(|it| it.last > by.refused).count() as u64,
         failed: real.failed_operations(u32::MAX).await.unwrap().len() as u64,
         lost: lost.len() as u64,
         held_elsewhere,
+        without_copies: without_copies.len() as u64,
     };
     assert_eq!(real.amiss(by).await.unwrap(), amiss);
 }

@@ -9,7 +9,7 @@ use crate::event::{Change, Command, Decision, PoolEvent};
 use crate::image::{self, Image, ImageCopy};
 use crate::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, RefusedArrival};
 use crate::job::{Job, JobKey, JobKind, JobState};
-use crate::limits::REVISIONS_OF_A_LIFE;
+use crate::limits::{ANSWER_WAIT_MAX, REVISIONS_OF_A_LIFE};
 use crate::machine::children::{self, Parent};
 use crate::machine::{leaving, replication, report};
 use crate::moment::{Moment, after};
@@ -26,6 +26,8 @@ use crate::storage::{Identity, StorageUnit, StorageUnitGroup};
 pub const UNPROVEN: &str = "AIR-012";
 /// The code of what is of the day after tomorrow.
 pub const FORGED: &str = "AIR-011";
+/// The code of what can be done soon, and not just now.
+const AGAIN: &str = "NET-003";
 /// The code of what had expired when it arrived.
 pub const EXPIRED: &str = "AIR-006";
 
@@ -67,6 +69,27 @@ pub struct ArrivalView<'a> {
 impl<'a> ArrivalView<'a> {
     fn sender(&self, domain: DomainId) -> Option<&'a Partner> {
         self.partners.iter().find(|partner| partner.domain == domain)
+    }
+
+    /// What the pool has of it can't be brought back any more: its removal may be on its way.
+    fn is_leaving(&self, import: &Import, now: Timestamp) -> bool {
+        let held = self.copies.iter().find(|copy| copy.pool == import.key.pool);
+        let discarded = match held {
+            Some(copy) => copy.discarded.filter(|_| copy.incarnation == import.incarnation),
+            None => leaving::discarded(import).filter(|_| import.is_over()),
+        };
+        discarded.is_some_and(|discarded| discarded.until <= now)
+    }
+
+    /// The pool does not have any more what it was sent, or soon will not: what is said of that commit comes too late, and the
+    /// image has to be sent anew.
+    pub fn comes_too_late(&self, known: &Import, incarnation: u64, now: Timestamp) -> bool {
+        known.incarnation == incarnation && (self.is_leaving(known, now) || self.has_gone(known))
+    }
+
+    /// It was imported, and the copy that came of it is gone.
+    pub fn has_gone(&self, import: &Import) -> bool {
+        import.state == ImportState::Imported && self.copies.iter().all(|copy| copy.pool != import.key.pool)
     }
 
     fn homecoming(&self, arrival: &Arrival, now: Timestamp) -> Homecoming {
@@ -202,8 +225,16 @@ pub fn decide(view: &ArrivalView<'_>, import: &Import, moment: Moment) -> Decisi
     let mut import = import.clone();
     let sender = view.sender(import.arrival.sender);
     let mut decision = Decision::nothing();
+    let is_leaving = view.is_leaving(&import, now);
     match judged(view, &import, now) {
         _ if import.data == ArrivedData::Gone => leaving::lost(&mut import, now),
+        // What is sent again once it is gone is another arrival.
+        _ if is_leaving && import.is_over() => {}
+        Verdict::Import(_) | Verdict::Merge(_) if is_leaving => {
+            let sentence = "what the pool had of it is being removed just now".to_owned();
+            let (until, note) = (after(now, ANSWER_WAIT_MAX), Note { code: AGAIN.to_owned(), sentence });
+            change_state(&mut import, ImportState::Waiting { until }, note, moment);
+        }
         Verdict::Import(terms) | Verdict::Merge(terms) => {
             take_over(view, &mut import, terms, moment, &mut decision);
         }
@@ -341,7 +372,10 @@ fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
     if let Some(known) = view.existing {
         let mut image = known.clone();
         image.fill(&arrival.record, arrival.signed.clone());
-        if let Some(version) = view.slp.filter(|_| !is_governed(view.own, known)) {
+        // One's own that came home without an import policy stays under the version that it was made under.
+        let takes_it =
+            |version: &&SlpVersion| known.origin != view.own.domain || version.slp.import().is_some();
+        if let Some(version) = view.slp.filter(takes_it).filter(|_| !is_governed(view.own, known)) {
             image.slp.clone_from(&version.slp.name);
             image.slp_version = version.version;
         }

@@ -14,7 +14,7 @@ use crate::job::{Counters, Job, JobState};
 use crate::limits::UNREAD_LOOKS;
 use crate::machine::backup::CommittedView;
 use crate::machine::children::{self, Parent};
-use crate::machine::placing::{BUSY, NoPlace, Places, nearest};
+use crate::machine::placing::{BUSY, NoPlace, Places};
 use crate::machine::replication;
 use crate::machine::turn::{self, Candidate};
 use crate::moment::{Moment, after};
@@ -102,9 +102,8 @@ impl Turn<'_> {
     /// The pool to read from: that of the copy which it takes, or of another one while that can't be read.
     fn source(&self) -> Option<PoolId> {
         let is_whole = self.candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Whole);
-        let spec = children::spec_of(self.candidate.slp.as_ref()?, &self.candidate.operation)?;
-        let copy = nearest(self.copies, spec.source.as_deref(), |pool| self.places.can_read(pool))?;
-        is_whole.then_some(copy.pool)
+        children::spec_of(self.candidate.slp.as_ref()?, &self.candidate.operation)?;
+        self.candidate.from.filter(|_| is_whole)
     }
 
     fn storage(&self) -> Option<&str> {

@@ -3,9 +3,9 @@
 //! Guarantee: a unit that has as many jobs under way as it may have takes no more, whatever the rule; neither does one
 //! whose pool is full, not open, or stopped by a failed write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use narrows_format::PoolId;
+use narrows_format::{ImageId, PoolId};
 
 use crate::image::ImageCopy;
 use crate::machine::Refusal;
@@ -19,6 +19,9 @@ pub type Busy = BTreeMap<String, u32>;
 
 /// What stands against writing to pools just now; a pool without an entry takes what comes.
 pub type Troubles = BTreeMap<PoolId, PoolTrouble>;
+
+/// Images that are known to be damaged, by pool.
+pub type Hurt = BTreeMap<PoolId, BTreeSet<ImageId>>;
 
 /// Everything that a choice depends on.
 #[derive(Clone, Copy, Debug)]
@@ -69,15 +72,16 @@ pub fn can_read(troubles: &Troubles, pool: PoolId) -> bool {
     troubles.get(&pool).is_none_or(|trouble| trouble.readable)
 }
 
-/// The copy that an image is read from: the one that this operation made, or else the first that can be read.
+/// The copy that an image is read from: one that is not known to be damaged before one that is; of those the one that this
+/// operation made, or else the first that can be read.
 pub fn nearest<'c>(
     copies: &'c [ImageCopy],
     operation: Option<&str>,
     can_read: impl Fn(PoolId) -> bool,
+    is_hurt: impl Fn(PoolId) -> bool,
 ) -> Option<&'c ImageCopy> {
-    let mut readable = copies.iter().filter(|copy| copy.is_readable() && can_read(copy.pool));
-    let first = readable.clone().next();
-    readable.find(|copy| operation == Some(copy.operation.as_str())).or(first)
+    let readable = copies.iter().filter(|copy| copy.is_readable() && can_read(copy.pool));
+    readable.min_by_key(|copy| (is_hurt(copy.pool), operation != Some(copy.operation.as_str())))
 }
 
 impl<'a> Places<'a, '_> {

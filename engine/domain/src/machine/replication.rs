@@ -10,14 +10,14 @@ use crate::import::{self, ImportReport, Outcome};
 use crate::job::{Counters, Job, JobState};
 use crate::limits::{ANSWER_WAIT_MAX, CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN, RESEND_AFTER, SKEW_SLACK};
 use crate::machine::arrival::{FORGED, UNPROVEN};
-use crate::machine::reach;
+use crate::machine::{children, reach};
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
 use crate::retry::{self, Failure, FailureKind};
-use crate::slp::{Slp, SlpVersion};
+use crate::slp::{Slp, SlpOperation, SlpVersion};
 
 /// Everything known of the image that a replication is about.
 #[derive(Clone, Debug)]
@@ -320,7 +320,7 @@ pub enum Standing {
     UnderWay,
     /// The partner has made it.
     Own,
-    /// Every copy here expires by now.
+    /// Every copy here expires by now, or one there would.
     Expired,
     /// It can't be sent, or may not be.
     Unfit,
@@ -345,9 +345,37 @@ pub fn standing(
         _ if image.state != crate::ImageState::Whole || crate::air::may_leave(image).is_err() => {
             Standing::Unfit
         }
-        Some(Some(expires)) if expires <= now => Standing::Expired,
-        Some(expires) => Standing::Absent(expires),
+        Some(Some(here)) if here <= now => Standing::Expired,
+        Some(here) => match life_there(view, image, partner, here) {
+            Some(there) if there <= now => Standing::Expired,
+            there => Standing::Absent(there),
+        },
     }
+}
+
+/// Until when a copy at a partner is to live that a person asks for: as its policy says, or as long as one that was lost there
+/// was to, whichever is later; where neither says anything, as long as those here.
+pub fn life_there(
+    view: &ReplicationView<'_>,
+    image: &crate::Image,
+    partner: DomainId,
+    here: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let planned = planned(view, partner).map(|spec| children::expiry(spec, image, here));
+    let lost = view.replicas.iter().filter(|it| it.partner == partner && it.state == ReplicaState::Lost);
+    planned.into_iter().chain(lost.map(|it| it.expires)).reduce(retention::later).unwrap_or(here)
+}
+
+/// What the policy that governs an image here says of its copy at a partner, also at one that was paired later.
+fn planned<'a>(view: &ReplicationView<'a>, partner: DomainId) -> Option<&'a SlpOperation> {
+    let version = view.slp?;
+    let to_partner = |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == partner);
+    let made = view.operations.iter().filter(to_partner).find_map(|it| children::spec_of(version, it));
+    let goes_there = |it: &&SlpOperation| {
+        let named = it.named_target().and_then(|named| version.domain_of(&named.domain));
+        it.goes_to_all() || named == Some(partner)
+    };
+    made.or_else(|| version.slp.operations.iter().find(goes_there))
 }
 
 /// Who asks for an image to be sent.
@@ -362,7 +390,8 @@ pub enum Asker {
 /// Somebody asks for an image to be sent to a partner, whatever its SLP says.
 ///
 /// Work for that partner that is not complete is taken up at once instead of being doubled, with the import
-/// SLP that is named now unless it is being sent; a copy that is there already is the answer.
+/// SLP that is named now unless it is being sent; a copy that is there already is the answer. Where none is named
+/// it is that of the policy.
 pub fn ask(
     view: &ReplicationView<'_>,
     image: &crate::Image,
@@ -380,7 +409,11 @@ pub fn ask(
     let mut operation = if let Some(operation) = view.operations.iter().filter(to_partner).find(open) {
         operation.clone()
     } else {
-        let named = import_slp.clone().or_else(|| Some(image.slp.clone()));
+        let by_policy = || {
+            let spec = planned(view, partner)?;
+            children::import_slp_of(spec, view.slp?)
+        };
+        let named = import_slp.clone().or_else(by_policy).or_else(|| Some(image.slp.clone()));
         manual(view, image, (partner, named), expires, now)
     };
     if asker == Asker::Partner && operation.state == OperationState::Paused {

@@ -40,8 +40,11 @@ pub struct Candidate {
     pub operation: Operation,
     /// Its image.
     pub image: Option<Image>,
-    /// The pool to read it from: that of the copy which it takes, or of another one while that can't be read.
+    /// The pool to read it from: that of the copy which it takes, or of another one while that can't be read. For what a policy
+    /// sends it has a replication target at the partner.
     pub from: Option<PoolId>,
+    /// There is none, and this one has a copy that can be read, but no replication target at the partner.
+    pub no_way: Option<PoolId>,
     /// There are copies that can be read, and all of them lie in pools that span (AIR-010).
     pub spans: bool,
     /// The storage unit there; empty is the one that receives from here by default.
@@ -129,6 +132,12 @@ pub(super) fn no_source() -> Note {
     Note { code: WaitReason::SourceIncomplete.as_str().to_owned(), sentence }
 }
 
+/// What is said of work whose source could be read in this pool, from which nothing goes there.
+fn no_way(pool: PoolId) -> Note {
+    let sentence = format!("pool {pool} has it, and no replication target there: `narrowsctl target add`");
+    Note { code: "SLP-006".to_owned(), sentence }
+}
+
 /// What stands against this operation alone, when to look again, and what there is to say of it.
 fn own_obstacle(
     candidate: &Candidate,
@@ -150,7 +159,8 @@ fn own_obstacle(
             let note = Note { code: "API-002".to_owned(), sentence };
             return Some((OperationState::Failed(note.code.clone()), None, Some(note)));
         }
-        return Some((OperationState::Waiting(WaitReason::SourceIncomplete), later(), Some(no_source())));
+        let note = candidate.no_way.map_or_else(no_source, no_way);
+        return Some((OperationState::Waiting(WaitReason::SourceIncomplete), later(), Some(note)));
     };
     if let Err(note) = air::may_leave(image) {
         return Some((OperationState::Failed(note.code.clone()), None, Some(note)));

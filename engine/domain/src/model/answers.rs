@@ -168,8 +168,8 @@ impl Catalog for MemoryCatalog {
         })
     }
 
-    async fn missing(&self, partner: DomainId, limit: u32) -> Result<Vec<ImageId>, Burnt> {
-        self.read(|rows| rows.missing(partner, limit))
+    async fn missing(&self, partner: DomainId, now: Timestamp, limit: u32) -> Result<Vec<ImageId>, Burnt> {
+        self.read(|rows| rows.missing(partner, now, limit))
     }
 
     async fn operations(&self, image: ImageId) -> Result<Vec<Operation>, Burnt> {

@@ -134,16 +134,17 @@ impl Rows {
     }
 
     /// See [`crate::Catalog::missing`].
-    pub(super) fn missing(&self, partner: DomainId, limit: u32) -> Vec<ImageId> {
-        let there = |it: &Image, states: &[ReplicaState]| {
-            let mut replicas = self.replicas.values().filter(|row| row.image == it.id);
-            replicas.any(|row| row.partner == partner && states.contains(&row.state))
+    pub(super) fn missing(&self, partner: DomainId, now: Timestamp, limit: u32) -> Vec<ImageId> {
+        let any = |it: &Image, is_so: &dyn Fn(&ReplicaRecord) -> bool| {
+            let mut replicas =
+                self.replicas.values().filter(|row| row.image == it.id && row.partner == partner);
+            replicas.any(is_so)
         };
         let is_it = |it: &&Image| {
             it.state == ImageState::Whole
-                && self.copies_of(it.id).next().is_some()
-                && there(it, &[ReplicaState::Lost])
-                && !there(it, &[ReplicaState::Arrived, ReplicaState::Present])
+                && self.copies_of(it.id).any(ImageCopy::is_readable)
+                && any(it, &|row| row.state == ReplicaState::Lost && row.lives(now))
+                && !any(it, &|row| matches!(row.state, ReplicaState::Arrived | ReplicaState::Present))
         };
         limited(self.newest_images().filter(is_it).map(|it| it.id), limit)
     }

@@ -378,9 +378,12 @@ impl Rows {
         let mut lost = Vec::new();
         for replica in self.replicas.values_mut().filter(|it| it.partner == partner) {
             if !kept.contains(&ReceivePool { pool: replica.pool, incarnation: replica.incarnation }) {
-                replica.state = ReplicaState::Lost;
-                replica.checked = now;
                 lost.push(replica.image);
+                if replica.may_be_there() {
+                    replica.state =
+                        if replica.lives(now) { ReplicaState::Lost } else { ReplicaState::Expired };
+                    replica.checked = now;
+                }
             }
         }
         for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {

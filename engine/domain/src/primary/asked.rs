@@ -162,18 +162,25 @@ impl<C: Catalog> Primary<C> {
         let readable = loaded.copies.iter().filter(|copy| copy.is_readable());
         let pools = self.ask(self.catalog.pools()).await?;
         if loaded.copies.iter().any(ImageCopy::is_readable)
-            && nearest(&loaded.copies, None, |pool| !spans(&pools, pool)).is_none()
+            && nearest(&loaded.copies, None, |pool| !spans(&pools, pool), |_| false).is_none()
         {
             let note = crate::air::spanning();
             return Err(Refusal::new(&note.code, note.sentence, "it stays here").into());
         }
-        let Some(expires) = readable.map(|copy| copy.wanted.expires).reduce(crate::retention::later) else {
+        let Some(here) = readable.map(|copy| copy.wanted.expires).reduce(crate::retention::later) else {
             let sentence = format!("image {image} has no copy here that could be read");
             return Err(
                 Refusal::new("API-006", sentence, "`narrowsctl image undelete` brings one back").into()
             );
         };
         let view = loaded.replication_view();
+        // Whoever names one image that the policy would have there no longer wants it there all the same.
+        let is_open = |until: &Option<Timestamp>| until.is_none_or(|until| until > moment.now);
+        let planned = match asker {
+            Asker::Person => Some(replication::life_there(&view, known, partner, here)).filter(is_open),
+            Asker::Partner => None,
+        };
+        let expires = planned.unwrap_or(here);
         let (operation, decision) =
             replication::ask(&view, known, (partner, import_slp), (expires, asker), moment.now);
         let commands = self.settle(decision, moment).await?;

@@ -32,7 +32,7 @@ pub struct Backfill {
     pub under_way: u64,
     /// The partner has made them itself.
     pub own: u64,
-    /// Their copies here expire by now, so that none would be taken over there (AIR-006).
+    /// Their copies here expire by now, or by their policy those there, so that none would be taken over there (AIR-006).
     pub expired: u64,
     /// They are not whole, have no copy here, or may not leave (AIR-009, AIR-010).
     pub unfit: u64,

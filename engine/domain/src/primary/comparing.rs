@@ -1,16 +1,19 @@
 //! Replicas stay true: what a partner holds for us is compared with what we know, what is damaged here is told to who
 //! sent it; and a catalog that is older than its pool lets nothing go until all of that was done.
 
+use std::collections::BTreeSet;
+
 use narrows_format::{DomainId, ImageId, PoolId};
 
 use super::{Done, Primary};
 use crate::catalog::{Catalog, Reconciling};
 use crate::event::{Change, Command, Decision};
-use crate::import::ImportState;
+use crate::import::{DAMAGED, ImportState};
 use crate::limits::COMPARED_AT_ONCE;
 use crate::machine::comparing::{Compared, Held, ReplicaList, compare};
 use crate::machine::{Refusal, report};
 use crate::moment::Moment;
+use crate::operation::{Operation, OperationState, WaitReason};
 use crate::partner::Trust;
 
 impl<C: Catalog> Primary<C> {
@@ -64,6 +67,12 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<Vec<Command>, C> {
         let mut decision = Decision::nothing();
+        let hurt = self.hurt.entry(pool).or_default();
+        if damage.is_some() {
+            hurt.insert(image);
+        } else if hurt.remove(&image) {
+            decision.changes.extend(self.whole_again(image, moment).await?);
+        }
         for mut import in self.ask(self.catalog.imports_of(image)).await? {
             let is_news = import.damage.is_some() != damage.is_some();
             if import.key.pool != pool || import.state != ImportState::Imported || !is_news {
@@ -77,6 +86,40 @@ impl<C: Catalog> Primary<C> {
             decision.changes.push(Change::Import(import));
         }
         self.settle(decision, moment).await
+    }
+
+    /// A walk over all images of a pool found these damaged, and no other. They are read elsewhere where there is a choice; what
+    /// waited for one that is whole now goes on.
+    pub async fn surveyed(
+        &mut self,
+        pool: PoolId,
+        hurt: BTreeSet<ImageId>,
+        moment: Moment,
+    ) -> Done<Vec<Command>, C> {
+        let before = self.hurt.insert(pool, hurt.clone()).unwrap_or_default();
+        let mut decision = Decision::nothing();
+        for image in before.difference(&hurt) {
+            decision.changes.extend(self.whole_again(*image, moment).await?);
+        }
+        self.settle(decision, moment).await
+    }
+
+    /// Whether what a pool has of an image is known to be damaged.
+    pub(super) fn is_hurt(&self, image: ImageId, pool: PoolId) -> bool {
+        self.hurt.get(&pool).is_some_and(|hurt| hurt.contains(&image))
+    }
+
+    async fn whole_again(&self, image: ImageId, moment: Moment) -> Done<Vec<Change>, C> {
+        let waits = |it: &Operation| {
+            it.state == OperationState::Waiting(WaitReason::SourceIncomplete)
+                && it.note.as_ref().is_some_and(|note| note.code == DAMAGED)
+        };
+        let operations = self.ask(self.catalog.operations(image)).await?.into_iter();
+        let due = operations.filter(waits).map(|mut operation| {
+            operation.enter(OperationState::NotStarted, moment.now);
+            Change::Operation(operation)
+        });
+        Ok(due.collect())
     }
 
     /// Why nothing is let go just now, if the catalog was found older than its pool.

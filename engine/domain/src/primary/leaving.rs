@@ -7,6 +7,7 @@ use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, Logged, PoolEvent};
 use crate::import::{ArrivedData, Import};
 use crate::limits::{COMPARED_AT_ONCE, DUE_PER_TICK};
+use crate::machine::arrival::ArrivalView;
 use crate::machine::{arrival, leaving};
 use crate::moment::{Moment, after};
 
@@ -91,10 +92,13 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// A commit that another partner brought: what is known of its data holds for this one too.
-    pub(super) async fn as_it_lies(&self, seen: Import) -> Done<Import, C> {
+    pub(super) async fn as_it_lies(&self, seen: Import, view: &ArrivalView<'_>) -> Done<Import, C> {
         let siblings = self.ask(self.catalog.imports_of(seen.arrival.record.image)).await?;
         let same = |it: &&Import| (it.key.pool, it.key.sequence) == (seen.key.pool, seen.key.sequence);
-        let data = siblings.iter().find(same).map_or(seen.data, |it| it.data);
+        let data = siblings.iter().find(same).map_or(seen.data, |it| {
+            let has_gone = it.incarnation == seen.incarnation && view.has_gone(it);
+            if has_gone { ArrivedData::Gone } else { it.data }
+        });
         Ok(Import { data, ..seen })
     }
 }

@@ -12,7 +12,7 @@ use crate::machine::backup::CommittedView;
 use crate::machine::children::spec_of;
 use crate::machine::pacing::pace;
 use crate::machine::placing::{can_read, nearest};
-use crate::machine::replication::ReplicationView;
+use crate::machine::replication::{MANUAL, ReplicationView};
 use crate::machine::turn::{Candidate, TurnView};
 use crate::operation::{Note, Operation};
 use crate::partner::Partner;
@@ -200,18 +200,30 @@ impl<C: Catalog> Primary<C> {
             let loaded = self.load_image(operation.key.image).await?;
             let spec = loaded.slp.as_ref().and_then(|version| spec_of(version, &operation));
             let source = spec.and_then(|spec| spec.source.as_deref());
-            let leaves = |pool: PoolId| can_read(&self.troubles, pool) && !spans(&pools, pool);
-            let from = nearest(&loaded.copies, source, leaves).map(|copy| copy.pool);
-            let way = targets.iter().find(|it| {
-                Some(it.pool) == from && partner.is_some_and(|partner| it.partner == partner.domain)
-            });
+            let way_of = |pool: PoolId| {
+                let partner = partner?.domain;
+                targets.iter().find(|it| it.pool == pool && it.partner == partner)
+            };
+            let may_leave = |pool: PoolId| partner.is_none() || !spans(&pools, pool);
+            let leaves = |pool: PoolId| can_read(&self.troubles, pool) && may_leave(pool);
+            // A person may send it from anywhere, a policy only where somebody has set how.
+            let has_way =
+                |pool: PoolId| partner.is_none() || operation.name == MANUAL || way_of(pool).is_some();
+            let is_hurt = |pool: PoolId| self.is_hurt(operation.key.image, pool);
+            let from = nearest(&loaded.copies, source, |pool| leaves(pool) && has_way(pool), is_hurt);
+            let from = from.map(|copy| copy.pool);
+            let no_way = match from {
+                Some(_) => None,
+                None => nearest(&loaded.copies, source, leaves, is_hurt).map(|copy| copy.pool),
+            };
+            let way = from.and_then(way_of);
             let base = match (&loaded.image, partner) {
                 (Some(image), Some(partner)) => self.base_there(image, partner, way).await?,
                 _ => None,
             };
             let slp = loaded.image.as_ref().map(|image| image.slp.as_str());
             let is_anywhere = loaded.copies.iter().any(ImageCopy::is_readable);
-            let all_span = nearest(&loaded.copies, None, |pool| !spans(&pools, pool)).is_none();
+            let all_span = nearest(&loaded.copies, None, |pool| !spans(&pools, pool), |_| false).is_none();
             candidates.push(Candidate {
                 pace: way.map(|target| pace(target, &windows, now)),
                 unit: way.map(|target| target.unit.clone()).unwrap_or_default(),
@@ -219,6 +231,7 @@ impl<C: Catalog> Primary<C> {
                 hold: holds.iter().find(|hold| Some(hold.slp.as_str()) == slp).cloned(),
                 image: loaded.image,
                 from,
+                no_way,
                 spans: partner.is_some() && is_anywhere && all_span,
                 slp: loaded.slp,
                 windows: windows.clone(),

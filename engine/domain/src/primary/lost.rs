@@ -1,4 +1,5 @@
-//! Images whose last copy here was lost: marked until there is one here again, or a person accepts that there will be none.
+//! Images whose last copy here was lost: marked until there is one here again, or a person accepts that there will be none; and
+//! those of which the last copy anywhere was, which is seen by their replica records.
 
 use narrows_format::{ImageId, Timestamp};
 
@@ -8,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::event::{Change, Decision};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::machine::{Refusal, retire};
+use crate::replica::{ReplicaRecord, ReplicaState, is_without_copies};
 
 /// What follows for an image of which copies went with their server, beside those that are left elsewhere.
 pub(super) fn went(
@@ -49,18 +51,42 @@ pub(super) fn mark(decision: &mut Decision) {
 }
 
 impl<C: Catalog> Primary<C> {
-    /// Accepts that this image is lost (API-003 if it is not), or any of which that is so, so many at a time. How many.
-    pub async fn accept_loss(&mut self, image: Option<ImageId>, limit: u32) -> Done<usize, C> {
-        let lost = if let Some(id) = image {
-            let known = self.ask(self.catalog.image(id)).await?;
-            let refused = || {
-                let help = "`narrowsctl image list --state lost` names those that are";
-                Refusal::new("API-003", format!("image {id} is not lost"), help)
+    /// Accepts that this image is lost (API-003 if it is not).
+    pub async fn accept_loss_of(&mut self, id: ImageId, now: Timestamp) -> Done<(), C> {
+        let known = self.ask(self.catalog.image(id)).await?;
+        if let Some(image) = known.filter(|image| image.state == ImageState::Lost) {
+            return self.store(&[Change::Image(Image { state: ImageState::Gone, ..image })]).await;
+        }
+        if self.accept_no_copies(&[id], now).await? == 0 {
+            let help =
+                "`narrowsctl image list --state lost` and `narrowsctl problem list` name those that are";
+            return Err(Refusal::new("API-003", format!("image {id} is not lost"), help).into());
+        }
+        Ok(())
+    }
+
+    /// Accepts for those of these images [of which no copy is left](is_without_copies) that what partners lost is not missed any
+    /// more. How many.
+    pub async fn accept_no_copies(&mut self, images: &[ImageId], now: Timestamp) -> Done<usize, C> {
+        let (mut accepted, mut changes) = (0, Vec::new());
+        for id in images {
+            let LoadedImage { image: Some(image), copies, replicas, .. } = self.load_image(*id).await? else {
+                continue;
             };
-            vec![known.filter(|image| image.state == ImageState::Lost).ok_or_else(refused)?]
-        } else {
-            self.ask(self.catalog.lost_images(limit)).await?
-        };
+            if is_without_copies(&image, &copies, &replicas, now) {
+                accepted += 1;
+                let missed =
+                    replicas.into_iter().filter(|it| it.state == ReplicaState::Lost && it.lives(now));
+                changes.extend(missed.map(|it| Change::Replica(ReplicaRecord { expires: Some(now), ..it })));
+            }
+        }
+        self.store(&changes).await?;
+        Ok(accepted)
+    }
+
+    /// Accepts that images are lost that are marked so, so many at a time. How many.
+    pub async fn accept_losses(&mut self, limit: u32) -> Done<usize, C> {
+        let lost = self.ask(self.catalog.lost_images(limit)).await?;
         let gone = |mut image: crate::Image| {
             image.state = ImageState::Gone;
             Change::Image(image)

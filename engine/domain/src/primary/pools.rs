@@ -10,6 +10,7 @@ use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::limits::{POOLS_MAX, STIRRED_MAX};
 use crate::machine::Refusal;
+use crate::machine::placing::Troubles;
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::partner::Trust;
@@ -138,8 +139,14 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
+    /// Knowing what stands against writing to pools.
+    #[must_use]
+    pub fn with_troubles(self, troubles: Troubles) -> Self {
+        Self { troubles, ..self }
+    }
+
     /// What stands against writing to pools just now.
-    pub const fn troubles(&self) -> &crate::machine::placing::Troubles {
+    pub const fn troubles(&self) -> &Troubles {
         &self.troubles
     }
 }

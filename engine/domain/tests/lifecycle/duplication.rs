@@ -35,6 +35,7 @@ pub(super) fn with_two_pools(slp: &str) -> Primary<MemoryCatalog> {
     let changes = [
         Change::Pool(Pool { id: OTHER, name: "other".into(), ..pool() }),
         Change::StorageUnit(StorageUnit { name: "other".into(), pool: OTHER, jobs_max: None }),
+        Change::ReplicationTarget(ReplicationTarget::usual(OTHER, THERE)),
     ];
     ready(primary.put(&changes)).unwrap();
     primary

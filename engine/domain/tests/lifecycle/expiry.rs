@@ -261,3 +261,88 @@ fn a_pool_that_takes_no_orders_is_given_none() {
     let commands = ready(primary.handle(Event::Tick, moment(over + 601))).unwrap();
     assert!(matches!(&commands[..], [Command::DiscardCopy { .. }]), "{commands:?}");
 }
+
+/// What the machine says of an arrival, for the sender.
+fn told(commands: &[Command]) -> Vec<Outcome> {
+    let outcome = |it: &Command| match it {
+        Command::Report { report, .. } => Some(report.outcome.clone()),
+        _ => None,
+    };
+    commands.iter().filter_map(outcome).collect()
+}
+
+/// Symptom: an image that was sent again while the removal of the copy that had been here was on its way was confirmed, and then
+/// removed: its source believed in a replica, and may have let its own copy go.
+#[test]
+fn what_is_on_its_way_out_is_not_confirmed_again() {
+    let living = |days| CopyState { expires: Some(at(NOW + days * DAY)), locked_until: None, held: false };
+    let sent = |sender, days| {
+        let arrival = Arrival { asked_expiry: living(days).expires, sender, ..arrival() };
+        Logged::Arrival { arrival, copy: living(1), stored_bytes: 7 }
+    };
+    let again = |sender| {
+        Event::ArrivedAgain(PoolEvent {
+            pool: POOL,
+            incarnation: 1,
+            sequence: Sequence(1),
+            logged: sent(sender, 90),
+        })
+    };
+    let relay = DomainId([23; 16]);
+    for sender in [THERE, relay] {
+        let mut primary = primary(IMPORT);
+        let mut partner = Partner::half(relay, 1, "relay", at(NOW));
+        partner.trust = Trust::Complete;
+        partner.grants.relay.insert(THERE, None);
+        ready(primary.put(&[Change::Partner(partner)])).unwrap();
+        let id = arrival().record.image;
+        logged(&mut primary, 1, sent(THERE, 1), NOW);
+        assert!(tick(&mut primary, NOW + DAY).contains(&discard(id, NOW + DAY + FOREIGN_WINDOW)));
+        let over = NOW + DAY + FOREIGN_WINDOW;
+        logged(&mut primary, 2, Logged::Discard { image: id, discarded: discarded(over) }, NOW + DAY);
+
+        let removal = Command::RemoveCopy { image: id, pool: POOL };
+        assert!(tick(&mut primary, over).contains(&removal));
+        let commands = ready(primary.handle(again(sender), moment(over))).unwrap();
+        assert!(!told(&commands).iter().any(|it| matches!(it, Outcome::Imported { .. })), "{commands:?}");
+        assert!(!commands.iter().any(|it| matches!(it, Command::AmendCopy { .. })), "{commands:?}");
+        let mut said = told(&logged(&mut primary, 3, Logged::Remove { image: id }, over + 1));
+        // The word of the commit may come behind that of its removal, too.
+        said.extend(told(&ready(primary.handle(again(sender), moment(over + 2))).unwrap()));
+        said.extend(told(&tick(&mut primary, over + 60)));
+        assert_eq!(ready(primary.catalog().copies(id)).unwrap(), []);
+        let is_confirmed = |it: &Outcome| match it {
+            Outcome::Imported { expires, .. } => expires.is_none_or(|until| until > at(over)),
+            _ => false,
+        };
+        assert!(!said.iter().any(is_confirmed), "{sender} {said:?}");
+
+        // What is sent once more after that is an arrival like any other.
+        let commands = logged(&mut primary, 4, sent(sender, 90), over + 90);
+        assert!(told(&commands).iter().any(is_confirmed), "{sender} {commands:?}");
+        assert!(ready(primary.catalog().copies(id)).unwrap()[0].is_readable());
+    }
+}
+
+/// The same of an arrival that was given up: what mends it comes too late when it is being removed.
+#[test]
+fn what_was_given_up_is_not_imported_while_it_is_removed() {
+    let mut primary = primary(&IMPORT.replace("\"gold\"", "\"other\""));
+    let never = CopyState { expires: None, locked_until: None, held: false };
+    let id = arrival().record.image;
+    logged(&mut primary, 1, Logged::Arrival { arrival: arrival(), copy: never, stored_bytes: 7 }, NOW);
+    let given_up = NOW + 7 * DAY;
+    let commands = tick(&mut primary, given_up);
+    assert!(commands.iter().any(|it| matches!(it, Command::DiscardCopy { .. })), "{commands:?}");
+    let over = given_up + FOREIGN_WINDOW;
+    logged(&mut primary, 2, Logged::Discard { image: id, discarded: discarded(over) }, given_up + 1);
+    assert!(tick(&mut primary, over).contains(&Command::RemoveCopy { image: id, pool: POOL }));
+    let slp = parse(IMPORT, Format::Toml).unwrap();
+    let version = SlpVersion { slp, version: 1, made: at(over), targets: vec![], verified: true };
+    ready(primary.put(&[Change::Slp(version)])).unwrap();
+    let (tried, commands) = ready(primary.retry_imports(id, Proof::Good, moment(over + 1))).unwrap();
+    assert_eq!(tried[0].state, ImportState::GivenUp);
+    assert_eq!(told(&commands), []);
+    logged(&mut primary, 3, Logged::Remove { image: id }, over + 2);
+    assert_eq!(code(ready(primary.retry_imports(id, Proof::Good, moment(over + 3)))), "SLP-013");
+}

@@ -90,3 +90,78 @@ fn a_pass_is_due_by_its_time_and_goes_on_where_it_was() {
     let next = due(Some(&ended), NOW + 86_400).unwrap();
     assert_eq!((next.number, next.bytes, next.began), (2, 0, at(NOW + 86_400)));
 }
+
+/// Backup in one pool, a duplicate in another one; the partner gets what was backed up.
+pub(super) const TWICE: &str = r#"
+name = "gold"
+[[operation]]
+id = "backup"
+kind = "backup"
+storage = "default"
+retention = { fixed = "30d" }
+[[operation]]
+id = "dup"
+kind = "duplication"
+source = "backup"
+storage = "other"
+retention = { fixed = "60d" }
+[[operation]]
+id = "copy"
+kind = "replication"
+source = "backup"
+target = { domain = "there", import_slp = "gold-import" }
+retention = { fixed = "90d" }
+"#;
+
+fn damaged_here() -> Failure {
+    Failure::coded("POOL-001", narrows_domain::retry::Side::Source, "container 7, slot 3")
+}
+
+fn named<'a>(operations: &'a [Operation], name: &str) -> &'a Operation {
+    operations.iter().find(|it| it.name == name).unwrap()
+}
+
+/// Symptom: damage at the source was a failure for good, though a sound copy was in another pool.
+#[test]
+fn what_is_damaged_here_is_sent_from_another_copy() {
+    let mut primary = duplication::with_two_pools(TWICE);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = commands.iter().find_map(|it| match it {
+        Command::Replicate(order) => Some(order.clone()),
+        _ => None,
+    });
+    let order = order.unwrap();
+    assert_eq!(order.pool, POOL);
+    let copy = CopyState { expires: Some(at(NOW + 60 * DAY)), locked_until: None, held: false };
+    duplication::copied(&mut primary, id, copy, 1, NOW + 1);
+    ready(primary.copy_read((id, POOL), Some("container 7".into()), moment(NOW + 2))).unwrap();
+    fail(&mut primary, &order, damaged_here(), NOW + 2);
+    let waits = operations(&primary, id);
+    let waits = named(&waits, "copy");
+    assert_eq!(waits.state, OperationState::Waiting(WaitReason::SourceIncomplete));
+    let commands = ready(primary.handle(Event::Tick, Moment { now: waits.next_try.unwrap(), entropy: 7 }));
+    assert_eq!(sent(&commands.unwrap()).pool, duplication::OTHER);
+}
+
+/// Symptom: damage at the source was a failure for good, though it was mended a minute later.
+#[test]
+fn what_is_mended_here_is_sent_at_once() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let mut order = sent(&commands);
+    let hurt = || [id].into_iter().collect();
+    let mut now = at(NOW);
+    // An hour lies between its tries in the end, and it never ends by itself.
+    for _ in 0..9 {
+        assert_eq!(ready(primary.surveyed(POOL, hurt(), Moment { now, entropy: 7 })).unwrap(), []);
+        fail(&mut primary, &order, damaged_here(), now.seconds);
+        now = operations(&primary, id)[1].next_try.unwrap();
+        order = sent(&ready(primary.handle(Event::Tick, Moment { now, entropy: 7 })).unwrap());
+        assert_eq!(order.pool, POOL, "there is no other");
+    }
+    fail(&mut primary, &order, damaged_here(), now.seconds);
+    let waits = operations(&primary, id).remove(1);
+    assert_eq!(waits.next_try, Some(at(now.seconds + 3600)));
+    let commands = ready(primary.surveyed(POOL, [].into(), moment(now.seconds + 60))).unwrap();
+    assert_eq!(sent(&commands).attempt, order.attempt + 1);
+}

@@ -105,3 +105,39 @@ fn what_is_here_does_not_live_longer_by_it() {
     let copies = ready(primary.catalog().copies(image)).unwrap();
     assert_eq!((copies.len(), copies[0].wanted.expires), (1, life));
 }
+
+/// Symptom: an image that had expired at home came back only through an import SLP that had to be made at home first.
+#[test]
+fn what_was_asked_for_needs_no_policy_to_come_home() {
+    for names in [None, Some("gold-import".to_owned())] {
+        let mut primary = primary(GOLD);
+        let (image, commands) = backed_up(&mut primary, NOW);
+        acknowledge(&mut primary, &sent(&commands), NOW);
+        let expires = Some(at(NOW + 90 * DAY));
+        report(&mut primary, image, 1, Outcome::Imported { expires, note: None }, NOW);
+        let made = ready(primary.catalog().image(image)).unwrap().unwrap();
+        // Its policy has another version by now.
+        let slp = parse(&GOLD.replace("90d", "80d"), Format::Toml).unwrap();
+        let version = SlpVersion { slp, version: 2, made: at(NOW), targets: vec![], verified: true };
+        ready(primary.put(&[Change::Slp(version)])).unwrap();
+        let arrival = Arrival {
+            record: record(&made),
+            signed: vec![1],
+            proof: Proof::Good,
+            sender: THERE,
+            import_slp: names,
+            asked_expiry: expires,
+        };
+        let_go(&mut primary, image);
+        ready(primary.recall(image, THERE, moment(NOW + 2))).unwrap();
+        let admitted = ready(primary.admit(POOL, &arrival, moment(NOW + 3))).unwrap();
+        assert_eq!(admitted.expires, expires, "it lives as long as over there");
+        let import = arrive(&mut primary, arrival, NOW + 3);
+        assert_eq!(import.state, ImportState::Imported, "{import:?}");
+        let home = ready(primary.catalog().image(image)).unwrap().unwrap();
+        assert_eq!((home.state, home.slp.as_str(), home.slp_version), (ImageState::Whole, "gold", 1));
+        let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
+        assert!(copy.is_readable());
+        assert_eq!(kept(&primary, image, NOW + 4), ["its retention period runs"]);
+    }
+}

@@ -10,6 +10,7 @@ mod heal;
 mod held;
 mod homecoming;
 mod in_place;
+mod lost;
 mod many;
 mod migration;
 mod ordered;
@@ -112,6 +113,7 @@ fn primary(slp: &str) -> Primary<MemoryCatalog> {
         Change::Pool(pool()),
         Change::StorageUnit(StorageUnit { name: "default".into(), pool: POOL, jobs_max: None }),
         Change::Partner(partner),
+        Change::ReplicationTarget(ReplicationTarget::usual(POOL, THERE)),
         Change::Slp(SlpVersion { slp, version: 1, made: at(NOW), targets: vec![], verified: true }),
     ];
     ready(primary.put(&changes)).unwrap();

@@ -30,7 +30,8 @@ fn waiting() -> (Primary<MemoryCatalog>, ImageId) {
     let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
     let elsewhere = Partner { domain: ELSEWHERE, name: "elsewhere".into(), ..partner.clone() };
     partner.paused = true;
-    ready(primary.put(&[Change::Partner(partner), Change::Partner(elsewhere)])).unwrap();
+    let target = Change::ReplicationTarget(ReplicationTarget::usual(POOL, ELSEWHERE));
+    ready(primary.put(&[Change::Partner(partner), Change::Partner(elsewhere), target])).unwrap();
     let (id, commands) = backed_up(&mut primary, NOW);
     assert_eq!(commands, []);
     (primary, id)

@@ -57,7 +57,7 @@ fn a_backfill_sends_what_is_absent_and_nothing_else() {
     let other = ReceivePool { pool: PoolId([8; 16]), incarnation: 1 };
     let up = Event::PartnerUp { partner: THERE, receive_pool: Some(other), pools: Vec::new(), skew_ms: None };
     ready(primary.handle(up, moment(NOW + 8))).unwrap();
-    assert_eq!(ready(primary.catalog().missing(THERE, 9)).unwrap(), [id]);
+    assert_eq!(ready(primary.catalog().missing(THERE, at(NOW + 9), 9)).unwrap(), [id]);
     let (counts, commands) = backfill(&mut primary, id, Doing::Send, NOW + 9);
     assert_eq!((counts.sent, commands), (1, 1));
 }

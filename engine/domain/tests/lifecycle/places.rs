@@ -146,3 +146,48 @@ fn a_pool_that_spans_from_now_on_replicates_nothing() {
     assert_eq!(operations(&primary, id)[1].state, OperationState::Failed("AIR-010".into()));
     assert_eq!(code(ready(primary.replicate(id, (THERE, None), moment(NOW)))), "AIR-010");
 }
+
+/// Symptom: while the pool that a policy sends from could not be read, its backlog went out of another one that has no
+/// replication target there, at full speed and to the usual unit.
+#[test]
+fn a_policy_sends_nothing_from_a_pool_without_a_target() {
+    let mut primary = duplication::with_two_pools(heal::TWICE);
+    ready(primary.put(&[Change::ReplicationTargetGone(duplication::OTHER, THERE)])).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let Some(Command::Replicate(order)) = commands.iter().find(|it| matches!(it, Command::Replicate(_)))
+    else {
+        panic!("{commands:?}")
+    };
+    let copy = CopyState { expires: Some(at(NOW + 60 * DAY)), locked_until: None, held: false };
+    duplication::copied(&mut primary, id, copy, 1, NOW + 1);
+    ready(primary.pool_stands(POOL, Some(trouble("NET-001", false)), moment(NOW + 2))).unwrap();
+    fail(&mut primary, order, Failure::interrupted("the server went away"), NOW + 2);
+    let standing = |primary: &Primary<MemoryCatalog>| {
+        let all = operations(primary, id);
+        let it = all.iter().find(|it| it.name == "copy").unwrap().clone();
+        (it.state, it.note.map(|note| note.code), it.next_try)
+    };
+    let (_, _, next) = standing(&primary);
+    ready(primary.handle(Event::Tick, Moment { now: next.unwrap(), entropy: 7 })).unwrap();
+    let (state, note, next) = standing(&primary);
+    assert_eq!(state, OperationState::Waiting(WaitReason::SourceIncomplete));
+    assert_eq!(note.as_deref(), Some("SLP-006"));
+
+    let target =
+        ReplicationTarget { unit: "vault".into(), ..ReplicationTarget::usual(duplication::OTHER, THERE) };
+    ready(primary.put(&[Change::ReplicationTarget(target)])).unwrap();
+    let commands = ready(primary.handle(Event::Tick, Moment { now: next.unwrap(), entropy: 7 })).unwrap();
+    let order = sent(&commands);
+    assert_eq!((order.pool, order.unit.as_str()), (duplication::OTHER, "vault"));
+}
+
+/// A person may send an image from wherever it is.
+#[test]
+fn a_person_sends_from_any_pool() {
+    let slp = heal::TWICE.split("[[operation]]\nid = \"copy\"").next().unwrap();
+    let mut primary = duplication::with_two_pools(slp);
+    ready(primary.put(&[Change::ReplicationTargetGone(POOL, THERE)])).unwrap();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let (_, commands) = ready(primary.replicate(id, (THERE, None), moment(NOW + 1))).unwrap();
+    assert_eq!(sent(&commands).pool, POOL);
+}

@@ -253,7 +253,11 @@ fn a_partners_list_says_what_is_there() {
     assert_eq!(listed(vec![held(id, true)], NOW + 4), (damaged, ReplicaState::Damaged, at(NOW + 4)));
     let lost = Compared { lost: 1, ..Compared::default() };
     assert_eq!(listed(Vec::new(), NOW + 5), (lost, ReplicaState::Lost, at(NOW + 5)));
-    assert_eq!(ready(primary.catalog().missing(THERE, 9)).unwrap(), [id], "`--missing` sends it again");
+    assert_eq!(
+        ready(primary.catalog().missing(THERE, at(NOW + 5), 9)).unwrap(),
+        [id],
+        "`--missing` sends it again"
+    );
 }
 
 /// Who sent a copy that is damaged here is told once, and once more when it is whole again.

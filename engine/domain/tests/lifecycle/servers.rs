@@ -182,11 +182,11 @@ fn a_lost_media_server_goes_with_its_copies() {
     );
 
     // It stays so until somebody accepts it, or until it is here again after all.
-    assert_eq!(code(ready(primary.accept_loss(Some(fresh), 9))), "API-003");
-    assert_eq!(ready(primary.accept_loss(None, 9)).unwrap(), 1);
+    assert_eq!(code(ready(primary.accept_loss_of(fresh, at(NOW + 6)))), "API-003");
+    assert_eq!(ready(primary.accept_losses(9)).unwrap(), 1);
     assert_eq!(signed(&primary, only.id).0, ImageState::Gone);
-    assert_eq!(code(ready(primary.accept_loss(Some(only.id), 9))), "API-003");
-    assert_eq!(ready(primary.accept_loss(None, 9)).unwrap(), 0);
+    assert_eq!(code(ready(primary.accept_loss_of(only.id, at(NOW + 6)))), "API-003");
+    assert_eq!(ready(primary.accept_losses(9)).unwrap(), 0);
     let lost = ready(primary.catalog().image(only.id)).unwrap().unwrap();
     ready(primary.put(&[Change::Image(narrows_domain::Image { state: ImageState::Lost, ..lost })])).unwrap();
     let Event::Pool(back) = logged(&only, 11, POOL) else { unreachable!("it is one") };

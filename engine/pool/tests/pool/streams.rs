@@ -322,6 +322,7 @@ fn a_discarded_copy_comes_back_until_it_is_removed() {
         assert_eq!(pools[0].verify(tree.image).await.unwrap_err(), gone);
         let early = pools[1].remove(tree.image).await;
         assert!(matches!(early, Err(Error::Kept { .. })), "it can be brought back: {early:?}");
+        assert!(!pools[1].is_over(&pools[1].image(tree.image).await.unwrap().unwrap()));
         close(&pools).await.unwrap();
 
         let (pools, _) = open_pool(&world, &pool_path(), options(2)).await.unwrap();
@@ -329,6 +330,7 @@ fn a_discarded_copy_comes_back_until_it_is_removed() {
         pools[0].amend(tree.image, COPY).await.unwrap();
         check(&pools[1], &tree).await.unwrap();
         pools[1].discard(tree.image, discarded(now - 1)).await.unwrap();
+        assert!(pools[1].is_over(&pools[1].image(tree.image).await.unwrap().unwrap()));
         pools[1].remove(tree.image).await.unwrap();
         assert_eq!(pools[0].image(tree.image).await.unwrap(), None);
         close(&pools).await.unwrap();

@@ -73,12 +73,14 @@ fn numbers(copies: &[ImageCopy]) -> Vec<u32> {
     copies.iter().map(|copy| copy.number).collect()
 }
 
-/// The pool to read an image from: that of its first copy in a pool that is open. Refuses an image of which no copy
+/// The pool to read an image from: that of its first copy in a pool that is open, of those that are not known to be damaged where
+/// there are some. Refuses an image of which no copy
 /// here can be read any more, or just now. One that is being written has none yet; it will have one in the first pool.
 pub async fn readable(app: &App, image: &Image) -> Result<PoolId, Failure> {
     let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
     let readable: Vec<PoolId> = copies.iter().filter(|it| it.is_readable()).map(|it| it.pool).collect();
-    match (readable.iter().find(|pool| app.pools.is_open(**pool)), readable.first()) {
+    let open = readable.iter().filter(|pool| app.pools.is_open(**pool));
+    match (open.min_by_key(|pool| app.damage.of(**pool).hurt().contains(&image.id)), readable.first()) {
         (Some(pool), _) => Ok(*pool),
         // None of them is open: the first says why.
         (None, Some(pool)) => app.pools.get(*pool).map(|open| open.pool),

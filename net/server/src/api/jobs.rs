@@ -304,7 +304,7 @@ fn import_state(import: &Import) -> String {
     let code = import.note.as_ref().map(|note| note.code.as_str()).unwrap_or_default();
     match (&import.state, code) {
         (ImportState::Imported, _) => "complete".to_owned(),
-        (ImportState::Waiting { .. }, _) => "waiting(clock)".to_owned(),
+        (ImportState::Waiting { .. }, "AIR-001") => "waiting(clock)".to_owned(),
         (state, "") => state.name().to_owned(),
         (state, code) => format!("{}({code})", state.name()),
     }

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use axum::{extract::State, http::header, response::IntoResponse};
+use narrows_catalog::{Amiss, AmissBy};
 use narrows_domain::{
     Catalog as _,
     moment::{before, since},
@@ -100,6 +101,7 @@ async fn text(app: &App) -> Result<String, Failure> {
         }
     }
     pending(app, &mut sheet).await?;
+    lost(app, &mut sheet).await?;
     damaged(app, &mut sheet).await?;
     let reconciling = app.catalog.reconciling().await.map_err(|error| internal(&error))?;
     sheet.gauge("reconciling", "1 while nothing expires because an older catalog was put back.");
@@ -121,6 +123,21 @@ async fn pending(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
         "Images at partners whose import has not been confirmed for so long.",
     );
     sheet.value("replications_unconfirmed", &[], unconfirmed);
+    Ok(())
+}
+
+/// Images that somebody misses.
+async fn lost(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
+    let now = app.clock.now();
+    let amiss = app.catalog.amiss(AmissBy { pending: now, refused: now, now });
+    let Amiss { lost, without_copies, .. } = amiss.await.map_err(|error| internal(&error))?;
+    sheet.gauge("images_lost", "Images whose last copy here was lost.");
+    sheet.value("images_lost", &[], lost);
+    sheet.gauge(
+        "images_without_copies",
+        "Images of which no copy is left, and that were to live on at a partner.",
+    );
+    sheet.value("images_without_copies", &[], without_copies);
     Ok(())
 }
 

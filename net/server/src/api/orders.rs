@@ -19,6 +19,7 @@ use narrows_domain::{
     operation::Operation,
     partner::Partner,
     primary::{Backfill, Doing},
+    replica::is_without_copies,
 };
 use narrows_format::{DomainId, ImageId};
 
@@ -128,38 +129,81 @@ pub async fn release(
     Ok(told)
 }
 
-/// POST: images that are marked as lost are gone, or would be.
+/// POST: images that are marked as lost are gone, or would be; of those without any copy nothing is missed any more.
 pub async fn accept_loss(
     State(app): State<App>,
     Admin { name }: Admin,
     Body(request): Body<AcceptLossRequest>,
 ) -> Answer<AcceptLossReply> {
     let now = app.clock.now();
-    let amiss = app.catalog.amiss(AmissBy { pending: now, refused: now });
-    let Amiss { lost, held_elsewhere, .. } = amiss.await.map_err(|error| internal(&error))?;
+    let amiss = app.catalog.amiss(AmissBy { pending: now, refused: now, now });
+    let Amiss { lost, held_elsewhere, without_copies, .. } = amiss.await.map_err(|error| internal(&error))?;
     let image = match request.image {
         Some(called) => Some(image(&app, &called, &ImageFilter::default()).await?),
         None => None,
     };
-    let mut images = image.as_ref().map_or(lost, |image| u64::from(image.state == ImageState::Lost));
-    let image = image.map(|image| image.id);
-    let shown = images;
+    let images = match (image, request.dry_run) {
+        (Some(image), true) => u64::from(is_lost(&app, &image).await?),
+        (Some(image), false) => accept_one(&app, image.id).await?,
+        (None, true) => lost + without_copies,
+        (None, false) => accept_marked(&app, lost).await? + accept_no_copies(&app, without_copies).await?,
+    };
     if !request.dry_run {
-        images = 0;
-        loop {
-            let accepting = app.control.act(move |primary, _| {
-                Box::pin(async move { Ok((primary.accept_loss(image, BACKFILL_PAGE).await?, Vec::new())) })
-            });
-            let accepted = accepting.await?;
-            images += accepted as u64;
-            // What is lost from now on was not asked about.
-            if accepted == 0 || image.is_some() || images >= shown {
-                break;
-            }
-        }
         tracing::warn!(by = name, images, "the loss of images is accepted");
     }
     good(AcceptLossReply { applied: !request.dry_run, images, held_elsewhere })
+}
+
+async fn is_lost(app: &App, image: &Image) -> Result<bool, Failure> {
+    let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
+    let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
+    let is_without = is_without_copies(image, &copies, &replicas, app.clock.now());
+    Ok(is_without || image.state == ImageState::Lost)
+}
+
+async fn accept_one(app: &App, id: ImageId) -> Result<u64, Failure> {
+    let accepting = app.control.act(move |primary, moment| {
+        Box::pin(async move { Ok((primary.accept_loss_of(id, moment.now).await?, Vec::new())) })
+    });
+    accepting.await?;
+    Ok(1)
+}
+
+/// So many that are marked: what is lost from now on was not asked about.
+async fn accept_marked(app: &App, shown: u64) -> Result<u64, Failure> {
+    let mut images = 0;
+    while images < shown {
+        let accepting = app.control.act(|primary, _| {
+            Box::pin(async move { Ok((primary.accept_losses(BACKFILL_PAGE).await?, Vec::new())) })
+        });
+        match accepting.await? {
+            0 => break,
+            accepted => images += accepted as u64,
+        }
+    }
+    Ok(images)
+}
+
+/// So many of which no copy is left anywhere.
+async fn accept_no_copies(app: &App, shown: u64) -> Result<u64, Failure> {
+    let mut images = 0;
+    while images < shown {
+        let left = app.catalog.without_copies(app.clock.now(), BACKFILL_PAGE);
+        let left = left.await.map_err(|error| internal(&error))?;
+        let ids: Vec<_> = left.into_iter().map(|image| image.id).collect();
+        let before = images;
+        for some in ids.chunks(BACKFILL_AT_ONCE) {
+            let some = some.to_vec();
+            let accepting = app.control.act(move |primary, moment| {
+                Box::pin(async move { Ok((primary.accept_no_copies(&some, moment.now).await?, Vec::new())) })
+            });
+            images += accepting.await? as u64;
+        }
+        if images == before {
+            break;
+        }
+    }
+    Ok(images)
 }
 
 /// POST: sends many images to a partner, the oldest first, or counts them.
@@ -174,7 +218,10 @@ pub async fn backfill(
     let partner = find(&app, &request.domain).await?.domain;
     app.caught_up().await?;
     let images = match request.which {
-        Which::Missing => app.catalog.missing(partner, u32::MAX).await.map_err(|error| internal(&error))?,
+        Which::Missing => {
+            let missing = app.catalog.missing(partner, app.clock.now(), u32::MAX);
+            missing.await.map_err(|error| internal(&error))?
+        }
         Which::All => fitting(&app, &partners, &request.filter).await?,
     };
     let doing = if request.dry_run { Doing::Count } else { Doing::Send };

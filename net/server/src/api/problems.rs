@@ -6,6 +6,7 @@ use axum::extract::State;
 use narrows_api::{
     error::codes,
     server::{Finding, Level, ProblemFilter},
+    text::time_out,
 };
 use narrows_catalog::{Amiss, AmissBy};
 use narrows_domain::{
@@ -33,6 +34,7 @@ use super::{
     damage,
     domains::name_of,
     ending,
+    images::image_name,
     jobs::why,
     policies,
     pools::soon_full,
@@ -78,11 +80,12 @@ pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Fi
     }
     let now = app.clock.now();
     let pending_by = before(now, app.config.domain.pending_import_max);
-    let by = AmissBy { pending: pending_by, refused: before(now, REFUSAL_SHOWN) };
+    let by = AmissBy { pending: pending_by, refused: before(now, REFUSAL_SHOWN), now };
     let amiss = app.catalog.amiss(by).await.map_err(|error| internal(&error))?;
     problems.extend(lost_here(app, amiss));
     let unconfirmed = app.catalog.pending_count(pending_by).await.map_err(|error| internal(&error))?;
     for (kind, listed, all) in [
+        ("images without copies", without_copies(app, partners, (now, limit)).await?, amiss.without_copies),
         ("imports", stuck(app, pending_by, limit).await?, amiss.imports),
         ("refused imports", refused(app, limit).await?, amiss.refusals),
         ("failed operations", stopped(app, partners, limit).await?, amiss.failed),
@@ -111,6 +114,38 @@ fn lost_here(app: &App, Amiss { lost, held_elsewhere, .. }: Amiss) -> Option<Fin
     let help = "`narrowsctl image list --state lost` names them, `narrowsctl image recall` brings back what a partner has, and \
                 `narrowsctl image accept-loss` accepts what nobody has";
     (lost > 0).then(|| finding("", "lost images".to_owned(), &app.who.name, message, help))
+}
+
+/// Images of which no copy is left that is known of, because partners have lost theirs.
+async fn without_copies(
+    app: &App,
+    partners: &[Partner],
+    (now, limit): (Timestamp, u32),
+) -> Result<Vec<Finding>, Failure> {
+    let images = app.catalog.without_copies(now, limit).await.map_err(|error| internal(&error))?;
+    let mut problems = Vec::with_capacity(images.len());
+    for image in images {
+        let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
+        let missed = replicas.iter().filter(|it| it.state == ReplicaState::Lost && it.lives(now));
+        let missed: Vec<_> = missed
+            .map(|it| {
+                let name = name_of(app, partners, it.partner);
+                let until = it.expires.map(|until| format!(", which was to live until {}", time_out(until)));
+                format!("the one in domain {name}{}", until.unwrap_or_default())
+            })
+            .collect();
+        let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
+        let is_recoverable = copies.iter().any(|copy| copy.discarded.is_some_and(|it| it.until > now));
+        let help = if is_recoverable {
+            "`narrowsctl image undelete` brings back the one that was here, `narrowsctl image replicate` then sends it"
+        } else {
+            "`narrowsctl image accept-loss` accepts it"
+        };
+        let message = format!("no copy of it is known to be left: {} is lost", missed.join(" and "));
+        let check = format!("image {}", image_name(app, partners, &image));
+        problems.push(finding("", check, &app.who.name, message, help));
+    }
+    Ok(problems)
 }
 
 /// What the list of one kind left out.
@@ -231,7 +266,7 @@ pub async fn shared(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fai
 
 /// Images whose copy at the partner is gone with the pool that held it.
 async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
-    let missing = app.catalog.missing(partner.domain, IMPORTS_LISTED_MAX);
+    let missing = app.catalog.missing(partner.domain, app.clock.now(), IMPORTS_LISTED_MAX);
     let count = missing.await.map_err(|error| internal(&error))?.len();
     if count == 0 || partner.trust == Trust::Unpaired {
         return Ok(None);
@@ -243,11 +278,15 @@ async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> 
     Ok(Some(finding("", "replicas".to_owned(), name, message, &help)))
 }
 
-/// Images whose copy at the partner was found damaged there.
+/// Images whose copy at the partner was found damaged there, and is there still by what is known.
 async fn damaged(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
+    if partner.trust == Trust::Unpaired {
+        return Ok(None);
+    }
     let found =
         app.catalog.replicas_checked(Some(partner.domain), Some(ReplicaState::Damaged), IMPORTS_LISTED_MAX);
-    let count = found.await.map_err(|error| internal(&error))?.len();
+    let (found, now) = (found.await.map_err(|error| internal(&error))?, app.clock.now());
+    let count = found.iter().filter(|replica| replica.lives(now)).count();
     let name = &partner.name;
     let message = format!("{count} images are damaged in domain {name}");
     let help = "`narrowsctl replica list --state damaged` names them";

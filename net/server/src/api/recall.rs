@@ -90,7 +90,8 @@ async fn holder(app: &App, partners: &[Partner], image: ImageId) -> Result<Partn
 }
 
 /// The SLP that imports it if nobody names one: none for what is whole here; or else the only one that takes images of its
-/// classification, where the policy that it was made under, or came through, counts before others.
+/// classification, where the policy that it was made under, or came through, counts before others. What was made here needs
+/// none: it then lives as long as over there.
 async fn usual_import(app: &App, image: ImageId) -> Result<Option<String>, Failure> {
     let known = app.catalog.image(image).await.map_err(|error| internal(&error))?;
     if known.as_ref().is_some_and(|image| image.state == ImageState::Whole) {
@@ -104,6 +105,7 @@ async fn usual_import(app: &App, image: ImageId) -> Result<Option<String>, Failu
     let error = match &names[..] {
         [only] => return Ok(Some(only.clone())),
         names if names.iter().any(|name| Some(name.as_str()) == own) => return Ok(own.map(str::to_owned)),
+        _ if known.as_ref().is_some_and(|image| image.origin == app.who.domain) => return Ok(None),
         [] => ApiError::new(
             codes::MALFORMED,
             "an image that is not here needs an SLP that imports it, and none here does",

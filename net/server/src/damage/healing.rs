@@ -99,17 +99,21 @@ impl Keeper {
     async fn survey(&self) -> Result<Surveyed, Failure> {
         let pool = self.app.plane.pool(self.pool);
         let (survey, quarantined) = (pool.survey().await?, pool.quarantine().await?.len());
-        let damage = survey.damage.first().cloned();
+        let damage = survey.reason();
         let hurt: BTreeSet<_> = survey.images().into_iter().collect();
         for image in hurt.iter().copied() {
-            let (copy, damage) = ((image, self.pool), damage.clone());
-            self.tell(copy, damage).await?;
+            self.tell((image, self.pool), Some(damage.clone())).await?;
         }
         for image in self.told_of(DAMAGED_ASKED_MAX).await? {
             if !hurt.contains(&image) && self.is_sound(image).await? {
                 self.tell((image, self.pool), None).await?;
             }
         }
+        let pool = self.pool;
+        let known = self.app.control.act(move |primary, moment| {
+            Box::pin(async move { Ok(((), primary.surveyed(pool, hurt, moment).await?)) })
+        });
+        known.await?;
         let found = Some((self.app.clock.now(), survey.clone()));
         self.app.damage.set(self.pool, |standing| {
             standing.survey = found;

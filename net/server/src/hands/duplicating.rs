@@ -16,7 +16,7 @@ use narrows_domain::{
 use narrows_format::{PoolId, Sequence};
 use tokio::time::timeout;
 
-use super::{counters, root_of, send};
+use super::{counters, look_for_damage, root_of, send};
 use crate::{
     api::{App, answer},
     limits::CATCH_UP_TIME_MAX,
@@ -42,6 +42,7 @@ pub(super) async fn duplicate(app: &App, order: DuplicateOrder) {
         Err(failure) => {
             tracing::warn!(image = %operation.image, from = %order.source, to = %order.target, code = failure.code,
                 why = failure.sentence, "a duplication stopped");
+            look_for_damage(app, &failure, (operation.image, order.source)).await;
             if matches!(failure.code.as_str(), "POOL-002" | "POOL-004") {
                 app.pools.notice();
             }

@@ -57,6 +57,7 @@ impl PoolStore {
     async fn committed_elsewhere(&self, image: ImageId, record: &[u8]) -> Result<Stored, StoreError> {
         let entry = self.pool.image(image).await.map_err(|error| store_error(&error))?;
         match entry {
+            Some(entry) if self.pool.is_over(&entry) => Err(removed_soon(image)),
             Some(entry) if entry.record_bytes == record => {
                 // Where it lacked something, it lacks that no more.
                 self.ingest.heal().await.map_err(|error| store_error(&error))?;
@@ -97,6 +98,11 @@ pub(super) fn other_content(image: ImageId) -> StoreError {
 /// What a client hears whose image another session has committed: to ask again helps.
 pub(super) fn committed_meanwhile(image: ImageId) -> StoreError {
     StoreError::new("NET-003", format!("image {image} was committed by another session meanwhile"))
+}
+
+/// What is heard of an image that is on its way out for good: once it has gone it can be sent again.
+pub(super) fn removed_soon(image: ImageId) -> StoreError {
+    StoreError::new("NET-003", format!("image {image} is being removed just now"))
 }
 
 /// A pool's error as the peer and the log hear it.

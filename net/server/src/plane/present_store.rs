@@ -9,7 +9,7 @@ use narrows_format::{Fingerprint, Location, node::Child};
 use narrows_pool::{Lease, Pool, images::ImageEntry, restore::Wanted};
 use narrows_ring::world::Local;
 
-use super::pool_store::{committed_meanwhile, other_content, store_error};
+use super::pool_store::{committed_meanwhile, other_content, removed_soon, store_error};
 
 /// Over a committed image.
 pub struct PresentStore {
@@ -87,9 +87,12 @@ impl Store for PresentStore {
                 return Err(other_content(self.entry.image()));
             }
             let now = self.pool.image(self.entry.image()).await.map_err(|error| store_error(&error))?;
-            if now.is_none_or(|entry| entry.sequence != self.entry.sequence) {
+            if now.as_ref().is_none_or(|entry| entry.sequence != self.entry.sequence) {
                 // It was removed since this session began.
                 return Err(committed_meanwhile(self.entry.image()));
+            }
+            if now.is_some_and(|entry| self.pool.is_over(&entry)) {
+                return Err(removed_soon(self.entry.image()));
             }
             self.committed.set(true);
             let (pool, incarnation) = self.pool.identity();

@@ -83,6 +83,15 @@ impl Surveyed {
         self.images.iter().map(|image| ImageId(image.0)).collect()
     }
 
+    /// What is said of each of them: which of the damaged places it needs was not noted for each.
+    pub fn reason(&self) -> String {
+        let first = self.damage.first().map_or("nobody said where", String::as_str);
+        if self.damaged <= 1 {
+            return first.to_owned();
+        }
+        format!("it needs some of {} damaged places, of which the first is: {first}", self.damaged)
+    }
+
     /// The same from another server, no longer than it may be.
     #[must_use]
     pub fn bounded(mut self) -> Self {
@@ -180,5 +189,20 @@ mod tests {
         let many = Surveyed { images: vec![Hex([1; 16]); HURT_TOLD_MAX + 1], damage, damaged: 3 }.bounded();
         assert_eq!(many.images().len(), HURT_TOLD_MAX);
         assert!(many.damage.len() < 10_000 && many.damage.iter().all(|it| it.len() == SENTENCE_LETTERS_MAX));
+    }
+
+    /// Symptom: each damaged image was told to suffer from the first damage of its pool, whichever it had.
+    #[test]
+    fn no_image_is_told_of_damage_that_may_be_anothers() {
+        let found = |damaged| Surveyed {
+            images: vec![Hex([1; 16])],
+            damage: vec!["container 7, slot 3".to_owned()],
+            damaged,
+        };
+        assert_eq!(found(1).reason(), "container 7, slot 3");
+        assert_eq!(
+            found(2).reason(),
+            "it needs some of 2 damaged places, of which the first is: container 7, slot 3"
+        );
     }
 }

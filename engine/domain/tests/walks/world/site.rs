@@ -137,7 +137,9 @@ impl World {
             partner.receive_pool =
                 self.dice.one_in(2).then_some(ReceivePool { pool: pool_id(other), incarnation: 1 });
             changes.push(Change::Partner(partner));
-            changes.push(Change::ReplicationTarget(ReplicationTarget::usual(pool_id(at), domain_id(other))));
+            let pools = [pool_id(at), vault_id(at), attic_id(at)];
+            let targets = pools.map(|pool| ReplicationTarget::usual(pool, domain_id(other)));
+            changes.extend(targets.map(Change::ReplicationTarget));
         }
         let mut primary = Primary::new(MemoryCatalog::with_bug(bug), own.clone());
         ready(primary.put(&changes)).unwrap();
