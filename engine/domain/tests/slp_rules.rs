@@ -146,6 +146,23 @@ fn slp_003_backups_alone_and_at_most_four() {
     assert_eq!(codes(&format!("{GOLD}\n{five}"), &around()), ["SLP-003"]);
 }
 
+/// A further Backup is a copy like others: where it lies, and what is replicated from it, is looked at as of the first.
+#[test]
+fn a_further_backup_is_held_against_the_rules_for_copies() {
+    let further = FIRST.replace("id = \"backup\"", "id = \"b\"").replace("stu-a", "stu-b");
+    let from_b = edited(GOLD, &[("source = \"backup\"", "source = \"b\"")]) + &further;
+    assert_eq!(codes(&from_b, &around()), [""; 0]);
+    assert_eq!(codes(&from_b.replace("stu-b", "stu-a"), &around()), ["SLP-013"], "it would lie in the pool of the first");
+    assert_eq!(codes(&from_b.replace("stu-b", "stu-z"), &around()), ["SLP-013"]);
+    assert_eq!(codes(&from_b.replace("stu-b", "any-a"), &around()), ["SLP-005"]);
+    assert_eq!(codes(&from_b.replace("stu-b", "wide"), &around()), ["SLP-007"]);
+    let mut bare = around();
+    bare.targets.retain(|target| target.pool != PoolId([2; 16]));
+    assert_eq!(codes(&from_b, &bare), ["SLP-006"]);
+    let refused = check::check_schedule(ScheduleKind::Synthetic, &slp(&from_b)).unwrap_err();
+    assert_eq!(refused.code, "SLP-016");
+}
+
 #[test]
 fn slp_004_sources_exist_feed_and_end() {
     breaks(GOLD, &[("source = \"backup\"\n", "")], "SLP-004");

@@ -30,16 +30,16 @@ pub(super) struct Parent<'a> {
     pub(super) partners: &'a [Partner],
 }
 
-/// The Replications, one for each domain, and Duplications due now that do not exist yet. The image's first
+/// The Replications, one for each domain, Duplications and further Backups due now that do not exist yet. The image's first
 /// operation has ordinal 1 and is its Backup or Import.
 pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
     let mut made = Vec::new();
     let mut ordinal = parent.existing.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1);
-    for child in parent.version.slp.children(parent.operation) {
+    for child in parent.version.slp.takers(parent.operation) {
         let targets = match child.kind {
             Kind::Replication => targets(parent, child).into_iter().map(Some).collect(),
-            Kind::Duplication => vec![None],
-            Kind::Backup | Kind::Import => Vec::new(),
+            Kind::Duplication | Kind::Backup => vec![None],
+            Kind::Import => Vec::new(),
         };
         for target in targets {
             let partner = target.as_ref().map(|target| target.partner);
@@ -119,11 +119,16 @@ fn operation(
     let image = parent.image;
     let expires = expiry(child, image, parent.asked);
     let present = target.as_ref().and_then(|target| already_present(parent, target.partner, expires));
+    let kind = match child.kind {
+        // Its copy comes from the first one's.
+        Kind::Backup => OperationKind::Duplication,
+        kind => kind.into(),
+    };
     let mut operation = Operation {
         target,
         expires,
         priority: parent.version.slp.priority,
-        ..Operation::new(image, ordinal, child.id.clone(), child.kind.into(), now)
+        ..Operation::new(image, ordinal, child.id.clone(), kind, now)
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);

@@ -102,8 +102,9 @@ impl Turn<'_> {
     /// The pool to read from: that of the copy which it takes, or of another one while that can't be read.
     fn source(&self) -> Option<PoolId> {
         let is_whole = self.candidate.image.as_ref().is_some_and(|image| image.state == ImageState::Whole);
-        let spec = children::spec_of(self.candidate.slp.as_ref()?, &self.candidate.operation)?;
-        let copy = nearest(self.copies, spec.source.as_deref(), |pool| self.places.can_read(pool))?;
+        let version = self.candidate.slp.as_ref()?;
+        let source = version.slp.source_of(children::spec_of(version, &self.candidate.operation)?);
+        let copy = nearest(self.copies, source, |pool| self.places.can_read(pool))?;
         is_whole.then_some(copy.pool)
     }
 
@@ -258,12 +259,13 @@ pub fn foretold(
     if version.slp.backup().is_none_or(goes_there) {
         return None;
     }
-    let spec = version.slp.operations.iter().find(|it| it.kind == Kind::Duplication && goes_there(it))?;
+    let is_here = |it: &SlpOperation| matches!(it.kind, Kind::Duplication | Kind::Backup) && goes_there(it);
+    let spec = version.slp.operations.iter().find(|it| is_here(it))?;
     let image = Image::from_record(record, signed.to_vec(), &record.slp, version.version);
     let parent = Parent {
         image: &image,
         version,
-        operation: spec.source.as_deref()?,
+        operation: version.slp.source_of(spec)?,
         asked: expires,
         existing: view.operations,
         replicas: view.replicas,

@@ -51,7 +51,7 @@ fn check_classification(slp: &Slp, around: &Surroundings, checked: &mut Checked)
     );
 }
 
-/// SLP-013: the storage exists; a Duplication leaves its pool.
+/// SLP-013: the storage exists; a Duplication, or a further Backup, leaves the pool of what it copies.
 fn check_storage(
     slp: &Slp,
     at: usize,
@@ -76,12 +76,17 @@ fn check_storage(
         );
         return;
     }
-    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+    let source = slp.source_of(operation).and_then(|source| slp.operation(source));
     let from = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
-    if operation.kind == Kind::Duplication && from.is_some() && from == pool_of(storage, around) {
+    let is_too_many = checked.findings.iter().any(|it| it.code == "SLP-003");
+    if !is_too_many && from.is_some() && from == pool_of(storage, around) {
+        let what = match operation.kind {
+            Kind::Backup => "is a further Backup into the pool that the first one's copy lies in",
+            _ => "duplicates into the pool that its source lies in",
+        };
         checked.findings.push(
             finding
-                .what("duplicates into the pool that its source lies in")
+                .what(what)
                 .why("a pool stores each segment once: a second copy in it would protect nothing")
                 .help("name a storage unit of another pool"),
         );
