@@ -9,7 +9,7 @@ use crate::image::ImageCopy;
 use crate::machine::replication::MANUAL;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKind, OperationState};
-use crate::slp::{Retention, Slp};
+use crate::slp::{Retention, Slp, SlpOperation};
 
 /// When a copy expires; `None` is never, or not by date.
 ///
@@ -127,15 +127,17 @@ pub fn standing(
     kept
 }
 
-/// A copy kept only until its children are complete, and they are: it may expire from now on.
+/// A copy kept only until its children are complete, and they are: it may expire from now on. A Replication to all that
+/// reaches nobody is complete, but as the only one it has left no copy anywhere.
 pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool {
     let own = slp.operation(&copy.operation);
+    let names = names(copy, operations);
+    let children: Vec<_> = names.iter().flat_map(|name| slp.takers(name)).collect();
+    let is_made = |child: &SlpOperation| operations.iter().any(|it| it.name == child.id);
     own.is_some_and(|own| own.retention == Some(Retention::ExpireAfterCopy))
         && copy.wanted.expires.is_none()
-        && names(copy, operations)
-            .iter()
-            .flat_map(|name| slp.takers(name))
-            .all(|child| operations.iter().any(|it| it.name == child.id))
+        && children.iter().all(|child| child.goes_to_all() || is_made(child))
+        && children.iter().any(|child| is_made(child))
         && open_children(copy, Some(slp), operations).next().is_none()
 }
 
