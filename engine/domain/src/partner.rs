@@ -227,7 +227,7 @@ impl Partner {
 }
 
 /// Whether `met` can be stored: TRUST-002 for a name that another domain has, TRUST-003 for an identity
-/// that is this domain's own or whose incarnation fell.
+/// that is this domain's own or whose incarnation fell, TRUST-001 for one partner too many.
 pub fn check_meeting(own: &Identity, known: &[Partner], met: &Partner) -> Result<(), Refusal> {
     if met.domain == own.domain {
         let sentence = format!("domain {} is this domain itself", met.domain);
@@ -246,7 +246,9 @@ pub fn check_meeting(own: &Identity, known: &[Partner], met: &Partner) -> Result
         );
         return Err(Refusal::new("TRUST-003", sentence, "find out which of the two is alive"));
     }
-    if before.is_none() && known.iter().filter(|it| it.trust != Trust::Unpaired).count() >= PARTNERS_MAX {
+    let is_partner = |it: &Partner| it.trust != Trust::Unpaired;
+    let is_new = is_partner(met) && !before.is_some_and(is_partner);
+    if is_new && known.iter().filter(|it| is_partner(it)).count() >= PARTNERS_MAX {
         let sentence = format!("this domain has {PARTNERS_MAX} partners already");
         return Err(Refusal::new("TRUST-001", sentence, "unpair one"));
     }

@@ -60,3 +60,25 @@ fn a_partner_with_nothing_to_do_is_drained_at_once() {
     ready(primary.unpair(THERE, Parting::Drain, moment(NOW))).unwrap();
     assert_eq!(trust(&primary), Trust::Unpaired);
 }
+
+/// Symptom: a partner that was unpaired and paired again was one more than there may be.
+#[test]
+fn a_partner_that_comes_back_counts_like_a_new_one() {
+    let mut primary = primary(GOLD);
+    let number = |number: usize| {
+        let id = u8::try_from(100 + number).unwrap();
+        Partner::half(DomainId([id; 16]), 1, &format!("p{number}"), at(NOW))
+    };
+    // One is there.
+    for it in 2..=narrows_domain::limits::PARTNERS_MAX {
+        ready(primary.put_partner(number(it), moment(NOW))).unwrap();
+    }
+    assert_eq!(code(ready(primary.put_partner(number(33), moment(NOW)))), "TRUST-001");
+    let unpaired = Partner { trust: Trust::Unpaired, ..number(2) };
+    ready(primary.put_partner(unpaired.clone(), moment(NOW))).unwrap();
+    ready(primary.put_partner(number(33), moment(NOW))).unwrap();
+    assert_eq!(code(ready(primary.put_partner(number(2), moment(NOW)))), "TRUST-001");
+    // What is there changes all the same, and what is not stays as it is.
+    ready(primary.put_partner(Partner { paused: true, ..number(3) }, moment(NOW))).unwrap();
+    ready(primary.put_partner(unpaired, moment(NOW))).unwrap();
+}
