@@ -260,6 +260,14 @@ fn slp_008_the_target_is_paired_and_imports() {
     breaks(GOLD, &[("name = \"gold\"", &long)], "SLP-008");
     let fits = format!("name = \"{}\"", "x".repeat(112));
     assert_eq!(codes(&edited(GOLD, &[("name = \"gold\"", &fits)]), &around()), [""; 0]);
+    // It crosses in so many bytes: what is counted is said.
+    let umlauts = "ä".repeat(57);
+    let own = edited(GOLD, &[("name = \"gold\"", &format!("name = \"{umlauts}\""))]);
+    let theirs = edited(GOLD, &[("gold-import", &umlauts)]);
+    for (text, said) in [(own, "a name of 114 bytes"), (theirs, "an import SLP of 114 bytes")] {
+        let checked = check::check(&slp(&text), &around());
+        assert!(checked.findings.iter().any(|it| it.what.contains(said)), "{:?}", checked.findings);
+    }
     for said in [
         PartnerSlp::Absent,
         PartnerSlp::Present { classification: "gold".into(), receives: false, units: vec![] },

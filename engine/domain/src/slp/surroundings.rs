@@ -267,8 +267,8 @@ fn check_target(
         checked.findings.push(
             Finding::operation("SLP-008", at, operation, "target.import_slp")
                 .value(import_slp)
-                .what(format!("names an import SLP of {} characters", import_slp.len()))
-                .why("the name of an SLP that takes part in replication has at most 112 characters")
+                .what(format!("names an import SLP of {} bytes", import_slp.len()))
+                .why("the name of an SLP that takes part in replication has at most 112 bytes")
                 .help("name one that is shorter"),
         );
         return;
