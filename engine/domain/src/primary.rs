@@ -32,6 +32,7 @@ mod runs;
 mod servers;
 mod storage;
 mod tick;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 

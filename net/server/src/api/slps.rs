@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
+use futures_util::future::try_join_all;
 use narrows_api::{
     ApiError,
     error::codes,
     partner, paths,
-    server::{self, Level},
+    server::{Finding as Problem, Level},
     slps::{
         ApplyReply, ApplyRequest, Difference, Format, Hold, SlpInfo, SlpOperation, TargetUse, VersionUse,
     },
@@ -146,13 +147,32 @@ fn unstored(slp: Slp) -> SlpVersion {
     SlpVersion { slp, version: 0, made: time::now(), targets: Vec::new(), verified: false }
 }
 
-async fn ask_partners(app: &App, wanted: &Slp) -> Result<BTreeMap<(DomainId, String), PartnerSlp>, Failure> {
-    let mut said = BTreeMap::new();
-    for (domain, name) in app.control.slps_to_ask(wanted.clone()).await? {
-        let answer = look_up(app, domain, &name).await?;
-        said.insert((domain, name), answer);
-    }
-    Ok(said)
+/// What partners say of the import SLPs that this one names, all asked at once.
+pub async fn ask_partners(
+    app: &App,
+    wanted: &Slp,
+) -> Result<BTreeMap<(DomainId, String), PartnerSlp>, Failure> {
+    let asked = app.control.slps_to_ask(wanted.clone()).await?.into_iter();
+    let answers = asked.map(async |(domain, name)| {
+        let said = look_up(app, domain, &name).await;
+        said.map(|said| ((domain, name), said))
+    });
+    Ok(try_join_all(answers).await?.into_iter().collect())
+}
+
+/// Versions whose replications wait because a partner could not be asked when they were stored.
+pub async fn not_verified(app: &App) -> Result<Vec<Problem>, Failure> {
+    let versions = app.catalog.slp_versions().await.map_err(|error| internal(&error))?;
+    let of_version = |SlpVersion { slp, version, .. }: SlpVersion| Problem {
+        level: Level::Error,
+        code: "SLP-008".to_owned(),
+        check: format!("slp {}", slp.name),
+        side: app.who.name.clone(),
+        message: format!("version {version} was stored with --unverified; its replications wait to be checked"),
+        help: "that is done by itself when its partners answer; `narrowsctl doctor` tells what stands against it"
+            .to_owned(),
+    };
+    Ok(versions.into_iter().filter(|it| !it.verified).map(of_version).collect())
 }
 
 /// What a partner says about one of its SLPs.
@@ -188,7 +208,7 @@ pub(super) fn percent(name: &str) -> String {
 async fn reached(
     app: &App,
     said: &BTreeMap<(DomainId, String), PartnerSlp>,
-) -> Result<Vec<server::Finding>, Failure> {
+) -> Result<Vec<Problem>, Failure> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let findings = said.iter().map(|((domain, name), answer)| {
         let side = super::domains::name_of(app, &partners, *domain);
@@ -198,7 +218,7 @@ async fn reached(
             PartnerSlp::Unreachable(why) => (Level::Warning, format!("`{side}` could not be asked: {why}")),
         };
         let (code, check, help) = (String::new(), format!("slp {name}"), String::new());
-        server::Finding { level, code, check, side, message, help }
+        Problem { level, code, check, side, message, help }
     });
     Ok(findings.collect())
 }
