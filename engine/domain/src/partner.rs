@@ -8,7 +8,9 @@ use narrows_format::{DomainId, PoolId, Timestamp};
 use crate::auto_import::AutoImport;
 use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
 use crate::machine::Refusal;
+use crate::machine::replication::MANUAL;
 use crate::named::named;
+use crate::operation::Operation;
 use crate::storage::Identity;
 
 named! {
@@ -193,13 +195,21 @@ pub struct Partner {
     pub heard: Option<Timestamp>,
     /// Work to it is paused by a person.
     pub paused: bool,
-    /// It is unpaired as soon as nothing is to be done for it any more.
-    pub draining: bool,
+    /// Since when it is drained: nothing new goes there, and it is unpaired as soon as what was due before is done.
+    pub draining: Option<Timestamp>,
     /// Images under way to it at the same time.
     pub running_max: u32,
 }
 
 impl Partner {
+    /// Whether this work came up only after it was begun to be drained, and does not go there any more. What a person, or the
+    /// partner, asks for beside the policies does.
+    pub fn is_too_late_for(&self, operation: &Operation) -> bool {
+        operation.name != MANUAL
+            && operation.attempt == 0
+            && self.draining.is_some_and(|since| operation.due >= since)
+    }
+
     /// A partner just met: trust half made, nothing else known.
     pub fn half(domain: DomainId, incarnation: u64, name: &str, paired: Timestamp) -> Self {
         Self {
@@ -220,7 +230,7 @@ impl Partner {
             skew_ms: None,
             heard: None,
             paused: false,
-            draining: false,
+            draining: None,
             running_max: RUNNING_PER_PARTNER,
         }
     }

@@ -76,9 +76,10 @@ pub(crate) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Opt
 
 fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<Target> {
     if child.goes_to_all() {
-        // One whose certificate or identity is in doubt just now is a partner all the same: its work waits.
+        // One whose certificate or identity is in doubt just now is a partner all the same: its work waits. One that is drained
+        // is as good as gone.
         let is_paired = |it: &&Partner| match it.trust {
-            Trust::Complete | Trust::Expired | Trust::Frozen => true,
+            Trust::Complete | Trust::Expired | Trust::Frozen => it.draining.is_none(),
             Trust::Half | Trust::Unpaired => false,
         };
         return parent
@@ -119,6 +120,8 @@ fn operation(
     let image = parent.image;
     let expires = expiry(child, image, parent.asked);
     let present = target.as_ref().and_then(|target| already_present(parent, target.partner, expires));
+    let to = target.as_ref().and_then(|target| parent.partners.iter().find(|it| it.domain == target.partner));
+    let leaving_since = to.and_then(|partner| partner.draining);
     let kind = match child.kind {
         // Its copy comes from the first one's.
         Kind::Backup => OperationKind::Duplication,
@@ -128,11 +131,15 @@ fn operation(
         target,
         expires,
         priority: parent.version.slp.priority,
+        // Wherever the clock was set meanwhile.
+        due: leaving_since.map_or(now, |since| since.max(now)),
         ..Operation::new(image, ordinal, child.id.clone(), kind, now)
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);
         operation.note = Some(Note { code: ALREADY_PRESENT.to_owned(), sentence });
+    } else if leaving_since.is_some() {
+        operation.wait(WaitReason::Unpaired, None, now);
     } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
         // The image is paused, and this is a part of it.
         operation.enter(OperationState::Paused, now);

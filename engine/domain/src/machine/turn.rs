@@ -83,6 +83,11 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
     let mut free = partner.running_max.saturating_sub(view.running);
     for candidate in &view.candidates {
         let mut operation = candidate.operation.clone();
+        if partner.is_too_late_for(&operation) {
+            operation.wait(WaitReason::Unpaired, None, moment.now);
+            decision.changes.push(Change::Operation(operation));
+            continue;
+        }
         let obstacle = own_obstacle(candidate, moment);
         if operation.state == OperationState::PendingImport && (obstacle.is_some() || free == 0) {
             operation.next_try = Some(after(moment.now, RESEND_AFTER));
