@@ -146,6 +146,11 @@ async fn an_slp_is_deleted_when_nothing_refers_to_it_here_or_there() {
     assert!(refused.message.contains("image web01_"), "{refused}");
     let dry = delete(&west, "gold-import", true).await.unwrap();
     assert_eq!((dry.uses.as_slice(), dry.deleted), (&["SLP `gold` of domain `east`".to_owned()][..], false));
+    let text = import_slp().text.replacen('\n', "\ndata_classification = \"silver\"\n", 1);
+    let silver = ApplyRequest { text, ..import_slp() };
+    let refused = apply(&west, &silver).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-014", "what east sends would not be taken any more");
+    assert!(refused.message.contains("SLP `gold` of domain `east`"), "{refused}");
     let refused = delete(&west, "gold-import", false).await.unwrap_err();
     assert_eq!(refused.code, "SLP-014");
     assert!(refused.message.contains("SLP `gold` of domain `east`"), "{refused}");
@@ -157,6 +162,9 @@ async fn an_slp_is_deleted_when_nothing_refers_to_it_here_or_there() {
     assert_eq!(delete(&east, "gold", false).await.unwrap_err().code, "SLP-013");
     // A partner that can't be asked is named, and keeps nobody from it.
     east.stop().await;
+    let silver = apply(&west, &ApplyRequest { plan: true, ..silver }).await.unwrap();
+    let unasked = silver.findings.iter().find(|it| it.side == "east").expect("who could not be asked is named");
+    assert!(unasked.code == "SLP-014" && silver.errors.is_empty(), "{silver:?}");
     let gone = delete(&west, "gold-import", false).await.unwrap();
     assert_eq!((gone.unasked.as_slice(), gone.deleted), (&["east".to_owned()][..], true));
     east.start().await;

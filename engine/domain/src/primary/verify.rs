@@ -29,7 +29,8 @@ impl<C: Catalog> Primary<C> {
         }
         // Whether a copy may be left only elsewhere was decided when it was stored.
         let (local_copy, unverified) = (LocalCopy::NotNeeded, Unverified::Refuse);
-        let around = self.surroundings(Applying { partner_slps, local_copy, unverified }).await?;
+        let how = Applying { partner_slps, theirs: Vec::new(), local_copy, unverified };
+        let around = self.surroundings(how).await?;
         let Checked { mut findings, targets, unverified } = check(&then.slp, &around);
         findings.extend(unverified);
         if targets != then.targets {

@@ -28,7 +28,7 @@ fn applied(primary: &mut Primary<MemoryCatalog>, change: impl Fn(&str) -> String
     let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
     let said = ["gold-import", "other-import"].map(|slp| ((THERE, slp.to_owned()), present.clone()));
     let (local_copy, unverified) = (LocalCopy::Needed, Unverified::Refuse);
-    let how = Applying { partner_slps: said.into(), local_copy, unverified };
+    let how = Applying { partner_slps: said.into(), theirs: Vec::new(), local_copy, unverified };
     let slp = parse(&change(&text), Format::Toml).unwrap();
     let (plan, commands) = ready(primary.apply_slp(&slp, how, moment(NOW + 5))).unwrap();
     assert!(matches!(plan, Plan::Store(ref version) if version.version == 2), "{plan:?}");

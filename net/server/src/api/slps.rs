@@ -30,6 +30,7 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal, not_found},
     caller::Admin,
+    slp_orders,
 };
 use crate::time;
 
@@ -57,14 +58,17 @@ pub async fn apply(
 ) -> Answer<ApplyReply> {
     let wanted = slp::parse(&request.text, format_of(request.format))
         .map_err(|bad| unreadable(&request.file, &bad))?;
+    let before = app.catalog.slp(&wanted.name, None).await.map_err(|error| internal(&error))?;
     let partner_slps = ask_partners(&app, &wanted).await?;
-    let findings = reached(&app, &partner_slps).await?;
+    let mut findings = reached(&app, &partner_slps).await?;
+    let (theirs, unasked) = reclassified(&app, before.as_ref(), &wanted).await?;
+    findings.extend(unasked);
     let how = Applying {
         partner_slps,
+        theirs,
         local_copy: if request.accept_no_local_copy { LocalCopy::NotNeeded } else { LocalCopy::Needed },
         unverified: if request.unverified { Unverified::Accept } else { Unverified::Refuse },
     };
-    let before = app.catalog.slp(&wanted.name, None).await.map_err(|error| internal(&error))?;
     let differences = differences(before.as_ref(), &wanted);
     let plan = match (request.plan, request.in_place) {
         (true, false) => app.control.plan_slp(wanted.clone(), how).await?,
@@ -158,6 +162,27 @@ pub async fn ask_partners(
         said.map(|said| ((domain, name), said))
     });
     Ok(try_join_all(answers).await?.into_iter().collect())
+}
+
+/// SLPs of partners that import through one that is about to be reclassified, and who could not be asked of theirs.
+async fn reclassified(
+    app: &App,
+    before: Option<&SlpVersion>,
+    wanted: &Slp,
+) -> Result<(Vec<String>, Vec<Problem>), Failure> {
+    if before.is_none_or(|before| before.slp.data_classification == wanted.data_classification) {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let (theirs, unasked) = slp_orders::ask_partners(app, &wanted.name).await?;
+    let unasked = unasked.into_iter().map(|side| Problem {
+        level: Level::Warning,
+        code: "SLP-014".to_owned(),
+        check: format!("slp {}", wanted.name),
+        message: format!("`{side}` could not be asked whether its SLPs import through this one"),
+        side,
+        help: "images from there fail (AIR-003) where their classification is another one".to_owned(),
+    });
+    Ok((theirs, unasked.collect()))
 }
 
 /// Versions whose replications wait because a partner could not be asked when they were stored.
