@@ -156,7 +156,7 @@ pub struct SlpVersion {
     pub made: Timestamp,
     /// The domains named in it, as they were understood when it was applied.
     pub targets: Vec<ResolvedTarget>,
-    /// False when saved with `--unverified` and not checked since: its replications wait.
+    /// False when saved with `--unverified` and not checked since: its Replications to named targets wait.
     pub verified: bool,
 }
 
@@ -232,6 +232,12 @@ impl SlpOperation {
 }
 
 impl SlpVersion {
+    /// Whether this operation waits because its target could not be checked. To all it does not: who could not be asked is
+    /// out of reach, which delays nobody else.
+    pub fn keeps_back(&self, operation: &SlpOperation) -> bool {
+        !self.verified && operation.kind == Kind::Replication && !operation.goes_to_all()
+    }
+
     /// The domain that a name in this version stands for.
     pub fn domain_of(&self, name: &str) -> Option<DomainId> {
         self.targets.iter().find(|target| target.name == name).map(|target| target.domain)

@@ -143,7 +143,7 @@ fn operation(
     } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
         // The image is paused, and this is a part of it.
         operation.enter(OperationState::Paused, now);
-    } else if !parent.version.verified && operation.kind == OperationKind::Replication {
+    } else if parent.version.keeps_back(child) {
         operation.wait(WaitReason::TargetUnverified, None, now);
     }
     operation

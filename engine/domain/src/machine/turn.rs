@@ -19,7 +19,7 @@ use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, Trust};
 use crate::replica::Base;
 use crate::retry;
-use crate::slp::{Kind, SlpHold, SlpOperation, SlpVersion};
+use crate::slp::{SlpHold, SlpOperation, SlpVersion};
 use crate::window::{Gate, Window};
 
 /// One partner and the operations that may be started for it, in the order of their turn.
@@ -160,7 +160,7 @@ impl Candidate {
         let Some(spec) = children::spec_of(version, &self.operation) else {
             return Some((WaitReason::TargetRetired, None));
         };
-        if !version.verified && spec.kind == Kind::Replication {
+        if version.keeps_back(spec) {
             return Some((WaitReason::TargetUnverified, None));
         }
         if let Some(hold) = self.hold.as_ref().filter(|hold| hold.until.is_none_or(|until| until > now)) {

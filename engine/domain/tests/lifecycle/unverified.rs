@@ -45,6 +45,17 @@ fn what_stays_in_the_domain_waits_for_no_partner() {
     assert_eq!(states, ["complete", "waiting(target-unverified)", "in-process"]);
 }
 
+/// What goes to all waits for nobody who could not be asked: a target that is down delays no other.
+#[test]
+fn to_all_goes_to_those_who_answer() {
+    let to_all = GOLD.replace("{ domain = \"there\", import_slp = \"gold-import\" }", "\"all\"");
+    let mut primary = primary(&to_all);
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    ready(primary.put(&[Change::Slp(SlpVersion { verified: false, ..version })])).unwrap();
+    let (_, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(sent(&commands).partner, THERE);
+}
+
 /// Symptom: images that were made under a version that was not verified waited for ever, though the next version, which
 /// sends to the same place, was.
 #[test]
