@@ -192,6 +192,12 @@ async fn a_partner_is_drained_before_it_is_parted_with() {
     let request = UnpairRequest { how: Parting::Drain, dry_run: false };
     let draining: UnpairReply = order(&east, paths::DOMAIN_UNPAIR, "west", &request).await.unwrap();
     assert_eq!((draining.domain.state.as_str(), draining.backlog.len()), ("draining", 1));
+    let stuck: Vec<_> = draining.stuck.iter().map(|it| it.state.as_str()).collect();
+    assert_eq!(stuck, ["waiting(pause)"], "only a person ends that");
+    // What is backed up meanwhile does not go there, and holds nothing up.
+    make_tree(&files.path().join("more"), 46);
+    let (late, _) = back_up_directory(&east, &web, files.path()).await;
+    operation_in(&east, late.image, "waiting(unpaired)").await;
     let _: DomainInfo = order(&east, paths::DOMAIN_RESUME, "west", &()).await.unwrap();
     operation_in(&east, grant.image, "complete").await;
     for _ in 0..600 {
@@ -201,6 +207,7 @@ async fn a_partner_is_drained_before_it_is_parted_with() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(east.partner("west").await.unwrap().state, "unpaired");
+    operation_in(&east, late.image, "waiting(unpaired)").await;
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

@@ -7,6 +7,7 @@ use narrows_api::{
     ApiError,
     images::{ImageInfo, OperationInfo},
     paths,
+    server::{Finding, Level},
     slp_orders::{DeleteReply, HoldRequest, MigrateReply, MigrateRequest},
     slps::{ApplyRequest, Difference, Hold, SlpInfo, TargetUse, VersionUse},
     storage::RemoveRequest,
@@ -138,6 +139,46 @@ async fn an_slp_is_changed_in_place_or_by_a_new_version_and_what_is_queued_follo
     }
 }
 
+/// Spec 3: `slp apply` runs `doctor` first, and who can't be reached is no target, to all or by name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_applies_an_slp_hears_how_its_targets_are() {
+    let (mut east, mut west) = pair_both().await;
+    west.restart_with(|it| it.test.clock_offset_ms = Some(5000)).await;
+    let to_all = edited(&slp("west"), "{ domain = \"west\", import_slp = \"gold-import\" }", "\"all\"");
+    let applied = apply(&east, &to_all).await.unwrap();
+    for (check, code) in [("slp gold", "AIR-002"), ("clock", "")] {
+        let found = applied.findings.iter().find(|it| it.side == "west" && it.check == check);
+        let found = found.unwrap_or_else(|| panic!("nothing of {check}: {:?}", applied.findings));
+        assert_eq!((found.level, found.code.as_str()), (Level::Warning, code), "{found:?}");
+    }
+    let of_silver = "name = \"other\"\ndata_classification = \"silver\"";
+    apply(&west, &edited(&import_slp(), "name = \"gold-import\"", of_silver)).await.unwrap();
+    let other = edited(&to_all, "name = \"gold\"", "name = \"other\"");
+    assert_eq!(apply(&east, &other).await.unwrap_err().code, "SLP-009");
+
+    west.stop().await;
+    let longer = edited(&to_all, "90d", "91d");
+    let refused = apply(&east, &longer).await.unwrap_err();
+    assert!(refused.code == "SLP-008" && refused.message.contains("could not be checked"), "{refused}");
+    apply(&east, &ApplyRequest { unverified: true, ..longer }).await.unwrap();
+    let waits = async || {
+        let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+        problems.iter().any(|it| it.check == "slp gold" && it.code == "SLP-008")
+    };
+    assert!(waits().await);
+    west.start().await;
+    for _ in 0..1200 {
+        if !waits().await {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!waits().await, "it is checked by itself");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_slp_is_deleted_when_nothing_refers_to_it_here_or_there() {
     let (mut east, mut west, image) = held_image().await;
@@ -146,6 +187,11 @@ async fn an_slp_is_deleted_when_nothing_refers_to_it_here_or_there() {
     assert!(refused.message.contains("image web01_"), "{refused}");
     let dry = delete(&west, "gold-import", true).await.unwrap();
     assert_eq!((dry.uses.as_slice(), dry.deleted), (&["SLP `gold` of domain `east`".to_owned()][..], false));
+    let text = import_slp().text.replacen('\n', "\ndata_classification = \"silver\"\n", 1);
+    let silver = ApplyRequest { text, ..import_slp() };
+    let refused = apply(&west, &silver).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-014", "what east sends would not be taken any more");
+    assert!(refused.message.contains("SLP `gold` of domain `east`"), "{refused}");
     let refused = delete(&west, "gold-import", false).await.unwrap_err();
     assert_eq!(refused.code, "SLP-014");
     assert!(refused.message.contains("SLP `gold` of domain `east`"), "{refused}");
@@ -157,6 +203,10 @@ async fn an_slp_is_deleted_when_nothing_refers_to_it_here_or_there() {
     assert_eq!(delete(&east, "gold", false).await.unwrap_err().code, "SLP-013");
     // A partner that can't be asked is named, and keeps nobody from it.
     east.stop().await;
+    let silver = apply(&west, &ApplyRequest { plan: true, ..silver }).await.unwrap();
+    let unasked =
+        silver.findings.iter().find(|it| it.side == "east").expect("who could not be asked is named");
+    assert!(unasked.code == "SLP-014" && silver.errors.is_empty(), "{silver:?}");
     let gone = delete(&west, "gold-import", false).await.unwrap();
     assert_eq!((gone.unasked.as_slice(), gone.deleted), (&["east".to_owned()][..], true));
     east.start().await;

@@ -9,6 +9,7 @@ use narrows_api::{
     domains::{DomainInfo, GrantRequest, Parting, UnpairReply, UnpairRequest},
     jobs::JobInfo,
     paths,
+    server::Finding,
     slps::ApplyRequest,
     storage::{Making, ScheduleEntry},
 };
@@ -129,6 +130,12 @@ impl Town {
     }
 }
 
+/// Whether a problem says that the SLP was stored and not checked yet.
+async fn waits_to_be_checked(east: &House) -> bool {
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    problems.iter().any(|it| it.check == "slp gold" && it.message.contains("--unverified"))
+}
+
 /// Puts it in the way of an image.
 async fn begin(town: &mut Town, reason: &str) -> ImageId {
     match reason {
@@ -223,8 +230,8 @@ async fn end(town: &mut Town, reason: &str) {
         }
         "target-retired" => move_to(&town.east, &slp("west")).await,
         "target-unverified" => {
+            assert!(waits_to_be_checked(&town.east).await);
             town.west.start().await;
-            apply(&town.east, &edited(&slp("west"), "90d", "91d")).await.unwrap();
         }
         _ => drop(apply(&town.west, &import_slp()).await.unwrap()),
     }
@@ -240,6 +247,7 @@ async fn every_wait_has_its_reason_and_ends_with_it() {
         town.reads(image, &format!("waiting({reason})")).await;
         end(&mut town, reason).await;
         settled_image(&town.east, &image.to_string()).await;
+        assert!(!waits_to_be_checked(&town.east).await, "{reason}");
     }
     for house in [&mut town.east, &mut town.west] {
         house.stop().await;

@@ -79,6 +79,13 @@ fn describe(reply: &UnpairReply) -> String {
     lines.extend(
         reply.backlog.iter().map(|line| format!("{} operations are {}", line.operations, line.state)),
     );
+    lines.extend(reply.stuck.iter().map(|line| {
+        format!(
+            "{} of them are {} until somebody ends that, and draining waits for it: `narrowsctl image resume`, \
+             `image cancel`",
+            line.operations, line.state
+        )
+    }));
     if reply.imports > 0 {
         lines.push(format!("{} images that it sent are not imported", reply.imports));
     }

@@ -44,7 +44,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
             "skew_ms",
             "heard",
             "paused",
-            "draining",
+            "draining_since",
             "running_max"
         ]
     ))
@@ -70,7 +70,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
     .bind(partner.skew_ms)
     .bind(partner.heard.map(nanos))
     .bind(partner.paused)
-    .bind(partner.draining)
+    .bind(partner.draining.map(nanos))
     .bind(partner.running_max)
     .execute(db)
     .await?;
@@ -100,7 +100,7 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
         skew_ms: columns.signed_or_null("skew_ms")?,
         heard: columns.time_or_null("heard")?,
         paused: columns.flag("paused")?,
-        draining: columns.flag("draining")?,
+        draining: columns.time_or_null("draining_since")?,
         running_max: columns.count("running_max")?,
     })
 }

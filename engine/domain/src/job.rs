@@ -60,8 +60,10 @@ impl JobKey {
 
     /// What the keys of all attempts of its operation begin with. Imports and restores are no attempts: each has its own key.
     pub fn siblings(&self) -> Option<&str> {
-        let is_one = |kind: JobKind| self.0.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with(':'));
-        let is_attempt = [JobKind::Backup, JobKind::Replication, JobKind::Duplication].into_iter().any(is_one);
+        let is_one =
+            |kind: JobKind| self.0.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with(':'));
+        let is_attempt =
+            [JobKind::Backup, JobKind::Replication, JobKind::Duplication].into_iter().any(is_one);
         self.0.rfind(':').filter(|_| is_attempt).map(|colon| &self.0[..=colon])
     }
 

@@ -8,7 +8,9 @@ use narrows_format::{DomainId, PoolId, Timestamp};
 use crate::auto_import::AutoImport;
 use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
 use crate::machine::Refusal;
+use crate::machine::replication::MANUAL;
 use crate::named::named;
+use crate::operation::Operation;
 use crate::retry::NO_VERSION;
 use crate::storage::Identity;
 
@@ -209,13 +211,21 @@ pub struct Partner {
     pub heard: Option<Timestamp>,
     /// Work to it is paused by a person.
     pub paused: bool,
-    /// It is unpaired as soon as nothing is to be done for it any more.
-    pub draining: bool,
+    /// Since when it is drained: nothing new goes there, and it is unpaired as soon as what was due before is done.
+    pub draining: Option<Timestamp>,
     /// Images under way to it at the same time.
     pub running_max: u32,
 }
 
 impl Partner {
+    /// Whether this work came up only after it was begun to be drained, and does not go there any more. What a person, or the
+    /// partner, asks for beside the policies does.
+    pub fn is_too_late_for(&self, operation: &Operation) -> bool {
+        operation.name != MANUAL
+            && operation.attempt == 0
+            && self.draining.is_some_and(|since| operation.due >= since)
+    }
+
     /// A partner just met: trust half made, nothing else known.
     pub fn half(domain: DomainId, incarnation: u64, name: &str, paired: Timestamp) -> Self {
         Self {
@@ -236,7 +246,7 @@ impl Partner {
             skew_ms: None,
             heard: None,
             paused: false,
-            draining: false,
+            draining: None,
             running_max: RUNNING_PER_PARTNER,
         }
     }
@@ -263,7 +273,7 @@ impl Partner {
 }
 
 /// Whether `met` can be stored: TRUST-002 for a name that another domain has, TRUST-003 for an identity
-/// that is this domain's own or whose incarnation fell.
+/// that is this domain's own or whose incarnation fell, TRUST-001 for one partner too many.
 pub fn check_meeting(own: &Identity, known: &[Partner], met: &Partner) -> Result<(), Refusal> {
     if met.domain == own.domain {
         let sentence = format!("domain {} is this domain itself", met.domain);
@@ -282,7 +292,9 @@ pub fn check_meeting(own: &Identity, known: &[Partner], met: &Partner) -> Result
         );
         return Err(Refusal::new("TRUST-003", sentence, "find out which of the two is alive"));
     }
-    if before.is_none() && known.iter().filter(|it| it.trust != Trust::Unpaired).count() >= PARTNERS_MAX {
+    let is_partner = |it: &Partner| it.trust != Trust::Unpaired;
+    let is_new = is_partner(met) && !before.is_some_and(is_partner);
+    if is_new && known.iter().filter(|it| is_partner(it)).count() >= PARTNERS_MAX {
         let sentence = format!("this domain has {PARTNERS_MAX} partners already");
         return Err(Refusal::new("TRUST-001", sentence, "unpair one"));
     }

@@ -34,6 +34,7 @@ mod runs;
 mod servers;
 mod storage;
 mod tick;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 

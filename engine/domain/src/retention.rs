@@ -9,7 +9,7 @@ use crate::image::ImageCopy;
 use crate::machine::replication::MANUAL;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKind, OperationState};
-use crate::slp::{Retention, Slp};
+use crate::slp::{Retention, Slp, SlpOperation};
 
 /// When a copy expires; `None` is never, or not by date.
 ///
@@ -113,7 +113,7 @@ pub fn standing(
     );
     // A Replication to all that reaches nobody is complete.
     let names = names(copy, operations);
-    let children = slp.into_iter().flat_map(|slp| names.iter().flat_map(|name| slp.children(name)));
+    let children = slp.into_iter().flat_map(|slp| names.iter().flat_map(|name| slp.takers(name)));
     let children = children.filter(|it| !it.goes_to_all());
     let unmade = children.filter(|child| !operations.iter().any(|it| it.name == child.id));
     kept.extend(unmade.map(|child| KeptBecause::Unmade { operation: child.id.clone() }));
@@ -127,15 +127,17 @@ pub fn standing(
     kept
 }
 
-/// A copy kept only until its children are complete, and they are: it may expire from now on.
+/// A copy kept only until its children are complete, and they are: it may expire from now on. A Replication to all that
+/// reaches nobody is complete, but as the only one it has left no copy anywhere.
 pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool {
     let own = slp.operation(&copy.operation);
+    let names = names(copy, operations);
+    let children: Vec<_> = names.iter().flat_map(|name| slp.takers(name)).collect();
+    let is_made = |child: &SlpOperation| operations.iter().any(|it| it.name == child.id);
     own.is_some_and(|own| own.retention == Some(Retention::ExpireAfterCopy))
         && copy.wanted.expires.is_none()
-        && names(copy, operations)
-            .iter()
-            .flat_map(|name| slp.children(name))
-            .all(|child| operations.iter().any(|it| it.name == child.id))
+        && children.iter().all(|child| child.goes_to_all() || is_made(child))
+        && children.iter().any(|child| is_made(child))
         && open_children(copy, Some(slp), operations).next().is_none()
 }
 
@@ -179,11 +181,10 @@ fn open_children<'a>(
 ) -> impl Iterator<Item = &'a Operation> {
     let names = names(copy, operations);
     let is_child = move |operation: &Operation| {
-        if let Some(spec) = slp.and_then(|slp| slp.operation(&operation.name)) {
+        if let Some((slp, spec)) = slp.and_then(|slp| Some((slp, slp.operation(&operation.name)?))) {
             // A copy made by an operation that this version does not have may be what is still to be copied from.
-            let is_unknown = slp.is_some_and(|slp| slp.operation(&copy.operation).is_none());
-            let takes_it = spec.source.as_deref().is_some_and(|source| names.contains(&source));
-            return takes_it || spec.source.is_some() && is_unknown;
+            let is_unknown = slp.operation(&copy.operation).is_none();
+            return slp.source_of(spec).is_some_and(|source| names.contains(&source) || is_unknown);
         }
         // The version that asked for it is not known, or another one governs the image by now: whatever is
         // still to be copied may need this copy, but for what a person asked for beside the policy.

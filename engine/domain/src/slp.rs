@@ -80,7 +80,8 @@ pub struct SlpOperation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Makes the first copy from a client.
+    /// Makes the first copy from a client. A further one of the same policy is made from the first one's copy, as a
+    /// Duplication is: the client is read once.
     Backup,
     /// Takes over what a partner sent.
     Import,
@@ -155,7 +156,7 @@ pub struct SlpVersion {
     pub made: Timestamp,
     /// The domains named in it, as they were understood when it was applied.
     pub targets: Vec<ResolvedTarget>,
-    /// False when saved with `--unverified` and not checked since: its replications wait.
+    /// False when saved with `--unverified` and not checked since: its Replications to named targets wait.
     pub verified: bool,
 }
 
@@ -183,9 +184,20 @@ impl Slp {
         self.operations.iter().find(|operation| operation.id == id)
     }
 
-    /// The operations that take the copy of `id`.
+    /// The operations that name `id` as their source.
     pub fn children<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a SlpOperation> {
         self.operations.iter().filter(move |operation| operation.source.as_deref() == Some(id))
+    }
+
+    /// The operations that take the copy of `id`: its children, and further Backups that of the first one.
+    pub fn takers<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a SlpOperation> {
+        self.operations.iter().filter(move |operation| self.source_of(operation) == Some(id))
+    }
+
+    /// The operation whose copy this one takes: its source, or of a further Backup the first one.
+    pub fn source_of<'a>(&'a self, operation: &'a SlpOperation) -> Option<&'a str> {
+        let first = self.backup().filter(|it| operation.kind == Kind::Backup && it.id != operation.id);
+        operation.source.as_deref().or_else(|| first.map(|first| first.id.as_str()))
     }
 
     /// The import that it begins with, if it does.
@@ -220,6 +232,12 @@ impl SlpOperation {
 }
 
 impl SlpVersion {
+    /// Whether this operation waits because its target could not be checked. To all it does not: who could not be asked is
+    /// out of reach, which delays nobody else.
+    pub fn keeps_back(&self, operation: &SlpOperation) -> bool {
+        !self.verified && operation.kind == Kind::Replication && !operation.goes_to_all()
+    }
+
     /// The domain that a name in this version stands for.
     pub fn domain_of(&self, name: &str) -> Option<DomainId> {
         self.targets.iter().find(|target| target.name == name).map(|target| target.domain)

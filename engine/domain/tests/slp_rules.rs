@@ -34,7 +34,7 @@ retention = { fixed = "90d" }
 "#;
 
 const IMPORT: &str = r#"
-name = "gold-import"
+name = "from-east"
 
 [[operation]]
 id = "import"
@@ -146,6 +146,27 @@ fn slp_003_backups_alone_and_at_most_four() {
     assert_eq!(codes(&format!("{GOLD}\n{five}"), &around()), ["SLP-003"]);
 }
 
+/// A further Backup is a copy like others: where it lies, and what is replicated from it, is looked at as of the first.
+#[test]
+fn a_further_backup_is_held_against_the_rules_for_copies() {
+    let further = FIRST.replace("id = \"backup\"", "id = \"b\"").replace("stu-a", "stu-b");
+    let from_b = edited(GOLD, &[("source = \"backup\"", "source = \"b\"")]) + &further;
+    assert_eq!(codes(&from_b, &around()), [""; 0]);
+    assert_eq!(
+        codes(&from_b.replace("stu-b", "stu-a"), &around()),
+        ["SLP-013"],
+        "it would lie in the pool of the first"
+    );
+    assert_eq!(codes(&from_b.replace("stu-b", "stu-z"), &around()), ["SLP-013"]);
+    assert_eq!(codes(&from_b.replace("stu-b", "any-a"), &around()), ["SLP-005"]);
+    assert_eq!(codes(&from_b.replace("stu-b", "wide"), &around()), ["SLP-007"]);
+    let mut bare = around();
+    bare.targets.retain(|target| target.pool != PoolId([2; 16]));
+    assert_eq!(codes(&from_b, &bare), ["SLP-006"]);
+    let refused = check::check_schedule(ScheduleKind::Synthetic, &slp(&from_b)).unwrap_err();
+    assert_eq!(refused.code, "SLP-016");
+}
+
 #[test]
 fn slp_004_sources_exist_feed_and_end() {
     breaks(GOLD, &[("source = \"backup\"\n", "")], "SLP-004");
@@ -243,6 +264,14 @@ fn slp_008_the_target_is_paired_and_imports() {
     breaks(GOLD, &[("name = \"gold\"", &long)], "SLP-008");
     let fits = format!("name = \"{}\"", "x".repeat(112));
     assert_eq!(codes(&edited(GOLD, &[("name = \"gold\"", &fits)]), &around()), [""; 0]);
+    // It crosses in so many bytes: what is counted is said.
+    let umlauts = "ä".repeat(57);
+    let own = edited(GOLD, &[("name = \"gold\"", &format!("name = \"{umlauts}\""))]);
+    let theirs = edited(GOLD, &[("gold-import", &umlauts)]);
+    for (text, said) in [(own, "a name of 114 bytes"), (theirs, "an import SLP of 114 bytes")] {
+        let checked = check::check(&slp(&text), &around());
+        assert!(checked.findings.iter().any(|it| it.what.contains(said)), "{:?}", checked.findings);
+    }
     for said in [
         PartnerSlp::Absent,
         PartnerSlp::Present { classification: "gold".into(), receives: false, units: vec![] },
@@ -267,6 +296,36 @@ fn slp_009_classifications_are_equal_or_the_import_takes_any() {
     let source_any = edited(GOLD, &[("data_classification = \"gold\"", "data_classification = \"any\"")]);
     assert_eq!(codes(&source_any, &said("gold")), ["SLP-009"], "source any into import gold");
     assert_eq!(codes(&source_any, &said("any")), [""; 0]);
+}
+
+/// What goes to all is held against each partner that it reaches: one that could not be asked is no target yet, one that takes
+/// another classification is none, and one that has no such SLP may make it.
+#[test]
+fn slp_008_and_009_hold_for_all_too() {
+    let to_all = edited(GOLD, &[("{ domain = \"dr\", import_slp = \"gold-import\" }", "\"all\"")]);
+    let partners = around().partners;
+    let dr = (DomainId([9; 16]), "gold".to_owned());
+    assert_eq!(check::partner_slps_named(&slp(&to_all), &partners), std::slice::from_ref(&dr));
+    let drained = vec![Partner { draining: Some(NOW), ..partners[0].clone() }];
+    assert_eq!(check::partner_slps_named(&slp(&to_all), &drained), []);
+    let present = |classification: &str, receives| PartnerSlp::Present {
+        classification: classification.into(),
+        receives,
+        units: vec![],
+    };
+    for (said, found, unverified) in [
+        (PartnerSlp::Unreachable("it is silent".into()), None, Some("SLP-008")),
+        (PartnerSlp::Absent, None, None),
+        (present("any", true), None, None),
+        (present("silver", true), Some("SLP-009"), None),
+        (present("silver", false), None, None),
+    ] {
+        let mut around = around();
+        around.partner_slps = [(dr.clone(), said.clone())].into();
+        let checked = check::check(&slp(&to_all), &around);
+        let code = |found: &[narrows_domain::slp::Finding]| found.first().map(|it| it.code);
+        assert_eq!((code(&checked.findings), code(&checked.unverified)), (found, unverified), "{said:?}");
+    }
 }
 
 #[test]
@@ -321,7 +380,7 @@ fn slp_012_locked_copies_live_within_the_lock_range() {
 #[test]
 fn slp_013_what_is_named_exists_once() {
     breaks(GOLD, &[("stu-a", "stu-z")], "SLP-013");
-    let gilt = IMPORT.replace("name = \"gold-import\"", "name = \"x\"\ndata_classification = \"gilt\"");
+    let gilt = IMPORT.replace("name = \"from-east\"", "name = \"x\"\ndata_classification = \"gilt\"");
     assert_eq!(codes(&gilt, &around()), ["SLP-013"]);
     breaks(GOLD, &[("storage = \"stu-a\"\n", "")], "SLP-013");
     breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"days\"")], "SLP-013");

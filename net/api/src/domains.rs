@@ -105,6 +105,9 @@ pub struct UnpairReply {
     pub slps: Vec<String>,
     /// Work for it that is not at its end, by state, as it was before.
     pub backlog: Vec<Backlog>,
+    /// Of those, what does not end by itself, so that draining waits for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stuck: Vec<Backlog>,
     /// Images of which it is known to hold a copy; no more than 1000 are counted.
     pub replicas: u64,
     /// Arrivals from it that are not imported; they still are if their cause is mended.

@@ -496,7 +496,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
         let own = storage::Identity { domain: DOMAIN, incarnation: 1, name: "here".to_owned() };
-        let Started { control, mut commands, task } = start(Primary::new(catalog, own), Clock::ahead_by_ms(0));
+        let Started { control, mut commands, task } =
+            start(Primary::new(catalog, own), Clock::ahead_by_ms(0));
         let mut partner = Partner::half(PARTNER, 1, "there", time::now());
         partner.trust = Trust::Complete;
         control.put_partner(partner).await.unwrap();

@@ -39,6 +39,7 @@ pub mod hands;
 pub mod importer;
 pub mod in_order;
 pub mod pace;
+pub mod verifying;
 pub mod zones;
 
 pub mod plane;

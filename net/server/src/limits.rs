@@ -140,6 +140,8 @@ pub const LIVES_WAITING_MAX: usize = 64;
 pub const REQUEST_ON_ITS_WAY_MAX: Duration = Duration::from_mins(2);
 /// A partner that is half-paired is asked again this often.
 pub const PAIRING_RETRY: Duration = Duration::from_secs(15);
+/// Partners that could not be asked of an SLP's targets when it was stored are asked again this often.
+pub const VERIFY_EVERY: Duration = Duration::from_secs(15);
 
 /// How often it is looked whose replicas are to be compared.
 pub const COMPARE_LOOK: Duration = Duration::from_secs(15);

@@ -340,7 +340,8 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
         )
         .map_err(|refusal| ApiError::new(refusal.code, refusal.sentence).help(refusal.help))?;
         // Nobody has shown a key yet: it goes on as it is. Where it is now it says with its certificate.
-        return Ok(known.clone());
+        // Who pairs them again does not want it gone.
+        return Ok(Partner { draining: None, ..known.clone() });
     }
     let base = Partner::half(theirs.domain, theirs.incarnation, name, app.clock.now());
     // An introduction proves nothing: what is known of a domain stays until it has shown its keys, and grants are for who has
@@ -350,7 +351,9 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
         is_same(it) && (it.trust != Trust::Unpaired || named.iter().all(|named| cas.contains(named)))
     };
     let (kept, ca_pem) = match known.filter(is_proved_by_known) {
-        Some(known) => (Partner { paired: base.paired, ..known.clone() }, known.ca_pem.clone()),
+        Some(known) => {
+            (Partner { paired: base.paired, draining: None, ..known.clone() }, known.ca_pem.clone())
+        }
         None => (base, theirs.ca_pem.clone()),
     };
     let partner = Partner {

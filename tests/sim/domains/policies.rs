@@ -157,7 +157,8 @@ pub(super) fn settle(primary: &mut Primary<MemoryCatalog>, at: usize, moment: Mo
         let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: Vec::new() };
         let asked = ready(primary.partner_slps_to_ask(&slp)).unwrap();
         let partner_slps: BTreeMap<_, _> = asked.into_iter().map(|asked| (asked, present.clone())).collect();
-        let how = Applying { partner_slps, local_copy: LocalCopy::NotNeeded, unverified: Unverified::Refuse };
+        let (local_copy, unverified) = (LocalCopy::NotNeeded, Unverified::Refuse);
+        let how = Applying { partner_slps, theirs: Vec::new(), local_copy, unverified };
         let (plan, _) = ready(primary.apply_slp(&slp, how, moment)).unwrap();
         assert!(matches!(plan, Plan::Store(_)), "{plan:?}");
     }

@@ -239,6 +239,31 @@ async fn marks_that_were_not_the_usual_ones_were_set() {
     assert_eq!(found, [0, 1, 1]);
 }
 
+/// Goal: a partner that was being drained still is, and gets what was due by the upgrade.
+#[tokio::test]
+async fn who_was_drained_is_drained_since_the_upgrade() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.sqlite");
+    let mut db = raw_new(&path).await;
+    let (were, came) = migrations("0090");
+    run(&mut db, were).await;
+    let rows = "
+        INSERT INTO partners (domain, incarnation, name, url, data_address, ca_pem, signing_key, trust, paired, grants,
+            receive_unit, down_failures, paused, draining, running_max)
+        VALUES (zeroblob(16), 1, 'a', '', '', '', zeroblob(32), 'complete', 0, '', 'default', 0, 0, 0, 4),
+            (randomblob(16), 1, 'b', '', '', '', zeroblob(32), 'complete', 0, '', 'default', 0, 0, 1, 4)";
+    sqlx::raw_sql(rows).execute(&mut db).await.unwrap();
+    run(&mut db, came).await;
+    let found =
+        sqlx::query("SELECT draining_since FROM partners ORDER BY name").fetch_all(&mut db).await.unwrap();
+    let found: Vec<Option<i64>> = found.iter().map(|row| row.get(0)).collect();
+    let of_this_century = 1_700_000_000_000_000_000..5_000_000_000_000_000_000;
+    assert!(
+        found[0].is_none() && found[1].is_some_and(|since| of_this_century.contains(&since)),
+        "{found:?}"
+    );
+}
+
 /// The text of those before this number, and of the others, in order.
 pub(crate) fn migrations(from: &str) -> (Vec<String>, Vec<String>) {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();

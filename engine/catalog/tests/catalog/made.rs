@@ -307,7 +307,7 @@ impl Maker {
         partner.skew_ms = self.maybe(|it| -i64::from(it.below(200)));
         partner.heard = self.maybe(Self::time);
         partner.paused = self.coin();
-        partner.draining = self.coin();
+        partner.draining = self.maybe(Self::time);
         partner
     }
 

@@ -30,16 +30,16 @@ pub(super) struct Parent<'a> {
     pub(super) partners: &'a [Partner],
 }
 
-/// The Replications, one for each domain, and Duplications due now that do not exist yet. The image's first
+/// The Replications, one for each domain, Duplications and further Backups due now that do not exist yet. The image's first
 /// operation has ordinal 1 and is its Backup or Import.
 pub(super) fn due(parent: &Parent<'_>, now: Timestamp) -> Vec<Operation> {
     let mut made = Vec::new();
     let mut ordinal = parent.existing.iter().map(|it| it.key.ordinal).max().unwrap_or(0).max(1);
-    for child in parent.version.slp.children(parent.operation) {
+    for child in parent.version.slp.takers(parent.operation) {
         let targets = match child.kind {
             Kind::Replication => targets(parent, child).into_iter().map(Some).collect(),
-            Kind::Duplication => vec![None],
-            Kind::Backup | Kind::Import => Vec::new(),
+            Kind::Duplication | Kind::Backup => vec![None],
+            Kind::Import => Vec::new(),
         };
         for target in targets {
             let partner = target.as_ref().map(|target| target.partner);
@@ -76,9 +76,10 @@ pub(crate) fn spec_of<'a>(version: &'a SlpVersion, operation: &Operation) -> Opt
 
 fn targets(parent: &Parent<'_>, child: &SlpOperation) -> Vec<Target> {
     if child.goes_to_all() {
-        // One whose certificate or identity is in doubt just now is a partner all the same: its work waits.
+        // One whose certificate or identity is in doubt just now is a partner all the same: its work waits. One that is drained
+        // is as good as gone.
         let is_paired = |it: &&Partner| match it.trust {
-            Trust::Complete | Trust::Expired | Trust::Frozen => true,
+            Trust::Complete | Trust::Expired | Trust::Frozen => it.draining.is_none(),
             Trust::Half | Trust::Unpaired => false,
         };
         return parent
@@ -119,19 +120,30 @@ fn operation(
     let image = parent.image;
     let expires = expiry(child, image, parent.asked);
     let present = target.as_ref().and_then(|target| already_present(parent, target.partner, expires));
+    let to = target.as_ref().and_then(|target| parent.partners.iter().find(|it| it.domain == target.partner));
+    let leaving_since = to.and_then(|partner| partner.draining);
+    let kind = match child.kind {
+        // Its copy comes from the first one's.
+        Kind::Backup => OperationKind::Duplication,
+        kind => kind.into(),
+    };
     let mut operation = Operation {
         target,
         expires,
         priority: parent.version.slp.priority,
-        ..Operation::new(image, ordinal, child.id.clone(), child.kind.into(), now)
+        // Wherever the clock was set meanwhile.
+        due: leaving_since.map_or(now, |since| since.max(now)),
+        ..Operation::new(image, ordinal, child.id.clone(), kind, now)
     };
     if let Some(sentence) = present {
         operation.enter(OperationState::Complete, now);
         operation.note = Some(Note { code: ALREADY_PRESENT.to_owned(), sentence });
+    } else if leaving_since.is_some() {
+        operation.wait(WaitReason::Unpaired, None, now);
     } else if parent.existing.iter().any(|it| it.state == OperationState::Paused) {
         // The image is paused, and this is a part of it.
         operation.enter(OperationState::Paused, now);
-    } else if !parent.version.verified && operation.kind == OperationKind::Replication {
+    } else if parent.version.keeps_back(child) {
         operation.wait(WaitReason::TargetUnverified, None, now);
     }
     operation

@@ -257,12 +257,13 @@ pub fn foretold(
     if version.slp.backup().is_none_or(goes_there) {
         return None;
     }
-    let spec = version.slp.operations.iter().find(|it| it.kind == Kind::Duplication && goes_there(it))?;
+    let is_here = |it: &SlpOperation| matches!(it.kind, Kind::Duplication | Kind::Backup) && goes_there(it);
+    let spec = version.slp.operations.iter().find(|it| is_here(it))?;
     let image = Image::from_record(record, signed.to_vec(), &record.slp, version.version);
     let parent = Parent {
         image: &image,
         version,
-        operation: spec.source.as_deref()?,
+        operation: version.slp.source_of(spec)?,
         asked: expires,
         existing: view.operations,
         replicas: view.replicas,

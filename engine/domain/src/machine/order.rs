@@ -93,7 +93,7 @@ pub fn cancel(
 /// Everything that an SLP would have made of an operation's copy.
 fn after_it(slp: &Slp, id: &str) -> Vec<Never> {
     let mut never = Vec::new();
-    for child in slp.children(id) {
+    for child in slp.takers(id) {
         let what = match (child.kind, child.named_target()) {
             (Kind::Replication, Some(target)) => format!("the copy in domain {}", target.domain),
             (Kind::Replication, None) => "the copies in all domains".to_owned(),

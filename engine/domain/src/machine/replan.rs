@@ -71,7 +71,8 @@ fn replan(
         plan.retired.push(operation);
         return;
     };
-    let source = view.copies.iter().find(|copy| spec.source.as_ref() == Some(&copy.operation));
+    let source = version.slp.source_of(spec);
+    let source = view.copies.iter().find(|copy| source == Some(copy.operation.as_str()));
     let asked = source.map_or(operation.expires, |copy| copy.wanted.expires);
     operation.expires = children::expiry(spec, image, asked);
     operation.priority = version.slp.priority;

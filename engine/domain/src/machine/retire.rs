@@ -8,11 +8,14 @@ use narrows_format::Timestamp;
 use narrows_format::image_log::RemoveReason;
 
 use crate::event::{Change, Command, Decision};
-use crate::image::{Discarded, ImageCopy};
+use crate::image::{Discarded, Image, ImageCopy};
 use crate::limits::{ANSWER_WAIT_MAX, KEPT_LOOK, UNDELETE_FOREIGN, UNDELETE_OWN};
+use crate::machine::children::{self, Parent};
 use crate::machine::replication::{self, ReplicationView};
 use crate::moment::after;
+use crate::partner::Partner;
 use crate::retention::{KeptBecause, standing};
+use crate::slp::SlpOperation;
 
 /// Whose image a copy is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,39 @@ pub fn look(copy: &ImageCopy, view: &ReplicationView<'_>, owner: Owner, now: Tim
     };
     copy.not_before = Some(after(now, if command.is_some() { ANSWER_WAIT_MAX } else { KEPT_LOOK }));
     Decision { changes: vec![Change::Copy(copy)], commands: command.into_iter().collect() }
+}
+
+/// Whether something is to copy from this one by its policy that was never made.
+pub fn lacks_work(copy: &ImageCopy, view: &ReplicationView<'_>, now: Timestamp) -> bool {
+    let kept = standing(copy, view.slp.map(|it| &it.slp), view.operations, now);
+    copy.is_readable() && kept.iter().any(|it| matches!(it, KeptBecause::Unmade { .. }))
+}
+
+/// What was never made of that, because the image is older than the server that knows how to, is due now. A Replication to
+/// all has reached those who were partners then.
+pub fn make_up(
+    copy: &ImageCopy,
+    image: &Image,
+    view: &ReplicationView<'_>,
+    partners: &[Partner],
+    now: Timestamp,
+) -> Decision {
+    let Some(version) = view.slp else { return Decision::nothing() };
+    let parent = Parent {
+        image,
+        version,
+        operation: &copy.operation,
+        asked: copy.wanted.expires,
+        existing: view.operations,
+        replicas: view.replicas,
+        partners,
+    };
+    let mut due = children::due(&parent, now);
+    due.retain(|it| {
+        let goes_to_all = version.slp.operation(&it.name).is_some_and(SlpOperation::goes_to_all);
+        !goes_to_all && view.operations.iter().all(|known| known.name != it.name)
+    });
+    Decision { changes: due.into_iter().map(Change::Operation).collect(), commands: Vec::new() }
 }
 
 /// What stands against it that a person asks for a copy to go now: its own period does not.

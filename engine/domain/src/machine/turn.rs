@@ -19,7 +19,7 @@ use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, Trust};
 use crate::replica::Base;
 use crate::retry::{self, FailureKind, Side};
-use crate::slp::{Kind, SlpHold, SlpOperation, SlpVersion};
+use crate::slp::{SlpHold, SlpOperation, SlpVersion};
 use crate::window::{Gate, Window};
 
 /// One partner and the operations that may be started for it, in the order of their turn.
@@ -97,6 +97,11 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
     let mut free = partner.running_max.saturating_sub(view.running);
     for candidate in &view.candidates {
         let mut operation = candidate.operation.clone();
+        if partner.is_too_late_for(&operation) {
+            operation.wait(WaitReason::Unpaired, None, moment.now);
+            decision.changes.push(Change::Operation(operation));
+            continue;
+        }
         let obstacle = own_obstacle(candidate, moment);
         if operation.state == OperationState::PendingImport && (obstacle.is_some() || free == 0) {
             operation.next_try = Some(after(moment.now, RESEND_AFTER));
@@ -176,7 +181,7 @@ impl Candidate {
         let Some(spec) = children::spec_of(version, &self.operation) else {
             return Some((WaitReason::TargetRetired, None));
         };
-        if !version.verified && spec.kind == Kind::Replication {
+        if version.keeps_back(spec) {
             return Some((WaitReason::TargetUnverified, None));
         }
         if let Some(hold) = self.hold.as_ref().filter(|hold| hold.until.is_none_or(|until| until > now)) {

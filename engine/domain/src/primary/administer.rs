@@ -25,6 +25,8 @@ use crate::topology::OwnStorage;
 pub struct Applying {
     /// What partners said about the import SLPs that it names; see [`Primary::partner_slps_to_ask`].
     pub partner_slps: BTreeMap<(DomainId, String), PartnerSlp>,
+    /// What refers to it and is not known here: SLPs of partners. They count where it is reclassified.
+    pub theirs: References,
     /// `--accept-no-local-copy`.
     pub local_copy: LocalCopy,
     /// `--unverified`.
@@ -39,10 +41,10 @@ impl<C: Catalog> Primary<C> {
 
     /// What [`Self::apply_slp`] would do.
     pub async fn plan_slp(&self, slp: &Slp, how: Applying, moment: Moment) -> Done<Plan, C> {
-        let unverified = how.unverified;
+        let (unverified, theirs) = (how.unverified, how.theirs.clone());
         let around = self.surroundings(how).await?;
         let newest = self.ask(self.catalog.slp(&slp.name, None)).await?;
-        let references = self.references(&slp.name).await?;
+        let references = [self.references(&slp.name).await?, theirs].concat();
         let mut checked = check(slp, &around);
         let policies = self.ask(self.catalog.policies()).await?;
         checked.findings.extend(policy::check::against(slp, policies.iter().map(|it| &it.policy)));

@@ -3,7 +3,7 @@
 use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
-use super::{Done, Primary};
+use super::{Done, Primary, parting::check_stays};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::image::ImageCopy;
@@ -153,11 +153,14 @@ impl<C: Catalog> Primary<C> {
         };
         crate::air::may_leave(known)
             .map_err(|note| Refusal::new(&note.code, note.sentence, "it stays here"))?;
-        if self.ask(self.catalog.partner(partner)).await?.is_none() {
-            let sentence = format!("domain {partner} is not paired with this one");
-            return Err(
-                Refusal::new("TRUST-001", sentence, "pair it first: `narrowsctl domain invite`").into()
-            );
+        match self.ask(self.catalog.partner(partner)).await? {
+            Some(known) if asker == Asker::Person => check_stays(&known)?,
+            Some(_) => {}
+            None => {
+                let sentence = format!("domain {partner} is not paired with this one");
+                let help = "pair it first: `narrowsctl domain invite`";
+                return Err(Refusal::new("TRUST-001", sentence, help).into());
+            }
         }
         let readable = loaded.copies.iter().filter(|copy| copy.is_readable());
         let pools = self.ask(self.catalog.pools()).await?;

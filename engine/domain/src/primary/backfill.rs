@@ -2,7 +2,7 @@
 
 use narrows_format::{DomainId, ImageId};
 
-use super::{Done, Primary};
+use super::{Done, Primary, parting::check_stays};
 use crate::catalog::Catalog;
 use crate::event::{Command, Decision};
 use crate::machine::Refusal;
@@ -65,12 +65,13 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<(Backfill, Vec<Command>), C> {
         let known = self.ask(self.catalog.partner(partner)).await?;
-        if known.is_none_or(|it| it.trust == Trust::Unpaired) {
+        let Some(known) = known.filter(|it| it.trust != Trust::Unpaired) else {
             let sentence = format!("domain {partner} is not paired with this one");
             return Err(
                 Refusal::new("TRUST-001", sentence, "pair it first: `narrowsctl domain invite`").into()
             );
-        }
+        };
+        check_stays(&known)?;
         let (mut counts, mut whole) = (Backfill::default(), Decision::nothing());
         for image in images {
             let loaded = self.load_image(*image).await?;

@@ -198,8 +198,8 @@ impl<C: Catalog> Primary<C> {
         let mut candidates = Vec::with_capacity(operations.len());
         for operation in operations {
             let loaded = self.load_image(operation.key.image).await?;
-            let spec = loaded.slp.as_ref().and_then(|version| spec_of(version, &operation));
-            let source = spec.and_then(|spec| spec.source.as_deref());
+            let version = loaded.slp.as_ref();
+            let source = version.and_then(|it| it.slp.source_of(spec_of(it, &operation)?));
             let way_of = |pool: PoolId| {
                 let partner = partner?.domain;
                 targets.iter().find(|it| it.pool == pool && it.partner == partner)

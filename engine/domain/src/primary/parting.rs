@@ -7,13 +7,15 @@ use crate::catalog::{BacklogLine, Catalog};
 use crate::event::Command;
 use crate::machine::Refusal;
 use crate::moment::Moment;
+use crate::operation::{OperationState, WaitReason};
 use crate::partner::{Partner, Trust};
 use crate::slp::{SlpOperation, SlpVersion};
 
 /// How a partner is parted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parting {
-    /// `--drain`: when nothing is to be done for it any more.
+    /// `--drain`: when what was due by then is done. Nothing new goes there: to all does not mean it any more, and what names
+    /// it waits with reason `unpaired`.
     Drain,
     /// `--now`: what is under way stops, and everything waits with reason `unpaired`. What arrived still
     /// imports, and copies that are kept stay kept.
@@ -27,6 +29,8 @@ pub struct Ties {
     pub slps: Vec<String>,
     /// Operations that are running, pending or held, by state.
     pub backlog: Vec<BacklogLine>,
+    /// Of those, what a person has to end, here or over there; until then nothing is drained.
+    pub stuck: Vec<BacklogLine>,
 }
 
 impl<C: Catalog> Primary<C> {
@@ -43,7 +47,8 @@ impl<C: Catalog> Primary<C> {
         versions.retain(|version| version.slp.operations.iter().any(|operation| reaches(version, operation)));
         let mut backlog = self.ask(self.catalog.backlog()).await?;
         backlog.retain(|line| line.partner == domain);
-        Ok(Ties { slps: versions.into_iter().map(|version| version.slp.name).collect(), backlog })
+        let stuck = backlog.iter().filter(|line| !ends_by_itself(&line.state)).cloned().collect();
+        Ok(Ties { slps: versions.into_iter().map(|version| version.slp.name).collect(), backlog, stuck })
     }
 
     /// Parts with a partner. Its row stays: images that came from it, or are there, still name it.
@@ -52,7 +57,8 @@ impl<C: Catalog> Primary<C> {
         match how {
             Parting::Now => self.put_partner(parted(partner), moment).await,
             Parting::Drain => {
-                let mut commands = self.put_partner(Partner { draining: true, ..partner }, moment).await?;
+                let draining = partner.draining.or(Some(moment.now));
+                let mut commands = self.put_partner(Partner { draining, ..partner }, moment).await?;
                 let drained = self.part_with_drained(&mut commands, moment).await;
                 self.note(drained);
                 Ok(commands)
@@ -67,12 +73,14 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<(), C> {
         let mut draining = self.ask(self.catalog.partners()).await?;
-        draining.retain(|partner| partner.draining && partner.trust != Trust::Unpaired);
+        draining.retain(|partner| partner.draining.is_some() && partner.trust != Trust::Unpaired);
         if draining.is_empty() {
             return Ok(());
         }
         let backlog = self.ask(self.catalog.backlog()).await?;
-        draining.retain(|partner| backlog.iter().all(|line| line.partner != partner.domain));
+        // What waits to be paired has come up since.
+        let is_new = |line: &BacklogLine| line.state == OperationState::Waiting(WaitReason::Unpaired);
+        draining.retain(|it| backlog.iter().all(|line| line.partner != it.domain || is_new(line)));
         for partner in draining {
             let decision = Self::storing(parted(partner), moment);
             self.store(&decision.changes).await?;
@@ -90,6 +98,26 @@ impl<C: Catalog> Primary<C> {
     }
 }
 
+/// Whether time ends it, or work that goes on; else a person has to.
+const fn ends_by_itself(state: &OperationState) -> bool {
+    !matches!(
+        state,
+        OperationState::Paused
+            | OperationState::Waiting(
+                WaitReason::Pause | WaitReason::Trust | WaitReason::TargetRetired | WaitReason::ImportFailed
+            )
+    )
+}
+
+/// Nothing new goes to who is drained.
+pub(super) fn check_stays(partner: &Partner) -> Result<(), Refusal> {
+    if partner.draining.is_none() {
+        return Ok(());
+    }
+    let sentence = format!("`{}` is drained: nothing new goes there", partner.name);
+    Err(Refusal::new("TRUST-001", sentence, "pair the two again, which ends that"))
+}
+
 fn parted(partner: Partner) -> Partner {
-    Partner { trust: Trust::Unpaired, draining: false, ..partner }
+    Partner { trust: Trust::Unpaired, draining: None, ..partner }
 }

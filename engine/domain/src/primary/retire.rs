@@ -71,7 +71,14 @@ impl<C: Catalog> Primary<C> {
             let loaded = self.load_image(copy.image).await?;
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };
-            whole.and(retire::look(&copy, &loaded.replication_view(), owner, moment.now));
+            let view = loaded.replication_view();
+            if let Some(image) =
+                loaded.image.as_ref().filter(|_| retire::lacks_work(&copy, &view, moment.now))
+            {
+                let partners = self.ask(self.catalog.partners()).await?;
+                whole.and(retire::make_up(&copy, image, &view, &partners, moment.now));
+            }
+            whole.and(retire::look(&copy, &view, owner, moment.now));
         }
         self.keep(whole, commands).await
     }

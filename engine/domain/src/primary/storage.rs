@@ -87,7 +87,7 @@ impl<C: Catalog> Primary<C> {
         Ok(decision)
     }
 
-    /// SLP-013: a unit that moves to another pool leaves each Duplication of a newest version with two.
+    /// SLP-013: a unit that moves to another pool leaves each Duplication and further Backup of a newest version with two.
     async fn check_duplications(&self, unit: &StorageUnit) -> Done<(), C> {
         let mut units = self.ask(self.catalog.storage_units()).await?;
         if units.iter().any(|it| it.name == unit.name && it.pool == unit.pool) {
@@ -97,8 +97,9 @@ impl<C: Catalog> Primary<C> {
         units.push(unit.clone());
         let pool_of = |name: &str| units.iter().find(|it| it.name == name).map(|it| it.pool);
         for version in self.ask(self.catalog.slps()).await? {
-            for operation in version.slp.operations.iter().filter(|it| it.kind == Kind::Duplication) {
-                let source = operation.source.as_deref().and_then(|source| version.slp.operation(source));
+            for operation in version.slp.operations.iter().filter(|it| it.kind != Kind::Replication) {
+                let source =
+                    version.slp.source_of(operation).and_then(|source| version.slp.operation(source));
                 let (Some(from), Some(to)) =
                     (source.and_then(|source| source.storage.as_deref()), operation.storage.as_deref())
                 else {
@@ -107,7 +108,7 @@ impl<C: Catalog> Primary<C> {
                 let concerns = from == unit.name || to == unit.name;
                 if concerns && pool_of(from).is_some() && pool_of(from) == pool_of(to) {
                     let sentence = format!(
-                        "operation `{}` of {} would duplicate into the pool that it copies from",
+                        "operation `{}` of {} would copy into the pool that it copies from",
                         operation.id,
                         version_words(&version)
                     );

@@ -9,7 +9,7 @@ use narrows_format::record::ScheduleKind;
 use narrows_format::{DomainId, PoolId};
 
 use crate::air::includes;
-use crate::partner::Partner;
+use crate::partner::{Partner, Trust};
 use crate::slp::{
     ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Slp, SlpOperation, SlpVersion, structure,
     surroundings,
@@ -102,19 +102,33 @@ pub fn check(slp: &Slp, around: &Surroundings) -> Checked {
     checked
 }
 
-/// The import SLPs at partners that have to be asked for before [`check`]: (domain, SLP name).
+/// The import SLPs at partners that have to be asked for before [`check`]: (domain, SLP name). To all goes through those of
+/// the policy's own name.
 pub fn partner_slps_named(slp: &Slp, partners: &[Partner]) -> Vec<(DomainId, String)> {
     let mut asked = Vec::new();
-    for operation in &slp.operations {
-        if let Some(target) = operation.named_target()
-            && let Some(partner) = find_partner(target, partners)
-        {
-            let name = target.import_slp.clone().unwrap_or_else(|| slp.name.clone());
-            asked.push((partner.domain, name));
-        }
+    for operation in slp.operations.iter().filter(|it| it.kind == Kind::Replication) {
+        let target = operation.named_target();
+        let name = target.and_then(|target| target.import_slp.as_ref()).unwrap_or(&slp.name);
+        asked.extend(reached_by(operation, partners).into_iter().map(|it| (it.domain, name.clone())));
     }
+    asked.sort_unstable();
     asked.dedup();
     asked
+}
+
+/// The partners that a Replication reaches as things are.
+pub(super) fn reached_by<'a>(operation: &SlpOperation, partners: &'a [Partner]) -> Vec<&'a Partner> {
+    match operation.named_target() {
+        Some(target) => find_partner(target, partners).into_iter().collect(),
+        None if operation.goes_to_all() => {
+            partners.iter().filter(|it| is_paired(it) && it.draining.is_none()).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+pub(super) fn is_paired(partner: &Partner) -> bool {
+    matches!(partner.trust, Trust::Complete | Trust::Expired)
 }
 
 /// The partner that a target names, by alias or UUID.

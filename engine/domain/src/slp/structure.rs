@@ -252,8 +252,8 @@ fn check_whole(slp: &Slp, findings: &mut Vec<Finding>) {
         findings.push(
             Finding::policy("SLP-008", &slp.name, "name")
                 .value(&slp.name)
-                .what(format!("has a name of {} characters", slp.name.len()))
-                .why("the name of an SLP that takes part in replication has at most 112 characters")
+                .what(format!("has a name of {} bytes", slp.name.len()))
+                .why("the name of an SLP that takes part in replication has at most 112 bytes")
                 .help("make it shorter"),
         );
     }

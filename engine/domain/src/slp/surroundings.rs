@@ -7,7 +7,9 @@ use narrows_format::DomainId;
 
 use crate::limits::REPLICATED_NAME_BYTES_MAX;
 use crate::partner::{Partner, Trust};
-use crate::slp::check::{Checked, PartnerSlp, Surroundings, find_partner, may_span, pool_of};
+use crate::slp::check::{
+    Checked, PartnerSlp, Surroundings, find_partner, is_paired, may_span, pool_of, reached_by,
+};
 use crate::slp::{
     ALL_TARGETS, ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Retention, Slp, SlpOperation,
 };
@@ -24,6 +26,7 @@ pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
         if operation.kind == Kind::Replication {
             check_source_copy(slp, at, operation, around, checked);
             check_target(slp, at, operation, around, checked);
+            check_all(slp, at, operation, around, checked);
             check_apart(at, operation, around, checked);
             check_replication_target(slp, at, operation, around, checked);
             check_reached(at, operation, around, &mut reached, checked);
@@ -51,7 +54,7 @@ fn check_classification(slp: &Slp, around: &Surroundings, checked: &mut Checked)
     );
 }
 
-/// SLP-013: the storage exists; a Duplication leaves its pool.
+/// SLP-013: the storage exists; a Duplication, or a further Backup, leaves the pool of what it copies.
 fn check_storage(
     slp: &Slp,
     at: usize,
@@ -76,12 +79,17 @@ fn check_storage(
         );
         return;
     }
-    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
+    let source = slp.source_of(operation).and_then(|source| slp.operation(source));
     let from = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
-    if operation.kind == Kind::Duplication && from.is_some() && from == pool_of(storage, around) {
+    let is_too_many = checked.findings.iter().any(|it| it.code == "SLP-003");
+    if !is_too_many && from.is_some() && from == pool_of(storage, around) {
+        let what = match operation.kind {
+            Kind::Backup => "is a further Backup into the pool that the first one's copy lies in",
+            _ => "duplicates into the pool that its source lies in",
+        };
         checked.findings.push(
             finding
-                .what("duplicates into the pool that its source lies in")
+                .what(what)
                 .why("a pool stores each segment once: a second copy in it would protect nothing")
                 .help("name a storage unit of another pool"),
         );
@@ -171,7 +179,7 @@ fn check_source_copy(
 
 /// TOPO-001: nothing goes to what stores for this domain.
 fn check_apart(at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
-    for partner in reached_by(operation, around) {
+    for partner in reached_by(operation, &around.partners) {
         let Some(shared) = around.shared.get(&partner.domain) else { continue };
         checked.findings.push(
             Finding::operation("TOPO-001", at, operation, "target")
@@ -198,7 +206,7 @@ fn check_replication_target(
     let pool = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
     // A spanning pool has no targets, and a half-made partner none yet: those have findings of their own.
     let Some(pool) = pool.filter(|pool| !pool.spanning) else { return };
-    for partner in reached_by(operation, around).into_iter().filter(|it| is_paired(it)) {
+    for partner in reached_by(operation, &around.partners).into_iter().filter(|it| is_paired(it)) {
         let target = around.targets.iter().find(|it| it.pool == pool.id && it.partner == partner.domain);
         let finding = Finding::operation("SLP-006", at, operation, "target").value(&partner.name);
         match target {
@@ -262,20 +270,80 @@ fn check_target(
         checked.findings.push(
             Finding::operation("SLP-008", at, operation, "target.import_slp")
                 .value(import_slp)
-                .what(format!("names an import SLP of {} characters", import_slp.len()))
-                .why("the name of an SLP that takes part in replication has at most 112 characters")
+                .what(format!("names an import SLP of {} bytes", import_slp.len()))
+                .why("the name of an SLP that takes part in replication has at most 112 bytes")
                 .help("name one that is shorter"),
         );
         return;
     }
+    let said = said_of(slp, operation, (partner, import_slp), around);
+    check_import_slp(slp, at, operation, (target, import_slp), said.as_ref(), checked);
+}
+
+/// SLP-009 for a Replication to all, and who of them could not be asked. Where no SLP of this name takes it, one may be made
+/// by itself.
+fn check_all(slp: &Slp, at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
+    if !operation.goes_to_all() {
+        return;
+    }
+    for partner in reached_by(operation, &around.partners) {
+        let finding = Finding::operation("SLP-008", at, operation, "target").value(&partner.name);
+        match said_of(slp, operation, (partner, &slp.name), around) {
+            Some(PartnerSlp::Unreachable(why)) => {
+                checked.unverified.push(unasked(finding, &partner.name, &why));
+            }
+            Some(PartnerSlp::Present { classification, receives: true, .. }) => {
+                let finding = Finding::operation("SLP-009", at, operation, "target");
+                let there = (slp.name.as_str(), partner.name.as_str());
+                checked.findings.extend(other_class(finding, slp, there, &classification));
+            }
+            // It was paired meanwhile, and is as one that is paired later.
+            Some(PartnerSlp::Absent | PartnerSlp::Present { .. }) | None => {}
+        }
+    }
+}
+
+/// What a partner said of an import SLP, for the unit there that images from this source are brought to.
+fn said_of(
+    slp: &Slp,
+    operation: &SlpOperation,
+    (partner, import_slp): (&Partner, &str),
+    around: &Surroundings,
+) -> Option<PartnerSlp> {
     let source = operation.source.as_deref().and_then(|source| slp.operation(source));
     let pool = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
     let is_way =
         |it: &&ReplicationTarget| it.partner == partner.domain && pool.is_some_and(|pool| pool.id == it.pool);
     let unit = around.targets.iter().find(is_way).map(|way| way.unit.as_str()).unwrap_or_default();
     let said = around.partner_slps.get(&(partner.domain, import_slp.to_owned())).cloned();
-    let said = said.map(|said| said.for_unit(unit));
-    check_import_slp(slp, at, operation, (target, import_slp), said.as_ref(), checked);
+    said.map(|said| said.for_unit(unit))
+}
+
+/// A partner that could not be asked.
+fn unasked(finding: Finding, domain: &str, why: &str) -> Finding {
+    finding
+        .what(format!("could not be checked against domain `{domain}`: {why}"))
+        .why("the import SLP and its classification are checked when the SLP is applied")
+        .help("try again when it answers, or save with --unverified: it is checked when it does")
+}
+
+/// SLP-009, if it is another classification than the import SLP there takes.
+fn other_class(
+    finding: Finding,
+    slp: &Slp,
+    (import_slp, domain): (&str, &str),
+    classification: &str,
+) -> Option<Finding> {
+    let mine = &slp.data_classification;
+    if classification == ANY_CLASSIFICATION || classification == mine {
+        return None;
+    }
+    let what =
+        format!("has classification `{mine}`, `{import_slp}` in domain `{domain}` takes `{classification}`");
+    let help =
+        format!("set data_classification = \"{classification}\" here, or \"any\" in `{import_slp}` there");
+    let why = "classifications have to be equal, unless the import takes any";
+    Some(finding.value(classification).what(what).why(why).help(help))
 }
 
 /// TRUST-001: both sides have to trust each other. An expired certificate mends itself and only waits.
@@ -315,12 +383,7 @@ fn check_import_slp(
                 Some(PartnerSlp::Unreachable(sentence)) => sentence.as_str(),
                 _ => "it was not asked",
             };
-            checked.unverified.push(
-                finding("SLP-008")
-                    .what(format!("could not be checked against domain `{domain}`: {why}"))
-                    .why("the import SLP and its classification are checked when the SLP is applied")
-                    .help("try again when it answers, or save with --unverified: replications then wait"),
-            );
+            checked.unverified.push(unasked(finding("SLP-008"), domain, why));
         }
         Some(PartnerSlp::Absent) => checked.findings.push(
             finding("SLP-008")
@@ -335,35 +398,10 @@ fn check_import_slp(
                 .help(format!("in `{domain}`, give the Import of `{import_slp}` the unit that receives from this domain")),
         ),
         Some(PartnerSlp::Present { classification, .. }) => {
-            let mine = &slp.data_classification;
-            if classification != ANY_CLASSIFICATION && classification != mine {
-                checked.findings.push(
-                    finding("SLP-009")
-                        .value(classification)
-                        .what(format!(
-                            "has classification `{mine}`, `{import_slp}` in domain `{domain}` takes `{classification}`"
-                        ))
-                        .why("classifications have to be equal, unless the import takes any")
-                        .help(format!(
-                            "set data_classification = \"{classification}\" here, or \"any\" in `{import_slp}` there"
-                        )),
-                );
-            }
+            let there = (import_slp, domain.as_str());
+            checked.findings.extend(other_class(finding("SLP-009"), slp, there, classification));
         }
     }
-}
-
-/// The partners that a Replication reaches as things are.
-fn reached_by<'a>(operation: &SlpOperation, around: &'a Surroundings) -> Vec<&'a Partner> {
-    match operation.named_target() {
-        Some(target) => find_partner(target, &around.partners).into_iter().collect(),
-        None if operation.goes_to_all() => around.partners.iter().filter(|it| is_paired(it)).collect(),
-        None => Vec::new(),
-    }
-}
-
-fn is_paired(partner: &Partner) -> bool {
-    matches!(partner.trust, Trust::Complete | Trust::Expired)
 }
 
 /// SLP-017: no domain twice.
@@ -374,7 +412,7 @@ fn check_reached(
     reached: &mut BTreeMap<DomainId, usize>,
     checked: &mut Checked,
 ) {
-    for partner in reached_by(operation, around) {
+    for partner in reached_by(operation, &around.partners) {
         let Some(before) = reached.insert(partner.domain, at) else { continue };
         let what = format!("reaches domain `{}`, as operation {} does", partner.name, before + 1);
         checked.findings.push(twice(at, operation, &partner.name, &what));

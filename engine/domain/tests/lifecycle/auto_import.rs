@@ -81,6 +81,7 @@ fn a_persons_slp_is_nobody_elses() {
     slp.priority = 7;
     let how = narrows_domain::primary::Applying {
         partner_slps: std::collections::BTreeMap::new(),
+        theirs: Vec::new(),
         local_copy: narrows_domain::slp::check::LocalCopy::Needed,
         unverified: narrows_domain::slp::version::Unverified::Refuse,
     };

@@ -345,4 +345,35 @@ fn what_was_given_up_is_not_imported_while_it_is_removed() {
     assert_eq!(told(&commands), []);
     logged(&mut primary, 3, Logged::Remove { image: id }, over + 2);
     assert_eq!(code(ready(primary.retry_imports(id, Proof::Good, moment(over + 3)))), "SLP-013");
+/// Symptom: a staging copy stayed for ever where a Replication to all reached nobody, though its other child was complete.
+#[test]
+fn a_replication_to_all_that_reaches_nobody_keeps_no_staging_copy() {
+    let to_all = "[[operation]]\nid = \"to-all\"\nkind = \"replication\"\nsource = \"backup\"\ntarget = \"all\"\n\
+        retention = { fixed = \"90d\" }\n";
+    let alone = |primary: &mut Primary<MemoryCatalog>| {
+        let there = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+        ready(primary.put(&[Change::Partner(Partner { trust: Trust::Half, ..there })])).unwrap();
+    };
+    let without_copy = duplication::CHAIN.split("[[operation]]\nid = \"copy\"").next().unwrap();
+    let mut primary = duplication::with_two_pools(&format!("{without_copy}{to_all}"));
+    alone(&mut primary);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let [Command::Duplicate(order)] = &commands[..] else { panic!("{commands:?}") };
+    let expiry = |primary: &Primary<MemoryCatalog>| {
+        let copies = ready(primary.catalog().copies(id)).unwrap();
+        copies.into_iter().find(|copy| copy.pool == POOL).unwrap().wanted.expires
+    };
+    assert_eq!(expiry(&primary), None, "the duplicate is not made yet");
+    duplication::copied(&mut primary, id, order.copy, 1, NOW + 1);
+    assert_eq!(expiry(&primary), Some(at(NOW + 1)));
+
+    // As the only child it leaves no copy anywhere: that one stays.
+    let staging = GOLD.replace("{ fixed = \"30d\" }", "\"expire-after-copy\"");
+    let only = staging.split("[[operation]]\nid = \"copy\"").next().unwrap().to_owned() + to_all;
+    let mut primary = super::primary(&only);
+    alone(&mut primary);
+    let (id, _) = backed_up(&mut primary, NOW);
+    let copies = ready(primary.catalog().copies(id)).unwrap();
+    assert_eq!(copies[0].wanted.expires, None);
+    assert_eq!(kept(&primary, id, NOW + 400 * DAY).len(), 1);
 }

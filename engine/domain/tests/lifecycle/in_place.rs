@@ -11,6 +11,7 @@ fn how() -> Applying {
     let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
     Applying {
         partner_slps: [((THERE, "gold-import".to_owned()), present)].into(),
+        theirs: Vec::new(),
         local_copy: LocalCopy::Needed,
         unverified: Unverified::Refuse,
     }

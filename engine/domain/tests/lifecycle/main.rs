@@ -6,6 +6,7 @@ mod clients;
 mod duplication;
 mod expiry;
 mod failed_imports;
+mod further;
 mod heal;
 mod held;
 mod homecoming;

@@ -1,6 +1,13 @@
 //! Storage and policies that change under what uses them.
 
-use narrows_domain::storage::{ReplicationTarget, ScheduledBandwidth, Selection, StorageUnitGroup};
+use std::collections::BTreeMap;
+
+use narrows_domain::primary::Applying;
+use narrows_domain::slp::check::LocalCopy;
+use narrows_domain::slp::version::{Plan, Unverified};
+use narrows_domain::storage::{
+    Classification, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnitGroup,
+};
 use narrows_domain::window::{OpenSpan, Window};
 
 use super::*;
@@ -120,4 +127,30 @@ fn no_bandwidth_at_this_time_of_day_is_a_wait_with_its_reason() {
     assert_eq!(code(ready(primary.remove_window("noon"))), "SLP-013", "the target names it");
     let shut = Window { open: Vec::new(), ..noon };
     assert_eq!(sent(&ready(primary.put_window(shut, moment(NOW))).unwrap()).partner, THERE);
+}
+
+/// SLP-014: a partner's SLP refers to an import SLP here as much as an image does.
+#[test]
+fn what_a_partners_policy_names_is_not_reclassified() {
+    let text = "name = \"gold-import\"\n[[operation]]\nid = \"import\"\nkind = \"import\"\nstorage = \"default\"\n\
+        retention = { target = {} }\n";
+    let mut primary = primary(text);
+    ready(primary.put(&[Change::Classification(Classification { name: "silver".into(), rank: 1 })])).unwrap();
+    let silver =
+        parse(&text.replacen('\n', "\ndata_classification = \"silver\"\n", 1), Format::Toml).unwrap();
+    let mut applied = |theirs: &[&str]| {
+        let how = Applying {
+            partner_slps: BTreeMap::new(),
+            theirs: theirs.iter().map(|it| (*it).to_owned()).collect(),
+            local_copy: LocalCopy::Needed,
+            unverified: Unverified::Refuse,
+        };
+        ready(primary.apply_slp(&silver, how, moment(NOW))).unwrap().0
+    };
+    let Plan::Refused(findings) = applied(&["SLP `gold` of domain `there`"]) else {
+        panic!("it was let through")
+    };
+    assert_eq!((findings.len(), findings[0].code), (1, "SLP-014"));
+    assert!(findings[0].what.contains("SLP `gold` of domain `there`"), "{findings:?}");
+    assert!(matches!(applied(&[]), Plan::Store(version) if version.version == 2));
 }

@@ -28,7 +28,7 @@ fn applied(primary: &mut Primary<MemoryCatalog>, change: impl Fn(&str) -> String
     let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
     let said = ["gold-import", "other-import"].map(|slp| ((THERE, slp.to_owned()), present.clone()));
     let (local_copy, unverified) = (LocalCopy::Needed, Unverified::Refuse);
-    let how = Applying { partner_slps: said.into(), local_copy, unverified };
+    let how = Applying { partner_slps: said.into(), theirs: Vec::new(), local_copy, unverified };
     let slp = parse(&change(&text), Format::Toml).unwrap();
     let (plan, commands) = ready(primary.apply_slp(&slp, how, moment(NOW + 5))).unwrap();
     assert!(matches!(plan, Plan::Store(ref version) if version.version == 2), "{plan:?}");
@@ -43,6 +43,17 @@ fn what_stays_in_the_domain_waits_for_no_partner() {
     assert!(matches!(&commands[..], [Command::Duplicate(order)] if order.target == OTHER), "{commands:?}");
     let states: Vec<_> = operations(&primary, id).iter().map(|it| it.state.to_string()).collect();
     assert_eq!(states, ["complete", "waiting(target-unverified)", "in-process"]);
+}
+
+/// What goes to all waits for nobody who could not be asked: a target that is down delays no other.
+#[test]
+fn to_all_goes_to_those_who_answer() {
+    let to_all = GOLD.replace("{ domain = \"there\", import_slp = \"gold-import\" }", "\"all\"");
+    let mut primary = primary(&to_all);
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    ready(primary.put(&[Change::Slp(SlpVersion { verified: false, ..version })])).unwrap();
+    let (_, commands) = backed_up(&mut primary, NOW);
+    assert_eq!(sent(&commands).partner, THERE);
 }
 
 /// Symptom: images that were made under a version that was not verified waited for ever, though the next version, which
@@ -67,5 +78,65 @@ fn another_target_says_nothing_of_the_earlier_one() {
     let (id, _) = backed_up(&mut primary, NOW);
     let commands = applied(&mut primary, |text| text.replace("gold-import", "other-import"));
     assert_eq!(commands, []);
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Waiting(WaitReason::TargetUnverified));
+}
+
+/// Symptom: what was stored though nobody there could be asked waited for a person, when they had long been back.
+#[test]
+fn a_version_is_verified_as_soon_as_its_targets_can_be_asked() {
+    let mut primary = not_verified();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let then = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    let mut verify = |said: PartnerSlp| {
+        let said = [((THERE, "gold-import".to_owned()), said)].into();
+        let (found, commands) = ready(primary.verify_slp(&then, said, moment(NOW + 5))).unwrap();
+        (found.map(|found| found.iter().map(|it| it.code).collect::<Vec<_>>()), commands)
+    };
+    let waits = (Some(vec!["SLP-008"]), Vec::new());
+    assert_eq!(verify(PartnerSlp::Unreachable("it is silent".into())), waits);
+    assert_eq!(verify(PartnerSlp::Absent), waits);
+    let takes = |classification: &str| PartnerSlp::Present {
+        classification: classification.into(),
+        receives: true,
+        units: vec![],
+    };
+    assert_eq!(verify(takes("silver")), (Some(vec!["SLP-009"]), Vec::new()));
+    let (found, commands) = verify(takes("any"));
+    assert_eq!(found, Some(Vec::new()));
+    assert!(
+        matches!(&commands[..], [Command::Replicate(order)] if order.operation.image == id),
+        "{commands:?}"
+    );
+    assert_eq!(verify(takes("any")), (None, Vec::new()), "it is verified by now");
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    assert_eq!(version, SlpVersion { verified: true, ..then });
+}
+
+/// Goal: what nobody decided is not taken for it: another text, or another domain of that name.
+#[test]
+fn only_what_was_asked_about_is_verified() {
+    let mut primary = not_verified();
+    let (id, _) = backed_up(&mut primary, NOW);
+    let then = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    let takes = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
+    let mut edited = then.clone();
+    edited.slp.priority += 1;
+    let there = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    let (away, other) = (Partner { name: "away".into(), ..there.clone() }, DomainId([77; 16]));
+    let target = ReplicationTarget::usual(POOL, other);
+    let renamed = [Change::Partner(away), Change::Partner(Partner { domain: other, ..there.clone() })];
+    for (changes, expected) in [
+        (vec![Change::Slp(edited)], None),
+        (
+            [&[Change::Slp(then.clone()), Change::ReplicationTarget(target)][..], &renamed].concat(),
+            Some("SLP-008"),
+        ),
+    ] {
+        ready(primary.put(&changes)).unwrap();
+        let said = [THERE, other].map(|domain| ((domain, "gold-import".to_owned()), takes.clone())).into();
+        let (found, commands) = ready(primary.verify_slp(&then, said, moment(NOW + 5))).unwrap();
+        assert_eq!(found.as_deref().and_then(|found| found.first()).map(|it| it.code), expected);
+        assert_eq!((found.is_some(), commands), (expected.is_some(), Vec::new()));
+    }
     assert_eq!(operations(&primary, id)[1].state, OperationState::Waiting(WaitReason::TargetUnverified));
 }

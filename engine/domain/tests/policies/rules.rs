@@ -26,7 +26,8 @@ fn policy(text: &str) -> Policy {
 }
 
 fn how() -> Applying {
-    Applying { partner_slps: BTreeMap::new(), local_copy: LocalCopy::Needed, unverified: Unverified::Refuse }
+    let (local_copy, unverified) = (LocalCopy::Needed, Unverified::Refuse);
+    Applying { partner_slps: BTreeMap::new(), theirs: Vec::new(), local_copy, unverified }
 }
 
 const REPLICATES: &str = "name = \"away\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\

@@ -53,6 +53,12 @@ pub(crate) fn holds(world: &World, at: usize, operation: &Operation, reason: Wai
         _ if reason == WaitReason::TargetUnverified => true,
         // Of two that stand against it, either is told: when its policy goes on it is looked at again.
         _ if reason == WaitReason::Pause && is_held => true,
+        // Nothing that has become due since goes to who is drained.
+        _ if reason == WaitReason::Unpaired
+            && partner.draining.is_some_and(|since| operation.due >= since) =>
+        {
+            true
+        }
         Some(against) => against == reason,
         None => {
             reason == WaitReason::Limit

@@ -1,6 +1,7 @@
 //! Checks both ends of each partnership; every finding names the side to mend.
 
 use axum::extract::State;
+use futures_util::future::try_join_all;
 use narrows_api::{
     ApiError,
     error::codes,
@@ -54,6 +55,17 @@ pub async fn doctor(
     findings.sort_by_key(|finding| finding.level);
     let healthy = findings.iter().all(|finding| finding.level != Level::Error);
     good(DoctorReport { findings, healthy })
+}
+
+/// What is amiss between this domain and these, beyond SLPs.
+pub async fn amiss_with(app: &App, partners: &[&Partner]) -> Result<Vec<Finding>, Failure> {
+    let checked = partners.iter().map(async |partner| {
+        let mut sheet = Sheet { findings: Vec::new() };
+        let checked = check_partner(app, partner, &[], &mut sheet).await;
+        checked.map(|()| sheet.findings)
+    });
+    let all = try_join_all(checked).await?.into_iter().flatten();
+    Ok(all.filter(|finding| finding.level != Level::Ok).collect())
 }
 
 struct Sheet {

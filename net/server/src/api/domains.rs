@@ -104,7 +104,7 @@ pub async fn info(app: &App, partner: Partner) -> Result<DomainInfo, Failure> {
     let (state, why) = match (partner.trust, &partner.reach) {
         (Trust::Half, _) => ("half-paired", "only one side trusts the other as yet".to_owned()),
         (Trust::Complete, reach) => {
-            let state = match (partner.draining, partner.paused) {
+            let state = match (partner.draining.is_some(), partner.paused) {
                 (true, _) => "draining",
                 (false, true) => "paused",
                 (false, false) => "paired",

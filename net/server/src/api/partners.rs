@@ -125,15 +125,16 @@ pub async fn unpair(
             Ok((ties, commands))
         })
     });
-    let Ties { slps, backlog } = parted.await?;
+    let Ties { slps, backlog, stuck } = parted.await?;
     // What was stored is what counts: a drained partner may be unpaired by this.
     pairing::forget_parted(&app).await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let now = partners.iter().find(|it| it.domain == domain).cloned();
     let domain = info(&app, now.ok_or_else(|| not_found("domain", &name))?).await?;
-    let backlog = backlog_lines(&app, &partners, backlog);
+    let stuck = if request.how == Parting::Drain { stuck } else { Vec::new() };
+    let [backlog, stuck] = [backlog, stuck].map(|lines| backlog_lines(&app, &partners, lines));
     let (replicas, imports) = (replicas(&app, &partner).await?, imports(&app, &partner).await?);
-    good(UnpairReply { applied: !dry_run, slps, backlog, replicas, imports, domain })
+    good(UnpairReply { applied: !dry_run, slps, backlog, stuck, replicas, imports, domain })
 }
 
 async fn replicas(app: &App, partner: &Partner) -> Result<u64, Failure> {

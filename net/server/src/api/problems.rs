@@ -38,6 +38,7 @@ use super::{
     jobs::why,
     policies,
     pools::soon_full,
+    slps,
 };
 use crate::{
     comparing,
@@ -95,6 +96,7 @@ pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Fi
         problems.extend(listed.into_iter().chain(left));
     }
     problems.extend(untaken(app, partners).await?);
+    problems.extend(slps::not_verified(app).await?);
     let ending = clients::ending(app).await?.into_iter();
     problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
     for run in policies::unmade(app).await? {

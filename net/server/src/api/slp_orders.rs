@@ -83,7 +83,7 @@ async fn delete(
 
 /// SLPs of partners that import through this one, and the partners that could not be asked. Only who has been
 /// sent to an Import can refer to it.
-async fn ask_partners(app: &App, name: &str) -> Result<(Vec<String>, Vec<String>), Failure> {
+pub(super) async fn ask_partners(app: &App, name: &str) -> Result<(Vec<String>, Vec<String>), Failure> {
     let newest = app.catalog.slp(name, None).await.map_err(|error| internal(&error))?;
     if newest.is_none_or(|version| version.slp.import().is_none()) {
         return Ok((Vec::new(), Vec::new()));

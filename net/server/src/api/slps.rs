@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
+use futures_util::future::try_join_all;
 use narrows_api::{
     ApiError,
     error::codes,
     partner, paths,
-    server::{self, Level},
+    server::{Finding as Problem, Level},
     slps::{
         ApplyReply, ApplyRequest, Difference, Format, Hold, SlpInfo, SlpOperation, TargetUse, VersionUse,
     },
     text::{hex, time_out},
 };
 use narrows_domain::{
-    Catalog as _,
+    Catalog as _, Partner,
     primary::Applying,
     slp::{
         self, Finding, PartnerSlp, Slp, SlpVersion,
@@ -29,6 +30,7 @@ use super::{
     App,
     answer::{Answer, Body, Failure, good, internal, not_found},
     caller::Admin,
+    doctor, slp_orders,
 };
 use crate::time;
 
@@ -56,14 +58,17 @@ pub async fn apply(
 ) -> Answer<ApplyReply> {
     let wanted = slp::parse(&request.text, format_of(request.format))
         .map_err(|bad| unreadable(&request.file, &bad))?;
+    let before = app.catalog.slp(&wanted.name, None).await.map_err(|error| internal(&error))?;
     let partner_slps = ask_partners(&app, &wanted).await?;
-    let findings = reached(&app, &partner_slps).await?;
+    let mut findings = reached(&app, &wanted, &partner_slps).await?;
+    let (theirs, unasked) = reclassified(&app, before.as_ref(), &wanted).await?;
+    findings.extend(unasked);
     let how = Applying {
         partner_slps,
+        theirs,
         local_copy: if request.accept_no_local_copy { LocalCopy::NotNeeded } else { LocalCopy::Needed },
         unverified: if request.unverified { Unverified::Accept } else { Unverified::Refuse },
     };
-    let before = app.catalog.slp(&wanted.name, None).await.map_err(|error| internal(&error))?;
     let differences = differences(before.as_ref(), &wanted);
     let plan = match (request.plan, request.in_place) {
         (true, false) => app.control.plan_slp(wanted.clone(), how).await?,
@@ -146,13 +151,55 @@ fn unstored(slp: Slp) -> SlpVersion {
     SlpVersion { slp, version: 0, made: time::now(), targets: Vec::new(), verified: false }
 }
 
-async fn ask_partners(app: &App, wanted: &Slp) -> Result<BTreeMap<(DomainId, String), PartnerSlp>, Failure> {
-    let mut said = BTreeMap::new();
-    for (domain, name) in app.control.slps_to_ask(wanted.clone()).await? {
-        let answer = look_up(app, domain, &name).await?;
-        said.insert((domain, name), answer);
+/// What partners say of the import SLPs that this one names, all asked at once.
+pub async fn ask_partners(
+    app: &App,
+    wanted: &Slp,
+) -> Result<BTreeMap<(DomainId, String), PartnerSlp>, Failure> {
+    let asked = app.control.slps_to_ask(wanted.clone()).await?.into_iter();
+    let answers = asked.map(async |(domain, name)| {
+        let said = look_up(app, domain, &name).await;
+        said.map(|said| ((domain, name), said))
+    });
+    Ok(try_join_all(answers).await?.into_iter().collect())
+}
+
+/// SLPs of partners that import through one that is about to be reclassified, and who could not be asked of theirs.
+async fn reclassified(
+    app: &App,
+    before: Option<&SlpVersion>,
+    wanted: &Slp,
+) -> Result<(Vec<String>, Vec<Problem>), Failure> {
+    if before.is_none_or(|before| before.slp.data_classification == wanted.data_classification) {
+        return Ok((Vec::new(), Vec::new()));
     }
-    Ok(said)
+    let (theirs, unasked) = slp_orders::ask_partners(app, &wanted.name).await?;
+    let unasked = unasked.into_iter().map(|side| Problem {
+        level: Level::Warning,
+        code: "SLP-014".to_owned(),
+        check: format!("slp {}", wanted.name),
+        message: format!("`{side}` could not be asked whether its SLPs import through this one"),
+        side,
+        help: "images from there fail (AIR-003) where their classification is another one".to_owned(),
+    });
+    Ok((theirs, unasked.collect()))
+}
+
+/// Versions whose replications wait because a partner could not be asked when they were stored.
+pub async fn not_verified(app: &App) -> Result<Vec<Problem>, Failure> {
+    let versions = app.catalog.slp_versions().await.map_err(|error| internal(&error))?;
+    let of_version = |SlpVersion { slp, version, .. }: SlpVersion| {
+        Problem {
+        level: Level::Error,
+        code: "SLP-008".to_owned(),
+        check: format!("slp {}", slp.name),
+        side: app.who.name.clone(),
+        message: format!("version {version} was stored with --unverified; its targets are still to be checked"),
+        help: "that is done by itself when its partners answer; `narrowsctl doctor` tells what stands against it"
+            .to_owned(),
+    }
+    };
+    Ok(versions.into_iter().filter(|it| !it.verified).map(of_version).collect())
 }
 
 /// What a partner says about one of its SLPs.
@@ -185,22 +232,49 @@ pub(crate) fn percent(name: &str) -> String {
     text
 }
 
+/// What the partners that it replicates to have for it, and what else is amiss with those that answered.
 async fn reached(
     app: &App,
+    wanted: &Slp,
     said: &BTreeMap<(DomainId, String), PartnerSlp>,
-) -> Result<Vec<server::Finding>, Failure> {
+) -> Result<Vec<Problem>, Failure> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    // Where what goes to all finds no SLP, one may be made by itself.
+    let absent = if wanted.operations.iter().any(slp::SlpOperation::goes_to_all) {
+        (Level::Warning, "AIR-002", "apply it there, unless `auto-import` is granted there")
+    } else {
+        (Level::Error, "AIR-002", "apply it there")
+    };
+    let ways = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
+    let takes = |answer: &PartnerSlp| matches!(answer, PartnerSlp::Present { receives: true, .. });
     let findings = said.iter().map(|((domain, name), answer)| {
         let side = super::domains::name_of(app, &partners, *domain);
-        let (level, message) = match answer {
-            PartnerSlp::Present { .. } => (Level::Ok, format!("`{side}` has the SLP `{name}`")),
-            PartnerSlp::Absent => (Level::Error, format!("`{side}` has no SLP `{name}`")),
-            PartnerSlp::Unreachable(why) => (Level::Warning, format!("`{side}` could not be asked: {why}")),
+        let mut ways = ways.iter().filter(|it| it.partner == *domain);
+        let is_taken = takes(answer) || ways.any(|way| takes(&answer.clone().for_unit(&way.unit)));
+        let ((level, code, help), message) = match answer {
+            PartnerSlp::Present { .. } if is_taken => {
+                ((Level::Ok, "", ""), format!("`{side}` has the SLP `{name}`"))
+            }
+            PartnerSlp::Present { .. } => (
+                (Level::Warning, "AIR-004", "images are taken there by an Import into that unit"),
+                format!("`{side}` has the SLP `{name}`, which does not import into the unit that receives from here"),
+            ),
+            PartnerSlp::Absent => (absent, format!("`{side}` has no SLP `{name}`")),
+            PartnerSlp::Unreachable(why) => {
+                ((Level::Warning, "", ""), format!("`{side}` could not be asked: {why}"))
+            }
         };
-        let (code, check, help) = (String::new(), format!("slp {name}"), String::new());
-        server::Finding { level, code, check, side, message, help }
+        let [code, help] = [code, help].map(str::to_owned);
+        Problem { level, code, check: format!("slp {name}"), side, message, help }
     });
-    Ok(findings.collect())
+    let mut findings: Vec<_> = findings.collect();
+    let has_answered = |partner: &&Partner| {
+        let answers = said.iter().filter(|((domain, _), _)| *domain == partner.domain);
+        answers.map(|(_, answer)| answer).any(|it| !matches!(it, PartnerSlp::Unreachable(_)))
+    };
+    let answered: Vec<_> = partners.iter().filter(has_answered).collect();
+    findings.extend(doctor::amiss_with(app, &answered).await?);
+    Ok(findings)
 }
 
 /// What differs from the version before; all of it when there is none.

@@ -48,7 +48,7 @@ async fn one(
     let ties = app
         .control
         .act(move |primary, _| Box::pin(async move { Ok((primary.ties(domain).await?, Vec::new())) }));
-    let Ties { slps, backlog } = ties.await?;
+    let Ties { slps, backlog, stuck: _ } = ties.await?;
     let oldest = backlog.iter().map(|line| line.oldest).min();
     let targets = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
     let targets = targets.into_iter().filter(|it| it.partner == domain).map(|it| TopologyTarget {

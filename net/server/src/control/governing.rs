@@ -1,8 +1,10 @@
 //! What people order about SLPs and their versions, as deeds of the control task.
 
+use std::collections::BTreeMap;
+
 use narrows_domain::{
     primary::{Applying, Migration},
-    slp::{Slp, version::Plan},
+    slp::{Finding, PartnerSlp, Slp, SlpVersion, version::Plan},
 };
 use narrows_format::{DomainId, Timestamp};
 
@@ -34,6 +36,16 @@ impl Control {
     /// Lets the work of a held SLP go on.
     pub async fn resume_slp(&self, name: String) -> Result<(), Failure> {
         self.act(|primary, now| Box::pin(async move { Ok(((), primary.resume_slp(&name, now).await?)) }))
+            .await
+    }
+
+    /// Checks a version that was stored unverified with what partners say now; gives what stands against it, if it is the same still.
+    pub async fn verify_slp(
+        &self,
+        then: SlpVersion,
+        said: BTreeMap<(DomainId, String), PartnerSlp>,
+    ) -> Result<Option<Vec<Finding>>, Failure> {
+        self.act(move |primary, now| Box::pin(async move { primary.verify_slp(&then, said, now).await }))
             .await
     }
 

@@ -184,7 +184,7 @@ impl World {
             Unverified::Accept => BTreeMap::new(),
             Unverified::Refuse => asked.into_iter().map(|asked| (asked, present.clone())).collect(),
         };
-        Applying { partner_slps, local_copy: LocalCopy::NotNeeded, unverified }
+        Applying { partner_slps, theirs: Vec::new(), local_copy: LocalCopy::NotNeeded, unverified }
     }
 
     /// Whether it was stored: it is refused while a partner that it names is not paired.

@@ -53,7 +53,7 @@ impl World {
             for mut partner in now(self.domains[at].catalog().partners()) {
                 partner.trust = Trust::Complete;
                 partner.paused = false;
-                partner.draining = false;
+                partner.draining = None;
                 self.put_partner(at, partner);
             }
             order::mend(self, at);
