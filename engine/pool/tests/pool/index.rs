@@ -13,6 +13,7 @@ use narrows_pool::{
     stream::{Claim, Found},
 };
 use narrows_ring::{
+    buffer::Arena,
     sim::{CrashKind, Sim},
     world::{BlockOffset, OpenMode, World},
 };
@@ -368,4 +369,33 @@ fn a_damaged_page_is_said_and_mended() {
 fn in_index(error: &Error) -> bool {
     assert_eq!(error.code(), "POOL-001");
     matches!(error, Error::LogCorrupt { log: LogKind::Index, .. })
+}
+
+/// Symptom: tables that were read ahead while the index was made anew held the buffers that a run was to be written from, and
+/// the pool could not be opened with few of them. Method: tables as large as containers of many small segments have, and the
+/// least arena.
+#[test]
+fn an_index_is_made_anew_with_few_buffers() {
+    let sim = Sim::new(50);
+    let world = sim.world(HOST);
+    let run = async move {
+        let pools = make_pool(&world, &pool_path(), options(1)).await.unwrap();
+        let mut dice = Dice(50);
+        let leaves = (0..60).map(|_| (0..1000).map(|_| dice.bytes(60)).collect()).collect();
+        let tree = Tree::new(image_id(1), leaves);
+        backup(&pools[0], &tree).await.unwrap();
+        close(&pools).await.unwrap();
+        tree
+    };
+    let tree = sim.run(run).expect("no crash was asked for");
+    let world = World { arena: Arena::new(2 << 20), ..sim.world(HOST) };
+    let run = async move {
+        world.disk.remove(Path::new("/index-00000001")).await.unwrap();
+        let few = Open { index_bytes: 1 << 20, ..options(1) };
+        let (pools, recovery) = open_pool(&world, &pool_path(), few).await.unwrap();
+        assert!(recovery.tables > 8, "{recovery:?}");
+        assert!(space(&pools).await.index_runs > 0);
+        check(&pools[0], &tree).await.unwrap();
+    };
+    sim.run(run).expect("no crash was asked for");
 }
