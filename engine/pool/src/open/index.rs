@@ -160,6 +160,9 @@ impl Loader<'_> {
     /// Looks for every container whose id was reserved and of which the manifest says no more.
     async fn resolve(&mut self, listing: &mut Listing, replayed: &Replayed) -> Result<(), Error> {
         let mut found = false;
+        if let Some(last) = replayed.closed.last() {
+            listing.was_given_out(*last);
+        }
         let closed_unlisted: Vec<ContainerId> =
             replayed.closed.iter().filter(|id| !listing.containers.contains_key(id)).copied().collect();
         let ids: BTreeSet<ContainerId> = listing.unresolved.iter().copied().chain(closed_unlisted).collect();
