@@ -359,7 +359,7 @@ impl Core {
     }
 
     fn is_done(&self, container: ContainerId) -> bool {
-        self.writers.borrow().get(&container).is_none_or(|(_, writer)| writer.is_broken())
+        self.writers.borrow().get(&container).is_none_or(|(_, writer)| writer.failure().is_some())
     }
 
     /// Seals a container wherever it is written.

@@ -12,7 +12,10 @@ use std::{
 use narrows_pool::{Create, Error, Lack, Open, Pool, create, limits::SPACE_RESERVE_BYTES};
 use narrows_ring::world::{Clock, Disk, File, Local, OpenMode, Space, World};
 
-use crate::bed::{Dice, POOL, Tree, backup, check, close, image_id, open_pool, options, pool_path, simulate};
+use crate::bed::{
+    Dice, HOST, POOL, Source, Tree, backup, check, close, image_id, make_pool, open_pool, options, pool_path,
+    simulate,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -155,5 +158,33 @@ fn of_several_volumes_each_is_asked_and_the_first_keeps_room_for_the_index() {
         let lack = bed.pool.space().await.unwrap().lack.unwrap();
         assert_eq!((lack.what, lack.available), ("the index", 64 * MIB));
         close(&[bed.pool]).await.unwrap();
+    });
+}
+
+/// Symptom: a stream whose container met the end of the disk between two puts was told that the pool was poisoned.
+#[test]
+fn a_disk_that_fills_up_between_two_puts_is_full_and_nothing_else() {
+    simulate(2, |sim, world| async move {
+        let large = Open { container_bytes: 8 << 20, ..options(1) };
+        let pools = make_pool(&world, &pool_path(), large).await.unwrap();
+        let mut dice = Dice(2);
+        let segments: Vec<Vec<u8>> = (0..30).map(|_| dice.bytes(60_000)).collect();
+        let tree = Tree::new(image_id(1), vec![segments.clone()]);
+        let ingest = pools[0].ingest(tree.image).await.unwrap();
+        let mut source = Source::new(&ingest);
+        source.put_segments(&segments[..1]).await.unwrap();
+        sim.limit_space(HOST, 0);
+        let mut refused = None;
+        for segment in &segments[1..] {
+            refused = refused.or(source.put_segments(std::slice::from_ref(segment)).await.err());
+            // What was handed to the disk comes back meanwhile.
+            world.clock.sleep(Duration::from_millis(10)).await;
+        }
+        assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
+        ingest.abandon().await;
+        sim.limit_space(HOST, u64::MAX);
+        backup(&pools[0], &tree).await.unwrap();
+        check(&pools[0], &tree).await.unwrap();
+        close(&pools).await.unwrap();
     });
 }
