@@ -28,6 +28,7 @@ use crate::{
     manifest::Manifest,
     poison::Poison,
     shard::{CommitOrder, ControlSpace, Order},
+    signal::Turns,
     upkeep::Upkeep,
 };
 
@@ -53,6 +54,8 @@ pub(crate) struct Control {
     committing: RefCell<BTreeSet<ImageId>>,
     closed: Cell<bool>,
     pub(crate) doubts: RefCell<Doubts>,
+    /// Whose turn it is to change them.
+    pub(crate) doubting: Turns,
     pub(crate) upkeep: Upkeep,
 }
 
@@ -80,6 +83,7 @@ impl Control {
             committing: RefCell::default(),
             closed: Cell::new(false),
             doubts: RefCell::new(doubts),
+            doubting: Turns::default(),
             upkeep,
         })
     }

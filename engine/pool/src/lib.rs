@@ -26,6 +26,7 @@ pub mod restore;
 pub mod scrub;
 
 mod control;
+mod descriptors;
 pub mod handle;
 mod lease;
 pub mod open;

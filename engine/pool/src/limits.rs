@@ -77,6 +77,9 @@ pub const TABLE_CACHE_BYTES: usize = 8 << 20;
 /// Open container files that a core keeps for reading.
 pub const OPEN_FILES_MAX: usize = 128;
 
+/// While no file can be opened because too many are, it is tried this often.
+pub const DESCRIPTORS_LOOK: Duration = Duration::from_millis(100);
+
 /// Bytes of unpacked node frames that a core keeps.
 pub const NODE_CACHE_BYTES: usize = 4 << 20;
 

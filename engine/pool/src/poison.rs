@@ -7,6 +7,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use narrows_ring::world::no_descriptor;
+
 use crate::error::Error;
 
 /// Whether the pool still takes writes.
@@ -26,11 +28,16 @@ impl Poison {
         if self.0.load(Ordering::SeqCst) { Err(Error::Poisoned) } else { Ok(()) }
     }
 
-    /// What a failed write or sync means: a full disk concerns the object that was written, all else the pool.
+    /// What a failed write or sync means: a full disk concerns the object that was written, and so does a directory that could
+    /// not even be opened for its sync because too many files are; all else the pool.
     pub(crate) fn by(&self, what: &'static str, error: &std::io::Error) -> Error {
-        let full = Error::device(what, error);
-        if matches!(full, Error::Full { .. }) {
-            return full;
+        let of_object = Error::device(what, error);
+        if matches!(of_object, Error::Full { .. }) {
+            return of_object;
+        }
+        if no_descriptor(error) {
+            tracing::error!(what, %error, "too many files are open: what needs another one is refused");
+            return of_object;
         }
         self.set(what, error);
         Error::Poisoned

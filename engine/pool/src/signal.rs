@@ -3,7 +3,12 @@
 //! Guarantee: a task that waits looks again after every [`Signal::notify`]; none is forgotten. Costs one
 //! waker per waiting task and notification. Not for other cores: those send messages.
 
-use std::{cell::RefCell, future::poll_fn, task::Poll, task::Waker};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::Poll,
+    task::Waker,
+};
 
 /// Wakes tasks of this core.
 #[derive(Default)]
@@ -32,5 +37,30 @@ impl Signal {
         for waker in self.waiting.take() {
             waker.wake();
         }
+    }
+}
+
+/// Something that one task of this core does at a time.
+#[derive(Default)]
+pub(crate) struct Turns {
+    taken: Cell<bool>,
+    free: Signal,
+}
+
+/// It lasts until this is dropped.
+pub(crate) struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// Waits for it.
+    pub(crate) async fn take(&self) -> Turn<'_> {
+        self.free.until(|| (!self.taken.replace(true)).then_some(())).await;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.taken.set(false);
+        self.0.free.notify();
     }
 }

@@ -82,6 +82,11 @@ pub struct Space {
     pub device: u64,
 }
 
+/// Whether there was no descriptor left, for the process or for the machine: then nothing was opened, and nothing else done.
+pub fn no_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// Files by path.
 pub trait Disk {
     /// Opens or creates a file.

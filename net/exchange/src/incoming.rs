@@ -6,9 +6,9 @@
 //! [`limits`](crate::limits) (WIRE-003), whatever the source sends.
 //!
 //! Six loops share one state on one core: the reader has many frames under way to be opened and takes messages in
-//! order; the answerer has many look-ups under way and answers in order; the keeper has many puts under way; the syncer
-//! acknowledges; the settler passes on what other sessions brought; the watch ends a session of which nothing comes any
-//! more. No loop waits for the source, except the reader.
+//! order; the answerer has many look-ups under way and answers in order; the keeper has many puts under way and gives back
+//! credit; the syncer acknowledges; the settler passes on what other sessions brought; the watch ends a session of which
+//! nothing comes any more. No loop waits for the source, except the reader, and what one sends holds up no work on the store.
 
 mod ask;
 mod data;
@@ -34,7 +34,7 @@ use crate::{
     hello::{decode, say_why, send},
     limits::GOODBYE_MAX,
 };
-use ask::Question;
+use ask::{Looked, Question};
 use flow::{Intake, Put};
 use open::OpenChildren;
 use opening::Arrived;
@@ -190,6 +190,10 @@ struct State {
     open: OpenChildren,
     next_ordinal: u32,
     questions: VecDeque<Question>,
+    /// Those that were looked up, in the same order.
+    found: VecDeque<Looked>,
+    /// Those that are being looked up, or were and are not answered yet.
+    looking_up: usize,
     /// Questions that are not answered yet.
     asking: usize,
     puts: VecDeque<Put>,
@@ -206,6 +210,8 @@ impl<'a> Incoming<'a> {
             open: OpenChildren::new(repeats),
             next_ordinal: 1,
             questions: VecDeque::new(),
+            found: VecDeque::new(),
+            looking_up: 0,
             asking: 0,
             puts: VecDeque::new(),
             intake: Intake::new(session.our_window),

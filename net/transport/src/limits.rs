@@ -26,6 +26,10 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// A peer that was not heard for so long is gone.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 
+/// A peer that lives and takes nothing of what is sent to it for so long is given up: what it keeps waiting holds buffers, and
+/// a lease. It may come again. A line that takes a socket buffer in this time is slow, and no more.
+pub const STALL_MAX: Duration = Duration::from_mins(5);
+
 /// A handshake that takes longer is given up.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 
@@ -46,3 +50,4 @@ pub const TLS_OVERHEAD_BYTES: usize = 1024;
 
 const _: () = assert!(SEND_QUEUE_BYTES_MAX >= 2 * MESSAGE_BYTES_MAX);
 const _: () = assert!(SILENCE_MAX.as_secs() > 2 * HEARTBEAT_EVERY.as_secs());
+const _: () = assert!(STALL_MAX.as_secs() > SILENCE_MAX.as_secs());

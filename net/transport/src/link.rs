@@ -3,7 +3,8 @@
 //! Guarantees: messages arrive whole and in order or not at all; at most
 //! [`SEND_QUEUE_BYTES_MAX`] plus one message are queued; a receive holds at
 //! most one message and one socket buffer; heartbeats keep a quiet link alive and a silent peer ends it with
-//! [`LinkError::Silent`]; a peer whose certificate is revoked meanwhile is cut off.
+//! [`LinkError::Silent`], one that takes nothing with [`LinkError::Stalled`]; a peer whose certificate is revoked meanwhile is
+//! cut off at the next heartbeat, however busy the link is.
 //!
 //! Costs per message: one copy each way in the clear; under TLS one more (rustls' buffers).
 //!
@@ -33,12 +34,12 @@ use security::{Channel, Peer};
 use crate::{
     TrustStore,
     flow::Gate,
-    limits::{CLOSE_MAX, HEADER_BYTES, LINGER, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX},
+    limits::{CLOSE_MAX, HEADER_BYTES, LINGER, MESSAGE_BYTES_MAX, SEND_QUEUE_BYTES_MAX, STALL_MAX},
     trust::Principal,
 };
 use inbound::Inbound;
 
-/// Why a link ended. What the caller does: `Broken`, `Silent` and `Closed` are tried again later; the others
+/// Why a link ended. What the caller does: `Broken`, `Silent`, `Stalled` and `Closed` are tried again later; the others
 /// are for a person to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -51,6 +52,9 @@ pub enum LinkError {
     /// Nothing was heard for too long.
     #[error("the peer is silent")]
     Silent,
+    /// Nothing of what was sent was taken for too long (NET-002).
+    #[error("NET-002: the peer has read nothing for {} minutes", STALL_MAX.as_secs() / 60)]
+    Stalled,
     /// We do not believe the peer (AUTH-001, 002, 003, 006), or it does not believe us.
     #[error("{code}: {why}")]
     Untrusted {
@@ -74,13 +78,14 @@ impl LinkError {
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Self::Untrusted { code, .. } | Self::Malformed { code, .. } => Some(code),
+            Self::Stalled => Some("NET-002"),
             Self::Closed | Self::Broken(_) | Self::Silent => None,
         }
     }
 
     /// Whether the same may work later without anybody mending anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Closed | Self::Broken(_) | Self::Silent)
+        matches!(self, Self::Closed | Self::Broken(_) | Self::Silent | Self::Stalled)
     }
 }
 
@@ -122,6 +127,8 @@ struct Shared {
     heard: Cell<Duration>,
     /// Somebody waits for the peer; only then is its silence a fault.
     listening: Cell<bool>,
+    /// Since when the socket has not taken what it was given.
+    sending: Cell<Option<Duration>>,
     /// Somebody reads the stream: one task may at a time.
     reading: Cell<bool>,
     parting: Cell<Parted>,
@@ -186,6 +193,7 @@ impl Link {
             counters: Cell::default(),
             heard: Cell::new(world.clock.monotonic()),
             listening: Cell::new(false),
+            sending: Cell::default(),
             reading: Cell::new(false),
             parting: Cell::default(),
         });

@@ -132,11 +132,32 @@ pub(crate) async fn read_span(
     length: usize,
 ) -> io::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(length);
+    read_on(world, file, offset, (&mut out, length), Taking::InTurn).await?;
+    Ok(out)
+}
+
+/// Reads behind what is there until there is so much.
+async fn read_on(
+    world: &World,
+    file: &dyn File,
+    offset: u64,
+    (out, length): (&mut Vec<u8>, usize),
+    taking: Taking,
+) -> io::Result<()> {
     while out.len() < length {
-        let part = read_part(world, file, (offset + out.len() as u64, length - out.len()), false).await?;
+        let part = read_part(world, file, (offset + out.len() as u64, length - out.len()), taking).await?;
         out.extend_from_slice(part.bytes());
     }
-    Ok(out)
+    Ok(())
+}
+
+/// How a read comes by its buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taking {
+    /// In the usual queue: who reads so has to be polled until it is done.
+    InTurn,
+    /// It may be held until something is sent, which takes a buffer, and may be polled by nobody until then.
+    Patiently,
 }
 
 /// The same without a copy, where the disk gives all of it into one buffer; that is taken until the bytes are dropped.
@@ -146,13 +167,13 @@ pub(crate) async fn read_in_place(
     offset: u64,
     length: usize,
 ) -> io::Result<Span> {
-    let part = read_part(world, file, (offset, length), true).await?;
+    let part = read_part(world, file, (offset, length), Taking::Patiently).await?;
     if part.length == length {
         return Ok(Span::InPlace(part));
     }
     let mut out = part.bytes().to_vec();
     drop(part);
-    out.extend(read_span(world, file, offset + out.len() as u64, length - out.len()).await?);
+    read_on(world, file, offset, (&mut out, length), Taking::Patiently).await?;
     Ok(Span::Copied(out))
 }
 
@@ -186,18 +207,21 @@ impl Part {
     }
 }
 
-/// As much as one buffer takes; `to_be_sent`: it may be held until something is sent, which takes a buffer.
+/// As much as one buffer takes.
 async fn read_part(
     world: &World,
     file: &dyn File,
     (from, length): (u64, usize),
-    to_be_sent: bool,
+    taking: Taking,
 ) -> io::Result<Part> {
     let at = BlockOffset::floor(from);
     let skip = usize::try_from(from - at.bytes()).unwrap_or(0);
     let count = (skip + length).next_multiple_of(BLOCK).min(BUFFER_BYTES_MAX);
     let arena = &world.arena;
-    let mut buffer = if to_be_sent { arena.take_patiently(count).await } else { arena.take(count).await };
+    let mut buffer = match taking {
+        Taking::InTurn => arena.take(count).await,
+        Taking::Patiently => arena.take_patiently(count).await,
+    };
     buffer.set_len(count);
     let (outcome, buffer) = file.read_at(at, buffer).await;
     let length = outcome?.saturating_sub(skip).min(length);

@@ -231,9 +231,9 @@ impl Writer {
         self.state.borrow().failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether a write to it has failed.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.state.borrow().failed.is_some()
+    /// What kept a write to it from being done.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.state.borrow().failed.clone()
     }
 
     /// Waits until no write to it is under way, however it ended.

@@ -59,6 +59,14 @@ impl Locality {
         !self.has(container) && !self.too_large.contains(&container)
     }
 
+    /// How many tables may be read for questions to come: as many as fit half of the room, judged by those that are here. More would
+    /// push each other out before anybody asked.
+    pub(crate) fn ahead_max(&self) -> usize {
+        let tables = self.containers.len() as u64;
+        let fit = (self.bytes_max / 2 * tables).checked_div(self.bytes).unwrap_or(1);
+        usize::try_from(fit).unwrap_or(usize::MAX)
+    }
+
     /// Takes the table of a closed container. Whether it is here now: one that is larger than all the room is not.
     pub(crate) fn put(&mut self, container: ContainerId, entries: Vec<IndexEntry>) -> bool {
         let bytes = entries.len() as u64 * ENTRY_BYTES;
@@ -137,6 +145,8 @@ mod tests {
                 assert_eq!(locality.get(&Asked { kind: ChildKind::Node, ..asked(&entry) }), None);
             }
         }
+        assert_eq!(locality.ahead_max(), 1, "half of the room has one of them");
+        assert_eq!(Locality::new(Keyed(5), 9).ahead_max(), 1, "nothing is known yet");
         assert!(!locality.put(ContainerId(9), (4..10).flat_map(entries).collect()));
         assert!(!locality.has(ContainerId(9)) && locality.by_key.len() == 200);
         let wanted = [1, 2, 9, 10].map(|container| locality.wants(ContainerId(container)));

@@ -12,6 +12,7 @@ use narrows_ring::{
     world::{BLOCK, BlockOffset, File, OpenMode, World},
 };
 
+use crate::descriptors::waited;
 pub(crate) use scan::{Good, ScannedLog, Which, scan};
 
 /// Where a log goes on.
@@ -41,14 +42,14 @@ impl LogFile {
         path: &Path,
         number: u64,
     ) -> io::Result<Self> {
-        let file = world.disk.open(path, OpenMode::Create).await?;
-        world.disk.sync_dir(directory).await?;
+        let file = waited(world, async || world.disk.open(path, OpenMode::Create).await).await?;
+        waited(world, async || world.disk.sync_dir(directory).await).await?;
         Ok(Self { world: world.clone(), file, number, at: 0 })
     }
 
     /// Goes on behind the last good batch; what is torn there goes.
     pub(crate) async fn go_on(world: &World, path: &Path, number: u64, end: u64) -> io::Result<Self> {
-        let file = world.disk.open(path, OpenMode::Write).await?;
+        let file = waited(world, async || world.disk.open(path, OpenMode::Write).await).await?;
         if file.size().await? != end {
             file.truncate(BlockOffset::floor(end)).await?;
             file.sync_data().await?;

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt as _, StreamExt, stream};
 use narrows_format::{
     ContainerId, Fingerprint, Location, Slot,
     batch::Head,
@@ -160,6 +160,9 @@ impl Loader<'_> {
     /// Looks for every container whose id was reserved and of which the manifest says no more.
     async fn resolve(&mut self, listing: &mut Listing, replayed: &Replayed) -> Result<(), Error> {
         let mut found = false;
+        if let Some(last) = replayed.closed.last() {
+            listing.was_given_out(*last);
+        }
         let closed_unlisted: Vec<ContainerId> =
             replayed.closed.iter().filter(|id| !listing.containers.contains_key(id)).copied().collect();
         let ids: BTreeSet<ContainerId> = listing.unresolved.iter().copied().chain(closed_unlisted).collect();
@@ -328,11 +331,18 @@ impl Loader<'_> {
 
     async fn read_tables(&mut self, todo: Vec<Unread>, listing: &mut Listing) -> Result<(), Error> {
         let (world, facts) = (self.world, self.facts);
+        // Each in a task of its own: while what was read goes to a run nobody looks after these, and one that waits for a
+        // buffer would hold up the run.
         let mut tables = stream::iter(todo)
-            .map(|unread| async move { (unread.id, read_table(world, facts, unread.id, unread.kind).await) })
+            .map(|Unread { id, kind }| {
+                let (of, facts) = (world.clone(), facts.clone());
+                let read = async move { read_table(&of, &facts, id, kind).await };
+                world.spawn(read).join().map(move |read| (id, read))
+            })
             .buffered(OPEN_TABLES_IN_FLIGHT);
         while let Some((id, read)) = tables.next().await {
-            let (kind, table, damage) = read?;
+            // A core that ends cancels its tasks.
+            let (kind, table, damage) = read.ok_or(Error::Closed)??;
             if let Some(damage) = damage {
                 self.recovery.damaged(damage);
                 self.unread.insert(id);

@@ -16,7 +16,7 @@ use super::Recovery;
 use crate::{
     error::{Error, LogKind},
     index::{Harm, Harms, add_harm},
-    limits::{RESERVED_IDS_MAX, RESERVED_RUNS_MAX},
+    limits::{RESERVED_IDS, RESERVED_IDS_MAX, RESERVED_RUNS_MAX},
     log::{Good, Place, Which, scan},
 };
 
@@ -207,6 +207,23 @@ impl Listing {
         self.journals.insert(self.last_journal);
         self.edits.push(Edit::AddJournal { log: self.last_journal });
         self.last_journal
+    }
+
+    /// Ids up to this one were given out, whatever is listed: the reservation was lost with the end of the manifest, and whatever
+    /// else was made under it may be there.
+    pub(super) fn was_given_out(&mut self, id: ContainerId) {
+        if id.0 >= self.next_id + IDS_LOST_MAX {
+            self.reserve(ContainerId(id.0), 1);
+        }
+        while id.0 >= self.next_id {
+            self.reserve(ContainerId(self.next_id), RESERVED_IDS);
+        }
+    }
+
+    fn reserve(&mut self, first: ContainerId, count: u32) {
+        let edit = Edit::ReserveIds { first, count };
+        self.apply(edit);
+        self.edits.push(edit);
     }
 
     fn apply(&mut self, edit: Edit) {

@@ -316,9 +316,10 @@ async fn write_edits(
     for edits in listing.edits.chunks(EDITS_MAX) {
         let head = Head { pool: facts.pool, log: place.number, epoch: facts.epoch, first: place.next };
         file.append(&narrows_format::manifest::encode(&head, edits)).await.map_err(failed)?;
+        // Each by itself: were two unsynced at once, a crash could keep the later one alone, and that would look like damage.
+        file.sync().await.map_err(failed)?;
         place.next += edits.len() as u64;
     }
-    file.sync().await.map_err(failed)?;
     place.end = file.bytes();
     Ok(place)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, pin::Pin, rc::Rc};
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt, stream};
 use narrows_format::{ContainerId, Location, frame};
 
 use super::terms::{Lost, ReadFrame, Wanted, WantedHere};
@@ -59,7 +59,7 @@ pub(crate) fn read(core: &Rc<Core>, wanted: Vec<Wanted>) -> Frames {
         let (groups, lost) = group(&core, &wanted).await;
         let lost = stream::iter(lost.into_iter().map(Err));
         let planned = stream::iter(groups)
-            .map(move |(id, placed)| plan(core.clone(), wanted.clone(), id, placed))
+            .map(move |(id, placed)| plan_aside(&core, wanted.clone(), id, placed))
             .buffered(TABLES_AHEAD);
         let read = planned.flat_map(|(reads, lost)| {
             let lost = lost.into_iter().map(Work::Lost);
@@ -119,6 +119,22 @@ async fn locate(core: &Rc<Core>, wanted: &[Wanted], requests: &[usize]) -> (Vec<
         }
     }
     (found, lost)
+}
+
+/// The plan of one container, in a task of its own: what reads a table stands in the usual queue for buffers, and would hold up
+/// everybody there while nobody looks after these frames.
+fn plan_aside(
+    core: &Rc<Core>,
+    wanted: Rc<Vec<Wanted>>,
+    id: ContainerId,
+    placed: Vec<Placed>,
+) -> impl Future<Output = (Vec<Read>, Vec<Lost>)> + use<> {
+    let requests: Vec<usize> = placed.iter().map(|(request, _)| *request).collect();
+    let planned = core.world.spawn(plan(core.clone(), wanted, id, placed));
+    // A core that ends cancels its tasks.
+    planned
+        .join()
+        .map(|plan| plan.unwrap_or_else(|| (Vec::new(), vec![Lost { error: Error::Closed, requests }])))
 }
 
 /// Turns the wanted segments of one container into reads; those whose hint was wrong are looked up, and read

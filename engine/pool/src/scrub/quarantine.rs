@@ -76,6 +76,7 @@ impl Core {
         container: ContainerId,
         harms: &[Harm],
     ) -> Result<(), Error> {
+        let _turn = control.doubting.take().await;
         for Harm { region, first, count } in harms.iter().copied() {
             tracing::error!(
                 code = "POOL-001",
@@ -104,6 +105,8 @@ impl Core {
         container: ContainerId,
         known: &[Harm],
     ) -> Result<(), Error> {
+        // From the look to the word to all cores: what is noted meanwhile would go along.
+        let _turn = control.doubting.take().await;
         // Another look has met more meanwhile.
         if control.doubts.borrow().harms().get(&container).is_none_or(|harms| harms != known) {
             return Ok(());

@@ -22,6 +22,7 @@ use super::{
     request::{Located, Order, Reply, Told},
 };
 use crate::{
+    descriptors::waited,
     error::Error,
     index::{Answer, Asked, Asker, Owned, PageId, Place, Warm, run},
     limits::INDEX_READS_IN_FLIGHT_MAX,
@@ -235,7 +236,7 @@ impl Core {
         }
         let before = self.owned.borrow().generation();
         let path = run::path(&self.facts.directory, number);
-        let opened = self.world.disk.open(&path, OpenMode::Read).await;
+        let opened = waited(&self.world, async || self.world.disk.open(&path, OpenMode::Read).await).await;
         let file = opened.map_err(|error| run::unreadable(&error, number, 0))?;
         // One that was merged away meanwhile is not kept.
         if self.owned.borrow().generation() == before {

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
@@ -271,11 +272,20 @@ impl Core {
         loop {
             // An id that is passed over is never used; the next start takes it off the manifest.
             let container = self.next_id().await?;
+            let volume = self.facts.volume_number(container);
             // Other streams take ids meanwhile: the next one may be of a volume that had no room just now.
-            if !tried.insert(self.facts.volume_number(container)) {
+            if !tried.insert(volume) {
                 continue;
             }
             match self.container(container, kind, image).await {
+                // It was given out by a reservation that was lost with the end of the manifest.
+                Err(Error::Device { kind: io::ErrorKind::AlreadyExists, .. }) => {
+                    tracing::warn!(
+                        container = container.0,
+                        "a container is there that no manifest names; it is left alone"
+                    );
+                    tried.remove(&volume);
+                }
                 Err(Error::Full { .. }) if tried.len() < self.facts.volumes.len() => {}
                 outcome => return outcome,
             }
@@ -349,7 +359,7 @@ impl Core {
     }
 
     fn is_done(&self, container: ContainerId) -> bool {
-        self.writers.borrow().get(&container).is_none_or(|(_, writer)| writer.is_broken())
+        self.writers.borrow().get(&container).is_none_or(|(_, writer)| writer.failure().is_some())
     }
 
     /// Seals a container wherever it is written.

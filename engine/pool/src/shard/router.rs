@@ -93,8 +93,12 @@ impl Core {
             }
             // Also when nothing is left: the children of the next node lie beside those of this one. Then many have to, for the
             // answer waits.
-            let hits_min = if left.is_empty() { LOCALITY_HITS_AHEAD } else { LOCALITY_HITS };
-            at_once = if self.keep_tables(&told, hits_min).await {
+            let (hits_min, tables_max) = if left.is_empty() {
+                (LOCALITY_HITS_AHEAD, self.locality.borrow().ahead_max().min(LOCALITY_TABLES_AT_ONCE))
+            } else {
+                (LOCALITY_HITS, LOCALITY_TABLES_AT_ONCE)
+            };
+            at_once = if self.keep_tables(&told, hits_min, tables_max).await {
                 self.answer_near(children, &mut left, &mut answers);
                 LOCALITY_PROBE
             } else {
@@ -118,7 +122,7 @@ impl Core {
     }
 
     /// Keeps tables of closed containers in which so many pages were worth reading. Whether there were any.
-    async fn keep_tables(self: &Rc<Self>, told: &[Told], hits_min: usize) -> bool {
+    async fn keep_tables(self: &Rc<Self>, told: &[Told], hits_min: usize, tables_max: usize) -> bool {
         let hits = told.iter().filter(|told| told.read).filter_map(|told| match told.answer {
             Answer::Closed(place) => Some(place.location.container()),
             _ => None,
@@ -129,7 +133,7 @@ impl Core {
         let worth: Vec<ContainerId> =
             several.map(|hits| hits[0]).filter(|it| self.locality.borrow().wants(*it)).collect();
         let mut kept = false;
-        for container in worth.into_iter().take(LOCALITY_TABLES_AT_ONCE) {
+        for container in worth.into_iter().take(tables_max) {
             // One that is damaged is found out by who reads from it.
             let Ok(open) = self.library.container(container).await else { continue };
             let kind = child_kind(open.header.kind);

@@ -81,15 +81,16 @@ impl Inner {
             let found = lane.writer.borrow().clone();
             match found {
                 Making::Ready(writer) if writer.takes(bytes, segments) => return Ok(writer),
-                Making::Ready(writer) if writer.is_broken() => {
-                    self.check()?;
-                    return Err(Error::Poisoned);
-                }
                 Making::UnderWay => {
                     let free = || (!matches!(&*lane.writer.borrow(), Making::UnderWay)).then_some(());
                     lane.changed.until(free).await;
                 }
                 Making::Ready(full) => {
+                    // A disk that is full concerns this stream, and poisons nothing.
+                    if let Some(error) = full.failure() {
+                        self.check()?;
+                        return Err(error);
+                    }
                     lane.end();
                     self.seal_in_background(&full);
                 }

@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
 
 use narrows_format::{
@@ -25,7 +26,7 @@ use narrows_ring::{
 use narrows_simd::fingerprint;
 
 use crate::bed::{
-    Dice, HOST, POOL, Tree, backup, check, close, image_id, make_pool, open_pool, options, pool_path,
+    Dice, HOST, POOL, Source, Tree, backup, check, close, image_id, make_pool, open_pool, options, pool_path,
 };
 
 /// A pool with two images that share nothing, made and closed in a simulation.
@@ -359,6 +360,80 @@ fn damaged_manifest() {
             close(&pools).await.unwrap();
         });
     }
+}
+
+/// Symptom: where the end of the manifest was lost, ids of containers that are there were given out again, and stream after
+/// stream failed because they are. Method: all from some batch on is damaged, which looks like a torn end.
+#[test]
+fn a_manifest_that_lost_its_end_gives_out_no_id_again() {
+    let path = Path::new("/manifest-00000001");
+    let trees = |seed| {
+        let tree = |number| Tree::random(image_id(number), &mut Dice(seed * 100 + number), 5, 6, 15_000);
+        (1..=6).map(tree).collect::<Vec<_>>()
+    };
+    for seed in 60..64 {
+        let sim = Sim::new(seed);
+        let (world, inner, made) = (sim.world(HOST), sim.clone(), trees(seed));
+        let size = move |sim: &Sim| sim.files(HOST).into_iter().find(|(file, _)| file == path).unwrap().1;
+        let run = async move {
+            let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+            backup(&pools[0], &made[0]).await.unwrap();
+            world.clock.sleep(Duration::from_secs(1)).await;
+            let before = size(&inner);
+            // The other core has to reserve ids, for an image that is committed and for one that is not.
+            backup(&pools[1], &made[1]).await.unwrap();
+            let unfinished = pools[1].ingest(made[2].image).await.unwrap();
+            Source::new(&unfinished).bring_leaf(&made[2].leaves[0]).await.unwrap();
+            unfinished.sync().await.unwrap();
+            before
+        };
+        let before = sim.run(run).expect("no crash was asked for");
+        sim.crash(HOST, CrashKind::KeepAll);
+        let block = |bytes: u64| usize::try_from(bytes / 4096).unwrap();
+        assert!(size(&sim) > before);
+        for block in block(before)..block(size(&sim)) {
+            assert!(sim.flip(HOST, path, block * 4096 + 70, 3));
+        }
+        let (world, made) = (sim.world(HOST), trees(seed));
+        let run = async move {
+            let (pools, _) = open_pool(&world, &pool_path(), options(2)).await.unwrap();
+            for (pool, tree) in pools.iter().zip(&made[3..]) {
+                backup(pool, tree).await.unwrap();
+            }
+            for tree in [0, 1, 3, 4] {
+                check(&pools[0], &made[tree]).await.unwrap();
+            }
+            close(&pools).await.unwrap();
+            let (pools, recovery) = open_pool(&world, &pool_path(), options(2)).await.unwrap();
+            assert_eq!(recovery.damage, Vec::new());
+            for tree in [0, 1, 3, 4] {
+                check(&pools[1], &made[tree]).await.unwrap();
+            }
+            backup(&pools[1], &made[5]).await.unwrap();
+        };
+        sim.run(run).expect("no crash was asked for");
+    }
+}
+
+/// Symptom: the same where no image had been committed with what was lost. Nothing tells of those containers but their files.
+#[test]
+fn a_container_that_nobody_names_is_passed_over() {
+    let made = make(65);
+    let next = ContainerId(33);
+    let (world, names) = (made.sim.world(HOST), [next, ContainerId(34)].map(container_path));
+    let run = async move {
+        for name in &names {
+            drop(world.disk.open(name, OpenMode::Create).await.unwrap());
+        }
+        world.disk.sync_dir(Path::new("/containers")).await.unwrap();
+    };
+    made.sim.run(run).expect("no crash was asked for");
+    made.opened(move |_, pools, _, trees| async move {
+        let more = Tree::random(image_id(9), &mut Dice(66), 3, 3, 9_000);
+        backup(&pools[1], &more).await.unwrap();
+        check(&pools[0], &more).await.unwrap();
+        check(&pools[0], &trees[0]).await.unwrap();
+    });
 }
 
 /// Goal: one damaged slot of the superblock costs nothing; two are said.

@@ -13,6 +13,7 @@ use narrows_pool::{
     stream::{Claim, Found},
 };
 use narrows_ring::{
+    buffer::Arena,
     sim::{CrashKind, Sim},
     world::{BlockOffset, OpenMode, World},
 };
@@ -194,6 +195,50 @@ fn what_stayed_of_a_changed_file_costs_few_reads() {
     });
 }
 
+/// Symptom: where what stayed lay in more containers than there was room for tables of, each question read tables for the next
+/// one, which pushed each other out. Method: reads of the disk are counted.
+#[test]
+fn tables_that_would_push_each_other_out_are_not_read_ahead() {
+    const SPREAD: usize = 6;
+    const HITS: usize = 4;
+    simulate(14, |sim, world| async move {
+        let small = Open { index_bytes: 256 << 10, ..options(1) };
+        let pools = make_pool(&world, &pool_path(), small).await.unwrap();
+        let mut dice = Dice(14);
+        let mut images = Vec::new();
+        for number in 1..=2 * SPREAD as u64 {
+            let segments: Vec<Vec<u8>> = (0..200).map(|_| dice.bytes(1500)).collect();
+            let tree = Tree::new(image_id(number), vec![segments.clone()]);
+            backup(&pools[0], &tree).await.unwrap();
+            images.push(segments);
+        }
+        // Enough of others that all of it is in runs.
+        for number in 20..24 {
+            backup(&pools[0], &Tree::random(image_id(number), &mut dice, 60, 24, 50)).await.unwrap();
+        }
+        close(&pools).await.unwrap();
+
+        // Three tables find room.
+        let open = Open { index_bytes: 800 << 10, ..options(1) };
+        let (pools, _) = open_pool(&world, &pool_path(), open).await.unwrap();
+        let ingest = pools[0].ingest(image_id(30)).await.unwrap();
+        let (mut asked, first) = (0, sim.reads(HOST));
+        for at in 0..50 {
+            let spread = images.iter().cycle().skip(at).take(SPREAD);
+            let children: Vec<_> = spread
+                .flat_map(|segments| &segments[at % 40 * HITS..][..HITS])
+                .map(|segment| child_of_segment(segment))
+                .collect();
+            let found = ingest.look_up(&children, Claim::Peek).await.unwrap();
+            assert!(found.iter().all(|found| matches!(found, Found::Closed(..))));
+            asked += found.len() as u64;
+        }
+        let reads = sim.reads(HOST) - first;
+        println!("{reads} reads for {asked} questions");
+        assert!(reads * 4 < asked * 5, "{reads} reads for {asked} questions");
+    });
+}
+
 /// Goal: look-ups do not wait behind a merge, and a merge comes to its end however much is asked. Method: the simulated disk
 /// tells what began beside reads of others; images come and all of them are asked for, all the time.
 #[test]
@@ -368,4 +413,33 @@ fn a_damaged_page_is_said_and_mended() {
 fn in_index(error: &Error) -> bool {
     assert_eq!(error.code(), "POOL-001");
     matches!(error, Error::LogCorrupt { log: LogKind::Index, .. })
+}
+
+/// Symptom: tables that were read ahead while the index was made anew held the buffers that a run was to be written from, and
+/// the pool could not be opened with few of them. Method: tables as large as containers of many small segments have, and the
+/// least arena.
+#[test]
+fn an_index_is_made_anew_with_few_buffers() {
+    let sim = Sim::new(50);
+    let world = sim.world(HOST);
+    let run = async move {
+        let pools = make_pool(&world, &pool_path(), options(1)).await.unwrap();
+        let mut dice = Dice(50);
+        let leaves = (0..60).map(|_| (0..1000).map(|_| dice.bytes(60)).collect()).collect();
+        let tree = Tree::new(image_id(1), leaves);
+        backup(&pools[0], &tree).await.unwrap();
+        close(&pools).await.unwrap();
+        tree
+    };
+    let tree = sim.run(run).expect("no crash was asked for");
+    let world = World { arena: Arena::new(2 << 20), ..sim.world(HOST) };
+    let run = async move {
+        world.disk.remove(Path::new("/index-00000001")).await.unwrap();
+        let few = Open { index_bytes: 1 << 20, ..options(1) };
+        let (pools, recovery) = open_pool(&world, &pool_path(), few).await.unwrap();
+        assert!(recovery.tables > 8, "{recovery:?}");
+        assert!(space(&pools).await.index_runs > 0);
+        check(&pools[0], &tree).await.unwrap();
+    };
+    sim.run(run).expect("no crash was asked for");
 }

@@ -1,7 +1,7 @@
 //! Volumes with little room: what is taken, what is refused, and that it is known beforehand.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
@@ -12,7 +12,10 @@ use std::{
 use narrows_pool::{Create, Error, Lack, Open, Pool, create, limits::SPACE_RESERVE_BYTES};
 use narrows_ring::world::{Clock, Disk, File, Local, OpenMode, Space, World};
 
-use crate::bed::{Dice, POOL, Tree, backup, check, close, image_id, open_pool, options, pool_path, simulate};
+use crate::bed::{
+    COPY, Dice, HOST, POOL, Source, Tree, all_known, backup, check, close, image_id, make_pool, open_pool,
+    options, pool_path, simulate, tiny_index,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -155,5 +158,152 @@ fn of_several_volumes_each_is_asked_and_the_first_keeps_room_for_the_index() {
         let lack = bed.pool.space().await.unwrap().lack.unwrap();
         assert_eq!((lack.what, lack.available), ("the index", 64 * MIB));
         close(&[bed.pool]).await.unwrap();
+    });
+}
+
+/// Symptom: a stream whose container met the end of the disk between two puts was told that the pool was poisoned.
+#[test]
+fn a_disk_that_fills_up_between_two_puts_is_full_and_nothing_else() {
+    simulate(2, |sim, world| async move {
+        let large = Open { container_bytes: 8 << 20, ..options(1) };
+        let pools = make_pool(&world, &pool_path(), large).await.unwrap();
+        let mut dice = Dice(2);
+        let segments: Vec<Vec<u8>> = (0..30).map(|_| dice.bytes(60_000)).collect();
+        let tree = Tree::new(image_id(1), vec![segments.clone()]);
+        let ingest = pools[0].ingest(tree.image).await.unwrap();
+        let mut source = Source::new(&ingest);
+        source.put_segments(&segments[..1]).await.unwrap();
+        sim.limit_space(HOST, 0);
+        let mut refused = None;
+        for segment in &segments[1..] {
+            refused = refused.or(source.put_segments(std::slice::from_ref(segment)).await.err());
+            // What was handed to the disk comes back meanwhile.
+            world.clock.sleep(Duration::from_millis(10)).await;
+        }
+        assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
+        ingest.abandon().await;
+        sim.limit_space(HOST, u64::MAX);
+        backup(&pools[0], &tree).await.unwrap();
+        check(&pools[0], &tree).await.unwrap();
+        close(&pools).await.unwrap();
+    });
+}
+
+/// The disk of a simulation, for a process that may have no descriptor left.
+struct Scarce {
+    disk: Rc<dyn Disk>,
+    none_left: Rc<Cell<bool>>,
+}
+
+impl Scarce {
+    fn descriptor(&self) -> io::Result<()> {
+        if self.none_left.get() { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    }
+}
+
+impl Disk for Scarce {
+    fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> Local<'a, io::Result<Rc<dyn File>>> {
+        Box::pin(async move {
+            self.descriptor()?;
+            self.disk.open(path, mode).await
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.remove(path)
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.create_dir(path)
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        Box::pin(async move {
+            self.descriptor()?;
+            self.disk.sync_dir(path).await
+        })
+    }
+
+    fn space<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<Space>> {
+        self.disk.space(path)
+    }
+}
+
+/// Symptom: a process that had no descriptor left for a moment poisoned its pools, though nothing written was in doubt. Goal:
+/// streams are refused, and what the pool rests on waits.
+#[test]
+fn without_descriptors_streams_are_refused_and_nothing_is_poisoned() {
+    simulate(3, |_, world| async move {
+        let none_left = Rc::new(Cell::new(false));
+        let disk = Rc::new(Scarce { disk: world.disk.clone(), none_left: none_left.clone() });
+        let world = World { disk, ..world };
+        let for_a_while = || {
+            none_left.set(true);
+            let (clock, none_left) = (world.clock.clone(), none_left.clone());
+            let later = async move {
+                clock.sleep(Duration::from_secs(5)).await;
+                none_left.set(false);
+            };
+            world.spawn(later).detach();
+        };
+        let pools = make_pool(&world, &pool_path(), options(1)).await.unwrap();
+        let pool = &pools[0];
+        let ingest = pool.ingest(image_id(1)).await.unwrap();
+        let mut source = Source::new(&ingest);
+        source.bring(&tree(1)).await.unwrap();
+        for_a_while();
+        let refused = source.commit(&tree(1)).await.unwrap_err();
+        assert!(matches!(refused, Error::Device { .. }), "{refused:?}");
+        let refused = backup(pool, &tree(2)).await.unwrap_err();
+        assert!(matches!(refused, Error::Device { .. }), "{refused:?}");
+        ingest.abandon().await;
+        world.clock.sleep(Duration::from_secs(5)).await;
+        backup(pool, &tree(1)).await.unwrap();
+        // The log goes on in another file, and then in one that is opened anew.
+        for_a_while();
+        for _ in 0..20 {
+            pool.amend(image_id(1), COPY).await.unwrap();
+        }
+        assert!(!none_left.get(), "it had to wait");
+        close(&pools).await.unwrap();
+        let (pools, _) = open_pool(&world, &pool_path(), options(1)).await.unwrap();
+        for_a_while();
+        pools[0].amend(image_id(1), COPY).await.unwrap();
+        backup(&pools[0], &tree(2)).await.unwrap();
+        for number in [1, 2] {
+            check(&pools[0], &tree(number)).await.unwrap();
+        }
+        close(&pools).await.unwrap();
+    });
+}
+
+/// Goal: a run of the index that can't be opened for want of a descriptor is neither damaged nor lost.
+#[test]
+fn without_descriptors_the_index_is_not_doubted() {
+    simulate(4, |_, world| async move {
+        let none_left = Rc::new(Cell::new(false));
+        let disk = Rc::new(Scarce { disk: world.disk.clone(), none_left: none_left.clone() });
+        let world = World { disk, ..world };
+        let pools = make_pool(&world, &pool_path(), tiny_index(1)).await.unwrap();
+        let tree = tree(1);
+        backup(&pools[0], &tree).await.unwrap();
+        close(&pools).await.unwrap();
+        let (pools, recovery) = open_pool(&world, &pool_path(), tiny_index(1)).await.unwrap();
+        assert!(recovery.runs > 0);
+        none_left.set(true);
+        let known = all_known(&pools[0], &tree);
+        let later = async {
+            world.clock.sleep(Duration::from_secs(1)).await;
+            none_left.set(false);
+        };
+        futures_util::future::join(known, later).await.0.unwrap();
+        close(&pools).await.unwrap();
+        let (pools, recovery) = open_pool(&world, &pool_path(), tiny_index(1)).await.unwrap();
+        assert!(!recovery.rebuilt, "{recovery:?}");
+        check(&pools[0], &tree).await.unwrap();
     });
 }

@@ -3,8 +3,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use futures_util::future::{join, join_all};
 use narrows_format::{
     ContainerId, ImageId, Location, Slot,
     frame::{self, FrameKind},
@@ -522,5 +524,50 @@ fn a_pass_keeps_to_its_rate() {
         let due = std::time::Duration::from_millis((bytes * 1000) >> 20);
         assert!(took * 10 >= due * 9 && took * 10 <= due * 13, "{took:?} for {bytes} bytes");
         close(&pools).await.unwrap();
+    });
+}
+
+/// Symptom: a look that found a container sound took along what another one found in it while the first made its word durable.
+/// Method: two looks beside each other, and a bit that flips at some moment of either.
+#[test]
+fn what_another_look_finds_meanwhile_stays_in_quarantine() {
+    simulate(79, |sim, world| async move {
+        let mut pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+        backup(&pools[0], &tree(1, 79)).await.unwrap();
+        let container = pass(&pools[0], Depth::Checksums).await.unwrap()[0].container;
+        let path = path_of(container);
+        let (first, second) = (4096 + 70, size_of(&sim, &path) - 2 * 4096 - 70);
+        let flip = |byte| assert!(sim.flip(HOST, &path, byte, 3));
+        let micros = |count| world.clock.sleep(Duration::from_micros(count));
+        let before = Some(ContainerId(container.0 - 1));
+        let mut met = 0;
+        for at in 0..120 {
+            flip(first);
+            pass(&pools[0], Depth::Fingerprints).await.unwrap();
+            flip(first);
+            let (early, late) = (&pools[0], &pools[1]);
+            let looks = [(early, 0), (late, 100 + at % 4 * 150)].map(|(pool, wait)| async move {
+                micros(wait).await;
+                pool.scrub_next(before, Depth::Fingerprints, None).await.unwrap().unwrap()
+            });
+            let flipping = async {
+                micros(300 + at / 4 * 50).await;
+                flip(second);
+            };
+            let (found, ()) = join(join_all(looks), flipping).await;
+            let damaged =
+                |pools: &[Pool]| pools.iter().all(|pool| pool.quarantine().contains_key(&container));
+            if found[1].news {
+                met += usize::from(found[0].harms.is_empty());
+                assert!(damaged(&pools), "round {at}: {found:?}");
+                close(&pools).await.unwrap();
+                pools = open_pool(&world, &pool_path(), options(2)).await.unwrap().0;
+                assert!(damaged(&pools), "round {at}, after a start: {found:?}");
+            }
+            flip(second);
+            pass(&pools[0], Depth::Fingerprints).await.unwrap();
+            assert!(!damaged(&pools));
+        }
+        assert!(met > 5, "{met}");
     });
 }

@@ -1,5 +1,11 @@
 //! Streams: what they are told, what they share, how they end.
 
+use std::time::Duration;
+
+use futures_util::{
+    FutureExt as _,
+    future::{Either, select},
+};
 use narrows_format::{
     Location, Sequence, Timestamp,
     image_log::RemoveReason,
@@ -12,7 +18,10 @@ use narrows_pool::{
     restore::Wanted,
     stream::{Claim, Found},
 };
-use narrows_ring::{buffer::Arena, world::World};
+use narrows_ring::{
+    buffer::{Arena, Buffer},
+    world::{BLOCK, World},
+};
 
 use crate::bed::{
     COPY, Dice, Leaf, Source, Tree, backup, check, child_of_node, child_of_segment, close, image_id,
@@ -514,5 +523,39 @@ fn readers_leave_buffers_to_those_who_send() {
         });
         let read: usize = futures_util::future::join_all(readers).await.into_iter().sum();
         assert_eq!(read, 3 * wanted.len());
+    });
+}
+
+/// Symptom: a table that was read ahead had the first turn at the buffers of its core while nobody looked after the frames that it
+/// was for, and nobody there got a buffer any more. Method: frames are begun while all buffers are taken.
+#[test]
+fn frames_that_nobody_looks_after_hold_up_nobody() {
+    simulate(62, |_, world| async move {
+        let world = World { arena: Arena::new(4 << 20), ..world };
+        let pools = make_pool(&world, &pool_path(), options(1)).await.unwrap();
+        let mut dice = Dice(62);
+        let leaves: Vec<Vec<Vec<u8>>> =
+            (0..4).map(|_| (0..16).map(|_| dice.bytes(60_000)).collect()).collect();
+        let tree = Tree::new(image_id(1), leaves);
+        backup(&pools[0], &tree).await.unwrap();
+        let all = tree.leaves.iter().flat_map(|leaf| &leaf.segments).map(|segment| child_of_segment(segment));
+        let wanted: Vec<Wanted> = all
+            .map(|Child { fingerprint, length, .. }| Wanted { fingerprint, length, hint: Location::UNKNOWN })
+            .collect();
+        let mut frames = pools[0].frames(wanted.clone());
+        let (arena, clock) = (&world.arena, &world.clock);
+        let all: Vec<Buffer> = std::iter::from_fn(|| arena.try_take(BLOCK)).collect();
+        for _ in 0..20 {
+            assert!(frames.next().now_or_never().is_none(), "there is no buffer to read to");
+            clock.sleep(Duration::from_millis(1)).await;
+        }
+        drop(all);
+        let taken = select(Box::pin(arena.take(256 << 10)), clock.sleep(Duration::from_secs(1))).await;
+        assert!(matches!(taken, Either::Left(_)), "nobody else may wait for these frames");
+        let mut read = 0;
+        while let Some(frame) = frames.next().await {
+            read += frame.unwrap().wanted.len();
+        }
+        assert_eq!(read, wanted.len());
     });
 }

@@ -161,6 +161,8 @@ impl Driver<'_> {
     /// What was lost here is told when all the rest is safe over there.
     async fn end(self) -> Result<(), ExchangeError> {
         let Some(lost) = self.lost else { return Ok(()) };
+        // Reads that nobody looks after would hold up who sends the rest.
+        drop(self.work);
         self.outgoing.durable().await?;
         Err(ExchangeError::Store(lost.error))
     }

@@ -3,11 +3,11 @@
 //! Look-ups of many questions are under way at once; answers go out in the order in which questions came, and
 //! what one answer decides holds for the next.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use futures_util::{
     StreamExt as _,
-    future::{Either, select},
+    future::{Either, select, try_join},
     stream,
 };
 use narrows_format::{
@@ -16,7 +16,7 @@ use narrows_format::{
 };
 use narrows_wire::{Answer, Class, Message, Offer, Presence, Proof, Reopen, Settle, TagPrefix};
 
-use super::{Incoming, nodes::FrameWork, stage::Asker as Waiting};
+use super::{Incoming, State, nodes::FrameWork, stage::Asker as Waiting};
 use crate::{
     Asker, ExchangeError, Found, StoreError,
     hello::send,
@@ -41,6 +41,18 @@ pub(super) enum Subject {
     Reopen { node: Fingerprint, message_bytes: usize },
     /// The node at this place of a frame.
     Node { frame: Rc<FrameWork>, place: usize },
+}
+
+/// A question, and what the store knows of the children that it was asked for.
+pub(super) type Looked = Result<(Question, Vec<Option<Found>>), ExchangeError>;
+
+impl State {
+    /// The next one to be looked up, unless so many are that were not answered yet.
+    fn next_question(&mut self) -> Option<Question> {
+        let next = if self.looking_up < LOOK_UPS_MAX { self.questions.pop_front() } else { None };
+        self.looking_up += usize::from(next.is_some());
+        next
+    }
 }
 
 impl Incoming<'_> {
@@ -101,23 +113,38 @@ impl Incoming<'_> {
         presences.first().copied().ok_or_else(|| ExchangeError::malformed("one root, one answer"))
     }
 
-    /// Answers questions as long as the session lasts.
+    /// Answers questions as long as the session lasts. Look-ups go on while an answer waits for a source that does not read:
+    /// others wait for the buffers that they stand for.
     pub(super) async fn answer_all(&self) -> Result<(), ExchangeError> {
+        try_join(self.find_all(), self.answer_found()).await.map(|_| ())
+    }
+
+    async fn find_all(&self) -> Result<(), ExchangeError> {
         let questions = stream::unfold((), |()| async {
-            let next = self.gate.until(|| self.state.borrow_mut().questions.pop_front()).await;
+            let next = self.gate.until(|| self.state.borrow_mut().next_question()).await;
             Some((next, ()))
         });
-        let mut found = Box::pin(questions.map(|question| self.find(question)).buffered(LOOK_UPS_MAX));
+        let mut found = pin!(questions.map(|question| self.find(question)).buffered(LOOK_UPS_MAX));
         while let Some(found) = found.next().await {
-            let (question, found) = found?;
-            self.answer(question, &found).await?;
+            self.state.borrow_mut().found.push_back(found);
+            self.gate.open();
         }
         Ok(())
     }
 
+    async fn answer_found(&self) -> Result<(), ExchangeError> {
+        loop {
+            let looked = self.gate.until(|| self.state.borrow_mut().found.pop_front()).await;
+            let (question, found) = looked?;
+            self.answer(question, &found).await?;
+            self.state.borrow_mut().looking_up -= 1;
+            self.gate.open();
+        }
+    }
+
     /// Asks the store. The second part has one entry for each child (`None`: not asked), and for a node that
     /// nobody named one more for itself.
-    async fn find(&self, mut question: Question) -> Result<(Question, Vec<Option<Found>>), ExchangeError> {
+    async fn find(&self, mut question: Question) -> Looked {
         let staged = match &question.subject {
             Subject::Reopen { node, .. } => Some((*node, self.read_staged(*node).await?)),
             _ => None,
@@ -185,8 +212,7 @@ impl Incoming<'_> {
             presences
         };
         self.gate.open();
-        send(&self.session.link, &Message::Answer(Answer { ordinal, presences })).await?;
-        self.return_credit().await
+        send(&self.session.link, &Message::Answer(Answer { ordinal, presences })).await
     }
 
     fn now(&self) -> Duration {

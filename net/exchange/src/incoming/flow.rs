@@ -5,7 +5,11 @@
 
 use std::{collections::VecDeque, pin::pin};
 
-use futures_util::{StreamExt as _, future::select, stream};
+use futures_util::{
+    StreamExt as _,
+    future::{select, try_join},
+    stream,
+};
 use narrows_format::Fingerprint;
 use narrows_wire::Message;
 
@@ -146,17 +150,21 @@ impl Intake {
 }
 
 impl Incoming<'_> {
-    /// Gives back credit once there is a fair piece of it.
-    pub(super) async fn return_credit(&self) -> Result<(), ExchangeError> {
-        let credit = self.state.borrow_mut().intake.take_credit();
-        match credit {
-            Some(bytes) => send(&self.session.link, &Message::Credit(bytes)).await,
-            None => Ok(()),
+    /// Puts what has come, and gives back the credit, as long as the session lasts. Puts go on while credit waits for a source
+    /// that does not read: others wait for the buffers that they stand for.
+    pub(super) async fn keep_all(&self) -> Result<(), ExchangeError> {
+        try_join(self.put_all(), self.return_credit()).await.map(|_| ())
+    }
+
+    /// Gives back credit whenever there is a fair piece of it.
+    async fn return_credit(&self) -> Result<(), ExchangeError> {
+        loop {
+            let bytes = self.gate.until(|| self.state.borrow_mut().intake.take_credit()).await;
+            send(&self.session.link, &Message::Credit(bytes)).await?;
         }
     }
 
-    /// Puts what has come, as long as the session lasts.
-    pub(super) async fn keep_all(&self) -> Result<(), ExchangeError> {
+    async fn put_all(&self) -> Result<(), ExchangeError> {
         let puts = stream::unfold((), |()| async {
             let next = self.gate.until(|| self.state.borrow_mut().puts.pop_front()).await;
             Some((next, ()))
@@ -164,7 +172,6 @@ impl Incoming<'_> {
         let mut kept = Box::pin(puts.map(|put| self.keep(put)).buffer_unordered(PUTS_MAX));
         while let Some(outcome) = kept.next().await {
             outcome?;
-            self.return_credit().await?;
         }
         Ok(())
     }

@@ -7,3 +7,4 @@ mod opening;
 mod pool_to_pool;
 mod quiet;
 mod restore;
+mod unread;

@@ -157,3 +157,63 @@ fn broken_anywhere() {
         .unwrap();
     }
 }
+
+/// Symptom: a link whose queue never emptied was not watched: a session with a peer that had stopped lasted for ever. Goal: one
+/// that takes nothing ends it, and so does one that says nothing while something is sent to it.
+#[test]
+fn a_busy_link_is_watched() {
+    let sim = Sim::new(1);
+    let (from, to) = worlds(&sim);
+    let now = sim.clone();
+    sim.run(async move {
+        async fn flood(link: &Link) -> LinkError {
+            loop {
+                if let Err(error) = link.send(message(9, &[7; 100_000])).await {
+                    return error;
+                }
+            }
+        }
+        let (here, there) = pair(&from, &to).await;
+        let before = now.now();
+        let error = flood(&here).await;
+        assert_eq!(
+            (&error, error.code(), error.is_transient()),
+            (&LinkError::Stalled, Some("NET-002"), true)
+        );
+        assert!((STALL_MAX..STALL_MAX * 2).contains(&(now.now() - before)));
+        drop((here, there));
+
+        let listener = to.net.listen(([10, 0, 0, 2], 0).into()).await.unwrap();
+        let address = listener.local_addr();
+        let (link, mute) = join(Link::dial(&from, address, Security::Plaintext), listener.accept()).await;
+        let (link, before) = (link.unwrap(), now.now());
+        let (flooded, heard) = join(flood(&link), link.receive()).await;
+        assert_eq!((flooded, heard.unwrap_err()), (LinkError::Silent, LinkError::Silent));
+        assert!(now.now() < before + Duration::from_mins(2));
+        drop(mute);
+    })
+    .unwrap();
+}
+
+/// Goal: who is slow is waited for.
+#[test]
+fn a_slow_peer_is_no_stalled_one() {
+    let sim = Sim::new(1);
+    let (from, to) = worlds(&sim);
+    sim.run(async move {
+        let (here, there) = pair(&from, &to).await;
+        let send = async {
+            for _ in 0..120 {
+                here.send(message(9, &[7; 200_000])).await.unwrap();
+            }
+        };
+        let receive = async {
+            for _ in 0..120 {
+                assert_eq!(there.receive().await.unwrap().len(), HEADER_BYTES + 200_000);
+                to.clock.sleep(STALL_MAX / 5).await;
+            }
+        };
+        join(send, receive).await;
+    })
+    .unwrap();
+}

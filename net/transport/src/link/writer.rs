@@ -1,13 +1,16 @@
 //! The sending side: one task per link that hands queued messages to the socket, many at once, and keeps
-//! watch over a quiet peer.
+//! watch over the peer, whether there is anything to send or not.
 
-use std::{pin::pin, rc::Rc};
+use std::{
+    pin::{Pin, pin},
+    rc::Rc,
+};
 
 use futures_util::future::{Either, select};
-use narrows_ring::buffer::Buffer;
+use narrows_ring::{buffer::Buffer, world::Local};
 
 use super::{LinkError, Shared, inbound::HEARTBEAT};
-use crate::limits::{HEADER_BYTES, HEARTBEAT_EVERY, SILENCE_MAX, SOCKET_BYTES};
+use crate::limits::{HEADER_BYTES, HEARTBEAT_EVERY, SILENCE_MAX, SOCKET_BYTES, STALL_MAX};
 
 /// What the writer woke up for.
 enum Work {
@@ -31,8 +34,7 @@ pub(super) async fn run(shared: Rc<Shared>) {
 }
 
 async fn write_all(shared: &Shared) -> Result<(), LinkError> {
-    let clock = Rc::clone(&shared.world.clock);
-    let mut tick = clock.sleep(HEARTBEAT_EVERY);
+    let mut tick = next_tick(shared);
     let mut wrote = false;
     loop {
         let work = pin!(shared.gate.until(|| work(shared)));
@@ -44,7 +46,7 @@ async fn write_all(shared: &Shared) -> Result<(), LinkError> {
             }
             Either::Left((Work::Send, _)) => {
                 wrote = true;
-                write_queue(shared).await?;
+                tick = under_watch(shared, tick, pin!(write_queue(shared))).await?;
             }
             Either::Right(((), _)) => {
                 watch(shared)?;
@@ -54,7 +56,30 @@ async fn write_all(shared: &Shared) -> Result<(), LinkError> {
                     shared.enqueue(heartbeat);
                 }
                 wrote = false;
-                tick = clock.sleep(HEARTBEAT_EVERY);
+                tick = next_tick(shared);
+            }
+        }
+    }
+}
+
+fn next_tick(shared: &Shared) -> Local<'_, ()> {
+    shared.world.clock.sleep(HEARTBEAT_EVERY)
+}
+
+/// Writes, and looks at each tick whether it still makes sense: a queue that never empties, or a peer that does not read,
+/// puts nothing off. Gives the tick that is to come.
+async fn under_watch<'a>(
+    shared: &'a Shared,
+    mut tick: Local<'a, ()>,
+    mut writing: Pin<&mut impl Future<Output = Result<(), LinkError>>>,
+) -> Result<Local<'a, ()>, LinkError> {
+    loop {
+        match select(writing.as_mut(), &mut tick).await {
+            Either::Left((outcome, _)) => return outcome.map(|()| tick),
+            Either::Right(((), _)) => {
+                shared.failure().map_or(Ok(()), Err)?;
+                watch(shared)?;
+                tick = next_tick(shared);
             }
         }
     }
@@ -77,12 +102,14 @@ fn heartbeat() -> Vec<u8> {
     message
 }
 
-/// A peer that is silent or no longer believed ends the link.
+/// A peer that is silent, takes nothing or is no longer believed ends the link.
 fn watch(shared: &Shared) -> Result<(), LinkError> {
-    let silent = shared.listening.get()
-        && shared.world.clock.monotonic().saturating_sub(shared.heard.get()) > SILENCE_MAX;
-    if silent {
+    let now = shared.world.clock.monotonic();
+    if shared.listening.get() && now.saturating_sub(shared.heard.get()) > SILENCE_MAX {
         return Err(LinkError::Silent);
+    }
+    if shared.sending.get().is_some_and(|since| now.saturating_sub(since) > STALL_MAX) {
+        return Err(LinkError::Stalled);
     }
     let (Some(peer), Some(trust)) = (&shared.peer, &shared.trust) else { return Ok(()) };
     let domain = peer.principal.domain();
@@ -147,6 +174,8 @@ async fn flush_channel(shared: &Shared) -> Result<(), LinkError> {
 }
 
 async fn send(shared: &Shared, buffer: Buffer) -> Result<(), LinkError> {
+    shared.sending.set(Some(shared.world.clock.monotonic()));
     let (result, _buffer) = shared.stream.send(buffer).await;
+    shared.sending.set(None);
     result.map_err(|error| LinkError::Broken(error.to_string()))
 }

@@ -3,14 +3,17 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use narrows_format::{ClientId, DomainId, ServerId};
-use narrows_ring::cores;
+use narrows_ring::{
+    cores,
+    sim::{Host, Sim},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
-use crate::{Link, LinkError, Security};
+use crate::{Link, LinkError, Security, limits::HEARTBEAT_EVERY};
 
 const EAST: DomainId = DomainId([1; 16]);
 const WEST: DomainId = DomainId([2; 16]);
@@ -417,4 +420,52 @@ fn loses_open_links(change: fn(&TrustStore), code: &'static str) {
         assert!(clock.now() < began + 2 * crate::limits::HEARTBEAT_EVERY);
     })
     .unwrap();
+}
+
+/// Symptom: a link on which there was always something to send outlived the revocation of its peer. Method: the peer, which is
+/// believed at first, reads nothing.
+#[test]
+fn who_is_revoked_loses_a_busy_link_at_the_next_heartbeat() {
+    let ca = Ca::new();
+    let (trust, east) = (store(&[(EAST, &ca)]), store(&[(EAST, &ca)]));
+    let accepting =
+        Arc::new(trust.server_config(&ca.issue(&Wish::server(EAST)), ClientAuth::Required).unwrap());
+    let identity = ca.issue(&Wish::client(EAST));
+    let serial = certificate_serial(&identity.chain[0]).unwrap();
+    let dialling = Arc::new(east.client_config_to(Some(&identity), (EAST, Whom::Primary)).unwrap());
+    let sim = Sim::new(1);
+    let (world, there) = (sim.world(Host(1)), sim.world(Host(2)));
+    let end = sim.run(async move {
+        let listening = world.net.listen(([10, 0, 0, 1], 0).into()).await.unwrap();
+        let security = Security::Dial { config: dialling, domain: EAST, trust: east };
+        let dialled = Link::dial(&there, listening.local_addr(), security);
+        let accepted = async {
+            let (stream, _) = listening.accept().await.unwrap();
+            let security = Security::Accept { config: accepting, trust: Arc::clone(&trust) };
+            Link::accept(&world, stream, security).await
+        };
+        let (idle, busy) = join(dialled, accepted).await;
+        let (idle, busy) = (idle.unwrap(), busy.unwrap());
+        let sending = async {
+            loop {
+                let mut message = vec![9; 100_000];
+                message[4..8].copy_from_slice(&99_992_u32.to_le_bytes());
+                if let Err(error) = busy.send(message).await {
+                    return error;
+                }
+            }
+        };
+        let revoking = async {
+            world.clock.sleep(HEARTBEAT_EVERY).await;
+            trust.revoke(EAST, &serial);
+            world.clock.sleep(HEARTBEAT_EVERY * 2).await;
+        };
+        let end = match select(Box::pin(sending), Box::pin(revoking)).await {
+            Either::Left((error, _)) => Some(error),
+            Either::Right(_) => None,
+        };
+        drop(idle);
+        end
+    });
+    assert_eq!(end.unwrap().expect("it ends").code(), Some("AUTH-003"));
 }

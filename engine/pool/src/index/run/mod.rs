@@ -25,6 +25,7 @@ pub(crate) use writer::{RunWriter, bytes_at_most, write_table};
 use super::{partition::PartitionMap, pieces::Piece};
 use crate::{
     container::read_span,
+    descriptors::waited,
     error::{Error, LogKind},
 };
 
@@ -86,7 +87,8 @@ impl OpenRun {
         map: PartitionMap,
         run: u64,
     ) -> Result<Self, Error> {
-        let opened = world.disk.open(&path(dir, run), OpenMode::Read).await;
+        let path = path(dir, run);
+        let opened = waited(world, async || world.disk.open(&path, OpenMode::Read).await).await;
         let file = opened.map_err(|error| unreadable(&error, run, 0))?;
         let size = file.size().await.map_err(|error| unreadable(&error, run, 0))?;
         let block = read_span(world, &*file, 0, BLOCK_BYTES).await;
