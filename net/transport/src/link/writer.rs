@@ -44,7 +44,17 @@ async fn write_all(shared: &Shared) -> Result<(), LinkError> {
             }
             Either::Left((Work::Send, _)) => {
                 wrote = true;
-                write_queue(shared).await?;
+                let mut writing = pin!(write_queue(shared));
+                // That may take for ever: a peer that reads nothing, or always has more to read.
+                loop {
+                    match select(&mut writing, &mut tick).await {
+                        Either::Left((outcome, _)) => break outcome?,
+                        Either::Right(((), _)) => {
+                            watch(shared)?;
+                            tick = clock.sleep(HEARTBEAT_EVERY);
+                        }
+                    }
+                }
             }
             Either::Right(((), _)) => {
                 watch(shared)?;
