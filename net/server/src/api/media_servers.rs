@@ -21,6 +21,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _,
+    retry::NO_VERSION,
     storage::MediaServer,
     token::{TokenHash, TokenPurpose, TokenRefused},
 };
@@ -119,7 +120,10 @@ fn info(app: &App, row: MediaServer, (pools, writing): (Vec<ServerPool>, u64)) -
     let found = app.servers.get(row.id).map_or(Found::NotAsked, |link| link.found());
     let (state, why, since, version, skew) = match (found, row.draining) {
         (Found::NotAsked, _) => ("down", "it has not been asked yet".to_owned(), None, String::new(), None),
-        (Found::Down { since, why }, _) => ("down", why, Some(since), String::new(), None),
+        (Found::Down { since, code, why }, _) => {
+            let why = if code == NO_VERSION { format!("{code}: {why}") } else { why };
+            ("down", why, Some(since), String::new(), None)
+        }
         (Found::Up { version, skew_ms, .. }, Some(since)) if writing > 0 => {
             let why = format!("{writing} jobs still write to its pools");
             ("draining", why, Some(since), version, Some(skew_ms))

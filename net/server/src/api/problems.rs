@@ -172,6 +172,9 @@ pub fn of_servers(app: &App) -> Vec<Finding> {
         let name = link.row().name;
         let check = format!("media server {name}");
         match link.found() {
+            Found::Down { code, why, .. } if code == NO_VERSION => {
+                Some(finding(NO_VERSION, check, &app.who.name, why, "update the older of the two"))
+            }
             Found::Down { why, .. } => {
                 let message = format!("does not answer: {why}");
                 Some(finding(codes::UNREACHABLE, check, &app.who.name, message, &start_it(&link)))
