@@ -205,7 +205,7 @@ async fn make(State(joined): State<Joined>, _by: ByPrimary, Body(wanted): Body<P
         let others: Vec<_> = wanted.others.iter().map(as_pool).collect();
         let here = (&joined.pools, &joined.plane, &joined.folder);
         let pool = as_pool(&wanted.told);
-        let made = making::make_here(here, &others, &pool, wanted.segment_mean).await;
+        let made = making::make_here(here, &others, (joined.member.domain, &pool), wanted.segment_mean).await;
         if made.is_ok() {
             tracing::info!(pool = pool.name, id = %pool.id, "a pool was made");
             joined.told().pools.push(wanted.told);
