@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use narrows_api::error::codes;
+use narrows_api::{error::codes, size::counted};
 use narrows_domain::{
     Catalog as _, Change, Event,
     event::{Logged, PoolEvent},
@@ -116,8 +116,8 @@ async fn begin_anew(app: &App, pool: &OpenPool) -> Result<(), Failure> {
     let name =
         known.into_iter().find(|it| it.id == pool.pool).map_or_else(|| pool.pool.to_string(), |it| it.name);
     let why = format!(
-        "pool `{name}` was put back to an older state: its log had {} records in incarnation {before}, and is read again",
-        read.0
+        "pool `{name}` was put back to an older state: its log had {} in incarnation {before}, and is read again",
+        counted(read.0, "record", "records")
     );
     let anew = (pool.pool, pool.incarnation);
     // What was let go since they were asked last may have been let go because of them.

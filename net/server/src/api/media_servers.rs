@@ -16,6 +16,7 @@ use narrows_api::{
         RemoveServerRequest, RenewServerReply, RenewServerRequest, ServerPool,
     },
     paths,
+    size::counted,
     storage::RemoveReply,
     text::{hex, time_out},
 };
@@ -125,7 +126,7 @@ fn info(app: &App, row: MediaServer, (pools, writing): (Vec<ServerPool>, u64)) -
             ("down", why, Some(since), String::new(), None)
         }
         (Found::Up { version, skew_ms, .. }, Some(since)) if writing > 0 => {
-            let why = format!("{writing} jobs still write to its pools");
+            let why = format!("{} to its pools", counted(writing, "job still writes", "jobs still write"));
             ("draining", why, Some(since), version, Some(skew_ms))
         }
         (Found::Up { version, skew_ms, .. }, Some(since)) => {
