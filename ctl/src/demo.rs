@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     cli::DemoArgs,
     failure::{Failure, Outcome, codes},
-    output::{Style, bytes},
+    output::{Style, bytes, counted},
 };
 use folder::Folder;
 use story::Story;
@@ -111,13 +111,14 @@ fn describe(summary: &Summary) -> String {
     let Summary { files, logical_bytes, stored_bytes, wire_bytes, second, seconds, verified, .. } = summary;
     let verdict = if *verified { "identical, byte for byte" } else { "DIFFERENT" };
     format!(
-        "backed up     {files} files, {} in {} s; {} stored\n\
+        "backed up     {}, {} in {} s; {} stored\n\
          replicated    {} on the wire in {} s; imported {} s later\n\
          restored      in the second domain in {} s; compared in {} s: {verdict}\n\
-         changed       {} files of {}\n\
+         changed       {} of {}\n\
          backed up     {} newly stored, in {} s\n\
          replicated    {} on the wire in {} s\n\
          all in all    {} s\n",
+        counted(*files, "file", "files"),
         bytes(*logical_bytes),
         seconds.backup,
         bytes(*stored_bytes),
@@ -126,7 +127,7 @@ fn describe(summary: &Summary) -> String {
         seconds.import,
         seconds.restore,
         seconds.compare,
-        second.changed_files,
+        counted(second.changed_files, "file", "files"),
         bytes(second.changed_bytes),
         bytes(second.new_stored_bytes),
         seconds.second_backup,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-pub(crate) use narrows_api::size::shown as bytes;
+pub(crate) use narrows_api::size::{counted, shown as bytes};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome, codes};

@@ -144,8 +144,8 @@ fn rot_is_found_and_mended_by_command() {
     let told = pair.east.ok(&["pool", "damage", "default"]);
     assert!(told.contains("not healed") && told.contains("west says AUTH-005"), "{told}");
     let problems = pair.east.ok(&["problem", "list"]);
-    assert!(problems.contains("1 images are damaged") && problems.contains("AUTH-005"), "{problems}");
-    assert!(pair.east.ok(&["pool", "show", "default"]).contains("damaged        1 images"));
+    assert!(problems.contains("1 image is damaged") && problems.contains("AUTH-005"), "{problems}");
+    assert!(pair.east.ok(&["pool", "show", "default"]).contains("damaged        1 image"));
     pair.east.ok(&["pool", "space"]);
 
     pair.west.ok(&["domain", "grant", "east", "heal"]);

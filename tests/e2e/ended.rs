@@ -311,3 +311,35 @@ fn a_media_server_joins_once_with_its_pool() {
         drop(media);
     }
 }
+
+/// Symptom: a folder in which a primary had ended while it made a pool there could not be used for that pool any more.
+#[test]
+fn a_pool_is_made_once_in_its_folder() {
+    for side in ["before", "after"] {
+        let work = folder();
+        let small = Setup { memory: Some("192MiB".into()), ..Setup::default() };
+        let mut east = Domain::start(work.path(), "east", small);
+        let pools = until_over(side, 1, |commit, end_at| {
+            let (name, folder) = (format!("vault{commit}"), work.path().join(format!("vault{commit}")));
+            let is_there = |east: &Domain| {
+                let listed = east.tried(&["pool", "list"]);
+                listed.is_some_and(|it| {
+                    named(&it, &name).iter().filter(|it| it["readable"] == true).count() == 1
+                })
+            };
+            let make = |east: &Domain| {
+                is_there(east) || east.tried(&["pool", "create", &name, "--data", text(&folder)]).is_some()
+            };
+            let ended = carried(&mut east, "0", end_at, &[(&make, &is_there)]);
+            assert!(
+                !folder.join("unfinished").exists() || ended,
+                "a pool that is known is none in the making"
+            );
+            ended
+        });
+        let listed = east.json(&["pool", "list"]);
+        for commit in 1..=pools {
+            assert_eq!(named(&listed, &format!("vault{commit}")).len(), 1, "{listed}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use narrows_api::{
     paths,
     server::{Finding, Level},
 };
+use narrows_server::servers::asked::Asked;
 
 use crate::{
     data::{ask_restore, back_up_directory, job_end, make_tree, restore_image, settled_image},
@@ -18,6 +19,7 @@ use crate::{
     imports::import_in,
     pairing::{apply, doctor, import_slp, pair_both, slp},
     partners::operation_in,
+    servers::{Annex, far_pool, pool_when, server_when},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,4 +193,44 @@ async fn a_partner_of_another_wire_version_is_waited_for_until_it_is_updated() {
     for house in [&mut east, &mut west] {
         house.stop().await;
     }
+}
+
+/// Goal: a media server that speaks another version of the words between the servers of a domain is told so, and takes no
+/// part until it is updated; what it has goes on then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_of_another_age_takes_no_part_until_it_is_updated() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    far_pool(&east, &annex, ("m1", "far")).await;
+    server_when(&east, "m1", "up").await;
+    annex.restart_with(|settings| settings.test.wire_version = Some(9)).await;
+    let mut down = server_when(&east, "m1", "down").await;
+    for _ in 0..600 {
+        if down.why.starts_with("WIRE-001") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        down = server_when(&east, "m1", "down").await;
+    }
+    let is_told =
+        |why: &str| why.contains("`m1` speaks 9..=9") && why.contains("primary server speaks 1..=1");
+    assert!(down.why.starts_with("WIRE-001") && is_told(&down.why), "{down:?}");
+    let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+    assert!(problems.iter().any(|it| it.code == "WIRE-001" && is_told(&it.message)), "{problems:?}");
+    let far = pool_when(&east, "far", |it| !it.readable).await;
+    assert!(is_told(&far.why), "{far:?}");
+    // Nor does the primary answer what it asks.
+    let here = Asked::Here { url: "https://127.0.0.1:1".into(), data_addr: "127.0.0.1:2".into() };
+    let refused = annex.server.as_ref().unwrap().joined().ask(&here).await.unwrap_err();
+    assert_eq!(refused.code, "WIRE-001", "{refused}");
+    assert!(
+        refused.message.contains("primary server speaks 1..=1, the media server speaks 9..=9"),
+        "{refused}"
+    );
+
+    annex.restart_with(|settings| settings.test.wire_version = None).await;
+    server_when(&east, "m1", "up").await;
+    pool_when(&east, "far", |it| it.code.is_empty() && it.readable).await;
+    annex.stop().await;
+    east.stop().await;
 }

@@ -12,11 +12,17 @@ use narrows_api::{
     paths,
     server::{Finding, Status},
 };
-use narrows_domain::{Change, import::RefusedArrival, operation::Note};
-use narrows_format::{DomainId, ImageId};
+use narrows_domain::{
+    Change,
+    import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof, RefusedArrival},
+    operation::Note,
+};
+use narrows_format::{DomainId, ImageId, Sequence, Timestamp, record::SignedRecord};
+use narrows_server::limits::UNPROVEN_AT_ONCE;
 
 use crate::{
     data::{back_up_directory, make_tree, settled_image},
+    forged::{NO_END, Stolen, record},
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
 };
@@ -162,6 +168,62 @@ async fn an_import_that_is_pending_too_long_is_a_problem_on_both_sides() {
     settled_image(&west, &grant.image.to_string()).await;
     settled_image(&east, &grant.image.to_string()).await;
     assert!(problems(&east).await.iter().all(|it| !it.check.starts_with("replication of")));
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// An image of east's that was refused in west for want of a proof, and may be proved or not.
+fn unproven(houses: (&House, &House), number: u64, is_signed: bool) -> Import {
+    let (of_east, of_west) =
+        (houses.0.server.as_ref().unwrap().app(), houses.1.server.as_ref().unwrap().app());
+    let mut image = [0; 16];
+    image[8..].copy_from_slice(&number.to_be_bytes());
+    let record = record(houses.0, &Stolen::new(), ImageId(image));
+    let mut signature = of_east.signing.sign(&record.encode());
+    signature[7] ^= u8::from(!is_signed);
+    let signed = SignedRecord { record: record.clone(), signature }.encode();
+    let (sender, import_slp) = (record.origin, Some("gold-import".to_owned()));
+    let (arrived, week) = (of_west.clock.now(), 7 * 86_400);
+    let arrival = Arrival { record, signed, proof: Proof::Missing, sender, import_slp, asked_expiry: None };
+    Import {
+        key: ImportKey { pool: of_west.who.pool, sequence: Sequence(1 + number), sender },
+        incarnation: 1,
+        arrival,
+        arrived,
+        copy: NO_END,
+        stored_bytes: 1,
+        state: ImportState::Refused,
+        data: ArrivedData::Here,
+        next_look: Some(Timestamp { seconds: arrived.seconds + week, ..arrived }),
+        note: Some(Note { code: "AIR-012".to_owned(), sentence: "a test".to_owned() }),
+        damage: None,
+        expires: None,
+        revision: 1,
+        told: 1,
+        failures: 0,
+        next_report: None,
+    }
+}
+
+/// Symptom: an import that could be proved was never looked at while a thousand older ones could not be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_proved_hides_nothing_that_can() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    let app = west.server.as_ref().unwrap().app().clone();
+    let last = u64::from(UNPROVEN_AT_ONCE) * 5;
+    let row = |number| Change::Import(unproven((&east, &west), number, number == last));
+    app.control.put((1..=last).map(row).collect()).await.unwrap();
+    narrows_server::importer::prove_again(&app).await.ok().expect("all are looked at");
+    let stands = async |number| {
+        let import = unproven((&east, &west), number, true);
+        let found = narrows_domain::Catalog::import(&app.catalog, import.key).await.unwrap().unwrap();
+        (found.state, found.arrival.proof)
+    };
+    assert_eq!(stands(last).await, (ImportState::Imported, Proof::Good));
+    assert_eq!(stands(last - 1).await, (ImportState::Refused, Proof::Missing));
+    drop(app);
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

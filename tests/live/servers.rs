@@ -469,7 +469,7 @@ async fn a_drained_media_server_takes_nothing_new_and_gives_what_it_has() {
 
     // What lies there keeps it.
     let counted = remove(&east, "m1", true).await.unwrap();
-    assert_eq!(counted.uses, ["1 copies in pool `far`", "storage unit `far` on pool `far`"]);
+    assert_eq!(counted.uses, ["1 copy in pool `far`", "storage unit `far` on pool `far`"]);
     let refused = remove(&east, "m1", false).await.unwrap_err();
     assert_eq!(refused.code, "API-003", "{refused}");
     let undone = drain(&east, "m1", true).await;

@@ -84,7 +84,7 @@ async fn what_was_lost_with_a_media_server_stays_lost_until_somebody_deals_with_
     let asked = RecallRequest { image: sent.clone(), domain: Some("west".into()), import_slp };
     let _: RecallReply = east.admin().post(paths::IMAGES_RECALL, &asked).await.unwrap();
     image_when(&east, &sent, |it| it.state == "whole").await;
-    assert!(problem(&east).await.unwrap().starts_with("1 images were lost"));
+    assert!(problem(&east).await.unwrap().starts_with("1 image was lost"));
     assert_eq!(accept(&east, Some(&sent), false).await.unwrap_err().code, "API-003", "it is here");
 
     // The other is accepted to be gone.

@@ -11,3 +11,4 @@ mod links;
 mod model;
 mod same_image;
 mod site;
+mod stalled;

@@ -18,7 +18,7 @@ use crate::{
     cli::ClientCommand,
     context::plain,
     failure::{Failure, Outcome},
-    output::{table, time, time_or_dash},
+    output::{counted, table, time, time_or_dash},
 };
 
 /// What `client enroll` says.
@@ -110,11 +110,11 @@ async fn grant(session: &Session, name: &str, request: GrantRequest) -> Outcome<
 /// What a replacement ends, for people.
 fn replaced(info: &ClientInfo) -> String {
     format!(
-        "{}: its certificate until {} is revoked, and its connections end; last backup {}, {} policies",
+        "{}: its certificate until {} is revoked, and its connections end; last backup {}, {}",
         info.name,
         time_or_dash(info.certificate_until),
         time_or_dash(info.last_backup),
-        info.policies.len()
+        counted(info.policies.len(), "policy", "policies")
     )
 }
 

@@ -11,7 +11,7 @@ use super::Session;
 use crate::{
     api::{Api, filled},
     failure::{Failure, Outcome},
-    output::{bytes, time},
+    output::{bytes, counted, time},
 };
 
 /// How often it is asked whether an order is done.
@@ -70,7 +70,7 @@ async fn end(session: &Session, api: &Api, (pool, wait): (&str, bool), given: &D
     if info.damaged_images == 0 {
         return Ok(());
     }
-    let sentence = format!("{} images of pool `{pool}` are damaged", info.damaged_images);
+    let sentence = format!("damaged in pool `{pool}`: {}", counted(info.damaged_images, "image", "images"));
     let help = "let a partner that holds them grant `heal` there: `narrowsctl domain grant`";
     Err(Failure::new("POOL-001", sentence).help(help))
 }
@@ -91,9 +91,14 @@ fn shown(info: &DamageInfo) -> String {
     lines.push(match (info.damaged_images, info.quarantined_containers) {
         (0, 0) => "damage       none".to_owned(),
         (0, count) => {
-            format!("damage       none that hurts an image; {count} containers are in quarantine in part")
+            let containers = counted(count, "container is", "containers are");
+            format!("damage       none that hurts an image; {containers} in quarantine in part")
         }
-        (images, _) => format!("damage       {images} images, {} places", info.damaged),
+        (images, _) => format!(
+            "damage       {}, {}",
+            counted(images, "image", "images"),
+            counted(info.damaged, "place", "places")
+        ),
     });
     lines.extend(info.images.iter().map(|image| format!("  image      {image}")));
     lines.extend(info.places.iter().map(|place| format!("  place      {place}")));
@@ -118,13 +123,17 @@ fn passed(pass: &PassInfo) -> String {
     let deep = if pass.deep { ", deep" } else { "" };
     let stray = match pass.stray {
         0 => String::new(),
-        count => format!(", {count} places without content are not as written"),
+        count => format!(
+            ", {} not as written",
+            counted(count, "place without content is", "places without content are")
+        ),
     };
     let unread = match pass.unread {
         0 => String::new(),
-        count => format!(", {count} containers could not be read"),
+        count => format!(", {} could not be read", counted(count, "container", "containers")),
     };
-    format!("{when}{deep}: {} read, {} damaged places{stray}{unread}", bytes(pass.bytes), pass.damaged)
+    let damaged = counted(pass.damaged, "damaged place", "damaged places");
+    format!("{when}{deep}: {} read, {damaged}{stray}{unread}", bytes(pass.bytes))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     api::filled,
     cli::DomainCommand,
     failure::Outcome,
-    output::{table, time_or_dash},
+    output::{counted, table, time_or_dash},
 };
 
 pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()> {
@@ -65,7 +65,10 @@ pub(super) fn describe(info: &DomainInfo) -> String {
         ("grants", info.grants.join(", ")),
         (
             "at once",
-            if info.images_at_once == 0 { String::new() } else { format!("{} images", info.images_at_once) },
+            match info.images_at_once {
+                0 => String::new(),
+                count => counted(count, "image", "images"),
+            },
         ),
         ("since", time_or_dash(info.since)),
         ("last seen", time_or_dash(info.last_seen)),

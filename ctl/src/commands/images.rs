@@ -19,7 +19,7 @@ use crate::{
     api::{Api, filled},
     cli::{ImageCommand, ImageFilterArgs, ImageStateArg, ReplicateArgs},
     failure::Outcome,
-    output::{bytes, table, time, time_or_dash},
+    output::{bytes, counted, table, time, time_or_dash},
 };
 
 /// What `image replicate` says.
@@ -86,7 +86,8 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Outcome<()>
             let image = find(&api, &image, &of_args(filter)).await?.image.to_string();
             let report: VerifyReport = api.post_work(&filled(paths::IMAGE_VERIFY, &image), &()).await?;
             session.style.show(&report, |report| {
-                format!("{} segments and nodes, {}: all good", report.segments, bytes(report.bytes))
+                let segments = counted(report.segments, "segment or node", "segments and nodes");
+                format!("{segments}, {}: all good", bytes(report.bytes))
             })
         }
         ImageCommand::Expire { image, consent } => expiry::expire(session, &api, &image, consent).await,

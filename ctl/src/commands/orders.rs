@@ -17,7 +17,7 @@ use crate::{
     cli::{CancelArgs, OneImageArgs, ReleaseArgs, ReplicateArgs},
     confirm::ConsentArgs,
     failure::Outcome,
-    output::bytes,
+    output::{bytes, counted},
 };
 
 pub(super) async fn pause(session: &Session, api: &Api, args: OneImageArgs) -> Outcome<()> {
@@ -75,7 +75,8 @@ pub(super) async fn accept_loss(
 }
 
 fn accepted(reply: &AcceptLossReply) -> String {
-    let are = if reply.applied { "are" } else { "would be" };
+    let (one, many) =
+        if reply.applied { ("image is", "images are") } else { ("image would be", "images would be") };
     let held = match reply.held_elsewhere {
         0 => String::new(),
         _ if reply.applied => String::new(),
@@ -83,7 +84,7 @@ fn accepted(reply: &AcceptLossReply) -> String {
             "; partners have {held} of all that are marked so: `narrowsctl image recall` brings those back"
         ),
     };
-    format!("{} images {are} accepted as lost{held}", reply.images)
+    format!("{} accepted as lost{held}", counted(reply.images, one, many))
 }
 
 pub(super) async fn backfill(session: &Session, api: &Api, args: ReplicateArgs) -> Outcome<()> {
@@ -95,7 +96,7 @@ pub(super) async fn backfill(session: &Session, api: &Api, args: ReplicateArgs) 
         dry_run: args.dry_run,
     };
     let reply: BackfillReply = api.post_work(paths::IMAGES_REPLICATE, &request).await?;
-    session.style.show(&reply, |reply| counted(reply, &request.domain))
+    session.style.show(&reply, |reply| going(reply, &request.domain))
 }
 
 /// The path of an order about an image, which is looked up by the filters first.
@@ -105,7 +106,8 @@ async fn path(api: &Api, path: &str, args: OneImageArgs) -> Outcome<String> {
 }
 
 fn concerned(reply: &OrderReply, done: &str) -> String {
-    let mut lines = vec![format!("{}: {} operations {done}", reply.image.name, reply.operations.len())];
+    let operations = counted(reply.operations.len(), "operation", "operations");
+    let mut lines = vec![format!("{}: {operations} {done}", reply.image.name)];
     let meant = reply.image.operations.iter().filter(|it| reply.operations.contains(&it.operation));
     lines.extend(meant.map(|it| {
         let target = if it.target.is_empty() { String::new() } else { format!(" to {}", it.target) };
@@ -115,7 +117,8 @@ fn concerned(reply: &OrderReply, done: &str) -> String {
 }
 
 fn cancelling(reply: &OrderReply, never: &str) -> String {
-    let mut lines = vec![format!("{}: {} operations", reply.image.name, reply.operations.len())];
+    let operations = counted(reply.operations.len(), "operation", "operations");
+    let mut lines = vec![format!("{}: {operations}", reply.image.name)];
     lines.extend(reply.never.iter().map(|it| format!("{} {never} ({})", it.what, it.operation)));
     lines.join("\n")
 }
@@ -123,9 +126,9 @@ fn cancelling(reply: &OrderReply, never: &str) -> String {
 /// A copy is let go by this only as far as nothing else stands against it.
 fn releasing(reply: &OrderReply, goes: &str) -> String {
     let mut lines = vec![format!(
-        "{}: what is kept for {} operations {goes} once nothing else stands against it",
+        "{}: what is kept for {} {goes} once nothing else stands against it",
         reply.image.name,
-        reply.operations.len()
+        counted(reply.operations.len(), "operation", "operations")
     )];
     for copy in &reply.image.copies {
         lines.push(format!("copy {}", copy.number));
@@ -134,17 +137,26 @@ fn releasing(reply: &OrderReply, goes: &str) -> String {
     lines.join("\n")
 }
 
-fn counted(reply: &BackfillReply, domain: &str) -> String {
-    let go = if reply.applied { "go to" } else { "would go to" };
-    let mut lines =
-        vec![format!("{} images ({}) {go} domain {domain}", reply.images, bytes(reply.logical_bytes))];
+fn going(reply: &BackfillReply, domain: &str) -> String {
+    let images = counted(reply.images, "image", "images");
+    let go = match (reply.applied, reply.images) {
+        (false, _) => "would go to",
+        (true, 1) => "goes to",
+        (true, _) => "go to",
+    };
+    let mut lines = vec![format!("{images} ({}) {go} domain {domain}", bytes(reply.logical_bytes))];
     let rest = [
-        (reply.present, "are there already"),
-        (reply.under_way, "are on their way already"),
-        (reply.own, "were made there"),
-        (reply.expired, "have expired here"),
-        (reply.unfit, "are not complete, not here, or may not leave"),
+        (reply.present, "is there already", "are there already"),
+        (reply.under_way, "is on its way already", "are on their way already"),
+        (reply.own, "was made there", "were made there"),
+        (reply.expired, "has expired here", "have expired here"),
+        (
+            reply.unfit,
+            "is not complete, not here, or may not leave",
+            "are not complete, not here, or may not leave",
+        ),
     ];
-    lines.extend(rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    let some = rest.into_iter().filter(|(count, ..)| *count > 0);
+    lines.extend(some.map(|(count, one, many)| counted(count, one, many)));
     lines.join("\n")
 }

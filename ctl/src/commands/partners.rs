@@ -13,6 +13,7 @@ use crate::{
     api::{Api, filled},
     cli::{DecideArgs, GrantArgs, UnpairArgs},
     failure::Outcome,
+    output::counted,
 };
 
 pub(super) async fn pause(session: &Session, api: &Api, name: &str) -> Outcome<()> {
@@ -28,7 +29,9 @@ pub(super) async fn resume(session: &Session, api: &Api, name: &str) -> Outcome<
 pub(super) async fn limit(session: &Session, api: &Api, name: &str, images: u32) -> Outcome<()> {
     let request = LimitRequest { images };
     let info: DomainInfo = api.post(&filled(paths::DOMAIN_LIMIT, name), &request).await?;
-    session.style.show(&info, |info| format!("{}: {} images at once", info.name, info.images_at_once))
+    session.style.show(&info, |info| {
+        format!("{}: {} at once", info.name, counted(info.images_at_once, "image", "images"))
+    })
 }
 
 pub(super) async fn grant(session: &Session, api: &Api, args: GrantArgs) -> Outcome<()> {
@@ -68,7 +71,8 @@ fn answers(reply: &DecideReply) -> String {
 }
 
 fn stands(info: &DomainInfo) -> String {
-    format!("{} is {}, {} images wait for it", info.name, info.state, info.backlog_images)
+    let waiting = counted(info.backlog_images, "image waits", "images wait");
+    format!("{} is {}, {waiting} for it", info.name, info.state)
 }
 
 fn describe(reply: &UnpairReply) -> String {
@@ -76,19 +80,23 @@ fn describe(reply: &UnpairReply) -> String {
     if !reply.slps.is_empty() {
         lines.push(format!("SLPs that replicate to it: {}", reply.slps.join(", ")));
     }
-    lines.extend(
-        reply.backlog.iter().map(|line| format!("{} operations are {}", line.operations, line.state)),
-    );
+    lines.extend(reply.backlog.iter().map(|line| {
+        format!("{} {}", counted(line.operations, "operation is", "operations are"), line.state)
+    }));
     lines.extend(reply.stuck.iter().map(|line| {
         format!(
-            "{} of them are {} until somebody ends that, and draining waits for it: `narrowsctl image resume`, \
+            "{} of them {} {} until somebody ends that, and draining waits for it: `narrowsctl image resume`, \
              `image cancel`",
-            line.operations, line.state
+            line.operations,
+            if line.operations == 1 { "is" } else { "are" },
+            line.state
         )
     }));
     if reply.imports > 0 {
-        lines.push(format!("{} images that it sent are not imported", reply.imports));
+        let (one, many) = ("image that it sent is not imported", "images that it sent are not imported");
+        lines.push(counted(reply.imports, one, many));
     }
-    lines.push(format!("{} images have a copy there, which stays", reply.replicas));
+    let (one, many) = ("image has a copy there, which stays", "images have a copy there, which stays");
+    lines.push(counted(reply.replicas, one, many));
     lines.join("\n")
 }

@@ -15,7 +15,7 @@ use crate::{
     cli::{PolicyCommand, PolicyFileArgs, PolicyNewArgs},
     confirm::ConsentArgs,
     failure::{Failure, Outcome},
-    output::{print, table, time, time_or_dash},
+    output::{counted, print, table, time, time_or_dash},
 };
 
 pub(super) async fn run(session: &Session, command: PolicyCommand) -> Outcome<ExitCode> {
@@ -124,14 +124,16 @@ async fn order(
 
 async fn delete(session: &Session, api: &Api, name: &str, sure: ConsentArgs) -> Outcome<()> {
     let path = filled(paths::POLICY_DELETE, name);
-    let counted: RemoveReply = api.post(&path, &RemoveRequest { dry_run: true }).await?;
+    let dry: RemoveReply = api.post(&path, &RemoveRequest { dry_run: true }).await?;
     let reply = if sure.dry_run {
-        counted
+        dry
     } else {
-        let what = format!(
-            "policy `{name}` goes, and {} runs that have not ended are cancelled",
-            counted.uses.len()
+        let runs = counted(
+            dry.uses.len(),
+            "run that has not ended is cancelled",
+            "runs that have not ended are cancelled",
         );
+        let what = format!("policy `{name}` goes, and {runs}");
         sure.ask(session.style, &what, name)?;
         api.post(&path, &RemoveRequest { dry_run: false }).await?
     };

@@ -11,7 +11,7 @@ use crate::{
     api::filled,
     cli::{PoolCommand, PoolCreateArgs, RoomArgs, VolumeCommand},
     failure::{Failure, Outcome},
-    output::{bytes, table, time, time_or_dash},
+    output::{bytes, counted, table, time, time_or_dash},
 };
 
 pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()> {
@@ -104,9 +104,9 @@ fn request(args: PoolCreateArgs) -> Outcome<PoolRequest> {
 
 fn would(pool: &PoolInfo, spanning: bool) -> String {
     if spanning && !pool.spanning {
-        let images = pool.images;
+        let images = counted(pool.images, "image", "images");
         return format!(
-            "pool `{}` with {images} images would span from now on: nothing is replicated from it any more, and there is no way back",
+            "pool `{}` with {images} would span from now on: nothing is replicated from it any more, and there is no way back",
             pool.name
         );
     }
@@ -218,10 +218,10 @@ fn one(pool: &PoolInfo) -> String {
         format!("lies in        {}", pool.directories.join(", ")),
         format!("spanning       {}", if pool.spanning { "yes" } else { "no" }),
         format!("volumes        {}", pool.volumes.iter().map(volume).collect::<Vec<_>>().join(", ")),
-        format!("used           {} in {} images", bytes(pool.used_bytes), pool.images),
+        format!("used           {} in {}", bytes(pool.used_bytes), counted(pool.images, "image", "images")),
         format!("free           {} of {}", bytes(pool.free_bytes), bytes(pool.total_bytes)),
         format!("last scrub     {}", time_or_dash(pool.scrubbed)),
-        format!("damaged        {} images", pool.damaged_images),
+        format!("damaged        {}", counted(pool.damaged_images, "image", "images")),
         format!("kept free      {}", bytes(pool.keep_free)),
         format!("water marks    high {} %, low {} %", pool.room.high_water, pool.room.low_water),
         format!("full by        {}", full_by(pool)),

@@ -9,7 +9,7 @@ use narrows_api::{
 use super::{Session, pools::full_by, slps::sentence};
 use crate::{
     failure::Outcome,
-    output::{bytes, table, time, time_or_dash},
+    output::{bytes, counted, table, time, time_or_dash},
 };
 
 pub(super) async fn status(session: &Session) -> Outcome<()> {
@@ -61,12 +61,16 @@ fn screen(status: &Status) -> String {
     };
     let rows: Vec<_> = status.pools.iter().map(row).collect();
     parts.push(section(&["POOL", "STORAGE UNITS", "USED", "FREE", "FULL BY", "SEGMENTS"], &rows));
-    parts.push(format!("\n{} images, {} jobs under way\n", status.images, status.jobs.len()));
+    let (images, jobs) =
+        (counted(status.images, "image", "images"), counted(status.jobs.len(), "job", "jobs"));
+    parts.push(format!("\n{images}, {jobs} under way\n"));
     if status.leaving > 0 {
-        let leaving = status.leaving;
-        parts.push(format!(
-            "{leaving} images lose their last copy here within 7 days and live on elsewhere: `narrowsctl image list --leaving`\n"
-        ));
+        let leaving = counted(
+            status.leaving,
+            "image loses its last copy here within 7 days and lives",
+            "images lose their last copy here within 7 days and live",
+        );
+        parts.push(format!("{leaving} on elsewhere: `narrowsctl image list --leaving`\n"));
     }
     parts.concat()
 }

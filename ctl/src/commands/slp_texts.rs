@@ -3,7 +3,7 @@
 use narrows_api::slps::{ApplyReply, Difference, Hold, SlpInfo, VersionUse};
 
 use super::slps::sentence;
-use crate::output::time;
+use crate::output::{counted, time};
 
 /// What applying did or would do.
 pub(super) fn applied(reply: &ApplyReply) -> String {
@@ -40,7 +40,8 @@ fn changed(difference: &Difference) -> String {
 fn uses(versions: &[VersionUse]) -> Vec<String> {
     let line = |of: &VersionUse| {
         let targets = of.targets.iter().map(|target| format!(", {} to {}", target.images, target.domain));
-        format!("version {}: {} images not complete{}", of.version, of.images, targets.collect::<String>())
+        let images = counted(of.images, "image", "images");
+        format!("version {}: {images} not complete{}", of.version, targets.collect::<String>())
     };
     versions.iter().map(line).collect()
 }

@@ -16,7 +16,7 @@ use crate::{
     cli::{SlpCommand, SlpDeferArgs, SlpFileArgs},
     confirm::ConsentArgs,
     failure::{Failure, Outcome},
-    output::{table, time},
+    output::{counted, table, time},
 };
 
 pub(super) async fn run(session: &Session, command: SlpCommand) -> Outcome<ExitCode> {
@@ -77,7 +77,8 @@ async fn hold(session: &Session, api: &Api, name: &str, until: Option<jiff::Time
     let info: SlpInfo = api.post(&filled(paths::SLP_HOLD, name), &HoldRequest { until }).await?;
     session.style.show(&info, |info| {
         let held = info.held.map(slp_texts::hold).unwrap_or_default();
-        format!("{} is {held}; {} images are not complete", info.name, info.images_unfinished)
+        let images = counted(info.images_unfinished, "image is", "images are");
+        format!("{} is {held}; {images} not complete", info.name)
     })
 }
 
@@ -141,11 +142,13 @@ async fn migrate(
 }
 
 fn migrated(reply: &MigrateReply) -> String {
-    let MigrateReply { images, kept, added, retired, running, .. } = reply;
-    format!(
-        "{images} images, {kept} operations go on, {added} are added, {retired} wait with reason target-retired, \
-         {running} are under way and stay as they are"
-    )
+    let images = counted(reply.images, "image", "images");
+    let kept = counted(reply.kept, "operation goes on", "operations go on");
+    let added = counted(reply.added, "is added", "are added");
+    let retired = counted(reply.retired, "waits", "wait");
+    let running =
+        counted(reply.running, "is under way and stays as it is", "are under way and stay as they are");
+    format!("{images}, {kept}, {added}, {retired} with reason target-retired, {running}")
 }
 
 async fn apply(session: &Session, api: &Api, args: &SlpFileArgs, plan: bool) -> Outcome<ExitCode> {

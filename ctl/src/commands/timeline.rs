@@ -20,7 +20,7 @@ use crate::{
     api::{Api, filled},
     cli::{OneImageArgs, RecallArgs},
     failure::{Failure, Outcome, codes},
-    output::{bytes, span, table_of, time},
+    output::{bytes, counted, span, table_of, time},
 };
 
 /// Between two looks whether a recalled image is here.
@@ -74,12 +74,15 @@ async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<(
     if unknown.more {
         session.style.remark("there are more: say this again when these are here");
     }
-    let how = if args.wait {
-        "are here and can be restored"
+    let (one, many) = if args.wait {
+        ("image is here and can be restored", "images are here and can be restored")
     } else {
-        "come; `import list` says when they are here"
+        (
+            "image comes; `import list` says when it is here",
+            "images come; `import list` says when they are here",
+        )
     };
-    session.style.show(&replies, |replies| format!("{} images {how}", replies.len()))
+    session.style.show(&replies, |replies| counted(replies.len(), one, many))
 }
 
 async fn failed(api: &Api) -> Outcome<Vec<ArrivalInfo>> {

@@ -24,7 +24,7 @@ use crate::{
     api::filled,
     cli::{BackupArgs, OverwriteArg, RestoreArgs},
     failure::{Failure, Outcome, codes},
-    output::bytes,
+    output::{bytes, counted},
     work::{
         self, BackupJob, BackupSummary, RestoreJob, RestoreSummary, SingleJob, SingleSummary, TarJob,
         TarSummary,
@@ -99,9 +99,9 @@ fn backed_up(summary: &BackupSummary) -> String {
     let skipped = unless_none(summary.skipped, format!(", {} skipped", summary.skipped));
     let damaged = unless_none(summary.damaged, format!(", {} damaged", summary.damaged));
     format!(
-        "{}: {} files{unchanged}, {}; {} new, {} stored, in {} s{skipped}{damaged}",
+        "{}: {}{unchanged}, {}; {} new, {} stored, in {} s{skipped}{damaged}",
         summary.name,
-        summary.files,
+        counted(summary.files, "file", "files"),
         bytes(summary.logical_bytes),
         bytes(summary.new_bytes),
         bytes(summary.stored_bytes),
@@ -279,8 +279,8 @@ fn as_tar(summary: &TarSummary) -> String {
         count => format!(", {count} skipped"),
     };
     format!(
-        "{} files, {} as a tar of {} to {to} in {} s{skipped}, every byte verified",
-        summary.files,
+        "{}, {} as a tar of {} to {to} in {} s{skipped}, every byte verified",
+        counted(summary.files, "file", "files"),
         bytes(summary.bytes),
         bytes(summary.tar_bytes),
         summary.seconds
@@ -297,9 +297,9 @@ fn restored_one(summary: &SingleSummary, dry_run: bool) -> String {
 }
 
 fn restored(summary: &RestoreSummary, dry_run: bool) -> String {
-    let (files, size) = (summary.files, bytes(summary.bytes));
+    let (files, size) = (counted(summary.files, "file", "files"), bytes(summary.bytes));
     if dry_run {
-        return format!("{files} files, {size} would be restored");
+        return format!("{files}, {size} would be restored");
     }
     let skipped = match summary.skipped {
         0 => String::new(),
@@ -307,8 +307,14 @@ fn restored(summary: &RestoreSummary, dry_run: bool) -> String {
     };
     let same = match summary.same {
         0 => String::new(),
-        count => format!(", of which {count} were there already by size and time, their bytes not verified"),
+        count => {
+            let (one, many) = (
+                "was there already by size and time, its bytes not verified",
+                "were there already by size and time, their bytes not verified",
+            );
+            format!(", of which {}", counted(count, one, many))
+        }
     };
     let verified = if summary.verified { ", every byte verified" } else { "" };
-    format!("{files} files, {size} in {} s{same}{skipped}{verified}", summary.seconds)
+    format!("{files}, {size} in {} s{same}{skipped}{verified}", summary.seconds)
 }

@@ -27,7 +27,7 @@ use crate::{
     api::{Api, filled},
     commands,
     failure::{Failure, Outcome, codes},
-    output::Style,
+    output::{Style, counted},
     work::{self, BackupJob, BackupSummary, RestoreJob, RestoreSummary, seconds},
 };
 
@@ -226,9 +226,12 @@ impl<'a> Story<'a> {
         let listed = &backup.skipped_files;
         if backup.skipped > listed.len() as u64 {
             let count = backup.skipped;
-            return Err(Failure::new(codes::FILE, format!("{count} files cannot be read"))
-                .at(self.dir.display().to_string())
-                .help("run the demo on a directory that you can read"));
+            return Err(Failure::new(
+                codes::FILE,
+                counted(count, "file cannot be read", "files cannot be read"),
+            )
+            .at(self.dir.display().to_string())
+            .help("run the demo on a directory that you can read"));
         }
         let skipped: BTreeSet<Vec<u8>> =
             listed.iter().filter_map(|skipped| skipped.path.to_bytes()).collect();

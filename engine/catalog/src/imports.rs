@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::Error;
 use crate::columns::{Columns, nanos, number};
-use crate::file::Question;
+use crate::file::{Asked, Question, SqliteCatalog};
 use crate::images::{discarded, reason_word, state_in_log};
 use crate::statements::EVENTS;
 use crate::upsert::upsert;
@@ -146,6 +146,24 @@ pub(crate) fn held(row: &SqliteRow) -> Result<Held, Error> {
         expires: columns.time_or_null("log_expires")?,
         is_damaged: columns.flag("damaged")?,
     })
+}
+
+const UNPROVEN: &str = "
+    SELECT * FROM imports INDEXED BY imports_unproven
+    WHERE NOT gone AND ((state = 'refused' AND note_code = 'AIR-012') OR (state IN ('failed', 'given-up') AND NOT proved))
+        AND (pool, sequence, sender) > (?1, ?2, ?3)
+    ORDER BY pool, sequence, sender LIMIT ?4";
+
+impl SqliteCatalog {
+    /// Arrivals that [wait for a proof](Import::is_unproven) behind this one, in the order of their keys.
+    pub async fn unproven_imports(&self, after: Option<ImportKey>, limit: u32) -> Asked<Vec<Import>> {
+        let (pool, sequence, sender) = after.map_or_else(
+            || (Vec::new(), -1, Vec::new()),
+            |key| (key.pool.0.to_vec(), number(key.sequence.0), key.sender.0.to_vec()),
+        );
+        let query = sqlx::query(UNPROVEN).bind(pool).bind(sequence).bind(sender).bind(limit);
+        self.all(query, import).await
+    }
 }
 
 const REFUSE: &str = "

@@ -250,6 +250,16 @@ impl Import {
         }
     }
 
+    /// It may be decided otherwise once it is proved who made it.
+    pub fn is_unproven(&self) -> bool {
+        let is_proved = self.arrival.proof == Proof::Good;
+        match self.state {
+            _ if self.data == ArrivedData::Gone => false,
+            ImportState::Failed { .. } | ImportState::GivenUp => !is_proved,
+            _ => self.is_refused_with(UNPROVEN),
+        }
+    }
+
     /// The copy that came of it expires then, by the log; whether that is news for the sender.
     pub fn lives_until(&mut self, expires: Option<Timestamp>, now: Timestamp) -> bool {
         let is_news = self.state == ImportState::Imported && self.expires != expires;

@@ -16,6 +16,7 @@ use narrows_api::{
     agent::{EndRequest, NextRequest, Outcome as Ended, RunOrder, RunWork},
     paths,
     policies::RunInfo,
+    size::counted,
 };
 use narrows_client::backup::{BackupProgress, Source};
 use tokio::sync::watch;
@@ -302,7 +303,10 @@ impl End {
         let is_whole = !summary.partial;
         let first = summary.skipped_files.first();
         let failure = (!is_whole).then(|| {
-            let failure = Failure::new(codes::FILE, format!("{} files were left out", summary.skipped));
+            let failure = Failure::new(
+                codes::FILE,
+                counted(summary.skipped, "file was left out", "files were left out"),
+            );
             first.map_or(failure.clone(), |first| failure.because(format!("{}: {}", first.path.0, first.why)))
         });
         Self { outcome: if is_whole { Ended::Done } else { Ended::Partial }, failure, image: summary.image }

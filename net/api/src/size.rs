@@ -1,4 +1,7 @@
-//! Numbers of bytes as people write them: one meaning for a unit, wherever it is typed, and decimal wherever it is shown.
+//! Numbers as people write them: of bytes, with one meaning for a unit, wherever it is typed, and decimal wherever it is shown;
+//! and of things.
+
+use std::fmt;
 
 /// Bytes by a number and a unit: `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024; `k`, `M`, `G`, `T`, alone or with a `B`
 /// behind them, are powers of 1000; `B` and none are bytes.
@@ -35,9 +38,22 @@ pub fn shown(count: u64) -> String {
     format!("{}.{} {}", whole / 1000, whole % 1000 / 100, UNITS[unit])
 }
 
+/// So many of something: `1 image is`, `2 images are`.
+pub fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let word = if count == N::from(1) { one } else { many };
+    format!("{count} {word}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let said = [0_u64, 1, 2].map(|count| counted(count, "copy", "copies"));
+        assert_eq!(said, ["0 copies", "1 copy", "2 copies"]);
+        assert_eq!(counted(1_usize, "day", "days"), "1 day");
+    }
 
     #[test]
     fn quantities_are_readable() {

@@ -159,4 +159,9 @@ pub trait PoolTree {
 
     /// Reads the frames that hold these segments, in the order of their containers, many at once.
     fn frames(&self, wanted: Vec<TreeChild>) -> LocalBoxStream<'_, Result<StoredFrame, StoreError>>;
+
+    /// Waits until so many bytes of a frame may go: a rate may be set. There is none unless the tree knows of one.
+    fn turn(&self, _bytes: usize) -> Local<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -85,6 +85,13 @@ pub const FETCHES_MAX: usize = 4;
 /// Segments in one such list: enough to be read in the order of containers.
 pub const FETCH_SEGMENTS_MAX: usize = 4096;
 
+/// What waits to be sent for so long is kept, and what was read behind it is let go: others need the buffers, and it can be
+/// read again.
+pub const HELD_MAX: Duration = Duration::from_secs(2);
+
+/// From then on so many segments of that list are read at once.
+pub const FETCH_SLOWLY_SEGMENTS: usize = 16;
+
 /// A source of a restore begins with new nodes only below so many bytes of nodes that the target has not answered.
 pub const NODES_HELD_BYTES_MAX: usize = 8 << 20;
 

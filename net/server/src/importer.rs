@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use narrows_api::error::codes;
+use narrows_api::{error::codes, size::counted};
 use narrows_domain::{
     Catalog as _, Change, Event,
     event::{Logged, PoolEvent},
@@ -30,7 +30,7 @@ use crate::{
         answer::{Failure, internal},
     },
     control::Taken,
-    limits::{EVENTS_AT_ONCE, IMPORTS_LISTED_MAX},
+    limits::{EVENTS_AT_ONCE, UNPROVEN_AT_ONCE},
     pki::signing::is_signed_by,
     pools::OpenPool,
 };
@@ -116,8 +116,8 @@ async fn begin_anew(app: &App, pool: &OpenPool) -> Result<(), Failure> {
     let name =
         known.into_iter().find(|it| it.id == pool.pool).map_or_else(|| pool.pool.to_string(), |it| it.name);
     let why = format!(
-        "pool `{name}` was put back to an older state: its log had {} records in incarnation {before}, and is read again",
-        read.0
+        "pool `{name}` was put back to an older state: its log had {} in incarnation {before}, and is read again",
+        counted(read.0, "record", "records")
     );
     let anew = (pool.pool, pool.incarnation);
     // What was let go since they were asked last may have been let go because of them.
@@ -262,28 +262,32 @@ fn key_of(partners: &[Partner], origin: DomainId) -> Option<[u8; 32]> {
 }
 
 /// Imports that failed or were refused for want of a proof are tried again once their origin's key is known and their sender
-/// may relay for it.
+/// may relay for it. All of them are looked at, a portion at a time: what cannot be proved hides nothing behind it.
 pub async fn prove_again(app: &App) -> Result<(), Failure> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let open = app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-    for import in open.iter().filter(|it| it.is_refused_with(UNPROVEN) && it.may_be_tried()) {
-        let Arrival { record, signed, sender, .. } = &import.arrival;
-        let relays = |it: &Partner| it.domain == *sender && it.grants.relay.contains_key(&record.origin);
-        let may_bring = *sender == record.origin || partners.iter().any(relays);
-        if may_bring && prove(app, record.origin, signed).await? == Proof::Good {
-            try_again(app, record.image).await?;
-        }
-    }
-    for partner in partners {
-        let failed = app.catalog.failed_imports_from(partner.domain).await;
-        for import in failed.map_err(|error| internal(&error))? {
-            let Arrival { record, signed, proof, .. } = &import.arrival;
-            if *proof == Proof::Missing && prove(app, record.origin, signed).await? == Proof::Good {
-                try_again(app, record.image).await?;
+    let mut after = None;
+    loop {
+        let portion = app.catalog.unproven_imports(after, UNPROVEN_AT_ONCE).await;
+        let portion = portion.map_err(|error| internal(&error))?;
+        let Some(last) = portion.last() else { return Ok(()) };
+        after = Some(last.key);
+        for import in portion.iter().filter(|import| may_be_proved(app, &partners, import)) {
+            let image = import.arrival.record.image;
+            // One that can't be decided just now holds up no other.
+            if let Err(Failure(error)) = try_again(app, image).await {
+                tracing::warn!(%image, %error, "an import that can be proved now could not be decided");
             }
         }
     }
-    Ok(())
+}
+
+/// Its origin signed it, by a key that is known now; what was refused needs a sender that may bring it, too.
+fn may_be_proved(app: &App, partners: &[Partner], import: &Import) -> bool {
+    let Arrival { record, signed, sender, .. } = &import.arrival;
+    let relays = |it: &Partner| it.domain == *sender && it.grants.relay.contains_key(&record.origin);
+    let may_bring = *sender == record.origin || partners.iter().any(relays);
+    (may_bring || !import.is_refused_with(UNPROVEN))
+        && proof(app, partners, record.origin, signed) == Proof::Good
 }
 
 /// Decides an image's imports anew that are not imported, by the keys that are known now.
@@ -301,14 +305,18 @@ pub async fn try_again(app: &App, image: ImageId) -> Result<Vec<Import>, Failure
 
 /// Whether the origin signed the record, by the key that is known here.
 pub async fn prove(app: &App, origin: DomainId, signed: &[u8]) -> Result<Proof, Failure> {
-    let key = if origin == app.who.domain {
-        Some(app.signing.public())
-    } else {
-        let partners = app.catalog.partners().await;
-        key_of(&partners.map_err(|error| internal(&error))?, origin)
-    };
+    if origin == app.who.domain {
+        return Ok(proof(app, &[], origin, signed));
+    }
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    Ok(proof(app, &partners, origin, signed))
+}
+
+fn proof(app: &App, partners: &[Partner], origin: DomainId, signed: &[u8]) -> Proof {
+    let is_own = origin == app.who.domain;
+    let key = if is_own { Some(app.signing.public()) } else { key_of(partners, origin) };
     let is_good = key.is_some_and(|key| {
         signed_part(signed).is_ok_and(|(record, signature)| is_signed_by(&key, record, signature))
     });
-    Ok(if is_good { Proof::Good } else { Proof::Missing })
+    if is_good { Proof::Good } else { Proof::Missing }
 }

@@ -108,7 +108,8 @@ impl Inner {
     /// The primary's API.
     pub fn primary(&self) -> Result<PartnerApi, ApiError> {
         let name = format!("the primary server of domain `{}`", self.member.domain_name);
-        self.partners.api(self.member.domain, &self.member.primary, &name)
+        let api = self.partners.api(self.member.domain, &self.member.primary, &name)?;
+        Ok(api.speaking(self.config.test.words()))
     }
 
     /// Asks the primary once.

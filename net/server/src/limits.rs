@@ -122,6 +122,8 @@ pub const TIMELINE_NAME_LETTERS_MAX: usize = 80;
 pub const PACE_BURST: Duration = Duration::from_millis(100);
 /// What waits for bandwidth looks this often whether the rate is another.
 pub const PACE_SLICE: Duration = Duration::from_millis(250);
+/// Arrivals that wait for a proof, read at once.
+pub const UNPROVEN_AT_ONCE: u32 = 256;
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

@@ -27,6 +27,7 @@ use crate::{
         MEDIA_BODY_BYTES_MAX, PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX,
     },
     lives::{self, Lives},
+    servers::age::{self, Age},
     switches::Clock,
 };
 
@@ -66,6 +67,8 @@ pub struct PartnerApi {
     name: String,
     /// Whose lives are looked at; `None` of one that is not known yet.
     watched: Option<(DomainId, Arc<Lives>, Clock)>,
+    /// Which words are spoken to it, if it is a server of this domain.
+    words: Option<Age>,
     body_bytes_max: usize,
 }
 
@@ -148,12 +151,17 @@ impl Partners {
 impl PartnerApi {
     fn of_partner(client: Client, url: &str, name: &str) -> Self {
         let (url, name) = (url.to_owned(), name.to_owned());
-        Self { client, url, name, watched: None, body_bytes_max: PARTNER_BODY_BYTES_MAX }
+        Self { client, url, name, watched: None, words: None, body_bytes_max: PARTNER_BODY_BYTES_MAX }
     }
 
     /// The API of a media server of this domain.
     pub(crate) fn of_media(client: Client, url: String, name: String) -> Self {
-        Self { client, url, name, watched: None, body_bytes_max: MEDIA_BODY_BYTES_MAX }
+        Self { client, url, name, watched: None, words: None, body_bytes_max: MEDIA_BODY_BYTES_MAX }
+    }
+
+    /// The API of another server of this domain: each request says which words are spoken.
+    pub(crate) fn speaking(self, words: Age) -> Self {
+        Self { words: Some(words), ..self }
     }
 
     /// GET.
@@ -199,6 +207,9 @@ impl PartnerApi {
             if let Some(life) = lives.header() {
                 request = request.header(LIFE_HEADER, life);
             }
+        }
+        if let Some(words) = self.words {
+            request = request.header(age::HEADER, words.to_string());
         }
         if let Some(body) = body {
             request = request.json(body);

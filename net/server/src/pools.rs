@@ -7,6 +7,7 @@ pub mod making;
 mod marks;
 pub mod roll;
 mod room;
+mod unfinished;
 
 use std::{
     collections::BTreeMap,

@@ -8,6 +8,7 @@
 //! tried again, and its log is read on from the cursor. Nothing is lost or done twice that would not be by a crash of a
 //! single server.
 
+pub mod age;
 pub mod asked;
 pub mod destination;
 pub mod door;
@@ -300,10 +301,15 @@ fn short(text: &str) -> String {
 }
 
 async fn is_down(app: &App, link: &Arc<Link>, error: &ApiError) {
-    if !matches!(link.found(), Found::Down { .. }) {
-        tracing::warn!(server = link.row().name, %error, "the media server does not answer");
+    let before = match link.found() {
+        Found::Down { since, code, .. } => Some((since, code)),
+        Found::NotAsked | Found::Up { .. } => None,
+    };
+    if before.as_ref().is_none_or(|(_, code)| *code != error.code) {
+        tracing::warn!(server = link.row().name, code = error.code, %error, "the media server does not answer");
         let why = if error.why.is_empty() { error.message.clone() } else { error.why.clone() };
-        link.set_found(Found::Down { since: app.clock.now(), why });
+        let since = before.map_or_else(|| app.clock.now(), |(since, _)| since);
+        link.set_found(Found::Down { since, code: error.code.clone(), why });
     }
     match pools_of(app, link.server).await {
         Ok(pools) => pools.iter().for_each(|pool| app.pools.shut(pool.id, link.silence())),

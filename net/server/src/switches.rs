@@ -19,7 +19,7 @@ use narrows_ring::world::{self, Local};
 use narrows_wire::hello;
 use serde::{Deserialize, Serialize};
 
-use crate::time;
+use crate::{servers::age::Age, time};
 
 /// The switches; all are off when nobody says anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -96,6 +96,11 @@ impl Switches {
     /// The oldest and newest wire version that is spoken.
     pub fn wire_versions(&self) -> (u16, u16) {
         self.wire_version.map_or((hello::VERSION_MIN, hello::VERSION_MAX), |version| (version, version))
+    }
+
+    /// The words that are spoken to other servers of the domain.
+    pub fn words(&self) -> Age {
+        self.wire_version.map_or(Age::OURS, Age::only)
     }
 
     /// Says in the log what is on, and gives the clock.

@@ -277,6 +277,7 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
     let mut stuck = real.unsettled_imports(u32::MAX).await.unwrap();
     stuck.retain(|it| !is_young(it));
     assert_eq!(real.stuck_imports(by.pending, u32::MAX).await.unwrap(), stuck);
+    unproven_in_portions(real).await;
     let refusals = real.refusals(u32::MAX).await.unwrap();
     let filter = ImageFilter { state: Some(ImageState::Lost), ..ImageFilter::default() };
     let lost = real.images(&filter).await.unwrap();
@@ -305,6 +306,24 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
         without_copies: without_copies.len() as u64,
     };
     assert_eq!(real.amiss(by).await.unwrap(), amiss);
+}
+
+/// What waits for a proof is gone through whole, whatever the size of the portions.
+async fn unproven_in_portions(real: &SqliteCatalog) {
+    let mut expected = real.imports(u32::MAX).await.unwrap();
+    expected.retain(Import::is_unproven);
+    expected.sort_by_key(|it| it.key);
+    for limit in [1, 2, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let portion = real.unproven_imports(after, limit).await.unwrap();
+            assert!(portion.len() <= limit as usize);
+            let Some(last) = portion.last() else { break };
+            after = Some(last.key);
+            found.extend(portion);
+        }
+        assert_eq!(found, expected);
+    }
 }
 
 async fn redeem_both(model: &MemoryCatalog, real: &SqliteCatalog, maker: &mut Maker) {

@@ -117,7 +117,8 @@ impl<C: Catalog> Primary<C> {
         let mut uses = Vec::new();
         for pool in self.pools_of_server(server.id).await? {
             if held(pool.id) > 0 {
-                uses.push(format!("{} copies in pool `{}`", held(pool.id), pool.name));
+                let copies = if held(pool.id) == 1 { "copy" } else { "copies" };
+                uses.push(format!("{} {copies} in pool `{}`", held(pool.id), pool.name));
             }
             let before = units.iter().filter(|unit| unit.pool == pool.id);
             uses.extend(before.map(|unit| format!("storage unit `{}` on pool `{}`", unit.name, pool.name)));

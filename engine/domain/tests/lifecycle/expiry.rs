@@ -345,6 +345,8 @@ fn what_was_given_up_is_not_imported_while_it_is_removed() {
     assert_eq!(told(&commands), []);
     logged(&mut primary, 3, Logged::Remove { image: id }, over + 2);
     assert_eq!(code(ready(primary.retry_imports(id, Proof::Good, moment(over + 3)))), "SLP-013");
+}
+
 /// Symptom: a staging copy stayed for ever where a Replication to all reached nobody, though its other child was complete.
 #[test]
 fn a_replication_to_all_that_reaches_nobody_keeps_no_staging_copy() {

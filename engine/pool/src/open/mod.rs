@@ -212,11 +212,8 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
     options.check()?;
     let mut recovery = Recovery::default();
     let poison = Poison::default();
-    let mut superblock = superblock::read(world, dir).await?;
+    let mut superblock = superblock::read(world, dir, options.pool).await?;
     let pool = superblock.pool;
-    if options.pool.is_some_and(|expected| expected != pool) {
-        return Err(Error::Other { found: pool });
-    }
     let mut listing = manifest::read(world, dir, pool, superblock.manifest, &mut recovery).await?;
     let (mut replayed, tail) = images::read(world, dir, pool, &mut listing, &mut recovery).await?;
     if let Some(read) = options.read.filter(|read| read.is_ahead_of(superblock.incarnation, replayed.last()))

@@ -3,7 +3,7 @@
 use std::{io, path::Path, path::PathBuf};
 
 use narrows_format::{
-    BadBytes, Timestamp,
+    BadBytes, PoolId, Timestamp,
     batch::Head,
     limits::BLOCK_BYTES,
     manifest::{self, Edit},
@@ -27,8 +27,9 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("superblock")
 }
 
-/// Reads the newer of its two slots that holds. Where a crash has left two manifests named, one is on return.
-pub(super) async fn read(world: &World, dir: &Path) -> Result<Superblock, Error> {
+/// Reads the newer of its two slots that holds. Where a crash has left two manifests named, one is on return; a pool that is
+/// not the expected one stays as it is.
+pub(super) async fn read(world: &World, dir: &Path, expected: Option<PoolId>) -> Result<Superblock, Error> {
     let opened = world.disk.open(&path(dir), OpenMode::Read).await;
     let file = opened.map_err(|error| Error::device("opening the superblock", &error))?;
     let bytes = container::read_span(world, &*file, 0, FILE_BYTES).await;
@@ -42,6 +43,9 @@ pub(super) async fn read(world: &World, dir: &Path) -> Result<Superblock, Error>
         BadBytes::Unsupported { what, .. } => Error::Unsupported { what },
         _ => damaged,
     })?;
+    if expected.is_some_and(|expected| expected != superblock.pool) {
+        return Err(Error::Other { found: superblock.pool });
+    }
     let mut slots = bytes.chunks(BLOCK_BYTES).filter_map(|slot| Superblock::decode(slot).ok());
     if slots.all(|slot| slot.manifest == superblock.manifest) {
         return Ok(superblock);

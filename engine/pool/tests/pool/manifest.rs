@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use narrows_format::{
-    ContainerId,
+    ContainerId, PoolId,
     batch::Head,
+    limits::BLOCK_BYTES,
     manifest::{EDITS_MAX, Edit, encode},
+    superblock::Superblock,
 };
-use narrows_pool::{Open, Pool, create, scrub::Depth};
+use narrows_pool::{Error, Open, Pool, create, scrub::Depth};
 use narrows_ring::{
     sim::{CrashKind, Sim, SyncFault},
     world::{BlockOffset, OpenMode},
@@ -121,6 +123,19 @@ impl Made {
             async move { close(&open_pool(&world, &pool_path(), anew()).await.unwrap().0).await.unwrap() };
         self.sim.run(run).is_err()
     }
+
+    /// Both slots.
+    fn superblock(&self) -> Vec<u8> {
+        let world = self.sim.world(HOST);
+        let run = async move {
+            let file = world.disk.open(Path::new("/superblock"), OpenMode::Read).await.unwrap();
+            let mut buffer = world.arena.take(2 * BLOCK_BYTES).await;
+            buffer.set_len(2 * BLOCK_BYTES);
+            let (count, buffer) = file.read_at(BlockOffset::ZERO, buffer).await;
+            buffer[..count.unwrap()].to_vec()
+        };
+        self.sim.run(run).expect("no crash was asked for")
+    }
 }
 
 /// Goal: a new manifest takes the place of the old one, is smaller, and knows what that did.
@@ -219,4 +234,27 @@ fn recovery_that_adds_more_than_a_batch_is_not_torn_in_the_middle() {
             assert_eq!(recovery.damage, Vec::new(), "seed {seed}, sync {at} of {syncs}");
         }
     }
+}
+
+/// Symptom: a pool that lay where another one was expected had its superblock mended before it was told apart.
+#[test]
+fn a_pool_that_is_not_the_expected_one_stays_as_it_is() {
+    let mut torn = 0;
+    for at in 1.. {
+        let made = made();
+        made.sim.at_sync(HOST, at, SyncFault::Crash);
+        let lost = made.rewritten();
+        made.sim.crash(HOST, CrashKind::KeepAll);
+        let (slots, before) = (made.superblock(), made.sim.files(HOST));
+        let named = slots.chunks(BLOCK_BYTES).map(|slot| Superblock::decode(slot).unwrap().manifest);
+        torn += u64::from(!named.collect::<Vec<_>>().windows(2).all(|both| both[0] == both[1]));
+        let (world, wrong) = (made.sim.world(HOST), Open { pool: Some(PoolId([8; 16])), ..anew() });
+        let opening = made.sim.run(async move { open_pool(&world, &pool_path(), wrong).await.map(drop) });
+        assert_eq!(opening.expect("no crash was asked for"), Err(Error::Other { found: POOL }), "sync {at}");
+        assert!(made.superblock() == slots && made.sim.files(HOST) == before, "sync {at}");
+        if !lost {
+            break;
+        }
+    }
+    assert!(torn > 0, "no crash left two manifests named");
 }

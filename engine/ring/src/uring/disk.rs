@@ -169,4 +169,8 @@ impl File for RingFile {
     fn stand_back(&self) {
         self.turn.set(Turn::Last);
     }
+
+    fn step_up(&self) {
+        self.turn.set(Turn::Usual);
+    }
 }

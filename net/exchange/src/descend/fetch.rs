@@ -1,7 +1,12 @@
 //! From lacking segments to data messages: whole frames as they are stored, parts of frames packed together anew.
 
+use std::{pin::pin, rc::Rc};
+
 use foldhash::HashSet;
-use futures_util::StreamExt as _;
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+};
 use narrows_format::{
     Fingerprint,
     frame::{self, Codec, Frame, FrameKind},
@@ -10,7 +15,7 @@ use narrows_format::{
 use super::{PoolTree, StoredFrame, TreeChild, visit::codec_for};
 use crate::{
     ExchangeError, Outgoing, StoreError,
-    limits::{FRAME_BYTES_MAX, REPACK_LEVEL, SEGMENTS_PER_FRAME_MAX},
+    limits::{FETCH_SLOWLY_SEGMENTS, FRAME_BYTES_MAX, HELD_MAX, REPACK_LEVEL, SEGMENTS_PER_FRAME_MAX},
 };
 
 fn corrupt(why: impl Into<String>) -> ExchangeError {
@@ -25,60 +30,115 @@ pub(super) struct Lost {
     pub(super) error: StoreError,
 }
 
-/// Sends each of these segments once, those that can be read; what is lost of them keeps no other back.
+/// Sends each of these segments once, those that can be read; what is lost of them keeps no other back. What was read is not
+/// held while it can't be sent for long: see [`HELD_MAX`].
 pub(super) async fn fetch(
     outgoing: &Outgoing,
     tree: &dyn PoolTree,
-    batch: Vec<TreeChild>,
+    mut batch: Vec<TreeChild>,
 ) -> Result<Option<Lost>, ExchangeError> {
-    let mut missing: HashSet<Fingerprint> = batch.iter().map(|child| child.child.fingerprint).collect();
-    let mut frames = tree.frames(batch);
-    let (mut parts, mut lost) = (Parts::default(), None);
-    while let Some(stored) = frames.next().await {
-        let outcome = match stored {
-            Ok(stored) => pass_on(outgoing, &mut parts, stored, &mut missing).await,
-            Err(error) => Err(ExchangeError::Store(error)),
-        };
-        match outcome {
-            Err(ExchangeError::Store(error)) => lost = lost.or(Some(error)),
-            other => other?,
+    let missing = batch.iter().map(|child| child.child.fingerprint).collect();
+    let mut fetching = Fetching { outgoing, tree, missing, unsent: 0, lost: None, parts: Parts::default() };
+    let mut at_once = batch.len();
+    while !batch.is_empty() {
+        let now: Vec<TreeChild> = batch.iter().take(at_once).copied().collect();
+        match fetching.pass_all(now).await? {
+            Passed::All => drop(batch.drain(..at_once.min(batch.len()))),
+            Passed::Slowly => {
+                at_once = FETCH_SLOWLY_SEGMENTS;
+                batch.retain(|child| fetching.missing.contains(&child.child.fingerprint));
+            }
         }
     }
-    parts.flush(outgoing).await?;
-    if lost.is_none() && missing.is_empty() {
-        return Ok(None);
-    }
-    let gone =
-        || StoreError::new("POOL-001", format!("{} segments of the image were not found", missing.len()));
-    Ok(Some(Lost { count: missing.len().max(1), error: lost.unwrap_or_else(gone) }))
+    fetching.parts.flush(outgoing).await?;
+    Ok(fetching.lost())
 }
 
-/// Sends a frame, or packs what of it is lacking with others.
-async fn pass_on(
-    outgoing: &Outgoing,
-    parts: &mut Parts,
-    stored: StoredFrame,
-    missing: &mut HashSet<Fingerprint>,
-) -> Result<(), ExchangeError> {
-    let StoredFrame { frame: bytes, mut wanted } = stored;
-    wanted.retain(|(_, name)| missing.contains(name));
-    if wanted.is_empty() {
-        return Ok(());
+struct Fetching<'a> {
+    outgoing: &'a Outgoing,
+    tree: &'a dyn PoolTree,
+    /// What has not come from the tree.
+    missing: HashSet<Fingerprint>,
+    /// Segments that came and could not be sent.
+    unsent: usize,
+    /// What is amiss with the first that was lost.
+    lost: Option<StoreError>,
+    parts: Parts,
+}
+
+/// How much of a list was passed on.
+enum Passed {
+    /// All that could be read.
+    All,
+    /// Not all: it was let go while a frame waited to be sent.
+    Slowly,
+}
+
+impl Fetching<'_> {
+    async fn pass_all(&mut self, batch: Vec<TreeChild>) -> Result<Passed, ExchangeError> {
+        let tree = self.tree;
+        let mut frames = tree.frames(batch);
+        let clock = Rc::clone(&self.outgoing.session().link.world().clock);
+        while let Some(stored) = frames.next().await {
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(error) => {
+                    self.lost.get_or_insert(error);
+                    continue;
+                }
+            };
+            let passing = pin!(self.pass_on(stored));
+            match select(passing, clock.sleep(HELD_MAX)).await {
+                Either::Left((outcome, _)) => outcome?,
+                Either::Right(((), passing)) => {
+                    drop(frames);
+                    passing.await?;
+                    return Ok(Passed::Slowly);
+                }
+            }
+        }
+        Ok(Passed::All)
     }
-    wanted.sort_unstable();
-    let bad_frame = |bad| corrupt(format!("stored frame: {bad}"));
-    let (codec, segments) = frame::outline(&bytes).map_err(bad_frame)?;
-    let names: Vec<Fingerprint> = wanted.iter().map(|(_, name)| *name).collect();
-    if wanted.len() == segments && codec == codec_for(outgoing.session().peer.codecs, codec) {
-        outgoing.data(&bytes, &names).await?;
-    } else {
-        let frame = frame::parse(&bytes).map_err(bad_frame)?;
-        parts.take(outgoing, &frame, wanted).await?;
+
+    /// Sends a frame, or packs what of it is lacking with others.
+    async fn pass_on(&mut self, stored: StoredFrame) -> Result<(), ExchangeError> {
+        let StoredFrame { frame: bytes, mut wanted } = stored;
+        wanted.retain(|(_, name)| self.missing.remove(name));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.tree.turn(bytes.len()).await;
+        let count = wanted.len();
+        match self.send(&bytes, wanted).await {
+            Err(ExchangeError::Store(error)) => {
+                self.unsent += count;
+                self.lost.get_or_insert(error);
+                Ok(())
+            }
+            other => other,
+        }
     }
-    for name in &names {
-        missing.remove(name);
+
+    async fn send(&mut self, bytes: &[u8], mut wanted: Vec<(u32, Fingerprint)>) -> Result<(), ExchangeError> {
+        wanted.sort_unstable();
+        let bad_frame = |bad| corrupt(format!("stored frame: {bad}"));
+        let (codec, segments) = frame::outline(bytes).map_err(bad_frame)?;
+        if wanted.len() == segments && codec == codec_for(self.outgoing.session().peer.codecs, codec) {
+            let names: Vec<Fingerprint> = wanted.iter().map(|(_, name)| *name).collect();
+            return self.outgoing.data(bytes, &names).await;
+        }
+        let frame = frame::parse(bytes).map_err(bad_frame)?;
+        self.parts.take(self.outgoing, &frame, wanted).await
     }
-    Ok(())
+
+    fn lost(self) -> Option<Lost> {
+        let count = self.missing.len() + self.unsent;
+        if self.lost.is_none() && count == 0 {
+            return None;
+        }
+        let gone = || StoreError::new("POOL-001", format!("{count} segments of the image were not found"));
+        Some(Lost { count: count.max(1), error: self.lost.unwrap_or_else(gone) })
+    }
 }
 
 /// Segments of frames of which only a part is lacking.

@@ -23,6 +23,7 @@ use super::{
     answer::{Failure, internal},
     places::Standing,
 };
+use crate::servers::age::Age;
 
 /// How TRUST-003 of a partner is mended.
 pub const DECIDE: &str =
@@ -287,6 +288,7 @@ impl FromRequestParts<App> for MediaCaller {
             Some(Principal::Media { domain, server })
                 if domain == app.who.domain && app.servers.get(server).is_some() =>
             {
+                Age::OURS.check(&parts.headers, "the primary server", "the media server")?;
                 Ok(Self(server))
             }
             _ => Err(not_allowed("a media server of this domain")),

@@ -12,6 +12,7 @@ use narrows_api::{
     certificates::{CertificateInfo, RenewRequest},
     error::codes,
     paths,
+    size::counted,
     text::time_out,
 };
 use narrows_domain::{Catalog as _, partner::Trust};
@@ -69,7 +70,8 @@ fn check_settled(app: &App) -> Result<(), Failure> {
     if authority.believed(now).len() == 1 || now - from >= CA_SETTLED.as_secs().cast_signed() {
         return Ok(());
     }
-    let sentence = format!("the CA was renewed {} days ago", (now - from) / 86_400);
+    let days = counted((now - from) / 86_400, "day", "days");
+    let sentence = format!("the CA was renewed {days} ago");
     let error = ApiError::new(codes::CONFLICT, sentence)
         .because("who has not spoken to this domain since then would believe neither this one nor the next")
         .help("wait until a month is over, or give --force and enrol or pair anew whoever is left behind");

@@ -15,6 +15,7 @@ use narrows_api::{
     invitation::{Purpose, is_plain_name},
     paths,
     server::{Finding, Level},
+    size::counted,
     text::{hex, time_out},
 };
 use narrows_domain::{
@@ -308,7 +309,8 @@ pub async fn ending(app: &App) -> Result<Vec<(Named, Finding)>, Failure> {
         }
         let is_named = policies.iter().any(|stored| stored.policy.clients.contains(&client.name));
         let (level, code, message, help) = if left > 0 {
-            let message = format!("ends in {} days and was not renewed", left / 86_400);
+            let days = counted(left / 86_400, "day", "days");
+            let message = format!("ends in {days} and was not renewed");
             (
                 Level::Warning,
                 "",

@@ -11,6 +11,7 @@ use narrows_api::{
     error::codes,
     paths,
     server::Finding,
+    size::counted,
     text::time_out,
 };
 use narrows_domain::{Catalog as _, scrub::ScrubPass, storage::Pool};
@@ -155,7 +156,8 @@ pub async fn found(app: &App, pool: &Pool) -> Result<Vec<Finding>, Failure> {
         .collect();
     let unread = last_ended(app, pool).await?.map_or(0, |pass| pass.unread);
     if unread > 0 {
-        let message = format!("{unread} containers could not be read when it was scrubbed last");
+        let containers = counted(unread, "container", "containers");
+        let message = format!("{containers} could not be read when it was scrubbed last");
         let help = "the log names them; find out what the disk has";
         found.push(finding("POOL-003", check(), &app.who.name, message, help));
     }
@@ -173,5 +175,7 @@ fn hurt(standing: &Standing) -> Option<String> {
         let from = if from.is_empty() { String::new() } else { format!(" from {from}") };
         format!("; not healed{from}: {code}{why}")
     });
-    Some(format!("{count} images are damaged in {} places, the first: {first}{why}", survey.damaged))
+    let (images, places) =
+        (counted(count, "image is", "images are"), counted(survey.damaged, "place", "places"));
+    Some(format!("{images} damaged in {places}, the first: {first}{why}"))
 }

@@ -16,11 +16,13 @@ use narrows_api::{
         RemoveServerRequest, RenewServerReply, RenewServerRequest, ServerPool,
     },
     paths,
+    size::counted,
     storage::RemoveReply,
     text::{hex, time_out},
 };
 use narrows_domain::{
     Catalog as _,
+    retry::NO_VERSION,
     storage::MediaServer,
     token::{TokenHash, TokenPurpose, TokenRefused},
 };
@@ -119,9 +121,12 @@ fn info(app: &App, row: MediaServer, (pools, writing): (Vec<ServerPool>, u64)) -
     let found = app.servers.get(row.id).map_or(Found::NotAsked, |link| link.found());
     let (state, why, since, version, skew) = match (found, row.draining) {
         (Found::NotAsked, _) => ("down", "it has not been asked yet".to_owned(), None, String::new(), None),
-        (Found::Down { since, why }, _) => ("down", why, Some(since), String::new(), None),
+        (Found::Down { since, code, why }, _) => {
+            let why = if code == NO_VERSION { format!("{code}: {why}") } else { why };
+            ("down", why, Some(since), String::new(), None)
+        }
         (Found::Up { version, skew_ms, .. }, Some(since)) if writing > 0 => {
-            let why = format!("{writing} jobs still write to its pools");
+            let why = format!("{} to its pools", counted(writing, "job still writes", "jobs still write"));
             ("draining", why, Some(since), version, Some(skew_ms))
         }
         (Found::Up { version, skew_ms, .. }, Some(since)) => {

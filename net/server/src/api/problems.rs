@@ -6,6 +6,7 @@ use axum::extract::State;
 use narrows_api::{
     error::codes,
     server::{Finding, Level, ProblemFilter},
+    size::counted,
     text::time_out,
 };
 use narrows_catalog::{Amiss, AmissBy};
@@ -111,8 +112,10 @@ pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Fi
 
 /// Images whose last copy here went with a media server.
 fn lost_here(app: &App, Amiss { lost, held_elsewhere, .. }: Amiss) -> Option<Finding> {
-    let message =
-        format!("{lost} images were lost and have no copy here; {held_elsewhere} of them are at partners");
+    let images =
+        counted(lost, "image was lost and has no copy here", "images were lost and have no copy here");
+    let elsewhere = counted(held_elsewhere, "of them is at a partner", "of them are at partners");
+    let message = format!("{images}; {elsewhere}");
     let help = "`narrowsctl image list --state lost` names them, `narrowsctl image recall` brings back what a partner has, and \
                 `narrowsctl image accept-loss` accepts what nobody has";
     (lost > 0).then(|| finding("", "lost images".to_owned(), &app.who.name, message, help))
@@ -209,6 +212,9 @@ pub fn of_servers(app: &App) -> Vec<Finding> {
         let name = link.row().name;
         let check = format!("media server {name}");
         match link.found() {
+            Found::Down { code, why, .. } if code == NO_VERSION => {
+                Some(finding(NO_VERSION, check, &app.who.name, why, "update the older of the two"))
+            }
             Found::Down { why, .. } => {
                 let message = format!("does not answer: {why}");
                 Some(finding(codes::UNREACHABLE, check, &app.who.name, message, &start_it(&link)))
@@ -274,8 +280,12 @@ async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> 
         return Ok(None);
     }
     let name = &partner.name;
-    let or_more = if count == IMPORTS_LISTED_MAX as usize { " or more" } else { "" };
-    let message = format!("{count} images{or_more} have lost their copy in domain {name}");
+    let images = if count == IMPORTS_LISTED_MAX as usize {
+        format!("{count} images or more have lost their copy")
+    } else {
+        counted(count, "image has lost its copy", "images have lost their copy")
+    };
+    let message = format!("{images} in domain {name}");
     let help = format!("`narrowsctl image replicate --missing --to-domain {name}` sends them again");
     Ok(Some(finding("", "replicas".to_owned(), name, message, &help)))
 }
@@ -290,7 +300,7 @@ async fn damaged(app: &App, partner: &Partner) -> Result<Option<Finding>, Failur
     let (found, now) = (found.await.map_err(|error| internal(&error))?, app.clock.now());
     let count = found.iter().filter(|replica| replica.lives(now)).count();
     let name = &partner.name;
-    let message = format!("{count} images are damaged in domain {name}");
+    let message = format!("{} damaged in domain {name}", counted(count, "image is", "images are"));
     let help = "`narrowsctl replica list --state damaged` names them";
     Ok((count > 0).then(|| finding("POOL-001", "replicas".to_owned(), name, message, help)))
 }
@@ -406,7 +416,8 @@ async fn untaken(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Failur
             )
         };
         let because = note.as_ref().map(|note| format!(": {}", why(note))).unwrap_or_default();
-        let message = format!("{} images wait for {waits_for}{because}", line.operations);
+        let images = counted(line.operations, "image waits", "images wait");
+        let message = format!("{images} for {waits_for}{because}");
         let help = format!("mend it in `{name}`: {mend}; they are then sent by themselves");
         let code = note.map(|note| note.code).unwrap_or_default();
         Some(finding(&code, format!("replication to {name}"), &name, message, &help))

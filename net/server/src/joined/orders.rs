@@ -5,8 +5,10 @@
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRequestParts, Path, State},
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State},
     http::request::Parts,
+    middleware::{self, Next},
+    response::Response,
     routing::post,
 };
 use narrows_api::{ApiError, error::codes, limits::PAGE_ITEMS_MAX, paths};
@@ -49,7 +51,19 @@ pub fn router(joined: Joined) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MEDIA_BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(joined.clone(), in_our_words))
         .with_state(joined)
+}
+
+/// Nothing is taken from a primary of another age: it would mean something else.
+async fn in_our_words(
+    State(joined): State<Joined>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let we = format!("media server `{}`", joined.member.name);
+    joined.config.test.words().check(request.headers(), &we, "its primary server")?;
+    Ok(next.run(request).await)
 }
 
 /// The primary of this domain, by its certificate.
@@ -191,7 +205,7 @@ async fn make(State(joined): State<Joined>, _by: ByPrimary, Body(wanted): Body<P
         let others: Vec<_> = wanted.others.iter().map(as_pool).collect();
         let here = (&joined.pools, &joined.plane, &joined.folder);
         let pool = as_pool(&wanted.told);
-        let made = making::make_here(here, &others, &pool, wanted.segment_mean).await;
+        let made = making::make_here(here, &others, (joined.member.domain, &pool), wanted.segment_mean).await;
         if made.is_ok() {
             tracing::info!(pool = pool.name, id = %pool.id, "a pool was made");
             joined.told().pools.push(wanted.told);

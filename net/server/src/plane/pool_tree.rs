@@ -155,13 +155,11 @@ impl PoolTree for ImageTree {
     fn frames(&self, children: Vec<TreeChild>) -> LocalBoxStream<'_, Result<StoredFrame, StoreError>> {
         let names: Vec<Fingerprint> = children.iter().map(|child| child.child.fingerprint).collect();
         let frames = self.pool.frames(children.iter().map(wanted).collect());
-        let pace = self.pace.as_ref();
         Box::pin(stream::unfold((frames, names), move |(mut frames, names)| async move {
             let frame = frames.next().await?;
             let outcome = match frame {
                 Err(lost) => Err(store_error(&lost.error)),
                 Ok(read) => {
-                    go(pace, read.bytes.len()).await;
                     let found = read.wanted.iter();
                     let wanted =
                         found.filter_map(|here| Some((here.ordinal, *names.get(here.request)?))).collect();
@@ -170,5 +168,9 @@ impl PoolTree for ImageTree {
             };
             Some((outcome, (frames, names)))
         }))
+    }
+
+    fn turn(&self, bytes: usize) -> Local<'_, ()> {
+        Box::pin(go(self.pace.as_ref(), bytes))
     }
 }

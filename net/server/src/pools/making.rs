@@ -1,7 +1,8 @@
 //! Makes a pool while the server runs: in empty folders, known to the catalog before it is used.
 //!
 //! Guarantees: nothing that was there is overwritten or taken away; what a failed attempt made is taken away again.
-//! A crash in between leaves either a pool that every start opens, or folders that no pool is known of.
+//! A crash in between leaves either a pool that every start opens, or folders that no pool is known of, and that the next
+//! attempt at the same pool uses again.
 
 use std::{
     ffi::OsStr,
@@ -16,10 +17,13 @@ use narrows_domain::{
     limits::{HIGH_WATER, LOW_WATER},
     storage::{MediaServer, Pool},
 };
-use narrows_format::PoolId;
+use narrows_format::{DomainId, PoolId};
 use tokio::time::timeout;
 
-use super::{Pools, directories, marks, places, roll};
+use super::{
+    Pools, directories, marks, places, roll,
+    unfinished::{self, Attempt},
+};
 use crate::{
     api::{
         App,
@@ -73,7 +77,8 @@ pub async fn make(app: &App, request: PoolRequest) -> Result<Pool, Failure> {
 
 async fn make_own(app: &App, others: &[Pool], pool: &Pool, segment_mean: u32) -> Result<(), Failure> {
     check_memory(&app.plane)?;
-    let folders = Folders::prepare(&app.folder, others, &pool.directories)?;
+    let attempt = Attempt::new(app.who.domain, &pool.name);
+    let folders = Folders::prepare(&app.folder, others, &pool.directories, &attempt)?;
     roll::write(&app.folder, others.iter().chain([pool])).map_err(|error| internal(&error))?;
     let folders = match create(&app.folder, folders, pool, segment_mean).await {
         Ok(folders) => folders,
@@ -92,7 +97,7 @@ async fn make_own(app: &App, others: &[Pool], pool: &Pool, segment_mean: u32) ->
         return Err(error);
     }
     // From here on every start opens it; whether it can be opened now is said like then.
-    drop(folders);
+    folders.finish();
     open(&app.pools, &app.plane, &app.folder, pool).await
 }
 
@@ -137,14 +142,15 @@ async fn make_away(
 pub async fn make_here(
     (pools, plane, data): (&Pools, &Plane, &Folder),
     others: &[Pool],
-    pool: &Pool,
+    (domain, pool): (DomainId, &Pool),
     segment_mean: u32,
 ) -> Result<(), Failure> {
     let _one_at_a_time = pools.making.lock().await;
     check_memory(plane)?;
     check_mean(segment_mean)?;
-    let folders = Folders::prepare(data, others, &pool.directories)?;
-    drop(create(data, folders, pool, segment_mean).await?);
+    let attempt = Attempt::new(domain, &pool.name);
+    let folders = Folders::prepare(data, others, &pool.directories, &attempt)?;
+    create(data, folders, pool, segment_mean).await?.finish();
     open(pools, plane, data, pool).await
 }
 
@@ -206,7 +212,7 @@ struct Folders {
 }
 
 impl Folders {
-    fn prepare(data: &Folder, known: &[Pool], wanted: &[String]) -> Result<Self, Failure> {
+    fn prepare(data: &Folder, known: &[Pool], wanted: &[String], attempt: &Attempt) -> Result<Self, Failure> {
         if wanted.is_empty() || wanted.len() > POOL_FOLDERS_MAX {
             return Err(malformed("directories", &format!("1 to {POOL_FOLDERS_MAX} folders are needed")));
         }
@@ -214,7 +220,7 @@ impl Folders {
         let taken: Vec<PathBuf> = taken.map(|path| fs::canonicalize(&path).unwrap_or(path)).collect();
         let mut folders = Self { paths: Vec::new(), made: Vec::new(), locks: Vec::new() };
         for text in wanted {
-            match folders.take(Path::new(text), &taken) {
+            match folders.take(Path::new(text), &taken, attempt) {
                 Ok(()) => {}
                 Err(error) => {
                     folders.take_away();
@@ -225,7 +231,7 @@ impl Folders {
         Ok(folders)
     }
 
-    fn take(&mut self, path: &Path, taken: &[PathBuf]) -> Result<(), Failure> {
+    fn take(&mut self, path: &Path, taken: &[PathBuf], attempt: &Attempt) -> Result<(), Failure> {
         let refused = |why: String, help: &str| -> Failure {
             let sentence = format!("folder {} can't be used for a pool: {why}", path.display());
             ApiError::new(codes::CONFLICT, sentence).at("field `directories`").help(help).into()
@@ -250,6 +256,7 @@ impl Folders {
             return Err(refused(why, "name a folder of its own, best on a disk of its own"));
         }
         let lock = lock_in(path).map_err(|error| refused(error.to_string(), ""))?;
+        attempt.clear(path).map_err(|error| refused(error.to_string(), ""))?;
         if let Some(found) = first_in(path).map_err(|error| refused(error.to_string(), ""))? {
             drop(lock);
             let why = format!("it is not empty: there is `{}`", found.to_string_lossy());
@@ -257,7 +264,16 @@ impl Folders {
         }
         self.locks.push(lock);
         self.paths.push(real);
-        Ok(())
+        attempt.begin(path).map_err(|error| refused(error.to_string(), ""))
+    }
+
+    /// The pool is known. A mark that stays says nothing of a pool that is in use.
+    fn finish(self) {
+        for path in &self.paths {
+            if let Err(error) = unfinished::end(path) {
+                tracing::warn!(path = %path.display(), %error, "the mark of an unfinished pool stays");
+            }
+        }
     }
 
     /// They were empty before: what is in them is of this attempt.
@@ -288,9 +304,14 @@ impl Folders {
 fn first_in(path: &Path) -> io::Result<Option<std::ffi::OsString>> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
-        if name != OsStr::new(LOCK_FILE) && name != OsStr::new(LOST_AND_FOUND) {
+        if !is_of_nobody(&name) {
             return Ok(Some(name));
         }
     }
     Ok(None)
+}
+
+/// What an empty folder may have.
+pub(super) fn is_of_nobody(name: &OsStr) -> bool {
+    name == OsStr::new(LOCK_FILE) || name == OsStr::new(LOST_AND_FOUND)
 }

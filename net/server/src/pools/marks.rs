@@ -11,7 +11,7 @@ use super::places;
 use crate::folder::{Folder, FolderError, write_secret};
 
 /// Name of the file.
-const MARK_FILE: &str = "volume";
+pub(super) const MARK_FILE: &str = "volume";
 
 fn mark(pool: &Pool, at: usize, count: usize) -> String {
     format!("volume {} of {count} of pool {}\n", at + 1, pool.id)

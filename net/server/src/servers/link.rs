@@ -31,6 +31,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Notify, watch};
 
 use super::{
+    age::Age,
     errand::{Errand, Sent},
     mending::{ContainerRead, Mended, Mending, Surveyed},
     words::{
@@ -64,7 +65,9 @@ pub enum Found {
     Down {
         /// Since when.
         since: Timestamp,
-        /// What was met.
+        /// What was met last, by its code.
+        code: String,
+        /// And in words.
         why: String,
     },
 }
@@ -177,7 +180,7 @@ impl Link {
     ) -> Result<T, ApiError> {
         let MediaServer { name, url, .. } = self.row();
         let api = PartnerApi::of_media(self.client.clone(), url, format!("media server `{name}`"));
-        api.post_within(path, body, within).await
+        api.speaking(Age::OURS).post_within(path, body, within).await
     }
 
     /// Says how things stand, and hears how they stand there.

@@ -551,4 +551,27 @@ mod tests {
         let events = events_in(words, Sequence(0)).unwrap();
         assert!(matches!(events[0].kind, EventKind::Damaged));
     }
+
+    /// Goal: servers that speak one version understand each other though they are of different builds: what a newer one says
+    /// on top is passed over, and what an older one does not say has a default.
+    #[test]
+    fn a_server_of_another_build_is_understood() {
+        let stand = Stand { pools: Vec::new(), trust_mark: Hex([1; 32]), trust: None, paces: Vec::new() };
+        let stood = Stood {
+            run: Hex([2; 16]),
+            version: "0.0.1".to_owned(),
+            clock: When(1, 2),
+            trust_mark: Hex([1; 32]),
+            pools: Vec::new(),
+            certificate_until: None,
+        };
+        let (mut said, mut heard) =
+            (serde_json::to_value(&stand).unwrap(), serde_json::to_value(&stood).unwrap());
+        for word in [&mut said, &mut heard] {
+            word["of_a_newer_build"] = serde_json::json!({ "any": ["thing"] });
+        }
+        heard.as_object_mut().unwrap().remove("certificate_until").expect("it is said");
+        assert_eq!(serde_json::from_value::<Stand>(said).unwrap(), stand);
+        assert_eq!(serde_json::from_value::<Stood>(heard).unwrap(), stood);
+    }
 }

@@ -137,6 +137,38 @@ fn heartbeats_and_silence() {
     .unwrap();
 }
 
+/// Symptom: a peer that neither read nor said anything held its link for ever while something was being sent to it.
+#[test]
+fn a_peer_that_stops_while_it_is_sent_to_is_silent() {
+    let sim = Sim::new(1);
+    let (from, to) = worlds(&sim);
+    let clock = sim.clone();
+    sim.run(async move {
+        let listener = to.net.listen(([10, 0, 0, 2], 0).into()).await.unwrap();
+        let address = listener.local_addr();
+        let (link, stopped) = join(Link::dial(&from, address, Security::Plaintext), listener.accept()).await;
+        let (link, before) = (link.unwrap(), clock.now());
+        let flood = async {
+            loop {
+                if let Err(error) = link.send(message(9, &vec![0; 100_000])).await {
+                    return error;
+                }
+            }
+        };
+        let ended = pin!(join(flood, link.receive()));
+        match select(ended, from.clock.sleep(Duration::from_hours(1))).await {
+            Either::Left(((flood, heard), _)) => {
+                assert_eq!((flood, heard.unwrap_err()), (LinkError::Silent, LinkError::Silent));
+            }
+            Either::Right(_) => panic!("it is held for an hour"),
+        }
+        let took = clock.now().saturating_sub(before);
+        assert!(took < Duration::from_mins(2), "{took:?}");
+        drop(stopped);
+    })
+    .unwrap();
+}
+
 /// Goal: whatever byte a connection breaks after, both ends notice, and nothing arrives that was not sent.
 #[test]
 fn broken_anywhere() {

@@ -89,9 +89,9 @@ impl RunWriter {
         })
     }
 
-    /// Nobody waits for this run: others go first.
-    pub(crate) fn stand_back(&self) {
-        self.file.stand_back();
+    /// What it writes to.
+    pub(crate) fn file(&self) -> &Rc<dyn File> {
+        &self.file
     }
 
     /// Begins a partition; they come in order.
