@@ -12,6 +12,7 @@ mod clients;
 mod codes;
 mod damage;
 mod data;
+mod doctor;
 mod events;
 mod expiry;
 mod failing;

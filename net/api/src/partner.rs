@@ -87,6 +87,9 @@ pub struct Pong {
     pub free_bytes: u64,
     /// The caller is paired from its side too.
     pub paired: bool,
+    /// An import SLP is made for the caller where there is none of a name, within the bounds of its grant. Older servers do not say.
+    #[serde(default)]
+    pub auto_import: bool,
 }
 
 /// Whether the answering side reaches the data port of who asks.

@@ -397,8 +397,9 @@ pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
     destination.dial(&app.trust, &app.certificates.credentials, Side::Target).await
 }
 
-/// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello.
-pub async fn reach(app: &App, partner: &Partner) -> Result<(), Failure> {
+/// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello. Returns the codecs that are
+/// read there, as a set of bits.
+pub async fn reach(app: &App, partner: &Partner) -> Result<u32, Failure> {
     let dialled = async { ended(app.plane.reach(dial(app, partner).await?).await) };
     match timeout(PARTNER_TIME_MAX, dialled).await {
         Ok(outcome) => outcome,

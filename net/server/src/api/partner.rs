@@ -10,9 +10,7 @@ use narrows_api::{
     },
     text::time_in,
 };
-use narrows_domain::{
-    Event, ImportReport, Outcome, operation::Note, partner::Trust, slp::PartnerSlp as Looked,
-};
+use narrows_domain::{Event, ImportReport, Outcome, operation::Note, slp::PartnerSlp as Looked};
 use narrows_format::Sequence;
 
 use super::{
@@ -38,7 +36,7 @@ pub async fn confirm(
 
 /// GET: who we are and what our clock says.
 pub async fn ping(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Pong> {
-    good(pairing::pong_for(&app, &partner.receive_unit, partner.trust == Trust::Complete).await?)
+    good(pairing::pong_for(&app, &partner).await?)
 }
 
 /// GET: whether we reach the caller's data port, for its `doctor`.
