@@ -36,6 +36,7 @@ mod servers_lost;
 mod servers_pools;
 mod servers_trust;
 mod shown;
+mod slp_broken;
 mod slp_codes;
 mod slps;
 mod storage;
