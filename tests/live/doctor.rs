@@ -31,6 +31,7 @@ async fn set_target(house: &House, (pool, domain): (&str, &str), unit: &str) {
         unit,
         bandwidth: None,
         schedule: None,
+        weight: None,
         direction: None,
     };
     let _: TargetInfo = house.admin().post(paths::TARGETS, &request).await.unwrap();

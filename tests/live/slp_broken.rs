@@ -235,6 +235,7 @@ async fn put_target(east: &House, making: Making, unit: Option<&str>) -> Result<
         unit: unit.map(str::to_owned),
         bandwidth: None,
         schedule: None,
+        weight: None,
         direction: None,
     };
     east.admin().post(paths::TARGETS, &request).await

@@ -312,7 +312,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
     let (ticket, DataAt { address, server }) = receiving(app, &partner, order).await?;
     let copy = CopyState { expires: order.expires, locked_until: None, held: false };
     Ok(Errand {
-        rate: app.paces.of(order.pool, partner.domain).rate(),
+        allowed: app.paces.of(order.pool, partner.domain).allowed(),
         image: image.id,
         pool: order.pool,
         origin: image.origin,

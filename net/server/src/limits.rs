@@ -118,6 +118,10 @@ pub const TIMELINE_NAME_LETTERS_MAX: usize = 80;
 pub const PACE_BURST: Duration = Duration::from_millis(100);
 /// What waits for bandwidth looks this often whether the rate is another.
 pub const PACE_SLICE: Duration = Duration::from_millis(250);
+/// A target for which nothing was let through and nothing waits for so long leaves its part of a pool's bandwidth to others.
+pub const PACE_IDLE: Duration = Duration::from_secs(2);
+// Who waits shows itself in time.
+const _: () = assert!(PACE_SLICE.as_millis() * 4 <= PACE_IDLE.as_millis());
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.
