@@ -1,5 +1,6 @@
-//! Goal: a target's bandwidth holds for what runs and for what waits, by time of day, and changes at once.
-//! Method: a rate at which an image would take a quarter of an hour, and a window without any bandwidth.
+//! Goal: a target's bandwidth, and that of its pool, holds for what runs and for what waits, by time of day, and changes at once.
+//! Method: a rate at which an image would take a quarter of an hour, and a window without any bandwidth. How targets share what
+//! may leave a pool is tested where it is reckoned (`net/server/src/pace.rs`).
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use narrows_api::{
     ApiError,
     images::ImageInfo,
     paths,
+    pools::PoolChange,
     storage::{Making, ScheduleEntry, TargetInfo, TargetName, TargetRequest},
 };
 
@@ -14,6 +16,7 @@ use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
+    pools::set_pool,
     storage::remove,
     windows::put_window,
 };
@@ -24,8 +27,29 @@ pub(crate) async fn set(
     schedule: Option<Vec<ScheduleEntry>>,
 ) -> Result<TargetInfo, ApiError> {
     let name = TargetName { pool: None, domain: "west".to_owned() };
-    let request =
-        TargetRequest { making: Making::Set, name, unit: None, bandwidth, schedule, direction: None };
+    let request = TargetRequest {
+        making: Making::Set,
+        name,
+        unit: None,
+        bandwidth,
+        schedule,
+        weight: None,
+        direction: None,
+    };
+    house.admin().post(paths::TARGETS, &request).await
+}
+
+async fn weigh(house: &House, weight: u32) -> Result<TargetInfo, ApiError> {
+    let name = TargetName { pool: None, domain: "west".to_owned() };
+    let request = TargetRequest {
+        making: Making::Set,
+        name,
+        unit: None,
+        bandwidth: None,
+        schedule: None,
+        weight: Some(weight),
+        direction: None,
+    };
     house.admin().post(paths::TARGETS, &request).await
 }
 
@@ -73,6 +97,25 @@ async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
     set(&east, None, Some(Vec::new())).await.unwrap();
     until(&east, &image, "in-process").await;
     assert_eq!(set(&east, Some(0), None).await.unwrap().bandwidth, None);
+    settled_image(&east, &image).await;
+
+    // What all targets of the pool may have together holds for each of them, and is shared by weight.
+    let pool = |bandwidth| PoolChange { bandwidth: Some(bandwidth), ..PoolChange::default() };
+    assert_eq!(set_pool(&east, "default", pool(1000)).await.unwrap().bandwidth, Some(1000));
+    for bad in [0, 1001] {
+        assert_eq!(weigh(&east, bad).await.unwrap_err().code, "API-001", "{bad}");
+    }
+    weigh(&east, 3).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 15);
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    until(&east, &image, "in-process").await;
+    east.restart_with(|_| {}).await;
+    until(&east, &image, "in-process").await;
+    let listed: Vec<TargetInfo> = east.admin().get(paths::TARGETS).await.unwrap();
+    assert_eq!((listed[0].weight, listed[0].bandwidth), (3, None), "{listed:?}");
+    assert_eq!(set_pool(&east, "default", pool(0)).await.unwrap().bandwidth, None);
     settled_image(&east, &image).await;
     for house in [&mut east, &mut west] {
         house.stop().await;

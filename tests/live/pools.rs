@@ -451,8 +451,15 @@ async fn a_replication_target_names_the_unit_that_receives() {
     let put = |unit: &str, direction: Option<&str>| {
         let name = TargetName { pool: None, domain: "west".into() };
         let (unit, direction) = (Some(unit.to_owned()), direction.map(str::to_owned));
-        let request =
-            TargetRequest { making: Making::Set, name, unit, bandwidth: None, schedule: None, direction };
+        let request = TargetRequest {
+            making: Making::Set,
+            name,
+            unit,
+            bandwidth: None,
+            schedule: None,
+            weight: None,
+            direction,
+        };
         let admin = east.admin();
         async move { admin.post::<_, TargetInfo>(paths::TARGETS, &request).await }
     };

@@ -22,9 +22,14 @@ use crate::{
 
 /// Below what any disk has in use.
 pub(crate) const DRY: PoolChange =
-    PoolChange { spanning: false, keep_free: None, high_water: Some(1), low_water: Some(0) };
-pub(crate) const WET: PoolChange =
-    PoolChange { spanning: false, keep_free: None, high_water: Some(100), low_water: Some(80) };
+    PoolChange { spanning: false, keep_free: None, high_water: Some(1), low_water: Some(0), bandwidth: None };
+pub(crate) const WET: PoolChange = PoolChange {
+    spanning: false,
+    keep_free: None,
+    high_water: Some(100),
+    low_water: Some(80),
+    bandwidth: None,
+};
 
 /// Goal: a pool that will be full within two weeks is a problem, with what to do about it, and a pool that is made with marks
 /// of its own has them.

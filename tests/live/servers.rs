@@ -363,6 +363,7 @@ async fn a_partner_sends_to_the_pool_of_a_media_server() {
         name: TargetName { pool: None, domain: "west".into() },
         unit: Some("far".into()),
         bandwidth: None,
+        weight: None,
         direction: None,
         schedule: None,
     };

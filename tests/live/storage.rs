@@ -191,7 +191,15 @@ async fn replication_targets_are_made_by_pairing_and_kept_while_used() {
     assert_eq!((targets.len(), targets[0].domain_name.as_str(), targets[0].bandwidth), (1, "west", None));
     let put = |making, domain: &str, bandwidth| {
         let name = TargetName { pool: None, domain: domain.to_owned() };
-        let request = TargetRequest { making, name, unit: None, bandwidth, schedule: None, direction: None };
+        let request = TargetRequest {
+            making,
+            name,
+            unit: None,
+            bandwidth,
+            schedule: None,
+            weight: None,
+            direction: None,
+        };
         let admin = east.admin();
         async move { admin.post::<_, TargetInfo>(paths::TARGETS, &request).await }
     };

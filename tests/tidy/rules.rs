@@ -149,6 +149,11 @@ const RULES: &[(&str, &str, &str)] = &[
         "bandwidth is by target and time of day",
         "live::bandwidth::bandwidth_is_by_target_and_time_of_day_and_changes_under_way",
     ),
+    (
+        "control",
+        "what may leave a pool is shared by its targets",
+        "live::bandwidth::bandwidth_is_by_target_and_time_of_day_and_changes_under_way",
+    ),
     ("control", "SLPs are paused, deferred and resumed", "live::slps::an_slp_is_paused_deferred_and_resumed"),
     (
         "control",

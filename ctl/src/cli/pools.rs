@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::storage::Rate;
 use crate::confirm::ConsentArgs;
 
 /// A number of bytes.
@@ -97,15 +98,19 @@ pub(crate) enum PoolCommand {
         /// Its name.
         name: String,
     },
-    /// Changes one: how much it keeps free, its water marks, or that it spans from now on.
+    /// Changes one: how much it keeps free, its water marks, its bandwidth, or that it spans from now on.
     #[command(
-        after_help = "Examples:\n  narrowsctl pool set vault --keep-free 200GiB\n  narrowsctl pool set vault --high-water 95 --low-water 80\n  narrowsctl pool set wide --spanning --dry-run"
+        after_help = "Examples:\n  narrowsctl pool set vault --keep-free 200GiB\n  narrowsctl pool set vault --high-water 95 --low-water 80\n  narrowsctl pool set vault --bandwidth 50M\n  narrowsctl pool set wide --spanning --dry-run"
     )]
     Set {
         /// Its name.
         name: String,
         #[command(flatten)]
         room: RoomArgs,
+        /// Bytes a second at most that leave it for all replication targets together, which share them by their weights
+        /// (`target set --weight`), with k, M or G for thousands, millions, billions; `unlimited`.
+        #[arg(long, value_name = "RATE")]
+        bandwidth: Option<Rate>,
         /// It spans volumes from now on: nothing is replicated from it any more. There is no way back.
         #[arg(long)]
         spanning: bool,

@@ -150,6 +150,9 @@ pub(crate) struct TargetArgs {
     /// Bytes a second at most, e.g. 500k, 20M or 1GiB, or `unlimited`, as it is unless set.
     #[arg(long, value_name = "RATE")]
     pub(crate) bandwidth: Option<Rate>,
+    /// In which proportion it has a part of its pool's bandwidth (`pool set --bandwidth`) while others are sent to: 1 unless set.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) weight: Option<u32>,
     /// Another bandwidth while a window is open, e.g. office=2M; `none` lets nothing go meanwhile. More than once, the first
     /// window that is open counts.
     #[arg(long = "in", value_name = "WINDOW=RATE")]
@@ -205,7 +208,7 @@ pub(crate) enum TargetCommand {
     Add(TargetArgs),
     /// Changes one.
     #[command(
-        after_help = "Examples:\n  narrowsctl --context east target set west --bandwidth unlimited\n  narrowsctl target set west --in office=2M --in noon=none"
+        after_help = "Examples:\n  narrowsctl --context east target set west --bandwidth unlimited\n  narrowsctl target set west --in office=2M --in noon=none\n  narrowsctl target set west --weight 3"
     )]
     Set(TargetArgs),
     /// Removes one by which no SLP replicates.

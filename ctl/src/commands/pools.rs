@@ -6,7 +6,7 @@ use narrows_api::{
     pools::{Forecast, PoolChange, PoolInfo, PoolRequest, VolumeInfo},
 };
 
-use super::{Session, damage};
+use super::{Session, damage, storage::rate};
 use crate::{
     api::filled,
     cli::{PoolCommand, PoolCreateArgs, RoomArgs, VolumeCommand},
@@ -47,7 +47,7 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
             let pool: PoolInfo = api.post_work(&filled(paths::POOL_OPEN, &name), &()).await?;
             session.style.show(&pool, |pool| format!("pool {} is open\n{}", pool.name, one(pool)))
         }
-        PoolCommand::Set { name, room, spanning, sure } => {
+        PoolCommand::Set { name, room, bandwidth, spanning, sure } => {
             let path = filled(paths::POOL, &name);
             if sure.dry_run {
                 let pool: PoolInfo = api.get(&path, &()).await?;
@@ -59,7 +59,8 @@ pub(super) async fn pools(session: &Session, command: PoolCommand) -> Outcome<()
             }
             let RoomArgs { keep_free, high_water, low_water } = room;
             let keep_free = keep_free.map(|size| size.0);
-            let change = PoolChange { spanning, keep_free, high_water, low_water };
+            let bandwidth = bandwidth.map(|rate| rate.0);
+            let change = PoolChange { spanning, keep_free, high_water, low_water, bandwidth };
             let pool: PoolInfo = api.post(&path, &change).await?;
             session.style.show(&pool, one)
         }
@@ -224,6 +225,7 @@ fn one(pool: &PoolInfo) -> String {
         format!("damaged        {}", counted(pool.damaged_images, "image", "images")),
         format!("kept free      {}", bytes(pool.keep_free)),
         format!("water marks    high {} %, low {} %", pool.room.high_water, pool.room.low_water),
+        format!("bandwidth      {}", rate(pool.bandwidth)),
         format!("full by        {}", full_by(pool)),
         format!("could go       {}", could_go(pool)),
         format!("segment mean   {}", bytes(u64::from(pool.segment_mean))),

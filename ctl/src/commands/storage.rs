@@ -94,13 +94,13 @@ pub(super) async fn targets(session: &Session, command: TargetCommand) -> Outcom
             return removing::remove_by(session, &api, paths::TARGET_REMOVE, what, sure, request).await;
         }
     };
-    let TargetArgs { name, unit, bandwidth, schedule, no_schedule } = args;
+    let TargetArgs { name, unit, bandwidth, weight, schedule, no_schedule } = args;
     let entry = |ScheduleArg { window, bandwidth }| ScheduleEntry { window, bandwidth };
     let entries: Vec<_> = schedule.into_iter().map(entry).collect();
     let schedule = (no_schedule || !entries.is_empty()).then_some(entries);
     let bandwidth = bandwidth.map(|rate| rate.0);
-    let request =
-        TargetRequest { making, name: target_name(name), unit, bandwidth, schedule, direction: None };
+    let name = target_name(name);
+    let request = TargetRequest { making, name, unit, bandwidth, schedule, weight, direction: None };
     let info: TargetInfo = api.post(paths::TARGETS, &request).await?;
     session.style.show(&info, |info| {
         let remark = if info.remark.is_empty() { String::new() } else { format!("\n{}", info.remark) };
@@ -112,7 +112,7 @@ fn target_name(TargetNameArgs { domain, pool }: TargetNameArgs) -> TargetName {
     TargetName { pool, domain }
 }
 
-fn rate(bandwidth: Option<u64>) -> String {
+pub(super) fn rate(bandwidth: Option<u64>) -> String {
     match bandwidth {
         None => "unlimited".to_owned(),
         Some(0) => "nothing".to_owned(),
@@ -130,12 +130,13 @@ fn target_table(targets: &[TargetInfo]) -> String {
             target.domain_name.clone(),
             unit.to_owned(),
             rate(target.bandwidth) + &scheduled,
+            target.weight.to_string(),
             target.direction.clone(),
             target.unlike.clone(),
         ]
     };
     let rows: Vec<_> = targets.iter().map(row).collect();
-    table(&["POOL", "DOMAIN", "UNIT THERE", "BANDWIDTH", "DIALS", "NOT SIMILAR"], &rows)
+    table(&["POOL", "DOMAIN", "UNIT THERE", "BANDWIDTH", "WEIGHT", "DIALS", "NOT SIMILAR"], &rows)
 }
 
 pub(super) async fn classifications(session: &Session, command: ClassificationCommand) -> Outcome<()> {

@@ -30,7 +30,8 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
             "low_water",
             "water_is_set",
             "removed_bytes",
-            "server"
+            "server",
+            "bandwidth"
         ]
     ))
     .bind(&pool.id.0[..])
@@ -46,6 +47,7 @@ pub(crate) async fn put_pool(db: &mut SqliteConnection, pool: &Pool) -> Result<(
     .bind(pool.water_is_set)
     .bind(number(pool.removed_bytes))
     .bind(pool.server.map(|server| server.0.to_vec()))
+    .bind(pool.bandwidth.map(number))
     .execute(db)
     .await?;
     Ok(())
@@ -67,6 +69,7 @@ pub(crate) fn pool(row: &SqliteRow) -> Result<Pool, Error> {
         low_water: columns.count("low_water")?,
         water_is_set: columns.flag("water_is_set")?,
         removed_bytes: columns.count("removed_bytes")?,
+        bandwidth: columns.count_or_null("bandwidth")?,
     })
 }
 
@@ -180,13 +183,14 @@ pub(crate) async fn put_target(db: &mut SqliteConnection, target: &ReplicationTa
     sqlx::query(upsert!(
         "replication_targets",
         ["pool", "partner"],
-        ["unit", "bandwidth", "schedule", "direction", "unlike"]
+        ["unit", "bandwidth", "schedule", "weight", "direction", "unlike"]
     ))
     .bind(&target.pool.0[..])
     .bind(&target.partner.0[..])
     .bind(&target.unit)
     .bind(target.bandwidth.map(number))
     .bind(serde_json::to_string(&target.schedule)?)
+    .bind(target.weight)
     .bind(target.direction.as_str())
     .bind(&target.unlike)
     .execute(db)
@@ -212,6 +216,7 @@ pub(crate) fn target(row: &SqliteRow) -> Result<ReplicationTarget, Error> {
         unit: columns.text("unit")?,
         bandwidth: columns.count_or_null("bandwidth")?,
         schedule: columns.json("schedule")?,
+        weight: columns.count("weight")?,
         direction: columns.word("direction")?,
         unlike: columns.text_or_null("unlike")?,
     })

@@ -148,10 +148,14 @@ fn clash(arrival: &Arrival, receiver: &Receiver<'_>) -> Option<Note> {
     let record = &arrival.record;
     let same_id = receiver.existing.is_some_and(|image| !image.is_same_as(record));
     let same_label = receiver.labelled.is_some_and(|image| image.id != record.image);
-    (same_id || same_label).then(|| {
-        let label = crate::image::label(&record.client_name, record.started);
-        note(CLASH, format!("{label} of origin {} is in the catalog with different content", record.origin))
-    })
+    let what = if same_id {
+        format!("image {}", record.image)
+    } else if same_label {
+        crate::image::label(&record.client_name, record.started)
+    } else {
+        return None;
+    };
+    Some(note(CLASH, format!("{what} of origin {} is in the catalog with different content", record.origin)))
 }
 
 /// AIR-002, AIR-004 and AIR-003: the retention of the operation that imports it.

@@ -33,10 +33,8 @@ pub const CODES: &[Code] = &[
     code("SLP-011", "expire-after-copy has copies to wait for, and leaves one here unless that is accepted"),
     code("SLP-012", "a copy here has a life of its own, within the lock range of its volume"),
     code("SLP-013", "what is named exists, and is named once"),
-    code(
-        "SLP-014",
-        "what is referred to is neither renamed, reclassified nor deleted, nor lessened in place",
-    ),
+    // An SLP is known by its name alone: under another name it is another SLP, and the one before goes only by a deletion.
+    code("SLP-014", "what is referred to is neither reclassified nor deleted, nor lessened in place"),
     code("SLP-015", "a policy and its SLP have the same data classification"),
     code("SLP-016", "an SLP that replicates has no synthetic schedule"),
     code("SLP-017", "an SLP sends an image to a domain at most once"),

@@ -54,6 +54,8 @@ pub const SHUT_LOOK: Duration = Duration::from_mins(10);
 pub const REVISIONS_OF_A_LIFE: u32 = 1 << 16;
 /// Images replicated to one partner at the same time unless the partner says otherwise.
 pub const RUNNING_PER_PARTNER: u32 = 4;
+/// Highest weight of a replication target among those of its pool.
+pub const WEIGHT_MAX: u32 = 1000;
 /// Images duplicated from pool to pool at the same time.
 pub const DUPLICATIONS_MAX: u32 = 4;
 /// What failed for want of room within a partner's quota is looked at again so seldom, however many of its copies go.

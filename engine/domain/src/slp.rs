@@ -22,6 +22,7 @@ use crate::period::Period;
 pub use check::{Checked, PartnerSlp, Surroundings, check};
 pub use finding::Finding;
 pub use read::{Format, Unreadable, parse};
+pub use surroundings::receiving_unit;
 
 /// A policy as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

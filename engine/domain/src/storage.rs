@@ -45,6 +45,8 @@ pub struct Pool {
     pub water_is_set: bool,
     /// Bytes of copies that were removed from it, and that nothing has reclaimed.
     pub removed_bytes: u64,
+    /// Bytes a second at most that leave it for all replication targets together; `None` is unlimited.
+    pub bandwidth: Option<u64>,
 }
 
 impl PoolTrouble {
@@ -70,6 +72,7 @@ impl Pool {
             low_water: LOW_WATER,
             water_is_set: false,
             removed_bytes: 0,
+            bandwidth: None,
         }
     }
 }
@@ -148,6 +151,8 @@ pub struct ReplicationTarget {
     pub bandwidth: Option<u64>,
     /// Other bandwidths for times of day; the first whose window is open holds.
     pub schedule: Vec<ScheduledBandwidth>,
+    /// In which proportion it has a part of its pool's bandwidth, from 1 to [`WEIGHT_MAX`](crate::limits::WEIGHT_MAX).
+    pub weight: u32,
     /// Which end dials.
     pub direction: Direction,
     /// Why the storage there is not similar, as found when the target was configured; `None` if it is.
@@ -172,6 +177,7 @@ impl ReplicationTarget {
             unit: String::new(),
             bandwidth: None,
             schedule: Vec::new(),
+            weight: 1,
             direction: Direction::Push,
             unlike: None,
         }

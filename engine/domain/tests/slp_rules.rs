@@ -444,11 +444,13 @@ fn slp_017_no_domain_twice() {
 }
 
 #[test]
-fn trust_001_half_paired_is_not_paired() {
-    for trust in [Trust::Half, Trust::Frozen, Trust::Unpaired] {
+fn trust_001_half_paired_is_not_paired_and_trust_003_nor_is_who_is_in_doubt() {
+    for (trust, code) in
+        [(Trust::Half, "TRUST-001"), (Trust::Frozen, "TRUST-003"), (Trust::Unpaired, "TRUST-001")]
+    {
         let mut around = around();
         around.partners[0].trust = trust;
-        assert_eq!(codes(GOLD, &around), ["TRUST-001"]);
+        assert_eq!(codes(GOLD, &around), [code]);
     }
 }
 

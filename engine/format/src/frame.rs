@@ -71,6 +71,11 @@ impl Codec {
     /// All codecs that this code reads, as a set of bits.
     pub const ALL: u32 = 0b111;
 
+    /// Those of this code that are not in a set of bits.
+    pub fn lacking(set: u32) -> impl Iterator<Item = Self> {
+        [Self::None, Self::Lz4, Self::Zstd].into_iter().filter(move |codec| set & 1 << codec.number() == 0)
+    }
+
     const fn from_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::None),

@@ -90,6 +90,9 @@ pub struct Pong {
     /// Why nothing that the caller brings would be taken; nothing where something may be, and from a server that does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuses: Option<Refused>,
+    /// An import SLP is made for the caller where there is none of a name, within the bounds of its grant. Older servers do not say.
+    #[serde(default)]
+    pub auto_import: bool,
 }
 
 /// What a ping asks beside who answers.

@@ -47,6 +47,10 @@ pub struct PoolChange {
     /// So far down copies go that live for as long as there is room, in a pool of which either mark was set; as it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_water: Option<u8>,
+    /// Bytes a second at most that leave it for all replication targets together, which share them by weight; 0 is unlimited. As
+    /// it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
 }
 
 /// When a pool will be full.
@@ -139,6 +143,9 @@ pub struct PoolInfo {
     /// What is in it can be read.
     #[serde(default)]
     pub readable: bool,
+    /// Bytes a second at most that leave it for all replication targets together; unlimited when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
     /// Mean segment size in bytes.
     #[serde(default)]
     pub segment_mean: u32,
@@ -191,6 +198,7 @@ impl PoolInfo {
             code: String::new(),
             why: String::new(),
             readable: false,
+            bandwidth: None,
             segment_mean: 0,
             used_bytes: 0,
             free_bytes: 0,

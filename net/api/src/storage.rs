@@ -106,6 +106,9 @@ pub struct TargetRequest {
     /// Other bandwidths for times of day, the first whose window is open holds. As it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Vec<ScheduleEntry>>,
+    /// In which proportion it has a part of the pool's bandwidth while others are sent to, from 1 to 1000. As it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// Which end dials: `push`, the source. `pull` is refused: no server dials to be sent to yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
@@ -143,6 +146,9 @@ pub struct TargetInfo {
     /// Other bandwidths for times of day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<ScheduleEntry>,
+    /// In which proportion it has a part of the pool's bandwidth while others are sent to.
+    #[serde(default = "even")]
+    pub weight: u32,
     /// Which end dials: `push` or `pull`.
     pub direction: String,
     /// Why the storage there is not similar; empty if it is.
@@ -151,6 +157,11 @@ pub struct TargetInfo {
     /// What its author should know: said when it is made or changed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remark: String,
+}
+
+/// As servers share that know no weights.
+const fn even() -> u32 {
+    1
 }
 
 /// Removes an object, or only counts what names it.

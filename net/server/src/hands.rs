@@ -340,7 +340,7 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
     let (ticket, DataAt { address, server }) = receiving(app, &partner, order).await?;
     let copy = CopyState { expires: order.expires, locked_until: None, held: false };
     Ok(Errand {
-        rate: app.paces.of(order.pool, partner.domain).rate(),
+        allowed: app.paces.of(order.pool, partner.domain).allowed(),
         image: image.id,
         pool: order.pool,
         origin: image.origin,
@@ -425,8 +425,9 @@ pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
     destination.dial(&app.trust, &app.certificates.credentials, Side::Target).await
 }
 
-/// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello.
-pub async fn reach(app: &App, partner: &Partner) -> Result<(), Failure> {
+/// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello. Returns the codecs that are
+/// read there, as a set of bits.
+pub async fn reach(app: &App, partner: &Partner) -> Result<u32, Failure> {
     let dialled = async { ended(app.plane.reach(dial(app, partner).await?).await) };
     match timeout(PARTNER_TIME_MAX, dialled).await {
         Ok(outcome) => outcome,

@@ -184,7 +184,7 @@ pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Re
         app.partners.forget(partner.domain);
     }
     let complete = finish(app, partner, &pong).await?;
-    pong_for(app, &complete.receive_unit, true).await
+    pong_for(app, &complete).await
 }
 
 /// The joiner's part of the second step; also tried again for half-made pairings.
@@ -262,8 +262,8 @@ async fn introduce(app: &App) -> Result<Introduction, Failure> {
 }
 
 /// What a partner is told when it asks, of the pool behind the unit that receives from it and of all others.
-pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failure> {
-    let receive_pool = app.receive_pool(unit).await?;
+pub async fn pong_for(app: &App, caller: &Partner) -> Result<Pong, Failure> {
+    let receive_pool = app.receive_pool(&caller.receive_unit).await?;
     let open = app.pools.get(receive_pool.pool).ok();
     let free_bytes = match &open {
         // How full a pool of a media server is can't be told while that is silent; that it takes nothing is told otherwise.
@@ -288,7 +288,8 @@ pub async fn pong_for(app: &App, unit: &str, paired: bool) -> Result<Pong, Failu
         pools: app.pools_told().await?,
         segment_mean: open.map_or(0, |open| open.segment_mean),
         free_bytes,
-        paired,
+        paired: caller.trust == Trust::Complete,
+        auto_import: caller.grants.auto_import.is_some(),
         refuses: None,
     })
 }

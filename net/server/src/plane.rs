@@ -71,7 +71,7 @@ pub enum Order {
     /// Takes what an image lacks here. Dropping the receiver of the answer stops it.
     Heal(Box<Heal>, oneshot::Sender<HealEnd>),
     /// Dials a partner as a replication does, and hangs up.
-    Reach(Box<Dial>, oneshot::Sender<Result<(), ReplicationError>>),
+    Reach(Box<Dial>, oneshot::Sender<Result<u32, ReplicationError>>),
     /// Sessions that bring this image as a backup end: it was given up.
     GiveUp(ImageId),
     /// Closes this core's part of all pools; sessions go on until then.
@@ -343,8 +343,9 @@ impl Plane {
         relayed(end).await.ok()
     }
 
-    /// Dials a partner as a replication does. `None`: the data plane has gone.
-    pub async fn reach(&self, to: Dial) -> Option<Result<(), ReplicationError>> {
+    /// Dials a partner as a replication does, and returns the codecs that are read there, as a set of bits. `None`: the data plane
+    /// has gone.
+    pub async fn reach(&self, to: Dial) -> Option<Result<u32, ReplicationError>> {
         let (reply, end) = oneshot::channel();
         relayed(self.cores.get(self.turn())?.send(Order::Reach(Box::new(to), reply))).await.ok()?;
         relayed(end).await.ok()

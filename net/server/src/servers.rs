@@ -268,9 +268,9 @@ fn trust_told(trust: &TrustStore) -> (Hex<32>, Vec<TrustTold>) {
 }
 
 fn paces_of(app: &App, pools: &[Pool]) -> Vec<PaceTold> {
-    let all = app.paces.rates().into_iter();
+    let all = app.paces.allowances().into_iter();
     let theirs = all.filter(|(pool, ..)| pools.iter().any(|it| it.id == *pool));
-    theirs.map(|(pool, partner, rate)| PaceTold { pool, partner, rate }).collect()
+    theirs.map(|(pool, partner, allowed)| PaceTold { pool, partner, allowed }).collect()
 }
 
 fn is_up(app: &App, link: &Arc<Link>, pools: &[Pool], stood: &Stood) {

@@ -323,6 +323,7 @@ impl Maker {
             unit: self.word(),
             bandwidth: self.maybe(|it| it.roll() >> 1),
             schedule: vec![ScheduledBandwidth { window: self.word(), bandwidth: self.maybe(Self::roll) }],
+            weight: u32::from(self.below(9)) + 1,
             direction: self.one(Direction::ALL),
             unlike: self.maybe(Self::word),
             ..ReplicationTarget::usual(self.pool_id(), partner)
@@ -340,6 +341,7 @@ impl Maker {
             low_water: self.below(101),
             water_is_set: self.coin(),
             removed_bytes: self.roll() >> 1,
+            bandwidth: self.maybe(|it| it.roll() >> 1),
             ..Pool::new(id, format!("pool-{}", id.0[0]))
         }
     }

@@ -28,6 +28,8 @@ pub struct PoolOrder {
     pub high_water: Option<u8>,
     /// Its low water, in parts of a hundred.
     pub low_water: Option<u8>,
+    /// Bytes a second that leave it for all targets together; 0 is unlimited.
+    pub bandwidth: Option<u64>,
 }
 
 /// API-001 unless both marks are parts of a hundred, the low one below the high one.
@@ -76,7 +78,7 @@ impl<C: Catalog> Primary<C> {
         self.settle(Decision { changes, commands: Vec::new() }, moment).await
     }
 
-    /// Changes what may be changed of a pool: how much it keeps free, its water marks, and that it spans from now on. What lies in one that
+    /// Changes what may be changed of a pool: how much it keeps free, its water marks, its bandwidth, and that it spans from now on. What lies in one that
     /// spans stays where it is; nothing is replicated from there any more (SLP-007, AIR-010), and it does not become one
     /// again that does not span.
     pub async fn set_pool(
@@ -97,6 +99,8 @@ impl<C: Catalog> Primary<C> {
         pool.high_water = order.high_water.unwrap_or(pool.high_water);
         pool.low_water = order.low_water.unwrap_or(pool.low_water);
         pool.water_is_set |= order.high_water.or(order.low_water).is_some();
+        pool.bandwidth =
+            order.bandwidth.map_or(pool.bandwidth, |bytes| Some(bytes).filter(|bytes| *bytes > 0));
         check_water(&pool)?;
         self.room_looks.remove(&pool.id);
         let decision = Decision { changes: vec![Change::Pool(pool.clone())], commands: Vec::new() };

@@ -1,4 +1,4 @@
-//! Says what is wrong with a policy: SLP-001 to SLP-013, SLP-017, TOPO-001 and TRUST-001.
+//! Says what is wrong with a policy: SLP-001 to SLP-013, SLP-017, TOPO-001, TRUST-001 and TRUST-003.
 //!
 //! All findings at once, in the order of the text, each with the way to mend it. SLP-014 is in
 //! [`crate::slp::version`]; SLP-015 and SLP-016 need a backup policy and are here as functions of their own.
@@ -146,6 +146,19 @@ pub(super) fn pool_of<'a>(unit: &str, around: &'a Surroundings) -> Option<&'a Po
 fn pool_behind<'a>(unit: &str, units: &[StorageUnit], pools: &'a [Pool]) -> Option<&'a Pool> {
     let pool: PoolId = units.iter().find(|it| it.name == unit)?.pool;
     pools.iter().find(|it| it.id == pool)
+}
+
+/// By which replication target a Replication leaves for a partner: that of the pool in which its source's copy lies.
+pub fn target_of<'a>(
+    (slp, operation): (&Slp, &SlpOperation),
+    partner: DomainId,
+    units: &[StorageUnit],
+    targets: &'a [ReplicationTarget],
+) -> Option<&'a ReplicationTarget> {
+    let source = slp.operation(operation.source.as_deref()?)?;
+    let unit = source.storage.as_deref()?;
+    let pool = units.iter().find(|it| it.name == unit)?.pool;
+    targets.iter().find(|it| it.pool == pool && it.partner == partner)
 }
 
 /// SLP-005: what an SLP names as one exact unit to replicate from must not become a group.

@@ -1,5 +1,5 @@
 //! What is wrong with a policy among the things that it names: SLP-005 to SLP-009, SLP-012 (locked volumes),
-//! SLP-013, SLP-017, TOPO-001, TRUST-001.
+//! SLP-013, SLP-017, TOPO-001, TRUST-001, TRUST-003.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use narrows_format::DomainId;
 use crate::limits::REPLICATED_NAME_BYTES_MAX;
 use crate::partner::{Partner, Trust};
 use crate::slp::check::{
-    Checked, PartnerSlp, Surroundings, find_partner, is_paired, may_span, pool_of, reached_by,
+    Checked, PartnerSlp, Surroundings, find_partner, is_paired, may_span, pool_of, reached_by, target_of,
 };
 use crate::slp::{
     ALL_TARGETS, ANY_CLASSIFICATION, Finding, Kind, NamedTarget, ResolvedTarget, Retention, Slp, SlpOperation,
 };
-use crate::storage::{ANY_AVAILABLE, ReplicationTarget};
+use crate::storage::ANY_AVAILABLE;
 
 /// Everything that is wrong with what the policy names.
 pub(super) fn check(slp: &Slp, around: &Surroundings, checked: &mut Checked) {
@@ -207,7 +207,7 @@ fn check_replication_target(
     // A spanning pool has no targets, and a half-made partner none yet: those have findings of their own.
     let Some(pool) = pool.filter(|pool| !pool.spanning) else { return };
     for partner in reached_by(operation, &around.partners).into_iter().filter(|it| is_paired(it)) {
-        let target = around.targets.iter().find(|it| it.pool == pool.id && it.partner == partner.domain);
+        let target = target_of((slp, operation), partner.domain, &around.units, &around.targets);
         let finding = Finding::operation("SLP-006", at, operation, "target").value(&partner.name);
         match target {
             Some(target) => {
@@ -235,7 +235,7 @@ fn check_replication_target(
     }
 }
 
-/// SLP-008, SLP-009, SLP-013, TRUST-001 for a targeted Replication.
+/// SLP-008, SLP-009, SLP-013, TRUST-001, TRUST-003 for a targeted Replication.
 fn check_target(
     slp: &Slp,
     at: usize,
@@ -276,8 +276,8 @@ fn check_target(
         );
         return;
     }
-    let said = said_of(slp, operation, (partner, import_slp), around);
-    check_import_slp(slp, at, operation, (target, import_slp), said.as_ref(), checked);
+    let (unit, said) = said_of(slp, operation, (partner, import_slp), around);
+    check_import_slp(slp, at, operation, (target, import_slp, unit), said.as_ref(), checked);
 }
 
 /// SLP-009 for a Replication to all, and who of them could not be asked. Where no SLP of this name takes it, one may be made
@@ -288,7 +288,7 @@ fn check_all(slp: &Slp, at: usize, operation: &SlpOperation, around: &Surroundin
     }
     for partner in reached_by(operation, &around.partners) {
         let finding = Finding::operation("SLP-008", at, operation, "target").value(&partner.name);
-        match said_of(slp, operation, (partner, &slp.name), around) {
+        match said_of(slp, operation, (partner, &slp.name), around).1 {
             Some(PartnerSlp::Unreachable(why)) => {
                 checked.unverified.push(unasked(finding, &partner.name, &why));
             }
@@ -303,20 +303,17 @@ fn check_all(slp: &Slp, at: usize, operation: &SlpOperation, around: &Surroundin
     }
 }
 
-/// What a partner said of an import SLP, for the unit there that images from this source are brought to.
-fn said_of(
+/// The unit there that images from this source are brought to, and what the partner said of an import SLP for it.
+fn said_of<'a>(
     slp: &Slp,
     operation: &SlpOperation,
     (partner, import_slp): (&Partner, &str),
-    around: &Surroundings,
-) -> Option<PartnerSlp> {
-    let source = operation.source.as_deref().and_then(|source| slp.operation(source));
-    let pool = source.and_then(|source| pool_of(source.storage.as_deref()?, around));
-    let is_way =
-        |it: &&ReplicationTarget| it.partner == partner.domain && pool.is_some_and(|pool| pool.id == it.pool);
-    let unit = around.targets.iter().find(is_way).map(|way| way.unit.as_str()).unwrap_or_default();
+    around: &'a Surroundings,
+) -> (&'a str, Option<PartnerSlp>) {
+    let way = target_of((slp, operation), partner.domain, &around.units, &around.targets);
+    let unit = way.map(|way| way.unit.as_str()).unwrap_or_default();
     let said = around.partner_slps.get(&(partner.domain, import_slp.to_owned())).cloned();
-    said.map(|said| said.for_unit(unit))
+    (unit, said.map(|said| said.for_unit(unit)))
 }
 
 /// A partner that could not be asked.
@@ -346,22 +343,29 @@ fn other_class(
     Some(finding.value(classification).what(what).why(why).help(help))
 }
 
-/// TRUST-001: both sides have to trust each other. An expired certificate mends itself and only waits.
+/// TRUST-001 and TRUST-003: both sides have to trust each other. An expired certificate mends itself and only waits.
 fn check_trust(at: usize, operation: &SlpOperation, partner: &Partner) -> Option<Finding> {
-    let (what, help) = match partner.trust {
+    let name = &partner.name;
+    let (code, what, help) = match partner.trust {
         Trust::Complete | Trust::Expired => return None,
-        Trust::Half => {
-            ("is only half paired", "finish the pairing: `narrowsctl domain pair LINE` on the other side")
-        }
-        Trust::Frozen => {
-            ("is frozen because its identity is in doubt", "decide with `narrowsctl domain show`")
-        }
-        Trust::Unpaired => ("was unpaired", "pair it again"),
+        Trust::Half => (
+            "TRUST-001",
+            "is only half paired",
+            "finish the pairing: `narrowsctl domain pair LINE` on the other side".to_owned(),
+        ),
+        Trust::Frozen => (
+            "TRUST-003",
+            "is frozen because its identity is in doubt",
+            format!(
+                "stop the wrong one there, then `narrowsctl domain decide {name}` takes the one that answers"
+            ),
+        ),
+        Trust::Unpaired => ("TRUST-001", "was unpaired", "pair it again".to_owned()),
     };
     Some(
-        Finding::operation("TRUST-001", at, operation, "target.domain")
-            .value(&partner.name)
-            .what(format!("goes to domain `{}`, which {what}", partner.name))
+        Finding::operation(code, at, operation, "target.domain")
+            .value(name)
+            .what(format!("goes to domain `{name}`, which {what}"))
             .why("replication needs trust in both directions")
             .help(help),
     )
@@ -371,7 +375,7 @@ fn check_import_slp(
     slp: &Slp,
     at: usize,
     operation: &SlpOperation,
-    (target, import_slp): (&NamedTarget, &str),
+    (target, import_slp, unit): (&NamedTarget, &str, &str),
     said: Option<&PartnerSlp>,
     checked: &mut Checked,
 ) {
@@ -391,16 +395,30 @@ fn check_import_slp(
                 .why("an image is taken over there by the import SLP that is named here")
                 .help(format!("apply an SLP `{import_slp}` with an Import operation in `{domain}`")),
         ),
-        Some(PartnerSlp::Present { receives: false, .. }) => checked.findings.push(
-            finding("SLP-008")
-                .what(format!("names `{import_slp}`, which in domain `{domain}` does not import into the unit that receives from here"))
-                .why("the import SLP has to begin with an Import whose storage is the receiving unit")
-                .help(format!("in `{domain}`, give the Import of `{import_slp}` the unit that receives from this domain")),
-        ),
+        Some(PartnerSlp::Present { receives: false, .. }) => {
+            let unit = receiving_unit(unit);
+            checked.findings.push(
+                finding("SLP-008")
+                    .what(format!(
+                        "names `{import_slp}`, which in domain `{domain}` does not import into {unit}"
+                    ))
+                    .why("the import SLP has to begin with an Import whose storage is the receiving unit")
+                    .help(format!("in `{domain}`, give the Import of `{import_slp}` {unit}")),
+            );
+        }
         Some(PartnerSlp::Present { classification, .. }) => {
             let there = (import_slp, domain.as_str());
             checked.findings.extend(other_class(finding("SLP-009"), slp, there, classification));
         }
+    }
+}
+
+/// The unit of a replication target in words.
+pub fn receiving_unit(unit: &str) -> String {
+    if unit.is_empty() {
+        "the unit that receives from here".to_owned()
+    } else {
+        format!("the storage unit `{unit}`")
     }
 }
 

@@ -1,10 +1,11 @@
 //! Checks both ends of each partnership; every finding names the side to mend.
 
+use std::cmp::Ordering;
+
 use axum::extract::State;
 use futures_util::future::try_join_all;
 use narrows_api::{
     ApiError,
-    error::codes,
     partner::{Pong, Reached},
     paths,
     server::{DoctorReport, DoctorRequest, Finding, Level},
@@ -12,22 +13,24 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Partner,
-    limits::IMAGE_FORMAT_MAX,
     partner::Trust,
     retry::NO_VERSION,
-    slp::{ANY_CLASSIFICATION, PartnerSlp, SlpVersion},
+    slp::{ANY_CLASSIFICATION, PartnerSlp, SlpOperation, SlpVersion, check::target_of, receiving_unit},
+    storage::{ReplicationTarget, StorageUnit},
 };
+use narrows_format::frame::Codec;
 
 use super::{
     App,
     answer::{Answer, Body, Failure, good, internal},
-    caller::Admin,
+    caller::{Admin, DECIDE},
     clients,
     domains::find,
     ending,
     pools::soon_full,
     problems::{of_pool, of_servers, shared},
     slps::look_up,
+    storage::pool_name,
 };
 use crate::{
     hands::{not_spoken, ping, reach},
@@ -48,8 +51,9 @@ pub async fn doctor(
     let slps = app.catalog.slps().await.map_err(|error| internal(&error))?;
     let mut sheet = Sheet { findings: Vec::new() };
     check_own(&app, &mut sheet).await?;
+    let storage = Storage::load(&app).await?;
     for partner in partners.iter().filter(|partner| partner.trust != Trust::Unpaired) {
-        check_partner(&app, partner, &slps, &mut sheet).await?;
+        check_partner(&app, partner, (&slps, &storage), &mut sheet).await?;
     }
     let mut findings = sheet.findings;
     findings.sort_by_key(|finding| finding.level);
@@ -70,6 +74,24 @@ pub async fn amiss_with(app: &App, partners: &[&Partner]) -> Result<Vec<Finding>
 
 struct Sheet {
     findings: Vec<Finding>,
+}
+
+/// By which replication targets what is stored where leaves.
+struct Storage {
+    units: Vec<StorageUnit>,
+    targets: Vec<ReplicationTarget>,
+    /// Newest image format that is restored here.
+    image_format: u16,
+}
+
+impl Storage {
+    async fn load(app: &App) -> Result<Self, Failure> {
+        Ok(Self {
+            units: app.catalog.storage_units().await.map_err(|error| internal(&error))?,
+            targets: app.catalog.replication_targets().await.map_err(|error| internal(&error))?,
+            image_format: app.config.domain.image_format_max,
+        })
+    }
 }
 
 impl Sheet {
@@ -126,28 +148,90 @@ fn check_free(sheet: &mut Sheet, side: &str, of: &str, free: u64) {
 async fn check_partner(
     app: &App,
     partner: &Partner,
-    slps: &[SlpVersion],
+    (slps, storage): (&[SlpVersion], &Storage),
     sheet: &mut Sheet,
 ) -> Result<(), Failure> {
     let (own, name) = (app.who.name.as_str(), partner.name.as_str());
     sheet.findings.push(ending::of_partner(app, partner));
     sheet.findings.extend(shared(app, std::slice::from_ref(partner)).await?);
-    match ping(app, partner).await {
+    check_trust(sheet, own, partner);
+    check_unlike(app, partner, storage, sheet).await?;
+    let pong = match ping(app, partner).await {
         Ok((pong, skew_ms)) => {
             sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
             check_pong(sheet, (own, app.config.test.wire_versions()), partner, &pong, skew_ms);
+            check_image_formats(sheet, (own, storage.image_format), name, &pong);
             sheet.findings.extend(ending::shown_by(app, partner).await);
+            pong
         }
         Err(error) => {
-            // Who does not believe whom is said by the code; what is not reachable is mended over there.
-            let check = if error.code == codes::UNREACHABLE { "reachable" } else { "trust" };
-            sheet.error(check, name, &error);
+            unanswered(sheet, (own, name), &error);
             return Ok(());
         }
-    }
+    };
     check_data_ports(app, partner, sheet).await;
     for version in slps {
-        check_slp(app, partner, version, sheet).await?;
+        check_slp(app, (partner, &pong), (version, storage), sheet).await?;
+    }
+    Ok(())
+}
+
+/// What is known here of a partner that is not trusted, whether it answers or not.
+fn check_trust(sheet: &mut Sheet, own: &str, partner: &Partner) {
+    let name = partner.name.as_str();
+    match partner.trust {
+        Trust::Complete | Trust::Unpaired => {}
+        Trust::Half => half(sheet, own, format!("`{own}` has not completed the pairing with `{name}`")),
+        Trust::Expired => {
+            let finding = sheet.note(Level::Error, "trust", name, "its certificate has expired");
+            "AUTH-002".clone_into(&mut finding.code);
+            "renew it there; what waits for it then goes on by itself".clone_into(&mut finding.help);
+        }
+        Trust::Frozen => {
+            let sentence =
+                format!("the identity of `{name}` is in doubt in `{own}`: nothing is done with it");
+            let finding = sheet.note(Level::Error, "trust", own, sentence);
+            "TRUST-003".clone_into(&mut finding.code);
+            DECIDE.clone_into(&mut finding.help);
+        }
+    }
+}
+
+/// Who does not believe whom is said by the code; all else is that no answer came, and is mended over there.
+fn unanswered(sheet: &mut Sheet, (own, name): (&str, &str), error: &ApiError) {
+    let is_trust = ["AUTH-", "TRUST-"].iter().any(|family| error.code.starts_with(family));
+    sheet.error(if is_trust { "trust" } else { "reachable" }, name, error);
+    let Some(finding) = sheet.findings.last_mut() else { return };
+    if error.code == "TRUST-003" {
+        // What it answered is said from its side.
+        finding.message = format!("the identity of `{own}` is in doubt in `{name}`");
+        finding.help = format!(
+            "stop the wrong one of `{own}`, then `narrowsctl domain decide` in `{name}` takes the one that answers"
+        );
+    } else if finding.help.is_empty() && !is_trust {
+        finding.help = format!("start `narrowsd` in `{name}`, or open the way to {name}'s API");
+    }
+}
+
+/// Targets whose storage over there was found not to be similar: an SLP that replicates by one is refused.
+async fn check_unlike(
+    app: &App,
+    partner: &Partner,
+    storage: &Storage,
+    sheet: &mut Sheet,
+) -> Result<(), Failure> {
+    let pools = app.catalog.pools().await.map_err(|error| internal(&error))?;
+    for target in storage.targets.iter().filter(|it| it.partner == partner.domain) {
+        let Some(why) = &target.unlike else { continue };
+        let pool = pool_name(&pools, target.pool);
+        let check = format!("target from pool {pool}");
+        let finding =
+            sheet.note(Level::Error, &check, &partner.name, format!("storage there is not similar: {why}"));
+        "SLP-006".clone_into(&mut finding.code);
+        finding.help = format!(
+            "mend that there, then `narrowsctl target set {} --pool {pool}` looks anew",
+            partner.name
+        );
     }
     Ok(())
 }
@@ -165,7 +249,8 @@ fn check_pong(
         (Trust::Complete, false) => {
             half(sheet, name, format!("`{name}` has not completed the pairing with `{own}`"));
         }
-        _ => half(sheet, own, format!("`{own}` has not completed the pairing with `{name}`")),
+        // What is lacking here is said already.
+        _ => {}
     }
     let level = if skew_ms.abs() > SKEW_MS_WARNING { Level::Warning } else { Level::Ok };
     let finding = sheet.note(level, "clock", name, format!("its clock is {skew_ms} ms ahead of `{own}`"));
@@ -177,13 +262,27 @@ fn check_pong(
         let finding = sheet.note(Level::Error, "versions", name, sentence);
         NO_VERSION.clone_into(&mut finding.code);
         "update the older of the two".clone_into(&mut finding.help);
-    } else if pong.image_format < IMAGE_FORMAT_MAX {
-        let sentence = "stores newer images but can't restore them (AIR-007)";
-        "update it".clone_into(&mut sheet.note(Level::Warning, "versions", name, sentence).help);
     } else {
         sheet.note(Level::Ok, "versions", name, format!("narrows {}, wire {low}..={high}", pong.version));
     }
     check_free(sheet, name, "", pong.free_bytes);
+}
+
+/// Whoever knows the older format stores newer images and can't restore them (AIR-007).
+fn check_image_formats(sheet: &mut Sheet, (own, ours): (&str, u16), name: &str, pong: &Pong) {
+    let (older, newer) = match ours.cmp(&pong.image_format) {
+        Ordering::Equal => {
+            let sentence = format!("restores image formats up to {ours}, as `{own}` does");
+            sheet.note(Level::Ok, "image formats", name, sentence);
+            return;
+        }
+        Ordering::Greater => (name, own),
+        Ordering::Less => (own, name),
+    };
+    let sentence = format!("stores images of the newest format of `{newer}` and can't restore them");
+    let finding = sheet.note(Level::Warning, "image formats", older, sentence);
+    "AIR-007".clone_into(&mut finding.code);
+    finding.help = format!("update `{older}`");
 }
 
 fn half(sheet: &mut Sheet, side: &str, sentence: String) {
@@ -197,7 +296,10 @@ async fn check_data_ports(app: &App, partner: &Partner, sheet: &mut Sheet) {
     let (own, name) = (app.who.name.as_str(), partner.name.as_str());
     let address = &partner.data_address;
     match reach(app, partner).await {
-        Ok(()) => drop(sheet.note(Level::Ok, "data port", name, format!("answers `{own}` at {address}"))),
+        Ok(codecs) => {
+            sheet.note(Level::Ok, "data port", name, format!("answers `{own}` at {address}"));
+            check_codecs(sheet, name, codecs);
+        }
         Err(failure) => unreached(sheet, name, &failure.code, format!("{address}: {}", failure.sentence)),
     }
     let asked = app.partners.api(partner.domain, &partner.url, name);
@@ -222,58 +324,103 @@ async fn check_data_ports(app: &App, partner: &Partner, sheet: &mut Sheet) {
 fn unreached(sheet: &mut Sheet, side: &str, code: &str, sentence: String) {
     let finding = sheet.note(Level::Error, "data port", side, sentence);
     code.clone_into(&mut finding.code);
-    let help = if code.is_empty() { "open the port after the API's there" } else { "pair the two again" };
+    let help = match code.split('-').next() {
+        Some("AUTH") => "pair the two again",
+        Some("TRUST") => "who is trusted is said under `trust`",
+        Some("WIRE") => "update the older of the two",
+        _ => "open the port after the API's there",
+    };
     help.clone_into(&mut finding.help);
 }
 
-/// The import SLPs that one of ours names at this partner.
+/// What a side can't read is sent to it in another form: that costs, and is no error.
+fn check_codecs(sheet: &mut Sheet, side: &str, read_there: u32) {
+    let lacking: Vec<_> =
+        Codec::lacking(read_there).map(|codec| format!("{codec:?}").to_lowercase()).collect();
+    if lacking.is_empty() {
+        sheet.note(Level::Ok, "codecs", side, "reads frames as they are stored");
+        return;
+    }
+    let sentence = format!("does not read {}: what is stored so is sent recoded", lacking.join(", "));
+    "update it".clone_into(&mut sheet.note(Level::Warning, "codecs", side, sentence).help);
+}
+
+/// The import SLPs at this partner through which one of ours goes: those that it names, and for all partners the one of its own
+/// name.
 async fn check_slp(
     app: &App,
-    partner: &Partner,
-    version: &SlpVersion,
+    (partner, pong): (&Partner, &Pong),
+    (version, storage): (&SlpVersion, &Storage),
     sheet: &mut Sheet,
 ) -> Result<(), Failure> {
-    let ours = version.slp.data_classification.as_str();
-    let ways = app.catalog.replication_targets().await.map_err(|error| internal(&error))?;
     for operation in &version.slp.operations {
-        let Some(target) = operation.named_target() else { continue };
-        if version.domain_of(&target.domain) != Some(partner.domain) {
-            continue;
-        }
-        let named = target.import_slp.as_deref().unwrap_or(&version.slp.name);
-        let check = format!("slp {} -> {named}", version.slp.name);
+        let Some(named) = import_slp_at(version, operation, partner) else { continue };
         let said = look_up(app, partner.domain, named).await?;
-        let unit = ways.iter().find(|it| it.partner == partner.domain).map_or("", |way| way.unit.as_str());
-        match said.for_unit(unit) {
-            PartnerSlp::Unreachable(why) => {
-                sheet.note(Level::Error, &check, &partner.name, why);
-            }
-            PartnerSlp::Absent => {
-                let finding = sheet.note(Level::Error, &check, &partner.name, "does not exist there");
-                "AIR-002".clone_into(&mut finding.code);
-                "apply it there".clone_into(&mut finding.help);
-            }
-            PartnerSlp::Present { receives: false, .. } => {
-                let sentence = "does not begin with an Import into the unit that receives from here";
-                "AIR-004".clone_into(&mut sheet.note(Level::Error, &check, &partner.name, sentence).code);
-            }
-            PartnerSlp::Present { classification, .. }
-                if classification != ANY_CLASSIFICATION && classification != ours =>
-            {
-                let sentence = format!("takes classification `{classification}`, ours is `{ours}`");
-                "AIR-003".clone_into(&mut sheet.note(Level::Error, &check, &partner.name, sentence).code);
-            }
-            PartnerSlp::Present { .. } => {
-                sheet.note(Level::Ok, &check, &partner.name, "exists and takes our images");
-            }
-        }
+        let way = target_of((&version.slp, operation), partner.domain, &storage.units, &storage.targets);
+        let unit = way.map_or("", |way| way.unit.as_str());
+        let is_made = operation.goes_to_all() && pong.auto_import;
+        check_said(sheet, &partner.name, (version, named, unit), (&said.for_unit(unit), is_made));
     }
     Ok(())
 }
 
+/// The SLP that is to import there what an operation sends to this partner.
+fn import_slp_at<'a>(
+    version: &'a SlpVersion,
+    operation: &'a SlpOperation,
+    partner: &Partner,
+) -> Option<&'a str> {
+    let own_name = version.slp.name.as_str();
+    if operation.goes_to_all() {
+        return matches!(partner.trust, Trust::Complete | Trust::Expired).then_some(own_name);
+    }
+    let target = operation.named_target()?;
+    let is_there = version.domain_of(&target.domain) == Some(partner.domain);
+    is_there.then(|| target.import_slp.as_deref().unwrap_or(own_name))
+}
+
+/// What follows from a partner's word on an import SLP; `is_made`: one is made there by itself.
+fn check_said(
+    sheet: &mut Sheet,
+    side: &str,
+    (version, named, unit): (&SlpVersion, &str, &str),
+    (said, is_made): (&PartnerSlp, bool),
+) {
+    let ours = version.slp.data_classification.as_str();
+    let check = format!("slp {} -> {named}", version.slp.name);
+    match said {
+        PartnerSlp::Unreachable(why) => {
+            sheet.note(Level::Error, &check, side, why);
+        }
+        PartnerSlp::Absent if is_made => {
+            let sentence = "is made there with the first image, within the bounds of its grant `auto-import`";
+            sheet.note(Level::Ok, &check, side, sentence);
+        }
+        PartnerSlp::Absent => {
+            let finding = sheet.note(Level::Error, &check, side, "does not exist there");
+            "AIR-002".clone_into(&mut finding.code);
+            "apply it there".clone_into(&mut finding.help);
+        }
+        PartnerSlp::Present { receives: false, .. } => {
+            let sentence = format!("does not begin with an Import into {}", receiving_unit(unit));
+            "AIR-004".clone_into(&mut sheet.note(Level::Error, &check, side, sentence).code);
+        }
+        PartnerSlp::Present { classification, .. }
+            if classification != ANY_CLASSIFICATION && classification != ours =>
+        {
+            let sentence = format!("takes classification `{classification}`, ours is `{ours}`");
+            "AIR-003".clone_into(&mut sheet.note(Level::Error, &check, side, sentence).code);
+        }
+        PartnerSlp::Present { .. } => {
+            sheet.note(Level::Ok, &check, side, "exists and takes our images");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use narrows_api::partner::ReceivePool;
+    use narrows_api::{error::codes, partner::ReceivePool};
+    use narrows_domain::limits::IMAGE_FORMAT_MAX;
     use narrows_format::{DomainId, PoolId};
 
     use super::*;
@@ -301,6 +448,7 @@ mod tests {
             free_bytes: u64::MAX,
             paired: true,
             refuses: None,
+            auto_import: false,
         }
     }
 
@@ -335,5 +483,68 @@ mod tests {
         let full = Pong { free_bytes: 0, ..pong() };
         let finding = worst(|sheet| check_pong(sheet, ("east", (1, 1)), &partner(), &full, 0));
         assert_eq!((finding.check.as_str(), finding.side.as_str()), ("free space", "west"));
+    }
+
+    /// Goal: a partner whose identity is in doubt is not one that is about to be paired, on whichever side it is in doubt.
+    #[test]
+    fn doubt_is_no_half_pairing_and_says_who_decides() {
+        let known = |trust| Partner { trust, ..partner() };
+        for (trust, code, side, help) in [
+            (Trust::Frozen, "TRUST-003", "east", "`narrowsctl domain decide`"),
+            (Trust::Half, "TRUST-001", "east", "completes by itself"),
+            (Trust::Expired, "AUTH-002", "west", "renew it there"),
+        ] {
+            let finding = worst(|sheet| {
+                check_trust(sheet, "east", &known(trust));
+                check_pong(sheet, ("east", (1, 1)), &known(trust), &pong(), 0);
+            });
+            assert_eq!((finding.level, finding.check.as_str()), (Level::Error, "trust"), "{finding:?}");
+            assert_eq!((finding.code.as_str(), finding.side.as_str()), (code, side), "{finding:?}");
+            assert!(finding.help.contains(help), "{finding:?}");
+        }
+        let theirs = ApiError::new("TRUST-003", "the identity of `east` is in doubt here").help(DECIDE);
+        let finding = worst(|sheet| unanswered(sheet, ("east", "west"), &theirs));
+        assert_eq!((finding.check.as_str(), finding.side.as_str()), ("trust", "west"), "{finding:?}");
+        assert!(finding.help.contains("in `west`") && !finding.help.contains("here"), "{finding:?}");
+    }
+
+    /// Goal: only who does not believe whom is a matter of trust.
+    #[test]
+    fn what_does_not_answer_in_time_is_not_mistrusted() {
+        for (code, check) in [
+            (codes::UNREACHABLE, "reachable"),
+            (codes::TIMED_OUT, "reachable"),
+            (codes::NOT_READY, "reachable"),
+            (codes::BUSY, "reachable"),
+            (codes::INTERNAL, "reachable"),
+            ("AUTH-001", "trust"),
+            ("TRUST-001", "trust"),
+        ] {
+            let error = ApiError::new(code, "it says no");
+            let finding = worst(|sheet| unanswered(sheet, ("east", "west"), &error));
+            assert_eq!((finding.code.as_str(), finding.check.as_str()), (code, check), "{finding:?}");
+            assert_eq!(finding.help.is_empty(), check == "trust", "{finding:?}");
+        }
+    }
+
+    /// Goal: whichever side can't restore what the other makes is named, and what it can't read is said.
+    #[test]
+    fn the_side_of_the_older_format_and_of_the_fewer_codecs_is_named() {
+        for (theirs, level, side) in [
+            (IMAGE_FORMAT_MAX, Level::Ok, "west"),
+            (IMAGE_FORMAT_MAX - 1, Level::Warning, "west"),
+            (IMAGE_FORMAT_MAX + 1, Level::Warning, "east"),
+        ] {
+            let pong = Pong { image_format: theirs, ..pong() };
+            let finding =
+                worst(|sheet| check_image_formats(sheet, ("east", IMAGE_FORMAT_MAX), "west", &pong));
+            assert_eq!((finding.level, finding.side.as_str()), (level, side), "{finding:?}");
+            assert_eq!(finding.code == "AIR-007", level == Level::Warning, "{finding:?}");
+        }
+        let all = worst(|sheet| check_codecs(sheet, "west", Codec::ALL | 1 << 9));
+        assert_eq!(all.level, Level::Ok, "{all:?}");
+        let no_zstd = worst(|sheet| check_codecs(sheet, "west", 0b011));
+        assert_eq!(no_zstd.level, Level::Warning, "{no_zstd:?}");
+        assert!(no_zstd.message.contains("does not read zstd:"), "{no_zstd:?}");
     }
 }

@@ -10,9 +10,7 @@ use narrows_api::{
     },
     text::time_in,
 };
-use narrows_domain::{
-    Event, ImportReport, Outcome, operation::Note, partner::Trust, slp::PartnerSlp as Looked,
-};
+use narrows_domain::{Event, ImportReport, Outcome, operation::Note, slp::PartnerSlp as Looked};
 use narrows_format::Sequence;
 
 use super::{
@@ -42,7 +40,7 @@ pub async fn ping(
     PartnerCaller(partner): PartnerCaller,
     Params(PingQuestion { unit }): Params<PingQuestion>,
 ) -> Answer<Pong> {
-    let pong = pairing::pong_for(&app, &partner.receive_unit, partner.trust == Trust::Complete).await?;
+    let pong = pairing::pong_for(&app, &partner).await?;
     good(Pong { refuses: pairing::refuses(&app, &partner, unit.as_deref()).await?, ..pong })
 }
 

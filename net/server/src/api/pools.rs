@@ -30,7 +30,7 @@ use super::{
     storage::absent,
     volumes,
 };
-use crate::pools;
+use crate::{pace, pools};
 
 /// Routes of this file.
 pub fn routes() -> Router<App> {
@@ -67,14 +67,15 @@ async fn change(
     Body(change): Body<PoolChange>,
 ) -> Answer<PoolInfo> {
     let called_so = name.clone();
-    let PoolChange { spanning, keep_free, high_water, low_water } = change;
-    let what = PoolOrder { spanning, keep_free, high_water, low_water };
+    let PoolChange { spanning, keep_free, high_water, low_water, bandwidth } = change;
+    let what = PoolOrder { spanning, keep_free, high_water, low_water, bandwidth };
     let setting = app
         .control
         .act(move |primary, now| Box::pin(async move { primary.set_pool(&called_so, what, now).await }));
     setting.await?;
-    // What has less free than it is to keep takes nothing from this answer on.
+    // What has less free than it is to keep takes nothing from this answer on, and what is sent goes as it may from now on.
     pools::look(&app).await;
+    pace::renew(&app).await;
     good(called(&app, &name).await?)
 }
 
@@ -140,6 +141,7 @@ async fn info(app: &App, pool: &Pool, ways: &Ways) -> PoolInfo {
         spanning: pool.spanning,
         volumes: volumes::infos(app, pool, ways),
         keep_free: pool.keep_free,
+        bandwidth: pool.bandwidth,
         ..PoolInfo::named(pool.id, pool.name.as_str())
     };
     let told = match pools::trouble(&app.plane, &app.pools, pool).await {

@@ -16,6 +16,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Event,
+    limits::WEIGHT_MAX,
     partner::Partner,
     storage::{
         Classification, Direction, Pool, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnit,
@@ -202,6 +203,7 @@ fn target_info(app: &App, pools: &[Pool], partners: &[Partner], target: Replicat
         unit: target.unit,
         bandwidth: target.bandwidth,
         schedule: target.schedule.into_iter().map(entry_out).collect(),
+        weight: target.weight,
         direction: target.direction.to_string(),
         unlike: target.unlike.unwrap_or_default(),
         remark: String::new(),
@@ -239,6 +241,9 @@ async fn put_target(
         );
         return Err(malformed("direction", &why));
     }
+    if request.weight.is_some_and(|weight| !(1..=WEIGHT_MAX).contains(&weight)) {
+        return Err(malformed("weight", &format!("a weight is from 1 to {WEIGHT_MAX}")));
+    }
     let before = known.unwrap_or_else(|| ReplicationTarget::usual(pool.id, partner.domain));
     let similar = similarity(&app, &pool, &partner, before.unlike.clone()).await;
     let target = ReplicationTarget {
@@ -248,6 +253,7 @@ async fn put_target(
             Some(entries) => entries.into_iter().map(entry_in).collect(),
             None => before.schedule.clone(),
         },
+        weight: request.weight.unwrap_or(before.weight),
         unlike: similar.unlike,
         ..before
     };

@@ -20,6 +20,7 @@ use super::{counters, look_for_damage, root_of, send};
 use crate::{
     api::{App, answer},
     limits::CATCH_UP_TIME_MAX,
+    pace::Allowance,
     partners::DataAt,
     plane::Replicated,
     servers::{destination::Destination, errand::Errand, words::Blob},
@@ -90,7 +91,7 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
         resume: order.attempt > 1,
         copy: order.copy.into(),
         import_slp: String::new(),
-        rate: None,
+        allowed: Allowance::default(),
         target: Destination { ticket, to: app.who.domain, address, server },
     })
 }

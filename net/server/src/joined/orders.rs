@@ -94,7 +94,7 @@ async fn stand(State(joined): State<Joined>, _by: ByPrimary, Body(stand): Body<S
         joined.told().trust_mark = Some(stand.trust_mark);
     }
     for told in stand.paces {
-        joined.paces.of(told.pool, told.partner).set(told.rate);
+        joined.paces.of(told.pool, told.partner).set(told.allowed);
     }
     joined.told().pools.clone_from(&stand.pools);
     let opening = joined.clone();

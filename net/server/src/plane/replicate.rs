@@ -130,12 +130,13 @@ pub struct Dial {
     pub tls: Arc<rustls::ClientConfig>,
 }
 
-/// Does what a replication begins with, and no more: TLS with both certificates, and hello.
-pub(super) async fn reach(core: &Core, to: &Dial) -> Result<(), ReplicationError> {
+/// Does what a replication begins with, and no more: TLS with both certificates, and hello. Returns the codecs that are read there.
+pub(super) async fn reach(core: &Core, to: &Dial) -> Result<u32, ReplicationError> {
     let link = dial(core, to).await?;
     let session = greet(link, Side::Dialled, &facts(core, Purpose::Replicate, core.who.pool)).await?;
+    let codecs = session.peer.codecs;
     session.link.close().await;
-    Ok(())
+    Ok(codecs)
 }
 
 async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {

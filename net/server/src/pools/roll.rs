@@ -34,6 +34,8 @@ struct Row {
     low_water: u8,
     #[serde(default)]
     water_is_set: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bandwidth: Option<u64>,
 }
 
 const fn usual_high() -> u8 {
@@ -47,8 +49,19 @@ const fn usual_low() -> u8 {
 impl From<&Pool> for Row {
     fn from(pool: &Pool) -> Self {
         let Pool { id, incarnation, name, spanning, directories, .. } = pool.clone();
-        let &Pool { keep_free, high_water, low_water, water_is_set, .. } = pool;
-        Self { id, incarnation, name, spanning, directories, keep_free, high_water, low_water, water_is_set }
+        let &Pool { keep_free, high_water, low_water, water_is_set, bandwidth, .. } = pool;
+        Self {
+            id,
+            incarnation,
+            name,
+            spanning,
+            directories,
+            keep_free,
+            high_water,
+            low_water,
+            water_is_set,
+            bandwidth,
+        }
     }
 }
 
@@ -73,8 +86,9 @@ pub fn lacking(folder: &Folder, known: &[Pool]) -> Result<Vec<Change>, FolderErr
         .map_err(|error| FolderError::Malformed { path, sentence: error.to_string() })?;
     let is_new = |row: &Row| known.iter().all(|pool| pool.id != row.id);
     let new = roll.pool.into_iter().filter(is_new).map(|row| {
-        let Row { keep_free, high_water, low_water, water_is_set, .. } = row;
-        let pool = Pool { keep_free, high_water, low_water, water_is_set, ..Pool::new(row.id, row.name) };
+        let Row { keep_free, high_water, low_water, water_is_set, bandwidth, .. } = row;
+        let pool = Pool::new(row.id, row.name);
+        let pool = Pool { keep_free, high_water, low_water, water_is_set, bandwidth, ..pool };
         let Row { incarnation, spanning, directories, .. } = row;
         Change::Pool(Pool { incarnation, spanning, directories, ..pool })
     });
@@ -99,6 +113,7 @@ mod tests {
             keep_free: 7,
             high_water: 95,
             water_is_set: true,
+            bandwidth: Some(9),
             ..Pool::new(PoolId([2; 16]), "vault \"b\"")
         };
         write(&folder, [&first, &second].into_iter()).unwrap();

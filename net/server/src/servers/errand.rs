@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     hands::ended,
-    pace::Paces,
+    pace::{Allowance, Paces},
     plane::{Plane, Replicated, Replication},
 };
 
@@ -47,8 +47,9 @@ pub struct Errand {
     pub copy: CopyWord,
     /// The SLP that is to import it, or empty.
     pub import_slp: String,
-    /// Bytes a second at most.
-    pub rate: Option<u64>,
+    /// How fast.
+    #[serde(flatten)]
+    pub allowed: Allowance,
     /// Where to.
     pub target: Destination,
 }
@@ -83,7 +84,7 @@ impl Errand {
         let to = self.target.dial(with.trust, with.credentials, Side::Target).await?;
         let domain = self.target.to;
         let pace = if domain == with.own { Arc::default() } else { with.paces.of(self.pool, domain) };
-        pace.set(self.rate);
+        pace.set(self.allowed);
         let replication = Replication {
             image: self.image,
             pool: self.pool,

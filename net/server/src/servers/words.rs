@@ -29,6 +29,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use narrows_api::text::{by_text, by_text_option};
 
 use super::mending::{ContainerRead, Surveyed};
+use crate::pace::Allowance;
 
 /// The other side said something that can't be.
 pub fn strange(what: &str) -> ApiError {
@@ -444,8 +445,9 @@ pub struct PaceTold {
     /// The partner.
     #[serde(with = "by_text")]
     pub partner: DomainId,
-    /// Bytes a second.
-    pub rate: Option<u64>,
+    /// How fast.
+    #[serde(flatten)]
+    pub allowed: Allowance,
 }
 
 /// How things stand, as the primary says it.
