@@ -3,7 +3,7 @@
 
 use std::{future::pending, pin::pin, rc::Rc, time::Duration};
 
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, select};
 use narrows_exchange::{
     Asker, DataFrame, ExchangeError, Found, HelloFacts, NodeFrame, Pull, Purpose, Refusal, Sealed, Session,
     Store, StoreError, Stored, TreeChild, greet,

@@ -47,7 +47,7 @@ use crate::import::Import;
 use crate::job::{Counters, Job, JobKey, JobKind, JobState};
 use crate::machine::backup;
 use crate::machine::placing::{Hurt, Troubles};
-use crate::machine::{Refusal, arrival, reach, replication, report, turn};
+use crate::machine::{Refusal, arrival, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind};
 use crate::retry;

@@ -63,9 +63,10 @@ pub async fn doctor(
 
 /// What is amiss between this domain and these, beyond SLPs.
 pub async fn amiss_with(app: &App, partners: &[&Partner]) -> Result<Vec<Finding>, Failure> {
+    let storage = Storage::load(app).await?;
     let checked = partners.iter().map(async |partner| {
         let mut sheet = Sheet { findings: Vec::new() };
-        let checked = check_partner(app, partner, &[], &mut sheet).await;
+        let checked = check_partner(app, partner, (&[], &storage), &mut sheet).await;
         checked.map(|()| sheet.findings)
     });
     let all = try_join_all(checked).await?.into_iter().flatten();
