@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::Change;
 use crate::image::{Discarded, Image, ImageCopy};
-use crate::moment::before;
+use crate::moment::{after, before};
 use crate::named::named;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::policy::Run;
@@ -31,6 +31,10 @@ named! {
         ExpiresEarly = "expires-early",
         /// A copy lives an hour less than it should.
         ShortensLives = "shortens-lives",
+        /// A copy lives an hour more than it should.
+        LengthensLives = "lengthens-lives",
+        /// A copy that is looked at is looked at again a month later.
+        PutsOffLooks = "puts-off-looks",
         /// Every operation is stored as if a person had released it.
         ReleasesAll = "releases-all",
         /// What was let go can be brought back for no time at all.
@@ -138,6 +142,12 @@ fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
         Bug::ShortensLives => {
             let expires = copy.wanted.expires.map(|expires| before(expires, Duration::from_hours(1)));
             spoilt.wanted.expires = expires;
+        }
+        Bug::LengthensLives => {
+            spoilt.wanted.expires = copy.wanted.expires.map(|expires| after(expires, Duration::from_hours(1)));
+        }
+        Bug::PutsOffLooks => {
+            spoilt.not_before = copy.not_before.map(|look| after(look, Duration::from_hours(30 * 24)));
         }
         Bug::ForgetsMakers if copy.number > 1 => spoilt.operation = String::new(),
         Bug::HurriesRemovals => {

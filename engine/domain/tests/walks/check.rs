@@ -16,6 +16,11 @@ use crate::world::{Domain, First, World, now};
 
 pub(crate) use end::in_the_end;
 
+/// Within this a copy is hidden whose time has come and that nothing keeps, in seconds.
+const HIDDEN_WITHIN: i64 = 7 * 3600;
+/// Within this it goes for good when it can't be brought back any more.
+const GONE_WITHIN: i64 = 3600;
+
 /// After each step, where it may have changed something.
 pub(crate) fn always(world: &World) -> Held {
     world.verdict()?;
@@ -128,6 +133,22 @@ fn check_once(domain: &Domain, image: &narrows_domain::Image, copies: &[ImageCop
         .holds(is_once, || format!("{} has {imports} imports, {} copies", image.label(), copies.len()))
 }
 
+/// While nothing goes wrong, a copy that nothing keeps is hidden within hours, and gone within an hour after its window.
+fn check_goes(world: &World, at: usize, copy: &ImageCopy, is_free: bool) -> Held {
+    let (key, clock) = ((at, copy.image, copy.pool), world.clock(at));
+    if !world.is_mended || !is_free {
+        world.free.borrow_mut().remove(&key);
+        return Ok(());
+    }
+    let since = *world.free.borrow_mut().entry(key).or_insert(clock);
+    let latest = match copy.discarded {
+        None => since + HIDDEN_WITHIN,
+        Some(discarded) => discarded.until.seconds.max(since) + GONE_WITHIN,
+    };
+    Invariant::GoesInTheEnd
+        .holds(clock <= latest, || format!("at {clock} it stays, and nothing has kept it since {since}: {copy:?}"))
+}
+
 /// A copy lives as long as its policy says, and can be read until then, and while something is to be copied from it.
 fn check_life(world: &World, at: usize, copy: &ImageCopy) -> Held {
     if !world.made.contains_key(&copy.image) {
@@ -141,6 +162,14 @@ fn check_life(world: &World, at: usize, copy: &ImageCopy) -> Held {
     let origin = world.made[&copy.image].0;
     let is_until_copied =
         copy.pool == world.domains[at].pool && world.terms[&(at, origin)][0].first == First::UntilCopied;
+    let most = oracle::lives_at_most(world, at, copy.image, copy.pool);
+    let is_short = match copy.wanted.expires {
+        Some(expires) => expires.seconds <= most,
+        None => is_until_copied && !open.is_empty(),
+    };
+    Invariant::LivesAsThePolicySays
+        .holds(is_short, || format!("by the policies until {most} at most, kept for {open:?}: {copy:?}"))?;
+    check_goes(world, at, copy, most <= world.clock(at) && open.is_empty())?;
     let is_set_early = is_until_copied && !is_asked && copy.wanted.expires.is_some() && !open.is_empty();
     Invariant::NoneExpiredWhileKept
         .holds(!is_set_early, || format!("its end is set before {open:?}: {copy:?}"))?;

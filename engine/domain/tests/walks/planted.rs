@@ -17,8 +17,8 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         Bug::LosesImages => (NoneLost, &[]),
         Bug::HurriesRemovals => (CanBeBroughtBack, &[]),
         Bug::ReleasesAll | Bug::ExpiresEarly => (NoneExpiredWhileKept, &[]),
-        Bug::ShortensLives => (LivesAsThePolicySays, &[]),
-        Bug::ForgetsDueCopies | Bug::ForgetsLeaving => (GoesInTheEnd, &[]),
+        Bug::ShortensLives | Bug::LengthensLives => (LivesAsThePolicySays, &[]),
+        Bug::ForgetsDueCopies | Bug::ForgetsLeaving | Bug::PutsOffLooks => (GoesInTheEnd, &[]),
         Bug::DoublesCopies => (ImportedOnce, &[]),
         Bug::CompletesEarly => (CompleteIsThere, &[]),
         Bug::ForgetsTimes | Bug::ForgetsLetGo | Bug::ForgetsResume | Bug::MisnamesWaits => {

@@ -86,6 +86,8 @@ pub(crate) struct Domain {
     commands: Vec<Command>,
     /// Its clock minus the true one, in seconds.
     offset: i64,
+    /// The latest time that it was told.
+    pub(crate) latest: i64,
     full: bool,
     sessions: Vec<BackupBegun>,
     /// Its only window, as people ordered.
@@ -120,6 +122,13 @@ impl Domain {
     }
 }
 
+/// What people ordered about a copy's life, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ordered {
+    pub(crate) last: i64,
+    pub(crate) longest: i64,
+}
+
 /// An answer under way; lost if its receiver crashes first.
 pub(crate) struct Answer {
     pub(crate) to: usize,
@@ -152,8 +161,14 @@ pub(crate) struct World {
     given_up: BTreeSet<(ImageId, usize, usize)>,
     /// Operations without which a person let copies go, by domain and id.
     pub(crate) released: BTreeSet<(ImageId, usize, String)>,
-    /// Until when a copy lives as a person ordered.
-    pub(crate) ordered: BTreeMap<(ImageId, PoolId), i64>,
+    /// Until when a copy lives as a person ordered, and the longest that one ever ordered.
+    pub(crate) ordered: BTreeMap<(ImageId, PoolId), Ordered>,
+    /// The longest that senders asked an image to live in a domain, whether or not its pool logged it.
+    pub(crate) asked: BTreeMap<(usize, ImageId), i64>,
+    /// Since when nothing keeps a copy any more, by its domain's clock, as far as it was looked at.
+    pub(crate) free: RefCell<BTreeMap<(usize, ImageId, PoolId), i64>>,
+    /// Nothing goes wrong from here on.
+    pub(crate) is_mended: bool,
     /// All that policy `from-N` of domain M ever said, oldest first.
     pub(crate) terms: BTreeMap<(usize, usize), Vec<Terms>>,
     /// The newest version of each of these policies.
@@ -194,6 +209,7 @@ impl World {
 
     pub(crate) fn moment(&mut self, at: usize) -> Moment {
         let seconds = self.clock(at);
+        self.domains[at].latest = self.domains[at].latest.max(seconds);
         // Where nothing happens by chance, what one domain does must not roll another one's dice.
         let entropy = if self.is_calm { seconds.unsigned_abs() } else { self.dice.roll() };
         Moment { now: Timestamp { seconds, nanos: 0 }, entropy }

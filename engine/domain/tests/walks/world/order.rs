@@ -8,12 +8,12 @@ use narrows_domain::storage::PoolTrouble;
 use narrows_domain::{Catalog as _, Command, Event, Partner};
 use narrows_format::{PoolId, Timestamp};
 
-use super::{World, now, ready};
+use super::{Ordered, World, now, ready};
 
-type Ordered = Result<Vec<Command>, Error<Burnt>>;
+type Outcome = Result<Vec<Command>, Error<Burnt>>;
 
 /// Takes the outcome of an order like the server does; whether it was carried out. What a rule refuses is not.
-pub(super) fn obey(world: &mut World, at: usize, outcome: Ordered) -> bool {
+pub(super) fn obey(world: &mut World, at: usize, outcome: Outcome) -> bool {
     match outcome {
         Ok(commands) => {
             world.take(at, commands);
@@ -103,7 +103,10 @@ pub(super) fn about_copies(world: &mut World, at: usize) {
         (ready(primary.undelete_image(id, Some(date), moment)), until)
     };
     if let Ok((copies, _)) = &outcome {
-        world.ordered.extend(copies.iter().map(|copy| ((id, copy.pool), until)));
+        for copy in copies {
+            let ordered = world.ordered.entry((id, copy.pool)).or_insert(Ordered { last: until, longest: until });
+            *ordered = Ordered { last: until, longest: ordered.longest.max(until) };
+        }
     }
     obey(world, at, outcome.map(|(_, commands)| commands));
 }

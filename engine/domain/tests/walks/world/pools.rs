@@ -87,6 +87,11 @@ impl Domain {
         self.logs.keys().copied().filter(|pool| !self.lost.contains(pool)).collect()
     }
 
+    /// Those that were lost with their media server.
+    pub(crate) fn lost_pools(&self) -> impl Iterator<Item = PoolId> {
+        self.lost.iter().copied()
+    }
+
     pub(super) fn log(&mut self, pool: PoolId, logged: Logged) -> Sequence {
         let log = self.logs.get_mut(&pool).expect("a pool of this domain");
         log.push(logged);
@@ -113,6 +118,9 @@ impl World {
         }
         for pool in pools {
             if let Some((sequence, logged)) = self.unread(at, pool) {
+                if let Logged::Remove { image } = &logged {
+                    self.ordered.remove(&(*image, pool));
+                }
                 self.handle(at, Event::Pool(PoolEvent { pool, incarnation: 1, sequence, logged }));
                 return;
             }
@@ -140,10 +148,7 @@ impl World {
                     lies.discarded.map_or(discarded.until, |before| before.until.max(discarded.until));
                 Logged::Discard { image, discarded: Discarded { until, ..*discarded } }
             }
-            _ if lies.discarded.is_some_and(|it| it.until.seconds <= clock) => {
-                self.ordered.remove(&(image, pool));
-                Logged::Remove { image }
-            }
+            _ if lies.discarded.is_some_and(|it| it.until.seconds <= clock) => Logged::Remove { image },
             _ => return,
         };
         self.domains[at].log(pool, logged);

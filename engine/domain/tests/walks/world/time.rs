@@ -59,6 +59,7 @@ impl World {
             order::mend(self, at);
         }
         while self.mend_one() {}
+        self.is_mended = true;
     }
 
     /// Carries out, answers and lets time pass until all is done that can be.

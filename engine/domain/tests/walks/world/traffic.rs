@@ -156,6 +156,10 @@ impl World {
             }
             Err(other) => panic!("{other}"),
         };
+        if let Some(asked) = order.expires {
+            let longest = self.asked.entry((to, image.id)).or_insert(asked.seconds);
+            *longest = asked.seconds.max(*longest);
+        }
         let lies = self.domains[to].lies(pool, image.id);
         if let Some(copy) = lies.copy.filter(|_| !self.logs_again) {
             let logged = Logged::Arrival { arrival, copy, stored_bytes: 0 };
