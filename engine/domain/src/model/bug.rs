@@ -10,6 +10,7 @@ use crate::named::named;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::policy::Run;
 use crate::replica::ReplicaRecord;
+use crate::slp::SlpVersion;
 
 named! {
     /// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
@@ -57,6 +58,10 @@ named! {
         ForgetsResume = "forgets-resume",
         /// No policy is found held.
         IgnoresHolds = "ignores-holds",
+        /// A policy that was saved unverified is stored as if its targets had been asked.
+        InventsChecks = "invents-checks",
+        /// That a policy's targets were asked is not stored.
+        ForgetsChecks = "forgets-checks",
         /// Every window is found open.
         IgnoresWindows = "ignores-windows",
         /// Every partner is found to have been asked for every image.
@@ -123,6 +128,9 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         }
         (Some(Bug::ForgetsVersions), Change::Image(image)) => {
             Some(Change::Image(Image { slp_version: 1, ..image.clone() }))
+        }
+        (Some(bug @ (Bug::InventsChecks | Bug::ForgetsChecks)), Change::Slp(version)) => {
+            Some(Change::Slp(SlpVersion { verified: bug == Bug::InventsChecks, ..version.clone() }))
         }
         (Some(Bug::ForgetsReplicaEnds), Change::Replica(replica)) => {
             Some(Change::Replica(ReplicaRecord { expires: None, ..replica.clone() }))

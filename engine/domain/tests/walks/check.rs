@@ -71,7 +71,7 @@ fn check_wait(world: &World, at: usize, operation: &Operation) -> Held {
     Invariant::WaitsHaveReasons.holds(holds, || format!("nothing ends the wait of {operation:?}"))
 }
 
-/// What runs is neither paused nor outside its window.
+/// What runs is neither paused nor outside its window, and its target was checked.
 fn check_may_run(world: &World, at: usize, operation: &Operation) -> Held {
     let domain = &world.domains[at];
     let Some(target) = operation.target.as_ref().filter(|_| operation.state == OperationState::InProcess)
@@ -82,6 +82,9 @@ fn check_may_run(world: &World, at: usize, operation: &Operation) -> Held {
     let image = now(domain.catalog().image(operation.key.image)).expect("operations have an image");
     let is_held = world.holds(at, &image.slp) || partner.paused || partner.trust != Trust::Complete;
     Invariant::HeldWorkRests.holds(!is_held, || format!("it is held and runs: {operation:?}"))?;
+    let is_unverified = world.is_unverified(at, &image.slp);
+    Invariant::HeldWorkRests
+        .holds(!is_unverified, || format!("its target was not checked and it runs: {operation:?}"))?;
     let version = now(domain.catalog().slp(&image.slp, Some(image.slp_version)));
     let spec = version.as_ref().and_then(|version| version.slp.operation(&operation.name));
     let has_window = spec.is_some_and(|spec| spec.window.is_some());

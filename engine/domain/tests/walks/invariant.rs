@@ -42,8 +42,8 @@ invariants! {
     DueWorkStarts: "4.4: due work starts at once",
     /// No more is under way to a target than may be.
     LimitsHold: "4.4: limits on concurrent images per target",
-    /// What runs is not paused, its target is trusted, and its window is open.
-    HeldWorkRests: "4.4: windows, pause; 3: an expired or frozen partner is `waiting(trust)`",
+    /// What runs is not paused, its target is trusted and was checked, and its window is open.
+    HeldWorkRests: "4.4: windows, pause; 3: an expired or frozen partner is `waiting(trust)`, `--unverified` waits",
     /// Once all is mended, all that a policy asks for is done.
     AllThatCanCompletes: "4.4: for ever, until done, released or cancelled",
     /// In the end each image was in the domains that its policies reach, and in no other.

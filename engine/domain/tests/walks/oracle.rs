@@ -36,7 +36,9 @@ pub(crate) fn stands_against(partner: &Partner) -> Option<WaitReason> {
 /// Whether the reason of a wait that no time ends is one that holds, so that what ends it will end the wait.
 pub(crate) fn holds(world: &World, at: usize, operation: &Operation, reason: WaitReason) -> bool {
     let catalog = world.domains[at].catalog();
-    let is_held = now(catalog.image(operation.key.image)).is_some_and(|image| world.holds(at, &image.slp));
+    let image = now(catalog.image(operation.key.image));
+    let is_held = image.as_ref().is_some_and(|image| world.holds(at, &image.slp));
+    let is_unverified = image.as_ref().is_some_and(|image| world.is_unverified(at, &image.slp));
     let all = catalog.all_operations();
     let runs = |fits: &dyn Fn(&Operation) -> bool| {
         all.iter().any(|it| it.state == OperationState::InProcess && fits(it))
@@ -50,7 +52,7 @@ pub(crate) fn holds(world: &World, at: usize, operation: &Operation, reason: Wai
     };
     let partner = now(catalog.partner(target.partner)).expect("targets are partners");
     match stands_against(&partner) {
-        _ if reason == WaitReason::TargetUnverified => true,
+        _ if reason == WaitReason::TargetUnverified => is_unverified,
         // Of two that stand against it, either is told: when its policy goes on it is looked at again.
         _ if reason == WaitReason::Pause && is_held => true,
         Some(against) => against == reason,

@@ -21,12 +21,12 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         Bug::ForgetsDueCopies | Bug::ForgetsLeaving | Bug::PutsOffLooks => (GoesInTheEnd, &[]),
         Bug::DoublesCopies => (ImportedOnce, &[]),
         Bug::CompletesEarly => (CompleteIsThere, &[]),
-        Bug::ForgetsTimes | Bug::ForgetsLetGo | Bug::ForgetsResume | Bug::MisnamesWaits => {
+        Bug::ForgetsTimes | Bug::ForgetsLetGo | Bug::ForgetsResume | Bug::MisnamesWaits | Bug::ForgetsChecks => {
             (WaitsHaveReasons, &[])
         }
         Bug::ForgetsDuePartners => (DueWorkStarts, &[]),
         Bug::MiscountsRunning => (LimitsHold, &[]),
-        Bug::IgnoresHolds | Bug::IgnoresWindows => (HeldWorkRests, &[]),
+        Bug::IgnoresHolds | Bug::IgnoresWindows | Bug::InventsChecks => (HeldWorkRests, &[]),
         Bug::ForgetsRestart | Bug::TearsTransactions => (AllThatCanCompletes, &[]),
         Bug::ForgetsChildren => (GoesWhereAsked, &[]),
         Bug::ForgetsMakers => (DuplicatedOnce, &[]),

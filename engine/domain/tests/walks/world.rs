@@ -144,6 +144,8 @@ pub(crate) struct World {
     pub(crate) edges: BTreeSet<(usize, usize, usize)>,
     /// Policies `from-N` that domain M does not have yet.
     missing: BTreeSet<(usize, usize)>,
+    /// Those that were saved without that their targets were asked, and not checked since. Where images go never changes, so a
+    /// check holds for earlier versions too.
     unverified: BTreeSet<(usize, usize)>,
     cut: BTreeSet<(usize, usize)>,
     pub(crate) answers: Vec<Answer>,
@@ -349,6 +351,11 @@ impl World {
     /// Whether a person holds back this operation's policy here.
     pub(crate) fn holds(&self, at: usize, slp: &str) -> bool {
         self.held.iter().any(|(domain, origin)| *domain == at && slp == format!("from-{origin}"))
+    }
+
+    /// Whether what a policy names elsewhere has not been checked here since it was saved unverified.
+    pub(crate) fn is_unverified(&self, at: usize, slp: &str) -> bool {
+        self.unverified.iter().any(|(domain, origin)| *domain == at && slp == format!("from-{origin}"))
     }
 
     /// Whether a domain's window is open by its own clock.
