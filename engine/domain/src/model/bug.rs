@@ -50,6 +50,10 @@ named! {
         ForgetsTimes = "forgets-times",
         /// All that a target holds back waits as if for a free place.
         MisnamesWaits = "misnames-waits",
+        /// What waits for a time waits as if for a partner's clock.
+        MisnamesPauses = "misnames-pauses",
+        /// What waits for a window sleeps on for a day when it opens.
+        OversleepsWindows = "oversleeps-windows",
         /// No partner has work that is due by itself.
         ForgetsDuePartners = "forgets-due-partners",
         /// Nothing counts as under way to any partner.
@@ -168,8 +172,15 @@ fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
 
 fn spoiled_operation(bug: Bug, operation: &Operation) -> Operation {
     let mut spoilt = operation.clone();
+    let is_waiting = matches!(operation.state, OperationState::Waiting(_));
     match bug {
         Bug::ForgetsTimes => spoilt.next_try = None,
+        Bug::MisnamesPauses if operation.next_try.is_some() && is_waiting => {
+            spoilt.state = OperationState::Waiting(WaitReason::Clock);
+        }
+        Bug::OversleepsWindows if operation.state == OperationState::Waiting(WaitReason::Window) => {
+            spoilt.next_try = operation.next_try.map(|next| after(next, Duration::from_hours(24)));
+        }
         Bug::ReleasesAll if operation.kind != OperationKind::Backup => {
             spoilt.released = Some("by nobody".to_owned());
         }

@@ -31,6 +31,10 @@ pub(crate) fn always(world: &World) -> Held {
         for partner in &now(domain.catalog().partners()) {
             check_limits(world, at, partner, &all)?;
         }
+        let unfounded = oracle::unfounded(world, at, &all);
+        Invariant::WaitsHaveReasons.holds(unfounded.is_none(), || {
+            format!("at {} there is no such reason: {unfounded:?}", world.clock(at))
+        })?;
         for operation in &all {
             check_wait(world, at, operation)?;
             check_may_run(world, at, operation)?;
@@ -61,7 +65,7 @@ fn check_limits(world: &World, at: usize, partner: &Partner, all: &[Operation]) 
     Invariant::DueWorkStarts.holds(due.is_none(), || format!("at {clock} it is free to go: {due:?}"))
 }
 
-/// A wait ends: by time, by what ends its reason, or by the client of a backup.
+/// A wait ends: by time, by what ends its reason, or by the client of a backup. Those by time are judged all together.
 fn check_wait(world: &World, at: usize, operation: &Operation) -> Held {
     let OperationState::Waiting(reason) = operation.state else { return Ok(()) };
     if operation.next_try.is_some() || operation.kind == OperationKind::Backup {

@@ -4,6 +4,8 @@
 //! It reads what catalogs hold, what pools have logged and what people have ordered. Of a copy's life it says the least and the
 //! most: where a policy was changed, the shortest and the longest that it ever said.
 
+mod waits;
+
 use narrows_domain::event::{DuplicateOrder, ReplicateOrder};
 use narrows_domain::image::{Discarded, ImageCopy};
 use narrows_domain::import::{ArrivedData, ImportState};
@@ -14,6 +16,8 @@ use narrows_format::{ImageId, PoolId, Timestamp};
 
 use crate::invariant::{Held, Invariant};
 use crate::world::{First, Terms, World, now};
+
+pub(crate) use waits::{Seen, unfounded};
 
 const HOUR: i64 = 3600;
 /// How long what was let go can be brought back: an image of this domain, and one of another.

@@ -21,9 +21,13 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         Bug::ForgetsDueCopies | Bug::ForgetsLeaving | Bug::PutsOffLooks => (GoesInTheEnd, &[]),
         Bug::DoublesCopies => (ImportedOnce, &[]),
         Bug::CompletesEarly => (CompleteIsThere, &[]),
-        Bug::ForgetsTimes | Bug::ForgetsLetGo | Bug::ForgetsResume | Bug::MisnamesWaits | Bug::ForgetsChecks => {
-            (WaitsHaveReasons, &[])
-        }
+        Bug::ForgetsTimes
+        | Bug::ForgetsLetGo
+        | Bug::ForgetsResume
+        | Bug::ForgetsChecks
+        | Bug::MisnamesWaits
+        | Bug::MisnamesPauses
+        | Bug::OversleepsWindows => (WaitsHaveReasons, &[]),
         Bug::ForgetsDuePartners => (DueWorkStarts, &[]),
         Bug::MiscountsRunning => (LimitsHold, &[]),
         Bug::IgnoresHolds | Bug::IgnoresWindows | Bug::InventsChecks => (HeldWorkRests, &[]),

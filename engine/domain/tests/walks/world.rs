@@ -23,6 +23,7 @@ use narrows_domain::model::{Burnt, MemoryCatalog};
 use narrows_domain::primary::Error;
 use narrows_domain::storage::Identity;
 use narrows_domain::window::{Gate, Window};
+use narrows_domain::operation::WaitReason;
 use narrows_domain::{Command, Event, Moment, OperationKey, Primary};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
@@ -79,6 +80,8 @@ pub(crate) struct Domain {
     logs: BTreeMap<PoolId, Vec<Logged>>,
     /// Of these, those whose media server does not answer: what it has is not read.
     silent: BTreeSet<PoolId>,
+    /// Those that take nothing, as it was told since it was started, and whether they can be read.
+    shut: BTreeMap<PoolId, bool>,
     /// Those whose media server was lost for ever.
     lost: BTreeSet<PoolId>,
     /// One of these took nothing for a while though it could be read, or was lost: a copy may have gone elsewhere all the same.
@@ -181,6 +184,14 @@ pub(crate) struct World {
     abandoned: RefCell<BTreeSet<(ImageId, usize)>>,
     /// Arrivals that were over when something was said of them: which image, from where, to where.
     pub(crate) over: BTreeSet<(ImageId, usize, usize)>,
+    /// What the latest attempt of an operation met, by its domain: which attempt, and what that is called.
+    pub(crate) met: BTreeMap<(usize, OperationKey), (u32, WaitReason)>,
+    /// Policies `from-N` that domain M did not have to begin with.
+    pub(crate) lacked: BTreeSet<(usize, usize)>,
+    /// Of which images a sender heard that they were given up: which image, from where, to where.
+    pub(crate) let_go: BTreeSet<(ImageId, usize, usize)>,
+    /// What was found of each domain when it was looked at last.
+    pub(crate) seen: Vec<RefCell<oracle::Seen>>,
     /// When a domain first heard of another one's start, by its clock.
     heard: BTreeMap<(usize, usize, u64), i64>,
     /// What was seen to be against an invariant while it happened.
@@ -295,6 +306,7 @@ impl World {
         domain.commands.clear();
         domain.sessions.clear();
         domain.starts += 1;
+        domain.shut.clear();
         domain.touched.set(true);
         let catalog = domain.primary.take().expect("it ran").into_catalog();
         catalog.fail_after(None);

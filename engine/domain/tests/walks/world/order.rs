@@ -157,6 +157,10 @@ fn full(readable: bool) -> PoolTrouble {
 }
 
 fn pool_stands(world: &mut World, at: usize, pool: PoolId, trouble: Option<PoolTrouble>) {
+    match &trouble {
+        Some(trouble) => drop(world.domains[at].shut.insert(pool, trouble.readable)),
+        None => drop(world.domains[at].shut.remove(&pool)),
+    }
     let moment = world.moment(at);
     let outcome = ready(world.domains[at].primary().pool_stands(pool, trouble, moment));
     obey(world, at, outcome);

@@ -87,6 +87,16 @@ impl Domain {
         self.logs.keys().copied().filter(|pool| !self.lost.contains(pool)).collect()
     }
 
+    /// Whether a pool takes nothing, as the domain was told.
+    pub(crate) fn is_shut(&self, pool: PoolId) -> bool {
+        self.shut.contains_key(&pool)
+    }
+
+    /// Whether what lies in a pool can be read, as the domain was told.
+    pub(crate) fn can_read(&self, pool: PoolId) -> bool {
+        self.shut.get(&pool).is_none_or(|readable| *readable)
+    }
+
     /// Those that were lost with their media server.
     pub(crate) fn lost_pools(&self) -> impl Iterator<Item = PoolId> {
         self.lost.iter().copied()

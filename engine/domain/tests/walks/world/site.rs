@@ -46,6 +46,7 @@ impl World {
             for origin in 0..count {
                 if world.dice.one_in(3) && origin != at {
                     world.missing.insert((at, origin));
+                    world.lacked.insert((at, origin));
                 } else {
                     let verified = if world.dice.one_in(4) { Unverified::Accept } else { Unverified::Refuse };
                     if verified == Unverified::Accept {
@@ -85,6 +86,10 @@ impl World {
             versions: RefCell::default(),
             abandoned: RefCell::default(),
             over: BTreeSet::new(),
+            met: BTreeMap::new(),
+            lacked: BTreeSet::new(),
+            let_go: BTreeSet::new(),
+            seen: Vec::new(),
             heard: BTreeMap::new(),
             broken: None,
         }
@@ -111,6 +116,7 @@ impl World {
             }
             let domain = self.new_domain(at, count, bug);
             self.domains.push(domain);
+            self.seen.push(RefCell::default());
         }
     }
 
@@ -150,6 +156,7 @@ impl World {
             pool: pool_id(at),
             logs: [pool_id(at), vault_id(at), attic_id(at)].map(|pool| (pool, Vec::new())).into(),
             silent: BTreeSet::new(),
+            shut: BTreeMap::new(),
             lost: BTreeSet::new(),
             may_double: false,
             commands: Vec::new(),
