@@ -11,6 +11,7 @@ use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::policy::Run;
 use crate::replica::ReplicaRecord;
 use crate::slp::SlpVersion;
+use crate::window::Window;
 
 named! {
     /// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
@@ -66,6 +67,10 @@ named! {
         InventsChecks = "invents-checks",
         /// That a policy's targets were asked is not stored.
         ForgetsChecks = "forgets-checks",
+        /// A window is stored as if it were in universal time.
+        ForgetsOffsets = "forgets-offsets",
+        /// A window is stored without the days on which it does not open.
+        ForgetsExcludedDays = "forgets-excluded-days",
         /// Every window is found open.
         IgnoresWindows = "ignores-windows",
         /// Every partner is found to have been asked for every image.
@@ -138,6 +143,12 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         }
         (Some(Bug::ForgetsReplicaEnds), Change::Replica(replica)) => {
             Some(Change::Replica(ReplicaRecord { expires: None, ..replica.clone() }))
+        }
+        (Some(Bug::ForgetsOffsets), Change::Window(window, now)) => {
+            Some(Change::Window(Window { offset_minutes: 0, ..window.clone() }, *now))
+        }
+        (Some(Bug::ForgetsExcludedDays), Change::Window(window, now)) => {
+            Some(Change::Window(Window { excluded_days: Vec::new(), ..window.clone() }, *now))
         }
         (Some(Bug::ForgetsRunImages), Change::Run(run)) => {
             Some(Change::Run(Run { image: None, ..run.clone() }))

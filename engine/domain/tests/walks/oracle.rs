@@ -5,6 +5,7 @@
 //! most: where a policy was changed, the shortest and the longest that it ever said.
 
 mod waits;
+mod week;
 
 use narrows_domain::event::{DuplicateOrder, ReplicateOrder};
 use narrows_domain::image::{Discarded, ImageCopy};
@@ -18,6 +19,7 @@ use crate::invariant::{Held, Invariant};
 use crate::world::{First, Terms, World, now};
 
 pub(crate) use waits::{Seen, unfounded};
+pub(crate) use week::is_open;
 
 const HOUR: i64 = 3600;
 /// How long what was let go can be brought back: an image of this domain, and one of another.

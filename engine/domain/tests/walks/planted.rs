@@ -30,7 +30,11 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         | Bug::OversleepsWindows => (WaitsHaveReasons, &[]),
         Bug::ForgetsDuePartners => (DueWorkStarts, &[]),
         Bug::MiscountsRunning => (LimitsHold, &[]),
-        Bug::IgnoresHolds | Bug::IgnoresWindows | Bug::InventsChecks => (HeldWorkRests, &[]),
+        Bug::IgnoresHolds | Bug::IgnoresWindows | Bug::InventsChecks | Bug::ForgetsExcludedDays => {
+            (HeldWorkRests, &[])
+        }
+        // Where it is open and should not be, or shut and waited for.
+        Bug::ForgetsOffsets => (HeldWorkRests, &[WaitsHaveReasons]),
         Bug::ForgetsRestart | Bug::TearsTransactions => (AllThatCanCompletes, &[]),
         Bug::ForgetsChildren => (GoesWhereAsked, &[]),
         Bug::ForgetsMakers => (DuplicatedOnce, &[]),

@@ -22,7 +22,7 @@ use narrows_domain::machine::BackupBegun;
 use narrows_domain::model::{Burnt, MemoryCatalog};
 use narrows_domain::primary::Error;
 use narrows_domain::storage::Identity;
-use narrows_domain::window::{Gate, Window};
+use narrows_domain::window::Window;
 use narrows_domain::operation::WaitReason;
 use narrows_domain::{Command, Event, Moment, OperationKey, Primary};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
@@ -372,7 +372,6 @@ impl World {
 
     /// Whether a domain's window is open by its own clock.
     pub(crate) fn is_open(&self, at: usize) -> bool {
-        let seconds = self.clock(at);
-        self.domains[at].window.gate(Timestamp { seconds, nanos: 0 }) == Gate::Open
+        oracle::is_open(&self.domains[at].window, self.clock(at))
     }
 }

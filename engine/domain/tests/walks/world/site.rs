@@ -170,15 +170,17 @@ impl World {
         }
     }
 
-    /// Open so many hours a day, from a random one on.
+    /// Open so many hours a day, from a random one on, somewhere on earth, but perhaps not on one of the next days.
     pub(super) fn window(&mut self, hours: u16) -> Window {
         let first = u16::try_from(self.dice.below(24)).unwrap() * 60;
         let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + first, minutes: hours * 60 });
+        let today = i32::try_from(self.now / 86_400).unwrap();
+        let excluded_days = (today..today + 4).filter(|_| self.dice.one_in(4)).collect();
         Window {
             name: "hours".into(),
-            offset_minutes: 0,
+            offset_minutes: i16::try_from(self.dice.below(57)).unwrap() * 30 - 14 * 60,
             open: open.collect(),
-            excluded_days: Vec::new(),
+            excluded_days,
             zone: String::new(),
             transitions: Vec::new(),
         }
