@@ -79,6 +79,10 @@ named! {
         ForgetsVersions = "forgets-versions",
         /// Which operation made a further copy is not stored.
         ForgetsMakers = "forgets-makers",
+        /// That nothing may be let go is not stored.
+        ForgetsReconciling = "forgets-reconciling",
+        /// No copy is found of which only an earlier incarnation of its pool told.
+        KeepsStaleCopies = "keeps-stale-copies",
         /// Until when a replica lives over there is not stored.
         ForgetsReplicaEnds = "forgets-replica-ends",
         /// The lives of partners' servers are not remembered.
@@ -122,7 +126,8 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         (Some(Bug::ForgetsRestart), Change::Restarted(_))
         | (Some(Bug::ForgetsLetGo), Change::LetGo(..))
         | (Some(Bug::ForgetsResume), Change::SlpResumed(..))
-        | (Some(Bug::ForgetsLives), Change::Life(_)) => None,
+        | (Some(Bug::ForgetsLives), Change::Life(_))
+        | (Some(Bug::ForgetsReconciling), Change::ReconcileBegun(_)) => None,
         (Some(bug), Change::Copy(copy)) => Some(Change::Copy(spoiled_copy(bug, copy))),
         (Some(Bug::ForgetsChildren), Change::Operation(operation))
             if operation.attempt == 0 && operation.kind == OperationKind::Replication =>

@@ -58,6 +58,10 @@ invariants! {
     KeepsItsVersion: "4.2: an image keeps the version it was made under until complete",
     /// A partner that is alive twice is frozen until a person decides, and one that restarts is not.
     AliveTwiceIsFrozen: "3: same UUID alive twice: TRUST-003, frozen until decided",
+    /// While a domain is compared with its pools and partners nothing is let go, and that comes to an end.
+    NothingGoesUncompared: "6: nothing expires until image logs of all pools and partners' replica lists are compared",
+    /// At rest the catalog has the copies that the logs of its pools tell of, as they tell of them.
+    LogIsAuthority: "6: the pool's image log is the authority for existence, expiry, lock and hold",
     /// Each copy in the catalog lies in a pool of the domain.
     CopiesHavePools: "1: a copy is one stored instance of an image in a pool",
 }

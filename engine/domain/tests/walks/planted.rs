@@ -39,6 +39,8 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         Bug::ForgetsChildren => (GoesWhereAsked, &[]),
         Bug::ForgetsMakers => (DuplicatedOnce, &[]),
         Bug::ForgetsReplicaEnds => (SendersKnow, &[]),
+        Bug::ForgetsReconciling => (NothingGoesUncompared, &[]),
+        Bug::KeepsStaleCopies => (LogIsAuthority, &[]),
         Bug::InventsRecalls => (NothingComesUnasked, &[]),
         Bug::ForgetsVersions => (KeepsItsVersion, &[]),
         Bug::ForgetsLives => (AliveTwiceIsFrozen, &[]),

@@ -4,6 +4,7 @@ mod backups;
 pub(crate) mod homecoming;
 mod order;
 mod pools;
+mod put_back;
 mod reckon;
 mod revision;
 mod site;
@@ -27,7 +28,7 @@ use narrows_domain::operation::WaitReason;
 use narrows_domain::{Command, Event, Moment, OperationKey, Primary};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
-use crate::invariant::{Broken, Held};
+use crate::invariant::{Broken, Held, Invariant};
 use crate::oracle;
 
 pub(crate) use revision::{First, Terms};
@@ -78,6 +79,14 @@ pub(crate) struct Domain {
     /// The image log of each of its pools: what survives everything. Images are duplicated to the vault, and to the attic
     /// behind it, which lie on media servers.
     logs: BTreeMap<PoolId, Vec<Logged>>,
+    /// How often each of these was put back to an older state, and one more; once if it never was.
+    incarnations: BTreeMap<PoolId, u64>,
+    /// Which images were committed in which of these, whatever became of that.
+    ever: BTreeSet<(PoolId, ImageId)>,
+    /// Nothing is let go before these were read again, and these partners were compared.
+    is_reconciling: bool,
+    rereading: BTreeSet<PoolId>,
+    compared: BTreeSet<DomainId>,
     /// Of these, those whose media server does not answer: what it has is not read.
     silent: BTreeSet<PoolId>,
     /// Those that take nothing, as it was told since it was started, and whether they can be read.
@@ -242,13 +251,20 @@ impl World {
     /// What a domain commands is judged at once, and done later.
     fn take(&mut self, at: usize, commands: Vec<Command>) {
         for command in &commands {
-            let held = oracle::may(self, at, command);
+            let held = oracle::may(self, at, command).and_then(|()| self.may_while_reconciling(at, command));
             self.note(held);
             if let Command::Report { partner, report, .. } = command {
                 self.note_over(report.image, self.at(*partner), at);
             }
         }
         self.domains[at].commands.extend(commands);
+    }
+
+    /// Nothing goes before a pool that was put back was read again, and partners were compared.
+    fn may_while_reconciling(&self, at: usize, command: &Command) -> Held {
+        let goes = matches!(command, Command::DiscardCopy { .. } | Command::RemoveCopy { .. });
+        let is_early = goes && self.domains[at].is_reconciling;
+        Invariant::NothingGoesUncompared.holds(!is_early, || format!("{command:?}"))
     }
 
     /// An arrival is refused, or its sender is told of it: whether it is over counts now.
@@ -307,6 +323,7 @@ impl World {
         domain.sessions.clear();
         domain.starts += 1;
         domain.shut.clear();
+        domain.compared.clear();
         domain.touched.set(true);
         let catalog = domain.primary.take().expect("it ran").into_catalog();
         catalog.fail_after(None);
@@ -318,12 +335,15 @@ impl World {
 
     pub(crate) fn step(&mut self) {
         let at = self.dice.below(self.domains.len());
-        let kinds = if self.is_quick { 32 } else { 29 };
+        let kinds = if self.is_quick { 33 } else { 30 };
         match self.dice.below(kinds) {
             0 | 1 => self.begin_backup(at),
             2 | 3 => self.end_backup(at),
             4..=8 => self.carry_out_one(at),
-            9..=11 => self.read_log(at),
+            9..=11 => {
+                self.read_log(at);
+                self.reconcile_on(at);
+            }
             12 | 13 => self.answer(),
             14 => self.cut_or_heal(at),
             15 => self.crash_some_way(at),
@@ -339,6 +359,7 @@ impl World {
             25 => twins::hear(self, at),
             26 => order::about_copies(self, at),
             27 => pools::lose_a_server(self, at),
+            28 => put_back::put_back(self, at),
             _ => self.pass_time(),
         }
     }

@@ -28,12 +28,39 @@ pub(crate) fn in_the_end(world: &World) -> Held {
             let odd: Vec<_> = odd.map(|id| (now(catalog.image(*id)), now(catalog.copies(*id)))).collect();
             format!("domain {at}: {odd:?}; owed {owed:?}, expected {expected:?}")
         })?;
+        check_logs(world, domain)?;
         check_duplicates(domain)?;
         check_replicas(world, domain)?;
         for import in domain.catalog().all_imports() {
             let is_told = import.told == import.revision;
             Invariant::SendersKnow.holds(is_told, || format!("the sender was not told of {import:?}"))?;
             check_left(domain, &import)?;
+        }
+    }
+    Ok(())
+}
+
+/// Each copy in the catalog is one that its pool's log tells of, as it is there, and nothing lies in a pool of which the catalog
+/// does not know.
+fn check_logs(world: &World, domain: &Domain) -> Held {
+    for image in world.made.keys() {
+        let copies = now(domain.catalog().copies(*image));
+        let arrivals = now(domain.catalog().imports_of(*image));
+        for pool in domain.pools_here() {
+            let lies = domain.lies(pool, *image);
+            let known = copies.iter().find(|copy| copy.pool == pool);
+            let waits = || arrivals.iter().any(|it| it.key.pool == pool && it.data != ArrivedData::Gone);
+            let is_right = match (known, lies.copy) {
+                (Some(copy), Some(here)) => {
+                    let is_anew = copy.incarnation == domain.incarnation(pool);
+                    is_anew && copy.in_log == here && copy.discarded == lies.discarded
+                }
+                (Some(_), None) => false,
+                (None, Some(_)) => waits(),
+                (None, None) => true,
+            };
+            Invariant::LogIsAuthority
+                .holds(is_right, || format!("pool {pool} has {lies:?}, the catalog {known:?}"))?;
         }
     }
     Ok(())

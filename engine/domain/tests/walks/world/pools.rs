@@ -50,11 +50,11 @@ fn lies(log: &[Logged], id: ImageId) -> Lies {
     lies
 }
 
-fn is_commit(logged: &Logged, image: ImageId) -> bool {
+fn committed(logged: &Logged) -> Option<ImageId> {
     match logged {
-        Logged::Backup { record, .. } => record.image == image,
-        Logged::Arrival { arrival, .. } => arrival.record.image == image,
-        _ => false,
+        Logged::Backup { record, .. } => Some(record.image),
+        Logged::Arrival { arrival, .. } => Some(arrival.record.image),
+        _ => None,
     }
 }
 
@@ -66,14 +66,19 @@ impl Domain {
 
     /// The same as far as the log was read.
     pub(crate) fn lies_as_read(&self, pool: PoolId, image: ImageId) -> Lies {
-        let read = usize::try_from(now(self.catalog().cursor(pool, 1)).0).unwrap();
+        let read = usize::try_from(now(self.catalog().cursor(pool, self.incarnation(pool))).0).unwrap();
         let log = &self.logs[&pool];
         lies(&log[..read.min(log.len())], image)
     }
 
     /// How many of its pools have or had an image.
     pub(crate) fn pools_of(&self, image: ImageId) -> usize {
-        self.logs.values().filter(|log| log.iter().any(|logged| is_commit(logged, image))).count()
+        self.ever.iter().filter(|(_, had)| *had == image).count()
+    }
+
+    /// Which incarnation of a pool this is.
+    pub(crate) fn incarnation(&self, pool: PoolId) -> u64 {
+        self.incarnations.get(&pool).copied().unwrap_or(1)
     }
 
     /// Whether an image is in any of its pools now.
@@ -85,6 +90,11 @@ impl Domain {
     /// Its pools but for those that were lost.
     pub(crate) fn pools_here(&self) -> Vec<PoolId> {
         self.logs.keys().copied().filter(|pool| !self.lost.contains(pool)).collect()
+    }
+
+    /// Whether it is still compared with its pools and partners.
+    pub(crate) fn is_reconciling(&self) -> bool {
+        self.is_reconciling
     }
 
     /// Whether a pool takes nothing, as the domain was told.
@@ -103,6 +113,7 @@ impl Domain {
     }
 
     pub(super) fn log(&mut self, pool: PoolId, logged: Logged) -> Sequence {
+        self.ever.extend(committed(&logged).map(|image| (pool, image)));
         let log = self.logs.get_mut(&pool).expect("a pool of this domain");
         log.push(logged);
         Sequence(u64::try_from(log.len()).unwrap())
@@ -110,13 +121,19 @@ impl Domain {
 }
 
 impl World {
+    /// How far a pool's log was read.
+    pub(super) fn read_of(&self, at: usize, pool: PoolId) -> Sequence {
+        let domain = &self.domains[at];
+        now(domain.catalog().cursor(pool, domain.incarnation(pool)))
+    }
+
     /// Whether a pool's log goes on behind the cursor, and where.
     pub(crate) fn unread(&self, at: usize, pool: PoolId) -> Option<(Sequence, Logged)> {
         let domain = &self.domains[at];
         if domain.silent.contains(&pool) || domain.lost.contains(&pool) {
             return None;
         }
-        let cursor = now(domain.catalog().cursor(pool, 1));
+        let cursor = self.read_of(at, pool);
         let logged = domain.logs[&pool].get(usize::try_from(cursor.0).unwrap())?;
         Some((Sequence(cursor.0 + 1), logged.clone()))
     }
@@ -131,7 +148,8 @@ impl World {
                 if let Logged::Remove { image } = &logged {
                     self.ordered.remove(&(*image, pool));
                 }
-                self.handle(at, Event::Pool(PoolEvent { pool, incarnation: 1, sequence, logged }));
+                let incarnation = self.domains[at].incarnation(pool);
+                self.handle(at, Event::Pool(PoolEvent { pool, incarnation, sequence, logged }));
                 return;
             }
         }

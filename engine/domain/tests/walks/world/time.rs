@@ -93,6 +93,8 @@ impl World {
         let mut copies = images.iter().flat_map(|image| now(catalog.copies(image.id)));
         let amended = copies.find(|copy| copy.next_amend.is_some());
         Invariant::LivesAsThePolicySays.holds(amended.is_none(), || format!("never amended: {amended:?}"))?;
+        let is_reconciling = self.domains[at].is_reconciling();
+        Invariant::NothingGoesUncompared.holds(!is_reconciling, || "it is never compared".to_owned())?;
         let silent = now(catalog.partners()).into_iter().find(|it| it.reach != Reach::Up);
         Invariant::WaitsHaveReasons.holds(silent.is_none(), || format!("never found up: {silent:?}"))
     }
@@ -122,6 +124,7 @@ impl World {
                 let unread = pools.any(|pool| self.unread(at, pool).is_some());
                 idle &= !unread && self.domains[at].commands.is_empty();
                 self.read_log(at);
+                idle &= !self.reconcile_on(at);
                 self.carry_out_one(at);
             }
             idle &= self.answers.is_empty();

@@ -104,8 +104,9 @@ impl World {
         }
     }
 
-    fn receive_pool(&self, at: usize) -> ReceivePool {
-        ReceivePool { pool: self.domains[at].pool, incarnation: 1 }
+    pub(super) fn receive_pool(&self, at: usize) -> ReceivePool {
+        let pool = self.domains[at].pool;
+        ReceivePool { pool, incarnation: self.domains[at].incarnation(pool) }
     }
 
     fn replicate(&mut self, at: usize, order: &ReplicateOrder) {
@@ -195,8 +196,8 @@ impl World {
         let lies = self.domains[to].lies(pool, image.id);
         if let Some(copy) = lies.copy.filter(|_| !self.logs_again) {
             let logged = Logged::Arrival { arrival, copy, stored_bytes: 0 };
-            let sequence = lies.sequence;
-            let event = Event::ArrivedAgain(PoolEvent { pool, incarnation: 1, sequence, logged });
+            let (sequence, incarnation) = (lies.sequence, self.domains[to].incarnation(pool));
+            let event = Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged });
             self.answers.push(Answer { to, event });
             return Ok(sequence);
         }
