@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::event::Change;
-use crate::image::{Discarded, Image, ImageCopy};
+use crate::image::{Discarded, Image, ImageCopy, ImageState};
 use crate::moment::{after, before};
 use crate::named::named;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
@@ -79,6 +79,10 @@ named! {
         ForgetsVersions = "forgets-versions",
         /// Which operation made a further copy is not stored.
         ForgetsMakers = "forgets-makers",
+        /// An image that is lost is stored as if it had been let go.
+        ForgetsLosses = "forgets-losses",
+        /// An image that was let go is stored as if it were lost.
+        InventsLosses = "invents-losses",
         /// That nothing may be let go is not stored.
         ForgetsReconciling = "forgets-reconciling",
         /// No copy is found of which only an earlier incarnation of its pool told.
@@ -142,6 +146,12 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         }
         (Some(Bug::ForgetsVersions), Change::Image(image)) => {
             Some(Change::Image(Image { slp_version: 1, ..image.clone() }))
+        }
+        (Some(Bug::ForgetsLosses), Change::Image(image)) if image.state == ImageState::Lost => {
+            Some(Change::Image(Image { state: ImageState::Gone, ..image.clone() }))
+        }
+        (Some(Bug::InventsLosses), Change::Image(image)) if image.state == ImageState::Gone => {
+            Some(Change::Image(Image { state: ImageState::Lost, ..image.clone() }))
         }
         (Some(bug @ (Bug::InventsChecks | Bug::ForgetsChecks)), Change::Slp(version)) => {
             Some(Change::Slp(SlpVersion { verified: bug == Bug::InventsChecks, ..version.clone() }))

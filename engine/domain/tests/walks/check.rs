@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use narrows_domain::Catalog as _;
 use narrows_domain::catalog::ImageFilter;
-use narrows_domain::image::ImageCopy;
+use narrows_domain::image::{Image, ImageCopy, ImageState};
 use narrows_domain::operation::{Operation, OperationKind, OperationState};
 use narrows_domain::partner::{Partner, Trust};
 
@@ -121,6 +121,7 @@ fn check_images(world: &World, at: usize) -> Held {
             format!("{} is under version {} of `{}`", image.label(), image.slp_version, image.slp)
         })?;
         let copies = now(catalog.copies(image.id));
+        check_lost(world, at, image, &copies)?;
         check_once(&world.domains[at], image, &copies)?;
         for copy in &copies {
             Invariant::CopiesHavePools.holds(pools.contains(&copy.pool), || format!("{copy:?}"))?;
@@ -130,8 +131,27 @@ fn check_images(world: &World, at: usize) -> Held {
     Ok(())
 }
 
+/// An image is lost if its last readable copy was, for as long as there is none; it is gone if that one was let go, or a person
+/// accepted the loss; and while there is one it is neither.
+fn check_lost(world: &World, at: usize, image: &Image, copies: &[ImageCopy]) -> Held {
+    let key = (at, image.id);
+    if copies.iter().any(|copy| copy.discarded.is_none()) {
+        world.lost.borrow_mut().remove(&key);
+    }
+    let was_lost = world.lost.borrow().get(&key).copied();
+    let is_right = match image.state {
+        ImageState::Lost => was_lost.is_some() && copies.is_empty(),
+        ImageState::Gone => was_lost != Some(true) && copies.is_empty(),
+        ImageState::Whole => !copies.is_empty(),
+        ImageState::Writing | ImageState::Abandoned => true,
+    };
+    Invariant::LostIsSaid.holds(is_right, || {
+        format!("{} is {} with {copies:?}; lost by chance: {was_lost:?}", image.label(), image.state)
+    })
+}
+
 /// One copy of an image in one pool, and one Import for each time that the pool has had it.
-fn check_once(domain: &Domain, image: &narrows_domain::Image, copies: &[ImageCopy]) -> Held {
+fn check_once(domain: &Domain, image: &Image, copies: &[ImageCopy]) -> Held {
     let operations = now(domain.catalog().operations(image.id));
     let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
     let pools: BTreeSet<_> = copies.iter().map(|copy| copy.pool).collect();

@@ -62,6 +62,8 @@ invariants! {
     NothingGoesUncompared: "6: nothing expires until image logs of all pools and partners' replica lists are compared",
     /// At rest the catalog has the copies that the logs of its pools tell of, as they tell of them.
     LogIsAuthority: "6: the pool's image log is the authority for existence, expiry, lock and hold",
+    /// An image whose last readable copy here was lost, and not let go, is `lost` until there is one again or a person accepts it.
+    LostIsSaid: "6: a problem lists images left without copies; `image accept-loss`",
     /// Each copy in the catalog lies in a pool of the domain.
     CopiesHavePools: "1: a copy is one stored instance of an image in a pool",
 }

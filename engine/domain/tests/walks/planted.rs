@@ -40,6 +40,7 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         Bug::ForgetsMakers => (DuplicatedOnce, &[]),
         Bug::ForgetsReplicaEnds => (SendersKnow, &[]),
         Bug::ForgetsReconciling => (NothingGoesUncompared, &[]),
+        Bug::ForgetsLosses | Bug::InventsLosses => (LostIsSaid, &[]),
         Bug::KeepsStaleCopies => (LogIsAuthority, &[]),
         Bug::InventsRecalls => (NothingComesUnasked, &[]),
         Bug::ForgetsVersions => (KeepsItsVersion, &[]),

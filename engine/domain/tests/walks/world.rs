@@ -201,6 +201,9 @@ pub(crate) struct World {
     pub(crate) let_go: BTreeSet<(ImageId, usize, usize)>,
     /// What was found of each domain when it was looked at last.
     pub(crate) seen: Vec<RefCell<oracle::Seen>>,
+    /// Images of which the last readable copy in a domain was lost, and there was none since; and whether no other one, hidden, was
+    /// about to be removed then.
+    pub(crate) lost: RefCell<BTreeMap<(usize, ImageId), bool>>,
     /// When a domain first heard of another one's start, by its clock.
     heard: BTreeMap<(usize, usize, u64), i64>,
     /// What was seen to be against an invariant while it happened.

@@ -74,7 +74,8 @@ fn check_completes(world: &World, at: usize, operation: &Operation) -> Held {
         OperationState::Failed(code) => {
             let to = operation.target.as_ref().map(|target| world.at(target.partner));
             let is_late = |to| world.over.contains(&(operation.key.image, at, to));
-            code == "AIR-006" && to.is_some_and(is_late)
+            let is_lost = code == "API-002" && world.is_given_up(at, operation);
+            code == "AIR-006" && to.is_some_and(is_late) || is_lost
         }
         _ => false,
     };

@@ -1,5 +1,7 @@
 //! What people order in a walk, and how all of it is put right at its end.
 
+use narrows_domain::catalog::ImageFilter;
+use narrows_domain::image::ImageState;
 use narrows_domain::model::Burnt;
 use narrows_domain::operation::OperationState;
 use narrows_domain::partner::Trust;
@@ -109,6 +111,18 @@ pub(super) fn about_copies(world: &mut World, at: usize) {
         }
     }
     obey(world, at, outcome.map(|(_, commands)| commands));
+}
+
+/// A person accepts that an image is lost.
+pub(super) fn accept_a_loss(world: &mut World, at: usize) {
+    let is_lost = ImageFilter { state: Some(ImageState::Lost), ..ImageFilter::default() };
+    let Some(image) = now(world.domains[at].catalog().images(&is_lost)).first().map(|image| image.id) else {
+        return;
+    };
+    let outcome = ready(world.domains[at].primary().accept_loss(Some(image), 1));
+    if obey(world, at, outcome.map(|_| Vec::new())) {
+        world.lost.borrow_mut().remove(&(at, image));
+    }
 }
 
 pub(super) fn part_or_pair(world: &mut World, at: usize) {

@@ -1,7 +1,7 @@
 //! What pools have logged, and media servers that are lost with theirs.
 
 use narrows_domain::event::{Event, Logged, PoolEvent};
-use narrows_domain::image::Discarded;
+use narrows_domain::image::{Discarded, ImageCopy};
 use narrows_domain::operation::OperationState;
 use narrows_domain::primary::Error;
 use narrows_domain::{Catalog as _, Command};
@@ -183,6 +183,38 @@ impl World {
     }
 }
 
+/// What these copies of a domain take with them when they are lost: where the last one goes that can be read, one that was hidden
+/// and is still there comes back; where there is none, the image is lost, and what was still to be copied from it never will be.
+pub(super) fn note_lost(world: &mut World, at: usize, goes: impl Fn(&ImageCopy) -> bool) {
+    for image in world.made.keys().copied().collect::<Vec<_>>() {
+        let copies = now(world.domains[at].catalog().copies(image));
+        let (with_it, left): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| goes(copy));
+        let is_readable = |copy: &&ImageCopy| copy.discarded.is_none();
+        if !with_it.iter().any(is_readable) || left.iter().any(is_readable) {
+            continue;
+        }
+        let clock = world.clock(at);
+        let comes_back = |copy: &&ImageCopy| {
+            let lies = world.domains[at].lies(copy.pool, image);
+            lies.copy.is_some() && lies.discarded.is_none_or(|it| it.until.seconds > clock)
+        };
+        let is_certain = left.iter().all(comes_back);
+        world.lost.borrow_mut().insert((at, image), is_certain);
+        if left.is_empty() {
+            give_up(world, at, image);
+        }
+    }
+}
+
+fn give_up(world: &mut World, at: usize, image: ImageId) {
+    let operations = now(world.domains[at].catalog().operations(image));
+    for operation in operations.iter().filter(|it| it.state != OperationState::Complete) {
+        if let Some(to) = operation.target.as_ref().map(|target| world.at(target.partner)) {
+            world.given_up.insert((image, at, to));
+        }
+    }
+}
+
 /// The attic's media server is lost for ever. It is not removed while copies lie there: those are given up first.
 pub(super) fn lose_a_server(world: &mut World, at: usize) {
     let attic = attic_id(at);
@@ -191,6 +223,7 @@ pub(super) fn lose_a_server(world: &mut World, at: usize) {
     }
     world.domains[at].catalog().fail_after(None);
     order::fall_silent(world, at, attic);
+    note_lost(world, at, |copy| copy.pool == attic);
     ready(world.domains[at].primary().lose_units("attic")).unwrap();
     loop {
         let moment = world.moment(at);
@@ -207,12 +240,8 @@ pub(super) fn lose_a_server(world: &mut World, at: usize) {
 /// What was still to be copied from an image of which no other copy is here never will be.
 fn lose_copies(world: &mut World, at: usize, pool: PoolId) {
     for copy in now(world.domains[at].catalog().copies_in(pool, u32::MAX)) {
-        let is_last = now(world.domains[at].catalog().copies(copy.image)).len() == 1;
-        let operations = now(world.domains[at].catalog().operations(copy.image));
-        for operation in operations.iter().filter(|it| is_last && it.state != OperationState::Complete) {
-            if let Some(to) = operation.target.as_ref().map(|target| world.at(target.partner)) {
-                world.given_up.insert((copy.image, at, to));
-            }
+        if now(world.domains[at].catalog().copies(copy.image)).len() == 1 {
+            give_up(world, at, copy.image);
         }
     }
     loop {

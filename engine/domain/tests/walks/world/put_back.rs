@@ -11,7 +11,7 @@ use narrows_domain::partner::{ReceivePool, Trust};
 use narrows_domain::primary::Error;
 use narrows_format::{ImageId, PoolId, Timestamp};
 
-use super::{Ordered, World, now, order, ready};
+use super::{Ordered, World, now, order, pools, ready};
 
 /// What a log says of how long an image lives.
 fn life(logged: &Logged) -> Option<(ImageId, Option<Timestamp>)> {
@@ -28,6 +28,9 @@ pub(super) fn put_back(world: &mut World, at: usize) {
     if world.domains[at].is_reconciling {
         world.reconcile_on(at);
         return;
+    }
+    if world.dice.one_in(3) {
+        order::accept_a_loss(world, at);
     }
     let mut pools = world.domains[at].pools_here();
     pools.retain(|pool| *pool != world.domains[at].pool);
@@ -110,6 +113,7 @@ impl World {
     /// All of a log was read again: what only an earlier one told of is gone.
     fn drop_what_is_not_told(&mut self, at: usize, pool: PoolId) {
         let incarnation = self.domains[at].incarnation(pool);
+        pools::note_lost(self, at, |copy| copy.pool == pool && copy.incarnation < incarnation);
         loop {
             let moment = self.moment(at);
             match ready(self.domains[at].primary().pool_compared(pool, incarnation, moment)) {

@@ -90,6 +90,7 @@ impl World {
             lacked: BTreeSet::new(),
             let_go: BTreeSet::new(),
             seen: Vec::new(),
+            lost: RefCell::default(),
             heard: BTreeMap::new(),
             broken: None,
         }
