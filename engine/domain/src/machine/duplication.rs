@@ -43,7 +43,10 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
     let now = moment.now;
     let mut decision = Decision::nothing();
     let mut operation = turn.candidate.operation.clone();
-    if let Some((reason, next_try)) = turn.candidate.held_by_policy(now) {
+    if let Some(note) = turn.candidate.nothing_left() {
+        operation.enter(OperationState::Failed(note.code.clone()), now);
+        operation.note = Some(note);
+    } else if let Some((reason, next_try)) = turn.candidate.held_by_policy(now) {
         operation.wait(reason, next_try, now);
         operation.note = None;
     } else if let Some(source) = turn.source() {
