@@ -100,6 +100,9 @@ pub(crate) struct Domain {
     offset: i64,
     /// The latest time that it was told.
     pub(crate) latest: i64,
+    /// It was started anew while its clock was behind that, and does not know it: what waits for a time may do so for up to a
+    /// day too long.
+    is_unaware: bool,
     full: bool,
     sessions: Vec<BackupBegun>,
     /// Its only window, as people ordered.
@@ -193,8 +196,8 @@ pub(crate) struct World {
     abandoned: RefCell<BTreeSet<(ImageId, usize)>>,
     /// Arrivals that were over when something was said of them: which image, from where, to where.
     pub(crate) over: BTreeSet<(ImageId, usize, usize)>,
-    /// What the latest attempt of an operation met, by its domain: which attempt, and what that is called.
-    pub(crate) met: BTreeMap<(usize, OperationKey), (u32, WaitReason)>,
+    /// What each attempt of an operation met, by its domain.
+    pub(crate) met: BTreeMap<(usize, OperationKey, u32), WaitReason>,
     /// Policies `from-N` that domain M did not have to begin with.
     pub(crate) lacked: BTreeSet<(usize, usize)>,
     /// Of which images a sender heard that they were given up: which image, from where, to where.
@@ -234,6 +237,7 @@ impl World {
 
     pub(crate) fn moment(&mut self, at: usize) -> Moment {
         let seconds = self.clock(at);
+        self.domains[at].is_unaware &= seconds < self.domains[at].latest;
         self.domains[at].latest = self.domains[at].latest.max(seconds);
         // Where nothing happens by chance, what one domain does must not roll another one's dice.
         let entropy = if self.is_calm { seconds.unsigned_abs() } else { self.dice.roll() };
@@ -326,6 +330,7 @@ impl World {
         domain.sessions.clear();
         domain.starts += 1;
         domain.shut.clear();
+        domain.is_unaware |= self.now + domain.offset < domain.latest;
         domain.compared.clear();
         domain.touched.set(true);
         let catalog = domain.primary.take().expect("it ran").into_catalog();
@@ -337,6 +342,7 @@ impl World {
     }
 
     pub(crate) fn step(&mut self) {
+        self.domains.iter_mut().for_each(Domain::forget_lost);
         let at = self.dice.below(self.domains.len());
         let kinds = if self.is_quick { 33 } else { 30 };
         match self.dice.below(kinds) {

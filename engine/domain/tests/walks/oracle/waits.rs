@@ -2,7 +2,8 @@
 //!
 //! What an attempt met is in the world's own books ([`World::met`]). What the machine found when it looked (nothing to read,
 //! no pool that takes it) may have changed since: that is judged when the wait is first seen, and has to be so then, or when its
-//! domain was looked at before. A window that is shut has to be shut for as long as it is waited for.
+//! domain was looked at before. A window that is shut has to be shut for as long as it is waited for; where a clock was set back
+//! and the server started before it noticed, a wait may last a day longer.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ fn around(world: &World, at: usize, image: ImageId) -> Around {
     let has_it = |pool| copies.iter().any(|copy| copy.pool == pool);
     Around {
         is_readable: copies.iter().any(|copy| copy.discarded.is_none() && domain.can_read(copy.pool)),
-        one_is_shut: vaults.iter().any(|pool| domain.is_shut(*pool)),
+        one_is_shut: domain.has_shut_vault(),
         none_takes_it: vaults.iter().all(|pool| domain.is_shut(*pool) || has_it(*pool)),
     }
 }
@@ -74,7 +75,8 @@ pub(crate) fn unfounded(world: &World, at: usize, all: &[Operation]) -> Option<O
 
 /// Its window is shut; or it is due, and waits for its turn.
 fn is_shut(world: &World, at: usize, operation: &Operation) -> bool {
-    let is_due = operation.next_try.is_some_and(|next| next.seconds <= world.clock(at));
+    let latest = world.clock(at) + world.domains[at].oversleeps();
+    let is_due = operation.next_try.is_some_and(|next| next.seconds <= latest);
     is_due || !world.is_open(at)
 }
 
@@ -86,7 +88,7 @@ fn began_rightly(
     around: [Around; 2],
 ) -> bool {
     let any = |is_so: &dyn Fn(Around) -> bool| around.into_iter().any(is_so);
-    let met = world.met.get(&(at, operation.key)) == Some(&(operation.attempt, reason));
+    let met = world.met.get(&(at, operation.key, operation.attempt)) == Some(&reason);
     let Some(target) = &operation.target else {
         return match reason {
             WaitReason::SourceIncomplete => met || any(&|it| !it.is_readable),

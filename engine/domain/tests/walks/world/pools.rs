@@ -97,6 +97,21 @@ impl Domain {
         self.is_reconciling
     }
 
+    /// Nothing is said any more of pools that were lost.
+    pub(super) fn forget_lost(&mut self) {
+        self.shut.retain(|pool, _| !self.lost.contains(pool));
+    }
+
+    /// For how long what waits for a time may do so beyond that, in seconds.
+    pub(crate) fn oversleeps(&self) -> i64 {
+        if self.is_unaware { 86_400 } else { 0 }
+    }
+
+    /// Whether any pool but its own takes nothing, as the domain was told.
+    pub(crate) fn has_shut_vault(&self) -> bool {
+        self.shut.keys().any(|pool| *pool != self.pool)
+    }
+
     /// Whether a pool takes nothing, as the domain was told.
     pub(crate) fn is_shut(&self, pool: PoolId) -> bool {
         self.shut.contains_key(&pool)

@@ -168,6 +168,7 @@ impl World {
             commands: Vec::new(),
             offset: if self.is_calm { 0 } else { i64::try_from(self.dice.below(180)).unwrap() - 90 },
             latest: i64::MIN,
+            is_unaware: false,
             full: false,
             sessions: Vec::new(),
             window,

@@ -97,11 +97,8 @@ impl World {
     }
 
     /// If an attempt comes to nothing, it is because of this.
-    fn note_met(&mut self, operation: (usize, OperationKey), attempt: u32, meets: Option<WaitReason>) {
-        match meets {
-            Some(reason) => drop(self.met.insert(operation, (attempt, reason))),
-            None => drop(self.met.remove(&operation)),
-        }
+    fn note_met(&mut self, attempt: (usize, OperationKey, u32), meets: Option<WaitReason>) {
+        self.met.extend(meets.map(|reason| (attempt, reason)));
     }
 
     pub(super) fn receive_pool(&self, at: usize) -> ReceivePool {
@@ -119,7 +116,8 @@ impl World {
             counters,
         };
         let partner = now(self.domains[to].catalog().partner(self.domains[at].id())).expect("a partner");
-        let is_trusted = partner.trust == Trust::Complete;
+        // That its own certificate has expired stands against what is sent there, not here.
+        let is_trusted = matches!(partner.trust, Trust::Complete | Trust::Expired);
         let (is_cut, is_full) = (self.is_cut(at, to), self.domains[to].full);
         let outcome = if is_cut {
             let is_unreachable = self.is_calm || self.dice.one_in(2);
@@ -138,7 +136,7 @@ impl World {
             Err(failure) => called(&failure.code),
             Ok(_) => Some(WaitReason::TargetDown),
         };
-        self.note_met((at, order.operation), order.attempt, meets);
+        self.note_met((at, order.operation, order.attempt), meets);
         // The connection may break between the commit there and its acknowledgement here.
         let event = match outcome {
             Ok(_) if self.by_chance(8) => failed(Failure::interrupted("broke")),
@@ -226,7 +224,7 @@ impl World {
         let is_silent = self.domains[at].silent.contains(&order.target);
         if (is_silent || self.by_chance(4)) && !is_there {
             let (operation, attempt, counters) = (order.operation, order.attempt, Counters::default());
-            self.note_met((at, operation), attempt, Some(WaitReason::SourceIncomplete));
+            self.note_met((at, operation, attempt), Some(WaitReason::SourceIncomplete));
             let failure = Failure::interrupted("the copy broke");
             let event = Event::ReplicationFailed { operation, attempt, failure, counters };
             self.answers.push(Answer { to: at, event });
