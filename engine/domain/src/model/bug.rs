@@ -35,7 +35,7 @@ named! {
         ShortensLives = "shortens-lives",
         /// A copy lives an hour more than it should.
         LengthensLives = "lengthens-lives",
-        /// A copy that is looked at is looked at again a month later.
+        /// A copy is looked at a month after its time has come.
         PutsOffLooks = "puts-off-looks",
         /// Every operation is stored as if a person had released it.
         ReleasesAll = "releases-all",
@@ -182,10 +182,12 @@ fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
             spoilt.wanted.expires = expires;
         }
         Bug::LengthensLives => {
-            spoilt.wanted.expires = copy.wanted.expires.map(|expires| after(expires, Duration::from_hours(1)));
+            spoilt.wanted.expires =
+                copy.wanted.expires.map(|expires| after(expires, Duration::from_hours(1)));
         }
-        Bug::PutsOffLooks => {
-            spoilt.not_before = copy.not_before.map(|look| after(look, Duration::from_hours(30 * 24)));
+        Bug::PutsOffLooks if copy.not_before.is_none() && copy.is_readable() => {
+            let late = |expires| after(expires, Duration::from_hours(30 * 24));
+            spoilt.not_before = copy.wanted.expires.map(late);
         }
         Bug::ForgetsMakers if copy.number > 1 => spoilt.operation = String::new(),
         Bug::HurriesRemovals => {
