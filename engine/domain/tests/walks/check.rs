@@ -9,6 +9,7 @@ use narrows_domain::catalog::ImageFilter;
 use narrows_domain::image::{Image, ImageCopy, ImageState};
 use narrows_domain::operation::{Operation, OperationKind, OperationState};
 use narrows_domain::partner::{Partner, Trust};
+use narrows_format::ImageId;
 
 use crate::invariant::{Held, Invariant};
 use crate::oracle;
@@ -155,15 +156,24 @@ fn check_once(domain: &Domain, image: &Image, copies: &[ImageCopy]) -> Held {
     let operations = now(domain.catalog().operations(image.id));
     let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
     let pools: BTreeSet<_> = copies.iter().map(|copy| copy.pool).collect();
-    let is_once = copies.len() == pools.len() && imports <= 1 + domain.lies(domain.pool, image.id).removed;
+    // The log of a pool that was put back tells again of what had gone.
+    let again = usize::try_from(domain.incarnation(domain.pool)).unwrap() - 1;
+    let removed = domain.lies(domain.pool, image.id).removed;
+    let is_once = copies.len() == pools.len() && imports <= 1 + removed + again;
     Invariant::ImportedOnce
         .holds(is_once, || format!("{} has {imports} imports, {} copies", image.label(), copies.len()))
+}
+
+/// Whether a copy here that was kept until it was copied has been lost.
+fn has_no_date(world: &World, at: usize, image: ImageId) -> bool {
+    let origin = world.made[&image].0;
+    world.lost_once.contains(&(at, image)) && world.terms[&(at, origin)][0].first == First::UntilCopied
 }
 
 /// While nothing goes wrong, a copy that nothing keeps is hidden within hours, and gone within an hour after its window.
 fn check_goes(world: &World, at: usize, copy: &ImageCopy, is_free: bool) -> Held {
     let (key, clock) = ((at, copy.image, copy.pool), world.clock(at));
-    if !world.is_mended || !is_free {
+    if world.mended.is_none() || !is_free {
         world.free.borrow_mut().remove(&key);
         return Ok(());
     }
@@ -172,8 +182,9 @@ fn check_goes(world: &World, at: usize, copy: &ImageCopy, is_free: bool) -> Held
         None => since + HIDDEN_WITHIN,
         Some(discarded) => discarded.until.seconds.max(since) + GONE_WITHIN,
     };
-    Invariant::GoesInTheEnd
-        .holds(clock <= latest, || format!("at {clock} it stays, and nothing has kept it since {since}: {copy:?}"))
+    Invariant::GoesInTheEnd.holds(clock <= latest, || {
+        format!("at {clock} it stays, and nothing has kept it since {since}: {copy:?}")
+    })
 }
 
 /// A copy lives as long as its policy says, and can be read until then, and while something is to be copied from it.
@@ -192,11 +203,13 @@ fn check_life(world: &World, at: usize, copy: &ImageCopy) -> Held {
     let most = oracle::lives_at_most(world, at, copy.image, copy.pool);
     let is_short = match copy.wanted.expires {
         Some(expires) => expires.seconds <= most,
-        None => is_until_copied && !open.is_empty(),
+        // One that stands for a copy that was lost and had no date has none either.
+        None => is_until_copied && !open.is_empty() || has_no_date(world, at, copy.image),
     };
     Invariant::LivesAsThePolicySays
         .holds(is_short, || format!("by the policies until {most} at most, kept for {open:?}: {copy:?}"))?;
-    check_goes(world, at, copy, most <= world.clock(at) && open.is_empty())?;
+    let has_date = copy.wanted.expires.is_some();
+    check_goes(world, at, copy, has_date && most <= world.clock(at) && open.is_empty())?;
     let is_set_early = is_until_copied && !is_asked && copy.wanted.expires.is_some() && !open.is_empty();
     Invariant::NoneExpiredWhileKept
         .holds(!is_set_early, || format!("its end is set before {open:?}: {copy:?}"))?;

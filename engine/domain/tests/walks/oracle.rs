@@ -127,8 +127,8 @@ pub(crate) fn lives_until(world: &World, at: usize, image: ImageId, pool: PoolId
 /// was copied lives until now, at the latest.
 pub(crate) fn lives_at_most(world: &World, at: usize, image: ImageId, pool: PoolId) -> i64 {
     let domain = &world.domains[at];
-    // It stands for a copy that was lost with its media server, and lives as long as that.
-    let lost = domain.lost_pools().filter(|lost| *lost != pool);
+    // It stands for a copy that was lost with its pool, and lives as long as that.
+    let lost = domain.harmed_pools().filter(|lost| *lost != pool);
     let all = lost.chain([pool]).flat_map(|pool| {
         let ordered = world.ordered.get(&(image, pool)).map(|ordered| ordered.longest);
         ordered.into_iter().chain([most_by_policy(world, at, image, pool)])

@@ -21,10 +21,10 @@ use narrows_domain::catalog::Reading;
 use narrows_domain::event::Logged;
 use narrows_domain::machine::BackupBegun;
 use narrows_domain::model::{Burnt, MemoryCatalog};
+use narrows_domain::operation::WaitReason;
 use narrows_domain::primary::Error;
 use narrows_domain::storage::Identity;
 use narrows_domain::window::Window;
-use narrows_domain::operation::WaitReason;
 use narrows_domain::{Command, Event, Moment, OperationKey, Primary};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
@@ -100,9 +100,9 @@ pub(crate) struct Domain {
     offset: i64,
     /// The latest time that it was told.
     pub(crate) latest: i64,
-    /// It was started anew while its clock was behind that, and does not know it: what waits for a time may do so for up to a
-    /// day too long.
-    is_unaware: bool,
+    /// For how long what waits for a time may do so beyond that, in seconds: a day while it was started anew with its clock behind
+    /// the latest time, and does not know it.
+    pub(crate) oversleeps: i64,
     full: bool,
     sessions: Vec<BackupBegun>,
     /// Its only window, as people ordered.
@@ -184,8 +184,8 @@ pub(crate) struct World {
     pub(crate) asked: BTreeMap<(usize, ImageId), i64>,
     /// Since when nothing keeps a copy any more, by its domain's clock, as far as it was looked at.
     pub(crate) free: RefCell<BTreeMap<(usize, ImageId, PoolId), i64>>,
-    /// Nothing goes wrong from here on.
-    pub(crate) is_mended: bool,
+    /// Since when nothing goes wrong.
+    pub(crate) mended: Option<i64>,
     /// All that policy `from-N` of domain M ever said, oldest first.
     pub(crate) terms: BTreeMap<(usize, usize), Vec<Terms>>,
     /// The newest version of each of these policies.
@@ -207,6 +207,8 @@ pub(crate) struct World {
     /// Images of which the last readable copy in a domain was lost, and there was none since; and whether no other one, hidden, was
     /// about to be removed then.
     pub(crate) lost: RefCell<BTreeMap<(usize, ImageId), bool>>,
+    /// Images of which a readable copy in a domain was lost.
+    pub(crate) lost_once: BTreeSet<(usize, ImageId)>,
     /// When a domain first heard of another one's start, by its clock.
     heard: BTreeMap<(usize, usize, u64), i64>,
     /// What was seen to be against an invariant while it happened.
@@ -237,8 +239,10 @@ impl World {
 
     pub(crate) fn moment(&mut self, at: usize) -> Moment {
         let seconds = self.clock(at);
-        self.domains[at].is_unaware &= seconds < self.domains[at].latest;
-        self.domains[at].latest = self.domains[at].latest.max(seconds);
+        let domain = &mut self.domains[at];
+        if seconds >= domain.latest {
+            (domain.latest, domain.oversleeps) = (seconds, 0);
+        }
         // Where nothing happens by chance, what one domain does must not roll another one's dice.
         let entropy = if self.is_calm { seconds.unsigned_abs() } else { self.dice.roll() };
         Moment { now: Timestamp { seconds, nanos: 0 }, entropy }
@@ -330,7 +334,9 @@ impl World {
         domain.sessions.clear();
         domain.starts += 1;
         domain.shut.clear();
-        domain.is_unaware |= self.now + domain.offset < domain.latest;
+        if self.now + domain.offset < domain.latest {
+            domain.oversleeps = 86_400;
+        }
         domain.compared.clear();
         domain.touched.set(true);
         let catalog = domain.primary.take().expect("it ran").into_catalog();

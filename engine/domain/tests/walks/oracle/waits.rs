@@ -75,7 +75,7 @@ pub(crate) fn unfounded(world: &World, at: usize, all: &[Operation]) -> Option<O
 
 /// Its window is shut; or it is due, and waits for its turn.
 fn is_shut(world: &World, at: usize, operation: &Operation) -> bool {
-    let latest = world.clock(at) + world.domains[at].oversleeps();
+    let latest = world.clock(at) + world.domains[at].oversleeps;
     let is_due = operation.next_try.is_some_and(|next| next.seconds <= latest);
     is_due || !world.is_open(at)
 }
@@ -101,7 +101,10 @@ fn began_rightly(
         WaitReason::SourceIncomplete => any(&|it| !it.is_readable),
         WaitReason::ImportFailed => {
             let (image, to) = (operation.key.image, world.at(target.partner));
-            let lacked = world.lacked.contains(&(to, world.made[&image].0));
+            // What waited there for its import may have been lost when its pool was put back.
+            let there = &world.domains[to];
+            let lacked =
+                world.lacked.contains(&(to, world.made[&image].0)) || there.incarnation(there.pool) > 1;
             lacked && (met || world.let_go.contains(&(image, at, to)))
         }
         WaitReason::TargetDown | WaitReason::TargetFull | WaitReason::Trust | WaitReason::Clock => met,

@@ -14,12 +14,14 @@ pub(crate) fn is_open(window: &Window, seconds: i64) -> bool {
     assert!(window.transitions.is_empty(), "local time stays the same in a walk");
     let local = seconds + i64::from(window.offset_minutes) * MINUTE;
     let today = local.div_euclid(DAY);
-    (today - DAYS..=today).filter(|day| window.excluded_days.iter().all(|it| i64::from(*it) != *day)).any(|day| {
-        let weekday = (day + FIRST_WEEKDAY).rem_euclid(DAYS);
-        window.open.iter().any(|span| {
-            let from = i64::from(span.from_minute) * MINUTE;
-            let begin = day * DAY + from % DAY;
-            from / DAY == weekday && begin <= local && local < begin + i64::from(span.minutes) * MINUTE
-        })
-    })
+    (today - DAYS..=today).filter(|day| window.excluded_days.iter().all(|it| i64::from(*it) != *day)).any(
+        |day| {
+            let weekday = (day + FIRST_WEEKDAY).rem_euclid(DAYS);
+            window.open.iter().any(|span| {
+                let from = i64::from(span.from_minute) * MINUTE;
+                let begin = day * DAY + from % DAY;
+                from / DAY == weekday && begin <= local && local < begin + i64::from(span.minutes) * MINUTE
+            })
+        },
+    )
 }

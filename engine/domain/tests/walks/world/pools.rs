@@ -11,6 +11,9 @@ use narrows_format::{ImageId, PoolId, Sequence};
 use super::site::attic_id;
 use super::{Domain, World, now, order, ready};
 
+/// Longer than any step of a walk, in seconds.
+const LONG: i64 = 10 * 86_400;
+
 /// How an image lies in a pool, by the pool's log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lies {
@@ -50,7 +53,7 @@ fn lies(log: &[Logged], id: ImageId) -> Lies {
     lies
 }
 
-fn committed(logged: &Logged) -> Option<ImageId> {
+pub(super) fn committed(logged: &Logged) -> Option<ImageId> {
     match logged {
         Logged::Backup { record, .. } => Some(record.image),
         Logged::Arrival { arrival, .. } => Some(arrival.record.image),
@@ -102,11 +105,6 @@ impl Domain {
         self.shut.retain(|pool, _| !self.lost.contains(pool));
     }
 
-    /// For how long what waits for a time may do so beyond that, in seconds.
-    pub(crate) fn oversleeps(&self) -> i64 {
-        if self.is_unaware { 86_400 } else { 0 }
-    }
-
     /// Whether any pool but its own takes nothing, as the domain was told.
     pub(crate) fn has_shut_vault(&self) -> bool {
         self.shut.keys().any(|pool| *pool != self.pool)
@@ -122,9 +120,9 @@ impl Domain {
         self.shut.get(&pool).is_none_or(|readable| *readable)
     }
 
-    /// Those that were lost with their media server.
-    pub(crate) fn lost_pools(&self) -> impl Iterator<Item = PoolId> {
-        self.lost.iter().copied()
+    /// Those that were lost with their media server, or put back.
+    pub(crate) fn harmed_pools(&self) -> impl Iterator<Item = PoolId> {
+        self.lost.iter().chain(self.incarnations.keys()).copied()
     }
 
     pub(super) fn log(&mut self, pool: PoolId, logged: Logged) -> Sequence {
@@ -163,11 +161,18 @@ impl World {
                 if let Logged::Remove { image } = &logged {
                     self.ordered.remove(&(*image, pool));
                 }
-                let incarnation = self.domains[at].incarnation(pool);
+                let (incarnation, comes) = (self.domains[at].incarnation(pool), committed(&logged));
                 self.handle(at, Event::Pool(PoolEvent { pool, incarnation, sequence, logged }));
+                if let Some(image) = comes.filter(|image| self.is_readable(at, *image)) {
+                    self.lost.borrow_mut().remove(&(at, image));
+                }
                 return;
             }
         }
+    }
+
+    fn is_readable(&self, at: usize, image: ImageId) -> bool {
+        now(self.domains[at].catalog().copies(image)).iter().any(|copy| copy.discarded.is_none())
     }
 
     /// What a pool does with an order about a copy: what it has not can't be changed, and nothing is removed before it can't
@@ -205,7 +210,11 @@ pub(super) fn note_lost(world: &mut World, at: usize, goes: impl Fn(&ImageCopy) 
         let copies = now(world.domains[at].catalog().copies(image));
         let (with_it, left): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| goes(copy));
         let is_readable = |copy: &&ImageCopy| copy.discarded.is_none();
-        if !with_it.iter().any(is_readable) || left.iter().any(is_readable) {
+        if !with_it.iter().any(is_readable) {
+            continue;
+        }
+        world.lost_once.insert((at, image));
+        if left.iter().any(is_readable) {
             continue;
         }
         let clock = world.clock(at);
@@ -213,7 +222,10 @@ pub(super) fn note_lost(world: &mut World, at: usize, goes: impl Fn(&ImageCopy) 
             let lies = world.domains[at].lies(copy.pool, image);
             lies.copy.is_some() && lies.discarded.is_none_or(|it| it.until.seconds > clock)
         };
-        let is_certain = left.iter().all(comes_back);
+        // What comes back for a short while only may have been let go again before anybody looks.
+        let readable = || with_it.iter().filter(|copy| is_readable(copy));
+        let lives_on = readable().any(|copy| copy.wanted.expires.is_none_or(|it| it.seconds > clock + LONG));
+        let is_certain = left.is_empty() || lives_on && left.iter().all(comes_back);
         world.lost.borrow_mut().insert((at, image), is_certain);
         if left.is_empty() {
             give_up(world, at, image);
@@ -233,7 +245,9 @@ fn give_up(world: &mut World, at: usize, image: ImageId) {
 /// The attic's media server is lost for ever. It is not removed while copies lie there: those are given up first.
 pub(super) fn lose_a_server(world: &mut World, at: usize) {
     let attic = attic_id(at);
-    if world.domains[at].lost.contains(&attic) || !world.dice.one_in(12) {
+    // Rather while something lies there.
+    let is_used = !now(world.domains[at].catalog().copies_in(attic, 1)).is_empty();
+    if world.domains[at].lost.contains(&attic) || !world.dice.one_in(if is_used { 2 } else { 12 }) {
         return;
     }
     world.domains[at].catalog().fail_after(None);

@@ -1,17 +1,18 @@
 //! Pools that are put back to an older state, as by a disk that is restored: their logs end earlier, are read again in another
 //! incarnation, and nothing goes before that was done and partners were compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use narrows_domain::Catalog as _;
 use narrows_domain::Event;
 use narrows_domain::event::Logged;
+use narrows_domain::image::{Image, ImageState};
 use narrows_domain::machine::comparing::ReplicaList;
 use narrows_domain::partner::{ReceivePool, Trust};
 use narrows_domain::primary::Error;
 use narrows_format::{ImageId, PoolId, Timestamp};
 
-use super::{Ordered, World, now, order, pools, ready};
+use super::{Answer, Ordered, World, now, order, pools, ready};
 
 /// What a log says of how long an image lives.
 fn life(logged: &Logged) -> Option<(ImageId, Option<Timestamp>)> {
@@ -26,22 +27,29 @@ fn life(logged: &Logged) -> Option<(ImageId, Option<Timestamp>)> {
 /// A pool is put back to before what was read of its log; or, where one was, the comparing goes on.
 pub(super) fn put_back(world: &mut World, at: usize) {
     if world.domains[at].is_reconciling {
-        world.reconcile_on(at);
+        if world.dice.one_in(2) {
+            world.crash(at);
+        } else {
+            world.reconcile_on(at);
+        }
         return;
     }
     if world.dice.one_in(3) {
         order::accept_a_loss(world, at);
     }
-    let mut pools = world.domains[at].pools_here();
-    pools.retain(|pool| *pool != world.domains[at].pool);
+    let pools = world.domains[at].pools_here();
     let pool = pools[world.dice.below(pools.len())];
     let read = usize::try_from(world.read_of(at, pool).0).unwrap();
     if read == 0 || world.domains[at].silent.contains(&pool) || !world.dice.one_in(2) {
         return;
     }
     world.domains[at].catalog().fail_after(None);
-    world.break_off(at, pool);
     let length = world.dice.below(read);
+    if pool == world.domains[at].pool {
+        world.stop_for_a_disk(at, length);
+    } else {
+        world.break_off(at, pool);
+    }
     world.domains[at].logs.get_mut(&pool).expect("a pool of this domain").truncate(length);
     *world.domains[at].incarnations.entry(pool).or_insert(1) += 1;
     world.forget_orders(at, pool);
@@ -55,8 +63,34 @@ pub(super) fn put_back(world: &mut World, at: usize) {
 }
 
 impl World {
-    /// The log is the authority: what a person ordered and it does not say any more is not known, nor what was ordered a moment ago
-    /// and it does not say yet.
+    /// The server is stopped, and what was brought to it is answered by then. Backups that its log will not tell of, and that were
+    /// not read of, were never made.
+    fn stop_for_a_disk(&mut self, at: usize, length: usize) {
+        let pool = self.domains[at].pool;
+        let is_of_it = |answer: &Answer| matches!(&answer.event, Event::ReplicationDone(done) if done.receive_pool.pool == pool);
+        let (known, others) = std::mem::take(&mut self.answers).into_iter().partition(is_of_it);
+        self.answers = others;
+        let known: Vec<Answer> = known;
+        for answer in known {
+            self.handle(answer.to, answer.event);
+        }
+        self.crash(at);
+        let (kept, cut) = self.domains[at].logs[&pool].split_at(length);
+        let kept: BTreeSet<_> = kept.iter().filter_map(pools::committed).collect();
+        let catalog = self.domains[at].catalog();
+        let is_read = |image: ImageId| {
+            let is_begun = |it: &Image| matches!(it.state, ImageState::Writing | ImageState::Abandoned);
+            now(catalog.image(image)).is_some_and(|it| !is_begun(&it))
+        };
+        let backups = cut.iter().filter(|logged| matches!(logged, Logged::Backup { .. }));
+        let lost = backups.filter_map(pools::committed).filter(|it| !kept.contains(it) && !is_read(*it));
+        for image in lost.collect::<Vec<_>>() {
+            self.made.remove(&image);
+        }
+    }
+
+    /// The log is the authority: what a person ordered and it does not say any more may be forgotten, and so may what was ordered a
+    /// moment ago and it does not say yet.
     fn forget_orders(&mut self, at: usize, pool: PoolId) {
         let mut lives: BTreeMap<(ImageId, PoolId), Vec<i64>> = BTreeMap::new();
         for (image, expires) in self.domains[at].logs[&pool].iter().filter_map(life) {
@@ -64,18 +98,18 @@ impl World {
         }
         for image in self.made.keys() {
             for copy in now(self.domains[at].catalog().copies(*image)) {
-                let expires = copy.in_log.expires.filter(|_| copy.next_amend.is_some());
-                lives.entry((*image, copy.pool)).or_default().extend(expires.map(|expires| expires.seconds));
+                if copy.next_amend.is_some() {
+                    let both = [copy.in_log.expires, copy.wanted.expires].into_iter().flatten();
+                    lives.entry((*image, copy.pool)).or_default().extend(both.map(|expires| expires.seconds));
+                }
             }
         }
         for (key, all) in lives {
             let (Some(least), Some(most)) = (all.iter().min(), all.iter().max()) else { continue };
             let said = Ordered { last: *least, longest: *most };
             let before = self.ordered.get(&key).copied().unwrap_or(said);
-            let ordered = Ordered {
-                last: said.last.min(before.last),
-                longest: said.longest.max(before.longest),
-            };
+            let ordered =
+                Ordered { last: said.last.min(before.last), longest: said.longest.max(before.longest) };
             self.ordered.insert(key, ordered);
         }
     }
@@ -126,7 +160,19 @@ impl World {
                 Err(other) => panic!("{other}"),
             }
         }
-        self.domains[at].rereading.remove(&pool);
+        let domain = &mut self.domains[at];
+        domain.rereading.remove(&pool);
+        let lies = |image: &ImageId| self.domains[at].lies(pool, *image).copy.is_some();
+        self.ordered.retain(|(image, of), _| *of != pool || lies(image));
+    }
+
+    /// What each partner holds, as it is compared once a day.
+    pub(super) fn compare_all(&mut self) {
+        for at in 0..self.domains.len() {
+            for to in (0..self.domains.len()).filter(|to| *to != at) {
+                self.compare(at, to);
+            }
+        }
     }
 
     /// A partner says what it holds for a domain; whether it did.
@@ -136,9 +182,18 @@ impl World {
         let Ok(held) = ready(self.domains[to].primary().held_for((asker, pool), None, u32::MAX)) else {
             return false;
         };
+        // What it says of a copy that is being amended is overtaken.
+        let mut copies = self.made.keys().flat_map(|image| now(self.domains[to].catalog().copies(*image)));
+        if copies.any(|copy| copy.pool == pool && copy.next_amend.is_some()) {
+            return false;
+        }
         let (receive_pool, reached) = (self.receive_pool(to), self.read_of(to, pool));
-        let said =
-            Event::PartnerUp { partner: from, receive_pool: Some(receive_pool), pools: Vec::new(), skew_ms: None };
+        let said = Event::PartnerUp {
+            partner: from,
+            receive_pool: Some(receive_pool),
+            pools: Vec::new(),
+            skew_ms: None,
+        };
         if !self.handle(at, said) {
             return false;
         }
