@@ -83,14 +83,15 @@ pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verd
     if let Err(note) = prove_origin(arrival, receiver).and_then(|()| may_travel(arrival.record.flags)) {
         return Verdict::Refuse(note);
     }
+    // Before anything is kept of it for a while.
+    if receiver.homecoming == Homecoming::Unasked {
+        return Verdict::Refuse(recall::unasked(receiver.own, arrival.record.image));
+    }
     if let Some(verdict) = check_clock(arrival.record.started, now) {
         return verdict;
     }
     if let Some(other) = clash(arrival, receiver) {
         return Verdict::Refuse(other);
-    }
-    if receiver.homecoming == Homecoming::Unasked {
-        return Verdict::Refuse(recall::unasked(receiver.own, arrival.record.image));
     }
     let known = receiver.existing.is_some_and(|image| !image.state.is_gone());
     let unbounded = Retention::Target { at_least: None, at_most: None };

@@ -242,10 +242,7 @@ impl<C: Catalog> Primary<C> {
             Event::ReplicationFailed { operation, attempt, failure, counters } => {
                 self.replication_failed((operation, attempt), &failure, counters, moment).await
             }
-            Event::ImportReported { from, report } => {
-                let loaded = self.load_image(report.image).await?;
-                Ok(replication::reported(&loaded.replication_view(), from, &report, moment))
-            }
+            Event::ImportReported { from, report } => self.import_reported(from, &report, moment).await,
             Event::ReportDelivered { import, revision } => {
                 let import = self.ask(self.catalog.import(import)).await?;
                 Ok(import.map_or_else(Decision::nothing, |import| report::delivered(&import, revision)))

@@ -43,7 +43,10 @@ pub fn take(turn: &Turn<'_>, has_place: Place, moment: Moment) -> Decision {
     let now = moment.now;
     let mut decision = Decision::nothing();
     let mut operation = turn.candidate.operation.clone();
-    if let Some((reason, next_try)) = turn.candidate.held_by_policy(now) {
+    if let Some(note) = turn.candidate.nothing_left() {
+        operation.enter(OperationState::Failed(note.code.clone()), now);
+        operation.note = Some(note);
+    } else if let Some((reason, next_try)) = turn.candidate.held_by_policy(now) {
         operation.wait(reason, next_try, now);
         operation.note = None;
     } else if let Some(source) = turn.source() {
@@ -219,7 +222,9 @@ pub fn found<'a>(
     units: &[StorageUnit],
     groups: &[StorageUnitGroup],
 ) -> Option<&'a Operation> {
-    view.image.filter(|image| image.state == ImageState::Whole)?;
+    // What came from elsewhere and is not here any more was made by no backup either.
+    let came = view.image.is_some_and(|image| image.sender.is_some() && image.state.is_gone());
+    view.image.filter(|image| image.state == ImageState::Whole || came)?;
     let version = view.slp?;
     if view.copies.iter().any(|copy| copy.pool == pool) {
         return None;
@@ -238,7 +243,7 @@ pub fn found<'a>(
         _ => 3,
     };
     let fitting = view.operations.iter().filter(goes_there);
-    fitting.filter(|it| it.state != OperationState::Complete || has_others).min_by_key(rank)
+    fitting.filter(|it| it.state != OperationState::Complete || has_others || came).min_by_key(rank)
 }
 
 /// The duplication whose copy a log record tells of before any record tells of the backup: each pool has its log, and that

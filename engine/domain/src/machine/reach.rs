@@ -35,8 +35,9 @@ pub fn up(
     heard.receive_pool = receive_pool.or(partner.receive_pool);
     heard.pools = if pools.is_empty() { partner.pools.clone() } else { pools };
     let kept: Vec<_> = heard.receive_pool.into_iter().chain(heard.pools.iter().copied()).collect();
-    let known = partner.receive_pool.iter().chain(&partner.pools);
-    if known.into_iter().any(|pool| !kept.contains(pool)) {
+    // What was sent there before its pools were known counts, too.
+    let other_pools = (heard.receive_pool, &heard.pools) != (partner.receive_pool, &partner.pools);
+    if other_pools {
         decision.changes.push(Change::ReplicasLost(partner.domain, kept, now));
     }
     let was_down = partner.reach != heard.reach;
@@ -52,7 +53,6 @@ pub fn up(
         (before, after) => before != after,
     };
     let silent = partner.heard.is_none_or(|before| since(now, before) >= HEARD_STEP);
-    let other_pools = (heard.receive_pool, &heard.pools) != (partner.receive_pool, &partner.pools);
     if was_down || moved || silent || other_pools {
         decision.changes.insert(0, Change::Partner(heard));
     }

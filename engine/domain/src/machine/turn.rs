@@ -159,9 +159,7 @@ fn own_obstacle(
     let image =
         candidate.image.as_ref().filter(|it| it.state == ImageState::Whole && candidate.from.is_some());
     let Some(image) = image else {
-        if candidate.image.as_ref().is_some_and(|image| image.state.is_gone()) {
-            let sentence = "no copy of the image is left here".to_owned();
-            let note = Note { code: "API-002".to_owned(), sentence };
+        if let Some(note) = candidate.nothing_left() {
             return Some((OperationState::Failed(note.code.clone()), None, Some(note)));
         }
         let note = candidate.no_way.map_or_else(no_source, no_way);
@@ -175,6 +173,13 @@ fn own_obstacle(
 }
 
 impl Candidate {
+    /// What is said of it if no copy of its image is left here, so that it never can be done.
+    pub(super) fn nothing_left(&self) -> Option<Note> {
+        let is_gone = self.image.as_ref().is_some_and(|image| image.state.is_gone());
+        let sentence = "no copy of the image is left here".to_owned();
+        is_gone.then(|| Note { code: "API-002".to_owned(), sentence })
+    }
+
     /// Why its SLP does not let it run now, and when to look again; work that a person asked for has no SLP.
     pub(super) fn held_by_policy(&self, now: Timestamp) -> Option<(WaitReason, Option<Timestamp>)> {
         let version = self.slp.as_ref().filter(|_| self.operation.name != MANUAL)?;

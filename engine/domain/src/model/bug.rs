@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use crate::event::Change;
-use crate::image::{Discarded, Image, ImageCopy};
-use crate::moment::before;
+use crate::image::{Discarded, Image, ImageCopy, ImageState};
+use crate::moment::{after, before};
 use crate::named::named;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::policy::Run;
 use crate::replica::ReplicaRecord;
+use crate::slp::SlpVersion;
+use crate::window::Window;
 
 named! {
     /// A mistake that the model can be told to make: whoever checks a catalog or a machine proves with it
@@ -31,6 +33,10 @@ named! {
         ExpiresEarly = "expires-early",
         /// A copy lives an hour less than it should.
         ShortensLives = "shortens-lives",
+        /// A copy lives an hour more than it should.
+        LengthensLives = "lengthens-lives",
+        /// A copy is looked at a month after its time has come.
+        PutsOffLooks = "puts-off-looks",
         /// Every operation is stored as if a person had released it.
         ReleasesAll = "releases-all",
         /// What was let go can be brought back for no time at all.
@@ -45,6 +51,10 @@ named! {
         ForgetsTimes = "forgets-times",
         /// All that a target holds back waits as if for a free place.
         MisnamesWaits = "misnames-waits",
+        /// What waits for a time waits as if for a partner's clock.
+        MisnamesPauses = "misnames-pauses",
+        /// What waits for a window sleeps on for a day when it opens.
+        OversleepsWindows = "oversleeps-windows",
         /// No partner has work that is due by itself.
         ForgetsDuePartners = "forgets-due-partners",
         /// Nothing counts as under way to any partner.
@@ -53,6 +63,14 @@ named! {
         ForgetsResume = "forgets-resume",
         /// No policy is found held.
         IgnoresHolds = "ignores-holds",
+        /// A policy that was saved unverified is stored as if its targets had been asked.
+        InventsChecks = "invents-checks",
+        /// That a policy's targets were asked is not stored.
+        ForgetsChecks = "forgets-checks",
+        /// A window is stored as if it were in universal time.
+        ForgetsOffsets = "forgets-offsets",
+        /// A window is stored without the days on which it does not open.
+        ForgetsExcludedDays = "forgets-excluded-days",
         /// Every window is found open.
         IgnoresWindows = "ignores-windows",
         /// Every partner is found to have been asked for every image.
@@ -61,6 +79,14 @@ named! {
         ForgetsVersions = "forgets-versions",
         /// Which operation made a further copy is not stored.
         ForgetsMakers = "forgets-makers",
+        /// An image that is lost is stored as if it had been let go.
+        ForgetsLosses = "forgets-losses",
+        /// An image that was let go is stored as if it were lost.
+        InventsLosses = "invents-losses",
+        /// That nothing may be let go is not stored.
+        ForgetsReconciling = "forgets-reconciling",
+        /// No copy is found of which only an earlier incarnation of its pool told.
+        KeepsStaleCopies = "keeps-stale-copies",
         /// Until when a replica lives over there is not stored.
         ForgetsReplicaEnds = "forgets-replica-ends",
         /// The lives of partners' servers are not remembered.
@@ -104,7 +130,8 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         (Some(Bug::ForgetsRestart), Change::Restarted(_))
         | (Some(Bug::ForgetsLetGo), Change::LetGo(..))
         | (Some(Bug::ForgetsResume), Change::SlpResumed(..))
-        | (Some(Bug::ForgetsLives), Change::Life(_)) => None,
+        | (Some(Bug::ForgetsLives), Change::Life(_))
+        | (Some(Bug::ForgetsReconciling), Change::ReconcileBegun(_)) => None,
         (Some(bug), Change::Copy(copy)) => Some(Change::Copy(spoiled_copy(bug, copy))),
         (Some(Bug::ForgetsChildren), Change::Operation(operation))
             if operation.attempt == 0 && operation.kind == OperationKind::Replication =>
@@ -120,8 +147,23 @@ pub(super) fn spoil(bug: Option<Bug>, change: &Change, failed: bool) -> Option<C
         (Some(Bug::ForgetsVersions), Change::Image(image)) => {
             Some(Change::Image(Image { slp_version: 1, ..image.clone() }))
         }
+        (Some(Bug::ForgetsLosses), Change::Image(image)) if image.state == ImageState::Lost => {
+            Some(Change::Image(Image { state: ImageState::Gone, ..image.clone() }))
+        }
+        (Some(Bug::InventsLosses), Change::Image(image)) if image.state == ImageState::Gone => {
+            Some(Change::Image(Image { state: ImageState::Lost, ..image.clone() }))
+        }
+        (Some(bug @ (Bug::InventsChecks | Bug::ForgetsChecks)), Change::Slp(version)) => {
+            Some(Change::Slp(SlpVersion { verified: bug == Bug::InventsChecks, ..version.clone() }))
+        }
         (Some(Bug::ForgetsReplicaEnds), Change::Replica(replica)) => {
             Some(Change::Replica(ReplicaRecord { expires: None, ..replica.clone() }))
+        }
+        (Some(Bug::ForgetsOffsets), Change::Window(window, now)) => {
+            Some(Change::Window(Window { offset_minutes: 0, ..window.clone() }, *now))
+        }
+        (Some(Bug::ForgetsExcludedDays), Change::Window(window, now)) => {
+            Some(Change::Window(Window { excluded_days: Vec::new(), ..window.clone() }, *now))
         }
         (Some(Bug::ForgetsRunImages), Change::Run(run)) => {
             Some(Change::Run(Run { image: None, ..run.clone() }))
@@ -139,6 +181,14 @@ fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
             let expires = copy.wanted.expires.map(|expires| before(expires, Duration::from_hours(1)));
             spoilt.wanted.expires = expires;
         }
+        Bug::LengthensLives => {
+            spoilt.wanted.expires =
+                copy.wanted.expires.map(|expires| after(expires, Duration::from_hours(1)));
+        }
+        Bug::PutsOffLooks if copy.not_before.is_none() && copy.is_readable() => {
+            let late = |expires| after(expires, Duration::from_hours(30 * 24));
+            spoilt.not_before = copy.wanted.expires.map(late);
+        }
         Bug::ForgetsMakers if copy.number > 1 => spoilt.operation = String::new(),
         Bug::HurriesRemovals => {
             spoilt.discarded = copy.discarded.map(|it| Discarded { until: copy.made, ..it });
@@ -150,8 +200,15 @@ fn spoiled_copy(bug: Bug, copy: &ImageCopy) -> ImageCopy {
 
 fn spoiled_operation(bug: Bug, operation: &Operation) -> Operation {
     let mut spoilt = operation.clone();
+    let is_waiting = matches!(operation.state, OperationState::Waiting(_));
     match bug {
         Bug::ForgetsTimes => spoilt.next_try = None,
+        Bug::MisnamesPauses if operation.next_try.is_some() && is_waiting => {
+            spoilt.state = OperationState::Waiting(WaitReason::Clock);
+        }
+        Bug::OversleepsWindows if operation.state == OperationState::Waiting(WaitReason::Window) => {
+            spoilt.next_try = operation.next_try.map(|next| after(next, Duration::from_hours(24)));
+        }
         Bug::ReleasesAll if operation.kind != OperationKind::Backup => {
             spoilt.released = Some("by nobody".to_owned());
         }

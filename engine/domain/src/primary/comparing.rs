@@ -8,10 +8,10 @@ use narrows_format::{DomainId, ImageId, PoolId};
 use super::{Done, Primary};
 use crate::catalog::{Catalog, Reconciling};
 use crate::event::{Change, Command, Decision};
-use crate::import::{DAMAGED, ImportState};
+use crate::import::{DAMAGED, ImportReport, ImportState};
 use crate::limits::COMPARED_AT_ONCE;
 use crate::machine::comparing::{Compared, Held, ReplicaList, compare};
-use crate::machine::{Refusal, report};
+use crate::machine::{Refusal, replication, report};
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationState, WaitReason};
 use crate::partner::Trust;
@@ -30,6 +30,23 @@ impl<C: Catalog> Primary<C> {
             return Err(Refusal::new("AUTH-005", sentence, "grant it `status`").into());
         }
         self.ask(self.catalog.held_for((asker, pool), after, limit)).await
+    }
+
+    /// A partner says what became of an image. What it says of a pool as it was before it was put back is over: what lay there
+    /// is lost, and that is known.
+    pub(super) async fn import_reported(
+        &self,
+        from: DomainId,
+        report: &ImportReport,
+        moment: Moment,
+    ) -> Done<Decision, C> {
+        let partner = self.ask(self.catalog.partner(from)).await?;
+        let mut known = partner.iter().flat_map(|it| it.receive_pool.iter().chain(&it.pools));
+        if known.any(|it| it.pool == report.pool && it.incarnation > report.incarnation) {
+            return Ok(Decision::nothing());
+        }
+        let loaded = self.load_image(report.image).await?;
+        Ok(replication::reported(&loaded.replication_view(), from, report, moment))
     }
 
     /// A partner says what it holds for us.

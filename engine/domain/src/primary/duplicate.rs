@@ -5,7 +5,7 @@ use narrows_format::record::{CopyState, ImageRecord};
 use super::{Done, LOOK_AHEAD, Primary, partners_concerned};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision, PoolEvent};
-use crate::image::ImageCopy;
+use crate::image::{Image, ImageCopy, ImageState};
 use crate::limits::DUPLICATIONS_MAX;
 use crate::machine::duplication::{self, Place, Turn};
 use crate::machine::placing::{Busy, Places};
@@ -128,8 +128,13 @@ impl<C: Catalog> Primary<C> {
         let units = self.ask(self.catalog.storage_units()).await?;
         let groups = self.ask(self.catalog.storage_unit_groups()).await?;
         let duplication = duplication::found(&view, event.pool, &units, &groups);
-        if let Some(known) = view.image.zip(duplication) {
-            return Ok(duplication::made(&view, known, event, copy, moment));
+        if let Some((image, operation)) = view.image.zip(duplication) {
+            let mut decision = duplication::made(&view, (image, operation), event, copy, moment);
+            if image.state.is_gone() {
+                let whole = Image { state: ImageState::Whole, ..image.clone() };
+                decision.changes.insert(0, Change::Image(whole));
+            }
+            return Ok(decision);
         }
         let is_own = record.origin == self.own.domain;
         let here = (event.pool, copy.0.expires);

@@ -10,6 +10,7 @@ use crate::event::{Change, Decision};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::machine::{Refusal, retire};
 use crate::replica::{ReplicaRecord, ReplicaState, is_without_copies};
+use crate::retention;
 
 /// What follows for an image of which copies went with their server, beside those that are left elsewhere.
 pub(super) fn went(
@@ -24,7 +25,9 @@ pub(super) fn went(
         let life = lives.fold(first, |life, other| Some(life?.max(other?)));
         if left.iter().all(|copy| !copy.is_readable()) {
             for copy in left {
-                retire::set_expiry(copy, life, now, decision);
+                // One that is about to come back anyway lives as long as it was to.
+                let until = retention::later(copy.wanted.expires, life);
+                retire::set_expiry(copy, until, now, decision);
             }
         }
         if left.is_empty() {

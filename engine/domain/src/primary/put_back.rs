@@ -3,14 +3,14 @@
 
 use narrows_format::{ImageId, PoolId, Sequence};
 
-use super::{Done, Primary};
+use super::{Done, Primary, lost};
 use crate::catalog::{Catalog, Reconciling};
 use crate::event::{Change, Command, Decision};
-use crate::image::ImageState;
+use crate::image::{Image, ImageState};
 use crate::import::ArrivedData;
-use crate::limits::COMPARED_AT_ONCE;
+use crate::limits::{ANSWER_WAIT_MAX, COMPARED_AT_ONCE, SHUT_LOOK};
 use crate::machine::leaving;
-use crate::moment::Moment;
+use crate::moment::{Moment, after};
 use crate::storage::Pool;
 
 impl<C: Catalog> Primary<C> {
@@ -32,6 +32,10 @@ impl<C: Catalog> Primary<C> {
         }
         let begun = Reconciling { since: moment.now, why };
         changes.push(Change::ReconcileBegun(begun.clone()));
+        // The catalog is newer than the log: what it was about to ask for is asked for when that is read.
+        let asked_by = after(moment.now, SHUT_LOOK.max(ANSWER_WAIT_MAX));
+        let asked = self.ask(self.catalog.due_amendments(asked_by, u32::MAX)).await?;
+        changes.extend(asked.into_iter().map(Change::Copy));
         self.store(&changes).await?;
         self.reconciling = Some(begun);
         Ok(Vec::new())
@@ -56,12 +60,16 @@ impl<C: Catalog> Primary<C> {
                 import.damage = None;
                 decision.changes.push(Change::Import(import));
             }
-            let copies = self.ask(self.catalog.copies(copy.image)).await?;
-            let is_last = copies.iter().all(|other| other.number == copy.number);
-            if is_last && let Some(mut image) = self.ask(self.catalog.image(copy.image)).await? {
-                image.state = if copy.is_readable() { ImageState::Lost } else { ImageState::Gone };
-                decision.changes.push(Change::Image(image));
+            let loaded = self.load_image(copy.image).await?;
+            let (with_it, left): (Vec<_>, Vec<_>) =
+                loaded.copies.iter().partition(|it| it.number == copy.number);
+            let mut gone = Decision::nothing();
+            if left.is_empty() {
+                let image = loaded.image.clone();
+                gone.changes.extend(image.map(|it| Change::Image(Image { state: ImageState::Gone, ..it })));
             }
+            lost::went(&loaded, (&with_it, &left), moment.now, &mut gone);
+            decision.and(gone);
         }
         if stale.is_empty() {
             let waiting = self.catalog.stale_imports(pool, incarnation, COMPARED_AT_ONCE);

@@ -54,6 +54,14 @@ fn arrive(primary: &mut Primary<MemoryCatalog>, arrival: Arrival, seconds: i64) 
     ready(primary.catalog().imports_of(image)).unwrap().remove(0)
 }
 
+/// Symptom: where the clock was set back to before its backup, an image that nobody asked for was let in, to wait for its time.
+#[test]
+fn what_nobody_asked_for_is_not_kept_until_its_time_either() {
+    let (mut primary, arrival) = made();
+    let_go(&mut primary, arrival.record.image);
+    assert_eq!(code(ready(primary.admit(POOL, &arrival, moment(NOW - 3600)))), "AUTH-005");
+}
+
 #[test]
 fn what_was_let_go_here_does_not_come_back_unasked() {
     let (mut primary, arrival) = made();

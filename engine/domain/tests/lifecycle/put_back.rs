@@ -81,6 +81,96 @@ fn any_word_of_the_log_says_that_a_copy_is_there() {
     }
 }
 
+/// Symptom: where the last copy that could be read was lost with a pool that was put back, one elsewhere that was let go and was
+/// still there was removed when its window was over. It comes back, for as long as the other would have lived; but one that a person
+/// was just bringing back for longer lived shorter by that.
+#[test]
+fn what_is_left_of_an_image_comes_back() {
+    for longer in [None, Some(at(NOW + 300 * DAY))] {
+        let mut primary = duplication::with_two_pools(duplication::CHAIN);
+        let (id, commands) = backed_up(&mut primary, NOW);
+        let Some(Command::Duplicate(order)) = commands.first() else { panic!("{commands:?}") };
+        duplication::copied(&mut primary, id, order.copy, 1, NOW + 1);
+        let mut hidden = ready(primary.catalog().copies(id)).unwrap().remove(0);
+        let reason = narrows_format::image_log::RemoveReason::Expired;
+        hidden.discarded = Some(narrows_domain::image::Discarded { reason, until: at(NOW + DAY) });
+        (hidden.in_log, hidden.next_amend) = (hidden.wanted, None);
+        hidden.wanted.expires = longer.or(hidden.wanted.expires);
+        ready(primary.put(&[Change::Copy(hidden)])).unwrap();
+        ready(primary.pool_put_back((duplication::OTHER, 2), "a test".into(), moment(NOW + 2))).unwrap();
+        let compared = ready(primary.pool_compared(duplication::OTHER, 2, moment(NOW + 3))).unwrap();
+        let Some((lost, commands)) = compared else { panic!("its copy is not told of") };
+        assert_eq!(lost, [id]);
+        let until = longer.or(order.copy.expires);
+        let brings_back =
+            |it: &Command| matches!(it, Command::AmendCopy { pool: POOL, copy, .. } if copy.expires == until);
+        assert!(commands.iter().any(brings_back), "{commands:?}");
+        let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+        let copies = ready(primary.catalog().copies(id)).unwrap();
+        assert_eq!((image.state, copies.len(), copies[0].pool), (ImageState::Whole, 1, POOL));
+    }
+}
+
+/// Symptom: what was just asked for was forgotten when a pool was put back. Of a copy that is kept until it was copied nobody asked
+/// again, and it stayed for ever.
+#[test]
+fn what_was_asked_for_a_moment_ago_is_asked_for_again() {
+    let mut primary = duplication::with_two_pools(duplication::CHAIN);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let Some(Command::Duplicate(order)) = commands.first() else { panic!("{commands:?}") };
+    let asked = duplication::copied(&mut primary, id, order.copy, 1, NOW + 1);
+    let is_asked = |it: &Command| matches!(it, Command::AmendCopy { pool: POOL, copy, .. } if copy.expires == Some(at(NOW + 1)));
+    assert!(asked.iter().any(is_asked), "{asked:?}");
+    ready(primary.pool_put_back((duplication::OTHER, 2), "a test".into(), moment(NOW + 2))).unwrap();
+    let record = record(&ready(primary.catalog().image(id)).unwrap().unwrap());
+    let logged = Logged::Backup { record, signed: vec![1], copy: order.copy, stored_bytes: 3 };
+    let event = PoolEvent { pool: duplication::OTHER, incarnation: 2, sequence: Sequence(1), logged };
+    ready(primary.handle(Event::Pool(event), moment(NOW + 3))).unwrap();
+    assert_eq!(ready(primary.pool_compared(duplication::OTHER, 2, moment(NOW + 4))).unwrap(), None);
+    let asked = ready(primary.end_reconcile(moment(NOW + 5))).unwrap();
+    assert!(asked.iter().any(is_asked), "{asked:?}");
+}
+
+/// Symptom: what came from elsewhere and was lost with its pool while it was being duplicated was known as a backup when the other pool
+/// told of it, and the duplication stayed in process.
+#[test]
+fn a_duplicate_that_is_all_that_is_left_is_known_as_what_it_is() {
+    let dup = "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"import\"\nstorage = \"other\"\nretention = { fixed = \"60d\" }\n";
+    let mut primary = duplication::with_two_pools(&format!("{}{dup}", reconcile::IMPORT));
+    let copy = CopyState { expires: Some(at(NOW + 30 * DAY)), locked_until: None, held: false };
+    let logged = Logged::Arrival { arrival: arrival(), copy, stored_bytes: 7 };
+    read(&mut primary, (1, 1), logged, NOW);
+    let id = arrival().record.image;
+    assert_eq!(operations(&primary, id)[1].state, OperationState::InProcess);
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(NOW + 1))).unwrap();
+    assert!(ready(primary.pool_compared(POOL, 2, moment(NOW + 2))).unwrap().is_some());
+    duplication::copied(&mut primary, id, copy, 1, NOW + 3);
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let copies = ready(primary.catalog().copies(id)).unwrap();
+    assert_eq!((image.state, copies[0].operation.as_str()), (ImageState::Whole, "dup"));
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Complete);
+}
+
+/// Symptom: a duplication of an image that was lost with its pool waited for its source for ever.
+#[test]
+fn what_is_lost_is_not_copied_any_more() {
+    let mut primary = duplication::with_two_pools(duplication::CHAIN);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let Some(Command::Duplicate(order)) = commands.first() else { panic!("{commands:?}") };
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(NOW + 2))).unwrap();
+    assert!(ready(primary.pool_compared(POOL, 2, moment(NOW + 3))).unwrap().is_some());
+    ready(primary.end_reconcile(moment(NOW + 4))).unwrap();
+    let failed = Event::ReplicationFailed {
+        operation: order.operation,
+        attempt: order.attempt,
+        failure: Failure::interrupted("a disk was put back"),
+        counters: Counters::default(),
+    };
+    ready(primary.handle(failed, moment(NOW + 5))).unwrap();
+    ready(primary.handle(Event::Tick, moment(NOW + 60))).unwrap();
+    assert_eq!(operations(&primary, id)[1].state.to_string(), "failed(API-002)");
+}
+
 /// Goal: however much a pool has lost, other decisions have their turn between; and what waited for its import in another
 /// pool does not hide what waited in this one.
 #[test]

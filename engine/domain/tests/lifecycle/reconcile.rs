@@ -230,6 +230,29 @@ fn words_of_a_new_life_are_newer_than_all_of_the_former_one() {
     assert_eq!(import.revision + 9 - kept.revision, before.revision, "as if it had been kept");
 }
 
+/// Symptom: a word that was on its way when the partner's pool was put back made a replica of what was lost there. And what was sent
+/// there before its pools were known was never lost.
+#[test]
+fn a_word_about_a_pool_as_it_was_is_over() {
+    for is_known in [true, false] {
+        let mut primary = primary(GOLD);
+        let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+        partner.receive_pool = partner.receive_pool.filter(|_| is_known);
+        ready(primary.put(&[Change::Partner(partner)])).unwrap();
+        let (id, commands) = backed_up(&mut primary, NOW);
+        acknowledge(&mut primary, &sent(&commands), NOW + 1);
+        let pool = Some(ReceivePool { pool: PoolId([4; 16]), incarnation: 2 });
+        let up = Event::PartnerUp { partner: THERE, receive_pool: pool, pools: Vec::new(), skew_ms: None };
+        ready(primary.handle(up, moment(NOW + 2))).unwrap();
+        let state =
+            |primary: &Primary<MemoryCatalog>| ready(primary.catalog().replicas(id)).unwrap()[0].state;
+        assert_eq!(state(&primary), ReplicaState::Lost, "{is_known}");
+        report(&mut primary, id, 1, Outcome::Imported { expires: None, note: None }, NOW + 3);
+        assert_eq!(state(&primary), ReplicaState::Lost, "{is_known}");
+        assert_eq!(operations(&primary, id)[1].state, OperationState::InProcess, "it is sent again");
+    }
+}
+
 /// A partner's list is compared part by part, and only with what its pool was sent.
 #[test]
 fn a_partners_list_says_what_is_there() {

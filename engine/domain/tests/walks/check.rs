@@ -6,15 +6,21 @@ use std::collections::BTreeSet;
 
 use narrows_domain::Catalog as _;
 use narrows_domain::catalog::ImageFilter;
-use narrows_domain::image::ImageCopy;
+use narrows_domain::image::{Image, ImageCopy, ImageState};
 use narrows_domain::operation::{Operation, OperationKind, OperationState};
 use narrows_domain::partner::{Partner, Trust};
+use narrows_format::ImageId;
 
 use crate::invariant::{Held, Invariant};
 use crate::oracle;
 use crate::world::{Domain, First, World, now};
 
 pub(crate) use end::in_the_end;
+
+/// Within this a copy is hidden whose time has come and that nothing keeps, in seconds.
+const HIDDEN_WITHIN: i64 = 7 * 3600;
+/// Within this it goes for good when it can't be brought back any more.
+const GONE_WITHIN: i64 = 3600;
 
 /// After each step, where it may have changed something.
 pub(crate) fn always(world: &World) -> Held {
@@ -26,6 +32,10 @@ pub(crate) fn always(world: &World) -> Held {
         for partner in &now(domain.catalog().partners()) {
             check_limits(world, at, partner, &all)?;
         }
+        let unfounded = oracle::unfounded(world, at, &all);
+        Invariant::WaitsHaveReasons.holds(unfounded.is_none(), || {
+            format!("at {} there is no such reason: {unfounded:?}", world.clock(at))
+        })?;
         for operation in &all {
             check_wait(world, at, operation)?;
             check_may_run(world, at, operation)?;
@@ -56,7 +66,7 @@ fn check_limits(world: &World, at: usize, partner: &Partner, all: &[Operation]) 
     Invariant::DueWorkStarts.holds(due.is_none(), || format!("at {clock} it is free to go: {due:?}"))
 }
 
-/// A wait ends: by time, by what ends its reason, or by the client of a backup.
+/// A wait ends: by time, by what ends its reason, or by the client of a backup. Those by time are judged all together.
 fn check_wait(world: &World, at: usize, operation: &Operation) -> Held {
     let OperationState::Waiting(reason) = operation.state else { return Ok(()) };
     if operation.next_try.is_some() || operation.kind == OperationKind::Backup {
@@ -66,7 +76,7 @@ fn check_wait(world: &World, at: usize, operation: &Operation) -> Held {
     Invariant::WaitsHaveReasons.holds(holds, || format!("nothing ends the wait of {operation:?}"))
 }
 
-/// What runs is neither paused nor outside its window.
+/// What runs is neither paused nor outside its window, and its target was checked.
 fn check_may_run(world: &World, at: usize, operation: &Operation) -> Held {
     let domain = &world.domains[at];
     let Some(target) = operation.target.as_ref().filter(|_| operation.state == OperationState::InProcess)
@@ -77,6 +87,9 @@ fn check_may_run(world: &World, at: usize, operation: &Operation) -> Held {
     let image = now(domain.catalog().image(operation.key.image)).expect("operations have an image");
     let is_held = world.holds(at, &image.slp) || partner.paused || partner.trust != Trust::Complete;
     Invariant::HeldWorkRests.holds(!is_held, || format!("it is held and runs: {operation:?}"))?;
+    let is_unverified = world.is_unverified(at, &image.slp);
+    Invariant::HeldWorkRests
+        .holds(!is_unverified, || format!("its target was not checked and it runs: {operation:?}"))?;
     let version = now(domain.catalog().slp(&image.slp, Some(image.slp_version)));
     let spec = version.as_ref().and_then(|version| version.slp.operation(&operation.name));
     let has_window = spec.is_some_and(|spec| spec.window.is_some());
@@ -109,6 +122,7 @@ fn check_images(world: &World, at: usize) -> Held {
             format!("{} is under version {} of `{}`", image.label(), image.slp_version, image.slp)
         })?;
         let copies = now(catalog.copies(image.id));
+        check_lost(world, at, image, &copies)?;
         check_once(&world.domains[at], image, &copies)?;
         for copy in &copies {
             Invariant::CopiesHavePools.holds(pools.contains(&copy.pool), || format!("{copy:?}"))?;
@@ -118,14 +132,59 @@ fn check_images(world: &World, at: usize) -> Held {
     Ok(())
 }
 
+/// An image is lost if its last readable copy was, for as long as there is none; it is gone if that one was let go, or a person
+/// accepted the loss; and while there is one it is neither.
+fn check_lost(world: &World, at: usize, image: &Image, copies: &[ImageCopy]) -> Held {
+    let key = (at, image.id);
+    if copies.iter().any(|copy| copy.discarded.is_none()) {
+        world.lost.borrow_mut().remove(&key);
+    }
+    let was_lost = world.lost.borrow().get(&key).copied();
+    let is_right = match image.state {
+        ImageState::Lost => was_lost.is_some() && copies.is_empty(),
+        ImageState::Gone => was_lost != Some(true) && copies.is_empty(),
+        ImageState::Whole => !copies.is_empty(),
+        ImageState::Writing | ImageState::Abandoned => true,
+    };
+    Invariant::LostIsSaid.holds(is_right, || {
+        format!("{} is {} with {copies:?}; lost by chance: {was_lost:?}", image.label(), image.state)
+    })
+}
+
 /// One copy of an image in one pool, and one Import for each time that the pool has had it.
-fn check_once(domain: &Domain, image: &narrows_domain::Image, copies: &[ImageCopy]) -> Held {
+fn check_once(domain: &Domain, image: &Image, copies: &[ImageCopy]) -> Held {
     let operations = now(domain.catalog().operations(image.id));
     let imports = operations.iter().filter(|it| it.kind == OperationKind::Import).count();
     let pools: BTreeSet<_> = copies.iter().map(|copy| copy.pool).collect();
-    let is_once = copies.len() == pools.len() && imports <= 1 + domain.lies(domain.pool, image.id).removed;
+    // The log of a pool that was put back tells again of what had gone.
+    let again = usize::try_from(domain.incarnation(domain.pool)).unwrap() - 1;
+    let removed = domain.lies(domain.pool, image.id).removed;
+    let is_once = copies.len() == pools.len() && imports <= 1 + removed + again;
     Invariant::ImportedOnce
         .holds(is_once, || format!("{} has {imports} imports, {} copies", image.label(), copies.len()))
+}
+
+/// Whether a copy here that was kept until it was copied has been lost.
+fn has_no_date(world: &World, at: usize, image: ImageId) -> bool {
+    let origin = world.made[&image].0;
+    world.lost_once.contains(&(at, image)) && world.terms[&(at, origin)][0].first == First::UntilCopied
+}
+
+/// While nothing goes wrong, a copy that nothing keeps is hidden within hours, and gone within an hour after its window.
+fn check_goes(world: &World, at: usize, copy: &ImageCopy, is_free: bool) -> Held {
+    let (key, clock) = ((at, copy.image, copy.pool), world.clock(at));
+    if world.mended.is_none() || !is_free {
+        world.free.borrow_mut().remove(&key);
+        return Ok(());
+    }
+    let since = *world.free.borrow_mut().entry(key).or_insert(clock);
+    let latest = match copy.discarded {
+        None => since + HIDDEN_WITHIN,
+        Some(discarded) => discarded.until.seconds.max(since) + GONE_WITHIN,
+    };
+    Invariant::GoesInTheEnd.holds(clock <= latest, || {
+        format!("at {clock} it stays, and nothing has kept it since {since}: {copy:?}")
+    })
 }
 
 /// A copy lives as long as its policy says, and can be read until then, and while something is to be copied from it.
@@ -141,6 +200,16 @@ fn check_life(world: &World, at: usize, copy: &ImageCopy) -> Held {
     let origin = world.made[&copy.image].0;
     let is_until_copied =
         copy.pool == world.domains[at].pool && world.terms[&(at, origin)][0].first == First::UntilCopied;
+    let most = oracle::lives_at_most(world, at, copy.image, copy.pool);
+    let is_short = match copy.wanted.expires {
+        Some(expires) => expires.seconds <= most,
+        // One that stands for a copy that was lost and had no date has none either.
+        None => is_until_copied && !open.is_empty() || has_no_date(world, at, copy.image),
+    };
+    Invariant::LivesAsThePolicySays
+        .holds(is_short, || format!("by the policies until {most} at most, kept for {open:?}: {copy:?}"))?;
+    let has_date = copy.wanted.expires.is_some();
+    check_goes(world, at, copy, has_date && most <= world.clock(at) && open.is_empty())?;
     let is_set_early = is_until_copied && !is_asked && copy.wanted.expires.is_some() && !open.is_empty();
     Invariant::NoneExpiredWhileKept
         .holds(!is_set_early, || format!("its end is set before {open:?}: {copy:?}"))?;

@@ -42,8 +42,8 @@ invariants! {
     DueWorkStarts: "4.4: due work starts at once",
     /// No more is under way to a target than may be.
     LimitsHold: "4.4: limits on concurrent images per target",
-    /// What runs is not paused, its target is trusted, and its window is open.
-    HeldWorkRests: "4.4: windows, pause; 3: an expired or frozen partner is `waiting(trust)`",
+    /// What runs is not paused, its target is trusted and was checked, and its window is open.
+    HeldWorkRests: "4.4: windows, pause; 3: an expired or frozen partner is `waiting(trust)`, `--unverified` waits",
     /// Once all is mended, all that a policy asks for is done.
     AllThatCanCompletes: "4.4: for ever, until done, released or cancelled",
     /// In the end each image was in the domains that its policies reach, and in no other.
@@ -58,6 +58,12 @@ invariants! {
     KeepsItsVersion: "4.2: an image keeps the version it was made under until complete",
     /// A partner that is alive twice is frozen until a person decides, and one that restarts is not.
     AliveTwiceIsFrozen: "3: same UUID alive twice: TRUST-003, frozen until decided",
+    /// While a domain is compared with its pools and partners nothing is let go, and that comes to an end.
+    NothingGoesUncompared: "6: nothing expires until image logs of all pools and partners' replica lists are compared",
+    /// At rest the catalog has the copies that the logs of its pools tell of, as they tell of them.
+    LogIsAuthority: "6: the pool's image log is the authority for existence, expiry, lock and hold",
+    /// An image whose last readable copy here was lost, and not let go, is `lost` until there is one again or a person accepts it.
+    LostIsSaid: "6: a problem lists images left without copies; `image accept-loss`",
     /// Each copy in the catalog lies in a pool of the domain.
     CopiesHavePools: "1: a copy is one stored instance of an image in a pool",
 }

@@ -3,7 +3,7 @@
 //! Each walk has a seed and is the same every time. Domains back up, replicate along random edges,
 //! import, pass on; links break, servers crash at any transaction, clocks differ and are set, policies are
 //! missing, mended, changed and migrated, windows open and close, partners are paused, lost, unpaired and alive twice,
-//! pools are full or silent, media servers are lost, and people pause, cancel, release, expire and bring back. In half of the walks
+//! pools are full or silent, or put back to an older state, media servers are lost, and people pause, cancel, release, expire and bring back. In half of the walks
 //! copies live for hours or days only, and come to their end meanwhile.
 //! At the end everything is mended and must come to rest; an independent calculation says which domain has to hold
 //! which image; and then time passes until the last copy has gone.

@@ -1,8 +1,11 @@
 //! What the specification says of copies and of waits, written from its text (4.3 to 4.5): it calls nothing of the machine
 //! that it judges.
 //!
-//! It reads what catalogs hold, what pools have logged and what people have ordered. What it says of a copy's life is the
-//! least: where a policy was changed, the shortest that it ever said.
+//! It reads what catalogs hold, what pools have logged and what people have ordered. Of a copy's life it says the least and the
+//! most: where a policy was changed, the shortest and the longest that it ever said.
+
+mod waits;
+mod week;
 
 use narrows_domain::event::{DuplicateOrder, ReplicateOrder};
 use narrows_domain::image::{Discarded, ImageCopy};
@@ -14,6 +17,9 @@ use narrows_format::{ImageId, PoolId, Timestamp};
 
 use crate::invariant::{Held, Invariant};
 use crate::world::{First, Terms, World, now};
+
+pub(crate) use waits::{Seen, unfounded};
+pub(crate) use week::is_open;
 
 const HOUR: i64 = 3600;
 /// How long what was let go can be brought back: an image of this domain, and one of another.
@@ -36,7 +42,9 @@ pub(crate) fn stands_against(partner: &Partner) -> Option<WaitReason> {
 /// Whether the reason of a wait that no time ends is one that holds, so that what ends it will end the wait.
 pub(crate) fn holds(world: &World, at: usize, operation: &Operation, reason: WaitReason) -> bool {
     let catalog = world.domains[at].catalog();
-    let is_held = now(catalog.image(operation.key.image)).is_some_and(|image| world.holds(at, &image.slp));
+    let image = now(catalog.image(operation.key.image));
+    let is_held = image.as_ref().is_some_and(|image| world.holds(at, &image.slp));
+    let is_unverified = image.as_ref().is_some_and(|image| world.is_unverified(at, &image.slp));
     let all = catalog.all_operations();
     let runs = |fits: &dyn Fn(&Operation) -> bool| {
         all.iter().any(|it| it.state == OperationState::InProcess && fits(it))
@@ -50,7 +58,7 @@ pub(crate) fn holds(world: &World, at: usize, operation: &Operation, reason: Wai
     };
     let partner = now(catalog.partner(target.partner)).expect("targets are partners");
     match stands_against(&partner) {
-        _ if reason == WaitReason::TargetUnverified => true,
+        _ if reason == WaitReason::TargetUnverified => is_unverified,
         // Of two that stand against it, either is told: when its policy goes on it is looked at again.
         _ if reason == WaitReason::Pause && is_held => true,
         // Nothing that has become due since goes to who is drained.
@@ -101,7 +109,7 @@ pub(crate) fn open_children(world: &World, at: usize, copy: &ImageCopy) -> Vec<S
 /// Until when a copy lives at least, by what its domain knows now.
 pub(crate) fn lives_until(world: &World, at: usize, image: ImageId, pool: PoolId) -> i64 {
     if let Some(ordered) = world.ordered.get(&(image, pool)) {
-        return *ordered;
+        return ordered.last;
     }
     let (origin, started) = world.made[&image];
     let least = |life: &dyn Fn(&Terms) -> i64| {
@@ -117,6 +125,36 @@ pub(crate) fn lives_until(world: &World, at: usize, image: ImageId, pool: PoolId
             let asked = world.domains[at].lies_as_read(pool, image).asked;
             let bounded = |asked: i64| least(&|terms| terms.first.bounds(started, asked));
             asked.into_iter().map(bounded).max().unwrap_or(started)
+        }
+    }
+}
+
+/// Until when a copy lives at most: the longest that its policies ever said, or that a person ordered. What is kept until it
+/// was copied lives until now, at the latest.
+pub(crate) fn lives_at_most(world: &World, at: usize, image: ImageId, pool: PoolId) -> i64 {
+    let domain = &world.domains[at];
+    // It stands for a copy that was lost with its pool, and lives as long as that.
+    let lost = domain.harmed_pools().filter(|lost| *lost != pool);
+    let all = lost.chain([pool]).flat_map(|pool| {
+        let ordered = world.ordered.get(&(image, pool)).map(|ordered| ordered.longest);
+        ordered.into_iter().chain([most_by_policy(world, at, image, pool)])
+    });
+    all.max().expect("at least its own pool")
+}
+
+fn most_by_policy(world: &World, at: usize, image: ImageId, pool: PoolId) -> i64 {
+    let (origin, started) = world.made[&image];
+    let terms = &world.terms[&(at, origin)];
+    let most = |life: &dyn Fn(&Terms) -> i64| terms.iter().map(life).max().expect("each policy has terms");
+    if pool != world.domains[at].pool {
+        return started + most(&|terms| terms.duplicate * HOUR);
+    }
+    match terms[0].first {
+        First::UntilCopied => world.domains[at].latest,
+        First::For(_) => started + most(&|terms| terms.first.hours() * HOUR),
+        First::AsAsked { .. } => {
+            let asked = world.asked.get(&(at, image)).copied().unwrap_or(started);
+            most(&|terms| terms.first.bounds(started, asked))
         }
     }
 }

@@ -8,29 +8,43 @@ use crate::invariant::Invariant::{self, *};
 use crate::walk;
 
 /// Within so many walks each mistake has to be caught.
-const CAUGHT_WITHIN: u64 = 150;
+const CAUGHT_WITHIN: u64 = 1500;
 
 /// By which invariant a mistake is caught, and those that may be broken before. `None`: the walks of `tests/policies` catch
 /// it, which run policies.
 const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
     Some(match bug {
         Bug::LosesImages => (NoneLost, &[]),
-        Bug::HurriesRemovals => (CanBeBroughtBack, &[]),
+        Bug::HurriesRemovals => (CanBeBroughtBack, &[LogIsAuthority]),
         Bug::ReleasesAll | Bug::ExpiresEarly => (NoneExpiredWhileKept, &[]),
-        Bug::ShortensLives => (LivesAsThePolicySays, &[]),
-        Bug::ForgetsDueCopies | Bug::ForgetsLeaving => (GoesInTheEnd, &[]),
+        Bug::ShortensLives | Bug::LengthensLives => (LivesAsThePolicySays, &[]),
+        Bug::ForgetsDueCopies | Bug::PutsOffLooks => (GoesInTheEnd, &[]),
+        // What stays in a pool is in the way of a copy that is to go there.
+        Bug::ForgetsLeaving => (GoesInTheEnd, &[AllThatCanCompletes]),
         Bug::DoublesCopies => (ImportedOnce, &[]),
         Bug::CompletesEarly => (CompleteIsThere, &[]),
-        Bug::ForgetsTimes | Bug::ForgetsLetGo | Bug::ForgetsResume | Bug::MisnamesWaits => {
-            (WaitsHaveReasons, &[])
-        }
+        Bug::ForgetsTimes
+        | Bug::ForgetsLetGo
+        | Bug::ForgetsResume
+        | Bug::ForgetsChecks
+        | Bug::MisnamesWaits
+        | Bug::MisnamesPauses
+        | Bug::OversleepsWindows => (WaitsHaveReasons, &[]),
         Bug::ForgetsDuePartners => (DueWorkStarts, &[]),
         Bug::MiscountsRunning => (LimitsHold, &[]),
-        Bug::IgnoresHolds | Bug::IgnoresWindows => (HeldWorkRests, &[]),
+        Bug::IgnoresHolds | Bug::IgnoresWindows | Bug::InventsChecks | Bug::ForgetsExcludedDays => {
+            (HeldWorkRests, &[])
+        }
+        // Where it is open and should not be, or shut and waited for.
+        Bug::ForgetsOffsets => (HeldWorkRests, &[WaitsHaveReasons]),
         Bug::ForgetsRestart | Bug::TearsTransactions => (AllThatCanCompletes, &[]),
         Bug::ForgetsChildren => (GoesWhereAsked, &[]),
         Bug::ForgetsMakers => (DuplicatedOnce, &[]),
         Bug::ForgetsReplicaEnds => (SendersKnow, &[]),
+        Bug::ForgetsReconciling => (NothingGoesUncompared, &[]),
+        Bug::ForgetsLosses | Bug::InventsLosses => (LostIsSaid, &[]),
+        // It is held to be free to go, and does not.
+        Bug::KeepsStaleCopies => (LogIsAuthority, &[GoesInTheEnd]),
         Bug::InventsRecalls => (NothingComesUnasked, &[]),
         Bug::ForgetsVersions => (KeepsItsVersion, &[]),
         Bug::ForgetsLives => (AliveTwiceIsFrozen, &[]),

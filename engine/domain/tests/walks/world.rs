@@ -4,6 +4,7 @@ mod backups;
 pub(crate) mod homecoming;
 mod order;
 mod pools;
+mod put_back;
 mod reckon;
 mod revision;
 mod site;
@@ -20,13 +21,14 @@ use narrows_domain::catalog::Reading;
 use narrows_domain::event::Logged;
 use narrows_domain::machine::BackupBegun;
 use narrows_domain::model::{Burnt, MemoryCatalog};
+use narrows_domain::operation::WaitReason;
 use narrows_domain::primary::Error;
 use narrows_domain::storage::Identity;
-use narrows_domain::window::{Gate, Window};
+use narrows_domain::window::Window;
 use narrows_domain::{Command, Event, Moment, OperationKey, Primary};
 use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
-use crate::invariant::{Broken, Held};
+use crate::invariant::{Broken, Held, Invariant};
 use crate::oracle;
 
 pub(crate) use revision::{First, Terms};
@@ -77,8 +79,18 @@ pub(crate) struct Domain {
     /// The image log of each of its pools: what survives everything. Images are duplicated to the vault, and to the attic
     /// behind it, which lie on media servers.
     logs: BTreeMap<PoolId, Vec<Logged>>,
+    /// How often each of these was put back to an older state, and one more; once if it never was.
+    incarnations: BTreeMap<PoolId, u64>,
+    /// Which images were committed in which of these, whatever became of that.
+    ever: BTreeSet<(PoolId, ImageId)>,
+    /// Nothing is let go before these were read again, and these partners were compared.
+    is_reconciling: bool,
+    rereading: BTreeSet<PoolId>,
+    compared: BTreeSet<DomainId>,
     /// Of these, those whose media server does not answer: what it has is not read.
     silent: BTreeSet<PoolId>,
+    /// Those that take nothing, as it was told since it was started, and whether they can be read.
+    shut: BTreeMap<PoolId, bool>,
     /// Those whose media server was lost for ever.
     lost: BTreeSet<PoolId>,
     /// One of these took nothing for a while though it could be read, or was lost: a copy may have gone elsewhere all the same.
@@ -86,6 +98,11 @@ pub(crate) struct Domain {
     commands: Vec<Command>,
     /// Its clock minus the true one, in seconds.
     offset: i64,
+    /// The latest time that it was told.
+    pub(crate) latest: i64,
+    /// For how long what waits for a time may do so beyond that, in seconds: a day while it was started anew with its clock behind
+    /// the latest time, and does not know it.
+    pub(crate) oversleeps: i64,
     full: bool,
     sessions: Vec<BackupBegun>,
     /// Its only window, as people ordered.
@@ -120,6 +137,13 @@ impl Domain {
     }
 }
 
+/// What people ordered about a copy's life, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ordered {
+    pub(crate) last: i64,
+    pub(crate) longest: i64,
+}
+
 /// An answer under way; lost if its receiver crashes first.
 pub(crate) struct Answer {
     pub(crate) to: usize,
@@ -135,6 +159,8 @@ pub(crate) struct World {
     pub(crate) edges: BTreeSet<(usize, usize, usize)>,
     /// Policies `from-N` that domain M does not have yet.
     missing: BTreeSet<(usize, usize)>,
+    /// Those that were saved without that their targets were asked, and not checked since. Where images go never changes, so a
+    /// check holds for earlier versions too.
     unverified: BTreeSet<(usize, usize)>,
     cut: BTreeSet<(usize, usize)>,
     pub(crate) answers: Vec<Answer>,
@@ -152,8 +178,14 @@ pub(crate) struct World {
     given_up: BTreeSet<(ImageId, usize, usize)>,
     /// Operations without which a person let copies go, by domain and id.
     pub(crate) released: BTreeSet<(ImageId, usize, String)>,
-    /// Until when a copy lives as a person ordered.
-    pub(crate) ordered: BTreeMap<(ImageId, PoolId), i64>,
+    /// Until when a copy lives as a person ordered, and the longest that one ever ordered.
+    pub(crate) ordered: BTreeMap<(ImageId, PoolId), Ordered>,
+    /// The longest that senders asked an image to live in a domain, whether or not its pool logged it.
+    pub(crate) asked: BTreeMap<(usize, ImageId), i64>,
+    /// Since when nothing keeps a copy any more, by its domain's clock, as far as it was looked at.
+    pub(crate) free: RefCell<BTreeMap<(usize, ImageId, PoolId), i64>>,
+    /// Since when nothing goes wrong.
+    pub(crate) mended: Option<i64>,
     /// All that policy `from-N` of domain M ever said, oldest first.
     pub(crate) terms: BTreeMap<(usize, usize), Vec<Terms>>,
     /// The newest version of each of these policies.
@@ -164,6 +196,19 @@ pub(crate) struct World {
     abandoned: RefCell<BTreeSet<(ImageId, usize)>>,
     /// Arrivals that were over when something was said of them: which image, from where, to where.
     pub(crate) over: BTreeSet<(ImageId, usize, usize)>,
+    /// What each attempt of an operation met, by its domain.
+    pub(crate) met: BTreeMap<(usize, OperationKey, u32), WaitReason>,
+    /// Policies `from-N` that domain M did not have to begin with.
+    pub(crate) lacked: BTreeSet<(usize, usize)>,
+    /// Of which images a sender heard that they were given up: which image, from where, to where.
+    pub(crate) let_go: BTreeSet<(ImageId, usize, usize)>,
+    /// What was found of each domain when it was looked at last.
+    pub(crate) seen: Vec<RefCell<oracle::Seen>>,
+    /// Images of which the last readable copy in a domain was lost, and there was none since; and whether no other one, hidden, was
+    /// about to be removed then.
+    pub(crate) lost: RefCell<BTreeMap<(usize, ImageId), bool>>,
+    /// Images of which a readable copy in a domain was lost.
+    pub(crate) lost_once: BTreeSet<(usize, ImageId)>,
     /// When a domain first heard of another one's start, by its clock.
     heard: BTreeMap<(usize, usize, u64), i64>,
     /// What was seen to be against an invariant while it happened.
@@ -194,6 +239,10 @@ impl World {
 
     pub(crate) fn moment(&mut self, at: usize) -> Moment {
         let seconds = self.clock(at);
+        let domain = &mut self.domains[at];
+        if seconds >= domain.latest {
+            (domain.latest, domain.oversleeps) = (seconds, 0);
+        }
         // Where nothing happens by chance, what one domain does must not roll another one's dice.
         let entropy = if self.is_calm { seconds.unsigned_abs() } else { self.dice.roll() };
         Moment { now: Timestamp { seconds, nanos: 0 }, entropy }
@@ -213,13 +262,20 @@ impl World {
     /// What a domain commands is judged at once, and done later.
     fn take(&mut self, at: usize, commands: Vec<Command>) {
         for command in &commands {
-            let held = oracle::may(self, at, command);
+            let held = oracle::may(self, at, command).and_then(|()| self.may_while_reconciling(at, command));
             self.note(held);
             if let Command::Report { partner, report, .. } = command {
                 self.note_over(report.image, self.at(*partner), at);
             }
         }
         self.domains[at].commands.extend(commands);
+    }
+
+    /// Nothing goes before a pool that was put back was read again, and partners were compared.
+    fn may_while_reconciling(&self, at: usize, command: &Command) -> Held {
+        let goes = matches!(command, Command::DiscardCopy { .. } | Command::RemoveCopy { .. });
+        let is_early = goes && self.domains[at].is_reconciling;
+        Invariant::NothingGoesUncompared.holds(!is_early, || format!("{command:?}"))
     }
 
     /// An arrival is refused, or its sender is told of it: whether it is over counts now.
@@ -277,6 +333,11 @@ impl World {
         domain.commands.clear();
         domain.sessions.clear();
         domain.starts += 1;
+        domain.shut.clear();
+        if self.now + domain.offset < domain.latest {
+            domain.oversleeps = 86_400;
+        }
+        domain.compared.clear();
         domain.touched.set(true);
         let catalog = domain.primary.take().expect("it ran").into_catalog();
         catalog.fail_after(None);
@@ -287,13 +348,17 @@ impl World {
     }
 
     pub(crate) fn step(&mut self) {
+        self.domains.iter_mut().for_each(Domain::forget_lost);
         let at = self.dice.below(self.domains.len());
-        let kinds = if self.is_quick { 32 } else { 29 };
+        let kinds = if self.is_quick { 33 } else { 30 };
         match self.dice.below(kinds) {
             0 | 1 => self.begin_backup(at),
             2 | 3 => self.end_backup(at),
             4..=8 => self.carry_out_one(at),
-            9..=11 => self.read_log(at),
+            9..=11 => {
+                self.read_log(at);
+                self.reconcile_on(at);
+            }
             12 | 13 => self.answer(),
             14 => self.cut_or_heal(at),
             15 => self.crash_some_way(at),
@@ -309,6 +374,7 @@ impl World {
             25 => twins::hear(self, at),
             26 => order::about_copies(self, at),
             27 => pools::lose_a_server(self, at),
+            28 => put_back::put_back(self, at),
             _ => self.pass_time(),
         }
     }
@@ -335,9 +401,13 @@ impl World {
         self.held.iter().any(|(domain, origin)| *domain == at && slp == format!("from-{origin}"))
     }
 
+    /// Whether what a policy names elsewhere has not been checked here since it was saved unverified.
+    pub(crate) fn is_unverified(&self, at: usize, slp: &str) -> bool {
+        self.unverified.iter().any(|(domain, origin)| *domain == at && slp == format!("from-{origin}"))
+    }
+
     /// Whether a domain's window is open by its own clock.
     pub(crate) fn is_open(&self, at: usize) -> bool {
-        let seconds = self.clock(at);
-        self.domains[at].window.gate(Timestamp { seconds, nanos: 0 }) == Gate::Open
+        oracle::is_open(&self.domains[at].window, self.clock(at))
     }
 }

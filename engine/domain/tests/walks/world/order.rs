@@ -1,19 +1,21 @@
 //! What people order in a walk, and how all of it is put right at its end.
 
+use narrows_domain::catalog::ImageFilter;
+use narrows_domain::image::{ImageCopy, ImageState};
 use narrows_domain::model::Burnt;
 use narrows_domain::operation::OperationState;
 use narrows_domain::partner::Trust;
 use narrows_domain::primary::{Error, Parting};
 use narrows_domain::storage::PoolTrouble;
 use narrows_domain::{Catalog as _, Command, Event, Partner};
-use narrows_format::{PoolId, Timestamp};
+use narrows_format::{ImageId, PoolId, Timestamp};
 
-use super::{World, now, ready};
+use super::{Ordered, World, now, ready};
 
-type Ordered = Result<Vec<Command>, Error<Burnt>>;
+type Outcome = Result<Vec<Command>, Error<Burnt>>;
 
 /// Takes the outcome of an order like the server does; whether it was carried out. What a rule refuses is not.
-pub(super) fn obey(world: &mut World, at: usize, outcome: Ordered) -> bool {
+pub(super) fn obey(world: &mut World, at: usize, outcome: Outcome) -> bool {
     match outcome {
         Ok(commands) => {
             world.take(at, commands);
@@ -96,16 +98,48 @@ pub(super) fn about_copies(world: &mut World, at: usize) {
     let (id, moment) = (made[world.dice.below(made.len())], world.moment(at));
     let until = moment.now.seconds + i64::try_from(1 + world.dice.below(15)).unwrap() * 86_400;
     let primary = world.domains[at].primary();
-    let (outcome, until) = if now(primary.catalog().copies(id)).iter().all(|copy| copy.discarded.is_none()) {
-        (ready(primary.expire_image(id, moment)), moment.now.seconds)
-    } else {
-        let date = Timestamp { seconds: until, nanos: 0 };
-        (ready(primary.undelete_image(id, Some(date), moment)), until)
-    };
-    if let Ok((copies, _)) = &outcome {
-        world.ordered.extend(copies.iter().map(|copy| ((id, copy.pool), until)));
+    if now(primary.catalog().copies(id)).iter().all(|copy| copy.discarded.is_none()) {
+        return expire(world, at, id);
     }
+    let date = Timestamp { seconds: until, nanos: 0 };
+    let outcome = ready(primary.undelete_image(id, Some(date), moment));
+    note_ordered(world, (at, id), until, &outcome);
     obey(world, at, outcome.map(|(_, commands)| commands));
+}
+
+/// A person lets the copies of an image go now.
+pub(super) fn expire(world: &mut World, at: usize, id: ImageId) {
+    let moment = world.moment(at);
+    let outcome = ready(world.domains[at].primary().expire_image(id, moment));
+    note_ordered(world, (at, id), moment.now.seconds, &outcome);
+    obey(world, at, outcome.map(|(_, commands)| commands));
+}
+
+/// While a domain is compared with its pools, what their logs say of a copy wins over what is ordered.
+fn note_ordered<E>(
+    world: &mut World,
+    (at, id): (usize, ImageId),
+    until: i64,
+    outcome: &Result<(Vec<ImageCopy>, Vec<Command>), E>,
+) {
+    for copy in outcome.iter().flat_map(|(copies, _)| copies) {
+        let ordered = world.ordered.entry((id, copy.pool)).or_insert(Ordered { last: until, longest: until });
+        let is_heard = !world.domains[at].is_reconciling();
+        let last = if is_heard { until } else { i64::MIN };
+        *ordered = Ordered { last, longest: ordered.longest.max(until) };
+    }
+}
+
+/// A person accepts that an image is lost.
+pub(super) fn accept_a_loss(world: &mut World, at: usize) {
+    let is_lost = ImageFilter { state: Some(ImageState::Lost), ..ImageFilter::default() };
+    let Some(image) = now(world.domains[at].catalog().images(&is_lost)).first().map(|image| image.id) else {
+        return;
+    };
+    let outcome = ready(world.domains[at].primary().accept_loss(Some(image), 1));
+    if obey(world, at, outcome.map(|_| Vec::new())) {
+        world.lost.borrow_mut().remove(&(at, image));
+    }
 }
 
 pub(super) fn part_or_pair(world: &mut World, at: usize) {
@@ -154,6 +188,10 @@ fn full(readable: bool) -> PoolTrouble {
 }
 
 fn pool_stands(world: &mut World, at: usize, pool: PoolId, trouble: Option<PoolTrouble>) {
+    match &trouble {
+        Some(trouble) => drop(world.domains[at].shut.insert(pool, trouble.readable)),
+        None => drop(world.domains[at].shut.remove(&pool)),
+    }
     let moment = world.moment(at);
     let outcome = ready(world.domains[at].primary().pool_stands(pool, trouble, moment));
     obey(world, at, outcome);

@@ -143,7 +143,8 @@ impl World {
         }
         let mut all = self.versions.borrow_mut();
         let known = all.entry(key).or_default();
-        let has_gone = self.domains[at].lies(self.domains[at].pool, image.id).removed > 0;
+        let domain = &self.domains[at];
+        let has_gone = domain.lies(domain.pool, image.id).removed > 0 || domain.incarnation(domain.pool) > 1;
         let comes = known.is_empty() || has_gone || self.abandoned.borrow().contains(&key);
         if comes && self.newest.get(&(at, origin)) == Some(&image.slp_version) {
             known.insert(image.slp_version);

@@ -46,6 +46,7 @@ impl World {
             for origin in 0..count {
                 if world.dice.one_in(3) && origin != at {
                     world.missing.insert((at, origin));
+                    world.lacked.insert((at, origin));
                 } else {
                     let verified = if world.dice.one_in(4) { Unverified::Accept } else { Unverified::Refuse };
                     if verified == Unverified::Accept {
@@ -77,11 +78,20 @@ impl World {
             given_up: BTreeSet::new(),
             released: BTreeSet::new(),
             ordered: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            free: RefCell::default(),
+            mended: None,
             terms: BTreeMap::new(),
             newest: BTreeMap::new(),
             versions: RefCell::default(),
             abandoned: RefCell::default(),
             over: BTreeSet::new(),
+            met: BTreeMap::new(),
+            lacked: BTreeSet::new(),
+            let_go: BTreeSet::new(),
+            seen: Vec::new(),
+            lost: RefCell::default(),
+            lost_once: BTreeSet::new(),
             heard: BTreeMap::new(),
             broken: None,
         }
@@ -108,6 +118,7 @@ impl World {
             }
             let domain = self.new_domain(at, count, bug);
             self.domains.push(domain);
+            self.seen.push(RefCell::default());
         }
     }
 
@@ -148,11 +159,19 @@ impl World {
             own,
             pool: pool_id(at),
             logs: [pool_id(at), vault_id(at), attic_id(at)].map(|pool| (pool, Vec::new())).into(),
+            incarnations: BTreeMap::new(),
+            ever: BTreeSet::new(),
+            is_reconciling: false,
+            rereading: BTreeSet::new(),
+            compared: BTreeSet::new(),
             silent: BTreeSet::new(),
+            shut: BTreeMap::new(),
             lost: BTreeSet::new(),
             may_double: false,
             commands: Vec::new(),
             offset: if self.is_calm { 0 } else { i64::try_from(self.dice.below(180)).unwrap() - 90 },
+            latest: i64::MIN,
+            oversleeps: 0,
             full: false,
             sessions: Vec::new(),
             window,
@@ -161,15 +180,17 @@ impl World {
         }
     }
 
-    /// Open so many hours a day, from a random one on.
+    /// Open so many hours a day, from a random one on, somewhere on earth, but perhaps not on one of the next days.
     pub(super) fn window(&mut self, hours: u16) -> Window {
         let first = u16::try_from(self.dice.below(24)).unwrap() * 60;
         let open = (0..7).map(|day| OpenSpan { from_minute: day * 1440 + first, minutes: hours * 60 });
+        let today = i32::try_from(self.now / 86_400).unwrap();
+        let excluded_days = (today..today + 4).filter(|_| self.dice.one_in(4)).collect();
         Window {
             name: "hours".into(),
-            offset_minutes: 0,
+            offset_minutes: i16::try_from(self.dice.below(57)).unwrap() * 30 - 14 * 60,
             open: open.collect(),
-            excluded_days: Vec::new(),
+            excluded_days,
             zone: String::new(),
             transitions: Vec::new(),
         }

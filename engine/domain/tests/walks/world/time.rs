@@ -59,11 +59,13 @@ impl World {
             order::mend(self, at);
         }
         while self.mend_one() {}
+        self.mended = Some(self.now);
     }
 
     /// Carries out, answers and lets time pass until all is done that can be.
     pub(crate) fn come_to_rest(&mut self) -> Held {
-        let mut left = Ok(());
+        // Once to hear what else there is to do, and once when that is done.
+        let (mut left, mut comparings) = (Ok(()), if self.is_calm { 0 } else { 2 });
         for _ in 0..LOOKS_MAX {
             self.drain();
             check::always(self)?;
@@ -71,9 +73,14 @@ impl World {
                 continue;
             }
             left = (0..self.domains.len()).try_for_each(|at| self.nothing_is_left_to_do(at));
-            if left.is_ok() || !self.go_on() {
+            if left.is_err() && self.go_on() {
+                continue;
+            }
+            if comparings == 0 {
                 return left;
             }
+            comparings -= 1;
+            self.compare_all();
         }
         left
     }
@@ -92,6 +99,8 @@ impl World {
         let mut copies = images.iter().flat_map(|image| now(catalog.copies(image.id)));
         let amended = copies.find(|copy| copy.next_amend.is_some());
         Invariant::LivesAsThePolicySays.holds(amended.is_none(), || format!("never amended: {amended:?}"))?;
+        let is_reconciling = self.domains[at].is_reconciling();
+        Invariant::NothingGoesUncompared.holds(!is_reconciling, || "it is never compared".to_owned())?;
         let silent = now(catalog.partners()).into_iter().find(|it| it.reach != Reach::Up);
         Invariant::WaitsHaveReasons.holds(silent.is_none(), || format!("never found up: {silent:?}"))
     }
@@ -121,6 +130,7 @@ impl World {
                 let unread = pools.any(|pool| self.unread(at, pool).is_some());
                 idle &= !unread && self.domains[at].commands.is_empty();
                 self.read_log(at);
+                idle &= !self.reconcile_on(at);
                 self.carry_out_one(at);
             }
             idle &= self.answers.is_empty();
@@ -152,6 +162,12 @@ impl World {
     }
 
     fn release_all(&mut self, at: usize) {
+        for image in self.made.keys().copied().collect::<Vec<_>>() {
+            let copies = now(self.domains[at].catalog().copies(image));
+            if copies.iter().any(|copy| copy.wanted.expires.is_none()) {
+                order::expire(self, at, image);
+            }
+        }
         for operation in self.domains[at].catalog().all_operations() {
             let keeps = matches!(operation.state, OperationState::Failed(_) | OperationState::Cancelled);
             if !keeps || operation.kind == OperationKind::Backup || operation.released.is_some() {

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use narrows_domain::event::{DuplicateOrder, Event, Logged, PoolEvent, ReplicateOrder, ReplicationDone};
-use narrows_domain::import::{Arrival, ImportReport, Proof};
+use narrows_domain::import::{Arrival, ImportReport, Outcome, Proof};
 use narrows_domain::job::Counters;
 use narrows_domain::model::Burnt;
+use narrows_domain::operation::WaitReason;
 use narrows_domain::partner::{Partner, ReceivePool, Trust};
 use narrows_domain::primary::Error;
 use narrows_domain::retry::{Failure, Side};
@@ -22,6 +23,18 @@ const fn copy_of(command: &Command) -> Option<ImageId> {
         Command::AmendCopy { image, .. }
         | Command::DiscardCopy { image, .. }
         | Command::RemoveCopy { image, .. } => Some(*image),
+        _ => None,
+    }
+}
+
+/// What a refusal of the target makes its source wait for, by the specification (5); what is not named is for ever.
+fn called(code: &str) -> Option<WaitReason> {
+    match code {
+        // The connection broke.
+        "" => Some(WaitReason::TargetDown),
+        "AIR-001" => Some(WaitReason::Clock),
+        "AIR-002" | "AIR-003" | "AIR-004" => Some(WaitReason::ImportFailed),
+        "AIR-012" => Some(WaitReason::Trust),
         _ => None,
     }
 }
@@ -83,8 +96,14 @@ impl World {
         }
     }
 
-    fn receive_pool(&self, at: usize) -> ReceivePool {
-        ReceivePool { pool: self.domains[at].pool, incarnation: 1 }
+    /// If an attempt comes to nothing, it is because of this.
+    fn note_met(&mut self, attempt: (usize, OperationKey, u32), meets: Option<WaitReason>) {
+        self.met.extend(meets.map(|reason| (attempt, reason)));
+    }
+
+    pub(super) fn receive_pool(&self, at: usize) -> ReceivePool {
+        let pool = self.domains[at].pool;
+        ReceivePool { pool, incarnation: self.domains[at].incarnation(pool) }
     }
 
     fn replicate(&mut self, at: usize, order: &ReplicateOrder) {
@@ -96,16 +115,28 @@ impl World {
             failure,
             counters,
         };
-        let outcome = if self.is_cut(at, to) {
+        let partner = now(self.domains[to].catalog().partner(self.domains[at].id())).expect("a partner");
+        // That its own certificate has expired stands against what is sent there, not here.
+        let is_trusted = matches!(partner.trust, Trust::Complete | Trust::Expired);
+        let (is_cut, is_full) = (self.is_cut(at, to), self.domains[to].full);
+        let outcome = if is_cut {
             let is_unreachable = self.is_calm || self.dice.one_in(2);
             Err(if is_unreachable { Failure::unreachable("no route") } else { Failure::interrupted("broke") })
         } else if let Err(failure) = self.may_send(at, to) {
             Err(failure)
-        } else if self.domains[to].full {
+        } else if is_full {
             Err(Failure::coded("POOL-002", Side::Target, "full"))
         } else {
             self.commit_at(at, to, order)
         };
+        let meets = match &outcome {
+            Err(_) if is_cut => Some(WaitReason::TargetDown),
+            Err(_) if !is_trusted => Some(WaitReason::Trust),
+            Err(_) if is_full => Some(WaitReason::TargetFull),
+            Err(failure) => called(&failure.code),
+            Ok(_) => Some(WaitReason::TargetDown),
+        };
+        self.note_met((at, order.operation, order.attempt), meets);
         // The connection may break between the commit there and its acknowledgement here.
         let event = match outcome {
             Ok(_) if self.by_chance(8) => failed(Failure::interrupted("broke")),
@@ -156,11 +187,15 @@ impl World {
             }
             Err(other) => panic!("{other}"),
         };
+        if let Some(asked) = order.expires {
+            let longest = self.asked.entry((to, image.id)).or_insert(asked.seconds);
+            *longest = asked.seconds.max(*longest);
+        }
         let lies = self.domains[to].lies(pool, image.id);
         if let Some(copy) = lies.copy.filter(|_| !self.logs_again) {
             let logged = Logged::Arrival { arrival, copy, stored_bytes: 0 };
-            let sequence = lies.sequence;
-            let event = Event::ArrivedAgain(PoolEvent { pool, incarnation: 1, sequence, logged });
+            let (sequence, incarnation) = (lies.sequence, self.domains[to].incarnation(pool));
+            let event = Event::ArrivedAgain(PoolEvent { pool, incarnation, sequence, logged });
             self.answers.push(Answer { to, event });
             return Ok(sequence);
         }
@@ -170,6 +205,11 @@ impl World {
     fn report(&mut self, at: usize, partner: DomainId, import: ImportKey, report: ImportReport) {
         let to = self.at(partner);
         let revision = report.revision;
+        if let Outcome::GivenUp { .. } = &report.outcome
+            && !self.is_cut(at, to)
+        {
+            self.let_go.insert((report.image, to, at));
+        }
         let from = self.domains[at].id();
         let failed = Event::ReportFailed { import, failure: Failure::unreachable("no route") };
         let heard = !self.is_cut(at, to) && self.handle(to, Event::ImportReported { from, report });
@@ -184,6 +224,7 @@ impl World {
         let is_silent = self.domains[at].silent.contains(&order.target);
         if (is_silent || self.by_chance(4)) && !is_there {
             let (operation, attempt, counters) = (order.operation, order.attempt, Counters::default());
+            self.note_met((at, operation, attempt), Some(WaitReason::SourceIncomplete));
             let failure = Failure::interrupted("the copy broke");
             let event = Event::ReplicationFailed { operation, attempt, failure, counters };
             self.answers.push(Answer { to: at, event });
