@@ -136,7 +136,8 @@ pub(super) fn accept_a_loss(world: &mut World, at: usize) {
     let Some(image) = now(world.domains[at].catalog().images(&is_lost)).first().map(|image| image.id) else {
         return;
     };
-    let outcome = ready(world.domains[at].primary().accept_loss(Some(image), 1));
+    let moment = world.moment(at);
+    let outcome = ready(world.domains[at].primary().accept_loss_of(image, moment.now));
     if obey(world, at, outcome.map(|_| Vec::new())) {
         world.lost.borrow_mut().remove(&(at, image));
     }
