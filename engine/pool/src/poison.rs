@@ -1,6 +1,6 @@
 //! What must never be tried again: after a failed write or sync nothing more is written.
 //!
-//! Cores share it: it is set once, and read before every write.
+//! The one flag that cores share. It is set once, and read before every write.
 
 use std::sync::{
     Arc,

@@ -6,10 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use narrows_format::{index_run::Directory, manifest::Edit};
@@ -22,27 +18,6 @@ use crate::{
     shard::Cause,
     signal::Signal,
 };
-
-/// Whether a flush waits for the merge that is under way: the core that merges looks before each step.
-#[derive(Clone, Default)]
-pub(crate) struct Pace(Arc<AtomicBool>);
-
-impl Pace {
-    /// A flush waits: from now on nobody goes first.
-    pub(crate) fn hurry(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// None does any more.
-    pub(crate) fn relax(&self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-
-    /// One does.
-    pub(crate) fn is_hurried(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// Runs, journals, and what goes on.
 pub(crate) struct Upkeep {
@@ -58,7 +33,6 @@ pub(crate) struct Upkeep {
     pub(crate) flushing: Cell<bool>,
     pub(crate) flush_again: Cell<bool>,
     pub(crate) merging: Cell<bool>,
-    pub(crate) pace: Pace,
     /// A merge that failed would fail again until the pool is opened anew.
     pub(crate) merge_failed: Cell<bool>,
     pub(crate) publishing: Cell<bool>,
@@ -78,7 +52,6 @@ impl Upkeep {
             flushing: Cell::new(false),
             flush_again: Cell::new(false),
             merging: Cell::new(false),
-            pace: Pace::default(),
             merge_failed: Cell::new(false),
             publishing: Cell::new(false),
             changed: Signal::default(),

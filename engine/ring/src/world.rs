@@ -121,8 +121,6 @@ pub trait File {
     /// From now on what is read and written by this handle has its turn behind what others do, where the system and the
     /// disk can tell them apart: an I/O scheduler has to be in force there.
     fn stand_back(&self) {}
-    /// From now on it has its turn with all others again.
-    fn step_up(&self) {}
 }
 
 /// TCP.

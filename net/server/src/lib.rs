@@ -9,7 +9,6 @@
 
 pub mod config;
 pub mod damage;
-mod descriptors;
 pub mod folder;
 pub mod limits;
 pub mod lives;

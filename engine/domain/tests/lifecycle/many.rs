@@ -59,7 +59,8 @@ retention = { fixed = \"9d\" }
     let mut primary = primary(&format!("{GOLD}{more}"));
     let partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
     let elsewhere = Partner { domain: ELSEWHERE, name: "elsewhere".into(), ..partner };
-    ready(primary.put(&[Change::Partner(elsewhere)])).unwrap();
+    let way = ReplicationTarget::usual(POOL, ELSEWHERE);
+    ready(primary.put(&[Change::Partner(elsewhere), Change::ReplicationTarget(way)])).unwrap();
     primary
 }
 

@@ -170,11 +170,9 @@ impl Core {
             }
             Request::Flush { run, reply } => self.flush_here(run, reply),
             Request::FlushFailed { error } => self.refuse_waiting(&error),
-            Request::Merge { inputs, run, pace, reply } => {
+            Request::Merge { inputs, run, reply } => {
                 let core = self.clone();
-                self.in_background(
-                    async move { drop(reply.send(core.merge_here(&inputs, run, &pace).await)) },
-                );
+                self.in_background(async move { drop(reply.send(core.merge_here(&inputs, run).await)) });
             }
             Request::Exchange { change, reply } => {
                 let core = self.clone();

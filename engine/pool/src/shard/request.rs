@@ -16,7 +16,6 @@ use crate::{
     index::{Answer, Asked, Asker, Batch, Doubts, OwnedSpace, Place, StreamId},
     scrub::{Believed, ScrubOrder},
     stream::{Claim, CommitRequest},
-    upkeep::Pace,
 };
 
 /// Where an answer goes.
@@ -47,7 +46,7 @@ pub(crate) enum Request {
     /// To all: the table could not be written; who waits for room in it is refused.
     FlushFailed { error: Error },
     /// To one: make one run of several, durably. `None`: no entry is left.
-    Merge { inputs: Arc<[u64]>, run: u64, pace: Pace, reply: Reply<Result<Option<Directory>, Error>> },
+    Merge { inputs: Arc<[u64]>, run: u64, reply: Reply<Result<Option<Directory>, Error>> },
     /// To all: the manifest lists other runs than before.
     Exchange { change: Arc<RunsChange>, reply: Reply<Result<(), Error>> },
     /// To all: what is not to be believed from now on.

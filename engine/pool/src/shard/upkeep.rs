@@ -20,7 +20,6 @@ use crate::{
     error::Error,
     index::run::{self, OpenRun, RunWriter},
     limits::GIVE_WAY_MAX,
-    upkeep::Pace,
 };
 
 impl Core {
@@ -50,41 +49,28 @@ impl Core {
         RunWriter::create(&self.world, &self.facts.directory, header, &self.poison, records, work_bytes).await
     }
 
-    /// Merges runs, behind whatever else reads and writes unless a flush waits for it; ends early when the pool is being
-    /// closed.
-    pub(super) async fn merge_here(
-        &self,
-        inputs: &[u64],
-        run: u64,
-        pace: &Pace,
-    ) -> Result<Option<Directory>, Error> {
+    /// Merges runs, behind whatever else reads and writes; ends early when the pool is being closed.
+    pub(super) async fn merge_here(&self, inputs: &[u64], run: u64) -> Result<Option<Directory>, Error> {
         let existing = self.owned.borrow().existing().clone();
         let mut opened = Vec::with_capacity(inputs.len());
         for input in inputs {
-            opened.push(self.open_run(*input).await?);
+            let run = self.open_run(*input).await?;
+            run.file.stand_back();
+            opened.push(run);
         }
         let records = opened.iter().map(|input| input.directory.records()).sum();
         let writer = self.run_writer(run, records).await?;
-        let inputs = opened.iter().map(|input| &input.file);
-        let files: Vec<_> = inputs.chain([writer.file()]).map(Rc::clone).collect();
-        for file in &files {
-            file.stand_back();
-        }
+        writer.stand_back();
         let alive = |location| existing.has(location);
         let turn = async || {
-            if pace.is_hurried() {
-                for file in &files {
-                    file.step_up();
-                }
-            } else {
-                self.give_way().await;
-            }
+            self.give_way().await;
             if self.closing.get() { Err(Error::Closed) } else { Ok(()) }
         };
         run::merge(&opened, writer, &self.facts.directory, alive, turn).await
     }
 
-    /// Lets look-ups of this core go first that wait for pages. Not for long: a merge comes to its end however much is asked.
+    /// Lets look-ups of this core go first that wait for pages. Not for long: a flush may wait for a merge, and whoever brings
+    /// images for the flush.
     async fn give_way(&self) {
         if self.reading.get() > 0 {
             let free = pin!(self.changed.until(|| (self.reading.get() == 0).then_some(())));
@@ -152,9 +138,7 @@ impl Core {
         self.poison.check()?;
         self.merge_index(control);
         let room = || (!control.upkeep.merging.get() || !control.runs_full()).then_some(());
-        control.upkeep.pace.hurry();
         control.upkeep.changed.until(room).await;
-        control.upkeep.pace.relax();
         let cores = self.map.cores();
         let first = control.begin_flush(u32::try_from(cores).unwrap_or(u32::MAX)).await?;
         let asked = (first..)
@@ -202,9 +186,7 @@ impl Core {
         let run = control.reserve_runs(1).await?;
         // The last core: the first one has the logs to write.
         let core = self.map.cores() - 1;
-        let pace = control.upkeep.pace.clone();
-        let merged =
-            self.ask(core, |reply| Request::Merge { inputs: inputs.clone(), run, pace, reply }).await;
+        let merged = self.ask(core, |reply| Request::Merge { inputs: inputs.clone(), run, reply }).await;
         match merged.and_then(|merged| merged) {
             Ok(merged) => {
                 self.publish(control, merged.into_iter().collect(), inputs.to_vec(), Cause::Merge).await

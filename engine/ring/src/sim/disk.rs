@@ -486,8 +486,4 @@ impl File for SimFile {
     fn stand_back(&self) {
         self.stands_back.set(true);
     }
-
-    fn step_up(&self) {
-        self.stands_back.set(false);
-    }
 }

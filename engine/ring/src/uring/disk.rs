@@ -169,8 +169,4 @@ impl File for RingFile {
     fn stand_back(&self) {
         self.turn.set(Turn::Last);
     }
-
-    fn step_up(&self) {
-        self.turn.set(Turn::Usual);
-    }
 }
