@@ -26,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     api::listener::{self, Bounds},
     config::{Config, Settings},
+    descriptors,
     folder::{DomainIdentity, Folder, FolderLock, Membership},
     limits::MEDIA_ANSWER_MAX,
     logging,
@@ -121,6 +122,7 @@ impl Inner {
 pub(crate) async fn run(folder: Folder, flags: Settings) -> Result<(), RunError> {
     let config = flags.over(Settings::load(&folder.settings())?).resolve()?;
     let _writing = logging::start(config.log_format);
+    descriptors::raise();
     let mut stop = Signals::new().map_err(RunError::Signals)?;
     let mut server = Server::start(&folder, config).await?;
     notify::tell(State::Ready);

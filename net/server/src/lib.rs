@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod damage;
+mod descriptors;
 pub mod folder;
 pub mod limits;
 pub mod lives;

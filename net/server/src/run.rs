@@ -32,7 +32,7 @@ use crate::{
     config::{BadSetting, Config, Settings},
     control::{self, Ordered},
     damage::{self, Damage},
-    doorman,
+    descriptors, doorman,
     folder::{DomainIdentity, Folder, FolderError, FolderLock},
     hands, importer, joined,
     limits::{MARK_EVERY, PAIRING_RETRY, TIMELINE_QUESTIONS_MAX, ZONE_RENEWAL},
@@ -123,6 +123,7 @@ pub async fn run(folder: Folder, flags: Settings) -> Result<(), RunError> {
     }
     let config = settings(&folder, flags)?;
     let _writing = logging::start(config.log_format);
+    descriptors::raise();
     let mut stop = Signals::new().map_err(RunError::Signals)?;
     let mut server = Server::start(&folder, config).await?;
     notify::tell(State::Ready);

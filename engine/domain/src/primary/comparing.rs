@@ -14,7 +14,7 @@ use crate::machine::comparing::{Compared, Held, ReplicaList, compare};
 use crate::machine::{Refusal, replication, report};
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationState, WaitReason};
-use crate::partner::Trust;
+use crate::partner::{ReceivePool, Trust};
 
 impl<C: Catalog> Primary<C> {
     /// A part of what a pool here holds for a partner that sent it (grant `status`), in the order of images.
@@ -41,8 +41,8 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<Decision, C> {
         let partner = self.ask(self.catalog.partner(from)).await?;
-        let mut known = partner.iter().flat_map(|it| it.receive_pool.iter().chain(&it.pools));
-        if known.any(|it| it.pool == report.pool && it.incarnation > report.incarnation) {
+        let is_newer = |it: &ReceivePool| it.pool == report.pool && it.incarnation > report.incarnation;
+        if partner.is_some_and(|it| it.receive_pool.iter().chain(&it.pools).any(is_newer)) {
             return Ok(Decision::nothing());
         }
         let loaded = self.load_image(report.image).await?;

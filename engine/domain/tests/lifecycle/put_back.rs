@@ -136,7 +136,7 @@ fn what_was_asked_for_a_moment_ago_is_asked_for_again() {
 #[test]
 fn a_duplicate_that_is_all_that_is_left_is_known_as_what_it_is() {
     let dup = "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"import\"\nstorage = \"other\"\nretention = { fixed = \"60d\" }\n";
-    let mut primary = duplication::with_two_pools(&format!("{}{dup}", IMPORT));
+    let mut primary = duplication::with_two_pools(&format!("{IMPORT}{dup}"));
     let copy = CopyState { expires: Some(at(NOW + 30 * DAY)), locked_until: None, held: false };
     let logged = Logged::Arrival { arrival: arrival(), copy, stored_bytes: 7 };
     read(&mut primary, (1, 1), logged, NOW);

@@ -138,7 +138,7 @@ pub(super) fn accept_a_loss(world: &mut World, at: usize) {
     };
     let moment = world.moment(at);
     let outcome = ready(world.domains[at].primary().accept_loss_of(image, moment.now));
-    if obey(world, at, outcome.map(|_| Vec::new())) {
+    if obey(world, at, outcome.map(|()| Vec::new())) {
         world.lost.borrow_mut().remove(&(at, image));
     }
 }
