@@ -14,7 +14,7 @@ use narrows_tests::{
 use serde_json::Value;
 
 /// So many commits a flow has at least on either side: fewer would mean that the server was not ended where it matters.
-const COMMITS_MIN: u64 = 4;
+const COMMITS_MIN: u64 = 3;
 
 /// Which server is to end.
 #[derive(Clone, Copy, Debug)]

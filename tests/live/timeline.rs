@@ -111,8 +111,11 @@ async fn an_image_that_is_only_at_a_partner_is_recalled() {
     app.control.put(vec![Change::CopyGone(grant.image, 1), Change::Image(gone)]).await.unwrap();
     drop(app);
 
-    let refused = recall(&east, &id, None).await.unwrap_err();
+    let strange = "0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b";
+    let refused = recall(&east, strange, None).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.place.as_str()), ("API-001", "field `import_slp`"));
+    let refused = recall(&east, &id, None).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005", "one's own needs no SLP, but west has not granted it");
     apply(&east, &import_slp()).await.unwrap();
     assert_eq!(
         recall(&east, &id, Some("gold")).await.unwrap_err().code,
@@ -124,11 +127,10 @@ async fn an_image_that_is_only_at_a_partner_is_recalled() {
     let request = GrantRequest { grant: vec!["recall".into()], revoke: Vec::new() };
     let path = paths::DOMAIN_GRANT.replace("{name}", "east");
     let _: DomainInfo = west.admin().post(&path, &request).await.unwrap();
-    let strange =
-        recall(&east, "0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b", Some("gold-import")).await.unwrap_err();
-    assert_eq!(strange.code, "AUTH-005", "whether it is there is not told");
-    let strange = recall_from(&east, "0b3f9c52-7d1e-4a86-9a25-1c1d2e3f4a5b", None, None).await.unwrap_err();
-    assert_eq!(strange.code, "API-002", "nobody is known to have it");
+    let refused = recall(&east, strange, Some("gold-import")).await.unwrap_err();
+    assert_eq!(refused.code, "AUTH-005", "whether it is there is not told");
+    let refused = recall_from(&east, strange, None, None).await.unwrap_err();
+    assert_eq!(refused.code, "API-002", "nobody is known to have it");
 
     // In one command: who has it, and what imports it here, is known.
     let reply = recall_from(&east, &id, None, None).await.unwrap();

@@ -67,8 +67,7 @@ impl World {
         // Once to hear what else there is to do, and once when that is done.
         let (mut left, mut comparings) = (Ok(()), if self.is_calm { 0 } else { 2 });
         for _ in 0..LOOKS_MAX {
-            self.drain();
-            check::always(self)?;
+            self.drain()?;
             if self.finish_a_backup() {
                 continue;
             }
@@ -122,7 +121,9 @@ impl World {
         true
     }
 
-    fn drain(&mut self) {
+    /// What stands in logs and orders is read and done, each step judged by itself.
+    fn drain(&mut self) -> Held {
+        check::always(self)?;
         for _ in 0..2000 {
             let mut idle = true;
             for at in 0..self.domains.len() {
@@ -130,15 +131,19 @@ impl World {
                 let unread = pools.any(|pool| self.unread(at, pool).is_some());
                 idle &= !unread && self.domains[at].commands.is_empty();
                 self.read_log(at);
+                check::always(self)?;
                 idle &= !self.reconcile_on(at);
                 self.carry_out_one(at);
+                check::always(self)?;
             }
             idle &= self.answers.is_empty();
             self.answer();
+            check::always(self)?;
             if idle {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     /// People release what keeps copies and was given up, and time passes until nothing is left of any image.
@@ -147,8 +152,7 @@ impl World {
             self.release_all(at);
         }
         for _ in 0..LOOKS_MAX {
-            self.drain();
-            check::always(self)?;
+            self.drain()?;
             if !self.go_on() {
                 break;
             }
