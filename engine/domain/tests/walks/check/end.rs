@@ -151,9 +151,11 @@ fn check_replicas(world: &World, domain: &Domain) -> Held {
             let there = world.domains.iter().find(|it| it.id() == replica.partner).expect("a partner");
             let copies = now(there.catalog().copies(image));
             if replica.incarnation < there.incarnation(replica.pool) {
-                let is_lost = replica.state == ReplicaState::Lost;
-                Invariant::SendersKnow
-                    .holds(is_lost, || format!("its pool was put back since: {replica:?}"))?;
+                // What had expired or was never imported was not there to be lost.
+                let over = [ReplicaState::Lost, ReplicaState::Expired, ReplicaState::ImportFailed];
+                Invariant::SendersKnow.holds(over.contains(&replica.state), || {
+                    format!("its pool was put back since: {replica:?}")
+                })?;
                 continue;
             }
             let is_true = match copies.iter().find(|copy| copy.pool == replica.pool) {

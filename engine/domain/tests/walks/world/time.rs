@@ -14,6 +14,9 @@ use crate::invariant::{Held, Invariant};
 /// Most times that something is due until all is done.
 const LOOKS_MAX: u32 = 1500;
 
+/// How often partners say what they hold, in seconds: once a day.
+const COMPARED_EVERY: i64 = 86_400;
+
 impl World {
     pub(super) fn pass_time(&mut self) {
         let little = i64::try_from(1 + self.dice.below(30)).unwrap();
@@ -66,8 +69,14 @@ impl World {
     pub(crate) fn come_to_rest(&mut self) -> Held {
         // Once to hear what else there is to do, and once when that is done.
         let (mut left, mut comparings) = (Ok(()), if self.is_calm { 0 } else { 2 });
+        let mut compared = self.now;
         for _ in 0..LOOKS_MAX {
             self.drain()?;
+            if !self.is_calm && self.now >= compared + COMPARED_EVERY {
+                compared = self.now;
+                self.compare_all();
+                continue;
+            }
             if self.finish_a_backup() {
                 continue;
             }
