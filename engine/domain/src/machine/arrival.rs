@@ -403,12 +403,13 @@ fn copy_here(
     let held = view.copies.iter().find(|copy| copy.pool == import.key.pool);
     let number = view.copies.iter().map(|copy| copy.number).max().unwrap_or(0) + 1;
     let wanted = CopyState { expires: terms.expires, ..import.copy };
-    // The commit that is known already, told once more, added nothing.
-    let told_again = held.is_some_and(|copy| copy.sequence == import.key.sequence);
-    let added = if told_again { 0 } else { import.stored_bytes };
+    // The commit that is known already, told once more, added nothing, and the log may have said more of the copy since.
+    let place = (import.key.sequence, import.incarnation);
+    let told_again = held.filter(|copy| (copy.sequence, copy.incarnation) == place);
+    let added = if told_again.is_some() { 0 } else { import.stored_bytes };
     match held {
         Some(copy) => ImageCopy {
-            in_log: import.copy,
+            in_log: told_again.map_or(import.copy, |copy| copy.in_log),
             wanted: CopyState {
                 expires: retention::later(copy.wanted.expires, wanted.expires),
                 ..copy.wanted

@@ -324,6 +324,25 @@ fn what_is_on_its_way_out_is_not_confirmed_again() {
     }
 }
 
+/// Symptom: an arrival that is told again says how its copy stood when it came. That counted as what the log says now, so that a life
+/// which a person had shortened since was thought to be the long one, in the catalog alone.
+#[test]
+fn what_is_told_again_says_nothing_of_the_log() {
+    let mut primary = primary(IMPORT);
+    let living = |days| CopyState { expires: Some(at(NOW + days * DAY)), locked_until: None, held: false };
+    let sent = Arrival { asked_expiry: living(90).expires, ..arrival() };
+    let sent = Logged::Arrival { arrival: sent, copy: living(90), stored_bytes: 7 };
+    let id = arrival().record.image;
+    logged(&mut primary, 1, sent.clone(), NOW);
+    logged(&mut primary, 2, Logged::Amend { image: id, copy: living(2) }, NOW + 1);
+    let again = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(1), logged: sent };
+    let commands = ready(primary.handle(Event::ArrivedAgain(again), moment(NOW + 2))).unwrap();
+    let copy = &ready(primary.catalog().copies(id)).unwrap()[0];
+    assert_eq!((copy.in_log, copy.wanted), (living(2), living(90)), "the longest that is asked for counts");
+    let amend = Command::AmendCopy { image: id, pool: POOL, copy: living(90) };
+    assert!(commands.contains(&amend), "{commands:?}");
+}
+
 /// The same of an arrival that was given up: what mends it comes too late when it is being removed.
 #[test]
 fn what_was_given_up_is_not_imported_while_it_is_removed() {

@@ -106,7 +106,10 @@ impl World {
         }
         for (key, all) in lives {
             let (Some(least), Some(most)) = (all.iter().min(), all.iter().max()) else { continue };
-            let said = Ordered { last: *least, longest: *most };
+            // How long what was not imported yet will live is its policy's to say.
+            let copies = now(self.domains[at].catalog().copies(key.0));
+            let is_imported = copies.iter().any(|copy| copy.pool == pool);
+            let said = Ordered { last: if is_imported { *least } else { i64::MIN }, longest: *most };
             let before = self.ordered.get(&key).copied().unwrap_or(said);
             let ordered =
                 Ordered { last: said.last.min(before.last), longest: said.longest.max(before.longest) };
