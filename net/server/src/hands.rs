@@ -195,11 +195,16 @@ impl Hands {
 
 /// If it is a backup that is to stop: its client is told. One that is not heard of it hears so when it ends.
 async fn stop_backup(app: &App, key: OperationKey) {
-    let known = app.catalog.operation(key).await.ok().flatten();
-    let Some(operation) = known.filter(|it| it.kind == OperationKind::Backup) else { return };
-    let units = app.catalog.storage_units().await.unwrap_or_default();
-    let Some(unit) = units.iter().find(|unit| operation.unit.as_ref() == Some(&unit.name)) else { return };
-    if let Err(answer::Failure(error)) = app.plane.pool(unit.pool).give_up(key.image).await {
+    let given_up = async {
+        let known = app.catalog.operation(key).await.map_err(|error| answer::internal(&error))?;
+        let Some(backup) = known.filter(|it| it.kind == OperationKind::Backup) else { return Ok(()) };
+        let units = app.catalog.storage_units().await.map_err(|error| answer::internal(&error))?;
+        let Some(unit) = units.iter().find(|unit| backup.unit.as_ref() == Some(&unit.name)) else {
+            return Ok(());
+        };
+        app.plane.pool(unit.pool).give_up(key.image).await
+    };
+    if let Err(answer::Failure(error)) = given_up.await {
         tracing::warn!(image = %key.image, %error, "the session of a backup that was cancelled could not be ended");
     }
 }
@@ -532,7 +537,8 @@ pub fn not_spoken((own, ours): (&str, (u16, u16)), pong: &Pong) -> Option<String
     (low > ours.1 || high < ours.0).then(sentence)
 }
 
-/// The storage unit there to which all that is sent there goes, empty for the usual one; `None` if it goes to several.
+/// The storage unit there to which all that is sent there goes, empty for the usual one; `None` if it goes to several, or that
+/// can't be read: then nothing is asked about it, and each image finds out for itself.
 async fn only_unit(app: &App, partner: DomainId) -> Option<String> {
     let targets = app.catalog.replication_targets().await.ok()?;
     let mut units = targets.into_iter().filter(|it| it.partner == partner).map(|it| it.unit);

@@ -33,10 +33,11 @@ use crate::{
     notify::{self, State},
     pace::Paces,
     partners::{PartnerApi, Partners},
+    parts::{Part, end_in_order, first_failure},
     plane::{self, Plane, PlaneSetup},
     pools::Pools,
     random,
-    run::{Part, RunError, Signals, end_in_order, first_failure, listen},
+    run::{RunError, Signals, listen},
     servers::{
         asked::{Answered, Asked},
         words::PoolTold,

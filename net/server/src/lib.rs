@@ -24,6 +24,7 @@ pub mod time;
 pub mod pki;
 
 pub mod init;
+mod parts;
 pub mod run;
 
 pub mod api;

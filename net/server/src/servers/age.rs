@@ -34,6 +34,7 @@ impl Age {
 
     /// Refuses a request whose sender speaks no version that we do. `we` and `sender` say who that is.
     pub fn check(self, headers: &HeaderMap, we: &str, sender: &str) -> Result<(), ApiError> {
+        // What is no text is no version either.
         let said = headers.get(HEADER).map(|said| said.to_str().unwrap_or_default());
         let theirs = said.map_or(Some(Self::SILENT), |said| said.parse().ok());
         if theirs.is_some_and(|theirs| theirs.oldest <= self.newest && self.oldest <= theirs.newest) {
