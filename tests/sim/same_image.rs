@@ -66,13 +66,11 @@ impl Plan {
         let (one, other) = join(back_up(one, self.model.clone(), address(EAST, 0)), later(other)).await;
         judge(&east, &[self.model.image]).await?;
         let images = east.pools[0].images().await.map_err(|error| error.to_string())?;
-        let ends = [one, other];
+        let entry = east.pools[0].image(images[0]).await.map_err(|error| error.to_string())?;
+        let (ends, sequence) = ([one, other], entry.map(|entry| entry.sequence));
         for end in ends.iter().flatten() {
-            if end.confirmed.sequence != images[0].sequence {
-                return Err(format!(
-                    "committed as {:?}, is {:?}",
-                    end.confirmed.sequence, images[0].sequence
-                ));
+            if Some(end.confirmed.sequence) != sequence {
+                return Err(format!("committed as {:?}, is {sequence:?}", end.confirmed.sequence));
             }
         }
         if images.len() == 1 { Ok(ends) } else { Err(format!("{} images", images.len())) }

@@ -231,8 +231,7 @@ pub(crate) type Complaint = String;
 /// Every image that is there is whole, and every acknowledged one is there.
 pub(crate) async fn judge(site: &Site, acknowledged: &[ImageId]) -> Result<Vec<ImageId>, Complaint> {
     let pool = &site.pools[0];
-    let images = pool.images().await.map_err(|error| format!("images of {:?}: {error}", site.host))?;
-    let there: Vec<ImageId> = images.iter().map(|entry| entry.image()).collect();
+    let there = pool.images().await.map_err(|error| format!("images of {:?}: {error}", site.host))?;
     for image in acknowledged {
         if !there.contains(image) {
             return Err(format!("{image} was acknowledged by {:?} and is gone", site.host));

@@ -103,18 +103,16 @@ impl Control {
             }
             Order::Remove { image, reply } => drop(reply.send(self.remove(image).await)),
             Order::Images { reply } => {
-                let mut all: Vec<_> = self.images.with(|log| log.images.values().cloned().collect());
-                all.sort_by_key(|entry: &std::sync::Arc<crate::images::ImageEntry>| entry.sequence);
-                drop(reply.send(all));
+                drop(reply.send(self.images.with(crate::images::Replayed::in_order)));
             }
             Order::Image { image, reply } => {
-                drop(reply.send(self.images.with(|log| log.images.get(&image).cloned())));
+                drop(reply.send(self.images.entry(image).await));
             }
             Order::Committed { image, reply } => {
-                drop(reply.send(self.images.with(|log| log.committed(image))));
+                drop(reply.send(self.images.committed(image).await));
             }
             Order::Events { after, max, reply } => {
-                drop(reply.send(self.images.with(|log| log.after(after, max.min(EVENTS_MAX)))));
+                drop(reply.send(self.images.events(after, max.min(EVENTS_MAX)).await));
             }
             Order::EventAfter { .. } | Order::FlushIndex | Order::Scrub(_) => {
                 debug_assert!(false, "have tasks of their own");
@@ -211,8 +209,8 @@ impl Control {
         let free = || (!self.committing.borrow().contains(&image)).then_some(());
         self.images.changed.until(free).await;
         // No one comes between: nothing is waited for from here on.
-        if let Some(entry) = self.images.with(|log| log.images.get(&image).cloned()) {
-            return Err(Error::Exists { image, sequence: entry.sequence });
+        if let Some(known) = self.images.with(|log| log.images.get(&image).copied()) {
+            return Err(Error::Exists { image, sequence: known.sequence });
         }
         self.committing.borrow_mut().insert(image);
         Ok(())
@@ -227,7 +225,7 @@ impl Control {
     }
 
     async fn amend(&self, image: ImageId, copy: CopyState) -> Result<Sequence, Error> {
-        let before = self.images.with(|log| log.known(image))?.copy;
+        let before = self.images.with(|log| log.known(image))?.standing.copy;
         if before.locked_until > copy.locked_until {
             return Err(Error::Malformed { what: "a lock can only be extended" });
         }
@@ -235,20 +233,16 @@ impl Control {
     }
 
     async fn discard(&self, image: ImageId, discarded: Discarded) -> Result<Sequence, Error> {
-        let (entry, at) = (self.images.with(|log| log.known(image))?, self.now());
-        if !entry.may_go(at) {
-            return Err(Error::Kept { image, why: "it is under legal hold, or locked" });
-        }
+        let (known, at) = (self.images.with(|log| log.known(image))?, self.now());
+        known.standing.check_may_go(image, at)?;
         let Discarded { reason, until } = discarded;
         self.images.append(LogRecord { at, change: Change::Discard { image, reason, until } }).await
     }
 
     async fn remove(&self, image: ImageId) -> Result<Sequence, Error> {
-        let (entry, at) = (self.images.with(|log| log.known(image))?, self.now());
-        let over = entry.discarded.filter(|_| entry.is_over(at));
-        let reason =
-            over.ok_or(Error::Kept { image, why: "it was not discarded, or can be brought back" })?;
-        self.images.append(LogRecord { at, change: Change::Remove { image, reason: reason.reason } }).await
+        let (known, at) = (self.images.with(|log| log.known(image))?, self.now());
+        let Discarded { reason, .. } = known.standing.check_is_over(image, at)?;
+        self.images.append(LogRecord { at, change: Change::Remove { image, reason } }).await
     }
 
     /// Whether a commit, or a stream that heals, has closed it.

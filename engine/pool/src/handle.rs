@@ -148,19 +148,19 @@ impl Pool {
         places.into_iter().map(|place| Ok(place?.map(|place| place.tag))).collect()
     }
 
-    /// All images, in the order they came.
-    pub async fn images(&self) -> Result<Vec<Arc<ImageEntry>>, Error> {
+    /// All images, hidden ones included, in the order they came.
+    pub async fn images(&self) -> Result<Vec<ImageId>, Error> {
         self.core.order(|reply| Order::Images { reply }).await
     }
 
-    /// One image.
+    /// One image, hidden or not. Costs a read of 4 KiB unless its record is among the newest.
     pub async fn image(&self, image: ImageId) -> Result<Option<Arc<ImageEntry>>, Error> {
-        self.core.order(|reply| Order::Image { image, reply }).await
+        self.core.order(|reply| Order::Image { image, reply }).await?
     }
 
     /// Whether a copy was discarded and can't be brought back any more: it may be removed at any moment.
     pub fn is_over(&self, entry: &ImageEntry) -> bool {
-        entry.is_over(utc(&self.core.world))
+        entry.standing().is_over(utc(&self.core.world))
     }
 
     /// One image that ought to be there, for who is going to read it. When it is not, and the image log is damaged,
@@ -171,7 +171,7 @@ impl Pool {
 
     /// Image log records after a sequence number, at most `max` and [`crate::limits::EVENTS_MAX`].
     pub async fn events(&self, after: Sequence, max: usize) -> Result<Vec<Event>, Error> {
-        self.core.order(|reply| Order::Events { after, max, reply }).await
+        self.core.order(|reply| Order::Events { after, max, reply }).await?
     }
 
     /// Waits until the log holds a record after `after`; gives the newest. [`Error::Closed`] when the pool

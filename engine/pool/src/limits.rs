@@ -68,6 +68,12 @@ pub const MANIFEST_PAST_SHARE: u64 = 4;
 /// Image log records that wait for the log's core.
 pub const LOG_WAITING_MAX: usize = 1024;
 
+/// The newest image log records, which are kept in memory.
+pub const RECENT_RECORDS_MAX: usize = 1024;
+
+/// Bytes of the image log between places at which reading it may begin.
+pub const LOG_MARK_BYTES: u64 = 64 << 10;
+
 /// Image log records given at once.
 pub const EVENTS_MAX: usize = 4096;
 

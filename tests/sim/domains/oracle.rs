@@ -100,14 +100,14 @@ pub(super) async fn judge(world: &World, depth: Depth) -> Result<(), Complaint> 
     for server in &world.servers {
         let running = server.running.borrow().clone().ok_or("it is off")?;
         let pool = &running.pools[0];
-        let entries = pool.images().await.map_err(|error| error.to_string())?;
+        let there = pool.images().await.map_err(|error| error.to_string())?;
         let mut known = 0;
         for backup in &world.backups {
             let image = origin_of(world, backup)?;
-            let entry = entries.iter().find(|entry| entry.image() == image.id);
+            let entry = pool.image(image.id).await.map_err(|error| error.to_string())?;
             known += usize::from(entry.is_some());
             let policy = &POLICIES[backup.policy];
-            check_standing(world, server, policy, (&image, entry.map(AsRef::as_ref))).map_err(|wrong| {
+            check_standing(world, server, policy, (&image, entry.as_deref())).map_err(|wrong| {
                 format!("{} under `{}` in the {}: {wrong}", image.id, policy.name, NAMES[server.at])
             })?;
             let Some(entry) = entry.filter(|entry| depth == Depth::Everything && entry.discarded.is_none())
@@ -122,12 +122,8 @@ pub(super) async fn judge(world: &World, depth: Depth) -> Result<(), Complaint> 
                 return Err(format!("{} in the {} is not whole: {damage}", image.id, NAMES[server.at]));
             }
         }
-        if known != entries.len() {
-            return Err(format!(
-                "{} images in the {}, {known} belong there",
-                entries.len(),
-                NAMES[server.at]
-            ));
+        if known != there.len() {
+            return Err(format!("{} images in the {}, {known} belong there", there.len(), NAMES[server.at]));
         }
         if depth == Depth::Everything {
             check_log(server, pool).await?;

@@ -8,18 +8,23 @@ use std::{
     collections::VecDeque,
     path::PathBuf,
     rc::Rc,
+    sync::Arc,
 };
 
 use futures_channel::oneshot;
 use narrows_format::{
-    ContainerId, PoolId, Sequence,
+    ContainerId, ImageId, PoolId, Sequence,
     batch::{Head, PAYLOAD_BYTES_MAX},
     image_log::{self, LogRecord},
     manifest::Edit,
 };
 use narrows_ring::world::World;
 
-use super::replay::Replayed;
+use super::{
+    read,
+    replay::{BatchPlace, Draft, Known, Replayed},
+    terms::{Event, EventKind, ImageEntry, Standing},
+};
 use crate::{
     error::Error, limits::LOG_WAITING_MAX, log::LogFile, manifest::Manifest, poison::Poison, signal::Signal,
 };
@@ -96,6 +101,55 @@ impl ImageLog {
         look(&self.state.borrow())
     }
 
+    /// What is known of an image, as it stands now; `None` when it is not there. Costs a read of the log unless it is one of the
+    /// newest.
+    pub(crate) async fn entry(&self, image: ImageId) -> Result<Option<Arc<ImageEntry>>, Error> {
+        loop {
+            let Some(known) = self.with(|log| log.images.get(&image).copied()) else { return Ok(None) };
+            let entry = self.read(image, known).await?;
+            // What was read without a pause, or of what has not changed meanwhile, is how it stands.
+            let now = self.with(|log| log.images.get(&image).map(|known| known.standing));
+            if now == Some(entry.standing()) {
+                return Ok(Some(entry));
+            }
+        }
+    }
+
+    /// One that has to be there, for whoever wants to read it.
+    pub(crate) async fn committed(&self, image: ImageId) -> Result<Arc<ImageEntry>, Error> {
+        let known = self.with(|log| log.committed(image))?;
+        self.read(image, known).await
+    }
+
+    async fn read(&self, image: ImageId, known: Known) -> Result<Arc<ImageEntry>, Error> {
+        let before = Sequence(known.sequence.0 - 1);
+        let recent = self.with(|log| log.after(before, 1)).and_then(|found| found.into_iter().next());
+        if let Some(Event { kind: EventKind::Committed(entry), .. }) = recent {
+            if entry.standing() == known.standing {
+                return Ok(entry);
+            }
+            let Standing { copy, discarded } = known.standing;
+            return Ok(Arc::new(ImageEntry { copy, discarded, ..(*entry).clone() }));
+        }
+        read::entry(self.place(), image, known).await
+    }
+
+    /// Records after a sequence number, at most `max`. Older ones than the newest cost reads.
+    pub(crate) async fn events(&self, after: Sequence, max: usize) -> Result<Vec<Event>, Error> {
+        let range = match self.with(|log| (log.after(after, max), log.last())) {
+            (Some(recent), _) => return Ok(recent),
+            (None, last) => self.with(|log| {
+                let mark = log.mark(Sequence(after.0 + 1));
+                read::Range { after, max, last, mark, newest_segment: log.newest_segment() }
+            }),
+        };
+        read::events(self.place(), range).await
+    }
+
+    fn place(&self) -> read::Log<'_> {
+        read::Log { world: &self.world, directory: &self.directory, pool: self.pool }
+    }
+
     /// These containers are closed by the manifest's word.
     pub(crate) fn close(&self, containers: &[ContainerId]) {
         self.state.borrow_mut().closed.extend(containers.iter().copied());
@@ -136,14 +190,15 @@ impl ImageLog {
             if group.is_empty() {
                 return;
             }
-            let records: Vec<LogRecord> = group.iter().map(|waiting| waiting.record.clone()).collect();
+            let (records, answers): (Vec<_>, Vec<_>) =
+                group.into_iter().map(|waiting| (waiting.record, waiting.done)).unzip();
             let outcome = self.write(&records).await;
-            for waiting in group {
-                let answer = match &outcome {
-                    Ok(()) => Ok(self.state.borrow_mut().apply(&waiting.record)),
-                    Err(error) => Err(error.clone()),
-                };
-                drop(waiting.done.send(answer));
+            if let Ok(place) = &outcome {
+                self.state.borrow_mut().apply(*place, &records);
+            }
+            for (sequence, done) in (1..).zip(answers) {
+                let answer = outcome.as_ref().map(|place| Sequence(place.first.0 - 1 + sequence));
+                drop(done.send(answer.map_err(Error::clone)));
             }
             if outcome.is_ok() {
                 // Lazily: with this a damaged end can be told from a torn one.
@@ -154,22 +209,25 @@ impl ImageLog {
         }
     }
 
-    /// As many waiting records as fit a batch, and a segment.
+    /// As many waiting records as fit a batch, and a segment, as what they come to. What may not be is refused.
     fn next_group(&self) -> Vec<Waiting> {
         let most = PAYLOAD_BYTES_MAX.min(usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX));
-        let mut queue = self.queue.borrow_mut();
-        let (mut group, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = queue.front() {
-            if !group.is_empty() && bytes + next.bytes > most {
-                break;
+        let (state, mut queue) = (self.state.borrow(), self.queue.borrow_mut());
+        let (mut draft, mut group, mut bytes) = (Draft::new(&state), Vec::new(), 0);
+        let fits = |is_first: bool, bytes: usize, next: &Waiting| is_first || bytes + next.bytes <= most;
+        while let Some(mut next) = queue.pop_front_if(|next| fits(group.is_empty(), bytes, next)) {
+            match draft.settle(&mut next.record) {
+                Ok(()) => {
+                    bytes += next.bytes;
+                    group.push(next);
+                }
+                Err(error) => drop(next.done.send(Err(error))),
             }
-            bytes += next.bytes;
-            group.extend(queue.pop_front());
         }
         group
     }
 
-    async fn write(&self, records: &[LogRecord]) -> Result<(), Error> {
+    async fn write(&self, records: &[LogRecord]) -> Result<BatchPlace, Error> {
         self.poison.check()?;
         let first = self.state.borrow().last().0 + 1;
         let taken = self.file.borrow_mut().take();
@@ -188,10 +246,11 @@ impl ImageLog {
             self.poison.set("writing the image log", &error);
             Error::Poisoned
         };
+        let (number, offset) = (file.number(), file.bytes());
         file.append(&batch).await.map_err(failed)?;
         file.sync().await.map_err(failed)?;
         *self.file.borrow_mut() = Some(file);
-        Ok(())
+        Ok(BatchPlace { number, offset, bytes: batch.len(), first: Sequence(first) })
     }
 
     /// The first write after the pool was opened.

@@ -4,13 +4,14 @@
 //! while one batch is being synced go together into the next.
 
 mod log;
+mod read;
 mod replay;
 mod terms;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use log::{ImageLog, Setup, Tail};
-pub(crate) use replay::Replayed;
+pub(crate) use replay::{BatchPlace, Replayed};
 pub use terms::{Discarded, Event, EventKind, ImageEntry};
 
 /// Where a log segment is, below the pool's directory.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use narrows_format::{
     DomainId, ImageId, Sequence, Timestamp,
-    image_log::RemoveReason,
+    image_log::{Change, Commit, RemoveReason},
     record::{CopyState, SignedRecord},
 };
 
@@ -40,28 +40,46 @@ pub struct Discarded {
     pub until: Timestamp,
 }
 
+/// How a copy stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) copy: CopyState,
+    pub(crate) discarded: Option<Discarded>,
+}
+
+impl Standing {
+    pub(crate) fn may_go(&self, at: Timestamp) -> bool {
+        !self.copy.held && self.copy.locked_until.is_none_or(|until| until <= at)
+    }
+
+    pub(crate) fn is_over(&self, at: Timestamp) -> bool {
+        self.may_go(at) && self.discarded.is_some_and(|discarded| discarded.until <= at)
+    }
+}
+
 impl ImageEntry {
     /// The image's identity.
     pub fn image(&self) -> ImageId {
         self.record.record.image
     }
 
-    /// Nothing in the log forbids that it goes.
-    pub(crate) fn may_go(&self, at: Timestamp) -> bool {
-        !self.copy.held && self.copy.locked_until.is_none_or(|until| until <= at)
+    /// What its commit says; `None` when its record can't be decoded.
+    pub(crate) fn committed(sequence: Sequence, commit: &Commit) -> Option<Self> {
+        Some(Self {
+            sequence,
+            record: commit.record().ok()?,
+            record_bytes: commit.signed.clone(),
+            copy: commit.copy,
+            sender: (commit.sender != DomainId([0; 16])).then_some(commit.sender),
+            target_slp: commit.import_slp.clone(),
+            asked_expiry: commit.asked_expiry,
+            stored_bytes: commit.stored_bytes,
+            discarded: None,
+        })
     }
 
-    /// It was discarded, and can't be brought back any more.
-    pub(crate) fn is_over(&self, at: Timestamp) -> bool {
-        self.may_go(at) && self.discarded.is_some_and(|discarded| discarded.until <= at)
-    }
-
-    /// How it stands, as an event.
-    pub(crate) fn state(&self) -> EventKind {
-        match self.discarded {
-            Some(discarded) => EventKind::Discarded(self.image(), discarded),
-            None => EventKind::Amended(self.image(), self.copy),
-        }
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { copy: self.copy, discarded: self.discarded }
     }
 }
 
@@ -87,4 +105,21 @@ pub enum EventKind {
     Removed(ImageId),
     /// The record is damaged; what it said is not known.
     Damaged,
+}
+
+impl EventKind {
+    /// What a change says, by itself.
+    pub(crate) fn of(sequence: Sequence, change: &Change) -> Self {
+        match change {
+            Change::Commit(commit) => match ImageEntry::committed(sequence, commit) {
+                Some(entry) => Self::Committed(Arc::new(entry)),
+                None => Self::Damaged,
+            },
+            Change::Amend { image, copy } => Self::Amended(*image, *copy),
+            Change::Discard { image, reason, until } => {
+                Self::Discarded(*image, Discarded { reason: *reason, until: *until })
+            }
+            Change::Remove { image, .. } => Self::Removed(*image),
+        }
+    }
 }

@@ -13,7 +13,7 @@ use narrows_ring::{
 };
 
 use crate::descriptors::waited;
-pub(crate) use scan::{Good, ScannedLog, Which, scan};
+pub(crate) use scan::{Good, ScannedLog, Which, belongs, scan, scan_from};
 
 /// Where a log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Reads a log file back, whatever a crash or the medium did to it.
 
-use std::{io, path::Path};
+use std::{io, ops::ControlFlow, path::Path};
 
 use narrows_format::{
     BadBytes, PoolId,
@@ -48,6 +48,22 @@ pub(crate) async fn scan<T>(
     decode: Decode<T>,
     mut each: impl FnMut(Good<T>),
 ) -> Result<Option<ScannedLog>, Error> {
+    let each = |good: Good<T>| {
+        each(good);
+        ControlFlow::Continue(())
+    };
+    scan_from(world, path, which, 0, decode, each).await
+}
+
+/// The same from the start of a batch on, until whoever takes them has enough.
+pub(crate) async fn scan_from<T>(
+    world: &World,
+    path: &Path,
+    which: Which,
+    from: u64,
+    decode: Decode<T>,
+    mut each: impl FnMut(Good<T>) -> ControlFlow<()>,
+) -> Result<Option<ScannedLog>, Error> {
     let reading = |error: io::Error| Error::device("reading a log", &error);
     let file = match world.disk.open(path, OpenMode::Read).await {
         Ok(file) => file,
@@ -55,8 +71,8 @@ pub(crate) async fn scan<T>(
         Err(error) => return Err(Error::device("opening a log", &error)),
     };
     let size = file.size().await.map_err(reading)?;
-    let mut window = Window { world, file: &*file, bytes: Vec::new(), start: 0, at: 0, size };
-    let mut log = ScannedLog { end: 0, next: 0, torn: false };
+    let mut window = Window { world, file: &*file, bytes: Vec::new(), start: 0, at: from, size };
+    let mut log = ScannedLog { end: from, next: 0, torn: false };
     loop {
         window.fill().await.map_err(reading)?;
         if window.rest().is_empty() {
@@ -69,7 +85,9 @@ pub(crate) async fn scan<T>(
                 log.torn = false;
                 log.end = window.at;
                 log.next = batch.head.first + batch.records.len() as u64;
-                each(Good { batch, gap, end: log.end });
+                if each(Good { batch, gap, end: log.end }).is_break() {
+                    return Ok(Some(log));
+                }
             }
             Err(BadBytes::Unsupported { what, .. }) => return Err(Error::Unsupported { what }),
             Ok(_) | Err(_) => {
@@ -81,7 +99,7 @@ pub(crate) async fn scan<T>(
 }
 
 /// A batch of this very file.
-fn belongs(head: &Head, which: Which) -> bool {
+pub(crate) fn belongs(head: &Head, which: Which) -> bool {
     head.pool == which.pool && head.log == which.number
 }
 

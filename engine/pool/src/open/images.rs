@@ -15,7 +15,7 @@ use narrows_ring::world::World;
 use super::{Recovery, manifest::Listing};
 use crate::{
     error::{Error, LogKind},
-    images::{self, Replayed, Tail},
+    images::{self, BatchPlace, Replayed, Tail},
     log::{Good, LogFile, ScannedLog, Which, scan},
 };
 
@@ -142,8 +142,8 @@ impl Reading<'_> {
         if lost.is_none() {
             return;
         }
-        for record in &good.batch.records {
-            self.replayed.apply(record);
-        }
+        let bytes = good.batch.bytes;
+        let place = BatchPlace { number, offset: good.end - bytes as u64, bytes, first: Sequence(first) };
+        self.replayed.apply(place, &good.batch.records);
     }
 }

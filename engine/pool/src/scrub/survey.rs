@@ -61,9 +61,11 @@ pub(crate) async fn survey(core: &Rc<Core>) -> Result<Survey, Error> {
     loop {
         let (from, damage) = core.order(|reply| Order::Scrub(ScrubOrder::Beginning { reply })).await?;
         let mut walk = Walk::new(core);
-        for entry in core.order(|reply| Order::Images { reply }).await? {
+        for image in core.order(|reply| Order::Images { reply }).await? {
+            // One that went meanwhile is nobody's any more.
+            let Some(entry) = core.order(|reply| Order::Image { image, reply }).await?? else { continue };
             if walk.image(&entry).await? {
-                walk.found.images.push(entry.image());
+                walk.found.images.push(image);
             }
         }
         let Walk { sound: nodes, found, .. } = walk;
@@ -93,7 +95,7 @@ fn unknown(core: &Rc<Core>, damage: &[Error]) -> Vec<Error> {
 
 /// The same for one image; what it says of nodes is not kept.
 pub(crate) async fn is_whole(core: &Rc<Core>, image: ImageId) -> Result<bool, Error> {
-    let entry = core.order(|reply| Order::Image { image, reply }).await?;
+    let entry = core.order(|reply| Order::Image { image, reply }).await??;
     let entry = entry.ok_or(Error::NoImage { image })?;
     Ok(!Walk::new(core).image(&entry).await?)
 }

@@ -106,14 +106,14 @@ pub(crate) enum Order {
     Discard { image: ImageId, discarded: Discarded, reply: Reply<Result<Sequence, Error>> },
     /// Durable before the answer.
     Remove { image: ImageId, reply: Reply<Result<Sequence, Error>> },
-    /// All images.
-    Images { reply: Reply<Vec<Arc<ImageEntry>>> },
+    /// All images, in the order in which they came.
+    Images { reply: Reply<Vec<ImageId>> },
     /// One image.
-    Image { image: ImageId, reply: Reply<Option<Arc<ImageEntry>>> },
+    Image { image: ImageId, reply: Reply<Result<Option<Arc<ImageEntry>>, Error>> },
     /// One image that has to be there.
     Committed { image: ImageId, reply: Reply<Result<Arc<ImageEntry>, Error>> },
     /// Records after a sequence number.
-    Events { after: Sequence, max: usize, reply: Reply<Vec<Event>> },
+    Events { after: Sequence, max: usize, reply: Reply<Result<Vec<Event>, Error>> },
     /// Answers once there is a record after `after`.
     EventAfter { after: Sequence, reply: Reply<Sequence> },
     /// Frame bytes that are staged for an image.

@@ -11,6 +11,7 @@ mod manifest;
 mod mending;
 mod oracle;
 mod real;
+mod records;
 mod room;
 mod scrub;
 mod streams;

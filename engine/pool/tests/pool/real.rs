@@ -140,7 +140,7 @@ fn two_threads_share_new_segments() {
         let (pools, recovery) = open_pool(&world, &path, options(2)).await.unwrap();
         assert!(recovery.damage.is_empty() && recovery.sealed == 0, "{recovery:?}");
         for image in pools[0].images().await.unwrap() {
-            let verified = pools[1].verify(image.image()).await.unwrap();
+            let verified = pools[1].verify(image).await.unwrap();
             assert!(verified.damage.is_empty() && verified.segments > 100);
         }
         close(&pools).await.unwrap();
