@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     path::Path,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use narrows_format::{index_run::Directory, manifest::Edit};
@@ -35,6 +36,8 @@ pub(crate) struct Upkeep {
     pub(crate) merging: Cell<bool>,
     /// A merge that failed would fail again until the pool is opened anew.
     pub(crate) merge_failed: Cell<bool>,
+    /// A flush waits for the merge that goes on. Read by the core that merges.
+    pub(crate) merge_awaited: Arc<AtomicBool>,
     pub(crate) publishing: Cell<bool>,
     pub(crate) changed: Signal,
 }
@@ -53,6 +56,7 @@ impl Upkeep {
             flush_again: Cell::new(false),
             merging: Cell::new(false),
             merge_failed: Cell::new(false),
+            merge_awaited: Arc::default(),
             publishing: Cell::new(false),
             changed: Signal::default(),
         }

@@ -170,9 +170,11 @@ impl Core {
             }
             Request::Flush { run, reply } => self.flush_here(run, reply),
             Request::FlushFailed { error } => self.refuse_waiting(&error),
-            Request::Merge { inputs, run, reply } => {
+            Request::Merge { inputs, run, awaited, reply } => {
                 let core = self.clone();
-                self.in_background(async move { drop(reply.send(core.merge_here(&inputs, run).await)) });
+                self.in_background(
+                    async move { drop(reply.send(core.merge_here(&inputs, run, &awaited).await)) },
+                );
             }
             Request::Exchange { change, reply } => {
                 let core = self.clone();

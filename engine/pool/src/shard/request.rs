@@ -1,6 +1,9 @@
 //! What cores ask of each other.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use futures_channel::oneshot;
 use narrows_format::{
@@ -45,8 +48,13 @@ pub(crate) enum Request {
     Flush { run: u64, reply: Reply<Result<Option<Directory>, Error>> },
     /// To all: the table could not be written; who waits for room in it is refused.
     FlushFailed { error: Error },
-    /// To one: make one run of several, durably. `None`: no entry is left.
-    Merge { inputs: Arc<[u64]>, run: u64, reply: Reply<Result<Option<Directory>, Error>> },
+    /// To one: make one run of several, durably; it gives way unless it is awaited. `None`: no entry is left.
+    Merge {
+        inputs: Arc<[u64]>,
+        run: u64,
+        awaited: Arc<AtomicBool>,
+        reply: Reply<Result<Option<Directory>, Error>>,
+    },
     /// To all: the manifest lists other runs than before.
     Exchange { change: Arc<RunsChange>, reply: Reply<Result<(), Error>> },
     /// To all: what is not to be believed from now on.

@@ -6,7 +6,14 @@
 //! them. A crash before that batch is durable leaves files that the manifest has reserved and does not list; the next start
 //! removes them. One flush and one merge run at a time, beside each other; what they change, they change one after the other.
 
-use std::{pin::pin, rc::Rc, sync::Arc};
+use std::{
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures_util::future::{join_all, select};
 use narrows_format::index_run::{Directory, Header, Part};
@@ -50,7 +57,12 @@ impl Core {
     }
 
     /// Merges runs, behind whatever else reads and writes; ends early when the pool is being closed.
-    pub(super) async fn merge_here(&self, inputs: &[u64], run: u64) -> Result<Option<Directory>, Error> {
+    pub(super) async fn merge_here(
+        &self,
+        inputs: &[u64],
+        run: u64,
+        awaited: &AtomicBool,
+    ) -> Result<Option<Directory>, Error> {
         let existing = self.owned.borrow().existing().clone();
         let mut opened = Vec::with_capacity(inputs.len());
         for input in inputs {
@@ -63,14 +75,16 @@ impl Core {
         writer.stand_back();
         let alive = |location| existing.has(location);
         let turn = async || {
-            self.give_way().await;
+            if !awaited.load(Ordering::Relaxed) {
+                self.give_way().await;
+            }
             if self.closing.get() { Err(Error::Closed) } else { Ok(()) }
         };
         run::merge(&opened, writer, &self.facts.directory, alive, turn).await
     }
 
-    /// Lets look-ups of this core go first that wait for pages. Not for long: a flush may wait for a merge, and whoever brings
-    /// images for the flush.
+    /// Lets look-ups of this core go first that wait for pages; not for long, so that a merge comes to its end however much is
+    /// asked.
     async fn give_way(&self) {
         if self.reading.get() > 0 {
             let free = pin!(self.changed.until(|| (self.reading.get() == 0).then_some(())));
@@ -138,7 +152,13 @@ impl Core {
         self.poison.check()?;
         self.merge_index(control);
         let room = || (!control.upkeep.merging.get() || !control.runs_full()).then_some(());
-        control.upkeep.changed.until(room).await;
+        if room().is_none() {
+            // Whoever brings images may wait for this flush: from here on the merge gives way to nobody.
+            let awaited = &control.upkeep.merge_awaited;
+            awaited.store(true, Ordering::Relaxed);
+            control.upkeep.changed.until(room).await;
+            awaited.store(false, Ordering::Relaxed);
+        }
         let cores = self.map.cores();
         let first = control.begin_flush(u32::try_from(cores).unwrap_or(u32::MAX)).await?;
         let asked = (first..)
@@ -186,7 +206,9 @@ impl Core {
         let run = control.reserve_runs(1).await?;
         // The last core: the first one has the logs to write.
         let core = self.map.cores() - 1;
-        let merged = self.ask(core, |reply| Request::Merge { inputs: inputs.clone(), run, reply }).await;
+        let awaited = control.upkeep.merge_awaited.clone();
+        let merge = |reply| Request::Merge { inputs: inputs.clone(), run, awaited, reply };
+        let merged = self.ask(core, merge).await;
         match merged.and_then(|merged| merged) {
             Ok(merged) => {
                 self.publish(control, merged.into_iter().collect(), inputs.to_vec(), Cause::Merge).await
