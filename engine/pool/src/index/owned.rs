@@ -355,6 +355,14 @@ impl Owned {
         self.frozen.clone()
     }
 
+    /// The frozen table could not be written, and nothing came to the one that replaced it: it fills on.
+    pub(crate) fn unfreeze(&mut self) {
+        debug_assert!(self.table.is_empty(), "nothing came to it since");
+        if let Some(table) = self.frozen.take().and_then(Arc::into_inner) {
+            self.table = table;
+        }
+    }
+
     /// The frozen table is in a run that has been added.
     pub(crate) fn thaw(&mut self) {
         self.frozen = None;

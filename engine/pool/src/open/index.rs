@@ -55,6 +55,8 @@ struct Loader<'a> {
     unread: BTreeSet<ContainerId>,
     /// Tables that the journal lacks and is given.
     fresh: Option<(LogFile, u64)>,
+    /// There was no room for a run: what comes stays in memory.
+    full: bool,
 }
 
 /// A container whose table is to be read.
@@ -78,8 +80,18 @@ pub(super) async fn load(
     runs::remove_orphans(world, &facts.directory, listing).await?;
     let (owned, runs) = (Vec::new(), ListedRuns::default());
     let journal = listing.begin_journal();
-    let mut loader =
-        Loader { world, facts, map, poison, owned, runs, recovery, unread: BTreeSet::new(), fresh: None };
+    let mut loader = Loader {
+        world,
+        facts,
+        map,
+        poison,
+        owned,
+        runs,
+        recovery,
+        unread: BTreeSet::new(),
+        fresh: None,
+        full: false,
+    };
     loader.resolve(listing, replayed).await?;
     loader.owned = empty(world, map, index_bytes, listing, replayed, doubts);
     let runs = runs::load(world, facts, map, listing, &mut loader.owned, loader.recovery).await?;
@@ -227,14 +239,17 @@ impl Loader<'_> {
     ) -> Result<(), Error> {
         let core = self.map.core(&fingerprint);
         while self.owned[core].load(fingerprint, place).is_err() {
-            match self.write_table(core, listing).await {
-                // What is stored has to be readable, also on a full disk.
-                Err(Error::Full { .. }) => {
-                    self.owned[core].load_beyond(fingerprint, place);
-                    return Ok(());
+            if !self.full {
+                match self.write_table(core, listing).await {
+                    Err(Error::Full { .. }) => self.full = true,
+                    other => drop(other?),
                 }
-                other => other?,
-            };
+            }
+            // What is stored has to be readable, also on a full disk.
+            if self.full {
+                self.owned[core].load_beyond(fingerprint, place);
+                break;
+            }
         }
         Ok(())
     }

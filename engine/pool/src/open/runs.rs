@@ -68,8 +68,8 @@ async fn load_one(
     Ok(ListedRun::from(&run.directory))
 }
 
-/// Writes the table of one core to a new run, which takes its place. The number was never listed: a file that has it is
-/// what an earlier attempt left.
+/// Writes the table of one core to a new run, which takes its place. After an error it is there as it was: the first flush
+/// writes all of it before journals go. The number was never listed: a file that has it is what an earlier attempt left.
 pub(super) async fn write(
     world: &World,
     facts: &Facts,
@@ -84,8 +84,15 @@ pub(super) async fn write(
     listing.next_run += 1;
     let header = Header { pool: facts.pool, run: number, epoch: facts.epoch, partitions: map.partitions() };
     let (dir, work_bytes) = (&facts.directory, owned[core].work_bytes());
-    let writer = RunWriter::create(world, dir, header, poison, table.len(), work_bytes).await?;
-    run::write_table(writer, dir, &table).await?;
+    let written = match RunWriter::create(world, dir, header, poison, table.len(), work_bytes).await {
+        Ok(writer) => run::write_table(writer, dir, &table).await,
+        Err(error) => Err(error),
+    };
+    drop(table);
+    if let Err(error) = written {
+        owned[core].unfreeze();
+        return Err(error);
+    }
     let listed = load_one(world, facts, map, number, owned).await?;
     owned[core].thaw();
     listing.edits.push(Edit::AddRun { run: number, records: listed.records });

@@ -11,6 +11,7 @@ use std::{
 
 use narrows_pool::{Create, Error, Lack, Open, Pool, create, limits::SPACE_RESERVE_BYTES};
 use narrows_ring::world::{Clock, Disk, File, Local, OpenMode, Space, World};
+use narrows_simd::fingerprint;
 
 use crate::bed::{
     COPY, Dice, HOST, POOL, Source, Tree, all_known, backup, check, close, image_id, make_pool, open_pool,
@@ -58,6 +59,15 @@ impl Disk for Rooms {
             Ok(Space { total: 1 << 40, available: *available, device })
         })
     }
+}
+
+/// A world whose disk has so much room, and the number.
+fn with_room(world: &World, bytes: u64) -> (World, impl Fn(u64) + use<>) {
+    let available = Rc::new(RefCell::new(BTreeMap::from([(pool_path(), bytes)])));
+    let (disk, clock) = (world.disk.clone(), world.clock.clone());
+    let disk = Rc::new(Rooms { disk, clock, available: available.clone() });
+    let set = move |bytes| drop(available.borrow_mut().insert(pool_path(), bytes));
+    (World { disk, ..world.clone() }, set)
 }
 
 /// A pool of as many volumes as there are numbers: the first is its own directory.
@@ -305,5 +315,49 @@ fn without_descriptors_the_index_is_not_doubted() {
         let (pools, recovery) = open_pool(&world, &pool_path(), tiny_index(1)).await.unwrap();
         assert!(!recovery.rebuilt, "{recovery:?}");
         check(&pools[0], &tree).await.unwrap();
+    });
+}
+
+/// Segments that this one of two cores knows, in a pool of four partitions.
+fn of_core(core: u8, dice: &mut Dice, count: usize) -> Vec<Vec<u8>> {
+    let is_its = |segment: &Vec<u8>| fingerprint::data(segment).0.0[0] >> 6 & 1 == core;
+    std::iter::repeat_with(|| dice.bytes(200)).filter(is_its).take(count).collect()
+}
+
+/// Symptom: a pool was opened on a full disk with more in its journals than a table takes; once there was room, the first
+/// flush dropped the journals, and what was in no run was not found after the next start.
+#[test]
+fn what_a_full_disk_left_in_the_journals_outlives_the_first_flush() {
+    simulate(3, |_, world| async move {
+        let (world, set) = with_room(&world, 1 << 40);
+        create(&world, &pool_path(), Create { partitions: 4, ..Create::new(POOL) }).await.unwrap();
+        let large = Open { index_bytes: 1 << 20, ..options(2) };
+        let (pools, _) = open_pool(&world, &pool_path(), large).await.unwrap();
+        let mut dice = Dice(3);
+        let trees: Vec<Tree> =
+            (1..=4).map(|number| Tree::new(image_id(number), vec![of_core(1, &mut dice, 60)])).collect();
+        for tree in &trees {
+            backup(&pools[0], tree).await.unwrap();
+        }
+        assert_eq!(pools[0].space().await.unwrap().index_runs, 0, "all of it is in the journal");
+        close(&pools).await.unwrap();
+
+        set(0);
+        let (pools, _) = open_pool(&world, &pool_path(), tiny_index(2)).await.unwrap();
+        assert_eq!(pools[0].space().await.unwrap().index_runs, 0);
+        set(1 << 40);
+        let ingest = pools[0].ingest(image_id(50)).await.unwrap();
+        let mut source = Source::new(&ingest);
+        while pools[0].space().await.unwrap().index_runs == 0 {
+            source.put_segments(&of_core(0, &mut dice, 1)).await.unwrap();
+        }
+        ingest.abandon().await;
+        close(&pools).await.unwrap();
+        let (pools, recovery) = open_pool(&world, &pool_path(), tiny_index(2)).await.unwrap();
+        assert!(recovery.damage.is_empty(), "{recovery:?}");
+        for tree in &trees {
+            check(&pools[1], tree).await.unwrap();
+            all_known(&pools[0], tree).await.unwrap();
+        }
     });
 }
