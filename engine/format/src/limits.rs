@@ -69,7 +69,7 @@ pub const CACHE_BLOCK_BYTES: usize = 256 << 10;
 /// Plain bytes of such a block: its last leaf may be as long as a node can be, with all that stands beside it.
 pub const CACHE_BLOCK_BYTES_MAX: usize = 640 << 10;
 
-/// Container ids named by one commit record; more are closed by several records or by the manifest.
+/// Container ids named by one commit record; further ones of data are closed by the manifest before it.
 pub const COMMIT_CONTAINERS_MAX: usize = 1 << 16;
 
 /// Records of one page of an index run: what fits a block beside its trailer.

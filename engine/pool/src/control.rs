@@ -12,7 +12,6 @@ use narrows_format::{
     ContainerId, DomainId, ImageId, Sequence, Timestamp,
     container::ContainerKind,
     image_log::{Change, Commit, LogRecord},
-    limits::COMMIT_CONTAINERS_MAX,
     manifest::Edit,
     record::CopyState,
 };
@@ -179,16 +178,21 @@ impl Control {
 
     async fn commit(&self, order: Box<CommitOrder>) -> Result<(Sequence, u64), Error> {
         let image = order.record.record.image;
-        if order.closes.len() > COMMIT_CONTAINERS_MAX {
-            return Err(Error::Limit { what: "containers of one image" });
-        }
         self.alone(image).await?;
-        if let Err(error) = self.check_damage(&order.believed, &order.closes) {
-            self.committing.borrow_mut().remove(&image);
-            self.images.changed.notify();
-            return Err(error);
-        }
+        let outcome = self.commit_alone(image, order).await;
+        self.committing.borrow_mut().remove(&image);
+        self.images.changed.notify();
+        outcome
+    }
+
+    async fn commit_alone(&self, image: ImageId, order: Box<CommitOrder>) -> Result<(Sequence, u64), Error> {
         let stored_bytes = self.stored_bytes(image, &order);
+        let (named, before) = self.split(&order.closes)?;
+        if !before.is_empty() {
+            self.check_damage(&order.believed, &order.closes)?;
+            self.close_by_manifest(&before).await?;
+        }
+        self.check_damage(&order.believed, &order.closes)?;
         let commit = Commit {
             signed: order.request.record,
             copy: order.request.copy,
@@ -196,12 +200,38 @@ impl Control {
             import_slp: order.request.target_slp,
             asked_expiry: order.request.asked_expiry,
             stored_bytes,
-            containers: order.closes.to_vec(),
+            containers: named,
         };
-        let outcome = self.images.append(LogRecord { at: self.now(), change: Change::Commit(commit) }).await;
-        self.committing.borrow_mut().remove(&image);
-        self.images.changed.notify();
-        Ok((outcome?, stored_bytes))
+        let record = LogRecord { at: self.now(), change: Change::Commit(commit) };
+        Ok((self.images.append(record).await?, stored_bytes))
+    }
+
+    /// Which containers the image's record closes, and which are closed before because one record can't name so many: a
+    /// segment is good for itself, a node only with all that it names.
+    fn split(&self, closes: &[ContainerId]) -> Result<(Vec<ContainerId>, Vec<ContainerId>), Error> {
+        let most = self.images.commit_containers();
+        if closes.len() <= most {
+            return Ok((closes.to_vec(), Vec::new()));
+        }
+        let containers = self.containers.borrow();
+        let is_data =
+            |id: &ContainerId| containers.get(id).is_some_and(|listed| listed.kind == ContainerKind::Data);
+        let (mut data, mut named): (Vec<_>, Vec<_>) = closes.iter().copied().partition(is_data);
+        let room =
+            most.checked_sub(named.len()).ok_or(Error::Limit { what: "containers of nodes of one image" })?;
+        let before = data.split_off(room.min(data.len()));
+        named.extend(data);
+        Ok((named, before))
+    }
+
+    /// These are closed, durably, without an image of their own.
+    pub(crate) async fn close_by_manifest(&self, closes: &[ContainerId]) -> Result<(), Error> {
+        for container in closes {
+            self.manifest.note(Edit::CloseContainer { container: *container });
+        }
+        self.manifest.durable(None).await?;
+        self.images.close(closes);
+        Ok(())
     }
 
     /// Waits until no other session commits this image, and notes that this one does; refuses when it is there.
@@ -261,11 +291,6 @@ impl Control {
         (ContainerId(self.next_id.get()), self.doubts.borrow().damage)
     }
 
-    /// These count as closed; the manifest says so already.
-    pub(crate) fn close_without_commit(&self, containers: &[ContainerId]) {
-        self.images.close(containers);
-    }
-
     fn staged(&self, image: ImageId) -> u64 {
         let containers = self.containers.borrow();
         let staged = |(id, listed): &(&ContainerId, &Listed)| {
@@ -295,6 +320,7 @@ impl Control {
         self.images.changed.notify();
         self.images.idle().await;
         self.manifest.idle().await;
+        self.journal.idle().await;
         self.poison.check()?;
         self.journal.close().await;
         self.manifest.durable(None).await

@@ -80,6 +80,7 @@ impl Pool {
                 pool,
                 epoch,
                 segment_bytes: seed.log_segment_bytes,
+                commit_containers: seed.commit_containers,
                 tail: seed.tail,
             };
             let images = ImageLog::new(&world, &poison, &manifest, setup, seed.images);

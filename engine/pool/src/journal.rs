@@ -191,11 +191,16 @@ impl Journal {
         }
     }
 
+    /// Waits until nothing is being written.
+    pub(crate) async fn idle(&self) {
+        self.changed.until(|| (!self.writing.get()).then_some(())).await;
+    }
+
     /// Writes what waits.
     pub(crate) async fn write_waiting(self: &Rc<Self>) {
-        self.changed.until(|| (!self.writing.get()).then_some(())).await;
+        self.idle().await;
         self.kick();
-        self.changed.until(|| (!self.writing.get()).then_some(())).await;
+        self.idle().await;
     }
 
     /// Writes what waits, and makes it durable.

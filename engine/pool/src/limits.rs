@@ -50,6 +50,9 @@ pub const CLAIMS_PER_STREAM_MAX: usize = 256 << 10;
 /// Children of nodes of one stream that have not arrived yet.
 pub const OPEN_CHILDREN_MAX: usize = 1 << 20;
 
+/// One in so many of them has to be free again when those were left out that others have brought.
+pub const OPEN_CHILDREN_SPARE: usize = 8;
+
 /// Requests queued at one core.
 pub const MAILBOX_MAX: usize = 1024;
 

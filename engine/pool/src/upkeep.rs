@@ -13,6 +13,7 @@ use narrows_format::{index_run::Directory, manifest::Edit};
 
 use crate::{
     control::Control,
+    descriptors::waited,
     error::Error,
     index::{ListedRun, ListedRuns, run},
     open::UpkeepSeed,
@@ -148,7 +149,8 @@ impl Control {
         if runs.is_empty() || self.poison.check().is_err() {
             return;
         }
-        match self.world.disk.sync_dir(&run::directory(dir)).await {
+        let (disk, directory) = (&self.world.disk, run::directory(dir));
+        match waited(&self.world, async || disk.sync_dir(&directory).await).await {
             Ok(()) => runs.iter().for_each(|run| self.manifest.note(Edit::DropRun { run: *run })),
             Err(error) => drop(self.poison.by("syncing the directory of index runs", &error)),
         }

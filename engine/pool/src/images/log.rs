@@ -47,6 +47,7 @@ pub(crate) struct ImageLog {
     pool: PoolId,
     epoch: u64,
     segment_bytes: u64,
+    commit_containers: usize,
     state: RefCell<Replayed>,
     file: RefCell<Option<LogFile>>,
     tail: RefCell<Tail>,
@@ -68,6 +69,7 @@ pub(crate) struct Setup {
     pub(crate) pool: PoolId,
     pub(crate) epoch: u64,
     pub(crate) segment_bytes: u64,
+    pub(crate) commit_containers: usize,
     pub(crate) tail: Tail,
 }
 
@@ -87,6 +89,7 @@ impl ImageLog {
             pool: setup.pool,
             epoch: setup.epoch,
             segment_bytes: setup.segment_bytes,
+            commit_containers: setup.commit_containers,
             state: RefCell::new(replayed),
             file: RefCell::new(None),
             tail: RefCell::new(setup.tail),
@@ -94,6 +97,11 @@ impl ImageLog {
             writing: Cell::new(false),
             changed: Signal::default(),
         })
+    }
+
+    /// How many containers one commit closes.
+    pub(crate) fn commit_containers(&self) -> usize {
+        self.commit_containers
     }
 
     /// Looks at what is durable.

@@ -187,6 +187,11 @@ impl Loader<'_> {
             }
             let trust = if closed { Trust::Closed } else { Trust::Nothing };
             let scanned = match container::scan(world, dir, pool, id, trust, self.poison).await {
+                // It stays reserved: the next start looks again. Everything else is there to be read.
+                Err(error @ Error::Full { .. }) => {
+                    tracing::warn!(container = id.0, %error, "what an unfinished container holds is not used");
+                    continue;
+                }
                 Err(Error::Device { .. }) => {
                     // What cannot be read now stays reserved: the next start looks again.
                     let (slot, region) = (None, Region::Header);

@@ -75,6 +75,11 @@ pub struct Open {
     pub manifest_bytes: u64,
     /// Bytes at which a container is full; the default is [`limits::CONTAINER_BYTES_MAX`].
     pub container_bytes: u64,
+    /// Containers that the commit of an image names; the default is the format's
+    /// [`narrows_format::limits::COMMIT_CONTAINERS_MAX`].
+    pub commit_containers: usize,
+    /// Children that one stream may name and not bring; the default is [`limits::OPEN_CHILDREN_MAX`].
+    pub open_children: usize,
     /// The pool that is expected there; any, when nobody says.
     pub pool: Option<PoolId>,
     /// Further directories for containers, as many and in the order that the pool was made with.
@@ -108,6 +113,8 @@ impl Open {
             log_segment_bytes: limits::LOG_SEGMENT_BYTES,
             manifest_bytes: limits::MANIFEST_BYTES,
             container_bytes: limits::CONTAINER_BYTES_MAX,
+            commit_containers: narrows_format::limits::COMMIT_CONTAINERS_MAX,
+            open_children: limits::OPEN_CHILDREN_MAX,
             pool: None,
             volumes: Vec::new(),
             read: None,
@@ -192,6 +199,7 @@ pub(crate) struct ControlSeed {
     pub(crate) images: Replayed,
     pub(crate) tail: Tail,
     pub(crate) log_segment_bytes: u64,
+    pub(crate) commit_containers: usize,
     pub(crate) containers: BTreeMap<ContainerId, Listed>,
     pub(crate) next_id: u64,
     pub(crate) doubts: Doubts,
@@ -238,6 +246,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         epoch,
         segment_mean: superblock.segment_mean,
         container_bytes: options.container_bytes.next_multiple_of(BLOCK as u64),
+        open_children: options.open_children,
     };
     listing.edits.push(Edit::WriterEpoch { epoch });
     let map = PartitionMap::new(superblock.partitions, options.cores);
@@ -261,6 +270,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         images: replayed,
         tail,
         log_segment_bytes: options.log_segment_bytes,
+        commit_containers: options.commit_containers,
         containers: loaded.containers,
         next_id: listing.next_id,
         doubts,

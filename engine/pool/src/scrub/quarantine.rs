@@ -133,12 +133,7 @@ impl Control {
     /// A stream brings again what was damaged: its containers are closed, durably, without an image of their own.
     async fn heal(&self, closes: &[ContainerId], believed: &Believed) -> Result<(), Error> {
         self.check_damage(believed, closes)?;
-        for container in closes {
-            self.manifest.note(Edit::CloseContainer { container: *container });
-        }
-        self.manifest.durable(None).await?;
-        self.close_without_commit(closes);
-        Ok(())
+        self.close_by_manifest(closes).await
     }
 
     /// What a stream was told to be there, or brought, before damage was found may be damaged.

@@ -132,7 +132,7 @@ impl Inner {
         for batch in children.chunks(LOOK_UP_CHILDREN_MAX) {
             answers.extend(self.ask(batch, Claim::Peek).await?);
         }
-        self.expect_children(&children, &answers)?;
+        self.expect_children(&children, &answers).await?;
         let annex = annex(nodes, &answers);
         let segments: Vec<StagedSegment> = nodes.iter().map(|node| node.segment).collect();
         let bytes = frame.len() + annex.len();

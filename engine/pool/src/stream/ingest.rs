@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use futures_channel::mpsc::{UnboundedReceiver, unbounded};
+use futures_channel::{
+    mpsc::{UnboundedReceiver, unbounded},
+    oneshot,
+};
 use futures_util::{StreamExt, future::join_all};
 use narrows_format::{
     ContainerId, Fingerprint, ImageId,
@@ -25,9 +28,9 @@ use crate::{
     error::Error,
     index::{Answer, Asked, Asker, Settled, StreamId},
     lease::Lease,
-    limits::{CLAIMS_PER_STREAM_MAX, LOOK_UP_CHILDREN_MAX, OPEN_CHILDREN_MAX},
+    limits::{CLAIMS_PER_STREAM_MAX, LOOK_UP_CHILDREN_MAX, OPEN_CHILDREN_SPARE},
     scrub::{Believed, ScrubOrder},
-    shard::{CommitOrder, Core, Order},
+    shard::{CommitOrder, Core, Order, Reply},
 };
 
 /// One incoming image. All methods take `&self`: they may be under way at once.
@@ -335,18 +338,34 @@ impl Inner {
         self.core.look_up(&self.asker, &questions, claim).await
     }
 
-    /// Notes children of new nodes; gives the answers, for the annex.
-    pub(super) fn expect_children(&self, children: &[Child], answers: &[Answer]) -> Result<(), Error> {
+    /// Notes children of new nodes.
+    pub(super) async fn expect_children(&self, children: &[Child], answers: &[Answer]) -> Result<(), Error> {
+        let (open, most) = (self.note_children(children, answers), self.core.facts.open_children);
+        if open <= most {
+            return Ok(());
+        }
+        // Those that other streams have brought meanwhile are not waited for. What is left is well below, so that it is
+        // not looked for again with each node.
+        let open: Vec<Child> = self.state.borrow().open.iter().copied().collect();
+        let mut missing = 0;
+        for batch in open.chunks(LOOK_UP_CHILDREN_MAX) {
+            missing += self.still_missing(batch).await?.len();
+        }
+        if missing > most - most / OPEN_CHILDREN_SPARE {
+            return Err(Error::Limit { what: "children of one stream that have not arrived" });
+        }
+        Ok(())
+    }
+
+    /// Gives how many have not arrived.
+    fn note_children(&self, children: &[Child], answers: &[Answer]) -> usize {
         let mut state = self.state.borrow_mut();
         for (child, answer) in children.iter().zip(answers) {
             if !state.satisfies(child.kind, *answer) {
                 state.open.insert(*child);
             }
         }
-        if state.open.len() > OPEN_CHILDREN_MAX {
-            return Err(Error::Limit { what: "children of one stream that have not arrived" });
-        }
-        Ok(())
+        state.open.len()
     }
 
     /// These have arrived.
@@ -372,11 +391,8 @@ impl Inner {
         let closes: Arc<[ContainerId]> = self.remember(sealed)?.into();
         let believed = self.state.borrow().believed.clone();
         let order = Box::new(CommitOrder { request, record, closes: closes.clone(), believed });
-        let outcome = self.core.order(|reply| Order::Commit { order, reply }).await?;
-        let (sequence, stored_bytes) = self.remember(outcome)?;
-        self.ended.set(true);
-        self.core.close_containers(&closes).await?;
-        self.core.release(self.stream).await;
+        let order = |reply| Order::Commit { order, reply };
+        let (sequence, stored_bytes) = self.close_with(order, closes).await?;
         Ok(Committed { image: self.image, sequence, stored_bytes })
     }
 
@@ -396,12 +412,30 @@ impl Inner {
         let closes: Arc<[ContainerId]> = closes.into();
         let (to_close, believed) = (closes.clone(), self.state.borrow().believed.clone());
         let order = |reply| Order::Scrub(ScrubOrder::Heal { closes: to_close, believed, reply });
-        let outcome = self.core.order(order).await?;
-        self.remember(outcome)?;
-        self.ended.set(true);
-        self.core.close_containers(&closes).await?;
-        self.core.release(self.stream).await;
+        self.close_with(order, closes).await?;
         whole
+    }
+
+    /// Gives an order that closes containers, and has all cores know of it, whether or not anybody waits for the outcome: what
+    /// is closed on disk and not in memory would never be answered "have".
+    async fn close_with<T: 'static>(
+        self: &Rc<Self>,
+        order: impl FnOnce(Reply<Result<T, Error>>) -> Order + 'static,
+        closes: Arc<[ContainerId]>,
+    ) -> Result<T, Error> {
+        let (inner, (tell, told)) = (self.clone(), oneshot::channel());
+        self.core.in_background(async move {
+            let mut outcome = inner.core.order(order).await.flatten();
+            if outcome.is_ok() {
+                inner.ended.set(true);
+                if let Err(error) = inner.core.close_containers(&closes).await {
+                    outcome = Err(error);
+                }
+                inner.core.release(inner.stream).await;
+            }
+            drop(tell.send(inner.remember(outcome)));
+        });
+        told.await.map_err(|_| Error::Closed)?
     }
 
     /// Every child of every node of this session, and the root, is closed or closes with this image.

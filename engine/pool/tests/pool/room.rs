@@ -10,7 +10,11 @@ use std::{
 };
 
 use narrows_pool::{Create, Error, Lack, Open, Pool, create, limits::SPACE_RESERVE_BYTES};
-use narrows_ring::world::{Clock, Disk, File, Local, OpenMode, Space, World};
+use narrows_ring::{
+    buffer::Buffer,
+    sim::{CrashKind, Sim},
+    world::{BlockOffset, Clock, Disk, File, Local, OpenMode, Space, World},
+};
 use narrows_simd::fingerprint;
 
 use crate::bed::{
@@ -66,7 +70,9 @@ fn with_room(world: &World, bytes: u64) -> (World, impl Fn(u64) + use<>) {
     let available = Rc::new(RefCell::new(BTreeMap::from([(pool_path(), bytes)])));
     let (disk, clock) = (world.disk.clone(), world.clock.clone());
     let disk = Rc::new(Rooms { disk, clock, available: available.clone() });
-    let set = move |bytes| drop(available.borrow_mut().insert(pool_path(), bytes));
+    let set = move |bytes| {
+        available.borrow_mut().insert(pool_path(), bytes);
+    };
     (World { disk, ..world.clone() }, set)
 }
 
@@ -360,4 +366,152 @@ fn what_a_full_disk_left_in_the_journals_outlives_the_first_flush() {
             all_known(&pools[0], tree).await.unwrap();
         }
     });
+}
+
+/// Symptom: a merge that met a moment without descriptors as it began was the last one, and each flush added a run.
+#[test]
+fn merges_go_on_after_a_moment_without_descriptors() {
+    simulate(5, |_, world| async move {
+        let none_left = Rc::new(Cell::new(false));
+        let disk = Rc::new(Scarce { disk: world.disk.clone(), none_left: none_left.clone() });
+        let world = World { disk, ..world };
+        let pools = make_pool(&world, &pool_path(), tiny_index(1)).await.unwrap();
+        let (mut dice, done) = (Dice(5), Cell::new(false));
+        let mut refused = 0;
+        let bringing = async {
+            for number in 1..60 {
+                let tree = Tree::random(image_id(number), &mut dice, 4, 8, 300);
+                while let Err(error) = backup(&pools[0], &tree).await {
+                    assert!(matches!(error, Error::Device { .. }), "{error:?}");
+                    refused += 1;
+                    world.clock.sleep(Duration::from_millis(3)).await;
+                }
+            }
+            done.set(true);
+        };
+        let lacking = async {
+            while !done.get() {
+                none_left.set(true);
+                world.clock.sleep(Duration::from_millis(2)).await;
+                none_left.set(false);
+                world.clock.sleep(Duration::from_millis(5)).await;
+            }
+        };
+        futures_util::future::join(bringing, lacking).await;
+        assert!(refused > 5, "{refused}: it was lacking at no time");
+        world.clock.sleep(Duration::from_secs(1)).await;
+        let space = pools[0].space().await.unwrap();
+        assert!((1..=4).contains(&space.index_runs), "{space:?}");
+    });
+}
+
+/// The disk of a simulation; below one directory no file takes a byte while it is full.
+struct FullBelow {
+    disk: Rc<dyn Disk>,
+    directory: PathBuf,
+    full: Rc<Cell<bool>>,
+}
+
+struct FullFile {
+    file: Rc<dyn File>,
+    full: Rc<Cell<bool>>,
+}
+
+impl Disk for FullBelow {
+    fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> Local<'a, io::Result<Rc<dyn File>>> {
+        Box::pin(async move {
+            let file = self.disk.open(path, mode).await?;
+            let full = self.full.clone();
+            Ok(if path.starts_with(&self.directory) { Rc::new(FullFile { file, full }) } else { file })
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.remove(path)
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.create_dir(path)
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<()>> {
+        self.disk.sync_dir(path)
+    }
+
+    fn space<'a>(&'a self, path: &'a Path) -> Local<'a, io::Result<Space>> {
+        self.disk.space(path)
+    }
+}
+
+impl File for FullFile {
+    fn read_at(&self, at: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<usize>, Buffer)> {
+        self.file.read_at(at, buffer)
+    }
+
+    fn write_at(&self, at: BlockOffset, buffer: Buffer) -> Local<'_, (io::Result<()>, Buffer)> {
+        if self.full.get() {
+            return Box::pin(async { (Err(io::ErrorKind::StorageFull.into()), buffer) });
+        }
+        self.file.write_at(at, buffer)
+    }
+
+    fn sync_data(&self) -> Local<'_, io::Result<()>> {
+        self.file.sync_data()
+    }
+
+    fn allocate(&self, at: BlockOffset, length: u64) -> Local<'_, io::Result<()>> {
+        self.file.allocate(at, length)
+    }
+
+    fn truncate(&self, length: BlockOffset) -> Local<'_, io::Result<()>> {
+        self.file.truncate(length)
+    }
+
+    fn size(&self) -> Local<'_, io::Result<u64>> {
+        self.file.size()
+    }
+}
+
+/// Symptom: one full further volume, on which a container had been open when the power went, kept the whole pool from being
+/// opened.
+#[test]
+fn a_full_volume_keeps_no_pool_from_being_opened() {
+    let sim = Sim::new(6);
+    let full = |world: World, is_full: bool| {
+        let (disk, directory, full) = (world.disk.clone(), volume(1), Rc::new(Cell::new(is_full)));
+        World { disk: Rc::new(FullBelow { disk, directory, full }), ..world }
+    };
+    let open = || Open { volumes: vec![volume(1)], ..options(1) };
+    let world = full(sim.world(HOST), false);
+    let run = async move {
+        world.disk.create_dir(&volume(1)).await.unwrap();
+        let made = Create { volumes: vec![volume(1)], ..Create::new(POOL) };
+        create(&world, &pool_path(), made).await.unwrap();
+        let (pools, _) = open_pool(&world, &pool_path(), open()).await.unwrap();
+        backup(&pools[0], &tree(1)).await.unwrap();
+        // So many containers that both volumes have some.
+        for number in 2..6 {
+            let unfinished = pools[0].ingest(image_id(number)).await.unwrap();
+            Source::new(&unfinished).bring_leaf(&tree(number).leaves[0]).await.unwrap();
+            unfinished.sync().await.unwrap();
+            std::mem::forget(unfinished);
+        }
+    };
+    sim.run(run).expect("no crash was asked for");
+    for is_full in [true, false] {
+        sim.crash(HOST, CrashKind::KeepAll);
+        let world = full(sim.world(HOST), is_full);
+        let run = async move {
+            let (pools, recovery) = open_pool(&world, &pool_path(), open()).await.unwrap();
+            assert!(recovery.damage.is_empty(), "{recovery:?}");
+            check(&pools[0], &tree(1)).await.unwrap();
+            recovery.sealed
+        };
+        let sealed = sim.run(run).expect("no crash was asked for");
+        assert!(sealed > 0, "containers of both volumes were open, and those of the full one stay for later");
+    }
 }

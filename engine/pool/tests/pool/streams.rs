@@ -24,8 +24,8 @@ use narrows_ring::{
 };
 
 use crate::bed::{
-    COPY, Dice, Leaf, Source, Tree, backup, check, child_of_node, child_of_segment, close, image_id,
-    make_pool, open_pool, options, pool_path, record_of, request, simulate,
+    COPY, Dice, Leaf, Source, Tree, all_known, backup, check, child_of_node, child_of_segment, close,
+    image_id, make_pool, open_pool, options, pool_path, record_of, request, simulate,
 };
 
 /// Goal: what went in comes out, on any number of cores, before and after opening the pool anew.
@@ -558,4 +558,35 @@ fn frames_that_nobody_looks_after_hold_up_nobody() {
         }
         assert_eq!(read, wanted.len());
     });
+}
+
+/// Symptom: a caller that went away while its image was being committed left containers that were closed on disk and not for
+/// those who were asked: their nodes were never answered "have".
+#[test]
+fn a_commit_that_nobody_waits_for_is_known_to_all() {
+    let mut committed = 0;
+    for delay in (0..60).map(|step| Duration::from_micros(step * 300)) {
+        committed += u64::from(simulate(21, move |_, world| async move {
+            let pools = make_pool(&world, &pool_path(), options(2)).await.unwrap();
+            let tree = Tree::random(image_id(1), &mut Dice(21), 3, 4, 9_000);
+            let ingest = pools[0].ingest(tree.image).await.unwrap();
+            let mut source = Source::new(&ingest);
+            source.bring(&tree).await.unwrap();
+            {
+                let committing = std::pin::pin!(source.commit(&tree));
+                drop(futures_util::future::select(committing, world.clock.sleep(delay)).await);
+            }
+            drop(ingest);
+            world.clock.sleep(Duration::from_secs(1)).await;
+            let is_there = pools[1].image(tree.image).await.unwrap().is_some();
+            if is_there {
+                for pool in &pools {
+                    assert!(pool.is_sound(tree.root_child().fingerprint).await.unwrap());
+                }
+                all_known(&pools[1], &tree).await.unwrap();
+            }
+            is_there
+        }));
+    }
+    assert!((2..60).contains(&committed), "{committed}: nothing is shown");
 }

@@ -14,6 +14,7 @@ use narrows_format::{
 use narrows_ring::world::{BlockOffset, File, OpenMode, World};
 
 use crate::{
+    descriptors::waited,
     error::Error,
     index::table::Table,
     limits::{FILTER_KEY_WORK_BYTES, FILTER_KEYS_AT_ONCE, SPACE_RESERVE_BYTES, WRITE_BYTES},
@@ -74,7 +75,8 @@ impl RunWriter {
         if space.available < SPACE_RESERVE_BYTES.saturating_add(bytes) {
             return Err(Error::Full { what: "the disk" });
         }
-        let opened = world.disk.open(&super::path(dir, header.run), OpenMode::Create).await;
+        let path = super::path(dir, header.run);
+        let opened = waited(world, async || world.disk.open(&path, OpenMode::Create).await).await;
         let file = opened.map_err(|error| Error::device("making an index run", &error))?;
         Ok(Self {
             world: world.clone(),
@@ -209,7 +211,8 @@ impl RunWriter {
         }
         let synced = self.file.sync_data().await;
         synced.map_err(|error| self.poison.by("syncing an index run", &error))?;
-        let synced = self.world.disk.sync_dir(&super::directory(dir)).await;
+        let (disk, directory_of_runs) = (&self.world.disk, super::directory(dir));
+        let synced = waited(&self.world, async || disk.sync_dir(&directory_of_runs).await).await;
         synced.map_err(|error| self.poison.by("syncing the directory of index runs", &error))?;
         Ok(Some(directory))
     }
