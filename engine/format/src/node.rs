@@ -4,7 +4,7 @@ pub mod codec;
 pub mod entry;
 pub mod envelope;
 
-use crate::{Fingerprint, Timestamp};
+use crate::{Fingerprint, Timestamp, limits::FILE_BYTES_MAX};
 
 /// Why bytes are no node.
 pub use crate::BadBytes as BadNode;
@@ -72,8 +72,14 @@ pub struct TreeSpan {
     pub first: Vec<u8>,
     /// Entries under the child.
     pub entries: u64,
-    /// Logical bytes of the files under the child.
+    /// Logical bytes of the files under the child, as [`logical_bytes`] adds them.
     pub bytes: u64,
+}
+
+/// Logical bytes of several files, or of what lies under several nodes: [`FILE_BYTES_MAX`] stands for so many or more. Files
+/// with holes come to any sum, and one of them must not keep out those behind it.
+pub fn logical_bytes(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add).min(FILE_BYTES_MAX)
 }
 
 /// One file system object.
@@ -94,6 +100,13 @@ pub struct Entry {
     pub xattrs: Xattrs,
     /// What it is.
     pub kind: EntryKind,
+}
+
+impl Entry {
+    /// Logical bytes that it adds to its image.
+    pub fn logical_bytes(&self) -> u64 {
+        if let EntryKind::File { size, .. } = self.kind { size } else { 0 }
+    }
 }
 
 /// Extended attributes of one entry.

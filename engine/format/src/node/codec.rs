@@ -245,7 +245,7 @@ fn check_spans(spans: &[TreeSpan]) -> Result<(), BadNode> {
     )?;
     rule(spans.iter().all(|span| span.entries > 0), "entries of a span")?;
     sum(spans.iter().map(|span| span.entries))?;
-    sum(spans.iter().map(|span| span.bytes)).map(drop)
+    limit(spans.iter().all(|span| span.bytes <= FILE_BYTES_MAX), "bytes under a node")
 }
 
 fn sum(lengths: impl Iterator<Item = u64>) -> Result<u64, BadNode> {

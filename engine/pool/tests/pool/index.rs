@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use narrows_format::index_run::{Directory, Footer};
 use narrows_pool::{
     Error, Open, Pool, PoolSpace,
@@ -13,6 +14,7 @@ use narrows_pool::{
     stream::{Claim, Found},
 };
 use narrows_ring::{
+    buffer::{Arena, BUFFER_BYTES_MAX},
     sim::{CrashKind, Sim},
     world::{BlockOffset, OpenMode, World},
 };
@@ -345,6 +347,51 @@ impl Made {
             all_there(&pools, &trees).await;
         });
     }
+}
+
+/// Symptom: with little memory for buffers an index was never made anew: tables that were read ahead had all of it, and waited
+/// for the run that waited for a buffer.
+#[test]
+fn an_index_is_made_anew_with_few_buffers() {
+    let sim = Sim::new(30);
+    let world = sim.world(HOST);
+    let run = async move {
+        let pools = make_pool(&world, &pool_path(), options(1)).await.unwrap();
+        let mut dice = Dice(30);
+        // Tables of more than 128 KiB.
+        let segments: Vec<Vec<Vec<u8>>> =
+            (0..30).map(|_| (0..900).map(|_| dice.bytes(150)).collect()).collect();
+        let tree = Tree::new(image_id(1), segments);
+        let ingest = pools[0].ingest(tree.image).await.unwrap();
+        let mut source = Source::new(&ingest);
+        source.bring(&tree).await.unwrap();
+        source.commit(&tree).await.unwrap();
+        close(&pools).await.unwrap();
+        tree
+    };
+    let tree = sim.run(run).expect("no crash was asked for");
+    let journals = |path: &Path| path.display().to_string().starts_with("/index-");
+    for (path, size) in sim.files(HOST).into_iter().filter(|(path, _)| journals(path)) {
+        for block in 0..usize::try_from(size).unwrap() / 4096 {
+            sim.flip(HOST, &path, block * 4096 + 70, 2);
+        }
+    }
+    sim.crash(HOST, CrashKind::KeepAll);
+    let world = sim.world(HOST);
+    let run = async move {
+        let world = World { arena: Arena::new(BUFFER_BYTES_MAX), ..world };
+        let _held = world.arena.take(BUFFER_BYTES_MAX).await;
+        let path = pool_path();
+        let few = Open { index_bytes: 64 << 10, ..options(1) };
+        let opening = std::pin::pin!(open_pool(&world, &path, few));
+        let patience = world.clock.sleep(Duration::from_secs(600));
+        let Either::Left((opened, _)) = select(opening, patience).await else { panic!("it is held up") };
+        let (pools, recovery) = opened.unwrap();
+        let runs = pools[0].space().await.unwrap().index_runs;
+        assert!(recovery.tables > 8 && runs > 0, "{recovery:?}");
+        all_known(&pools[0], &tree).await.unwrap();
+    };
+    sim.run(run).expect("no crash was asked for");
 }
 
 /// Goal: a run that is gone or damaged where the index is opened from is made anew from tables of containers.

@@ -7,10 +7,9 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use narrows_format::{
     Fingerprint,
-    limits::FILE_BYTES_MAX,
     node::{
         BadNode, Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs,
-        codec::EXTENT_BYTES, codec::SPAN_BYTES, entry::ENTRY_BYTES, envelope::CHILD_BYTES,
+        codec::EXTENT_BYTES, codec::SPAN_BYTES, entry::ENTRY_BYTES, envelope::CHILD_BYTES, logical_bytes,
     },
     path, xattrs,
 };
@@ -54,7 +53,6 @@ pub struct TreeBuilder {
     leaf: Leaf,
     levels: Levels<TreeSpan>,
     leaves: u64,
-    bytes: u64,
 }
 
 impl Root {
@@ -81,7 +79,7 @@ impl Default for TreeBuilder {
 impl TreeBuilder {
     /// An empty tree.
     pub fn new() -> Self {
-        Self { last: None, leaf: Leaf::default(), levels: Levels::new(), leaves: 0, bytes: 0 }
+        Self { last: None, leaf: Leaf::default(), levels: Levels::new(), leaves: 0 }
     }
 
     /// The next entry; its ordinals refer to `children`. Children that it does not use are left out.
@@ -100,8 +98,6 @@ impl TreeBuilder {
         if weight(&entry, &own, None) > BYTES_MAX {
             return Err(BuildError::TooLong);
         }
-        let bytes = self.bytes.checked_add(logical_bytes(&entry)).filter(|bytes| *bytes <= FILE_BYTES_MAX);
-        self.bytes = bytes.ok_or(BuildError::Entry(BadNode::OverLimit("bytes of all files")))?;
         if self.leaf.filling.overflows(weight(&entry, &own, self.leaf.last())) {
             self.close_leaf(sink);
         }
@@ -129,10 +125,6 @@ impl TreeBuilder {
             return false;
         }
         let span = span_of(entries);
-        let Some(bytes) = self.bytes.checked_add(span.bytes).filter(|bytes| *bytes <= FILE_BYTES_MAX) else {
-            return false;
-        };
-        self.bytes = bytes;
         self.last = Some(last.path.clone());
         self.leaves += 1;
         self.levels.push(leaf, span, sink);
@@ -197,13 +189,8 @@ fn span_of(entries: &[Entry]) -> TreeSpan {
     TreeSpan {
         first: entries.first().map_or_else(Vec::new, |entry| entry.path.clone()),
         entries: entries.len() as u64,
-        bytes: entries.iter().map(logical_bytes).sum(),
+        bytes: logical_bytes(entries.iter().map(Entry::logical_bytes)),
     }
-}
-
-/// Logical bytes that an entry adds to its image.
-fn logical_bytes(entry: &Entry) -> u64 {
-    if let EntryKind::File { size, .. } = entry.kind { size } else { 0 }
 }
 
 /// Every reference of an entry to a child, in the order that decides ordinals: attributes, then content.
@@ -280,7 +267,7 @@ impl Summary for TreeSpan {
         Self {
             first: items.first().map_or_else(Vec::new, |span| span.first.clone()),
             entries: items.iter().map(|span| span.entries).sum(),
-            bytes: items.iter().map(|span| span.bytes).sum(),
+            bytes: logical_bytes(items.iter().map(|span| span.bytes)),
         }
     }
 

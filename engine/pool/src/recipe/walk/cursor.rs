@@ -3,11 +3,11 @@
 use std::{cmp::Ordering, ops::Range, rc::Rc};
 
 use narrows_format::{
-    node::{Body, Child, Node, TreeSpan},
+    node::{Body, Child, Entry, Node, TreeSpan, logical_bytes},
     path::order,
 };
 
-use super::{Located, NodeReader, WalkError, entries, logical_bytes, rule};
+use super::{Located, NodeReader, WalkError, entries, rule};
 
 /// Siblings that a reader is told about ahead of time.
 const AHEAD: usize = 16;
@@ -181,15 +181,15 @@ impl Claim {
                 *level,
                 spans.first().map(|span| &span.first),
                 spans.last().map(|span| &span.first),
-                total(spans.iter().map(|span| span.entries)),
-                total(spans.iter().map(|span| span.bytes)),
+                spans.iter().map(|span| span.entries).fold(0, u64::saturating_add),
+                logical_bytes(spans.iter().map(|span| span.bytes)),
             ),
             Body::Entries(entries) => (
                 0,
                 entries.first().map(|entry| &entry.path),
                 entries.last().map(|entry| &entry.path),
                 entries.len() as u64,
-                total(entries.iter().map(logical_bytes)),
+                logical_bytes(entries.iter().map(Entry::logical_bytes)),
             ),
             Body::Extents(_) | Body::ExtentTree { .. } => {
                 return rule(&self.child, false, "it belongs to a file, not to the file tree");
@@ -203,8 +203,4 @@ impl Claim {
         let inside = |end: &Vec<u8>| last.is_some_and(|last| order(last, end) == Ordering::Less);
         rule(&self.child, self.end.as_ref().is_none_or(inside), "its last path")
     }
-}
-
-fn total(numbers: impl Iterator<Item = u64>) -> u64 {
-    numbers.fold(0, u64::saturating_add)
 }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use narrows_format::{
     Fingerprint,
-    node::{Body, Child, Entry, EntryKind, Node},
+    node::{Body, Child, Entry, Node},
 };
 use narrows_ring::world::Local;
 
@@ -77,11 +77,6 @@ impl Located {
 /// Entries of a node; none if it is no leaf of a file tree.
 fn entries(node: &Node) -> &[Entry] {
     if let Body::Entries(entries) = &node.body { entries } else { &[] }
-}
-
-/// Logical bytes of an entry.
-fn logical_bytes(entry: &Entry) -> u64 {
-    if let EntryKind::File { size, .. } = entry.kind { size } else { 0 }
 }
 
 /// Fails the walk at `node` unless the rule holds.

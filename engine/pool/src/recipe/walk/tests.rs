@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, future::ready};
 use futures_util::FutureExt;
 use narrows_format::{
     Fingerprint,
+    limits::FILE_BYTES_MAX,
     node::{Body, Content, EntryKind, Extent},
     path::order,
 };
@@ -274,6 +275,23 @@ fn walks_read_few_nodes() {
 }
 
 /// Goal: 300 levels and odd names are found; the deepest directory lists its file.
+/// Symptom: behind one file whose holes made it as long as any file can be, no other file found room in its image.
+#[test]
+fn files_that_are_mostly_holes_keep_out_no_others() {
+    let sparse = |path: &[u8]| {
+        let size = FILE_BYTES_MAX;
+        let content = Content::Inline(vec![Extent::Hole(size)]);
+        (entry(path, EntryKind::File { size, content }), vec![])
+    };
+    let mut entries = vec![(entry(b"", EntryKind::Directory), vec![]), sparse(b"a"), sparse(b"b")];
+    entries.extend((0..5000).map(|at| file(format!("c{at:06}").as_bytes(), at)));
+    let (root, nodes) = build(&entries);
+    assert_eq!((root.entries, root.bytes), (5003, FILE_BYTES_MAX));
+    let memory = Memory::from(&nodes);
+    let found = paths(Tree::new(&memory, root.child()).all());
+    assert!(found.iter().eq(entries.iter().map(|(entry, _)| &entry.path)));
+}
+
 #[test]
 fn deep_paths_are_found() {
     let mut paths_in = vec![vec![]];

@@ -10,7 +10,7 @@ use narrows_exchange::{Place, PoolTree, StoreError, StoredFrame, TreeChild, Tree
 use narrows_format::{
     DomainId, Fingerprint, ImageId, Tag, Timestamp,
     frame::{self, Codec, FrameKind},
-    node::{Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs},
+    node::{Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, logical_bytes},
     path,
     record::{ImageRecord, SignedRecord},
 };
@@ -95,7 +95,7 @@ fn inner(pool: &Pool, group: &[Built], level: u8) -> Built {
     let span = TreeSpan {
         first: spans[0].first.clone(),
         entries: spans.iter().map(|span| span.entries).sum(),
-        bytes: spans.iter().map(|span| span.bytes).sum(),
+        bytes: logical_bytes(spans.iter().map(|span| span.bytes)),
     };
     let child = store(pool, &Node { children, body: Body::Tree { level, spans } });
     Built { child, span }
