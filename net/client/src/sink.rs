@@ -60,6 +60,7 @@ use crate::{
     beneath::{Beneath, split_name},
     cache,
     limits::READ_BACK_BYTES,
+    shown::Shown,
     walk::Status,
 };
 use content::{Ended, Fatal, FrameToWrite, Piece, read_written, settle_one, write_blanks, write_frames};
@@ -218,7 +219,7 @@ pub enum SinkError {
     #[error("a recipe node is malformed: {0}")]
     Malformed(String),
     /// The destination takes no more.
-    #[error("cannot write {}: {error}", String::from_utf8_lossy(path))]
+    #[error("cannot write {}: {error}", Shown(path))]
     Destination {
         /// Path within the image.
         path: Vec<u8>,
