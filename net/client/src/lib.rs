@@ -14,6 +14,7 @@ mod dial;
 mod exclude;
 pub mod read;
 pub mod restore;
+mod shown;
 pub mod sink;
 pub mod walk;
 pub mod xattr;

@@ -18,6 +18,7 @@ mod device;
 mod directories;
 mod entries;
 mod file;
+mod identity;
 mod layout;
 mod links;
 mod metadata;
@@ -60,6 +61,7 @@ use crate::{
     beneath::{Beneath, split_name},
     cache,
     limits::READ_BACK_BYTES,
+    shown::Shown,
     walk::Status,
 };
 use content::{Ended, Fatal, FrameToWrite, Piece, read_written, settle_one, write_blanks, write_frames};
@@ -69,7 +71,7 @@ use links::make_link;
 use metadata::LeftOut;
 use path_set::PathSet;
 use plan::{Blank, Contradiction, Place, Plan, Written};
-use prepare::{put_on_late, put_time_back};
+use prepare::{Make, put_on_late, put_time_back};
 use turns::{Turn, Turns};
 
 /// What to do about things that lie there already and differ.
@@ -218,7 +220,7 @@ pub enum SinkError {
     #[error("a recipe node is malformed: {0}")]
     Malformed(String),
     /// The destination takes no more.
-    #[error("cannot write {}: {error}", String::from_utf8_lossy(path))]
+    #[error("cannot write {}: {error}", Shown(path))]
     Destination {
         /// Path within the image.
         path: Vec<u8>,
@@ -357,6 +359,8 @@ impl Sink {
         };
         // Sorted by path, so that the reverse has what lies in a directory before the directory.
         later.sort_by(|a, b| order::order(&a.path, &b.path));
+        let (directories, objects): (Vec<_>, Vec<_>) =
+            later.into_iter().partition(|entry| entry.what == Make::Directory);
         let (context, settled) = (Arc::clone(&self.context), self.settled.clone());
         let finish = move || {
             for file in unfinished {
@@ -364,10 +368,14 @@ impl Sink {
                     context.progress.trouble(file.path(), TroubleKind::Incomplete);
                 }
             }
+            // Before they have further names, by which others may be taken for them.
+            for entry in &objects {
+                put_on_late(&context, entry);
+            }
             for (link, first) in &links {
                 make_link(&context, link, first);
             }
-            for entry in later.iter().rev() {
+            for entry in directories.iter().rev() {
                 put_on_late(&context, entry);
             }
             for (directory, mtime) in &settled {
@@ -433,3 +441,6 @@ fn is_empty(directory: &OwnedFd) -> Result<bool, Errno> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

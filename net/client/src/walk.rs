@@ -221,7 +221,8 @@ impl Inode {
         (self.0, self.1, self.2)
     }
 
-    fn same_device(self, other: Self) -> bool {
+    /// Whether both lie on one file system.
+    pub(crate) fn same_device(self, other: Self) -> bool {
         (self.0, self.1) == (other.0, other.1)
     }
 }

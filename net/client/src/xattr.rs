@@ -1,12 +1,13 @@
 //! Extended attributes, ACLs among them, of anything that a directory can hold.
 //!
 //! Open files and directories are asked by descriptor, everything else (links, pipes, devices) through
-//! `/proc/self/fd/<directory>/<name>`, which neither follows a link nor has a limit on depth.
+//! `/proc/self/fd/<directory>/<name>`, which neither follows a link nor has a limit on depth. It is given attributes through
+//! `/proc/self/fd/<node>`, which is the same object whatever its name stands for.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::{
-    fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lsetxattr},
+    fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, setxattr},
     io::Errno,
 };
 
@@ -46,9 +47,10 @@ pub fn remove(fd: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     fremovexattr(fd, name)
 }
 
-/// Sets one attribute of the object `name` in an open directory without opening it.
-pub fn write_at(directory: impl AsFd, name: &[u8], attribute: &[u8], value: &[u8]) -> Result<(), Errno> {
-    lsetxattr(proc_path(directory, name), attribute, value, XattrFlags::empty())
+/// Sets one attribute of what a descriptor stands for that can neither be read nor written, and may be that of a link.
+pub fn write_to_node(node: impl AsFd, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", node.as_fd().as_raw_fd());
+    setxattr(path.as_str(), name, value, XattrFlags::empty())
 }
 
 fn proc_path(directory: impl AsFd, name: &[u8]) -> Vec<u8> {

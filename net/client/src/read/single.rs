@@ -27,7 +27,7 @@ use narrows_format::Timestamp;
 use narrows_pool::ingest::Splitter;
 use rustix::{
     event::PollFlags,
-    fs::{CWD, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, openat, seek},
+    fs::{CWD, FileType, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, openat, seek},
     io::{Errno, pread, read},
     process::{getegid, geteuid},
 };
@@ -205,12 +205,18 @@ impl Stream {
 
 impl Device {
     fn open(path: PathBuf, is_file: bool) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // A file's name may have become a pipe's since it was looked at. Without waiting, a drive would open without its disk.
+        let waits = if is_file { OFlags::NONBLOCK } else { OFlags::empty() };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | waits;
         let fd = match openat(CWD, &path, flags | OFlags::DIRECT, Mode::empty()) {
             // It can only be read through the page cache.
             Err(Errno::INVAL) => openat(CWD, &path, flags, Mode::empty())?,
             outcome => outcome?,
         };
+        let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+        if kind != if is_file { FileType::RegularFile } else { FileType::BlockDevice } {
+            return Err(Errno::STALE);
+        }
         let status = Status::of_file(&fd)?;
         // The kernel tells a block device's size as that of a file: BLKGETSIZE64 by another name.
         let size = if is_file { status.size } else { seek(&fd, SeekFrom::End(0))? };
@@ -295,5 +301,26 @@ impl SingleFile {
         let found = Found { path, status, kind, xattrs: Vec::new(), expected: None };
         let changed = self.single.has_changed()?;
         Ok(FileRead { found, runs: Vec::new(), attributes: Vec::new(), size, changed, replaced: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::mknodat;
+
+    use super::*;
+
+    /// Goal: a pipe that took a file's place after it was looked at holds nobody up, and is not read.
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(Device::open(path, true).unwrap_err(), Errno::STALE);
+        assert_eq!(Device::open(dir.path().to_owned(), true).unwrap_err(), Errno::STALE);
+        let file = dir.path().join("file");
+        fs::write(&file, "content").unwrap();
+        assert_eq!(Device::open(file.clone(), false).unwrap_err(), Errno::STALE);
+        assert_eq!(Device::open(file, true).unwrap().size, 7);
     }
 }

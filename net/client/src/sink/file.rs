@@ -33,6 +33,7 @@ use super::{
     Context, Overwrite,
     content::Piece,
     directories::{Directory, State},
+    identity::Identity,
     metadata::{Born, LeftOut, SharedMetadata},
     nameless,
 };
@@ -80,7 +81,8 @@ impl Files {
         wanted.filter(|_| directory.state == State::Plain).unwrap_or(MODE_FIRST)
     }
 
-    fn working_name(&self) -> Vec<u8> {
+    /// A name for what is not in its place yet.
+    pub(super) fn working_name(&self) -> Vec<u8> {
         format!("{}-{:x}", self.prefix, self.named.fetch_add(1, Ordering::Relaxed)).into_bytes()
     }
 
@@ -141,6 +143,8 @@ pub(super) struct FileJob {
 struct Begun {
     open: Option<Arc<Open>>,
     name: Option<Vec<u8>>,
+    /// Which file it is, once it was closed: whoever may write to its directory may give its name to another one.
+    closed: Option<Identity>,
 }
 
 #[derive(Debug)]
@@ -314,14 +318,23 @@ impl FileJob {
         let first = !self.failed.swap(true, Ordering::Relaxed);
         if first {
             self.forget_written(context);
-            close(context, &mut begun);
             if let Some(name) = begun.name.take() {
-                let directory = context.directories.open(split_name(&self.path).0);
                 // What cannot be removed is left behind, as if the process had been killed.
-                directory.and_then(|directory| unlinkat(&directory.fd, name, AtFlags::empty())).ok();
+                self.remove(context, &begun, &name).ok();
             }
+            close(context, &mut begun);
         }
         first
+    }
+
+    /// Removes the file by its working name, unless another one has it.
+    fn remove(&self, context: &Context, begun: &Begun, name: &[u8]) -> Result<(), Errno> {
+        let (directory, identity) = match &begun.open {
+            Some(open) => (Arc::clone(&open.directory), Some(Identity::of(&open.fd)?)),
+            None => (context.directories.open(split_name(&self.path).0)?, begun.closed),
+        };
+        identity.ok_or(Errno::STALE)?.check_at(&directory.fd, name)?;
+        unlinkat(&directory.fd, name, AtFlags::empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Begun> {
@@ -340,8 +353,11 @@ impl FileJob {
         }
         let directory = context.directories.open(split_name(&self.path).0)?;
         let (fd, mode) = if let Some(name) = &begun.name {
-            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            (openat(&directory.fd, name.as_slice(), flags, Mode::empty())?, None)
+            // Not blocking: another file may have the name.
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let fd = openat(&directory.fd, name.as_slice(), flags, Mode::empty())?;
+            begun.closed.ok_or(Errno::STALE)?.check(&fd)?;
+            (fd, None)
         } else {
             let owner = context.directories.owner();
             let mode = context.files.first_mode(&self.metadata, &directory, owner);
@@ -367,6 +383,7 @@ impl FileJob {
             context.files.link(&open.fd, &open.directory, &name)?;
             begun.name = Some(name);
         }
+        begun.closed = Some(Identity::of(&open.fd)?);
         close(context, &mut begun);
         Ok(())
     }

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::{
-    Context, Overwrite, directories::State, metadata::LeftOut, prepare::remove, report::TroubleKind,
+    Context, Overwrite, directories::State, metadata::LeftOut, prepare::displace, report::TroubleKind,
 };
 use crate::{beneath::split_name, walk::Status};
 
@@ -38,8 +38,7 @@ fn try_link(context: &Context, link: &[u8], first: &[u8]) -> Result<Option<Troub
         Err(Errno::NOENT) => return unlinked(),
         outcome => outcome?,
     };
-    let attempt = || linkat(first_above, first_name, link_above, link_name, AtFlags::empty());
-    match attempt() {
+    match linkat(first_above, first_name, link_above, link_name, AtFlags::empty()) {
         Err(Errno::EXIST) => {}
         outcome => return outcome.map(|()| None),
     }
@@ -49,8 +48,10 @@ fn try_link(context: &Context, link: &[u8], first: &[u8]) -> Result<Option<Troub
     if context.options.overwrite == Overwrite::Never {
         return Ok(Some(TroubleKind::Kept));
     }
-    remove(link_above, link_name)?;
-    attempt().map(|()| None)
+    let working = context.files.working_name();
+    linkat(first_above, first_name, link_above, working.as_slice(), AtFlags::empty())?;
+    displace(link_above, &working, link_name)?;
+    Ok(None)
 }
 
 fn inode(directory: &OwnedFd, name: &[u8]) -> Result<crate::walk::Inode, Errno> {

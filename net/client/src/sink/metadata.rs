@@ -4,7 +4,7 @@
 //! Without root, foreign owners are left out, and with them setuid and setgid bits; that is counted, not an error.
 
 use std::{
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -112,21 +112,39 @@ impl Metadata {
         Ok(left_out)
     }
 
-    /// Puts on what a link, pipe, socket or device takes, by its name in an open directory.
-    pub fn put_at(&self, directory: impl AsFd, name: &[u8], is_link: bool) -> Result<LeftOut, Errno> {
+    /// Puts on what a link, pipe, socket or device takes, by its name in an open directory. `STALE`: the name stands for
+    /// something of another kind, or with further names. `born` is what it is known to have in a directory where nobody
+    /// else can put anything.
+    pub fn put_at(
+        &self,
+        directory: impl AsFd,
+        name: &[u8],
+        kind: FileType,
+        born: Option<Born>,
+    ) -> Result<LeftOut, Errno> {
         let directory = directory.as_fd();
-        let owned = own(self, |uid, gid| chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))?;
+        let is_link = kind == FileType::Symlink;
+        let is_by_name = is_link && born.is_some() && self.xattrs.is_empty();
+        let node = if is_by_name { None } else { Some(open_node(directory, name, kind)?) };
+        let (base, name, how) = match &node {
+            Some(node) => (node.as_fd(), &b""[..], AtFlags::EMPTY_PATH),
+            None => (directory, name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        let is_ours = born.is_some_and(|born| born.owner == (self.uid, self.gid));
+        let owned = is_ours || own(self, |uid, gid| chownat(base, name, uid, gid, how))?;
         let mut left_out = LeftOut { owner: !owned, xattrs: Vec::new() };
-        for (attribute, value) in &self.xattrs {
-            if let Err(error) = xattr::write_at(directory, name, attribute, value) {
-                left_out.xattrs.push((attribute.clone(), error));
+        if let Some(node) = &node {
+            for (attribute, value) in &self.xattrs {
+                if let Err(error) = xattr::write_to_node(node, attribute, value) {
+                    left_out.xattrs.push((attribute.clone(), error));
+                }
+            }
+            if !is_link {
+                let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
+                chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode))?;
             }
         }
-        if !is_link {
-            let mode = if left_out.owner { self.mode & 0o1777 } else { self.mode };
-            set_mode(directory, name, mode)?;
-        }
-        utimensat(directory, name, &times(self.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        utimensat(base, name, &times(self.mtime), how)?;
         Ok(left_out)
     }
 
@@ -150,15 +168,13 @@ impl Metadata {
     }
 }
 
-/// By what the name stands for now, which is looked at first: in a directory of somebody else it may have been replaced by
-/// a link since, or by a file.
-fn set_mode(directory: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(), Errno> {
+/// What the name stands for now: in a directory of somebody else it may have been replaced since by a link, by a file, or by
+/// a further name of something.
+fn open_node(directory: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<OwnedFd, Errno> {
     let node = openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let kind = FileType::from_raw_mode(fstat(&node)?.st_mode);
-    if matches!(kind, FileType::Symlink | FileType::RegularFile | FileType::Directory) {
-        return Err(Errno::STALE);
-    }
-    chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode))
+    let seen = fstat(&node)?;
+    let is_it = FileType::from_raw_mode(seen.st_mode) == kind && seen.st_nlink <= 1;
+    if is_it { Ok(node) } else { Err(Errno::STALE) }
 }
 
 /// A time of modification, with the time of access left alone.

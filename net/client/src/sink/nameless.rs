@@ -18,6 +18,18 @@ pub(super) fn open(directory: &OwnedFd, mode: Mode) -> Result<Option<OwnedFd>, E
     }
 }
 
+/// A file that is gone when it is closed, wherever files can be made.
+pub(super) fn open_anyhow(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    if let Some(fd) = open(directory, mode)? {
+        return Ok(fd);
+    }
+    let name = working_prefix().into_bytes();
+    let fd = open_named(directory, &name, mode)?;
+    unlinkat(directory, name.as_slice(), AtFlags::empty())?;
+    Ok(fd)
+}
+
 /// A file of a name that nothing has.
 pub(super) fn open_named(directory: &OwnedFd, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;

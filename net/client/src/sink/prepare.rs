@@ -1,15 +1,15 @@
 //! Makes room for the entries of one leaf: everything that needs no data, and a decision about each file.
 //!
 //! Runs on a helper thread. Nothing that lies outside the top directory is touched, whatever the image says, and
-//! nothing that lies there already is replaced unless that was asked for.
+//! nothing that lies there already is replaced unless that was asked for, and what takes its place is there.
 
 use std::os::fd::OwnedFd;
 
 use narrows_format::{Timestamp, path};
 use rustix::{
     fs::{
-        AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, futimens, makedev, mknodat, readlinkat, statx,
-        symlinkat, unlinkat,
+        AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, futimens, makedev, mknodat, readlinkat, renameat,
+        statx, symlinkat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -17,7 +17,7 @@ use rustix::{
 
 use super::{
     Context, Overwrite,
-    directories::{Making, State},
+    directories::{Directory, Making, State},
     metadata::{Born, LeftOut, SharedMetadata, times},
     report::TroubleKind,
 };
@@ -49,6 +49,21 @@ pub(super) enum Make {
     Symlink(Vec<u8>),
     /// A pipe, socket or device.
     Node(FileType, u32, u32),
+}
+
+impl Make {
+    fn kind(&self) -> FileType {
+        match self {
+            Self::Directory => FileType::Directory,
+            Self::File(_) => FileType::RegularFile,
+            Self::Symlink(_) => FileType::Symlink,
+            Self::Node(kind, ..) => *kind,
+        }
+    }
+
+    fn is_device(&self) -> bool {
+        matches!(self.kind(), FileType::CharacterDevice | FileType::BlockDevice)
+    }
 }
 
 /// What became of an entry.
@@ -113,54 +128,84 @@ fn make_directory(context: &Context, entry: &Planned) -> Result<Decision, Errno>
         (_, true) => context.progress.trouble(&entry.path, TroubleKind::Kept),
         (true, false) => return Ok(Decision::PutOnLater),
         (false, false) => {
-            remove(&above.fd, name)?;
-            return match context.directories.make(&entry.path)? {
-                Making::Ours => Ok(Decision::PutOnLater),
-                Making::Present => Err(Errno::EXIST),
-            };
+            context.directories.make_instead(&entry.path, &context.files.working_name())?;
+            return Ok(Decision::PutOnLater);
         }
     }
     Ok(Decision::Done)
+}
+
+/// What lies where an entry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing.
+    Nothing,
+    /// Something that is to be replaced.
+    Other,
+    /// The entry itself, or what is to stay: nothing more is to be done.
+    Settled,
 }
 
 fn make(context: &Context, entry: &Planned) -> Result<Decision, Errno> {
     let (above, name) = split_name(&entry.path);
     let directory = context.directories.open_or_make(above)?;
     // In one that this attempt has made there is nothing to look for.
-    if !directory.is_ours()
-        && let Some(decision) = look(context, entry, &directory.fd)?
-    {
-        return Ok(decision);
+    let standing = if directory.is_ours() { Standing::Nothing } else { look(context, entry, &directory.fd)? };
+    if standing == Standing::Settled {
+        return Ok(Decision::Done);
     }
-    let directory = &directory.fd;
-    match &entry.what {
-        Make::File(_) | Make::Directory => return Ok(Decision::Wanted),
-        Make::Symlink(target) => symlinkat(target.as_slice(), directory, name)?,
-        Make::Node(kind, major, minor) => {
-            let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
-            if is_device && !geteuid().is_root() {
-                context.progress.trouble(&entry.path, TroubleKind::NeedsRoot);
-                return Ok(Decision::Done);
-            }
-            mknodat(directory, name, *kind, Mode::RUSR | Mode::WUSR, makedev(*major, *minor))?;
-        }
+    if entry.what.kind() == FileType::RegularFile {
+        return Ok(Decision::Wanted);
     }
+    if entry.what.is_device() && !geteuid().is_root() {
+        context.progress.trouble(&entry.path, TroubleKind::NeedsRoot);
+        return Ok(Decision::Done);
+    }
+    let made = if standing == Standing::Nothing {
+        make_node(context, entry, &directory, name)?
+    } else {
+        let working = context.files.working_name();
+        let made = make_node(context, entry, &directory, &working);
+        let made = made.inspect_err(|_| discard(&directory.fd, &working))?;
+        displace(&directory.fd, &working, name)?;
+        made
+    };
     context.note_standing(&entry.path);
-    if entry.late {
-        return Ok(Decision::PutOnLater);
-    }
-    let is_link = matches!(entry.what, Make::Symlink(_));
-    let left_out = entry.metadata.get().put_at(directory, name, is_link)?;
+    let Some(left_out) = made else { return Ok(Decision::PutOnLater) };
     context.restored(&entry.path, left_out);
     Ok(Decision::Done)
 }
 
-/// What is to be done about what may lie there; nothing more to say when there is room.
-fn look(context: &Context, entry: &Planned, directory: &OwnedFd) -> Result<Option<Decision>, Errno> {
+/// Makes a link, pipe, socket or device, and puts its metadata on it, unless its attributes are late.
+fn make_node(
+    context: &Context,
+    entry: &Planned,
+    directory: &Directory,
+    name: &[u8],
+) -> Result<Option<LeftOut>, Errno> {
+    match &entry.what {
+        // Directories and files are made elsewhere.
+        Make::Directory | Make::File(_) => return Err(Errno::INVAL),
+        Make::Symlink(target) => symlinkat(target.as_slice(), &directory.fd, name)?,
+        Make::Node(kind, major, minor) => {
+            mknodat(&directory.fd, name, *kind, Mode::RUSR | Mode::WUSR, makedev(*major, *minor))?;
+        }
+    }
+    if entry.late { Ok(None) } else { put_at(context, entry, directory, name).map(Some) }
+}
+
+fn put_at(context: &Context, entry: &Planned, directory: &Directory, name: &[u8]) -> Result<LeftOut, Errno> {
+    let born = Born { owner: context.directories.owner(), mode: None };
+    let born = (directory.state == State::Plain).then_some(born);
+    entry.metadata.get().put_at(&directory.fd, name, entry.what.kind(), born)
+}
+
+/// What is to be done about what may lie there.
+fn look(context: &Context, entry: &Planned, directory: &OwnedFd) -> Result<Standing, Errno> {
     let (above, name) = split_name(&entry.path);
     let present = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
         Ok(present) => present,
-        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(Standing::Nothing),
         Err(error) => return Err(error),
     };
     let overwrite = context.options.overwrite;
@@ -179,17 +224,13 @@ fn look(context: &Context, entry: &Planned, directory: &OwnedFd) -> Result<Optio
         if is_own {
             tell_left_out(context, entry, &status);
         }
-        return Ok(Some(Decision::Done));
+        return Ok(Standing::Settled);
     }
     if overwrite == Overwrite::Never {
         context.progress.trouble(&entry.path, TroubleKind::Kept);
-        return Ok(Some(Decision::Done));
+        return Ok(Standing::Settled);
     }
-    // A file is replaced by rename, once it is whole; all else makes room first. Directories with content stay.
-    if !matches!(entry.what, Make::File(_)) {
-        remove(directory, name)?;
-    }
-    Ok(None)
+    Ok(Standing::Other)
 }
 
 /// What an earlier attempt could not put on it is told by the one that ends the restore.
@@ -211,15 +252,13 @@ pub(super) fn put_on_late(context: &Context, entry: &Planned) {
     }
     let outcome = || -> Result<LeftOut, Errno> {
         if entry.what == Make::Directory {
-            // Reading needs no permission that the working mode does not give.
-            let directory = context.top.open_directory(&entry.path, OFlags::RDONLY)?;
+            let directory = context.directories.open_last(&entry.path)?;
             let is_plain = context.directories.state(&entry.path) == State::Plain;
             let born = Born { owner: context.directories.owner(), mode: None };
             return entry.metadata.get().put_on(&directory, is_plain.then_some(born));
         }
         let (above, name) = split_name(&entry.path);
-        let directory = context.directories.open(above)?;
-        entry.metadata.get().put_at(&directory.fd, name, matches!(entry.what, Make::Symlink(_)))
+        put_at(context, entry, &*context.directories.open(above)?, name)
     };
     match outcome() {
         Ok(left_out) => context.restored(&entry.path, left_out),
@@ -256,9 +295,18 @@ fn is_same(directory: &OwnedFd, name: &[u8], present: &Statx, entry: &Planned) -
     })
 }
 
-pub(super) fn remove(directory: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-    match unlinkat(directory, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => unlinkat(directory, name, AtFlags::REMOVEDIR),
-        outcome => outcome,
+/// Gives what has a working name its own, whatever has that name; only a directory with content stays. What cannot be put
+/// there goes.
+pub(super) fn displace(directory: &OwnedFd, working: &[u8], name: &[u8]) -> Result<(), Errno> {
+    let mut outcome = renameat(directory, working, directory, name);
+    if outcome == Err(Errno::ISDIR) {
+        outcome = unlinkat(directory, name, AtFlags::REMOVEDIR)
+            .and_then(|()| renameat(directory, working, directory, name));
     }
+    outcome.inspect_err(|_| discard(directory, working))
+}
+
+/// What cannot be removed is left behind, as if the process had been killed.
+fn discard(directory: &OwnedFd, working: &[u8]) {
+    unlinkat(directory, working, AtFlags::empty()).ok();
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use rustix::io::Errno;
 
 use super::metadata::LeftOut;
-use crate::limits::TROUBLES_LISTED_MAX;
+use crate::{limits::TROUBLES_LISTED_MAX, shown::Shown};
 
 /// Something that was not restored as it is in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +56,12 @@ impl std::fmt::Display for TroubleKind {
             Self::Incomplete => f.write_str("its data did not come"),
             Self::Altered => f.write_str("not restored: its disk gives back something else than was written"),
             Self::Unlinked(first) => {
-                let first = String::from_utf8_lossy(first);
+                let first = Shown(first);
                 write!(f, "not linked: {first}, which it shares its content with, was not restored")
             }
             Self::NotInImage => f.write_str("is not in the image"),
             Self::NotForTars => f.write_str("left out: a tar cannot hold it"),
-            Self::Attribute(name, error) => {
-                write!(f, "without attribute {}: {error}", String::from_utf8_lossy(name))
-            }
+            Self::Attribute(name, error) => write!(f, "without attribute {}: {error}", Shown(name)),
             Self::Partial => f.write_str("without some of its attributes, which the system refused"),
         }
     }

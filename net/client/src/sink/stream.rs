@@ -15,7 +15,7 @@ use std::{
 use narrows_ring::world::World;
 use rustix::{
     event::PollFlags,
-    fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, fallocate, openat, unlinkat},
+    fs::{CWD, FallocateFlags, Mode, OFlags, fallocate, openat},
     io::{Errno, pread, pwrite, write},
 };
 
@@ -396,14 +396,7 @@ impl InOrder {
 /// A file that is gone when it is closed.
 fn file_without_a_name(folder: &Path) -> Result<OwnedFd, Errno> {
     let directory = openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mode = Mode::RUSR | Mode::WUSR;
-    if let Some(fd) = nameless::open(&directory, mode)? {
-        return Ok(fd);
-    }
-    let name = nameless::working_prefix().into_bytes();
-    let fd = nameless::open_named(&directory, &name, mode)?;
-    unlinkat(&directory, name.as_slice(), AtFlags::empty())?;
-    Ok(fd)
+    nameless::open_anyhow(&directory)
 }
 
 /// What was spilled at `at`; its room is given back.

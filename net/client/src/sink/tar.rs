@@ -37,7 +37,7 @@ use super::{
     report::TroubleKind,
     stream::{InOrder, Passed, Question},
 };
-use crate::limits::STREAM_AHEAD_BYTES;
+use crate::{limits::STREAM_AHEAD_BYTES, shown::Shown};
 use head::{BLOCK_BYTES, Head, Kind, Owned};
 use late::{Late, LateHead};
 use passes::{PASS, Pass, Role};
@@ -145,7 +145,7 @@ impl TarSink {
             let complete = self.late.borrow_mut().take(name, bytes);
             for (head, attributes) in complete {
                 let attributes = attributes.map_err(|_| {
-                    let path = String::from_utf8_lossy(&head.head.path);
+                    let path = Shown(&head.head.path);
                     SinkError::Malformed(format!("the attributes of {path} are malformed"))
                 })?;
                 Self::put_head(&head, &attributes, &mut out);
