@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::{FromRequestParts, Path, State},
+    http::request::Parts,
     routing::{get, post},
 };
 use narrows_api::{
@@ -43,6 +44,7 @@ use crate::{
     pki::authority::certificate_of_pem,
     pools, random,
     servers::{
+        age::Age,
         asked::{Answered, Asked},
         door,
         link::{Found, Link},
@@ -191,8 +193,25 @@ async fn check_name(app: &App, name: &str) -> Result<(), Failure> {
     checking.await
 }
 
+/// A server that wants to join and speaks words that we do. It is asked before its request is read, and before its token is
+/// spent: what it would be told as a member it is told now.
+struct InOurWords;
+
+impl FromRequestParts<App> for InOurWords {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
+        Age::OURS.check(&parts.headers, "the primary server", "the media server")?;
+        Ok(Self)
+    }
+}
+
 /// POST: a certificate against a token. It decides nothing, and is spoken to from now on.
-async fn join(State(app): State<App>, Body(request): Body<JoinRequest>) -> Answer<JoinReply> {
+async fn join(
+    State(app): State<App>,
+    _same: InOurWords,
+    Body(request): Body<JoinRequest>,
+) -> Answer<JoinReply> {
     let secret: Hex<32> = request.token.parse().map_err(|_| refused())?;
     let now = app.clock.now();
     let token = app.catalog.token(TokenHash::of(&secret.0)).await.map_err(|error| internal(&error))?;
