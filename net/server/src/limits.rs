@@ -124,10 +124,10 @@ pub const PACE_BURST: Duration = Duration::from_millis(100);
 pub const PACE_SLICE: Duration = Duration::from_millis(250);
 /// Arrivals that wait for a proof, read at once.
 pub const UNPROVEN_AT_ONCE: u32 = 256;
-/// A target for which nothing was let through and nothing waits for so long leaves its part of a pool's bandwidth to others.
-pub const PACE_IDLE: Duration = Duration::from_secs(2);
-// Who waits shows itself in time.
-const _: () = assert!(PACE_SLICE.as_millis() * 4 <= PACE_IDLE.as_millis());
+/// Whose turn it is to leave a pool and who does not come for it in this time is passed by others.
+pub const PACE_LATE: Duration = Duration::from_millis(50);
+// What is lost until then is made up for by the burst.
+const _: () = assert!(PACE_LATE.as_millis() < PACE_BURST.as_millis());
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.
