@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod audit;
 pub mod backups;
 pub mod caller;
 pub mod certificates;
@@ -96,7 +97,7 @@ pub struct Shared {
     pub signing: SigningKey,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
-    /// Reads; writes go through [`Shared::control`].
+    /// Reads; writes go through [`Shared::control`], but for what decides nothing ([`caller::RestoreAny::audit`]).
     pub catalog: Catalog,
     /// The one task that decides and stores.
     pub control: Control,
@@ -248,7 +249,7 @@ pub fn router(app: App) -> Router {
         .route(paths::JOBS, get(jobs::list))
         .route(paths::JOB, get(jobs::show))
         .route(paths::IMPORTS, get(jobs::imports))
-        .route(paths::EVENTS, get(events::list))
+        .merge(events::routes())
         .route(paths::IMPORTS_RETRY, post(jobs::retry))
         .route(paths::PROBLEMS, get(problems::list));
     let machines = Router::new()

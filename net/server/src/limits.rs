@@ -120,6 +120,8 @@ pub const TIMELINE_DOMAINS_MAX: usize = 256;
 pub const TIMELINE_NAME_LETTERS_MAX: usize = 80;
 /// What a target that was idle may be sent at once, as time at its rate.
 pub const PACE_BURST: Duration = Duration::from_millis(100);
+/// Most letters of what was asked for that are noted of a read by `restore-any`.
+pub const AUDIT_LETTERS_MAX: usize = 1000;
 /// What waits for bandwidth looks this often whether the rate is another.
 pub const PACE_SLICE: Duration = Duration::from_millis(250);
 /// Arrivals that wait for a proof, read at once.

@@ -3,7 +3,7 @@
 //! Guarantee: AIR-008. The destination is the principal of the certificate, which this domain's CA must have
 //! issued. An image of this domain goes to the client that it is of, or by the right `restore-any` to another one; an image of
 //! another origin goes to any client of this domain. As a tar, which may go anywhere, it is given by that right only.
-//! Administrators have it, a client may be granted it, and where it was needed the job and the log say who had what.
+//! Administrators have it, a client may be granted it, and where it was needed the job, the log and the catalog say who had what.
 
 use axum::extract::State;
 use narrows_api::{
@@ -71,7 +71,7 @@ pub async fn begin(
     let said = by.map(|right| taken(request.as_tar, &client.name, right));
     if let Some(note) = &said {
         let audit = RestoreAny { who: format!("client {}", client.name) };
-        audit.audit(&note.sentence, &image);
+        audit.audit(&app, ("restore", &note.sentence), &image).await?;
     }
     let (key, job) = begin_job(&app, &image, said).await?;
     let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key };
