@@ -48,6 +48,8 @@ pub const INVITATION_LIFE: Duration = Duration::from_hours(24);
 pub const TICKET_LIFE: Duration = Duration::from_mins(15);
 /// Tickets that may be out at once.
 pub const TICKETS_MAX: usize = 4096;
+/// Of these, for what one client was allowed and has not begun.
+pub const CLIENT_TICKETS_MAX: usize = 256;
 /// Of these, for images that one partner announced and has not begun to bring.
 pub const RECEIVE_TICKETS_MAX: usize = 256;
 /// Least memory that a server runs with, in bytes.
@@ -118,10 +120,10 @@ pub const TIMELINE_QUESTIONS_MAX: usize = 8;
 pub const TIMELINE_DOMAINS_MAX: usize = 256;
 /// Most letters of a domain's name, a state or a title that are taken of a partner's part of a timeline.
 pub const TIMELINE_NAME_LETTERS_MAX: usize = 80;
-/// What a target that was idle may be sent at once, as time at its rate.
-pub const PACE_BURST: Duration = Duration::from_millis(100);
 /// Most letters of what was asked for that are noted of a read by `restore-any`.
 pub const AUDIT_LETTERS_MAX: usize = 1000;
+/// What a target that was idle may be sent at once, as time at its rate.
+pub const PACE_BURST: Duration = Duration::from_millis(100);
 /// What waits for bandwidth looks this often whether the rate is another.
 pub const PACE_SLICE: Duration = Duration::from_millis(250);
 /// Arrivals that wait for a proof, read at once.
