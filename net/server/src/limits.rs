@@ -8,6 +8,8 @@ pub const HURT_TOLD_MAX: usize = 10_000;
 pub const CODE_BYTES_MAX: usize = 16;
 /// Most letters that are taken of a sentence of another server.
 pub const SENTENCE_LETTERS_MAX: usize = 400;
+/// Most letters of each part of an error that another server answers with.
+pub const ERROR_LETTERS_MAX: usize = 2000;
 /// Most API connections at once; more wait in the kernel.
 pub const API_CONNECTIONS_MAX: usize = 512;
 /// Connections at once to the socket in the data folder.
