@@ -6,6 +6,7 @@ use axum::{
     Router,
     extract::{FromRequestParts, Path, State},
     http::request::Parts,
+    middleware::from_fn,
     routing::{get, post},
 };
 use narrows_api::{
@@ -32,7 +33,7 @@ use narrows_transport::trust::certificate_serial;
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, internal, malformed},
+    answer::{Answer, Body, Failure, good, internal, malformed, to_the_end},
     caller::{Admin, MediaCaller},
     orders,
     storage::absent,
@@ -51,7 +52,8 @@ use crate::{
     },
 };
 
-/// The routes of this file, and the one that accepts what was lost with a media server.
+/// The routes of this file, and the one that accepts what was lost with a media server. What was begun is carried to its end, what a
+/// media server asks too: what was allowed is known to have been.
 pub fn routes() -> Router<App> {
     Router::new()
         .route(paths::MEDIA_SERVERS, get(list))
@@ -62,6 +64,7 @@ pub fn routes() -> Router<App> {
         .route(paths::MEDIA_SERVER_RENEW, post(renew))
         .route(paths::MEDIA_ASK, post(ask))
         .route(paths::IMAGES_ACCEPT_LOSS, post(orders::accept_loss))
+        .layer(from_fn(to_the_end))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<MediaServerInfo>> {
@@ -447,7 +450,5 @@ async fn ask(
     MediaCaller(server): MediaCaller,
     Body(asked): Body<Asked>,
 ) -> Answer<Answered> {
-    // It is carried to its end though the caller hangs up: what was allowed is known to have been.
-    let answering = tokio::spawn(async move { door::answer(&app, server, asked).await });
-    good(answering.await.map_err(|error| internal(&error))??)
+    good(door::answer(&app, server, asked).await?)
 }
