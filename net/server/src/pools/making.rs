@@ -135,8 +135,17 @@ async fn make_away(
     let is_open = async { while !app.pools.is_open(pool.id) && changes.changed().await.is_ok() {} };
     match timeout(MEDIA_ANSWER_MAX, is_open).await {
         Ok(()) => Ok(()),
-        Err(_) => app.pools.get(pool.id).map(drop),
+        Err(_) => app.pools.get(pool.id).map(drop).map_err(|Failure(error)| not_yet_open(pool, error)),
     }
+}
+
+/// Who is told that its server does not answer would make it again.
+fn not_yet_open(pool: &Pool, error: ApiError) -> Failure {
+    let name = &pool.name;
+    let sentence = format!("pool `{name}` is made and known, and not open yet");
+    let why = if error.why.is_empty() { error.message } else { format!("{}: {}", error.message, error.why) };
+    let help = format!("it is opened when that is mended; `narrowsctl pool show {name}` tells");
+    ApiError::new(error.code, sentence).because(why).help(help).into()
 }
 
 /// Makes a pool of this process, a media server's. It is one in the making until [`is_known`] says otherwise.
