@@ -1,5 +1,6 @@
 //! What can be typed. Help, completions and man pages all come from here.
 
+mod audit;
 mod clients;
 mod domains;
 mod events;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use audit::{AuditCommand, AuditListArgs};
 pub(crate) use clients::ClientCommand;
 pub(crate) use domains::{DomainCommand, ImportCommand};
 pub(crate) use events::{EventCommand, EventListArgs};
@@ -173,6 +175,9 @@ pub(crate) enum Command {
     /// Replicated images that have arrived whole.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context west event list --pending")]
     Event(EventCommand),
+    /// Who read images by right.
+    #[command(subcommand, after_help = "Example:\n  narrowsctl --context east audit list")]
+    Audit(AuditCommand),
     /// Work that was done and is being done.
     #[command(subcommand, after_help = "Example:\n  narrowsctl --context east job list --kind replication")]
     Job(JobCommand),

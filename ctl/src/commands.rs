@@ -1,5 +1,6 @@
 //! Runs what was typed: each command asks, and prints the answer.
 
+mod audit;
 mod catalog;
 mod certificates;
 mod clients;
@@ -113,6 +114,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<ExitCode> {
         Command::Domain(command) => domains::run(&session, command).await?,
         Command::Import(command) => jobs::imports(&session, command).await?,
         Command::Event(command) => events::run(&session, command).await?,
+        Command::Audit(command) => audit::run(&session, command).await?,
         Command::Job(command) => jobs::run(&session, command).await?,
         Command::Topology(TopologyCommand::Show) => topology::show(&session).await?,
         Command::Replica(command) => topology::replicas(&session, command).await?,

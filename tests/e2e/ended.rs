@@ -277,17 +277,14 @@ fn a_media_server_joins_once_with_its_pool() {
                 listed
                     .is_some_and(|it| named(&it, &name).iter().filter(|it| it["state"] == "up").count() == 1)
             };
-            let folders = RefCell::new(0);
             let has_pool = |east: &Domain| {
                 let listed = east.tried(&["pool", "list"]);
                 listed.is_some_and(|it| {
                     named(&it, &far).iter().filter(|it| it["readable"] == true).count() == 1
                 })
             };
-            // What was made in a folder and not acknowledged is in the way there.
             let make_pool = |east: &Domain| {
-                *folders.borrow_mut() += 1;
-                let folder = work.path().join(format!("{far}-{}", folders.borrow()));
+                let folder = work.path().join(&far);
                 let words = ["pool", "create", &far, "--server", &name, "--data", text(&folder)];
                 has_pool(east) || east.tried(&words).is_some()
             };

@@ -8,10 +8,11 @@ use narrows_api::{
     domains::{DomainInfo, GrantRequest},
     images::{ReplicateReply, ReplicateRequest},
     jobs::{ImportInfo, JobInfo},
+    media_servers::MediaServerInfo,
     paths,
     server::{Finding, Level},
 };
-use narrows_server::servers::asked::Asked;
+use narrows_server::{init::InitError, servers::asked::Asked};
 
 use crate::{
     data::{ask_restore, back_up_directory, job_end, make_tree, restore_image, settled_image},
@@ -19,7 +20,7 @@ use crate::{
     imports::import_in,
     pairing::{apply, doctor, import_slp, pair_both, slp},
     partners::operation_in,
-    servers::{Annex, far_pool, pool_when, server_when},
+    servers::{Annex, far_pool, invite, pool_when, server_when},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,6 +232,35 @@ async fn a_media_server_of_another_age_takes_no_part_until_it_is_updated() {
     annex.restart_with(|settings| settings.test.wire_version = None).await;
     server_when(&east, "m1", "up").await;
     pool_when(&east, "far", |it| it.code.is_empty() && it.readable).await;
+    annex.stop().await;
+    east.stop().await;
+}
+
+/// Goal: a server that speaks no version of ours is told so when it wants to join, and nothing comes of it: it is not listed, its
+/// line works when it is updated, and its folder is as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_media_server_of_another_age_is_refused_when_it_joins() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    annex.settings.test.wire_version = Some(9);
+    let line = invite(&east, "m2").await.unwrap().line;
+    let Err(InitError::Join(refused)) = annex.join_by(&line, "second").await else {
+        panic!("it joined");
+    };
+    assert_eq!(refused.0.code, "WIRE-001", "{refused}");
+    assert!(
+        refused.0.message.contains("primary server speaks 1..=1, the media server speaks 9..=9"),
+        "{refused}"
+    );
+    let listed: Vec<MediaServerInfo> = east.admin().get(paths::MEDIA_SERVERS).await.unwrap();
+    assert!(listed.iter().all(|it| it.name != "m2"), "{listed:?}");
+
+    annex.settings.test.wire_version = None;
+    annex.stop().await;
+    let member = annex.join_by(&line, "second").await.unwrap();
+    assert_eq!(member.name, "m2");
+    annex.start().await;
+    server_when(&east, "m2", "up").await;
     annex.stop().await;
     east.stop().await;
 }

@@ -105,7 +105,7 @@ async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
     for bad in [0, 1001] {
         assert_eq!(weigh(&east, bad).await.unwrap_err().code, "API-001", "{bad}");
     }
-    weigh(&east, 3).await.unwrap();
+    assert_eq!(weigh(&east, 3).await.unwrap().remark, "");
     let files = tempfile::tempdir().unwrap();
     make_tree(files.path(), 15);
     let (grant, _) = back_up_directory(&east, &web, files.path()).await;
@@ -116,6 +116,8 @@ async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
     let listed: Vec<TargetInfo> = east.admin().get(paths::TARGETS).await.unwrap();
     assert_eq!((listed[0].weight, listed[0].bandwidth), (3, None), "{listed:?}");
     assert_eq!(set_pool(&east, "default", pool(0)).await.unwrap().bandwidth, None);
+    let remark = weigh(&east, 2).await.unwrap().remark;
+    assert!(remark.contains("`narrowsctl pool set default --bandwidth RATE`"), "it has no effect: {remark}");
     settled_image(&east, &image).await;
     for house in [&mut east, &mut west] {
         house.stop().await;

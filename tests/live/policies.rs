@@ -106,6 +106,8 @@ async fn each_due_time_makes_one_image_though_agents_and_the_server_go() {
     assert_eq!((waiting.state.as_str(), waiting.ended), ("waiting(client-absent)", false));
     let jobs: Vec<JobInfo> = east.admin().get(paths::JOBS).await.unwrap();
     assert_eq!((jobs[0].job.as_str(), jobs[0].state.as_str()), ("run-1", "waiting(client-absent)"));
+    let none: Vec<JobInfo> = east.admin().get(&format!("{}?limit=0", paths::JOBS)).await.unwrap();
+    assert_eq!(none.len(), 0, "what waits has a bound, too");
 
     // The first agent dies in the middle: its image is begun, and another agent goes on with it.
     let first = next(&east, &web, 1).await.unwrap();

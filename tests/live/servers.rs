@@ -48,7 +48,7 @@ pub(crate) struct Annex {
     folder: tempfile::TempDir,
     data: std::path::PathBuf,
     pub(crate) server: Option<Server>,
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl Annex {

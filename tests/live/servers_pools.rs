@@ -9,6 +9,9 @@ use narrows_api::{
     storage::{RemoveReply, RemoveTargetRequest, TargetName},
 };
 
+use narrows_format::PoolId;
+use narrows_server::servers::words::{PoolTold, PoolWanted};
+
 use crate::{
     data::{ask_backup, back_up_directory, code_of_backup, make_tree, restore_image, settled_image},
     house::House,
@@ -90,6 +93,49 @@ async fn pool_far(east: &House, annex: &Annex) {
     crate::servers::server_when(east, "m1", "up").await;
     far_pool(east, annex, ("m1", "far")).await;
     apply(east, &to_unit("far")).await.unwrap();
+}
+
+/// Goal: a pool that a media server has made, and of which its primary's catalog knows nothing because the primary ended before
+/// its commit, is made by the next attempt at the same pool in the same folders; nobody else's attempt takes the folders, and no
+/// attempt takes those of a pool that is known.
+/// Method: the order to make it is given as the primary gives it, and nothing is stored; with and without a start of the media
+/// server after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_a_media_server_made_for_a_primary_that_ended_is_made_again() {
+    let mut east = House::build("east").await;
+    let mut annex = Annex::build(&east, "m1").await;
+    for (name, starts_anew) in [("far", false), ("farther", true)] {
+        crate::servers::server_when(&east, "m1", "up").await;
+        let folders = ["a", "b"].map(|part| annex.path(&format!("{name}-{part}")));
+        let folders = folders.each_ref().map(std::path::PathBuf::as_path);
+        let wanted = PoolRequest { server: Some("m1".to_owned()), ..asked(name, &folders) };
+        let directories = wanted.directories.clone();
+        let lost = PoolTold { pool: PoolId([9; 16]), name: name.to_owned(), directories, read: None };
+        let lost = PoolWanted { told: lost, others: Vec::new(), segment_mean: 32 << 10 };
+        let link = east.server.as_ref().unwrap().app().servers.called("m1").unwrap();
+        link.make(&lost).await.unwrap();
+        drop(link);
+        if starts_anew {
+            annex.stop().await;
+            annex.start().await;
+            crate::servers::server_when(&east, "m1", "up").await;
+        }
+        let other = PoolRequest { name: "other".to_owned(), ..wanted.clone() };
+        let refused = make_pool(&east, &other).await.unwrap_err();
+        assert_eq!(refused.code, "API-003", "{refused}");
+        assert!(refused.message.contains("not empty"), "{refused}");
+
+        let made = make_pool(&east, &wanted).await.unwrap();
+        assert_eq!((made.server.as_str(), made.code.as_str(), made.readable), ("m1", "", true), "{made:?}");
+        for folder in folders {
+            assert!(!folder.join("unfinished").exists(), "it is known");
+        }
+        // As it would be with a catalog that was put back to what it was before.
+        let link = east.server.as_ref().unwrap().app().servers.called("m1").unwrap();
+        assert_eq!(link.make(&lost).await.unwrap_err().code, "API-003", "its folders are in use");
+    }
+    annex.stop().await;
+    east.stop().await;
 }
 
 /// Goal: each pool presents one volume, one that spans each of its folders, and what they are to replication follows from

@@ -22,7 +22,7 @@ pub(super) async fn run(session: &Session, command: CatalogCommand) -> Outcome<(
         let what = format!("copies whose time has come go, though these were not compared: {waits}");
         sure.ask(session.style, &what, "catalog")?;
     }
-    let after: CatalogInfo = api.post(paths::CATALOG_RECONCILE, &ReconcileRequest { force }).await?;
+    let after: CatalogInfo = api.post_work(paths::CATALOG_RECONCILE, &ReconcileRequest { force }).await?;
     session.style.show(&after, shown)
 }
 

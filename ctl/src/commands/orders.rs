@@ -70,7 +70,7 @@ pub(super) async fn accept_loss(
     }
     consent.ask(session.style, &accepted(&plan), planned.image.as_deref().unwrap_or("all"))?;
     let request = AcceptLossRequest { dry_run: false, ..planned };
-    let reply: AcceptLossReply = api.post(paths::IMAGES_ACCEPT_LOSS, &request).await?;
+    let reply: AcceptLossReply = api.post_work(paths::IMAGES_ACCEPT_LOSS, &request).await?;
     session.style.show(&reply, accepted)
 }
 

@@ -39,7 +39,8 @@ pub(super) async fn remove_by<R: Serialize>(
                 name,
             )?;
         }
-        api.post(path, &request(false)).await?
+        // A media server that is lost may have had very many copies.
+        api.post_work(path, &request(false)).await?
     };
     session.style.show(&reply, |reply| {
         let mut lines = vec![match (reply.removed, reply.uses.len()) {

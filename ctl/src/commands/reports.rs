@@ -82,7 +82,7 @@ fn section(headers: &[&str], rows: &[Vec<String>]) -> String {
 
 pub(super) async fn doctor(session: &Session, domain: Option<String>) -> Outcome<ExitCode> {
     let api = session.administrator()?;
-    let report: DoctorReport = api.post(paths::DOCTOR, &DoctorRequest { domain }).await?;
+    let report: DoctorReport = api.post_work(paths::DOCTOR, &DoctorRequest { domain }).await?;
     session
         .style
         .show(&report, |report| report.findings.iter().map(sentence).collect::<Vec<_>>().join("\n"))?;

@@ -43,7 +43,7 @@ pub(super) async fn run(session: &Session, command: MediaServerCommand) -> Outco
                 }
                 let what = given_up(&counted);
                 sure.ask(session.style, &what, &name)?;
-                let reply: RemoveReply = api.post(&path, &request(false)).await?;
+                let reply: RemoveReply = api.post_work(&path, &request(false)).await?;
                 return session.style.show(&reply, |_| format!("media server `{name}` is removed"));
             }
             removing::remove_by(session, &api, &path, ("media server", &name), sure, request).await

@@ -67,7 +67,8 @@ async fn unknown_ones(session: &Session, domain: Option<String>) -> Outcome<()> 
 
 async fn check(session: &Session, domain: Option<String>) -> Outcome<()> {
     let request = CheckRequest { domain };
-    let replies: Vec<CheckReply> = session.administrator()?.post(paths::REPLICAS_CHECK, &request).await?;
+    let replies: Vec<CheckReply> =
+        session.administrator()?.post_work(paths::REPLICAS_CHECK, &request).await?;
     session.style.show(&replies, |replies| {
         let row = |it: &CheckReply| {
             let counts = [it.present, it.lost, it.damaged, it.unknown].map(|count| count.to_string());

@@ -63,7 +63,12 @@ impl SqliteCatalog {
         self.writer.close().await;
     }
 
-    async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Asked<()> {
+    /// A transaction that writes.
+    pub(crate) async fn begin(&self) -> Asked<Transaction<'_, Sqlite>> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    pub(crate) async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Asked<()> {
         let pass = |side| {
             if let Some(ending) = &self.ending {
                 ending.pass(side);
@@ -95,7 +100,7 @@ impl SqliteCatalog {
 
     /// All changes in one transaction.
     pub(crate) async fn store(&self, changes: &[Change]) -> Asked<()> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.begin().await?;
         for change in changes {
             rules::apply(&mut transaction, change).await?;
         }
@@ -110,7 +115,7 @@ impl SqliteCatalog {
         now: Timestamp,
         changes: &[Change],
     ) -> Asked<Option<Token>> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.begin().await?;
         let found = sqlx::query("SELECT * FROM tokens WHERE hash = ?").bind(hash.0.to_vec());
         let token =
             found.fetch_optional(&mut *transaction).await?.as_ref().map(storage::token).transpose()?;

@@ -1,7 +1,7 @@
 //! The tables `jobs` and `jobs_forgotten`.
 
 use narrows_domain::catalog::{JobTotals, NumberedJob};
-use narrows_domain::job::{Counters, Job, JobKey, RUNS_KEPT};
+use narrows_domain::job::{Counters, Job, JobKey, JobKind, RESTORES_KEPT, RESTORES_KEPT_MAX, RUNS_KEPT};
 use narrows_format::{DomainId, ImageId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -34,6 +34,18 @@ const FORGET: &str = "
     DELETE FROM jobs WHERE key >= ?1 AND key < ?2 AND number <= (
         SELECT number FROM jobs WHERE key >= ?1 AND key < ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
 
+const FORGET_RESTORES_OF: &str = "
+    DELETE FROM jobs INDEXED BY jobs_of_image
+    WHERE image = ?1 AND kind = 'restore' AND state <> 'running' AND number <= (
+        SELECT number FROM jobs INDEXED BY jobs_of_image WHERE image = ?1 AND kind = 'restore'
+        ORDER BY number DESC LIMIT 1 OFFSET ?2)";
+
+const FORGET_RESTORES: &str = "
+    DELETE FROM jobs INDEXED BY jobs_of_kind
+    WHERE kind = 'restore' AND state <> 'running' AND number <= (
+        SELECT number FROM jobs INDEXED BY jobs_of_kind WHERE kind = 'restore'
+        ORDER BY number DESC LIMIT 1 OFFSET ?)";
+
 /// Keys of one operation's attempts differ behind what they begin with only; `;` is what comes after `:`.
 pub(crate) fn behind(siblings: &str) -> String {
     format!("{};", siblings.trim_end_matches(':'))
@@ -44,6 +56,13 @@ async fn forget(db: &mut SqliteConnection, siblings: &str) -> Result<(), Error> 
         let forget = sqlx::query(statement).bind(siblings).bind(behind(siblings)).bind(RUNS_KEPT);
         forget.execute(&mut *db).await?;
     }
+    Ok(())
+}
+
+async fn forget_restores(db: &mut SqliteConnection, image: ImageId) -> Result<(), Error> {
+    let of_image = sqlx::query(FORGET_RESTORES_OF).bind(image.0.to_vec()).bind(RESTORES_KEPT);
+    of_image.execute(&mut *db).await?;
+    sqlx::query(FORGET_RESTORES).bind(RESTORES_KEPT_MAX).execute(db).await?;
     Ok(())
 }
 
@@ -67,6 +86,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, job: &Job) -> Result<(), Erro
         .await?;
     match job.key.siblings() {
         Some(siblings) => forget(db, siblings).await,
+        None if job.kind == JobKind::Restore => forget_restores(db, job.image).await,
         None => Ok(()),
     }
 }

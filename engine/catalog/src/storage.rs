@@ -2,6 +2,8 @@
 //! `tokens`, `cursors`, `marks` and `reconciling`.
 
 use narrows_domain::catalog::Reconciling;
+use narrows_domain::limits::TOKENS_KEPT;
+use narrows_domain::moment::before;
 use narrows_domain::storage::{
     Client, ClientAlias, Issued, LockRange, MediaServer, Pool, ReplicationTarget, StorageUnit,
     StorageUnitGroup,
@@ -295,8 +297,10 @@ pub(crate) async fn put_token(db: &mut SqliteConnection, token: &Token) -> Resul
         .bind(nanos(token.made))
         .bind(nanos(token.expires))
         .bind(token.used.map(nanos))
-        .execute(db)
+        .execute(&mut *db)
         .await?;
+    let old = sqlx::query("DELETE FROM tokens WHERE expires < ?");
+    old.bind(nanos(before(token.made, TOKENS_KEPT))).execute(db).await?;
     Ok(())
 }
 

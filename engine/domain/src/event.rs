@@ -265,7 +265,8 @@ pub enum Change {
     /// It was let in since.
     ArrivalAdmitted(ImageId, DomainId),
     /// Insert or replace by key; a new one gets the next number. Only the newest [`crate::job::RUNS_KEPT`] of an operation
-    /// stay, and what the others moved is kept as a sum.
+    /// stay, and what the others moved is kept as a sum. Of restores that have ended the newest [`crate::job::RESTORES_KEPT`]
+    /// of an image stay, and the newest [`crate::job::RESTORES_KEPT_MAX`] of all.
     Job(Job),
     /// Insert or replace by (name, version).
     Slp(SlpVersion),

@@ -1,6 +1,7 @@
 //! One run of something that takes time, as `job list` shows it.
 //!
-//! Jobs are for people: no decision depends on them. Of each operation the newest [`RUNS_KEPT`] are remembered.
+//! Jobs are for people: no decision depends on them. Of each operation the newest [`RUNS_KEPT`] are remembered, of each image
+//! its newest [`RESTORES_KEPT`] restores, and of all restores the newest [`RESTORES_KEPT_MAX`]; what runs is never forgotten.
 
 use narrows_format::{DomainId, ImageId, Timestamp};
 
@@ -10,6 +11,10 @@ use crate::operation::{Note, Operation, OperationKey, OperationKind};
 
 /// The newest runs of one operation that are remembered one by one; those before them are a sum.
 pub const RUNS_KEPT: u32 = 32;
+/// The newest restores of one image that are remembered: those before them would hide what else its timeline tells.
+pub const RESTORES_KEPT: u32 = 32;
+/// The newest restores of all images that are remembered: with one an hour those of half a year.
+pub const RESTORES_KEPT_MAX: u32 = 4096;
 
 named! {
     /// What a job does.

@@ -64,6 +64,10 @@ pub const FREED_LOOK: Duration = Duration::from_mins(1);
 pub const AUTO_SLPS_MAX: usize = 20;
 /// A copy counts as so many bytes at most where copies are summed up, so that no sum overflows.
 pub const COUNTED_BYTES_MAX: u64 = 1 << 50;
+/// A one-time token is forgotten so long after its end, when another one is made: the clock may have been ahead meanwhile.
+pub const TOKENS_KEPT: Duration = Duration::from_hours(24);
+/// Rows of what was read of images by the right `restore-any`, of each reader: each way of reading an image counts once a day.
+pub const READS_KEPT: u32 = 10_000;
 /// Clients that one backup policy names.
 pub const CLIENTS_PER_POLICY_MAX: usize = 256;
 /// Paths that one backup policy names, and patterns that it leaves out.

@@ -132,10 +132,22 @@ pub async fn first_contact<T: DeserializeOwned>(
     path: &str,
     body: &impl Serialize,
 ) -> Outcome<T> {
+    first_contact_with(url, ca, (path, &[]), body).await
+}
+
+/// The same, with further heads of the request.
+pub async fn first_contact_with<T: DeserializeOwned>(
+    url: &str,
+    ca: Hex<32>,
+    (path, heads): (&str, &[(&str, String)]),
+    body: &impl Serialize,
+) -> Outcome<T> {
     let config = TrustStore::new()
         .first_contact_config(None, CaFingerprint(ca.0))
         .map_err(|error| strange(&error.to_string()))?;
-    answer(url, client(config)?.request(Method::POST, format!("{url}{path}")).json(body)).await
+    let request = client(config)?.request(Method::POST, format!("{url}{path}")).json(body);
+    let request = heads.iter().fold(request, |request, (name, value)| request.header(*name, value));
+    answer(url, request).await
 }
 
 /// Whether a CA is the one that a line named.

@@ -218,6 +218,9 @@ pub const IMPORTS_RETRY: &str = "/v1/imports/retry";
 /// GET [`crate::events::EventQuery`] -> list of [`crate::events::EventInfo`], newest first.
 pub const EVENTS: &str = "/v1/events";
 
+/// GET [`crate::audit::AuditQuery`] -> list of [`crate::audit::AuditInfo`], newest first.
+pub const AUDIT: &str = "/v1/audit";
+
 /// GET list of [`crate::server::Finding`]: what is amiss by what is known here, worst first.
 pub const PROBLEMS: &str = "/v1/problems";
 

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod audit;
 pub mod backups;
 pub mod caller;
 pub mod certificates;
@@ -48,7 +49,7 @@ use std::{ops::Deref, sync::Arc};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware,
+    middleware::{self, from_fn},
     routing::{get, post},
 };
 use narrows_api::{limits::BODY_BYTES_MAX, partner::ReceivePool, paths};
@@ -96,7 +97,7 @@ pub struct Shared {
     pub signing: SigningKey,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
-    /// Reads; writes go through [`Shared::control`].
+    /// Reads; writes go through [`Shared::control`], but for what decides nothing ([`caller::RestoreAny::audit`]).
     pub catalog: Catalog,
     /// The one task that decides and stores.
     pub control: Control,
@@ -236,26 +237,26 @@ pub fn router(app: App) -> Router {
         .route(paths::DOMAINS, get(domains::list))
         .route(paths::DOMAIN, get(domains::show))
         .route(paths::DOMAIN_INVITE, post(domains::invite))
-        .route(paths::DOMAIN_PAIR, post(domains::pair))
+        .route(paths::DOMAIN_PAIR, post(domains::pair).layer(from_fn(answer::to_the_end)))
         .route(paths::DOMAIN_PAUSE, post(partners::pause))
         .route(paths::DOMAIN_RESUME, post(partners::resume))
         .route(paths::DOMAIN_LIMIT, post(partners::limit))
         .route(paths::DOMAIN_GRANT, post(partners::grant))
-        .route(paths::DOMAIN_UNPAIR, post(partners::unpair))
-        .route(paths::DOMAIN_DECIDE, post(partners::decide))
+        .route(paths::DOMAIN_UNPAIR, post(partners::unpair).layer(from_fn(answer::to_the_end)))
+        .route(paths::DOMAIN_DECIDE, post(partners::decide).layer(from_fn(answer::to_the_end)))
         .route(paths::TOPOLOGY, get(topology::show))
         .route(paths::REPLICAS, get(topology::replicas))
         .route(paths::JOBS, get(jobs::list))
         .route(paths::JOB, get(jobs::show))
         .route(paths::IMPORTS, get(jobs::imports))
-        .route(paths::EVENTS, get(events::list))
+        .merge(events::routes())
         .route(paths::IMPORTS_RETRY, post(jobs::retry))
         .route(paths::PROBLEMS, get(problems::list));
     let machines = Router::new()
         .route(paths::BACKUPS, post(backups::begin))
         .route(paths::RESTORES, post(restores::begin))
-        .route(paths::PARTNER_PAIR, post(partner::pair))
-        .route(paths::PARTNER_CONFIRM, post(partner::confirm))
+        .route(paths::PARTNER_PAIR, post(partner::pair).layer(from_fn(answer::to_the_end)))
+        .route(paths::PARTNER_CONFIRM, post(partner::confirm).layer(from_fn(answer::to_the_end)))
         .route(paths::PARTNER_PING, get(partner::ping))
         .route(paths::PARTNER_REACH, get(partner::reach))
         .route(paths::PARTNER_RECEIVE, post(partner::receive))

@@ -19,7 +19,7 @@ use narrows_domain::{
 };
 use narrows_exchange::{CommitFacts, Refusal};
 use narrows_format::{
-    DomainId, ImageId, PoolId, Sequence, ServerId,
+    ClientId, DomainId, ImageId, PoolId, Sequence, ServerId,
     node::{Child, ChildKind},
     record::{CopyState, ImageFlags, ImageRecord, ScheduleKind, SignedRecord},
 };
@@ -138,18 +138,19 @@ async fn allow(
             }
             Ok(Admission::Replica { image, sender: domain, pool })
         }
-        (Purpose::Replicate, Some(_)) => match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
-            Ticket::Duplicate { image: named, copy, pool } if named == image => {
-                Ok(Admission::Duplicate { image, copy, pool })
+        (Purpose::Replicate, Some(_)) => {
+            let fits = |it: &Ticket| matches!(it, Ticket::Duplicate { image: named, .. } if *named == image);
+            match app.tickets.take(ticket, fits) {
+                Some(Ticket::Duplicate { copy, pool, .. }) => Ok(Admission::Duplicate { image, copy, pool }),
+                _ => Err(bad_ticket()),
             }
-            _ => Err(bad_ticket()),
-        },
+        }
         (Purpose::Backup, None) if is_client_of(principal, own) => {
-            let given = app.tickets.take(ticket).ok_or_else(bad_ticket)?;
-            match given {
-                Ticket::Backup { client: holder, image: named, attempt, copy, pool }
-                    if Principal::Client { domain: own, client: holder } == *principal && named == image =>
-                {
+            let is_theirs =
+                |client: &ClientId| Principal::Client { domain: own, client: *client } == *principal;
+            let fits = |it: &Ticket| matches!(it, Ticket::Backup { client, image: named, .. } if is_theirs(client) && *named == image);
+            match app.tickets.take(ticket, fits) {
+                Some(Ticket::Backup { attempt, copy, pool, .. }) => {
                     Ok(Admission::Backup { image, attempt, copy, pool })
                 }
                 _ => Err(bad_ticket()),
@@ -179,10 +180,9 @@ fn named_unit(
     if *ticket == [0; 32] {
         return Ok(None);
     }
-    match app.tickets.take(ticket).ok_or_else(bad_ticket)? {
-        Ticket::Receive { sender: holder, image: named, unit } if holder == sender && named == image => {
-            Ok(Some(unit).filter(|unit| !unit.is_empty()))
-        }
+    let fits = |it: &Ticket| matches!(it, Ticket::Receive { sender: holder, image: named, .. } if *holder == sender && *named == image);
+    match app.tickets.take(ticket, fits) {
+        Some(Ticket::Receive { unit, .. }) => Ok(Some(unit).filter(|unit| !unit.is_empty())),
         _ => Err(bad_ticket()),
     }
 }
@@ -293,13 +293,14 @@ pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) 
             return healing(app, image, (pool, Some(*domain))).await;
         }
         Principal::Server { domain } | Principal::Media { domain, .. } if came.ticket != [0; 32] => {
-            let (pool, asker) = match app.tickets.take(&came.ticket) {
-                Some(Ticket::Heal { image: named, pool }) if named == image && *domain == app.who.domain => {
-                    (pool, None)
-                }
-                Some(Ticket::Lend { asker, image: named, pool }) if named == image && *domain == asker => {
-                    (pool, Some(asker))
-                }
+            let fits = |it: &Ticket| match it {
+                Ticket::Heal { image: named, .. } => *named == image && *domain == app.who.domain,
+                Ticket::Lend { asker, image: named, .. } => *named == image && domain == asker,
+                _ => false,
+            };
+            let (pool, asker) = match app.tickets.take(&came.ticket, fits) {
+                Some(Ticket::Heal { pool, .. }) => (pool, None),
+                Some(Ticket::Lend { asker, pool, .. }) => (pool, Some(asker)),
                 _ => return Err(bad_ticket()),
             };
             check_place(app, came.at, pool)?;
@@ -313,14 +314,14 @@ pub async fn lend(app: &App, principal: &Principal, came: Came, image: ImageId) 
     if *domain != app.who.domain {
         return Err(Refusal::new("AIR-008", format!("{principal} is a client of another domain")));
     }
-    let given = app.tickets.take(&came.ticket).ok_or_else(bad_ticket)?;
-    let (job, pool) = match given {
-        Ticket::Restore { client: holder, image: named, pool, job }
+    let fits = |it: &Ticket| matches!(it, Ticket::Restore { .. });
+    let (job, pool) = match app.tickets.take(&came.ticket, fits) {
+        Some(Ticket::Restore { client: holder, image: named, pool, job })
             if holder == *client && named == image =>
         {
             (job, pool)
         }
-        Ticket::Restore { job, .. } => {
+        Some(Ticket::Restore { job, .. }) => {
             let failure = Met::coded("AUTH-004", Side::Target, "its ticket was shown by somebody else");
             restored(app, job, Counters::default(), Some(failure)).await;
             return Err(bad_ticket());

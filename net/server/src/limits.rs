@@ -8,6 +8,8 @@ pub const HURT_TOLD_MAX: usize = 10_000;
 pub const CODE_BYTES_MAX: usize = 16;
 /// Most letters that are taken of a sentence of another server.
 pub const SENTENCE_LETTERS_MAX: usize = 400;
+/// Most letters of each part of an error that another server answers with.
+pub const ERROR_LETTERS_MAX: usize = 2000;
 /// Most API connections at once; more wait in the kernel.
 pub const API_CONNECTIONS_MAX: usize = 512;
 /// Connections at once to the socket in the data folder.
@@ -48,6 +50,8 @@ pub const INVITATION_LIFE: Duration = Duration::from_hours(24);
 pub const TICKET_LIFE: Duration = Duration::from_mins(15);
 /// Tickets that may be out at once.
 pub const TICKETS_MAX: usize = 4096;
+/// Of these, for what one client was allowed and has not begun.
+pub const CLIENT_TICKETS_MAX: usize = 256;
 /// Of these, for images that one partner announced and has not begun to bring.
 pub const RECEIVE_TICKETS_MAX: usize = 256;
 /// Least memory that a server runs with, in bytes.
@@ -118,16 +122,18 @@ pub const TIMELINE_QUESTIONS_MAX: usize = 8;
 pub const TIMELINE_DOMAINS_MAX: usize = 256;
 /// Most letters of a domain's name, a state or a title that are taken of a partner's part of a timeline.
 pub const TIMELINE_NAME_LETTERS_MAX: usize = 80;
+/// Most letters of what was asked for that are noted of a read by `restore-any`.
+pub const AUDIT_LETTERS_MAX: usize = 1000;
 /// What a target that was idle may be sent at once, as time at its rate.
 pub const PACE_BURST: Duration = Duration::from_millis(100);
 /// What waits for bandwidth looks this often whether the rate is another.
 pub const PACE_SLICE: Duration = Duration::from_millis(250);
 /// Arrivals that wait for a proof, read at once.
 pub const UNPROVEN_AT_ONCE: u32 = 256;
-/// A target for which nothing was let through and nothing waits for so long leaves its part of a pool's bandwidth to others.
-pub const PACE_IDLE: Duration = Duration::from_secs(2);
-// Who waits shows itself in time.
-const _: () = assert!(PACE_SLICE.as_millis() * 4 <= PACE_IDLE.as_millis());
+/// Whose turn it is to leave a pool and who does not come for it in this time is passed by others.
+pub const PACE_LATE: Duration = Duration::from_millis(50);
+// What is lost until then is made up for by the burst.
+const _: () = assert!(PACE_LATE.as_millis() < PACE_BURST.as_millis());
 /// Image log records read at once.
 pub const EVENTS_AT_ONCE: usize = 64;
 /// Tasks of the control plane that wait to be woken on behalf of data threads.

@@ -185,6 +185,11 @@ fn report_join(outcome: Result<(Membership, PathBuf), InitError>) -> ExitCode {
             println!("    narrowsctl pool create NAME --server {name} --data DIR");
             ExitCode::SUCCESS
         }
+        // It has a code, and its own help.
+        Err(InitError::Join(failure)) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code() as u8)
+        }
         Err(error) => {
             let (help, code) = help_for_init(&error);
             fail(&error, help, code)

@@ -23,8 +23,10 @@ use rustls_pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    api::agent::said,
     limits::{
-        MEDIA_BODY_BYTES_MAX, PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX, PARTNER_TIME_MAX, UNSENT_TRIES_MAX,
+        CODE_BYTES_MAX, ERROR_LETTERS_MAX, MEDIA_BODY_BYTES_MAX, PARTNER_BODY_BYTES_MAX, PARTNER_IDLE_MAX,
+        PARTNER_TIME_MAX, UNSENT_TRIES_MAX,
     },
     lives::{self, Lives},
     servers::age::{self, Age},
@@ -227,9 +229,10 @@ impl PartnerApi {
                 ApiError::new(codes::INTERNAL, format!("{}: the answer can't be read: {error}", self.name))
             });
         }
-        Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        let no_reason = || {
             ApiError::new(codes::INTERNAL, format!("{}: HTTP status {status} without a reason", self.name))
-        }))
+        };
+        Err(refusal(&bytes).unwrap_or_else(no_reason))
     }
 
     async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, ApiError> {
@@ -255,6 +258,13 @@ impl PartnerApi {
         }
         ApiError::new(codes::UNREACHABLE, format!("{name} can't be reached at {url}")).because(why)
     }
+}
+
+/// What another server has against a request, as it may be stored and printed.
+fn refusal(bytes: &[u8]) -> Option<ApiError> {
+    let ApiError { code, message, place, why, help } = serde_json::from_slice(bytes).ok()?;
+    let [message, place, why, help] = [message, place, why, help].map(|text| said(&text, ERROR_LETTERS_MAX));
+    Some(ApiError { code: said(&code, CODE_BYTES_MAX), message, place, why, help })
 }
 
 pub(crate) fn build(tls: rustls::ClientConfig) -> Result<Client, ApiError> {
@@ -320,4 +330,27 @@ fn innermost(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Symptom: what a partner answered to a request was noted at the image, and printed, as it came: a megabyte of anything.
+    #[test]
+    fn what_another_server_answers_is_bounded_and_printable() {
+        let long = format!("\u{1b}[2J{}", "x".repeat(100_000));
+        let said = ApiError::new(long.as_str(), long.as_str()).at(long.as_str()).because(long.as_str());
+        let read = refusal(&serde_json::to_vec(&said.help(long.as_str())).unwrap()).unwrap();
+        assert_eq!(read.code, " [2Jxxxxxxxxxxxx");
+        for text in [read.message, read.place, read.why, read.help] {
+            assert!(text.starts_with(" [2Jx") && text.chars().count() == ERROR_LETTERS_MAX);
+        }
+        let plain = ApiError::new("SLP-013", "there is no SLP `gold`")
+            .at("field `slp`")
+            .because("é")
+            .help("make one");
+        assert_eq!(refusal(&serde_json::to_vec(&plain).unwrap()), Some(plain));
+        assert_eq!(refusal(b"<html>"), None);
+    }
 }

@@ -1,8 +1,8 @@
 //! Data sessions that the API allowed and that have not begun on the data port.
 //!
-//! Guarantees: a ticket works once, for its principal, within its life; their number is bounded. They live
-//! in memory: after a restart whoever holds one asks again. What ran out unused is kept until [`Tickets::sweep`]
-//! asks for it: somebody's job waits for it.
+//! Guarantees: a ticket works once, for its principal, within its life; their number is bounded, and that of each client. They live
+//! in memory: after a restart whoever holds one asks again. What ran out unused, or was shown for something else, is kept until
+//! [`Tickets::sweep`] asks for it: somebody's job waits for it.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use narrows_domain::job::JobKey;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, record::CopyState};
 
 use crate::{
-    limits::{TICKET_LIFE, TICKETS_MAX},
+    limits::{CLIENT_TICKETS_MAX, TICKET_LIFE, TICKETS_MAX},
     random,
 };
 
@@ -82,6 +82,16 @@ pub enum Ticket {
     },
 }
 
+impl Ticket {
+    /// The client that it was given to.
+    fn client(&self) -> Option<ClientId> {
+        match self {
+            Self::Backup { client, .. } | Self::Restore { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+}
+
 /// All that are out.
 pub struct Tickets {
     known: Mutex<Known>,
@@ -118,16 +128,30 @@ impl Tickets {
             let error = ApiError::new(codes::NOT_READY, "too many sessions were allowed and have not begun");
             return Err(error.help("try again in a few minutes"));
         }
+        if let Some(client) = ticket.client() {
+            let theirs = known.out.values().filter(|(_, out)| out.client() == Some(client)).count();
+            if theirs >= CLIENT_TICKETS_MAX {
+                let sentence = "this client was allowed too many sessions that have not begun";
+                let error = ApiError::new(codes::NOT_READY, sentence);
+                return Err(error.help("begin them, or try again in a few minutes"));
+            }
+        }
         let name = random::bytes();
         known.out.insert(name, (Instant::now(), ticket));
         Ok(Hex(name))
     }
 
-    /// Takes one back; it works no more. `None`: unknown, used or too old.
-    pub fn take(&self, name: &[u8; 32]) -> Option<Ticket> {
+    /// Takes one back that fits what it is shown for; it works no more, whether it does or not. `None`: unknown, used, too old, or
+    /// for something else.
+    pub fn take(&self, name: &[u8; 32], fits: impl FnOnce(&Ticket) -> bool) -> Option<Ticket> {
         let mut known = self.known();
         known.lapse(self.life);
-        known.out.remove(name).map(|(_, ticket)| ticket)
+        let (_, ticket) = known.out.remove(name)?;
+        if fits(&ticket) {
+            return Some(ticket);
+        }
+        known.lapsed.push(ticket);
+        None
     }
 
     /// How many are out for images that this partner announced.
@@ -162,26 +186,53 @@ mod tests {
         Ticket::Restore { client: ClientId([1; 16]), image, pool, job: JobKey::restore(3) }
     }
 
+    fn of_client(client: ClientId) -> Ticket {
+        Ticket::Restore { client, image: ImageId([2; 16]), pool: PoolId([4; 16]), job: JobKey::restore(3) }
+    }
+
     #[test]
     fn works_once() {
         let tickets = Tickets::default();
         let name = tickets.give(ticket()).unwrap();
-        assert_eq!(tickets.take(&[0; 32]), None);
-        assert_eq!(tickets.take(&name.0), Some(ticket()));
-        assert_eq!(tickets.take(&name.0), None);
+        assert_eq!(tickets.take(&[0; 32], |_| true), None);
+        assert_eq!(tickets.take(&name.0, |_| true), Some(ticket()));
+        assert_eq!(tickets.take(&name.0, |_| true), None);
+    }
+
+    /// Symptom: what waited for a ticket that was shown for something else, a restore's job or a backup's place, waited until the
+    /// next start.
+    #[test]
+    fn what_is_shown_for_something_else_has_run_out() {
+        let tickets = Tickets::default();
+        let name = tickets.give(ticket()).unwrap();
+        assert_eq!(tickets.take(&name.0, |it| matches!(it, Ticket::Backup { .. })), None);
+        assert_eq!(tickets.take(&name.0, |_| true), None);
+        assert_eq!(tickets.sweep(), [ticket()]);
     }
 
     #[test]
     fn ends_with_its_life_and_their_number_is_bounded() {
         let dead = Tickets { life: Duration::ZERO, ..Tickets::default() };
         let name = dead.give(ticket()).unwrap();
-        assert_eq!(dead.take(&name.0), None);
+        assert_eq!(dead.take(&name.0, |_| true), None);
         assert_eq!(dead.sweep(), [ticket()]);
         assert_eq!(dead.sweep(), []);
         let tickets = Tickets::default();
-        for _ in 0..TICKETS_MAX {
-            tickets.give(ticket()).unwrap();
+        for at in 0..TICKETS_MAX {
+            tickets.give(of_client(ClientId(u128::try_from(at).unwrap().to_le_bytes()))).unwrap();
         }
         assert_eq!(tickets.give(ticket()).unwrap_err().code, codes::NOT_READY);
+    }
+
+    /// Symptom: one client that asked and asked took the tickets of all others.
+    #[test]
+    fn no_client_has_the_tickets_of_all_others() {
+        let tickets = Tickets::default();
+        let given: Vec<_> = (0..CLIENT_TICKETS_MAX).map(|_| tickets.give(ticket()).unwrap()).collect();
+        let refused = tickets.give(ticket()).unwrap_err();
+        assert!(refused.code == codes::NOT_READY && !refused.help.is_empty(), "{refused}");
+        tickets.give(of_client(ClientId([9; 16]))).unwrap();
+        tickets.take(&given[0].0, |_| true).unwrap();
+        tickets.give(ticket()).unwrap();
     }
 }

@@ -5,3 +5,4 @@ mod durable;
 mod forgotten;
 mod made;
 mod oracle;
+mod reads;

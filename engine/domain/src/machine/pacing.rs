@@ -1,4 +1,4 @@
-//! How much may go to a target at a time of day, and how targets share what may leave their pool.
+//! How much may go to a target at a time of day.
 
 use narrows_format::Timestamp;
 
@@ -41,38 +41,6 @@ pub fn pace(target: &ReplicationTarget, windows: &[Window], now: Timestamp) -> P
         pace.until = [pace.until, changes].into_iter().flatten().min();
     }
     pace
-}
-
-/// What a target that is sent to claims of its pool's bandwidth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// In which proportion to the others.
-    pub weight: u32,
-    /// Bytes a second of its own at most; `None` is unlimited.
-    pub at_most: Option<u64>,
-}
-
-/// How `limit` bytes a second are shared by those who are sent to, in their order: by weight, and what one may not have
-/// because of its own bandwidth goes to the others.
-pub fn shares(limit: u64, claims: &[Claim]) -> Vec<u64> {
-    let mut left = limit;
-    let mut weights: u64 = claims.iter().map(|claim| u64::from(claim.weight)).sum();
-    let part = |left: u64, weights: u64, weight: u32| {
-        let part = u128::from(left) * u128::from(weight) / u128::from(weights.max(1));
-        u64::try_from(part).unwrap_or(u64::MAX)
-    };
-    let mut shares: Vec<Option<u64>> = vec![None; claims.len()];
-    // Each one that has its own bandwidth and no more leaves a greater part to the rest, so nobody's is taken back.
-    while let Some((share, at_most, weight)) = claims.iter().zip(&mut shares).find_map(|(claim, share)| {
-        let at_most = claim.at_most.filter(|most| *most <= part(left, weights, claim.weight))?;
-        share.is_none().then_some((share, at_most, claim.weight))
-    }) {
-        *share = Some(at_most);
-        left -= at_most;
-        weights -= u64::from(weight);
-    }
-    let rest = claims.iter().zip(shares);
-    rest.map(|(claim, share)| share.unwrap_or_else(|| part(left, weights, claim.weight))).collect()
 }
 
 #[cfg(test)]
@@ -121,28 +89,5 @@ mod tests {
         }
         let plain = ReplicationTarget { schedule: Vec::new(), ..target };
         assert_eq!(pace(&plain, &windows, at(12)), Pace { bandwidth: Some(5), until: None });
-    }
-
-    /// Goal: shares follow the weights, nobody gets more than its own bandwidth, and nothing is left over that somebody
-    /// could have.
-    #[test]
-    fn what_may_leave_is_shared_by_weight() {
-        let claim = |weight, at_most| Claim { weight, at_most };
-        for (claims, shared) in [
-            (vec![], vec![]),
-            (vec![claim(1, None)], vec![1200]),
-            (vec![claim(1, None), claim(3, None)], vec![300, 900]),
-            (vec![claim(5, None), claim(5, None), claim(5, None)], vec![400, 400, 400]),
-            (vec![claim(1, Some(100)), claim(1, None)], vec![100, 1100]),
-            (vec![claim(1, Some(5000)), claim(1, None)], vec![600, 600]),
-            // Who is bound only by what another leaves is bound all the same.
-            (vec![claim(1, Some(500)), claim(1, Some(100)), claim(1, None)], vec![500, 100, 600]),
-            (vec![claim(2, Some(0)), claim(1, None)], vec![0, 1200]),
-            (vec![claim(1, Some(10)), claim(1, Some(20))], vec![10, 20]),
-        ] {
-            assert_eq!(shares(1200, &claims), shared, "{claims:?}");
-        }
-        let heavy = [claim(u32::MAX, None), claim(u32::MAX, None)];
-        assert_eq!(shares(u64::MAX, &heavy), [u64::MAX / 2, u64::MAX / 2]);
     }
 }

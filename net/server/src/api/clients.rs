@@ -3,6 +3,7 @@
 use axum::{
     Extension, Router,
     extract::{Path, State},
+    middleware::from_fn,
     routing::{get, post},
 };
 use narrows_api::{
@@ -22,7 +23,8 @@ use narrows_domain::{
     Catalog as _,
     catalog::ImageFilter,
     image::ImageState,
-    storage::{Client, Issued, RESTORE_ANY},
+    policy::StoredPolicy,
+    storage::{Client, ClientAlias, Issued, RESTORE_ANY},
     token::{TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{ClientId, Timestamp};
@@ -30,7 +32,7 @@ use narrows_transport::trust::{certificate_serial, certificate_valid_until};
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, internal, malformed},
+    answer::{Answer, Body, Failure, good, internal, malformed, to_the_end},
     caller::{Admin, ClientCaller, Shown, not_allowed},
     storage::absent,
 };
@@ -55,12 +57,14 @@ pub fn routes() -> Router<App> {
         .route(paths::CLIENT_GRANT, post(grant))
         .route(paths::CLIENT_ENROLL, post(enroll))
         .route(paths::CLIENT_RENEW, post(renew))
+        .layer(from_fn(to_the_end))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<ClientInfo>> {
+    let around = Around::load(&app).await?;
     let mut infos = Vec::new();
     for client in app.catalog.clients().await.map_err(|error| internal(&error))? {
-        infos.push(info(&app, client).await?);
+        infos.push(around.info(&app, client).await?);
     }
     good(infos)
 }
@@ -77,39 +81,55 @@ async fn called(app: &App, name: &str) -> Result<Client, Failure> {
         .ok_or_else(|| absent("client", name, "client list"))
 }
 
+/// What clients are shown among.
+struct Around {
+    aliases: Vec<ClientAlias>,
+    policies: Vec<StoredPolicy>,
+}
+
+impl Around {
+    async fn load(app: &App) -> Result<Self, Failure> {
+        let aliases = app.catalog.client_aliases().await.map_err(|error| internal(&error))?;
+        let policies = app.catalog.policies().await.map_err(|error| internal(&error))?;
+        Ok(Self { aliases, policies })
+    }
+
+    async fn info(&self, app: &App, client: Client) -> Result<ClientInfo, Failure> {
+        let newest = ImageFilter {
+            client_name: Some(client.name.clone()),
+            or_client: Some(client.id),
+            origin: Some(app.who.domain),
+            state: Some(ImageState::Whole),
+            limit: Some(1),
+            ..ImageFilter::default()
+        };
+        let images = app.catalog.images(&newest).await.map_err(|error| internal(&error))?;
+        let former = self.aliases.iter().filter(|alias| alias.client == client.id);
+        let naming = self.policies.iter().filter(|stored| stored.policy.clients.contains(&client.name));
+        Ok(ClientInfo {
+            client: client.id,
+            enrolled: time_out(client.enrolled),
+            last_backup: images.first().map(|image| time_out(image.started)),
+            former_names: former
+                .map(|alias| FormerName {
+                    name: alias.name.clone(),
+                    from: time_out(alias.from),
+                    until: time_out(alias.until),
+                })
+                .collect(),
+            policies: naming.map(|stored| stored.policy.name.clone()).collect(),
+            former_certificates: client.former.len().try_into().unwrap_or(u64::MAX),
+            certificate_until: client.until.map(time_out),
+            still_believed: client.still_believed.len().try_into().unwrap_or(u64::MAX),
+            revoked: client.revoked.map(time_out),
+            rights: client.restore_any.then(|| RESTORE_ANY.to_owned()).into_iter().collect(),
+            name: client.name,
+        })
+    }
+}
+
 async fn info(app: &App, client: Client) -> Result<ClientInfo, Failure> {
-    let newest = ImageFilter {
-        client_name: Some(client.name.clone()),
-        or_client: Some(client.id),
-        origin: Some(app.who.domain),
-        state: Some(ImageState::Whole),
-        limit: Some(1),
-        ..ImageFilter::default()
-    };
-    let images = app.catalog.images(&newest).await.map_err(|error| internal(&error))?;
-    let aliases = app.catalog.client_aliases().await.map_err(|error| internal(&error))?;
-    let former = aliases.into_iter().filter(|alias| alias.client == client.id);
-    let policies = app.catalog.policies().await.map_err(|error| internal(&error))?;
-    let naming = policies.into_iter().filter(|stored| stored.policy.clients.contains(&client.name));
-    Ok(ClientInfo {
-        client: client.id,
-        enrolled: time_out(client.enrolled),
-        last_backup: images.first().map(|image| time_out(image.started)),
-        former_names: former
-            .map(|alias| FormerName {
-                name: alias.name,
-                from: time_out(alias.from),
-                until: time_out(alias.until),
-            })
-            .collect(),
-        policies: naming.map(|stored| stored.policy.name).collect(),
-        former_certificates: client.former.len().try_into().unwrap_or(u64::MAX),
-        certificate_until: client.until.map(time_out),
-        still_believed: client.still_believed.len().try_into().unwrap_or(u64::MAX),
-        revoked: client.revoked.map(time_out),
-        rights: client.restore_any.then(|| RESTORE_ANY.to_owned()).into_iter().collect(),
-        name: client.name,
-    })
+    Around::load(app).await?.info(app, client).await
 }
 
 /// POST: another name. Images keep theirs.

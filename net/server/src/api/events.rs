@@ -1,9 +1,10 @@
 //! Replication events, as the catalog has read them in the image logs of the pools.
 
-use axum::extract::State;
+use axum::{Router, extract::State, routing::get};
 use narrows_api::{
     events::{EventInfo, EventQuery},
     limits::PAGE_ITEMS_MAX,
+    paths,
     text::{time_in, time_out},
 };
 use narrows_domain::{
@@ -13,13 +14,19 @@ use narrows_domain::{
 use super::{
     App,
     answer::{Answer, Failure, Params, good, internal, not_found},
+    audit,
     caller::Admin,
     images::domain_called,
     jobs::arrival_info,
 };
 
+/// The routes of this file, and that of what was read by right.
+pub fn routes() -> Router<App> {
+    Router::new().route(paths::EVENTS, get(list)).route(paths::AUDIT, get(audit::list))
+}
+
 /// GET the list, newest first.
-pub async fn list(
+async fn list(
     State(app): State<App>,
     _admin: Admin,
     Params(query): Params<EventQuery>,

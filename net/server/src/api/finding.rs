@@ -40,7 +40,7 @@ pub async fn find(
         return Err(malformed("path", &most));
     }
     let image = named(&app, &partners, &id, &ImageFilter::default()).await?;
-    by.audit(&format!("find {}", query.path.0), &image);
+    by.audit(&app, ("find", &query.path.0), &image).await?;
     let pool = readable(&app, &image).await?;
     let from = begin(query.from.as_ref())?;
     good(app.plane.pool(pool).find(Find { root: root(&image)?, glob, from }).await?)
@@ -56,8 +56,8 @@ pub async fn diff(
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let before = named(&app, &partners, &id, &ImageFilter::default()).await?;
     let after = named(&app, &partners, &query.to, &ImageFilter::default()).await?;
-    for image in [&before, &after] {
-        by.audit("diff", image);
+    for (image, other) in [(&before, &after), (&after, &before)] {
+        by.audit(&app, ("diff", &format!("with {}", other.label())), image).await?;
     }
     let pool = pool_of_both(&app, &before, &after).await?;
     let (before, after) = (root(&before)?, root(&after)?);

@@ -89,7 +89,8 @@ pub async fn browse(
     let bytes = |field: &str, text: &PathText| {
         text.to_bytes().ok_or_else(|| malformed(field, "an escape in the path is malformed"))
     };
-    by.audit(&format!("browse {}", query.path.0), &image);
+    let asked = if query.path.0.is_empty() { "/" } else { &query.path.0 };
+    by.audit(&app, ("browse", asked), &image).await?;
     let path = bytes("path", &query.path)?;
     let path = path.strip_prefix(b"/").unwrap_or(&path);
     let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();

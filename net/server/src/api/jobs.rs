@@ -48,11 +48,11 @@ pub async fn list(
     good(infos(&app, kind, limit).await?)
 }
 
-/// The newest jobs, of one kind if asked.
+/// The newest jobs, of one kind if asked, behind as many at most that have not begun.
 pub async fn infos(app: &App, kind: Option<JobKind>, limit: u32) -> Result<Vec<JobInfo>, Failure> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     let is_asked = kind.is_none_or(|kind| kind == JobKind::Backup);
-    let mut infos = if is_asked { policies::waiting_jobs(app).await? } else { Vec::new() };
+    let mut infos = if is_asked { policies::waiting_jobs(app, limit).await? } else { Vec::new() };
     for job in app.catalog.jobs(kind, limit).await.map_err(|error| internal(&error))? {
         let image = app.catalog.image(job.job.image).await.map_err(|error| internal(&error))?;
         infos.push(job_info(app, &partners, image.as_ref(), job));

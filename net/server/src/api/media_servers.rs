@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::{FromRequestParts, Path, State},
+    http::request::Parts,
+    middleware::from_fn,
     routing::{get, post},
 };
 use narrows_api::{
@@ -31,7 +33,7 @@ use narrows_transport::trust::certificate_serial;
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, internal, malformed},
+    answer::{Answer, Body, Failure, good, internal, malformed, to_the_end},
     caller::{Admin, MediaCaller},
     orders,
     storage::absent,
@@ -43,13 +45,15 @@ use crate::{
     pki::authority::certificate_of_pem,
     pools, random,
     servers::{
+        age::Age,
         asked::{Answered, Asked},
         door,
         link::{Found, Link},
     },
 };
 
-/// The routes of this file, and the one that accepts what was lost with a media server.
+/// The routes of this file, and the one that accepts what was lost with a media server. What was begun is carried to its end, what a
+/// media server asks too: what was allowed is known to have been.
 pub fn routes() -> Router<App> {
     Router::new()
         .route(paths::MEDIA_SERVERS, get(list))
@@ -60,6 +64,7 @@ pub fn routes() -> Router<App> {
         .route(paths::MEDIA_SERVER_RENEW, post(renew))
         .route(paths::MEDIA_ASK, post(ask))
         .route(paths::IMAGES_ACCEPT_LOSS, post(orders::accept_loss))
+        .layer(from_fn(to_the_end))
 }
 
 async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<MediaServerInfo>> {
@@ -191,8 +196,25 @@ async fn check_name(app: &App, name: &str) -> Result<(), Failure> {
     checking.await
 }
 
+/// A server that wants to join and speaks words that we do. It is asked before its request is read, and before its token is
+/// spent: what it would be told as a member it is told now.
+struct InOurWords;
+
+impl FromRequestParts<App> for InOurWords {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
+        Age::OURS.check(&parts.headers, "the primary server", "the media server")?;
+        Ok(Self)
+    }
+}
+
 /// POST: a certificate against a token. It decides nothing, and is spoken to from now on.
-async fn join(State(app): State<App>, Body(request): Body<JoinRequest>) -> Answer<JoinReply> {
+async fn join(
+    State(app): State<App>,
+    _same: InOurWords,
+    Body(request): Body<JoinRequest>,
+) -> Answer<JoinReply> {
     let secret: Hex<32> = request.token.parse().map_err(|_| refused())?;
     let now = app.clock.now();
     let token = app.catalog.token(TokenHash::of(&secret.0)).await.map_err(|error| internal(&error))?;
@@ -428,7 +450,5 @@ async fn ask(
     MediaCaller(server): MediaCaller,
     Body(asked): Body<Asked>,
 ) -> Answer<Answered> {
-    // It is carried to its end though the caller hangs up: what was allowed is known to have been.
-    let answering = tokio::spawn(async move { door::answer(&app, server, asked).await });
-    good(answering.await.map_err(|error| internal(&error))??)
+    good(door::answer(&app, server, asked).await?)
 }

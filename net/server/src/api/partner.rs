@@ -15,10 +15,16 @@ use narrows_format::Sequence;
 
 use super::{
     App,
+    agent::said,
     answer::{Answer, Body, Failure, Params, good, malformed, not_found},
     caller::PartnerCaller,
 };
-use crate::{doorman, hands, limits::RECEIVE_TICKETS_MAX, pairing, tickets::Ticket};
+use crate::{
+    doorman, hands,
+    limits::{CODE_BYTES_MAX, RECEIVE_TICKETS_MAX, SENTENCE_LETTERS_MAX},
+    pairing,
+    tickets::Ticket,
+};
 
 /// POST: a domain introduces itself with an invitation's token.
 pub async fn pair(State(app): State<App>, Body(theirs): Body<Introduction>) -> Answer<Introduction> {
@@ -111,13 +117,14 @@ pub async fn imports(
     PartnerCaller(partner): PartnerCaller,
     Body(word): Body<Confirmation>,
 ) -> Answer<()> {
-    let report = report(word)?;
+    let report = report(&word)?;
     app.control.happened(Event::ImportReported { from: partner.domain, report }).await?;
     good(())
 }
 
-fn report(word: Confirmation) -> Result<ImportReport, Failure> {
-    let said = Note { code: word.code, sentence: word.why };
+fn report(word: &Confirmation) -> Result<ImportReport, Failure> {
+    let said =
+        Note { code: said(&word.code, CODE_BYTES_MAX), sentence: said(&word.why, SENTENCE_LETTERS_MAX) };
     let outcome = match word.outcome.as_str() {
         "imported" => Outcome::Imported {
             expires: word.expires.map(time_in),
@@ -137,4 +144,34 @@ fn report(word: Confirmation) -> Result<ImportReport, Failure> {
         revision: word.revision,
         outcome,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use narrows_api::partner::ReceivePool;
+    use narrows_format::{ImageId, PoolId};
+
+    /// Symptom: what a partner said of an image was stored, and printed on a terminal, as it came: a megabyte of anything.
+    #[test]
+    fn what_a_partner_says_is_bounded_and_printable() {
+        let word = Confirmation {
+            image: ImageId([1; 16]),
+            receive_pool: ReceivePool { pool: PoolId([2; 16]), incarnation: 1 },
+            sequence: 1,
+            revision: 1,
+            outcome: "failed".into(),
+            code: format!("AIR-002\u{1b}{}", "x".repeat(1 << 20)),
+            why: format!("\u{1b}[2Jno SLP\n{}", "é".repeat(1 << 20)),
+            expires: None,
+            until: None,
+        };
+        let Ok(ImportReport { outcome: Outcome::Failed { note }, .. }) = report(&word) else {
+            panic!("it is a failure");
+        };
+        assert_eq!(note.code, "AIR-002 xxxxxxxx");
+        assert!(note.sentence.starts_with(" [2Jno SLP é"), "{}", note.sentence);
+        assert_eq!(note.sentence.chars().count(), SENTENCE_LETTERS_MAX);
+    }
 }

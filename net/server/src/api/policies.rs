@@ -57,6 +57,8 @@ struct Around {
     windows: Vec<Window>,
     clients: Vec<Client>,
     live: Vec<NumberedRun>,
+    /// The same without their numbers: what one of them waits for is among the others.
+    runs: Vec<Run>,
     policies: Vec<StoredPolicy>,
     now: Timestamp,
 }
@@ -64,10 +66,12 @@ struct Around {
 impl Around {
     async fn load(app: &App) -> Result<Self, Failure> {
         let internal = |error| internal(&error);
+        let live = app.catalog.runs(RunsAsked::Live).await.map_err(internal)?;
         Ok(Self {
             windows: app.catalog.windows().await.map_err(internal)?,
             clients: app.catalog.clients().await.map_err(internal)?,
-            live: app.catalog.runs(RunsAsked::Live).await.map_err(internal)?,
+            runs: live.iter().map(|numbered| numbered.run.clone()).collect(),
+            live,
             policies: app.catalog.policies().await.map_err(internal)?,
             now: app.clock.now(),
         })
@@ -220,11 +224,15 @@ pub async fn one_run(app: &App, number: u64) -> Result<RunInfo, Failure> {
     Ok(run_info(&Around::load(app).await?, run))
 }
 
-/// Runs that have not begun, as jobs: what is under way is listed by its image.
-pub async fn waiting_jobs(app: &App) -> Result<Vec<JobInfo>, Failure> {
+/// So many runs that have not begun, the oldest first, as jobs: what is under way is listed by its image.
+pub async fn waiting_jobs(app: &App, limit: u32) -> Result<Vec<JobInfo>, Failure> {
     let around = Around::load(app).await?;
     let waits = |run: &Run| run.state == RunState::Waiting || is_busy(run);
-    let waiting = around.live.iter().filter(|numbered| waits(&numbered.run));
+    let waiting = around
+        .live
+        .iter()
+        .filter(|numbered| waits(&numbered.run))
+        .take(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(waiting.map(|numbered| as_job(run_info(&around, numbered))).collect())
 }
 
@@ -273,11 +281,10 @@ fn is_busy(run: &Run) -> bool {
 
 fn run_info(around: &Around, NumberedRun { number, run }: &NumberedRun) -> RunInfo {
     let key = &run.key;
-    let live: Vec<Run> = around.live.iter().map(|numbered| numbered.run.clone()).collect();
     let client = around.clients.iter().find(|client| client.id == key.client);
     let code = run.note.as_ref().map(|note| note.code.clone()).unwrap_or_default();
     let is_busy = is_busy(run);
-    let state = match (run.waits(around.policy(&key.policy), &live, around.now), code.as_str()) {
+    let state = match (run.waits(around.policy(&key.policy), &around.runs, around.now), code.as_str()) {
         (Some(wait), _) => format!("waiting({})", wait.as_str()),
         (None, code) if run.state == RunState::Failed && !code.is_empty() => format!("failed({code})"),
         (None, _) if is_busy => format!("waiting({})", RunWait::Limit.as_str()),

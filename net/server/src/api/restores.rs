@@ -3,7 +3,7 @@
 //! Guarantee: AIR-008. The destination is the principal of the certificate, which this domain's CA must have
 //! issued. An image of this domain goes to the client that it is of, or by the right `restore-any` to another one; an image of
 //! another origin goes to any client of this domain. As a tar, which may go anywhere, it is given by that right only.
-//! Administrators have it, a client may be granted it, and where it was needed the job and the log say who had what.
+//! Administrators have it, a client may be granted it, and where it was needed the job, the log and the catalog say who had what.
 
 use axum::extract::State;
 use narrows_api::{
@@ -71,11 +71,13 @@ pub async fn begin(
     let said = by.map(|right| taken(request.as_tar, &client.name, right));
     if let Some(note) = &said {
         let audit = RestoreAny { who: format!("client {}", client.name) };
-        audit.audit(&note.sentence, &image);
+        audit.audit(&app, ("restore", &note.sentence), &image).await?;
     }
-    let (key, job) = begin_job(&app, &image, said).await?;
-    let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key };
+    let key = JobKey::restore(u128::from_le_bytes(random::bytes()));
+    // First: a job without a ticket would wait for its session until the next start. Nobody knows the ticket yet.
+    let ticket = Ticket::Restore { client: caller.client, image: image.id, pool, job: key.clone() };
     let ticket = app.tickets.give(ticket)?;
+    let job = begin_job(&app, key, &image, said).await?;
     tracing::info!(
         image = %image.id, client = %caller.client, as_tar = request.as_tar, by_administrator = caller.is_admin,
         "a restore was allowed"
@@ -134,14 +136,14 @@ fn taken(as_tar: bool, client: &str, right: &str) -> Note {
 /// the end of the job.
 async fn begin_job(
     app: &App,
+    key: JobKey,
     image: &narrows_domain::Image,
     note: Option<Note>,
-) -> Result<(JobKey, String), Failure> {
-    let key = JobKey::restore(u128::from_le_bytes(random::bytes()));
+) -> Result<String, Failure> {
     let mut job = Job::begin(key.clone(), JobKind::Restore, image.id, app.clock.now());
     job.note = note;
     job.counters.logical_bytes = image.content.as_ref().map_or(0, |content| content.logical_bytes);
     app.control.put(vec![Change::Job(job)]).await?;
     let numbered = app.catalog.job_keyed(&key).await.map_err(|error| internal(&error))?;
-    Ok((key, numbered.map(|numbered| numbered.number.to_string()).unwrap_or_default()))
+    Ok(numbered.map(|numbered| numbered.number.to_string()).unwrap_or_default())
 }

@@ -262,7 +262,24 @@ async fn put_target(
         app.control.tell(heard).await;
     }
     pace::renew(&app).await;
-    good(TargetInfo { remark: similar.remark, ..target_info(&app, &[pool], &[partner], target) })
+    let remark = match (request.weight, pool.bandwidth) {
+        (Some(weight), None) => with_remark(&similar.remark, unused(weight, &pool)),
+        _ => similar.remark,
+    };
+    good(TargetInfo { remark, ..target_info(&app, &[pool], &[partner], target) })
+}
+
+/// Who sets a weight expects something of it.
+fn unused(weight: u32, pool: &Pool) -> String {
+    let name = &pool.name;
+    format!(
+        "weight {weight} counts once the targets of pool `{name}` have a bandwidth to share: \
+         `narrowsctl pool set {name} --bandwidth RATE`"
+    )
+}
+
+fn with_remark(before: &str, remark: String) -> String {
+    if before.is_empty() { remark } else { format!("{before}\n{remark}") }
 }
 
 /// What was found out about the storage at the other end.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use narrows_agent::api::first_contact;
+use narrows_agent::api::first_contact_with;
 use narrows_api::{
     Hex,
     invitation::{Invitation, Purpose},
@@ -20,6 +20,7 @@ use crate::{
     folder::{Folder, Membership, create_private},
     init::{InitError, check_empty, take_away, write_toml},
     pki::PkiError,
+    servers::age,
 };
 
 /// Where to join, and what is to be made.
@@ -123,7 +124,8 @@ async fn ask(
         data_addr: config.data_addr(),
         name,
     };
-    let joining = first_contact(url, *ca, paths::MEDIA_SERVER_JOIN, &request).await;
+    let words = (age::HEADER, config.test.words().to_string());
+    let joining = first_contact_with(url, *ca, (paths::MEDIA_SERVER_JOIN, &[words]), &request).await;
     let reply: JoinReply = joining.map_err(|failure| InitError::Join(Box::new(failure)))?;
     renewal::keep(folder, &key, &reply.chain_pem, &reply.ca_pem)?;
     let membership = Membership {

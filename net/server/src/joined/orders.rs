@@ -145,13 +145,11 @@ fn believe(joined: &Joined, trust: Vec<TrustTold>) -> Result<(), Failure> {
 async fn open(joined: &Joined, told: &[PoolTold]) {
     // Whoever holds it opens or makes one: the next word finds what is left.
     let Ok(_one_at_a_time) = joined.pools.making.try_lock() else { return };
-    for pool in told {
-        if !joined.pools.is_known(pool.pool)
-            && let Err(error) = joined
-                .pools
-                .open_one(&joined.plane, &joined.folder, &as_pool(pool), log_read(pool.read))
-                .await
-        {
+    for told in told.iter().filter(|told| !joined.pools.is_known(told.pool)) {
+        let pool = as_pool(told);
+        making::is_known(&joined.folder, &pool);
+        let opening = joined.pools.open_one(&joined.plane, &joined.folder, &pool, log_read(told.read));
+        if let Err(error) = opening.await {
             tracing::error!(pool = pool.name, %error, "a pool can't be opened; the others go on");
         }
     }
@@ -171,6 +169,7 @@ async fn open_again(
     let pool: PoolId = id.parse().map_err(|_| malformed("id", "no UUID"))?;
     let told = joined.told().pools.iter().find(|told| told.pool == pool).map(as_pool);
     let told = told.ok_or_else(|| not_found("pool", &pool.to_string()))?;
+    making::is_known(&joined.folder, &told);
     // It goes on though the primary hangs up: recovery is not begun for nothing.
     let opening = tokio::spawn(async move {
         joined.pools.open_again(&joined.plane, &joined.folder, (&told, log_read(read))).await
@@ -199,7 +198,7 @@ fn stands(joined: &Joined, told: &PoolTold) -> PoolStands {
     }
 }
 
-/// POST: makes a pool in empty folders, and opens it.
+/// POST: makes a pool in empty folders. It is opened when the primary says that it is to be.
 async fn make(State(joined): State<Joined>, _by: ByPrimary, Body(wanted): Body<PoolWanted>) -> Answer<()> {
     let making = tokio::spawn(async move {
         let others: Vec<_> = wanted.others.iter().map(as_pool).collect();
@@ -208,7 +207,6 @@ async fn make(State(joined): State<Joined>, _by: ByPrimary, Body(wanted): Body<P
         let made = making::make_here(here, &others, (joined.member.domain, &pool), wanted.segment_mean).await;
         if made.is_ok() {
             tracing::info!(pool = pool.name, id = %pool.id, "a pool was made");
-            joined.told().pools.push(wanted.told);
         }
         made
     });

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: nothing that was there is overwritten or taken away; what a failed attempt made is taken away again.
 //! A crash in between leaves either a pool that every start opens, or folders that no pool is known of, and that the next
-//! attempt at the same pool uses again.
+//! attempt at the same pool uses again. On a media server it is the same: it opens a pool, and takes the mark of an attempt away,
+//! only when its primary names the pool among those that are known.
 
 use std::{
     ffi::OsStr,
@@ -116,7 +117,7 @@ async fn add(app: &App, pool: &Pool) -> Result<(), Failure> {
     adding.await
 }
 
-/// The media server makes it and has it open before the catalog knows it; if that fails, its folders stay there.
+/// The media server makes it, and opens it when the catalog knows it. If that fails its folders stay there, for the next attempt.
 async fn make_away(
     app: &App,
     link: &Arc<Link>,
@@ -134,11 +135,20 @@ async fn make_away(
     let is_open = async { while !app.pools.is_open(pool.id) && changes.changed().await.is_ok() {} };
     match timeout(MEDIA_ANSWER_MAX, is_open).await {
         Ok(()) => Ok(()),
-        Err(_) => app.pools.get(pool.id).map(drop),
+        Err(_) => app.pools.get(pool.id).map(drop).map_err(|Failure(error)| not_yet_open(pool, error)),
     }
 }
 
-/// Makes a pool of this process, a media server's, and opens it.
+/// Who is told that its server does not answer would make it again.
+fn not_yet_open(pool: &Pool, error: ApiError) -> Failure {
+    let name = &pool.name;
+    let sentence = format!("pool `{name}` is made and known, and not open yet");
+    let why = if error.why.is_empty() { error.message } else { format!("{}: {}", error.message, error.why) };
+    let help = format!("it is opened when that is mended; `narrowsctl pool show {name}` tells");
+    ApiError::new(error.code, sentence).because(why).help(help).into()
+}
+
+/// Makes a pool of this process, a media server's. It is one in the making until [`is_known`] says otherwise.
 pub async fn make_here(
     (pools, plane, data): (&Pools, &Plane, &Folder),
     others: &[Pool],
@@ -150,8 +160,21 @@ pub async fn make_here(
     check_mean(segment_mean)?;
     let attempt = Attempt::new(domain, &pool.name);
     let folders = Folders::prepare(data, others, &pool.directories, &attempt)?;
-    create(data, folders, pool, segment_mean).await?.finish();
-    open(pools, plane, data, pool).await
+    create(data, folders, pool, segment_mean).await.map(drop)
+}
+
+/// The primary has a media server's pool in its catalog: whatever its folders have from now on stays.
+pub fn is_known(data: &Folder, pool: &Pool) {
+    end_marks(&directories(data, pool));
+}
+
+/// A mark that stays says nothing of a pool that is in use.
+fn end_marks(folders: &[PathBuf]) {
+    for path in folders {
+        if let Err(error) = unfinished::end(path) {
+            tracing::warn!(path = %path.display(), %error, "the mark of an unfinished pool stays");
+        }
+    }
 }
 
 /// What a failed attempt made is gone.
@@ -267,13 +290,9 @@ impl Folders {
         attempt.begin(path).map_err(|error| refused(error.to_string(), ""))
     }
 
-    /// The pool is known. A mark that stays says nothing of a pool that is in use.
+    /// The pool is known.
     fn finish(self) {
-        for path in &self.paths {
-            if let Err(error) = unfinished::end(path) {
-                tracing::warn!(path = %path.display(), %error, "the mark of an unfinished pool stays");
-            }
-        }
+        end_marks(&self.paths);
     }
 
     /// They were empty before: what is in them is of this attempt.

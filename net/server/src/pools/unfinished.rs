@@ -63,9 +63,12 @@ impl Attempt {
     }
 }
 
-/// The pool is known.
+/// The pool is known. Where there is no mark it was known before.
 pub(super) fn end(folder: &Path) -> io::Result<()> {
-    fs::remove_file(folder.join(UNFINISHED))
+    match fs::remove_file(folder.join(UNFINISHED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn is_mark(entry: &DirEntry) -> bool {
