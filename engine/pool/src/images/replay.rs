@@ -66,12 +66,8 @@ impl Replayed {
         Sequence(self.last)
     }
 
-    /// Takes the records of the next batch; gives the sequence number of the last one.
-    pub(crate) fn apply<'a>(
-        &mut self,
-        place: BatchPlace,
-        records: impl IntoIterator<Item = &'a LogRecord>,
-    ) -> Sequence {
+    /// Takes the records of the next batch.
+    pub(crate) fn apply(&mut self, place: BatchPlace, records: &[LogRecord]) {
         let newest = self.marks.last_key_value().map(|(_, mark)| mark);
         let is_near =
             |mark: &BatchPlace| mark.number == place.number && place.offset - mark.offset < LOG_MARK_BYTES;
@@ -84,7 +80,6 @@ impl Replayed {
             self.take(place, sequence, &record.change, &kind);
             self.push(kind);
         }
-        self.last()
     }
 
     fn take(&mut self, place: BatchPlace, sequence: Sequence, change: &Change, kind: &EventKind) {
@@ -96,22 +91,19 @@ impl Replayed {
                     self.images.insert(entry.image(), known);
                 }
             }
-            Change::Amend { image, copy } => self.stand(*image, Standing { copy: *copy, discarded: None }),
-            Change::Discard { image, reason, until } => {
-                let discarded = Some(Discarded { reason: *reason, until: *until });
+            Change::Amend { image, copy } => {
                 if let Some(known) = self.images.get_mut(image) {
-                    known.standing.discarded = discarded;
+                    known.standing = Standing { copy: *copy, discarded: None };
+                }
+            }
+            Change::Discard { image, reason, until } => {
+                if let Some(known) = self.images.get_mut(image) {
+                    known.standing.discarded = Some(Discarded { reason: *reason, until: *until });
                 }
             }
             Change::Remove { image, .. } => {
                 self.images.remove(image);
             }
-        }
-    }
-
-    fn stand(&mut self, image: ImageId, standing: Standing) {
-        if let Some(known) = self.images.get_mut(&image) {
-            known.standing = standing;
         }
     }
 
