@@ -12,7 +12,7 @@ use crate::limits::{ANSWER_WAIT_MAX, CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN, RESEND_A
 use crate::machine::arrival::{FORGED, UNPROVEN};
 use crate::machine::{children, reach};
 use crate::moment::{Moment, after};
-use crate::operation::{Note, Operation, OperationState, WaitReason};
+use crate::operation::{MANUAL, Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
@@ -443,9 +443,6 @@ fn rename(operation: &mut Operation, import_slp: Option<String>) -> bool {
     target.import_slp = import_slp;
     is_other
 }
-
-/// The name of operations that a person asked for.
-pub const MANUAL: &str = "manual";
 
 fn manual(
     view: &ReplicationView<'_>,
