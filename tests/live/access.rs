@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 57] = [
+const ROUTES: [(&str, Method); 58] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -42,6 +42,7 @@ const ROUTES: [(&str, Method); 57] = [
     (paths::IMAGE_CANCEL, Method::POST),
     (paths::IMAGE_RELEASE, Method::POST),
     (paths::IMAGES_REPLICATE, Method::POST),
+    (paths::IMAGES_RELEASE, Method::POST),
     (paths::IMAGES_RECALL, Method::POST),
     (paths::IMAGES_ACCEPT_LOSS, Method::POST),
     (paths::IMAGE_TIMELINE, Method::GET),
