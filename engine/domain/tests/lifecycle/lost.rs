@@ -296,3 +296,36 @@ fn what_was_copied_on_over_there_is_not_short() {
     report(&mut primary, id, 2, Outcome::Imported { expires: Some(at(NOW + DAY)), note }, NOW + DAY);
     assert_eq!(missing(&primary, NOW + 2 * DAY), []);
 }
+
+/// The other side of it: what arrived goes when a further copy was made of it, and its sender hears that the image lives on.
+#[test]
+fn who_has_a_further_copy_says_that_the_image_lives_on() {
+    let staged = IMPORT.replace("{ target = {} }", "\"expire-after-copy\"")
+        + "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"import\"\nstorage = \"other\"\n\
+           retention = { target = {} }\n";
+    let mut primary = duplication::with_two_pools(&staged);
+    let id = arrival().record.image;
+    let kept = CopyState { expires: None, locked_until: None, held: false };
+    logged(&mut primary, 1, Logged::Arrival { arrival: arrival(), copy: kept, stored_bytes: 7 }, NOW);
+    let over = CopyState { expires: Some(at(NOW + 1)), ..kept };
+    let outcome = |primary: &mut Primary<MemoryCatalog>, sequence, copy, seconds| {
+        let logged = Logged::Amend { image: id, copy };
+        let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+        let commands = ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap();
+        let told = commands.into_iter().find_map(|command| match command {
+            Command::Report { report, .. } => Some(report.outcome),
+            _ => None,
+        });
+        told.expect("who sent it is told")
+    };
+    // Somebody lets it go before: nothing of it is left then.
+    assert!(!outcome(&mut primary, 2, over, NOW + 1).is_copied_on());
+    assert!(!outcome(&mut primary, 3, kept, NOW + 2).is_copied_on(), "it is back");
+    let commands = duplication::copied(&mut primary, id, kept, 1, NOW + 3);
+    let over = commands.into_iter().find_map(|command| match command {
+        Command::AmendCopy { pool: POOL, copy, .. } => Some(copy),
+        _ => None,
+    });
+    let over = over.expect("it was kept for the duplicate only");
+    assert!(outcome(&mut primary, 4, over, NOW + 4).is_copied_on());
+}
