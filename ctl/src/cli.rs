@@ -293,6 +293,8 @@ mod tests {
             "narrowsctl completions bash",
             "narrowsctl image replicate --missing --to-domain dr",
             "narrowsctl image release ID --operation OP --reason TEXT",
+            "narrowsctl image release ID ANOTHER --operation OP --reason TEXT",
+            "narrowsctl image release --all --slp gold --operation OP --to-domain dr --reason TEXT",
             "narrowsctl domain unpair west --drain",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -305,6 +307,8 @@ mod tests {
             "narrowsctl domain unpair west --drain --now",
             "narrowsctl image replicate latest --all --to-domain dr",
             "narrowsctl image release ID --operation OP",
+            "narrowsctl image release --operation OP --reason TEXT",
+            "narrowsctl image release ID --all --operation OP --reason TEXT",
             "narrowsctl image cancel ID --dry-run --yes",
             "narrowsctl restore latest --to x --to-device /dev/sdz",
             "narrowsctl restore latest --to x --yes",

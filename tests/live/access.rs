@@ -42,6 +42,7 @@ const ROUTES: [(&str, Method); 58] = [
     (paths::IMAGE_CANCEL, Method::POST),
     (paths::IMAGE_RELEASE, Method::POST),
     (paths::IMAGES_REPLICATE, Method::POST),
+    (paths::IMAGES_RELEASE, Method::POST),
     (paths::IMAGES_RECALL, Method::POST),
     (paths::IMAGES_ACCEPT_LOSS, Method::POST),
     (paths::IMAGE_TIMELINE, Method::GET),

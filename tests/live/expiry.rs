@@ -7,9 +7,10 @@ use narrows_api::{
     ApiError,
     domains::DomainInfo,
     expiry::{ExpireReply, ExpireRequest, UndeleteReply, UndeleteRequest},
-    images::{BrowsePage, ImageInfo, VerifyReport},
-    orders::{OrderReply, ReleaseRequest},
+    images::{BrowsePage, ImageFilter, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
+    orders::{ReleaseManyReply, ReleaseManyRequest},
     paths,
+    server::Finding,
 };
 
 use crate::{
@@ -102,6 +103,10 @@ async fn what_is_still_to_be_replicated_is_not_let_go() {
     east.stop().await;
 }
 
+async fn release_many(house: &House, request: &ReleaseManyRequest) -> Result<ReleaseManyReply, ApiError> {
+    house.admin().post(paths::IMAGES_RELEASE, request).await
+}
+
 async fn undelete(house: &House, image: &str) -> Result<UndeleteReply, ApiError> {
     house.admin().post(&of(paths::IMAGE_UNDELETE, image), &UndeleteRequest { expires: None }).await
 }
@@ -174,6 +179,37 @@ async fn a_staging_copy_goes_when_all_that_copy_from_it_are_complete() {
     }
 }
 
+/// Symptom: what was ordered for a partner that was down was let go here when its period ended, and then failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_by_hand_is_kept_until_it_is_there() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &local_slp()).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 8);
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    west.stop().await;
+    let request = ReplicateRequest { domain: "west".into(), import_slp: Some("gold-import".into()) };
+    let _: ReplicateReply = east.admin().post(&of(paths::IMAGE_REPLICATE, &image), &request).await.unwrap();
+    operation_in(&east, grant.image, "waiting(target-down)").await;
+    east.advance(Duration::from_hours(24 * 31)).await;
+    let kept = shown(&east, &image).await.copies.remove(0);
+    assert!(kept.discarded_until.is_none(), "{kept:?}");
+    let because: Vec<_> = kept.kept.iter().map(|it| it.sentence.as_str()).collect();
+    assert!(matches!(because[..], [one] if one.starts_with("operation `manual` is ")), "{kept:?}");
+    assert!(kept.kept[0].help.contains("image cancel IMAGE --operation manual"), "{kept:?}");
+    assert_eq!(expire(&east, &image, false).await.unwrap_err().code, "API-003");
+    west.start().await;
+    let sent = until_hidden(&east, &image, true).await;
+    assert!(sent.operations.iter().all(|it| it.state == "complete"), "{sent:?}");
+    assert_eq!(shown(&west, &image).await.state, "whole");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
 /// Goal: what has expired on its way is said to have failed, which is no completion: its source stays beyond its period, until
 /// a person releases it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,10 +235,38 @@ async fn what_expired_on_its_way_keeps_its_source_until_it_is_released() {
     let kept = shown(&east, &image).await.copies.remove(0);
     assert!(kept.discarded_until.is_none(), "{kept:?}");
     assert!(kept.kept_because.contains("operation `copy` is failed(AIR-006)"), "{kept:?}");
-    let reason = "nobody needs it there".to_owned();
-    let release = ReleaseRequest { operation: "copy".into(), reason, dry_run: false };
-    let _: OrderReply = east.admin().post(&of(paths::IMAGE_RELEASE, &image), &release).await.unwrap();
+    let failed = async || {
+        let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+        problems.iter().filter(|it| it.code == "AIR-006").count()
+    };
+    assert_eq!(failed().await, 1);
+    // All that failed on its way there is released together, and is a problem no more.
+    let mut release = ReleaseManyRequest {
+        operation: "copy".into(),
+        domain: Some("west".into()),
+        images: Vec::new(),
+        filter: ImageFilter { slp: Some("gold".into()), ..ImageFilter::default() },
+        reason: String::new(),
+        dry_run: false,
+    };
+    let refused = release_many(&east, &release).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.place.as_str()), ("API-001", "field `reason`"));
+    let other = ReleaseManyRequest {
+        filter: ImageFilter { slp: Some("other".into()), ..release.filter.clone() },
+        dry_run: true,
+        ..release.clone()
+    };
+    assert_eq!(release_many(&east, &other).await.unwrap().images, 0);
+    release.dry_run = true;
+    let planned = ReleaseManyReply { applied: false, images: 1, operations: 1 };
+    assert_eq!(release_many(&east, &release).await.unwrap(), planned);
+    assert!(shown(&east, &image).await.operations[1].released.is_empty(), "that was a dry run");
+    (release.dry_run, release.reason) = (false, "nobody needs it there".to_owned());
+    assert_eq!(release_many(&east, &release).await.unwrap(), ReleaseManyReply { applied: true, ..planned });
     until_hidden(&east, &image, true).await;
+    assert_eq!(failed().await, 0);
+    let copy = shown(&east, &image).await.operations.remove(1);
+    assert_eq!((copy.state.as_str(), copy.released.as_str()), ("failed(AIR-006)", "nobody needs it there"));
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

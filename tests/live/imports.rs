@@ -147,7 +147,11 @@ async fn what_was_given_up_leaves_the_pool() {
 async fn an_import_that_is_pending_too_long_is_a_problem_on_both_sides() {
     let (mut east, mut west) = pair_both().await;
     // West's clock is an hour behind, so that what east sends waits there.
-    west.restart_with(|settings| settings.test.clock_offset_ms = Some(-3_600_000)).await;
+    west.restart_with(|settings| {
+        settings.test.clock_offset_ms = Some(-3_600_000);
+        settings.pending_import_max = Some("30m".parse().unwrap());
+    })
+    .await;
     apply(&west, &import_slp()).await.unwrap();
     apply(&east, &slp("west")).await.unwrap();
     let files = tempfile::tempdir().unwrap();
@@ -163,11 +167,19 @@ async fn an_import_that_is_pending_too_long_is_a_problem_on_both_sides() {
     let pending = red.iter().find(|it| it.check.starts_with("replication of web01_")).expect("a problem");
     assert_eq!((pending.side.as_str(), pending.code.as_str()), ("west", "AIR-001"), "{pending:?}");
     assert!(pending.message.starts_with("its import has been pending for 25 h"), "{pending:?}");
+    // West has its own limit, by its own clock.
+    west.advance(Duration::from_mins(40)).await;
+    let red = problems(&west).await;
+    let waiting =
+        red.iter().find(|it| it.check.starts_with("import of web01_")).expect("a problem there too");
+    assert_eq!((waiting.side.as_str(), waiting.code.as_str()), ("west", "AIR-001"), "{waiting:?}");
+    assert!(waiting.message.starts_with("it has been pending for 0 h"), "{waiting:?}");
     // An hour later by west's it is imported, and the problem is gone.
-    west.advance(Duration::from_mins(61)).await;
+    west.advance(Duration::from_mins(21)).await;
     settled_image(&west, &grant.image.to_string()).await;
     settled_image(&east, &grant.image.to_string()).await;
     assert!(problems(&east).await.iter().all(|it| !it.check.starts_with("replication of")));
+    assert!(problems(&west).await.iter().all(|it| !it.check.starts_with("import of")));
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

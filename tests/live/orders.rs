@@ -10,7 +10,7 @@ use narrows_api::{
     jobs::JobInfo,
     orders::{BackfillReply, BackfillRequest, CancelRequest, OrderReply, ReleaseRequest, Which},
     paths,
-    server::Status,
+    server::{Finding, Level, Status},
 };
 use narrows_domain::{Catalog as _, Change, Event, partner::ReceivePool};
 use narrows_exchange::Outgoing;
@@ -42,6 +42,12 @@ async fn show(house: &House, image: ImageId) -> ImageInfo {
 
 fn ways(copy: &CopyInfo) -> Vec<&str> {
     copy.kept.iter().map(|kept| kept.way.as_str()).collect()
+}
+
+/// The problem that copies are kept for what was cancelled.
+async fn told_of_cancelled(house: &House) -> Option<Finding> {
+    let problems: Vec<Finding> = house.admin().get(paths::PROBLEMS).await.unwrap();
+    problems.into_iter().find(|it| it.message.contains("which was cancelled"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,6 +93,12 @@ async fn an_image_is_paused_resumed_cancelled_and_let_go() {
     let copy = &cancelled.image.copies[0];
     assert_eq!(copy.kept[1].sentence, "operation `copy` is cancelled");
     assert!(copy.kept[1].help.contains("image release IMAGE --operation copy"));
+    let told = told_of_cancelled(&east).await.expect("what is kept for nothing is told");
+    assert!(told.level == Level::Warning && told.check == "slp gold", "{told:?}");
+    assert!(
+        told.help.contains("image release --all --slp gold --operation copy --to-domain west"),
+        "{told:?}"
+    );
     let mut release = ReleaseRequest { operation: "copy".into(), reason: " ".into(), dry_run: false };
     let refused = order(&east, paths::IMAGE_RELEASE, id, &release).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.place.as_str()), ("API-001", "field `reason`"));
@@ -97,6 +109,7 @@ async fn an_image_is_paused_resumed_cancelled_and_let_go() {
     release = ReleaseRequest { reason: "the site is gone".into(), dry_run: false, ..release };
     let released = order(&east, paths::IMAGE_RELEASE, id, &release).await.unwrap();
     assert_eq!((released.applied, ways(&released.image.copies[0])), (true, vec!["period"]));
+    assert_eq!(told_of_cancelled(&east).await, None);
     release.operation = "backup".into();
     let refused = order(&east, paths::IMAGE_RELEASE, id, &release).await.unwrap_err();
     assert_eq!(refused.code, "SLP-013", "no copy is kept for a backup");

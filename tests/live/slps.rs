@@ -13,11 +13,16 @@ use narrows_api::{
     storage::RemoveRequest,
 };
 
+use narrows_domain::Catalog as _;
+
 use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
+    pools::image_when,
 };
+
+const DAY: i64 = 86_400;
 
 pub(crate) async fn hold(house: &House, name: &str, request: HoldRequest) -> Result<SlpInfo, ApiError> {
     house.admin().post(&paths::SLP_HOLD.replace("{name}", name), &request).await
@@ -103,7 +108,18 @@ async fn an_slp_is_changed_in_place_or_by_a_new_version_and_what_is_queued_follo
     assert_eq!(refused.code, "SLP-014");
     assert_eq!(refused.place, "gold.toml: operation 2, field `retention`");
     assert!(refused.message.contains("from `fixed 90d` to `fixed 80d` in place"), "{refused}");
+    let app = east.server.as_ref().unwrap().app().clone();
+    let id = image.parse().unwrap();
+    // When the copy here goes, and the one that is to be made there.
+    let lives = async || {
+        let copy = app.catalog.copies(id).await.unwrap().remove(0).wanted.expires.unwrap();
+        let operations = app.catalog.operations(id).await.unwrap();
+        let there = operations.iter().find(|it| it.name == "copy").unwrap().expires.unwrap();
+        [copy.seconds, there.seconds]
+    };
+    let [here, there] = lives().await;
     let raised = apply(&east, &in_place("90d", "100d")).await.unwrap();
+    assert_eq!(lives().await, [here, there + 10 * DAY], "queued work takes it at once");
     assert_eq!((raised.change.as_str(), raised.slp.version), ("changed in place", 1));
     let difference = Difference {
         operation: "copy".into(),
@@ -115,6 +131,14 @@ async fn an_slp_is_changed_in_place_or_by_a_new_version_and_what_is_queued_follo
     let one =
         VersionUse { version: 1, images: 1, targets: vec![TargetUse { domain: "west".into(), images: 1 }] };
     assert_eq!(raised.slp.versions, std::slice::from_ref(&one));
+
+    let both = edited(&edited(&known, "90d", "110d"), "30d", "35d");
+    apply(&east, &ApplyRequest { in_place: true, ..both }).await.unwrap();
+    assert_eq!(lives().await, [here + 5 * DAY, there + 20 * DAY], "and so does the copy that is here");
+    // The reply says what the pool's log has, which follows.
+    let is_longer = |it: &ImageInfo| it.copies[0].expires.is_some_and(|at| at.as_second() == here + 5 * DAY);
+    image_when(&east, &image, is_longer).await;
+    drop(app);
 
     let second = apply(&east, &edited(&known, "90d", "120d")).await.unwrap();
     assert_eq!((second.change.as_str(), second.slp.version), ("changed", 2));

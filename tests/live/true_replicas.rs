@@ -4,11 +4,13 @@
 use std::{fs::File, os::unix::fs::FileExt as _, time::Duration};
 
 use narrows_api::{
+    expiry::{ExpireReply, ExpireRequest},
     holdings::{CheckReply, CheckRequest},
-    images::{ImageInfo, VerifyReport},
-    orders::{AcceptLossReply, AcceptLossRequest},
+    images::{ImageFilter, ImageInfo, VerifyReport},
+    orders::{AcceptLossReply, AcceptLossRequest, BackfillReply, BackfillRequest, Which},
     paths,
     server::Finding,
+    timeline::Timeline,
 };
 use narrows_domain::{Catalog as _, Change, Partner, partner::Trust};
 use narrows_server::comparing;
@@ -17,6 +19,7 @@ use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, slp},
+    pools::image_when,
 };
 
 async fn replica_in(house: &House, id: &str, state: &str) -> ImageInfo {
@@ -123,6 +126,58 @@ async fn replicas_are_as_their_domain_says() {
     let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
     assert!(!named(&problems, &info.name), "{problems:?}");
     drop(app);
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Symptom: a copy that was let go over there before its time was noted, and nobody was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_let_go_there_too_early_is_told_and_sent_again() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    apply(&east, &slp("west")).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 92);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let id = grant.image.to_string();
+    let before = settled_image(&east, &id).await;
+    let agreed = before.replicas[0].expires.unwrap();
+    let told = async || {
+        let problems: Vec<Finding> = east.admin().get(paths::PROBLEMS).await.unwrap();
+        problems.into_iter().find(|it| it.check == "expiry of replicas")
+    };
+    assert_eq!((before.replicas[0].short.as_str(), told().await), ("", None));
+
+    let expire = paths::IMAGE_EXPIRE.replace("{id}", &id);
+    let _: ExpireReply = west.admin().post(&expire, &ExpireRequest { dry_run: false }).await.unwrap();
+    let short = image_when(&east, &id, |it| !it.replicas[0].short.is_empty()).await;
+    assert!(short.replicas[0].short.contains(&format!("was to live until {agreed}")), "{short:?}");
+    assert!(short.operations.iter().all(|it| it.state == "complete"), "{short:?}");
+    let problem = told().await.expect("a problem");
+    assert!(problem.side == "west" && problem.message.starts_with("1 image lives shorter"), "{problem:?}");
+    assert!(problem.help.contains("image replicate --missing --to-domain west"), "{problem:?}");
+    let timeline: Timeline = east.admin().get(&paths::IMAGE_TIMELINE.replace("{id}", &id)).await.unwrap();
+    assert!(timeline.steps.iter().any(|it| it.what == "expiry in west"), "{timeline:?}");
+    image_when(&west, &id, |it| it.copies[0].discarded_until.is_some()).await;
+    // The list says no other.
+    check(&east).await;
+    assert!(told().await.is_some());
+
+    let request = BackfillRequest {
+        domain: "west".into(),
+        which: Which::Missing,
+        filter: ImageFilter::default(),
+        import_slp: None,
+        dry_run: false,
+    };
+    let reply: BackfillReply = east.admin().post(paths::IMAGES_REPLICATE, &request).await.unwrap();
+    assert_eq!((reply.applied, reply.images), (true, 1), "{reply:?}");
+    let mended = image_when(&east, &id, |it| it.replicas.iter().all(|it| it.short.is_empty())).await;
+    assert_eq!(mended.replicas[0].expires, Some(agreed), "{mended:?}");
+    image_when(&west, &id, |it| it.copies[0].discarded_until.is_none()).await;
+    assert_eq!(told().await, None);
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

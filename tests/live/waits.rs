@@ -7,11 +7,13 @@ use std::{path::PathBuf, time::Duration};
 
 use narrows_api::{
     domains::{DomainInfo, GrantRequest, Parting, UnpairReply, UnpairRequest},
+    images::ImageInfo,
     jobs::JobInfo,
     paths,
-    server::Finding,
+    server::{Backlog, Finding, Status},
     slps::ApplyRequest,
     storage::{Making, ScheduleEntry},
+    topology::Topology,
 };
 use narrows_domain::Change;
 use narrows_format::ImageId;
@@ -22,9 +24,10 @@ use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
     imports::import_in,
+    local,
     pairing::{apply, import_slp, local_slp, pair_both, slp},
     partners::{operation_in, order},
-    pools::{open_pool, pool_with_unit, set_pool},
+    pools::{image_when, open_pool, pool_with_unit, set_pool},
     room::{DRY, WET},
     slps::{edited, migrate},
     storage::put_unit,
@@ -252,4 +255,42 @@ async fn every_wait_has_its_reason_and_ends_with_it() {
     for house in [&mut town.east, &mut town.west] {
         house.stop().await;
     }
+}
+
+/// Symptom: what waited to be copied within the domain stood in no backlog.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplication_that_waits_is_in_the_backlog() {
+    let mut east = House::build("east").await;
+    pool_with_unit(&east, "vault").await;
+    put_window(&east, &shut_now()).await.unwrap();
+    let known = local_slp();
+    let dup = "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"backup\"\nstorage = \"vault\"\n\
+               retention = { fixed = \"60d\" }\nwindow = \"nights\"\n";
+    apply(&east, &ApplyRequest { text: format!("{}\n{dup}", known.text), ..known }).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 102);
+    let (web, _) = east.enroll("web01").await;
+    let image = back_up_directory(&east, &web, files.path()).await.0.image.to_string();
+    let waits = |it: &ImageInfo| it.operations.iter().any(|it| it.state == "waiting(window)");
+    let started = image_when(&east, &image, waits).await.started;
+    let status: Status = east.admin().get(paths::STATUS).await.unwrap();
+    let line = Backlog {
+        target: "storage vault".into(),
+        state: "waiting(window)".into(),
+        operations: 1,
+        oldest: Some(started),
+    };
+    assert_eq!(status.backlog, [line]);
+    let topology: Topology = east.admin().get(paths::TOPOLOGY).await.unwrap();
+    assert_eq!(topology.backlog, status.backlog);
+    let (_, metrics) = local::get(&east, paths::METRICS);
+    let labels = "{target=\"storage vault\",state=\"waiting(window)\"} 1";
+    assert!(metrics.contains(&format!("narrows_backlog_operations{labels}")), "{metrics}");
+    assert!(metrics.contains("narrows_backlog_oldest_seconds{target=\"storage vault\"}"), "{metrics}");
+
+    put_window(&east, OPEN).await.unwrap();
+    image_when(&east, &image, |it| it.copies.len() == 2).await;
+    let status: Status = east.admin().get(paths::STATUS).await.unwrap();
+    assert_eq!(status.backlog, []);
+    east.stop().await;
 }

@@ -224,8 +224,13 @@ const RULES: &[(&str, &str, &str)] = &[
     ),
     (
         "replicas",
-        "early expiry and damage are told, and all is compared daily",
+        "damage is told, and all is compared daily",
         "live::true_replicas::replicas_are_as_their_domain_says",
+    ),
+    (
+        "replicas",
+        "early expiry is told, and mended by one order",
+        "live::true_replicas::what_is_let_go_there_too_early_is_told_and_sent_again",
     ),
     (
         "replicas",

@@ -139,10 +139,11 @@ pub(crate) enum ImageCommand {
     /// Lets a copy go without an operation that it is kept for.
     #[command(
         after_help = "Examples:\n  narrowsctl --context east image release latest --operation to-dr --dry-run\n  \
-                      narrowsctl --context east image release latest --operation to-dr --reason closed --yes"
+                      narrowsctl --context east image release latest --operation to-dr --reason closed --yes\n  \
+                      narrowsctl --context east image release --all --slp gold --operation to-dr --to-domain west --dry-run"
     )]
     Release(ReleaseArgs),
-    /// Accepts that an image is lost, or all that are: they are problems no more. Their replicas at partners stay.
+    /// Accepts that an image is lost, or goes too early at a partner, or all that are lost: they are problems no more.
     #[command(after_help = "Examples:\n  narrowsctl image accept-loss --all --dry-run\n  \
                             narrowsctl image accept-loss east/web01_1700000000 --yes")]
     AcceptLoss {

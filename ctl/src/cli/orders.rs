@@ -27,11 +27,20 @@ pub(crate) struct CancelArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseArgs {
+    /// UUID, name, or `latest`; several are released like `--all`.
+    #[arg(value_name = "IMAGE", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) images: Vec<String>,
+    /// Every image that fits the filters and whose operation failed or was cancelled. What is still to be done stays.
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
-    pub(crate) of: OneImageArgs,
+    pub(crate) filter: ImageFilterArgs,
     /// The operation that the copy is kept for; `image show` names it.
     #[arg(long, value_name = "OP")]
     pub(crate) operation: String,
+    /// With `--all` or several images: only what was to go to this partner domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) to_domain: Option<String>,
     /// Why; it is kept with the image.
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
     pub(crate) reason: Option<String>,
@@ -48,7 +57,7 @@ pub(crate) struct ReplicateArgs {
     /// Every image that fits the filters and is not there: for a partner that came later.
     #[arg(long, conflicts_with_all = ["missing", "wait"])]
     pub(crate) all: bool,
-    /// Every image whose copy there was lost.
+    /// Every image whose copy there was lost, or goes earlier than was agreed.
     #[arg(long, conflicts_with = "wait")]
     pub(crate) missing: bool,
     /// The partner domain.

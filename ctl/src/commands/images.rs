@@ -222,17 +222,27 @@ fn describe(info: &ImageInfo) -> String {
         }
         lines.extend(kept(copy));
     }
-    lines.extend(info.replicas.iter().map(|replica| {
+    for replica in &info.replicas {
         let (expires, checked) = (time_or_dash(replica.expires), time_or_dash(replica.checked));
         let (domain, state) = (&replica.domain_name, &replica.state);
-        format!("replica      {domain} {state} until {expires}, checked {checked}")
-    }));
+        lines.push(format!("replica      {domain} {state} until {expires}, checked {checked}"));
+        if !replica.short.is_empty() {
+            lines.push(format!("             shorter than was agreed: {}", replica.short));
+        }
+    }
     lines.extend(info.operations.iter().map(|operation| {
         let target =
             if operation.target.is_empty() { String::new() } else { format!(" to {}", operation.target) };
         let unit = if operation.unit.is_empty() { String::new() } else { format!(" in {}", operation.unit) };
         let why = if operation.why.is_empty() { String::new() } else { format!(": {}", operation.why) };
-        format!("operation    {} {}{target}{unit} {}{why}", operation.id, operation.kind, operation.state)
+        let released = match operation.released.as_str() {
+            "" => String::new(),
+            reason => format!("; released: {reason}"),
+        };
+        format!(
+            "operation    {} {}{target}{unit} {}{why}{released}",
+            operation.id, operation.kind, operation.state
+        )
     }));
     lines.join("\n")
 }

@@ -3,7 +3,7 @@
 use narrows_api::{
     orders::{
         AcceptLossReply, AcceptLossRequest, BackfillReply, BackfillRequest, CancelRequest, OrderReply,
-        ReleaseRequest, Which,
+        ReleaseManyReply, ReleaseManyRequest, ReleaseRequest, Which,
     },
     paths,
 };
@@ -44,8 +44,12 @@ pub(super) async fn cancel(session: &Session, api: &Api, args: CancelArgs) -> Ou
     session.style.show(&reply, |reply| cancelling(reply, "will never exist"))
 }
 
-pub(super) async fn release(session: &Session, api: &Api, args: ReleaseArgs) -> Outcome<()> {
-    let path = path(api, paths::IMAGE_RELEASE, args.of).await?;
+pub(super) async fn release(session: &Session, api: &Api, mut args: ReleaseArgs) -> Outcome<()> {
+    let image = match (args.images.len(), args.to_domain.is_none()) {
+        (1, true) => args.images.remove(0),
+        _ => return release_many(session, api, args).await,
+    };
+    let path = path(api, paths::IMAGE_RELEASE, OneImageArgs { image, filter: args.filter }).await?;
     let reason = args.reason.unwrap_or_default();
     let planned = ReleaseRequest { operation: args.operation, reason, dry_run: true };
     let plan: OrderReply = api.post(&path, &planned).await?;
@@ -55,6 +59,32 @@ pub(super) async fn release(session: &Session, api: &Api, args: ReleaseArgs) -> 
     args.consent.ask(session.style, &releasing(&plan, "goes"), &plan.image.name)?;
     let reply: OrderReply = api.post(&path, &ReleaseRequest { dry_run: false, ..planned }).await?;
     session.style.show(&reply, |reply| releasing(reply, "goes"))
+}
+
+async fn release_many(session: &Session, api: &Api, args: ReleaseArgs) -> Outcome<()> {
+    let planned = ReleaseManyRequest {
+        operation: args.operation,
+        domain: args.to_domain,
+        images: args.images,
+        filter: of_args(args.filter),
+        reason: args.reason.unwrap_or_default(),
+        dry_run: true,
+    };
+    let plan: ReleaseManyReply = api.post_work(paths::IMAGES_RELEASE, &planned).await?;
+    if args.consent.dry_run {
+        return session.style.show(&plan, released);
+    }
+    args.consent.ask(session.style, &released(&plan), &planned.operation)?;
+    let request = ReleaseManyRequest { dry_run: false, ..planned };
+    let reply: ReleaseManyReply = api.post_work(paths::IMAGES_RELEASE, &request).await?;
+    session.style.show(&reply, released)
+}
+
+fn released(reply: &ReleaseManyReply) -> String {
+    let operations = counted(reply.operations, "operation", "operations");
+    let images = counted(reply.images, "image", "images");
+    let done = if reply.applied { "released" } else { "to be released" };
+    format!("{operations} of {images} {done}: copies that were kept for nothing else go")
 }
 
 pub(super) async fn accept_loss(

@@ -87,6 +87,12 @@ fn draw(topology: &Topology) -> String {
         let open = if pool.is_open { "" } else { ", not open" };
         format!("|  pool {} (storage units: {}{spanning}{open})", pool.name, pool.storage_units.join(", "))
     }));
+    lines.extend(
+        topology
+            .backlog
+            .iter()
+            .map(|it| format!("|  backlog to {}: {} {}", it.target, it.operations, it.state)),
+    );
     let last = topology.partners.len().saturating_sub(1);
     for (at, partner) in topology.partners.iter().enumerate() {
         let bar = if at == last { " " } else { "|" };
@@ -154,11 +160,13 @@ mod tests {
         let topology = serde_json::json!({
             "domain": domain("east", "this", ""),
             "pools": [{"pool": uuid, "name": "pool", "spanning": false, "storage_units": ["default"]}],
+            "backlog": [{"target": "storage vault", "state": "waiting(window)", "operations": 2}],
             "partners": [partner("north", "does not answer: no route", None), partner("west", "", Some(3600))],
         });
         let drawn = draw(&serde_json::from_value(topology).unwrap());
         let expected = "east
 |  pool pool (storage units: default)
+|  backlog to storage vault: 2 waiting(window)
 |
 +-- north (paused)
 |     does not answer: no route

@@ -29,7 +29,7 @@ pub struct Amiss {
     pub imports: u64,
     /// Arrivals that were refused lately.
     pub refusals: u64,
-    /// Operations that stopped for good.
+    /// Operations that stopped for good and that nobody released.
     pub failed: u64,
     /// Images whose last copy here was lost.
     pub lost: u64,
@@ -61,6 +61,14 @@ macro_rules! without_copies {
                 AND i.id IN (SELECT l.image FROM replicas l INDEXED BY replicas_lost
                     WHERE l.state = 'lost' AND (l.expires IS NULL OR l.expires > ",
             $now,
+            ")
+                    UNION ALL SELECT s.image FROM replicas s INDEXED BY replicas_short
+                    WHERE s.state IN ('present', 'damaged', 'expired')
+                        AND (s.expires < s.agreed OR s.expires IS NOT NULL AND s.agreed IS NULL)
+                        AND s.expires <= ",
+            $now,
+            " AND (s.agreed IS NULL OR s.agreed > ",
+            $now,
             "))
                 AND NOT EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
                 AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id
@@ -78,7 +86,7 @@ const AMISS: &str = concat!(
     "SELECT (SELECT count(*) FROM ",
     stuck!(),
     ") AS imports, (SELECT count(*) FROM refusals WHERE last > ?2) AS refusals,
-    (SELECT count(*) FROM operations INDEXED BY operations_failed WHERE state = 'failed') AS failed,
+    (SELECT count(*) FROM operations INDEXED BY operations_failed WHERE state = 'failed' AND released IS NULL) AS failed,
     (SELECT count(*) FROM images INDEXED BY images_lost WHERE state = 'lost') AS lost,
     (SELECT count(*) FROM images i INDEXED BY images_lost WHERE state = 'lost'
         AND EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.state = 'present')) AS held_elsewhere,

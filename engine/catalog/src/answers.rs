@@ -220,7 +220,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn failed_operations(&self, limit: u32) -> Asked<Vec<Operation>> {
-        let query = "SELECT * FROM operations WHERE state = 'failed'
+        let query = "SELECT * FROM operations WHERE state = 'failed' AND released IS NULL
              ORDER BY age DESC, image DESC, ordinal DESC LIMIT ?";
         self.all(sqlx::query(query).bind(limit), operations::operation).await
     }

@@ -224,7 +224,7 @@ pub(crate) async fn put_replica(db: &mut SqliteConnection, replica: &ReplicaReco
     sqlx::query(upsert!(
         "replicas",
         ["image", "partner", "pool", "incarnation"],
-        ["state", "expires", "checked", "sequence", "revision"]
+        ["state", "expires", "agreed", "checked", "sequence", "revision"]
     ))
     .bind(&replica.image.0[..])
     .bind(&replica.partner.0[..])
@@ -232,6 +232,7 @@ pub(crate) async fn put_replica(db: &mut SqliteConnection, replica: &ReplicaReco
     .bind(number(replica.incarnation))
     .bind(replica.state.as_str())
     .bind(replica.expires.map(nanos))
+    .bind(replica.agreed.map(nanos))
     .bind(nanos(replica.checked))
     .bind(number(replica.sequence.0))
     .bind(replica.revision)
@@ -249,6 +250,7 @@ pub(crate) fn replica(row: &SqliteRow) -> Result<ReplicaRecord, Error> {
         incarnation: columns.count("incarnation")?,
         state: columns.word("state")?,
         expires: columns.time_or_null("expires")?,
+        agreed: columns.time_or_null("agreed")?,
         checked: columns.time("checked")?,
         sequence: Sequence(columns.count("sequence")?),
         revision: columns.count("revision")?,

@@ -26,9 +26,13 @@ pub(crate) const REPLICAS_CHECKED: &str = "
 pub(crate) const MISSING: &str = "
     SELECT i.id FROM images i
     WHERE i.state = 'whole' AND EXISTS (SELECT 1 FROM copies c WHERE c.image = i.id AND c.discarded_until IS NULL)
-        AND i.id IN (SELECT image FROM replicas WHERE partner = ?1 AND state = 'lost' AND (expires IS NULL OR expires > ?3))
+        AND i.id IN (SELECT image FROM replicas WHERE partner = ?1 AND state = 'lost' AND (expires IS NULL OR expires > ?3)
+            UNION ALL SELECT image FROM replicas INDEXED BY replicas_short WHERE partner = ?1
+            AND state IN ('present', 'damaged', 'expired') AND (expires < agreed OR expires IS NOT NULL AND agreed IS NULL)
+            AND (agreed IS NULL OR agreed > ?3))
         AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.image = i.id AND r.partner = ?1
-            AND r.state IN ('arrived', 'present'))
+            AND (r.state = 'arrived' OR r.state = 'present' AND (r.expires IS NULL OR r.expires >= r.agreed
+                OR r.agreed <= ?3)))
     ORDER BY i.started DESC, i.id DESC LIMIT ?2";
 
 pub(crate) const LATEST_WHOLE: &str = "

@@ -283,8 +283,8 @@ pub trait Catalog: Send + Sync {
         limit: u32,
     ) -> impl Reading<Result<Vec<ReplicaRecord>, Self::Error>>;
 
-    /// Whole images with a copy here that can be read, whose replica at this partner was lost and would still live, and of which
-    /// none is left there; newest first.
+    /// Whole images with a copy here that can be read, whose replica at this partner was lost and would still live, or goes there
+    /// earlier than was agreed, and of which none is there that does not; newest first.
     fn missing(
         &self,
         partner: DomainId,
@@ -329,7 +329,7 @@ pub trait Catalog: Send + Sync {
     /// The highest version of this SLP that any image names; 0 if none does.
     fn slp_version_seen(&self, slp: &str) -> impl Reading<Result<u32, Self::Error>>;
 
-    /// Operations that stopped for good, newest first.
+    /// Operations that stopped for good and that nobody released, newest first.
     fn failed_operations(&self, limit: u32) -> impl Reading<Result<Vec<Operation>, Self::Error>>;
 
     /// How many replications have waited for their import since then or longer.

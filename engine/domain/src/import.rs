@@ -6,14 +6,17 @@
 use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
-use crate::image::Discarded;
+use crate::image::{Discarded, ImageCopy};
 use crate::limits::REFUSAL_SHOWN;
 use crate::machine::arrival::UNPROVEN;
 use crate::moment::before;
 use crate::operation::Note;
+use crate::retention;
 
 /// The code of stored bytes that are not what they were.
 pub const DAMAGED: &str = "POOL-001";
+/// What is noted of a copy that goes because others have been made of it that live on.
+pub const COPIED_ON: &str = "copied-on";
 
 /// A replication event: which pool, which position in its image log, whose. Two partners may send the
 /// same image, and the pool commits it once.
@@ -285,6 +288,22 @@ impl Import {
         was_damaged
     }
 
+    /// Notes whether the image lives on in this domain beyond the copy that came of it: that one was kept for others only, and its
+    /// early end is none of the image.
+    pub fn note_copied_on(&mut self, copies: &[ImageCopy]) {
+        let outlives = |copy: &ImageCopy| {
+            copy.pool != self.key.pool
+                && copy.is_readable()
+                && retention::later(copy.wanted.expires, self.expires) != self.expires
+        };
+        if copies.iter().any(outlives) {
+            let sentence = "a further copy there lives on".to_owned();
+            self.note = Some(Note { code: COPIED_ON.to_owned(), sentence });
+        } else if self.note.as_ref().is_some_and(|note| note.code == COPIED_ON) {
+            self.note = None;
+        }
+    }
+
     /// What the sender is told.
     pub fn report(&self) -> ImportReport {
         let note =
@@ -364,6 +383,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Imported, and the copy that came of it goes because others there have been made of it.
+    pub fn is_copied_on(&self) -> bool {
+        matches!(self, Self::Imported { note: Some(note), .. } if note.code == COPIED_ON)
+    }
+
     /// The stable name, as it stands in messages between domains.
     pub fn name(&self) -> &'static str {
         match self {

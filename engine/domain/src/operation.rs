@@ -204,6 +204,9 @@ pub struct Operation {
     pub pool: Option<PoolId>,
 }
 
+/// The name of operations that a person asked for.
+pub const MANUAL: &str = "manual";
+
 /// What a note says of work that was not needed.
 pub const ALREADY_PRESENT: &str = "already-present";
 
@@ -249,6 +252,16 @@ impl Operation {
     /// The copy that it takes has to stay: it is not complete, and nobody released it.
     pub fn keeps_source(&self) -> bool {
         self.state != OperationState::Complete && self.released.is_none()
+    }
+
+    /// It failed or was cancelled, and nobody has let it be since.
+    pub const fn is_left_undone(&self) -> bool {
+        matches!(self.state, OperationState::Failed(_) | OperationState::Cancelled) && self.released.is_none()
+    }
+
+    /// A person asked for it, or a partner whose recall it serves, whatever the policy says.
+    pub fn is_manual(&self) -> bool {
+        self.name == MANUAL
     }
 
     /// Moves to `state`; the time in state restarts only when it is another one.

@@ -8,7 +8,6 @@ use narrows_format::{DomainId, PoolId, Timestamp};
 use crate::auto_import::AutoImport;
 use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
 use crate::machine::Refusal;
-use crate::machine::replication::MANUAL;
 use crate::named::named;
 use crate::operation::Operation;
 use crate::retry::NO_VERSION;
@@ -221,7 +220,7 @@ impl Partner {
     /// Whether this work came up only after it was begun to be drained, and does not go there any more. What a person, or the
     /// partner, asks for beside the policies does.
     pub fn is_too_late_for(&self, operation: &Operation) -> bool {
-        operation.name != MANUAL
+        !operation.is_manual()
             && operation.attempt == 0
             && self.draining.is_some_and(|since| operation.due >= since)
     }

@@ -414,6 +414,7 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(), C> {
         for mut import in self.ask(self.catalog.imports_of(image)).await? {
             if import.key.pool == pool && is_news(&mut import) {
+                import.note_copied_on(&self.ask(self.catalog.copies(image)).await?);
                 let sender = self.ask(self.catalog.partner(import.arrival.sender)).await?;
                 decision.commands.extend(report::send(&mut import, sender.as_ref(), moment));
                 decision.changes.push(Change::Import(import));

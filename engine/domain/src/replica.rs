@@ -41,6 +41,8 @@ pub struct ReplicaRecord {
     pub state: ReplicaState,
     /// When it expires there; `None` is never, or not yet told.
     pub expires: Option<Timestamp>,
+    /// Until when it was to live there by what the partner confirmed, or promised since; `None` is for ever, or not yet confirmed.
+    pub agreed: Option<Timestamp>,
     /// When the partner last said so.
     pub checked: Timestamp,
     /// Position of its commit in the image log there.
@@ -60,14 +62,38 @@ impl ReplicaRecord {
         matches!(self.state, ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged)
     }
 
+    /// It goes there, or went, earlier than was agreed, and by that it would still be there.
+    pub fn is_short(&self, now: Timestamp) -> bool {
+        let is_told =
+            matches!(self.state, ReplicaState::Present | ReplicaState::Damaged | ReplicaState::Expired);
+        let is_earlier = |expires| self.agreed.is_none_or(|agreed| expires < agreed);
+        is_told && self.expires.is_some_and(is_earlier) && self.agreed.is_none_or(|agreed| agreed > now)
+    }
+
+    /// It was to be there by now and is lost, or its life is over too early; a copy that is there and lives too short is not
+    /// missed yet.
+    pub fn is_missed(&self, now: Timestamp) -> bool {
+        match self.state {
+            ReplicaState::Lost => self.lives(now),
+            _ => self.is_short(now) && !self.lives(now),
+        }
+    }
+
+    /// Somebody accepts that it is as it is: nothing is missed of it any more.
+    #[must_use]
+    pub fn accepted(self, now: Timestamp) -> Self {
+        let expires = if self.state == ReplicaState::Lost { Some(now) } else { self.expires };
+        Self { expires, agreed: expires, ..self }
+    }
+
     /// Its life there is not over, by what was told last.
     pub fn lives(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires > now)
     }
 }
 
-/// Whether no copy of an image is left that is known of, while one that a partner was to keep for longer is lost. What was lost
-/// here is [marked](ImageState::Lost) and told for itself.
+/// Whether no copy of an image is left that is known of, while one that a partner was to keep for longer is lost, or has gone
+/// there earlier than was agreed. What was lost here is [marked](ImageState::Lost) and told for itself.
 pub fn is_without_copies(
     image: &Image,
     copies: &[ImageCopy],
@@ -76,7 +102,7 @@ pub fn is_without_copies(
 ) -> bool {
     matches!(image.state, ImageState::Whole | ImageState::Gone)
         && !copies.iter().any(ImageCopy::is_readable)
-        && replicas.iter().any(|it| it.state == ReplicaState::Lost && it.lives(now))
+        && replicas.iter().any(|it| it.is_missed(now))
         && !replicas.iter().any(|it| it.may_be_there() && it.lives(now))
 }
 

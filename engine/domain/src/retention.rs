@@ -6,7 +6,6 @@
 use narrows_format::Timestamp;
 
 use crate::image::ImageCopy;
-use crate::machine::replication::MANUAL;
 use crate::moment::after;
 use crate::operation::{Operation, OperationKind, OperationState};
 use crate::slp::{Retention, Slp, SlpOperation};
@@ -128,7 +127,8 @@ pub fn standing(
 }
 
 /// A copy kept only until its children are complete, and they are: it may expire from now on. A Replication to all that
-/// reaches nobody is complete, but as the only one it has left no copy anywhere.
+/// reaches nobody is complete, but as the only one it has left no copy anywhere. What a person asked for beside the policy
+/// keeps it while it is under way, and moves no date.
 pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool {
     let own = slp.operation(&copy.operation);
     let names = names(copy, operations);
@@ -138,7 +138,7 @@ pub fn copied_out(copy: &ImageCopy, slp: &Slp, operations: &[Operation]) -> bool
         && copy.wanted.expires.is_none()
         && children.iter().all(|child| child.goes_to_all() || is_made(child))
         && children.iter().any(|child| is_made(child))
-        && open_children(copy, Some(slp), operations).next().is_none()
+        && open_children(copy, Some(slp), operations).all(Operation::is_manual)
 }
 
 /// Until when a copy lives from now on that was kept for others only: as long as each Duplication wants for whose own
@@ -187,9 +187,10 @@ fn open_children<'a>(
             return slp.source_of(spec).is_some_and(|source| names.contains(&source) || is_unknown);
         }
         // The version that asked for it is not known, or another one governs the image by now: whatever is
-        // still to be copied may need this copy, but for what a person asked for beside the policy.
+        // still to be copied may need this copy. What a person asked for beside the policy needs it until it ends,
+        // however it ends.
         let is_copy = matches!(operation.kind, OperationKind::Replication | OperationKind::Duplication);
-        is_copy && (slp.is_none() || operation.name != MANUAL)
+        is_copy && (slp.is_none() || !operation.is_manual() || !operation.state.is_final())
     };
     operations.iter().filter(move |it| is_child(it) && it.keeps_source())
 }

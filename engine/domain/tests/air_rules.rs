@@ -3,7 +3,7 @@
 use narrows_domain::air::{self, Receiver, Terms, Verdict, judge, may_leave, may_restore};
 use narrows_domain::image::{Image, ImageCopy};
 use narrows_domain::import::{Arrival, Proof};
-use narrows_domain::operation::{Operation, OperationKind, OperationState};
+use narrows_domain::operation::{Operation, OperationKind, OperationState, WaitReason};
 use narrows_domain::partner::Partner;
 use narrows_domain::period::Period;
 use narrows_domain::recall::Homecoming;
@@ -327,6 +327,24 @@ fn copies_are_kept_for_named_reasons_only() {
     held.wanted = CopyState { expires: None, locked_until: Some(at(NOW + 1)), held: true };
     let reasons = [KeptBecause::NoExpiry, KeptBecause::Hold, KeptBecause::Lock(at(NOW + 1))];
     assert_eq!(kept(&held, OperationState::Complete, NOW), reasons);
-    let manual = Operation { name: "manual".into(), ..child(OperationState::NotStarted) };
-    assert_eq!(standing(&copy, Some(&slp), &[manual], at(NOW)), [], "a person's extra copy keeps nothing");
+    // What a person asked for beside the policy keeps it until it ends, however it ends.
+    let by_hand = |state: OperationState| {
+        let manual = Operation { name: "manual".into(), ..child(state) };
+        standing(&copy, Some(&slp), &[manual], at(NOW))
+    };
+    for state in [
+        OperationState::NotStarted,
+        OperationState::Waiting(WaitReason::TargetDown),
+        OperationState::InProcess,
+        OperationState::PendingImport,
+        OperationState::Paused,
+    ] {
+        let because = KeptBecause::Child { operation: "manual".into(), state: state.clone() };
+        assert_eq!(by_hand(state), [because]);
+    }
+    for state in
+        [OperationState::Complete, OperationState::Failed("AIR-006".into()), OperationState::Cancelled]
+    {
+        assert_eq!(by_hand(state.clone()), [], "{state}");
+    }
 }

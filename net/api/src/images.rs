@@ -152,6 +152,9 @@ pub struct ReplicaInfo {
     /// When it may go there; absent: never, or not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// That it goes, or went, earlier than was agreed, for people; absent: it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub short: String,
     /// When that was last checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<Timestamp>,
@@ -177,6 +180,9 @@ pub struct OperationInfo {
     /// One sentence on the last failure or wait, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// Why a person let what it was to copy go without it, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub released: String,
     /// How often it was tried.
     pub attempts: u32,
     /// When it is tried next.

@@ -32,6 +32,39 @@ pub struct ReleaseRequest {
     pub dry_run: bool,
 }
 
+/// Lets what copies are kept for go that failed or was cancelled, of many images.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReleaseManyRequest {
+    /// The operations' id.
+    pub operation: String,
+    /// Only those to this domain: name or UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// These images, by name or UUID; empty: all that fit the filter.
+    #[serde(default)]
+    pub images: Vec<String>,
+    /// Only of these images. Its limit does not count.
+    #[serde(default)]
+    pub filter: ImageFilter,
+    /// Why; it is kept. May be empty when nothing is done.
+    #[serde(default)]
+    pub reason: String,
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// How many it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseManyReply {
+    /// It is done (not only counted).
+    pub applied: bool,
+    /// Images that have such operations.
+    pub images: u64,
+    /// The operations.
+    pub operations: u64,
+}
+
 /// Something that will never exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Never {
@@ -61,7 +94,7 @@ pub struct OrderReply {
 pub enum Which {
     /// All that fit the filter and are not there.
     All,
-    /// Those whose copy there was lost.
+    /// Those whose copy there was lost, or goes earlier than was agreed.
     Missing,
 }
 

@@ -43,6 +43,8 @@ pub const IMAGE_CANCEL: &str = "/v1/images/{id}/cancel";
 pub const IMAGES_ACCEPT_LOSS: &str = "/v1/images/accept-loss";
 /// POST [`crate::orders::ReleaseRequest`] -> [`crate::orders::OrderReply`].
 pub const IMAGE_RELEASE: &str = "/v1/images/{id}/release";
+/// POST [`crate::orders::ReleaseManyRequest`] -> [`crate::orders::ReleaseManyReply`]: what failed or was cancelled, of many images.
+pub const IMAGES_RELEASE: &str = "/v1/images/release";
 /// GET [`crate::timeline::Timeline`].
 pub const IMAGE_TIMELINE: &str = "/v1/images/{id}/timeline";
 /// POST [`crate::timeline::RecallRequest`] -> [`crate::timeline::RecallReply`].

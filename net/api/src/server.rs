@@ -79,10 +79,10 @@ pub struct ClientStatus {
     pub last_replica: Option<Timestamp>,
 }
 
-/// Operations due to one target in one state.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Operations due to one target, or within the domain to one storage, in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
-    /// The target domain's name.
+    /// The target domain's name, or `storage NAME`.
     pub target: String,
     /// `waiting(reason)`, `in-process` and so on.
     pub state: String,

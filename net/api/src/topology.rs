@@ -13,6 +13,9 @@ pub struct Topology {
     pub domain: DomainInfo,
     /// Its pools, with what stands before them.
     pub pools: Vec<TopologyPool>,
+    /// What is to be copied from pool to pool and not complete, by storage and state.
+    #[serde(default)]
+    pub backlog: Vec<Backlog>,
     /// Its partners, unpaired ones included as long as something names them.
     pub partners: Vec<TopologyPartner>,
 }

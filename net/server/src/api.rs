@@ -34,7 +34,9 @@ pub mod policies;
 pub mod pools;
 pub mod problems;
 pub mod recall;
+pub mod releases;
 pub mod restores;
+pub mod short;
 pub mod slp_orders;
 pub mod slps;
 pub mod status;
@@ -229,7 +231,6 @@ pub fn router(app: App) -> Router {
         .route(paths::IMAGE_PAUSE, post(orders::pause))
         .route(paths::IMAGE_RESUME, post(orders::resume))
         .route(paths::IMAGE_CANCEL, post(orders::cancel))
-        .route(paths::IMAGE_RELEASE, post(orders::release))
         .route(paths::IMAGES_REPLICATE, post(orders::backfill))
         .route(paths::IMAGES_RECALL, post(recall::recall))
         .route(paths::SLPS, get(slps::list).post(slps::apply))
@@ -266,6 +267,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
         .merge(timeline::routes())
+        .merge(releases::routes())
         .merge(pools::routes())
         .merge(media_servers::routes())
         .merge(damage::routes())

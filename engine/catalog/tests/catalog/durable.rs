@@ -1,12 +1,12 @@
 //! What a file adds: it stays, it is whole or not changed at all, and it says when it is damaged.
 
-use narrows_catalog::{AmissBy, Error, SqliteCatalog};
+use narrows_catalog::{AmissBy, CancelledLine, Error, LocalBacklog, Missed, SqliteCatalog, UndoneBy};
 use narrows_domain::catalog::{ImageFilter, RedeemError};
 use narrows_domain::image::ImageState;
 use narrows_domain::import::RefusedArrival;
 use narrows_domain::limits::REFUSALS_KEPT;
 use narrows_domain::model::MemoryCatalog;
-use narrows_domain::operation::Note;
+use narrows_domain::operation::{Note, Operation, OperationKind, OperationState, Target};
 use narrows_domain::partner::Trust;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::storage::{MediaServer, Pool, ReplicationTarget};
@@ -384,6 +384,7 @@ async fn an_image_without_copies_is_named() {
         incarnation: 1,
         state: ReplicaState::Lost,
         expires: Some(at(100)),
+        agreed: Some(at(100)),
         checked: at(50),
         sequence: Sequence(1),
         revision: 1,
@@ -394,7 +395,111 @@ async fn an_image_without_copies_is_named() {
         let by = AmissBy { pending: at(0), refused: at(0), now: at(seconds) };
         assert_eq!(catalog.amiss(by).await.unwrap().without_copies, expected.len() as u64);
     }
-    let present = ReplicaRecord { incarnation: 2, state: ReplicaState::Present, ..lost };
-    catalog.apply(&[Change::Replica(present)]).await.unwrap();
+    let present = ReplicaRecord { incarnation: 2, state: ReplicaState::Present, ..lost.clone() };
+    catalog.apply(&[Change::Replica(present.clone())]).await.unwrap();
     assert_eq!(catalog.without_copies(at(99), 9).await.unwrap(), []);
+    // Gone earlier than was agreed is as good as lost, from then on.
+    let over = ReplicaRecord { state: ReplicaState::Expired, ..lost.clone() };
+    let short = ReplicaRecord { expires: Some(at(70)), ..present };
+    catalog.apply(&[Change::Replica(over), Change::Replica(short)]).await.unwrap();
+    for (seconds, count) in [(69, 0), (70, 1), (99, 1), (100, 0)] {
+        assert_eq!(catalog.without_copies(at(seconds), 9).await.unwrap().len(), count, "{seconds}");
+    }
+}
+
+/// Goal: what people are told of work that nobody will do, or that waits within the domain, is what the rows say.
+#[tokio::test]
+async fn what_is_left_undone_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let id = ImageId([1; 16]);
+    let image = Image { state: ImageState::Whole, slp: "gold".into(), ..Maker(13).image(id) };
+    let west = DomainId([2; 16]);
+    let target = Some(Target { partner: west, import_slp: None });
+    let copy = Operation {
+        target,
+        state: OperationState::Failed("AIR-005".into()),
+        ..Operation::new(&image, 2, "copy".into(), OperationKind::Replication, at(5))
+    };
+    let dup = Operation::new(&image, 3, "dup".into(), OperationKind::Duplication, at(5));
+    let operations = [copy.clone(), dup.clone()].map(Change::Operation);
+    catalog.apply(&[&[Change::Image(image.clone())][..], &operations].concat()).await.unwrap();
+    let by = AmissBy { pending: at(0), refused: at(0), now: at(9) };
+    let which = UndoneBy { operation: Some("copy".into()), partner: Some(west), ..UndoneBy::default() };
+    let elsewhere = UndoneBy { partner: Some(DomainId([3; 16])), ..which.clone() };
+    for (state, released, failed, cancelled) in [
+        (copy.state.clone(), None, 1, 0),
+        (OperationState::Cancelled, None, 0, 1),
+        (OperationState::Cancelled, Some("gone"), 0, 0),
+        (copy.state.clone(), Some("gone"), 0, 0),
+    ] {
+        let released = released.map(str::to_owned);
+        let row = Operation { state, released, ..copy.clone() };
+        catalog.apply(&[Change::Operation(row)]).await.unwrap();
+        assert_eq!(catalog.amiss(by).await.unwrap().failed, failed);
+        let expected = CancelledLine {
+            slp: "gold".into(),
+            operation: "copy".into(),
+            partner: Some(west),
+            operations: 1,
+            oldest: image.started,
+        };
+        let expected = if cancelled == 1 { vec![expected] } else { Vec::new() };
+        assert_eq!(catalog.cancelled().await.unwrap(), expected);
+        let undone = if failed + cancelled > 0 { vec![id] } else { Vec::new() };
+        assert_eq!(catalog.undone(&which).await.unwrap(), undone);
+        assert_eq!(catalog.undone(&elsewhere).await.unwrap(), []);
+    }
+    let local = LocalBacklog {
+        slp: "gold".into(),
+        version: image.slp_version,
+        operation: "dup".into(),
+        state: OperationState::NotStarted,
+        operations: 1,
+        oldest: image.started,
+    };
+    assert_eq!(catalog.local_backlog().await.unwrap(), [local]);
+    catalog.apply(&[Change::Operation(Operation { state: OperationState::Complete, ..dup })]).await.unwrap();
+    assert_eq!(catalog.local_backlog().await.unwrap(), []);
+}
+
+/// Goal: the statement that counts what is short agrees with the rule.
+#[tokio::test]
+async fn what_goes_too_early_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+    let (id, west) = (ImageId([1; 16]), DomainId([2; 16]));
+    let image = Image { state: ImageState::Whole, ..Maker(13).image(id) };
+    catalog.apply(&[Change::Image(image.clone())]).await.unwrap();
+    let short = ReplicaRecord {
+        image: id,
+        partner: west,
+        pool: PoolId([1; 16]),
+        incarnation: 1,
+        state: ReplicaState::Present,
+        expires: Some(at(50)),
+        agreed: Some(at(100)),
+        checked: at(5),
+        sequence: Sequence(1),
+        revision: 1,
+    };
+    for (agreed, expires, expected) in [
+        (Some(100), Some(50), 1),
+        (None, Some(50), 1),
+        (Some(100), None, 0),
+        (Some(50), Some(50), 0),
+        (Some(9), Some(8), 0),
+    ] {
+        let [agreed, expires] = [agreed, expires].map(|seconds| seconds.map(at));
+        let row = ReplicaRecord { agreed, expires, ..short.clone() };
+        assert_eq!(u64::from(row.is_short(at(9))), expected, "{row:?}");
+        catalog.apply(&[Change::Replica(row)]).await.unwrap();
+        let missed = catalog.missed(west, at(9)).await.unwrap();
+        let oldest_short = (expected > 0).then_some(image.started);
+        assert_eq!(missed, Missed { lost: 0, short: expected, short_here: 0, oldest_short });
+    }
+    // Another one there that is as it should be makes up for it.
+    let good = ReplicaRecord { incarnation: 2, expires: Some(at(100)), ..short.clone() };
+    catalog.apply(&[Change::Replica(short), Change::Replica(good)]).await.unwrap();
+    assert_eq!(catalog.missed(west, at(9)).await.unwrap(), Missed::default());
 }

@@ -214,6 +214,7 @@ impl Maker {
             incarnation: u64::from(self.below(2)),
             state: self.one(ReplicaState::ALL),
             expires: self.maybe(Self::time),
+            agreed: self.maybe(Self::time),
             checked: self.time(),
             sequence: Sequence(self.roll() >> 1),
             revision: u32::from(self.below(5)),

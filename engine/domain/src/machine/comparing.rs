@@ -8,6 +8,7 @@ use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
 use crate::event::{Change, Decision};
 use crate::partner::ReceivePool;
 use crate::replica::{ReplicaRecord, ReplicaState};
+use crate::retention;
 
 /// One image that a partner holds for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,7 @@ pub fn compare(records: &[ReplicaRecord], list: &ReplicaList, now: Timestamp) ->
         decision.changes.push(Change::Replica(ReplicaRecord {
             state,
             expires: held.map_or(record.expires, |held| held.expires),
+            agreed: held.map_or(record.agreed, |held| retention::later(record.agreed, held.expires)),
             sequence: held.map_or(record.sequence, |held| held.sequence),
             revision: held.map_or(record.revision, |held| held.revision),
             checked: now,
@@ -123,6 +125,7 @@ mod tests {
             incarnation: POOL.incarnation,
             state,
             expires: Some(at(1000)),
+            agreed: Some(at(1000)),
             checked: at(1),
             sequence: Sequence(sequence),
             revision: 1,

@@ -3,13 +3,13 @@
 //! Guarantee: what runs is stopped at its next batch and nothing that is durable over there is taken back. A
 //! cancelled operation keeps the copy that it would have taken, until it is released.
 
-use narrows_format::Timestamp;
+use narrows_format::{DomainId, Timestamp};
 
 use crate::event::{Change, Command, Decision};
 use crate::image::Image;
 use crate::machine::replication::{self, ReplicationView};
 use crate::machine::{Refusal, backup, turn};
-use crate::operation::{Operation, OperationKind, OperationState};
+use crate::operation::{Operation, OperationKey, OperationKind, OperationState};
 use crate::slp::{Kind, Slp};
 
 /// Something that will never exist once an operation is cancelled.
@@ -126,13 +126,54 @@ pub fn release(
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     let chosen = releasing(view.operations, named)?;
-    if reason.trim().is_empty() {
+    let keys: Vec<_> = chosen.iter().map(|it| it.key).collect();
+    Ok(let_go(view, &keys, given(reason)?, now))
+}
+
+/// Work that failed or was cancelled and that nobody released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// Its id in the SLP.
+    pub operation: String,
+    /// Only what goes to this partner.
+    pub partner: Option<DomainId>,
+}
+
+impl Undone {
+    /// Those of an image's operations.
+    pub fn among(&self, operations: &[Operation]) -> Vec<OperationKey> {
+        let goes_there = |it: &Operation| {
+            let partner = it.target.as_ref().map(|target| target.partner);
+            self.partner.is_none_or(|only| partner == Some(only))
+        };
+        let is_meant = |it: &&Operation| it.name == self.operation && it.is_left_undone() && goes_there(it);
+        operations.iter().filter(is_meant).map(|it| it.key).collect()
+    }
+}
+
+/// The same for all of an image that is meant.
+pub fn release_undone(
+    view: &ReplicationView<'_>,
+    which: &Undone,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    Ok(let_go(view, &which.among(view.operations), given(reason)?, now))
+}
+
+fn given(reason: &str) -> Result<&str, Refusal> {
+    let reason = reason.trim();
+    if reason.is_empty() {
         return Err(Refusal::new("SLP-013", "a release needs a reason", "say why with --reason"));
     }
+    Ok(reason)
+}
+
+fn let_go(view: &ReplicationView<'_>, chosen: &[OperationKey], reason: &str, now: Timestamp) -> Decision {
     let mut decision = Decision::nothing();
     let mut operations = view.operations.to_vec();
-    for operation in operations.iter_mut().filter(|it| chosen.iter().any(|chosen| chosen.key == it.key)) {
-        operation.released = Some(reason.trim().to_owned());
+    for operation in operations.iter_mut().filter(|it| chosen.contains(&it.key)) {
+        operation.released = Some(reason.to_owned());
         match operation.state {
             OperationState::InProcess => turn::stop(operation, OperationState::Cancelled, now, &mut decision),
             _ if operation.state.is_final() => decision.changes.push(Change::Operation(operation.clone())),
@@ -143,5 +184,5 @@ pub fn release(
         }
     }
     replication::release_copied_out(view, &operations, now, &mut decision);
-    Ok(decision)
+    decision
 }

@@ -6,7 +6,7 @@ use narrows_format::Timestamp;
 
 use crate::image::Image;
 use crate::machine::children::{self, Parent};
-use crate::machine::replication::{MANUAL, ReplicationView};
+use crate::machine::replication::ReplicationView;
 use crate::operation::{Operation, OperationKind, OperationState, WaitReason};
 use crate::partner::Partner;
 use crate::slp::SlpVersion;
@@ -36,7 +36,7 @@ pub fn image(
     let is_secondary =
         |it: &Operation| matches!(it.kind, OperationKind::Replication | OperationKind::Duplication);
     let is_open = |it: &&Operation| is_secondary(it) && !it.state.is_final();
-    for operation in view.operations.iter().filter(is_open).filter(|it| it.name != MANUAL) {
+    for operation in view.operations.iter().filter(is_open).filter(|it| !it.is_manual()) {
         match operation.state {
             OperationState::InProcess | OperationState::PendingImport => plan.running += 1,
             _ => replan(operation, image, version, view, now, &mut plan),

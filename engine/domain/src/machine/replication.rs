@@ -12,7 +12,7 @@ use crate::limits::{ANSWER_WAIT_MAX, CLOCK_AHEAD_MAX, CLOCK_FORGED_MIN, RESEND_A
 use crate::machine::arrival::{FORGED, UNPROVEN};
 use crate::machine::{children, reach};
 use crate::moment::{Moment, after};
-use crate::operation::{Note, Operation, OperationState, WaitReason};
+use crate::operation::{MANUAL, Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Trust};
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
@@ -69,6 +69,7 @@ pub fn done(view: &ReplicationView<'_>, event: &ReplicationDone, moment: Moment)
                 incarnation: event.receive_pool.incarnation,
                 state: ReplicaState::Arrived,
                 expires: operation.expires,
+                agreed: operation.expires,
                 checked: now,
                 sequence: event.sequence,
                 revision: 0,
@@ -175,11 +176,17 @@ pub fn reported(
     }
     let mut decision = Decision::nothing();
     let mut operations = view.operations.to_vec();
+    let mut is_settled = false;
     for operation in operations.iter_mut().filter(|it| sent(&&**it)) {
         if settle(operation, &report.outcome, moment) {
+            is_settled |= operation.state == OperationState::Complete;
             decision.changes.push(Change::Operation(operation.clone()));
         }
     }
+    let expires = match &report.outcome {
+        Outcome::Imported { expires, .. } => *expires,
+        _ => known.and_then(|it| it.expires),
+    };
     decision.changes.push(Change::Replica(ReplicaRecord {
         image: report.image,
         partner: from,
@@ -196,16 +203,22 @@ pub fn reported(
                 ReplicaState::ImportFailed
             }
         },
-        expires: match &report.outcome {
-            Outcome::Imported { expires, .. } => *expires,
-            _ => known.and_then(|it| it.expires),
-        },
+        expires,
+        agreed: agreed(known, expires, is_settled || report.outcome.is_copied_on()),
         checked: now,
         sequence: report.sequence,
         revision: report.revision,
     }));
     release_copied_out(view, &operations, moment.now, &mut decision);
     decision
+}
+
+/// Until when it was agreed that a replica lives: what is told with the confirmation of what was sent, or promised later. An earlier
+/// end that is told afterwards is none that was agreed.
+fn agreed(known: Option<&ReplicaRecord>, told: Option<Timestamp>, is_anew: bool) -> Option<Timestamp> {
+    let confirmed =
+        known.filter(|it| !matches!(it.state, ReplicaState::Arrived | ReplicaState::ImportFailed));
+    confirmed.filter(|_| !is_anew).map_or(told, |known| retention::later(known.agreed, told))
 }
 
 /// Applies an outcome to one operation; whether it changed.
@@ -326,6 +339,11 @@ pub enum Standing {
     Unfit,
 }
 
+/// A copy is there that will live as long as was agreed. One that lives shorter is sent again, which lengthens its life.
+fn is_there_as_agreed(view: &ReplicationView<'_>, partner: DomainId, now: Timestamp) -> bool {
+    view.replicas.iter().any(|it| it.partner == partner && it.is_there(now) && !it.is_short(now))
+}
+
 /// How an image stands towards a partner. Work that failed or was cancelled counts as none.
 pub fn standing(
     view: &ReplicationView<'_>,
@@ -339,31 +357,34 @@ pub fn standing(
     let under_way = |it: &Operation| to_partner(it) && !it.state.is_final();
     match expires {
         _ if image.origin == partner => Standing::Own,
-        _ if view.replicas.iter().any(|it| it.partner == partner && it.is_there(now)) => Standing::Present,
+        _ if is_there_as_agreed(view, partner, now) => Standing::Present,
         _ if view.operations.iter().any(under_way) => Standing::UnderWay,
         None => Standing::Unfit,
         _ if image.state != crate::ImageState::Whole || crate::air::may_leave(image).is_err() => {
             Standing::Unfit
         }
         Some(Some(here)) if here <= now => Standing::Expired,
-        Some(here) => match life_there(view, image, partner, here) {
+        Some(here) => match life_there(view, image, (partner, here), now) {
             Some(there) if there <= now => Standing::Expired,
             there => Standing::Absent(there),
         },
     }
 }
 
-/// Until when a copy at a partner is to live that a person asks for: as its policy says, or as long as one that was lost there
-/// was to, whichever is later; where neither says anything, as long as those here.
+/// Until when a copy at a partner is to live that a person asks for: as its policy says, or as long as one that was lost there, or
+/// goes too early, was to, whichever is later; where neither says anything, as long as those here.
 pub fn life_there(
     view: &ReplicationView<'_>,
     image: &crate::Image,
-    partner: DomainId,
-    here: Option<Timestamp>,
+    (partner, here): (DomainId, Option<Timestamp>),
+    now: Timestamp,
 ) -> Option<Timestamp> {
     let planned = planned(view, partner).map(|spec| children::expiry(spec, image, here));
-    let lost = view.replicas.iter().filter(|it| it.partner == partner && it.state == ReplicaState::Lost);
-    planned.into_iter().chain(lost.map(|it| it.expires)).reduce(retention::later).unwrap_or(here)
+    let missed = view.replicas.iter().filter(|it| it.partner == partner).filter_map(|it| match it.state {
+        ReplicaState::Lost => Some(it.expires),
+        _ => it.is_short(now).then_some(it.agreed),
+    });
+    planned.into_iter().chain(missed).reduce(retention::later).unwrap_or(here)
 }
 
 /// What the policy that governs an image here says of its copy at a partner, also at one that was paired later.
@@ -400,7 +421,7 @@ pub fn ask(
     now: Timestamp,
 ) -> (Operation, Decision) {
     let to_partner = |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == partner);
-    let there = view.replicas.iter().any(|it| it.partner == partner && it.is_there(now));
+    let there = is_there_as_agreed(view, partner, now);
     let complete = |it: &&Operation| it.state == OperationState::Complete && there;
     if let Some(operation) = view.operations.iter().filter(to_partner).find(complete) {
         return (operation.clone(), Decision::nothing());
@@ -443,9 +464,6 @@ fn rename(operation: &mut Operation, import_slp: Option<String>) -> bool {
     target.import_slp = import_slp;
     is_other
 }
-
-/// The name of operations that a person asked for.
-pub const MANUAL: &str = "manual";
 
 fn manual(
     view: &ReplicationView<'_>,

@@ -13,7 +13,6 @@ use crate::job::{Job, JobState};
 use crate::limits::{RESEND_AFTER, RETRY_MAX};
 use crate::machine::children;
 use crate::machine::pacing::Pace;
-use crate::machine::replication::MANUAL;
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, Trust};
@@ -110,7 +109,7 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
             let (state, next_try, note) = state;
             operation.enter(state, moment.now);
             operation.next_try = next_try;
-            if note.is_some() || operation.name != MANUAL {
+            if note.is_some() || !operation.is_manual() {
                 operation.note = note;
             }
             if operation.state == OperationState::Waiting(WaitReason::SourceIncomplete) {
@@ -182,7 +181,7 @@ impl Candidate {
 
     /// Why its SLP does not let it run now, and when to look again; work that a person asked for has no SLP.
     pub(super) fn held_by_policy(&self, now: Timestamp) -> Option<(WaitReason, Option<Timestamp>)> {
-        let version = self.slp.as_ref().filter(|_| self.operation.name != MANUAL)?;
+        let version = self.slp.as_ref().filter(|_| !self.operation.is_manual())?;
         let Some(spec) = children::spec_of(version, &self.operation) else {
             return Some((WaitReason::TargetRetired, None));
         };

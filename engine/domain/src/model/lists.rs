@@ -143,8 +143,10 @@ impl Rows {
         let is_it = |it: &&Image| {
             it.state == ImageState::Whole
                 && self.copies_of(it.id).any(ImageCopy::is_readable)
-                && any(it, &|row| row.state == ReplicaState::Lost && row.lives(now))
-                && !any(it, &|row| matches!(row.state, ReplicaState::Arrived | ReplicaState::Present))
+                && any(it, &|row| row.is_short(now) || row.state == ReplicaState::Lost && row.lives(now))
+                && !any(it, &|row| {
+                    matches!(row.state, ReplicaState::Arrived | ReplicaState::Present) && !row.is_short(now)
+                })
         };
         limited(self.newest_images().filter(is_it).map(|it| it.id), limit)
     }

@@ -61,7 +61,7 @@ impl Rows {
 
     /// See [`crate::Catalog::failed_operations`].
     pub(super) fn failed_operations(&self, limit: u32) -> Vec<Operation> {
-        let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_));
+        let failed = |it: &&Operation| matches!(it.state, OperationState::Failed(_)) && it.released.is_none();
         let mut all: Vec<_> = self.operations.values().filter(failed).cloned().collect();
         all.sort_by_key(|it| std::cmp::Reverse((it.age, it.key)));
         limited(all.into_iter(), limit)

@@ -180,7 +180,9 @@ impl<C: Catalog> Primary<C> {
         // Whoever names one image that the policy would have there no longer wants it there all the same.
         let is_open = |until: &Option<Timestamp>| until.is_none_or(|until| until > moment.now);
         let planned = match asker {
-            Asker::Person => Some(replication::life_there(&view, known, partner, here)).filter(is_open),
+            Asker::Person => {
+                Some(replication::life_there(&view, known, (partner, here), moment.now)).filter(is_open)
+            }
             Asker::Partner => None,
         };
         let expires = planned.unwrap_or(here);

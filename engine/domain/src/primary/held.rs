@@ -6,10 +6,11 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Change, Command, Decision};
 use crate::image::ImageState;
-use crate::machine::order::{self, Never};
+use crate::machine::order::{self, Never, Undone};
 use crate::machine::{Refusal, turn};
 use crate::moment::Moment;
 use crate::operation::Operation;
+use crate::primary::backfill::Doing;
 use crate::primary::load::LoadedImage;
 use crate::slp::SlpHold;
 use crate::storage::domain_name;
@@ -112,6 +113,30 @@ impl<C: Catalog> Primary<C> {
     pub async fn releasing(&self, id: ImageId, operation: &str) -> Done<Vec<Operation>, C> {
         let loaded = self.known_image(id).await?;
         Ok(order::releasing(&loaded.operations, operation)?)
+    }
+
+    /// Lets what copies of these images are kept for go that failed or was cancelled, in one transaction, or counts it. Images
+    /// without any are left alone. How many images, and how many operations.
+    pub async fn release_undone(
+        &mut self,
+        images: &[ImageId],
+        (which, reason): (&Undone, &str),
+        doing: Doing,
+        moment: Moment,
+    ) -> Done<((u64, u64), Vec<Command>), C> {
+        let (mut counts, mut whole) = ((0, 0), Decision::nothing());
+        for image in images {
+            let loaded = self.load_image(*image).await?;
+            let meant = which.among(&loaded.operations).len() as u64;
+            if meant == 0 {
+                continue;
+            }
+            counts = (counts.0 + 1, counts.1 + meant);
+            if doing == Doing::Send {
+                whole.and(order::release_undone(&loaded.replication_view(), which, reason, moment.now)?);
+            }
+        }
+        Ok((counts, self.settle(whole, moment).await?))
     }
 
     pub(super) async fn known_slp(&self, name: &str) -> Done<(), C> {

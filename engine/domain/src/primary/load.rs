@@ -12,7 +12,7 @@ use crate::machine::backup::CommittedView;
 use crate::machine::children::spec_of;
 use crate::machine::pacing::pace;
 use crate::machine::placing::{can_read, nearest};
-use crate::machine::replication::{MANUAL, ReplicationView};
+use crate::machine::replication::ReplicationView;
 use crate::machine::turn::{Candidate, TurnView};
 use crate::operation::{Note, Operation};
 use crate::partner::Partner;
@@ -207,8 +207,7 @@ impl<C: Catalog> Primary<C> {
             let may_leave = |pool: PoolId| partner.is_none() || !spans(&pools, pool);
             let leaves = |pool: PoolId| can_read(&self.troubles, pool) && may_leave(pool);
             // A person may send it from anywhere, a policy only where somebody has set how.
-            let has_way =
-                |pool: PoolId| partner.is_none() || operation.name == MANUAL || way_of(pool).is_some();
+            let has_way = |pool: PoolId| partner.is_none() || operation.is_manual() || way_of(pool).is_some();
             let is_hurt = |pool: PoolId| self.is_hurt(operation.key.image, pool);
             let from = nearest(&loaded.copies, source, |pool| leaves(pool) && has_way(pool), is_hurt);
             let from = from.map(|copy| copy.pool);

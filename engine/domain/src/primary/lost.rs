@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::event::{Change, Decision};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::machine::{Refusal, retire};
-use crate::replica::{ReplicaRecord, ReplicaState, is_without_copies};
+use crate::replica::is_without_copies;
 use crate::retention;
 
 /// What follows for an image of which copies went with their server, beside those that are left elsewhere.
@@ -54,18 +54,24 @@ pub(super) fn mark(decision: &mut Decision) {
 }
 
 impl<C: Catalog> Primary<C> {
-    /// Accepts that this image is lost (API-003 if it is not).
+    /// Accepts that this image is lost, or that partners keep it for less long than was agreed (API-003 if neither is so).
     pub async fn accept_loss_of(&mut self, id: ImageId, now: Timestamp) -> Done<(), C> {
         let known = self.ask(self.catalog.image(id)).await?;
         if let Some(image) = known.filter(|image| image.state == ImageState::Lost) {
             return self.store(&[Change::Image(Image { state: ImageState::Gone, ..image })]).await;
         }
-        if self.accept_no_copies(&[id], now).await? == 0 {
+        if self.accept_no_copies(&[id], now).await? > 0 {
+            return Ok(());
+        }
+        let replicas = self.ask(self.catalog.replicas(id)).await?.into_iter();
+        let short = replicas.filter(|it| it.is_short(now));
+        let accepted: Vec<_> = short.map(|it| Change::Replica(it.accepted(now))).collect();
+        if accepted.is_empty() {
             let help =
                 "`narrowsctl image list --state lost` and `narrowsctl problem list` name those that are";
             return Err(Refusal::new("API-003", format!("image {id} is not lost"), help).into());
         }
-        Ok(())
+        self.store(&accepted).await
     }
 
     /// Accepts for those of these images [of which no copy is left](is_without_copies) that what partners lost is not missed any
@@ -78,9 +84,8 @@ impl<C: Catalog> Primary<C> {
             };
             if is_without_copies(&image, &copies, &replicas, now) {
                 accepted += 1;
-                let missed =
-                    replicas.into_iter().filter(|it| it.state == ReplicaState::Lost && it.lives(now));
-                changes.extend(missed.map(|it| Change::Replica(ReplicaRecord { expires: Some(now), ..it })));
+                let missed = replicas.into_iter().filter(|it| it.is_missed(now));
+                changes.extend(missed.map(|it| Change::Replica(it.accepted(now))));
             }
         }
         self.store(&changes).await?;

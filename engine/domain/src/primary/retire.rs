@@ -39,7 +39,9 @@ impl<C: Catalog> Primary<C> {
         for change in changes {
             match change {
                 Change::Copy(copy) if is_due(copy) => images.insert(copy.image),
-                Change::Operation(operation) if !operation.keeps_source() => {
+                Change::Operation(operation)
+                    if !operation.keeps_source() || operation.is_manual() && operation.state.is_final() =>
+                {
                     images.insert(operation.key.image)
                 }
                 _ => false,

@@ -78,6 +78,36 @@ fn a_copy_stays_beyond_its_period_while_something_is_to_be_copied_from_it() {
     assert_eq!(commands, [discard(id, late + 5 + OWN_WINDOW)]);
 }
 
+/// Symptom: what was ordered for a partner that was down was let go here meanwhile, and then failed for want of a copy.
+#[test]
+fn a_copy_stays_while_it_is_to_be_sent_by_hand() {
+    let by_hand = [
+        (Failure::unreachable("down"), None),
+        (Failure::coded("AIR-005", narrows_domain::retry::Side::Target, "other"), Some("failed(AIR-005)")),
+    ];
+    for (failure, end) in by_hand {
+        let local = GOLD.split_inclusive("retention = { fixed = \"30d\" }").next().unwrap();
+        let mut primary = primary(local);
+        let (id, _) = backed_up(&mut primary, NOW);
+        let (_, commands) = ready(primary.replicate(id, (THERE, None), moment(NOW + 1))).unwrap();
+        let late = NOW + 31 * DAY;
+        assert_eq!(tick(&mut primary, late), [], "it runs, and the period is over");
+        assert_eq!(kept(&primary, id, late), ["operation `manual` is in-process"]);
+        assert_eq!(code(ready(primary.expire_image(id, moment(late)))), "API-003");
+        let (operation, attempt) = (sent(&commands).operation, sent(&commands).attempt);
+        let failed = Event::ReplicationFailed { operation, attempt, failure, counters: Counters::default() };
+        let commands = ready(primary.handle(failed, moment(late + 1))).unwrap();
+        if end.is_some() {
+            assert_eq!(commands, [discard(id, late + 1 + OWN_WINDOW)], "it has ended, however it ended");
+            continue;
+        }
+        assert_eq!(commands, [], "it waits");
+        assert_eq!(kept(&primary, id, late + 1), ["operation `manual` is waiting(target-down)"]);
+        let (_, commands) = ready(primary.cancel_image(id, None, moment(late + 2))).unwrap();
+        assert_eq!(commands, [discard(id, late + 2 + OWN_WINDOW)], "it was given up");
+    }
+}
+
 #[test]
 fn a_released_operation_lets_the_copy_go() {
     let mut primary = primary(GOLD);

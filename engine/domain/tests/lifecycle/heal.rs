@@ -16,6 +16,7 @@ fn replica(image: ImageId, partner: DomainId, state: ReplicaState) -> ReplicaRec
         incarnation: 1,
         state,
         expires: None,
+        agreed: None,
         checked: at(NOW),
         sequence: Sequence(1),
         revision: 0,

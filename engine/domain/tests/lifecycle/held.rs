@@ -253,3 +253,47 @@ fn a_release_lets_the_source_go_for_a_reason() {
     assert_eq!(released.released.as_deref(), Some("the site is gone"));
     assert_eq!(kept(&primary, id, MONDAY + 6), [""; 0]);
 }
+
+/// Symptom: work that had failed stayed a problem for ever, though a person had released it.
+#[test]
+fn what_was_released_is_no_failure_any_more() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let refused = Failure::coded("AIR-005", narrows_domain::retry::Side::Target, "other");
+    fail(&mut primary, &sent(&commands), refused, NOW + 1);
+    let failed = |primary: &Primary<MemoryCatalog>| ready(primary.catalog().failed_operations(9)).unwrap();
+    assert_eq!(failed(&primary).len(), 1);
+    ready(primary.release(id, "copy", "nobody needs it there", moment(NOW + 2))).unwrap();
+    assert_eq!(failed(&primary), []);
+    let copy = &operations(&primary, id)[1];
+    assert_eq!(copy.state.to_string(), "failed(AIR-005)", "it is shown as it was");
+    assert_eq!(copy.released.as_deref(), Some("nobody needs it there"));
+}
+
+/// Many are released at once: what failed or was cancelled, and nothing that is still to be done.
+#[test]
+fn what_failed_or_was_cancelled_is_released_together() {
+    use narrows_domain::machine::order::Undone;
+    use narrows_domain::primary::Doing;
+    let all = Undone { operation: "copy".into(), partner: None };
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let release = |primary: &mut Primary<MemoryCatalog>, which: &Undone, doing, reason: &str| {
+        let images = [id, ImageId([0xee; 16])];
+        ready(primary.release_undone(&images, (which, reason), doing, moment(NOW + 9)))
+            .map(|(counts, _)| counts)
+    };
+    assert_eq!(release(&mut primary, &all, Doing::Send, "gone").unwrap(), (0, 0), "it runs");
+    assert_eq!(states(&primary, id)[1], "in-process");
+    let refused = Failure::coded("AIR-005", narrows_domain::retry::Side::Target, "other");
+    fail(&mut primary, &sent(&commands), refused, NOW + 1);
+    let elsewhere = Undone { partner: Some(DomainId([9; 16])), ..all.clone() };
+    assert_eq!(release(&mut primary, &elsewhere, Doing::Send, "gone").unwrap(), (0, 0));
+    let there = Undone { partner: Some(THERE), ..all.clone() };
+    assert_eq!(release(&mut primary, &there, Doing::Count, "").unwrap(), (1, 1));
+    assert_eq!(operations(&primary, id)[1].released, None, "it was only counted");
+    assert_eq!(code(release(&mut primary, &there, Doing::Send, " ")), "SLP-013", "no reason");
+    assert_eq!(release(&mut primary, &there, Doing::Send, " gone ").unwrap(), (1, 1));
+    assert_eq!(operations(&primary, id)[1].released.as_deref(), Some("gone"));
+    assert_eq!(release(&mut primary, &all, Doing::Send, "again").unwrap(), (0, 0));
+}

@@ -206,3 +206,126 @@ fn what_is_hidden_here_is_not_missing_there() {
     hidden(&mut primary, id, NOW + 30 * DAY);
     assert_eq!(missing(&primary), []);
 }
+
+/// A copy there is let go, or set to go earlier, and the other side says so.
+fn shortened(primary: &mut Primary<MemoryCatalog>, id: ImageId, revision: u32, until: i64, seconds: i64) {
+    report(primary, id, revision, Outcome::Imported { expires: Some(at(until)), note: None }, seconds);
+}
+
+fn missing(primary: &Primary<MemoryCatalog>, seconds: i64) -> Vec<ImageId> {
+    ready(primary.catalog().missing(THERE, at(seconds), 9)).unwrap()
+}
+
+/// Symptom: a copy that was let go over there before its time was `expired` like any other, and nobody missed it.
+#[test]
+fn what_goes_earlier_than_was_agreed_is_missing() {
+    let mut primary = primary(GOLD);
+    let (id, commands) = backed_up(&mut primary, NOW);
+    acknowledge(&mut primary, &sent(&commands), NOW + 1);
+    let [agreed, gone] = [NOW + 80 * DAY, NOW + 10 * DAY];
+    shortened(&mut primary, id, 1, agreed, NOW + 2);
+    let replica = |primary: &Primary<MemoryCatalog>| ready(primary.catalog().replicas(id)).unwrap().remove(0);
+    assert_eq!(replica(&primary).agreed, Some(at(agreed)), "what was clamped was agreed all the same");
+    assert_eq!(missing(&primary, NOW + 3), []);
+
+    // Told by a report: a date that is nearer, and then that it is over.
+    shortened(&mut primary, id, 2, NOW + 60 * DAY, NOW + 4);
+    assert!(replica(&primary).is_short(at(NOW + 4)) && missing(&primary, NOW + 4) == [id]);
+    shortened(&mut primary, id, 3, NOW + 85 * DAY, NOW + 5);
+    assert_eq!((missing(&primary, NOW + 5), replica(&primary).agreed), (vec![], Some(at(NOW + 85 * DAY))));
+    shortened(&mut primary, id, 4, gone, gone);
+    assert_eq!(missing(&primary, gone + 1), [id]);
+    assert!(!is_without(&primary, id, gone + 1), "it is here");
+    assert_eq!(missing(&primary, NOW + 85 * DAY), [], "by now it would be over anyway");
+
+    // It is sent again, to live as long as was agreed, and what is confirmed then counts.
+    let to = (THERE, None);
+    let (counts, commands) =
+        ready(primary.backfill(&[id], to, narrows_domain::primary::Doing::Send, moment(gone + 2))).unwrap();
+    assert_eq!(counts.sent, 1);
+    let order = sent(&commands);
+    assert_eq!(order.expires, Some(at(NOW + 90 * DAY)));
+    acknowledge(&mut primary, &order, gone + 3);
+    shortened(&mut primary, id, 5, NOW + 50 * DAY, gone + 4);
+    assert_eq!((missing(&primary, gone + 5), replica(&primary).agreed), (vec![], Some(at(NOW + 50 * DAY))));
+}
+
+/// The same if a list tells it first, and of one that was to live for ever; a person may accept it.
+#[test]
+fn what_a_list_tells_to_be_short_is_missing_until_it_is_accepted() {
+    use narrows_domain::machine::comparing::{Held, ReplicaList};
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary, None);
+    let list = |expires: i64| ReplicaList {
+        from: THERE,
+        pool: ReceivePool { pool: PoolId([4; 16]), incarnation: 1 },
+        reached: Sequence(1),
+        after: None,
+        last: None,
+        held: vec![Held {
+            image: id,
+            sequence: Sequence(1),
+            revision: 1,
+            expires: Some(at(expires)),
+            is_damaged: false,
+        }],
+    };
+    ready(primary.replicas_listed(&list(NOW + 20 * DAY), moment(NOW + DAY))).unwrap();
+    assert_eq!(missing(&primary, NOW + DAY), [id]);
+    hidden(&mut primary, id, NOW + 2 * DAY);
+    assert!(!is_without(&primary, id, NOW + 19 * DAY), "it is there still");
+    assert!(is_without(&primary, id, NOW + 20 * DAY), "it was to be there for ever");
+    ready(primary.accept_loss_of(id, at(NOW + 20 * DAY))).unwrap();
+    assert!(!is_without(&primary, id, NOW + 20 * DAY));
+
+    // While it is there, too.
+    let mut primary = self::primary(GOLD);
+    let id = confirmed(&mut primary, None);
+    ready(primary.replicas_listed(&list(NOW + 20 * DAY), moment(NOW + DAY))).unwrap();
+    ready(primary.accept_loss_of(id, at(NOW + DAY))).unwrap();
+    assert_eq!(missing(&primary, NOW + DAY), []);
+    assert_eq!(code(ready(primary.accept_loss_of(id, at(NOW + DAY)))), "API-003");
+}
+
+/// A copy over there that was kept only until others were made of it goes by the policy there.
+#[test]
+fn what_was_copied_on_over_there_is_not_short() {
+    let mut primary = primary(GOLD);
+    let id = confirmed(&mut primary, None);
+    let note = Some(Note { code: narrows_domain::import::COPIED_ON.into(), sentence: "it lives on".into() });
+    report(&mut primary, id, 2, Outcome::Imported { expires: Some(at(NOW + DAY)), note }, NOW + DAY);
+    assert_eq!(missing(&primary, NOW + 2 * DAY), []);
+}
+
+/// The other side of it: what arrived goes when a further copy was made of it, and its sender hears that the image lives on.
+#[test]
+fn who_has_a_further_copy_says_that_the_image_lives_on() {
+    let staged = IMPORT.replace("{ target = {} }", "\"expire-after-copy\"")
+        + "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"import\"\nstorage = \"other\"\n\
+           retention = { target = {} }\n";
+    let mut primary = duplication::with_two_pools(&staged);
+    let id = arrival().record.image;
+    let kept = CopyState { expires: None, locked_until: None, held: false };
+    logged(&mut primary, 1, Logged::Arrival { arrival: arrival(), copy: kept, stored_bytes: 7 }, NOW);
+    let over = CopyState { expires: Some(at(NOW + 1)), ..kept };
+    let outcome = |primary: &mut Primary<MemoryCatalog>, sequence, copy, seconds| {
+        let logged = Logged::Amend { image: id, copy };
+        let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+        let commands = ready(primary.handle(Event::Pool(event), moment(seconds))).unwrap();
+        let told = commands.into_iter().find_map(|command| match command {
+            Command::Report { report, .. } => Some(report.outcome),
+            _ => None,
+        });
+        told.expect("who sent it is told")
+    };
+    // Somebody lets it go before: nothing of it is left then.
+    assert!(!outcome(&mut primary, 2, over, NOW + 1).is_copied_on());
+    assert!(!outcome(&mut primary, 3, kept, NOW + 2).is_copied_on(), "it is back");
+    let commands = duplication::copied(&mut primary, id, kept, 1, NOW + 3);
+    let over = commands.into_iter().find_map(|command| match command {
+        Command::AmendCopy { pool: POOL, copy, .. } => Some(copy),
+        _ => None,
+    });
+    let over = over.expect("it was kept for the duplicate only");
+    assert!(outcome(&mut primary, 4, over, NOW + 4).is_copied_on());
+}

@@ -240,6 +240,7 @@ fn expire_after_copy_ends_with_children_that_are_there_already() {
         incarnation: 1,
         state: ReplicaState::Present,
         expires: None,
+        agreed: None,
         checked: at(NOW),
         sequence: Sequence(1),
         revision: 1,

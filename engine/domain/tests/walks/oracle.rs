@@ -22,6 +22,8 @@ pub(crate) use waits::{Seen, unfounded};
 pub(crate) use week::is_open;
 
 const HOUR: i64 = 3600;
+/// What work is called that a person, or a partner, asked for beside the policies.
+const BY_HAND: &str = "manual";
 /// How long what was let go can be brought back: an image of this domain, and one of another.
 const UNDELETE: [i64; 2] = [24 * HOUR, 7 * 24 * HOUR];
 
@@ -103,7 +105,16 @@ pub(crate) fn open_children(world: &World, at: usize, copy: &ImageCopy) -> Vec<S
         let mut made = operations.iter().filter(|it| it.name == child.id).peekable();
         made.peek().is_none() || made.any(|it| is_open(&it))
     });
-    open.map(|child| child.id.clone()).collect()
+    // What was asked for beside the policies keeps it until it ends, however it ends.
+    let by_hand = operations.iter().filter(|it| it.name == BY_HAND && !has_ended(it));
+    open.map(|child| child.id.clone()).chain(by_hand.map(|it| it.name.clone())).collect()
+}
+
+fn has_ended(operation: &Operation) -> bool {
+    matches!(
+        operation.state,
+        OperationState::Complete | OperationState::Failed(_) | OperationState::Cancelled
+    )
 }
 
 /// Until when a copy lives at least, by what its domain knows now.

@@ -28,7 +28,7 @@ use super::{
     domains::{find, name_of},
     expiry::{is_readable, readable},
     jobs::{operation_id, reason, why},
-    kept,
+    kept, short,
     storage::pool_name,
 };
 use crate::{limits::LEAVING_LISTED_MAX, plane::Browse};
@@ -336,6 +336,7 @@ fn replica_info(app: &App, partners: &[Partner], replica: &ReplicaRecord) -> Rep
         pool: replica.pool,
         state: replica.state.to_string(),
         expires: replica.expires.map(time_out),
+        short: short::words(replica, app.clock.now()).unwrap_or_default(),
         checked: Some(time_out(replica.checked)),
     }
 }
@@ -350,6 +351,7 @@ fn operation_info(app: &App, partners: &[Partner], operation: &Operation) -> Ope
         target: target.map(|target| name_of(app, partners, target.partner)).unwrap_or_default(),
         state: operation.state.to_string(),
         why: reason(partners, operation).as_ref().map(why).unwrap_or_default(),
+        released: operation.released.clone().unwrap_or_default(),
         attempts: operation.attempt,
         next_try: operation.next_try.map(time_out),
         wire_bytes: operation.wire_bytes,

@@ -1,7 +1,7 @@
 //! Why a copy is kept, in words, with what a person may do about it.
 
 use narrows_api::{images::KeptInfo, text::time_out};
-use narrows_domain::{OperationState, retention::KeptBecause};
+use narrows_domain::{OperationState, operation::MANUAL, retention::KeptBecause};
 use narrows_format::Timestamp;
 
 /// One thing that stands against a copy's going.
@@ -40,6 +40,11 @@ fn help(because: &KeptBecause) -> String {
             format!("`narrowsctl image release IMAGE --operation {operation} --reason TEXT` lets it go")
         }
         OperationState::Paused => "`narrowsctl image resume IMAGE` lets it go on".to_owned(),
+        _ if operation == MANUAL => {
+            format!(
+                "`narrowsctl image cancel IMAGE --operation {operation}` gives up what somebody asked for"
+            )
+        }
         _ => String::new(),
     }
 }
@@ -79,6 +84,12 @@ mod tests {
                 "operation",
                 "operation `copy` is paused",
                 "`narrowsctl image resume IMAGE` lets it go on",
+            ),
+            (
+                KeptBecause::Child { operation: MANUAL.into(), state: OperationState::InProcess },
+                "operation",
+                "operation `manual` is in-process",
+                "`narrowsctl image cancel IMAGE --operation manual` gives up what somebody asked for",
             ),
             (KeptBecause::Hold, "hold", "it is under legal hold", ""),
             (KeptBecause::Lock(until), "lock", "it is locked until 2027-01-15 08:00:00Z", ""),

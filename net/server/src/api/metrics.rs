@@ -2,13 +2,15 @@
 //!
 //! It is for administrators as everything else is: a scraper shows the token (`authorization`), or asks by the local socket.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use axum::{extract::State, http::header, response::IntoResponse};
+use narrows_api::text::time_in;
 use narrows_catalog::{Amiss, AmissBy};
 use narrows_domain::{
     Catalog as _,
     moment::{before, since},
+    partner::Partner,
 };
 
 use super::{
@@ -17,6 +19,7 @@ use super::{
     caller::Admin,
     certificates, damage,
     domains::name_of,
+    status::local_backlog,
 };
 use crate::servers::link::Found;
 
@@ -44,21 +47,8 @@ impl Sheet {
 
 async fn text(app: &App) -> Result<String, Failure> {
     let mut sheet = Sheet(String::new());
-    let now = app.clock.now();
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let backlog = app.catalog.backlog().await.map_err(|error| internal(&error))?;
-    sheet.gauge("backlog_operations", "Operations that are due and not complete, by target and state.");
-    for line in &backlog {
-        let (target, state) = (name_of(app, &partners, line.partner), line.state.to_string());
-        sheet.value("backlog_operations", &[("target", &target), ("state", &state)], line.operations);
-    }
-    sheet.gauge("backlog_oldest_seconds", "Age of the oldest image of the backlog, by target.");
-    for partner in &partners {
-        let oldest =
-            backlog.iter().filter(|line| line.partner == partner.domain).map(|line| line.oldest).min();
-        let age = oldest.map_or(0, |oldest| since(now, oldest).as_secs());
-        sheet.value("backlog_oldest_seconds", &[("target", &partner.name)], age);
-    }
+    backlog(app, &partners, &mut sheet).await?;
     sheet.gauge("partner_up", "1 if the partner answered when it was asked last.");
     for partner in &partners {
         let is_up = u8::from(partner.reach.answers());
@@ -102,11 +92,45 @@ async fn text(app: &App) -> Result<String, Failure> {
     }
     pending(app, &mut sheet).await?;
     lost(app, &mut sheet).await?;
+    short(app, &partners, &mut sheet).await?;
     damaged(app, &mut sheet).await?;
     let reconciling = app.catalog.reconciling().await.map_err(|error| internal(&error))?;
     sheet.gauge("reconciling", "1 while nothing expires because an older catalog was put back.");
     sheet.value("reconciling", &[], u8::from(reconciling.is_some()));
     Ok(sheet.0)
+}
+
+/// What is due and not complete, to partners and within the domain.
+async fn backlog(app: &App, partners: &[Partner], sheet: &mut Sheet) -> Result<(), Failure> {
+    let now = app.clock.now();
+    let backlog = app.catalog.backlog().await.map_err(|error| internal(&error))?;
+    sheet.gauge("backlog_operations", "Operations that are due and not complete, by target and state.");
+    for line in &backlog {
+        let (target, state) = (name_of(app, partners, line.partner), line.state.to_string());
+        sheet.value("backlog_operations", &[("target", &target), ("state", &state)], line.operations);
+    }
+    let local = local_backlog(app).await?;
+    for line in &local {
+        sheet.value(
+            "backlog_operations",
+            &[("target", &line.target), ("state", &line.state)],
+            line.operations,
+        );
+    }
+    sheet.gauge("backlog_oldest_seconds", "Age of the oldest image of the backlog, by target.");
+    for partner in partners {
+        let oldest =
+            backlog.iter().filter(|line| line.partner == partner.domain).map(|line| line.oldest).min();
+        let age = oldest.map_or(0, |oldest| since(now, oldest).as_secs());
+        sheet.value("backlog_oldest_seconds", &[("target", &partner.name)], age);
+    }
+    let storages: BTreeSet<_> = local.iter().map(|line| &line.target).collect();
+    for storage in storages {
+        let oldest = local.iter().filter(|line| line.target == *storage).filter_map(|line| line.oldest).min();
+        let age = oldest.map_or(0, |oldest| since(now, time_in(oldest)).as_secs());
+        sheet.value("backlog_oldest_seconds", &[("target", storage)], age);
+    }
+    Ok(())
 }
 
 /// What waits to be imported, here and at partners.
@@ -138,6 +162,17 @@ async fn lost(app: &App, sheet: &mut Sheet) -> Result<(), Failure> {
         "Images of which no copy is left, and that were to live on at a partner.",
     );
     sheet.value("images_without_copies", &[], without_copies);
+    Ok(())
+}
+
+/// Replicas that do not live as long as was agreed.
+async fn short(app: &App, partners: &[Partner], sheet: &mut Sheet) -> Result<(), Failure> {
+    sheet.gauge("replicas_short", "Images that the partner keeps for less long than was agreed.");
+    for partner in partners {
+        let missed = app.catalog.missed(partner.domain, app.clock.now());
+        let missed = missed.await.map_err(|error| internal(&error))?;
+        sheet.value("replicas_short", &[("partner", &partner.name)], missed.short);
+    }
     Ok(())
 }
 

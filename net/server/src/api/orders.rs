@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
 use narrows_api::{
-    ApiError,
-    error::codes,
     images::ImageFilter,
     orders::{
         AcceptLossReply, AcceptLossRequest, BackfillReply, BackfillRequest, CancelRequest, Never, OrderReply,
@@ -30,6 +28,7 @@ use super::{
     domains::find,
     images::{in_catalog, info, named},
     jobs::operation_id,
+    releases,
 };
 use crate::limits::{BACKFILL_AT_ONCE, BACKFILL_PAGE};
 
@@ -109,8 +108,7 @@ pub async fn release(
 ) -> Answer<OrderReply> {
     let dry_run = request.dry_run;
     if !dry_run && request.reason.trim().is_empty() {
-        let error = ApiError::new(codes::MALFORMED, "a release needs a reason").at("field `reason`");
-        return Err(error.because("it is kept with the image").help("say why with --reason").into());
+        return Err(releases::lacks_reason().into());
     }
     let image = image(&app, &id, &filter).await?;
     let id = image.id;
@@ -158,7 +156,8 @@ async fn is_lost(app: &App, image: &Image) -> Result<bool, Failure> {
     let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
     let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
     let is_without = is_without_copies(image, &copies, &replicas, app.clock.now());
-    Ok(is_without || image.state == ImageState::Lost)
+    let is_short = replicas.iter().any(|it| it.is_short(app.clock.now()));
+    Ok(is_without || is_short || image.state == ImageState::Lost)
 }
 
 async fn accept_one(app: &App, id: ImageId) -> Result<u64, Failure> {

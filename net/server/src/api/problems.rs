@@ -39,7 +39,7 @@ use super::{
     jobs::why,
     policies,
     pools::soon_full,
-    slps,
+    releases, short, slps,
 };
 use crate::{
     comparing,
@@ -77,7 +77,7 @@ pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Fi
     problems.extend(shared(app, partners).await?);
     for partner in partners {
         problems.extend(silent(partner));
-        problems.extend(lost(app, partner).await?);
+        problems.extend(missed(app, partner).await?);
         problems.extend(damaged(app, partner).await?);
     }
     let now = app.clock.now();
@@ -97,6 +97,7 @@ pub async fn found(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Fi
         problems.extend(listed.into_iter().chain(left));
     }
     problems.extend(untaken(app, partners).await?);
+    problems.extend(releases::cancelled(app, partners).await?);
     problems.extend(slps::not_verified(app).await?);
     let ending = clients::ending(app).await?.into_iter();
     problems.extend(ending.filter(|(named, _)| *named == Named::ByPolicy).map(|(_, problem)| problem));
@@ -131,12 +132,14 @@ async fn without_copies(
     let mut problems = Vec::with_capacity(images.len());
     for image in images {
         let replicas = app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
-        let missed = replicas.iter().filter(|it| it.state == ReplicaState::Lost && it.lives(now));
+        let missed = replicas.iter().filter(|it| it.is_missed(now));
         let missed: Vec<_> = missed
             .map(|it| {
                 let name = name_of(app, partners, it.partner);
-                let until = it.expires.map(|until| format!(", which was to live until {}", time_out(until)));
-                format!("the one in domain {name}{}", until.unwrap_or_default())
+                let until = if it.state == ReplicaState::Lost { it.expires } else { it.agreed };
+                let until = until.map(|until| format!(", which was to live until {}", time_out(until)));
+                let how = if it.state == ReplicaState::Lost { "is lost" } else { "went early" };
+                format!("the one in domain {name}{} {how}", until.unwrap_or_default())
             })
             .collect();
         let copies = app.catalog.copies(image.id).await.map_err(|error| internal(&error))?;
@@ -146,7 +149,7 @@ async fn without_copies(
         } else {
             "`narrowsctl image accept-loss` accepts it"
         };
-        let message = format!("no copy of it is known to be left: {} is lost", missed.join(" and "));
+        let message = format!("no copy of it is known to be left: {}", missed.join(" and "));
         let check = format!("image {}", image_name(app, partners, &image));
         problems.push(finding("", check, &app.who.name, message, help));
     }
@@ -272,22 +275,19 @@ pub async fn shared(app: &App, partners: &[Partner]) -> Result<Vec<Finding>, Fai
     Ok(known.filter_map(of_partner).collect())
 }
 
-/// Images whose copy at the partner is gone with the pool that held it.
-async fn lost(app: &App, partner: &Partner) -> Result<Option<Finding>, Failure> {
-    let missing = app.catalog.missing(partner.domain, app.clock.now(), IMPORTS_LISTED_MAX);
-    let count = missing.await.map_err(|error| internal(&error))?.len();
-    if count == 0 || partner.trust == Trust::Unpaired {
-        return Ok(None);
+/// Images whose copy at the partner is gone with the pool that held it, or goes earlier than was agreed.
+async fn missed(app: &App, partner: &Partner) -> Result<Vec<Finding>, Failure> {
+    if partner.trust == Trust::Unpaired {
+        return Ok(Vec::new());
     }
+    let missed = app.catalog.missed(partner.domain, app.clock.now());
+    let missed = missed.await.map_err(|error| internal(&error))?;
     let name = &partner.name;
-    let images = if count == IMPORTS_LISTED_MAX as usize {
-        format!("{count} images or more have lost their copy")
-    } else {
-        counted(count, "image has lost its copy", "images have lost their copy")
-    };
+    let images = counted(missed.lost, "image has lost its copy", "images have lost their copy");
     let message = format!("{images} in domain {name}");
     let help = format!("`narrowsctl image replicate --missing --to-domain {name}` sends them again");
-    Ok(Some(finding("", "replicas".to_owned(), name, message, &help)))
+    let lost = (missed.lost > 0).then(|| finding("", "replicas".to_owned(), name, message, &help));
+    Ok(lost.into_iter().chain(short::problem(partner, &missed)).collect())
 }
 
 /// Images whose copy at the partner was found damaged there, and is there still by what is known.
@@ -368,7 +368,7 @@ async fn stopped(app: &App, partners: &[Partner], limit: u32) -> Result<Vec<Find
     let mut problems = Vec::with_capacity(failed.len());
     for operation in failed {
         let message = operation.note.as_ref().map(why).unwrap_or_default();
-        let help = "mend the cause, then `narrowsctl image replicate` sends it again";
+        let help = "mend the cause, then `narrowsctl image replicate` sends it again; or `narrowsctl image release` lets it be";
         let check = title(app, partners, &operation).await?;
         problems.push(finding(operation.state.detail(), check, &app.who.name, message, help));
     }

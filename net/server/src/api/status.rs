@@ -1,5 +1,7 @@
 //! Who am I, and how is the server.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use narrows_api::{
     server::{Backlog, ClientStatus, Status, WhoAmI},
@@ -86,7 +88,31 @@ fn clients(app: &App, partners: &[Partner], seen: Vec<ClientSeen>) -> Vec<Client
 
 async fn backlog(app: &App, partners: &[Partner]) -> Result<Vec<Backlog>, Failure> {
     let lines = app.catalog.backlog().await.map_err(|error| internal(&error))?;
-    Ok(backlog_lines(app, partners, lines))
+    let mut all = backlog_lines(app, partners, lines);
+    all.extend(local_backlog(app).await?);
+    Ok(all)
+}
+
+/// What is to be copied within the domain and is not complete, by the storage that it goes to and state.
+pub async fn local_backlog(app: &App) -> Result<Vec<Backlog>, Failure> {
+    let mut all: BTreeMap<(String, String), Backlog> = BTreeMap::new();
+    for line in app.catalog.local_backlog().await.map_err(|error| internal(&error))? {
+        let version =
+            app.catalog.slp(&line.slp, Some(line.version)).await.map_err(|error| internal(&error))?;
+        let spec = version.as_ref().and_then(|version| version.slp.operation(&line.operation));
+        let storage = spec.and_then(|spec| spec.storage.clone()).unwrap_or_default();
+        let (target, state) = (format!("storage {storage}").trim_end().to_owned(), line.state.to_string());
+        let oldest = time_out(line.oldest);
+        let known = all.entry((target.clone(), state.clone())).or_insert(Backlog {
+            target,
+            state,
+            operations: 0,
+            oldest: Some(oldest),
+        });
+        known.operations += line.operations;
+        known.oldest = known.oldest.min(Some(oldest));
+    }
+    Ok(all.into_values().collect())
 }
 
 /// Work that is due and not complete, by target and state.

@@ -14,7 +14,7 @@ use super::{
     caller::Admin,
     domains::{info, name_of, own_info},
     images::{domain_called, image_name},
-    status::backlog_lines,
+    status::{backlog_lines, local_backlog},
 };
 
 /// GET this domain and those around it.
@@ -35,7 +35,8 @@ pub async fn show(State(app): State<App>, _admin: Admin) -> Answer<Topology> {
     for partner in &partners {
         around.push(one(&app, &partners, partner, &pools).await?);
     }
-    good(Topology { domain: own_info(&app), pools, partners: around })
+    let backlog = local_backlog(&app).await?;
+    good(Topology { domain: own_info(&app), pools, backlog, partners: around })
 }
 
 async fn one(

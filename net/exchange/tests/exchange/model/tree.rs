@@ -10,7 +10,9 @@ use narrows_exchange::{Place, PoolTree, StoreError, StoredFrame, TreeChild, Tree
 use narrows_format::{
     DomainId, Fingerprint, ImageId, Tag, Timestamp,
     frame::{self, Codec, FrameKind},
-    node::{Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, logical_bytes},
+    node::{
+        Body, Child, ChildKind, Content, Entry, EntryKind, Extent, Node, TreeSpan, Xattrs, logical_bytes,
+    },
     path,
     record::{ImageRecord, SignedRecord},
 };

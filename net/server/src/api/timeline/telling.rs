@@ -2,7 +2,7 @@
 
 use narrows_api::{text::time_out, timeline::Step};
 use narrows_domain::{
-    Catalog as _, Image, OperationKind, OperationState,
+    Catalog as _, Image, OperationKind, OperationState, ReplicaRecord,
     catalog::NumberedJob,
     import::{Import, ImportState},
     job::{Job, JobKey, JobKind, JobState},
@@ -19,6 +19,7 @@ use crate::{
         answer::{Failure, internal},
         domains::name_of,
         jobs::{reason, why},
+        short,
     },
     limits::TIMELINE_JOBS_MAX,
     time::millis_between,
@@ -84,6 +85,8 @@ pub(super) async fn own_steps(
         is_cut |= is_forgotten(operation, &attempts);
         teller.follow(operation, &attempts, (&its, &silences), &mut steps);
     }
+    let replicas = app.catalog.replicas(image.id).await.map_err(failed)?;
+    steps.extend(replicas.iter().filter_map(|replica| teller.shortened(replica)));
     steps.sort_by_key(|step| step.began);
     Ok((steps, is_cut))
 }
@@ -191,6 +194,15 @@ impl Teller<'_> {
             Some(note) => note.code.clone(),
             None => String::new(),
         }
+    }
+
+    /// A copy at a partner that goes, or went, earlier than was agreed.
+    fn shortened(&self, replica: &ReplicaRecord) -> Option<Step> {
+        let why = short::words(replica, self.app.clock.now())?;
+        let name = name_of(self.app, self.partners, replica.partner);
+        let times = (replica.checked, Some(replica.checked));
+        let step = self.step(format!("expiry in {name}"), "shorter-than-agreed".to_owned(), times);
+        self.listener.hears_of(Some(replica.partner)).then_some(Step { why, ..step })
     }
 
     fn pool(&self, pool: PoolId) -> String {
