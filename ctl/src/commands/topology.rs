@@ -61,7 +61,8 @@ async fn unknown_ones(session: &Session, domain: Option<String>) -> Outcome<()> 
         let rows: Vec<_> = found.replicas.iter().map(row).collect();
         let headers = ["IMAGE", "DOMAIN", "CLIENT", "BEGAN", "BYTES", "UNTIL", "DAMAGED", "HERE"];
         let more = if found.more { "there are more\n" } else { "" };
-        format!("{}{more}", table(&headers, &rows))
+        let silent = found.unasked.iter().map(|it| format!("{it} could not be asked\n")).collect::<String>();
+        format!("{}{more}{silent}", table(&headers, &rows))
     })
 }
 
