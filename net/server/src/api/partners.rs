@@ -1,10 +1,14 @@
 //! What people order about partner domains: pause, resume, limit, grant, unpair.
 
-use axum::extract::{Path, State};
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::post,
+};
 use narrows_api::{
     domains::{
-        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply,
-        UnpairRequest,
+        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, ReceiveUnitRequest,
+        UnpairReply, UnpairRequest,
     },
     partner::Pong,
     paths,
@@ -29,6 +33,18 @@ use crate::{
     pairing,
 };
 
+/// All routes of it.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::DOMAIN_PAUSE, post(pause))
+        .route(paths::DOMAIN_RESUME, post(resume))
+        .route(paths::DOMAIN_LIMIT, post(limit))
+        .route(paths::DOMAIN_RECEIVE, post(receive))
+        .route(paths::DOMAIN_GRANT, post(grant))
+        .route(paths::DOMAIN_UNPAIR, post(unpair))
+        .route(paths::DOMAIN_DECIDE, post(decide))
+}
+
 /// POST: work for a partner waits.
 pub async fn pause(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<DomainInfo> {
     order(&app, &name, PartnerOrder::Pause).await
@@ -47,6 +63,16 @@ pub async fn limit(
     Body(request): Body<LimitRequest>,
 ) -> Answer<DomainInfo> {
     order(&app, &name, PartnerOrder::Limit(request.images)).await
+}
+
+/// POST: which storage unit receives from a partner.
+pub async fn receive(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<ReceiveUnitRequest>,
+) -> Answer<DomainInfo> {
+    order(&app, &name, PartnerOrder::Receive(request.unit)).await
 }
 
 /// POST: what a partner may do here. An origin to relay for may be named as this domain knows it.
