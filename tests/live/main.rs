@@ -37,6 +37,7 @@ mod servers_lost;
 mod servers_pools;
 mod servers_trust;
 mod shown;
+mod shut_doors;
 mod slp_broken;
 mod slp_codes;
 mod slps;
