@@ -3,6 +3,7 @@
 
 mod access;
 mod ages;
+mod alerts;
 mod alive_twice;
 mod auto_import;
 mod bandwidth;

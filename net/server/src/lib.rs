@@ -32,6 +32,7 @@ pub mod pairing;
 pub mod partners;
 pub mod tickets;
 
+pub mod alerts;
 pub mod apart;
 pub mod certificates;
 pub mod comparing;

@@ -148,6 +148,12 @@ pub const HISTORIES_MAX: usize = 64;
 pub const LIVES_WAITING_MAX: usize = 64;
 /// So long a request may be on its way after the server that sent it has ended; longer than any is waited for.
 pub const REQUEST_ON_ITS_WAY_MAX: Duration = Duration::from_mins(2);
+/// With a program to be told of problems, they are looked at this often.
+pub const ALERT_EVERY: Duration = Duration::from_secs(15);
+/// It is run for so many of them at most each time; the others have their turn the next time.
+pub const ALERTS_AT_ONCE: usize = 10;
+/// It is ended after this.
+pub const ALERT_TIME_MAX: Duration = Duration::from_secs(10);
 /// A partner that could not be told where this server is is told again after this, then after twice as long.
 pub const WHEREABOUTS_RETRY: Duration = Duration::from_secs(15);
 /// At most.
