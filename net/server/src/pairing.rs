@@ -24,6 +24,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Change, Event,
+    life::Life,
     limits::POOLS_MAX,
     machine::placing::BUSY,
     partner::{self, Partner, Reach, Trust},
@@ -31,6 +32,7 @@ use narrows_domain::{
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{DomainId, Timestamp};
+use tokio::time::timeout;
 
 use crate::{
     apart,
@@ -38,7 +40,7 @@ use crate::{
         App,
         answer::{Failure, internal},
     },
-    limits::INVITATION_LIFE,
+    limits::{INVITATION_LIFE, REACH_TIME_MAX},
     pki::authority::{certificate_of_pem, certificates_of_pem, fingerprint},
     pools, random, time,
 };
@@ -172,15 +174,19 @@ pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Re
     check_addresses(&request.url, &request.data_addr)?;
     apart::check_partner(app, &partner.name, &request.data_addr).await?;
     let has_moved = (&partner.url, &partner.data_address) != (&request.url, &request.data_addr);
+    let known = partner.clone();
     let partner = Partner { url: request.url, data_address: request.data_addr, ..partner };
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let pong: Pong = api.get(paths::PARTNER_PING).await.map_err(|error| {
+    let (pong, life): (Pong, _) = api.get_of_life(paths::PARTNER_PING).await.map_err(|error| {
         let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
         ApiError::new("TRUST-001", sentence).at(error.place).because(error.why).help(format!(
             "make {} reachable from {}; the pairing then completes by itself",
             partner.url, app.who.name
         ))
     })?;
+    if known.trust == Trust::Complete && known.url != partner.url {
+        check_left(app, &known, life).await?;
+    }
     if request.is_paired && partner.trust == Trust::Complete {
         return moved(app, partner, &pong).await;
     }
@@ -190,6 +196,21 @@ pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Re
     }
     let complete = finish(app, partner, &pong).await?;
     pong_for(app, &complete).await
+}
+
+/// TRUST-003: a domain that has moved is not found any more where it was known to be, unless that leads to the same server. So a
+/// copy of its data folder that is started elsewhere does not take its place while it runs.
+async fn check_left(app: &App, known: &Partner, life: Option<Life>) -> Result<(), Failure> {
+    let api = app.partners.api(known.domain, &known.url, &known.name)?;
+    // The caller waits for this no longer than for any other answer.
+    match timeout(REACH_TIME_MAX, api.get_of_life::<Pong>(paths::PARTNER_PING)).await {
+        Ok(Ok((_, still))) if still != life => {
+            let sentence = format!("another server of `{}` answers at {} still", known.name, known.url);
+            let help = "stop the wrong one: a domain is in one place at a time";
+            Err(ApiError::new("TRUST-003", sentence).help(help).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A partner has said where it is, and answers there.

@@ -1,7 +1,8 @@
 //! Tells partners where this server is: each of them once in its life.
 //!
 //! A partner knows the address of the pairing. When this server is started elsewhere, nothing but its own word can tell
-//! that: what a partner sends would wait for ever. A partner asks back at the new address before it believes it.
+//! that: what a partner sends would wait for ever. A partner asks back at the new address before it believes it, and at the one that it
+//! knows: while another life of this server answers there, one of the two is a copy.
 
 use std::{collections::BTreeMap, time::Duration};
 
