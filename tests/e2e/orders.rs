@@ -67,7 +67,7 @@ fn orders_are_carried_out_and_slips_are_not() {
     assert_eq!(received["receive_unit"], "default");
     west.refused(&["domain", "receive", "east", "--unit", "nowhere"], 3, "SLP-013");
     assert!(west.ok(&["domain", "show", "east"]).contains("received by  default"));
-    east.refused(&["domain", "invite", "--expires-in", "0s"], 2, "LOCAL-001");
+    east.refused(&["domain", "invite", "--expires-in", "0s"], 2, "LOCAL-003");
     assert!(east.ok(&["domain", "invite", "--expires-in", "15m"]).starts_with("narrows-pair://"));
 
     let granted = west.json(&["domain", "grant", "east", "recall", "--revoke", "status"]);
