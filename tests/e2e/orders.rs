@@ -59,6 +59,17 @@ fn orders_are_carried_out_and_slips_are_not() {
     assert_eq!(west.json(&["import", "retry"]).as_array().unwrap().len(), 0);
     assert!(east.ok(&["problem", "list"]).contains("no problems"));
 
+    // Whatever partners have and is not here: of this one, nothing.
+    assert!(
+        east.ok(&["image", "recall", "--all", "--since", "2026-01-01T00:00:00Z"]).starts_with("0 images")
+    );
+    let received = west.json(&["domain", "receive", "east", "--unit", "default"]);
+    assert_eq!(received["receive_unit"], "default");
+    west.refused(&["domain", "receive", "east", "--unit", "nowhere"], 3, "SLP-013");
+    assert!(west.ok(&["domain", "show", "east"]).contains("received by  default"));
+    east.refused(&["domain", "invite", "--expires-in", "0s"], 2, "LOCAL-003");
+    assert!(east.ok(&["domain", "invite", "--expires-in", "15m"]).starts_with("narrows-pair://"));
+
     let granted = west.json(&["domain", "grant", "east", "recall", "--revoke", "status"]);
     assert_eq!(granted["grants"], serde_json::json!(["send", "slp-lookup", "recall"]));
     assert_eq!(east.json(&["domain", "limit", "west", "--images", "2"])["images_at_once"], 2);

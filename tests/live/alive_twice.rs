@@ -55,6 +55,8 @@ async fn a_copied_folder_is_noticed_and_a_restart_is_not() {
     copy.start().await;
     call(&copy).await;
     until_it_is(&west, "frozen").await;
+    // It says where it is as soon as it runs, and takes nobody's place by that.
+    assert_eq!(west.partner("east").await.unwrap().url, east.context.url);
     let refused = call(&east).await;
     assert!(refused.why.contains("in doubt"), "{refused:?}");
     let problems: Vec<Finding> = west.admin().get(paths::PROBLEMS).await.unwrap();
@@ -77,6 +79,7 @@ async fn a_copied_folder_is_noticed_and_a_restart_is_not() {
     copy.start().await;
     call(&copy).await;
     until_it_is(&west, "frozen").await;
+    assert_eq!(west.partner("east").await.unwrap().url, east.context.url);
     copy.stop().await;
     decide(&west, false).await.unwrap();
     for _ in 0..2 {

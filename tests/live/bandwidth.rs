@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
+    domains::DomainInfo,
     images::ImageInfo,
     paths,
     pools::PoolChange,
@@ -15,7 +16,8 @@ use narrows_api::{
 use crate::{
     data::{back_up_directory, make_tree, settled_image},
     house::House,
-    pairing::{apply, import_slp, pair_both, slp},
+    pairing::{apply, import_slp, pair_both, request, slp},
+    partners::order,
     pools::set_pool,
     storage::remove,
     windows::put_window,
@@ -39,8 +41,8 @@ pub(crate) async fn set(
     house.admin().post(paths::TARGETS, &request).await
 }
 
-async fn weigh(house: &House, weight: u32) -> Result<TargetInfo, ApiError> {
-    let name = TargetName { pool: None, domain: "west".to_owned() };
+async fn weigh(house: &House, domain: &str, weight: u32) -> Result<TargetInfo, ApiError> {
+    let name = TargetName { pool: None, domain: domain.to_owned() };
     let request = TargetRequest {
         making: Making::Set,
         name,
@@ -103,9 +105,9 @@ async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
     let pool = |bandwidth| PoolChange { bandwidth: Some(bandwidth), ..PoolChange::default() };
     assert_eq!(set_pool(&east, "default", pool(1000)).await.unwrap().bandwidth, Some(1000));
     for bad in [0, 1001] {
-        assert_eq!(weigh(&east, bad).await.unwrap_err().code, "API-001", "{bad}");
+        assert_eq!(weigh(&east, "west", bad).await.unwrap_err().code, "API-001", "{bad}");
     }
-    assert_eq!(weigh(&east, 3).await.unwrap().remark, "");
+    assert_eq!(weigh(&east, "west", 3).await.unwrap().remark, "");
     let files = tempfile::tempdir().unwrap();
     make_tree(files.path(), 15);
     let (grant, _) = back_up_directory(&east, &web, files.path()).await;
@@ -120,6 +122,57 @@ async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
     assert!(remark.contains("`narrowsctl pool set default --bandwidth RATE`"), "it has no effect: {remark}");
     settled_image(&east, &image).await;
     for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// How fast each target is let go, by name, once this many are.
+async fn shares(house: &House, count: usize) -> Vec<(String, u64)> {
+    let mut listed: Vec<TargetInfo> = Vec::new();
+    for _ in 0..400 {
+        listed = house.admin().get(paths::TARGETS).await.unwrap();
+        let mut shares: Vec<_> =
+            listed.iter().filter_map(|it| Some((it.domain_name.clone(), it.goes_at?))).collect();
+        if shares.len() == count {
+            shares.sort();
+            return shares;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("not {count}: {listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_leave_a_pool_is_shared_by_weight() {
+    let (mut east, mut west) = pair_both().await;
+    let mut north = House::build("north").await;
+    north.pair(&east.invite().await).await.unwrap();
+    for house in [&west, &north] {
+        apply(house, &import_slp()).await.unwrap();
+    }
+    let both = slp("west").text
+        + "[[operation]]\nid = \"more\"\nkind = \"replication\"\nsource = \"backup\"\n\
+           target = { domain = \"north\", import_slp = \"gold-import\" }\nretention = { fixed = \"90d\" }\n";
+    apply(&east, &request(both)).await.unwrap();
+    let pool = |bandwidth| PoolChange { bandwidth: Some(bandwidth), ..PoolChange::default() };
+    set_pool(&east, "default", pool(4000)).await.unwrap();
+    weigh(&east, "west", 3).await.unwrap();
+    assert_eq!(shares(&east, 0).await, [], "nobody is sent to");
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 16);
+    let (web, _) = east.enroll("web01").await;
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let part = |name: &str, bytes| (name.to_owned(), bytes);
+    assert_eq!(shares(&east, 2).await, [part("north", 1000), part("west", 3000)]);
+    weigh(&east, "north", 3).await.unwrap();
+    assert_eq!(shares(&east, 2).await, [part("north", 2000), part("west", 2000)]);
+    // Who alone is sent to has all of it.
+    let _: DomainInfo = order(&east, paths::DOMAIN_PAUSE, "north", &()).await.unwrap();
+    assert_eq!(shares(&east, 1).await, [part("west", 4000)]);
+    let _: DomainInfo = order(&east, paths::DOMAIN_RESUME, "north", &()).await.unwrap();
+    assert_eq!(set_pool(&east, "default", pool(0)).await.unwrap().bandwidth, None);
+    settled_image(&east, &grant.image.to_string()).await;
+    for house in [&mut east, &mut west, &mut north] {
         house.stop().await;
     }
 }

@@ -11,6 +11,7 @@ use narrows_api::{
     orders::{ReleaseManyReply, ReleaseManyRequest},
     paths,
     server::Finding,
+    slps::ApplyRequest,
 };
 
 use crate::{
@@ -205,6 +206,29 @@ async fn what_is_sent_by_hand_is_kept_until_it_is_there() {
     let sent = until_hidden(&east, &image, true).await;
     assert!(sent.operations.iter().all(|it| it.state == "complete"), "{sent:?}");
     assert_eq!(shown(&west, &image).await.state, "whole");
+    for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// Goal: that no copy stays here is refused, unless somebody says that it is meant; then none stays once the other domain has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_copy_stays_here_where_that_is_accepted() {
+    let (mut east, mut west) = pair_both().await;
+    apply(&west, &import_slp()).await.unwrap();
+    let moved = request(slp("west").text.replace("{ fixed = \"30d\" }", "\"expire-after-copy\""));
+    let refused = apply(&east, &moved).await.unwrap_err();
+    assert_eq!(refused.code, "SLP-011", "{refused}");
+    assert!(refused.help.contains("--accept-no-local-copy"), "{refused}");
+    apply(&east, &ApplyRequest { accept_no_local_copy: true, ..moved }).await.unwrap();
+    let (web, _) = east.enroll("web01").await;
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 9);
+    let (grant, _) = back_up_directory(&east, &web, files.path()).await;
+    let image = grant.image.to_string();
+    let gone = image_when(&east, &image, |it| it.copies[0].discarded_until.is_some()).await;
+    assert!(gone.operations.iter().all(|it| it.state == "complete"), "{gone:?}");
+    assert_eq!((gone.copies.len(), gone.replicas[0].state.as_str()), (1, "present"), "{gone:?}");
     for house in [&mut east, &mut west] {
         house.stop().await;
     }

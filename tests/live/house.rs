@@ -52,6 +52,13 @@ impl House {
         Self::build_at(name, Some("127.0.0.2".to_owned())).await
     }
 
+    /// It listens elsewhere from now on, and everybody else is to hear of it from itself.
+    pub(crate) async fn move_out(&mut self) {
+        let listen = format!("127.0.0.1:{}", free_ports()).parse().unwrap();
+        self.restart_with(|it| it.listen = Some(listen)).await;
+        self.context.url = format!("https://{listen}");
+    }
+
     /// It tells others the right address from now on.
     pub(crate) async fn move_home(&mut self) {
         self.stop().await;

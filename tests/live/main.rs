@@ -3,6 +3,7 @@
 
 mod access;
 mod ages;
+mod alerts;
 mod alive_twice;
 mod auto_import;
 mod bandwidth;
@@ -37,6 +38,7 @@ mod servers_lost;
 mod servers_pools;
 mod servers_trust;
 mod shown;
+mod shut_doors;
 mod slp_broken;
 mod slp_codes;
 mod slps;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
-    domains::{DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply, UnpairRequest},
+    domains::{
+        DomainInfo, GrantRequest, LimitRequest, Parting, ReceiveUnitRequest, UnpairReply, UnpairRequest,
+    },
     images::{ImageInfo, ReplicateReply, ReplicateRequest},
     jobs::JobInfo,
     paths,
@@ -75,6 +77,12 @@ async fn a_partner_is_paused_limited_and_drawn() {
     let none: Result<DomainInfo, _> =
         order(&east, paths::DOMAIN_LIMIT, "west", &LimitRequest { images: 0 }).await;
     assert_eq!(none.unwrap_err().code, "SLP-013");
+    assert_eq!(limited.receive_unit, "default", "what receives from it is told");
+    let nowhere = ReceiveUnitRequest { unit: "nowhere".into() };
+    let absent: Result<DomainInfo, _> = order(&east, paths::DOMAIN_RECEIVE, "west", &nowhere).await;
+    let absent = absent.unwrap_err();
+    assert_eq!(absent.code, "SLP-013", "{absent}");
+    assert!(absent.message.contains("`nowhere`"), "{absent}");
     let resumed: DomainInfo = order(&east, paths::DOMAIN_RESUME, "west", &()).await.unwrap();
     assert_eq!((resumed.state.as_str(), resumed.images_at_once), ("paired", 2));
     settled_image(&east, &grant.image.to_string()).await;

@@ -5,6 +5,7 @@
 
 use narrows_api::{
     images::{ImageInfo, OperationInfo, ReplicateReply, ReplicateRequest},
+    jobs::JobInfo,
     paths,
     slp_orders::HoldRequest,
     slps::ApplyRequest,
@@ -13,7 +14,7 @@ use narrows_format::ImageId;
 use narrows_transport::Identity;
 
 use crate::{
-    data::{back_up_directory, job_end, make_tree, settled_image},
+    data::{back_up_directory, job_end, make_tree, restore_image, same_trees, settled_image},
     house::House,
     pairing::{apply, import_slp, pair_both, request, slp},
     pools::{image_when, pool_with_unit},
@@ -119,6 +120,45 @@ async fn the_receivers_bounds_are_shown_to_the_sender() {
         assert_eq!(copy_of(&info).why.contains("the receiver's bounds"), is_said, "{asked}: {info:?}");
     }
     for house in [&mut east, &mut west] {
+        house.stop().await;
+    }
+}
+
+/// What one domain has brought another one need not bring to the same pool, and each has an image of its own of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_sender_brought_does_not_cross_again() {
+    let (mut east, mut west) = pair_both().await;
+    let mut north = House::build("north").await;
+    north.pair(&west.invite().await).await.unwrap();
+    apply(&west, &import_slp()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    make_tree(files.path(), 122);
+    let mut images = Vec::new();
+    for (house, client) in [(&east, "web01"), (&north, "db01")] {
+        apply(house, &slp("west")).await.unwrap();
+        let (identity, _) = house.enroll(client).await;
+        let (grant, _) = back_up_directory(house, &identity, files.path()).await;
+        let image = grant.image.to_string();
+        settled_image(house, &image).await;
+        let path = paths::JOB.replace("{id}", &format!("{image}.2"));
+        let job: JobInfo = house.admin().get(&path).await.unwrap();
+        images.push((image, job.counters));
+    }
+    let (first, second) = (images[0].1, images[1].1);
+    assert!(
+        first.data_bytes > 1 << 16 && first.logical_bytes == second.logical_bytes,
+        "{first:?} {second:?}"
+    );
+    assert_eq!(second.data_bytes, 0, "what is there is shown to be known, and stays: {second:?}");
+    let (spare, _) = west.enroll("spare").await;
+    for (image, _) in &images {
+        let there = settled_image(&west, image).await;
+        assert_eq!(there.copies.len(), 1, "{there:?}");
+        let back = tempfile::tempdir().unwrap();
+        restore_image(&west, &spare, image, back.path()).await.unwrap();
+        same_trees(files.path(), back.path());
+    }
+    for house in [&mut east, &mut west, &mut north] {
         house.stop().await;
     }
 }

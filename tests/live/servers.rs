@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use narrows_api::{
     ApiError,
+    domains::{DomainInfo, ReceiveUnitRequest},
     finding::{DiffPage, FindPage},
     images::{BrowsePage, ImageInfo, ReplicateReply, ReplicateRequest, VerifyReport},
     media_servers::{
@@ -19,7 +20,6 @@ use narrows_api::{
         Making, RemoveReply, RemoveRequest, TargetInfo, TargetName, TargetRequest, UnitInfo, UnitRequest,
     },
 };
-use narrows_domain::{Catalog as _, Partner};
 use narrows_server::{
     config::{Cores, Memory, Settings},
     folder::{Folder, Membership},
@@ -407,9 +407,10 @@ async fn the_usual_unit_of_a_partner_may_lie_on_a_media_server() {
     let (first, _) = back_up_directory(&east, &web, files.path()).await;
     settled_image(&east, &first.image.to_string()).await;
     // What receives from east is on another server of the domain from now on: whoever sends asks where.
-    let app = west.server.as_ref().unwrap().app();
-    let known = app.catalog.partner(east.domain()).await.unwrap().unwrap();
-    app.control.put_partner(Partner { receive_unit: "far".into(), ..known }).await.unwrap();
+    let receive = paths::DOMAIN_RECEIVE.replace("{name}", "east");
+    let unit = ReceiveUnitRequest { unit: "far".into() };
+    let told: DomainInfo = west.admin().post(&receive, &unit).await.unwrap();
+    assert_eq!((told.name.as_str(), told.receive_unit.as_str()), ("east", "far"));
     apply(&west, &import_to("far")).await.unwrap();
     std::fs::write(files.path().join("deep/file8"), b"changed").unwrap();
     let (second, _) = back_up_directory(&east, &web, files.path()).await;

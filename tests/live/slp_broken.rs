@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use narrows_api::{
-    ApiError, paths,
+    ApiError,
+    domains::{Parting, UnpairReply, UnpairRequest},
+    paths,
     pools::PoolChange,
     slps::{ApplyReply, ApplyRequest},
     storage::{Making, RemoveReply, RemoveTargetRequest, TargetInfo, TargetName, TargetRequest},
@@ -12,7 +14,7 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Change,
     partner::{Partner, Trust},
-    storage::{LockRange, ReplicationTarget},
+    storage::LockRange,
 };
 use narrows_format::DomainId;
 
@@ -229,9 +231,18 @@ fn to_west() -> TargetName {
 }
 
 async fn put_target(east: &House, making: Making, unit: Option<&str>) -> Result<TargetInfo, ApiError> {
+    put_target_in(east, "west", making, unit).await
+}
+
+async fn put_target_in(
+    east: &House,
+    domain: &str,
+    making: Making,
+    unit: Option<&str>,
+) -> Result<TargetInfo, ApiError> {
     let request = TargetRequest {
         making,
-        name: to_west(),
+        name: TargetName { domain: domain.to_owned(), ..to_west() },
         unit: unit.map(str::to_owned),
         bandwidth: None,
         schedule: None,
@@ -278,15 +289,21 @@ pub(crate) async fn import_behind_backup(east: &House) -> Option<ApiError> {
 }
 
 /// As it is found when a target is configured whose server has no wire version of ours.
-pub(crate) async fn unlike_storage(east: &House, west: &House) -> Option<ApiError> {
-    let app = east.server.as_ref().unwrap().app().clone();
-    let targets = app.catalog.replication_targets().await.unwrap();
-    let is_it = |it: &ReplicationTarget| (it.pool, it.partner) == (app.who.pool, west.domain());
-    let target = targets.into_iter().find(is_it).unwrap();
-    let unlike = Some("it hashes by the moon".to_owned());
-    app.control.put_target(ReplicationTarget { unlike, ..target.clone() }).await.unwrap();
-    let refused = apply(east, &request(GOLD.to_owned())).await.err();
-    app.control.put_target(target).await.unwrap();
+/// The program there is of another age: nothing is known of how it names and packs segments. That is found when a target is set.
+pub(crate) async fn unlike_storage(east: &House) -> Option<ApiError> {
+    let mut pluto = House::build("pluto").await;
+    pluto.restart_with(|it| it.test.wire_version = Some(9)).await;
+    pluto.pair(&east.invite().await).await.unwrap();
+    apply(&pluto, &import_slp()).await.unwrap();
+    let target = put_target_in(east, "pluto", Making::Set, None).await.unwrap();
+    assert!(target.unlike.contains("wire versions 9..=9"), "{target:?}");
+    let to_pluto = GOLD.replace("\"west\"", "\"pluto\"").replace("\"table\"", "\"far\"");
+    let refused = apply(east, &request(to_pluto)).await.err();
+    let path = paths::DOMAIN_UNPAIR.replace("{name}", "pluto");
+    let parting = UnpairRequest { how: Parting::Now, dry_run: false };
+    let parted: UnpairReply = east.admin().post(&path, &parting).await.unwrap();
+    assert!(parted.applied, "{parted:?}");
+    pluto.stop().await;
     refused
 }
 

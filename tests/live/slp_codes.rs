@@ -149,8 +149,8 @@ const ROWS: &[Row] = &[
     Row {
         code: "SLP-006",
         rule: "a pool replicates to similar storage",
-        says: "that is not similar: it hashes by the moon",
-        broken: Break::By(|east, west| Box::pin(unlike_storage(east, west))),
+        says: "that is not similar: it speaks wire versions 9..=9",
+        broken: Break::By(|east, _| Box::pin(unlike_storage(east))),
     },
     Row {
         code: "SLP-007",
@@ -283,6 +283,12 @@ const ROWS: &[Row] = &[
         rule: "a window exists",
         says: "names the window `never`",
         broken: Break::Edit("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"never\""),
+    },
+    Row {
+        code: "SLP-013",
+        rule: "a window holds secondary work back",
+        says: "names the window `days` for a backup",
+        broken: Break::Edit("kind = \"backup\"", "kind = \"backup\"\nwindow = \"days\""),
     },
     Row {
         code: "SLP-013",

@@ -101,6 +101,9 @@ async fn storage_servers_of_two_domains_are_kept_apart() {
     joined.ask(&Asked::Here { url, data_addr: own.clone() }).await.unwrap();
     drop(joined);
 
+    let by_name = own.replace("127.0.0.1", "localhost");
+    let refused = introduced(&east, Some(by_name), false).await.unwrap_err();
+    assert!(refused.code == "TOPO-001" && refused.message.contains("media server `m1`"), "{refused}");
     let refused = introduced(&east, Some(own), false).await.unwrap_err();
     assert!(refused.code == "TOPO-001" && refused.message.contains("media server `m1`"), "{refused}");
     introduced(&east, None, false).await.unwrap();

@@ -34,7 +34,7 @@ async fn replica_in(house: &House, id: &str, state: &str) -> ImageInfo {
     panic!("no replica is {state}: {:?}", house.admin().get::<ImageInfo>(&path).await);
 }
 
-async fn check(house: &House) -> CheckReply {
+pub(crate) async fn check(house: &House) -> CheckReply {
     let replies: Vec<CheckReply> =
         house.admin().post(paths::REPLICAS_CHECK, &CheckRequest::default()).await.unwrap();
     replies[0].clone()

@@ -152,7 +152,7 @@ const RULES: &[(&str, &str, &str)] = &[
     (
         "control",
         "what may leave a pool is shared by its targets",
-        "live::bandwidth::bandwidth_is_by_target_and_time_of_day_and_changes_under_way",
+        "live::bandwidth::what_may_leave_a_pool_is_shared_by_weight",
     ),
     ("control", "SLPs are paused, deferred and resumed", "live::slps::an_slp_is_paused_deferred_and_resumed"),
     (

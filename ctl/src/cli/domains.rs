@@ -8,9 +8,12 @@ use super::{DecideArgs, GrantArgs, UnpairArgs};
 pub(crate) enum DomainCommand {
     /// Makes the line that pairs another domain with this one.
     #[command(
-        after_help = "Examples:\n  narrowsctl --context east domain invite\n  narrowsctl --context east domain invite --as west2"
+        after_help = "Examples:\n  narrowsctl --context east domain invite\n  narrowsctl --context east domain invite --as west2 --expires-in 1h"
     )]
     Invite {
+        /// How long the line works, e.g. `15m` or `48h`; one day unless set.
+        #[arg(long, value_name = "SPAN")]
+        expires_in: Option<jiff::SignedDuration>,
         /// What to call the other domain here.
         #[arg(long = "as", value_name = "NAME")]
         alias: Option<String>,
@@ -53,6 +56,15 @@ pub(crate) enum DomainCommand {
         /// Images under way to it at once; 4 unless set.
         #[arg(long, value_name = "COUNT")]
         images: u32,
+    },
+    /// Says which storage unit receives from a partner, unless its replication target names one.
+    #[command(after_help = "Example:\n  narrowsctl --context west domain receive east --unit vault")]
+    Receive {
+        /// Name or UUID.
+        name: String,
+        /// A storage unit of this domain; `default` unless set.
+        #[arg(long, value_name = "UNIT")]
+        unit: String,
     },
     /// Changes what a partner may do here.
     #[command(after_help = "Examples:\n  narrowsctl --context north domain grant west 'relay(east)'\n  \

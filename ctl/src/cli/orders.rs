@@ -82,13 +82,13 @@ pub(crate) struct RecallArgs {
     /// UUID, or a name that is known here.
     #[arg(required_unless_present = "all")]
     pub(crate) image: Option<String>,
-    /// All that the partner holds for this domain and that can't be read here; `replica list --unknown` lists them.
-    #[arg(long, conflicts_with = "image", requires = "from")]
+    /// All that partners hold for this domain and that can't be read here; `replica list --unknown` lists them.
+    #[arg(long, conflicts_with = "image")]
     pub(crate) all: bool,
     /// Of these, only backups that began then or later (RFC 3339).
     #[arg(long, requires = "all", value_name = "TIME")]
     pub(crate) since: Option<jiff::Timestamp>,
-    /// The partner domain that has it; by itself the one that was last known to.
+    /// The partner domain that has it; by itself the one that was last known to, or with --all whoever has it and sends it.
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) from: Option<String>,
     /// The SLP here that is to import it; by itself the one that imports images of its classification.

@@ -29,7 +29,7 @@ pub(crate) enum SlpCommand {
         /// Its name.
         name: String,
     },
-    /// Holds all work under an SLP until it is resumed; what runs stops at its next batch.
+    /// Holds the secondary work under an SLP (replications, duplications) until it is resumed; what runs stops at its next batch. Backups and imports go on.
     #[command(after_help = "Example:\n  narrowsctl slp pause gold")]
     Pause {
         /// Its name.
@@ -41,7 +41,7 @@ pub(crate) enum SlpCommand {
         /// Its name.
         name: String,
     },
-    /// Holds all work under an SLP until a time.
+    /// Holds the secondary work under an SLP until a time.
     #[command(
         after_help = "Examples:\n  narrowsctl slp defer gold --for 8h\n  narrowsctl slp defer gold --until 2026-12-27T06:00:00Z"
     )]

@@ -9,15 +9,15 @@ use super::{Session, partners};
 use crate::{
     api::filled,
     cli::DomainCommand,
-    failure::Outcome,
+    failure::{Failure, Outcome},
     output::{counted, table, time_or_dash},
 };
 
 pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()> {
     let api = session.administrator()?;
     match command {
-        DomainCommand::Invite { alias } => {
-            let request = InviteRequest { alias, ..InviteRequest::default() };
+        DomainCommand::Invite { expires_in, alias } => {
+            let request = InviteRequest { expires_in_seconds: expires_in.map(seconds).transpose()?, alias };
             let reply: InviteReply = api.post(paths::DOMAIN_INVITE, &request).await?;
             session.style.show(&reply, |reply| reply.line.clone())
         }
@@ -42,11 +42,21 @@ pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()
         }
         DomainCommand::Pause { name } => partners::pause(session, &api, &name).await,
         DomainCommand::Resume { name } => partners::resume(session, &api, &name).await,
+        DomainCommand::Receive { name, unit } => partners::receive(session, &api, &name, unit).await,
         DomainCommand::Limit { name, images } => partners::limit(session, &api, &name, images).await,
         DomainCommand::Grant(args) => partners::grant(session, &api, args).await,
         DomainCommand::Decide(args) => partners::decide(session, &api, args).await,
         DomainCommand::Unpair(args) => partners::unpair(session, &api, args).await,
     }
+}
+
+fn seconds(span: jiff::SignedDuration) -> Outcome<u32> {
+    let seconds = u32::try_from(span.as_secs()).ok().filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(|| {
+        Failure::usage(format!(
+            "`--expires-in {span:#}`: a line works for a second at least, and some years at most"
+        ))
+    })
 }
 
 /// A domain for people.
@@ -63,6 +73,7 @@ pub(super) fn describe(info: &DomainInfo) -> String {
         ("ca", info.ca_fingerprint.to_string()),
         ("signing key", info.signing_key.to_string()),
         ("grants", info.grants.join(", ")),
+        ("received by", info.receive_unit.clone()),
         (
             "at once",
             match info.images_at_once {
@@ -78,4 +89,18 @@ pub(super) fn describe(info: &DomainInfo) -> String {
     let given = rows.iter().filter(|(_, value)| !value.is_empty());
     let lines: Vec<String> = given.map(|(name, value)| format!("{name:12} {value}")).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_never_worked_is_not_asked_for() {
+        for (span, worth) in
+            [("15m", Some(900)), ("48h", Some(172_800)), ("0s", None), ("-1h", None), ("900ms", None)]
+        {
+            assert_eq!(seconds(span.parse().unwrap()).ok(), worth, "{span}");
+        }
+    }
 }

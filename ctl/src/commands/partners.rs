@@ -1,9 +1,9 @@
-//! `domain pause|resume|limit|grant|decide|unpair`.
+//! `domain pause|resume|limit|receive|grant|decide|unpair`.
 
 use narrows_api::{
     domains::{
-        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply,
-        UnpairRequest,
+        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, ReceiveUnitRequest,
+        UnpairReply, UnpairRequest,
     },
     paths,
 };
@@ -32,6 +32,12 @@ pub(super) async fn limit(session: &Session, api: &Api, name: &str, images: u32)
     session.style.show(&info, |info| {
         format!("{}: {} at once", info.name, counted(info.images_at_once, "image", "images"))
     })
+}
+
+pub(super) async fn receive(session: &Session, api: &Api, name: &str, unit: String) -> Outcome<()> {
+    let request = ReceiveUnitRequest { unit };
+    let info: DomainInfo = api.post(&filled(paths::DOMAIN_RECEIVE, name), &request).await?;
+    session.style.show(&info, |info| format!("what {} sends is received by {}", info.name, info.receive_unit))
 }
 
 pub(super) async fn grant(session: &Session, api: &Api, args: GrantArgs) -> Outcome<()> {

@@ -131,12 +131,13 @@ fn target_table(targets: &[TargetInfo]) -> String {
             unit.to_owned(),
             rate(target.bandwidth) + &scheduled,
             target.weight.to_string(),
+            target.goes_at.map_or_else(|| "-".to_owned(), |bytes| rate(Some(bytes))),
             target.direction.clone(),
             target.unlike.clone(),
         ]
     };
     let rows: Vec<_> = targets.iter().map(row).collect();
-    table(&["POOL", "DOMAIN", "UNIT THERE", "BANDWIDTH", "WEIGHT", "DIALS", "NOT SIMILAR"], &rows)
+    table(&["POOL", "DOMAIN", "UNIT THERE", "BANDWIDTH", "WEIGHT", "GOES AT", "DIALS", "NOT SIMILAR"], &rows)
 }
 
 pub(super) async fn classifications(session: &Session, command: ClassificationCommand) -> Outcome<()> {

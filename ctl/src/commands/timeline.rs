@@ -1,6 +1,6 @@
 //! `image timeline`, `image recall`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use narrows_api::{
     error,
@@ -50,21 +50,22 @@ pub(super) async fn recall(session: &Session, api: &Api, args: RecallArgs) -> Ou
     })
 }
 
-/// All that the partner holds for us and that can't be read here. One that it refuses ends it; what was asked for before comes.
+/// All that the partner, or any of them, holds for us and that can't be read here. One that nobody gives ends it; what was asked
+/// for before comes.
 async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<()> {
     let failed_before = failed(api).await?;
     let query = UnknownQuery { domain: args.from.clone() };
     let unknown: UnknownReplicas = api.get(paths::REPLICAS_UNKNOWN, &query).await?;
+    for silent in &unknown.unasked {
+        session.style.remark(&format!("{silent} could not be asked what it has"));
+    }
     let is_wanted = |it: &UnknownReplica| {
         let is_since = |since| it.image_is.as_ref().is_some_and(|image| image.started >= since);
         !it.is_here && !it.damaged && args.since.is_none_or(is_since)
     };
     let mut replies = Vec::new();
-    for image in unknown.replicas.iter().filter(|it| is_wanted(it)).map(|it| it.image.to_string()) {
-        let (domain, import_slp) = (args.from.clone(), args.import_slp.clone());
-        let reply: RecallReply =
-            api.post(paths::IMAGES_RECALL, &RecallRequest { image, domain, import_slp }).await?;
-        replies.push(reply);
+    for (image, holders) in holders(unknown.replicas.iter().filter(|it| is_wanted(it))) {
+        replies.push(recall_from(api, &image, &holders, args.import_slp.as_ref()).await?);
     }
     if args.wait {
         for reply in &replies {
@@ -83,6 +84,37 @@ async fn recall_all(session: &Session, api: &Api, args: RecallArgs) -> Outcome<(
         )
     };
     session.style.show(&replies, |replies| counted(replies.len(), one, many))
+}
+
+/// Who has each of these images.
+fn holders<'r>(replicas: impl Iterator<Item = &'r UnknownReplica>) -> BTreeMap<String, Vec<&'r str>> {
+    let mut holders: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for replica in replicas {
+        let known = holders.entry(replica.image.to_string()).or_default();
+        if !known.contains(&replica.domain.as_str()) {
+            known.push(&replica.domain);
+        }
+    }
+    holders
+}
+
+/// The first of them that sends it.
+async fn recall_from(
+    api: &Api,
+    image: &str,
+    holders: &[&str],
+    import_slp: Option<&String>,
+) -> Outcome<RecallReply> {
+    let mut refused = None;
+    for holder in holders {
+        let (image, domain) = (image.to_owned(), Some((*holder).to_owned()));
+        let request = RecallRequest { image, domain, import_slp: import_slp.cloned() };
+        match api.post(paths::IMAGES_RECALL, &request).await {
+            Ok(reply) => return Ok(reply),
+            Err(failure) => refused = Some(failure),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Failure::usage(format!("nobody has image {image}"))))
 }
 
 async fn failed(api: &Api) -> Outcome<Vec<ArrivalInfo>> {

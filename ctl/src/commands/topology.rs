@@ -61,7 +61,15 @@ async fn unknown_ones(session: &Session, domain: Option<String>) -> Outcome<()> 
         let rows: Vec<_> = found.replicas.iter().map(row).collect();
         let headers = ["IMAGE", "DOMAIN", "CLIENT", "BEGAN", "BYTES", "UNTIL", "DAMAGED", "HERE"];
         let more = if found.more { "there are more\n" } else { "" };
-        format!("{}{more}", table(&headers, &rows))
+        let silent = match &found.unasked[..] {
+            [] => String::new(),
+            silent => format!(
+                "could not be asked: {}
+",
+                silent.join(", ")
+            ),
+        };
+        format!("{}{more}{silent}", table(&headers, &rows))
     })
 }
 

@@ -384,6 +384,10 @@ fn slp_013_what_is_named_exists_once() {
     assert_eq!(codes(&gilt, &around()), ["SLP-013"]);
     breaks(GOLD, &[("storage = \"stu-a\"\n", "")], "SLP-013");
     breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"days\"")], "SLP-013");
+    breaks(GOLD, &[("{ fixed = \"30d\" }", "{ fixed = \"30d\" }\nwindow = \"nights\"")], "SLP-013");
+    breaks(IMPORT, &[("kind = \"import\"", "kind = \"import\"\nwindow = \"nights\"")], "SLP-013");
+    let further = "\n[[operation]]\nid = \"more\"\nkind = \"backup\"\nstorage = \"stu-b\"\nretention = { fixed = \"1d\" }\nwindow = \"nights\"\n";
+    assert_eq!(codes(&format!("{GOLD}{further}"), &around()), [""; 0], "it is made of the first one's copy");
     breaks(GOLD, &[("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nstorage = \"stu-b\"")], "SLP-013");
     let twin = "\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"stu-b\"\nretention = { fixed = \"1d\" }\n";
     assert_eq!(codes(&format!("{GOLD}{twin}"), &around()), ["SLP-013"]);

@@ -43,6 +43,13 @@ pub struct LimitRequest {
     pub images: u32,
 }
 
+/// Says what receives from a partner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveUnitRequest {
+    /// The storage unit of this domain that takes what it brings without naming one.
+    pub unit: String,
+}
+
 /// Changes what a partner may do here. Words are `send`, `slp-lookup`, `status`, `recall`, `heal`, `auto-import`,
 /// with bounds as in `auto-import(at-least=1d,at-most=90d,quota=500GiB)`, `relay(ORIGIN)` and, for an origin that this domain is not paired with, `relay(UUID=KEY)`: the origin's signing
 /// key as its `domain show` tells it.
@@ -142,6 +149,9 @@ pub struct DomainInfo {
     pub signing_key: Hex<32>,
     /// What it may do here.
     pub grants: Vec<String>,
+    /// The storage unit here that takes what it brings without naming one; empty for this domain itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub receive_unit: String,
     /// Images under way to it at once.
     #[serde(default)]
     pub images_at_once: u32,

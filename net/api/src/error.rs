@@ -82,6 +82,11 @@ impl ApiError {
         self
     }
 
+    /// What is wrong and why, in one sentence.
+    pub fn sentence(&self) -> String {
+        if self.why.is_empty() { self.message.clone() } else { format!("{}: {}", self.message, self.why) }
+    }
+
     /// The HTTP status of an answer with this error.
     pub fn http_status(&self) -> u16 {
         match self.code.as_str() {

@@ -90,6 +90,9 @@ pub struct UnknownReplicas {
     pub replicas: Vec<UnknownReplica>,
     /// There are more than one answer lists.
     pub more: bool,
+    /// Partners that could not be asked, where all were to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unasked: Vec<String>,
 }
 
 /// One of them.

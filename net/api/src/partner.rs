@@ -42,6 +42,9 @@ pub struct ConfirmRequest {
     pub url: String,
     /// Host and port of its data plane.
     pub data_addr: String,
+    /// The pairing is complete for the caller: it says where it is now, and nothing else. Older servers prove the pairing anew.
+    #[serde(default)]
+    pub is_paired: bool,
 }
 
 /// A pool as it stands.
@@ -113,12 +116,28 @@ pub struct Refused {
     pub why: String,
 }
 
-/// Whether the answering side reaches the data port of who asks.
+/// Whether the answering side reaches the data port and the API of who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
     /// Where it dialled.
     pub address: String,
     /// Code of what it met, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// What it met; empty when it was answered.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// How it reaches the API, by which it confirms what it took in. Older servers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiReached>,
+}
+
+/// Whether an API is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiReached {
+    /// Base URL that was asked.
+    pub url: String,
+    /// Code of what that met, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub code: String,
     /// What it met; empty when it was answered.

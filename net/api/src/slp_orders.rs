@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Holds all work under an SLP.
+/// Holds the secondary work under an SLP: replications and duplications.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct HoldRequest {
     /// Deferred until then; paused until resumed when absent.

@@ -149,6 +149,10 @@ pub struct TargetInfo {
     /// In which proportion it has a part of the pool's bandwidth while others are sent to.
     #[serde(default = "even")]
     pub weight: u32,
+    /// Bytes a second that it is let have just now, its part of what may leave the pool. Absent while this server sends nothing to it,
+    /// and where nothing bounds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_at: Option<u64>,
     /// Which end dials: `push` or `pull`.
     pub direction: String,
     /// Why the storage there is not similar; empty if it is.

@@ -29,6 +29,8 @@ pub struct HelloFacts {
     /// Oldest and newest version that we speak; others than [`hello::VERSION_MIN`] and [`hello::VERSION_MAX`] stand
     /// for a program of another age.
     pub versions: (u16, u16),
+    /// Frame codecs that we read, as a set of bits; fewer than [`Codec::ALL`] stand for a program of another age.
+    pub codecs: u32,
 }
 
 impl HelloFacts {
@@ -37,7 +39,7 @@ impl HelloFacts {
         let window = WINDOW_BYTES;
         let versions = (hello::VERSION_MIN, hello::VERSION_MAX);
         let (ticket, wanted) = ([0; 32], Vec::new());
-        Self { purpose, domain, pool, incarnation: 0, ticket, wanted, window, versions }
+        Self { purpose, domain, pool, incarnation: 0, ticket, wanted, window, versions, codecs: Codec::ALL }
     }
 }
 
@@ -80,7 +82,7 @@ pub async fn greet(link: Link, side: Side, ours: &HelloFacts) -> Result<Session,
         version_max: ours.versions.1,
         mandatory: 0,
         optional: 0,
-        codecs: Codec::ALL,
+        codecs: ours.codecs,
         domain: ours.domain,
         pool: ours.pool,
         incarnation: ours.incarnation,

@@ -239,12 +239,6 @@ pub fn router(app: App) -> Router {
         .route(paths::DOMAIN, get(domains::show))
         .route(paths::DOMAIN_INVITE, post(domains::invite))
         .route(paths::DOMAIN_PAIR, post(domains::pair).layer(from_fn(answer::to_the_end)))
-        .route(paths::DOMAIN_PAUSE, post(partners::pause))
-        .route(paths::DOMAIN_RESUME, post(partners::resume))
-        .route(paths::DOMAIN_LIMIT, post(partners::limit))
-        .route(paths::DOMAIN_GRANT, post(partners::grant))
-        .route(paths::DOMAIN_UNPAIR, post(partners::unpair).layer(from_fn(answer::to_the_end)))
-        .route(paths::DOMAIN_DECIDE, post(partners::decide).layer(from_fn(answer::to_the_end)))
         .route(paths::TOPOLOGY, get(topology::show))
         .route(paths::REPLICAS, get(topology::replicas))
         .route(paths::JOBS, get(jobs::list))
@@ -266,6 +260,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_IMPORTS, post(partner::imports))
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
+        .merge(partners::routes())
         .merge(timeline::routes())
         .merge(releases::routes())
         .merge(pools::routes())

@@ -76,6 +76,11 @@ pub struct Settings {
     #[arg(long, env = "NARROWS_SCRUB_RATE", value_name = "BYTES")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub_rate: Option<Memory>,
+    /// A program by its whole path, and its arguments in further ones: it is run for each problem that is new, and reads it as JSON.
+    /// No shell is asked.
+    #[arg(long, env = "NARROWS_NOTIFY", value_name = "PROGRAM", allow_hyphen_values = true)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Vec<String>>,
     /// What only tests set; see there.
     #[command(flatten)]
     #[serde(default, skip_serializing_if = "Switches::are_off")]
@@ -103,6 +108,8 @@ pub struct Config {
     pub scrub_every: Duration,
     /// And reads so many bytes a second.
     pub scrub_rate: u64,
+    /// The program that is run for each new problem, and its arguments; empty is none.
+    pub notify: Vec<String>,
     /// What only tests set.
     pub test: Switches,
 }
@@ -147,6 +154,7 @@ impl Settings {
             pending_import_max: self.pending_import_max.or(below.pending_import_max),
             scrub_every: self.scrub_every.or(below.scrub_every),
             scrub_rate: self.scrub_rate.or(below.scrub_rate),
+            notify: self.notify.or(below.notify),
             test: self.test.over(below.test),
         }
     }
@@ -188,10 +196,15 @@ impl Settings {
         if scrub_rate == 0 {
             return Err(BadSetting::new("scrub_rate", "zero bytes a second never end; the least is 1"));
         }
+        let notify = self.notify.unwrap_or_default();
+        if notify.first().is_some_and(|program| !Path::new(program).is_absolute()) {
+            return Err(BadSetting::new("notify", format!("{:?} is no whole path of a program", notify[0])));
+        }
         Ok(Config {
             domain,
             scrub_every: self.scrub_every.map_or(SCRUB_EVERY_DEFAULT, Period::span),
             scrub_rate,
+            notify,
             test,
             listen,
             data_listen: SocketAddr::new(listen.ip(), data_port),
@@ -358,5 +371,7 @@ mod tests {
         assert_eq!(last.resolve().unwrap_err().field, "listen");
         let little = Settings { memory: Some(Memory(1)), ..Settings::default() };
         assert_eq!(little.resolve().unwrap_err().field, "memory");
+        let by_name = Settings { notify: Some(vec!["mail".into()]), ..Settings::default() };
+        assert_eq!(by_name.resolve().unwrap_err().field, "notify");
     }
 }

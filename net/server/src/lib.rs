@@ -32,6 +32,8 @@ pub mod pairing;
 pub mod partners;
 pub mod tickets;
 
+pub mod alerts;
+pub mod apart;
 pub mod certificates;
 pub mod comparing;
 pub mod control;
@@ -42,6 +44,7 @@ pub mod importer;
 pub mod in_order;
 pub mod pace;
 pub mod verifying;
+pub mod whereabouts;
 pub mod zones;
 
 pub mod plane;

@@ -24,6 +24,10 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 pub const LINGER_READS_MAX: usize = 64;
 /// Answers of a partner's API come within this.
 pub const PARTNER_TIME_MAX: Duration = Duration::from_secs(15);
+/// Whether who asks is reached is known within this, so that the answer still comes within [`PARTNER_TIME_MAX`].
+pub const REACH_TIME_MAX: Duration = Duration::from_secs(10);
+/// Where a name leads is known within this, or not at all.
+pub const LOOK_UP_TIME_MAX: Duration = Duration::from_secs(2);
 /// A request that was never on its connection is sent again so often.
 pub const UNSENT_TRIES_MAX: u32 = 4;
 /// A connection to a partner's API that is not used is closed after this.
@@ -150,6 +154,16 @@ pub const HISTORIES_MAX: usize = 64;
 pub const LIVES_WAITING_MAX: usize = 64;
 /// So long a request may be on its way after the server that sent it has ended; longer than any is waited for.
 pub const REQUEST_ON_ITS_WAY_MAX: Duration = Duration::from_mins(2);
+/// With a program to be told of problems, they are looked at this often.
+pub const ALERT_EVERY: Duration = Duration::from_secs(15);
+/// It is run for so many of them at most each time; the others have their turn the next time.
+pub const ALERTS_AT_ONCE: usize = 10;
+/// It is ended after this.
+pub const ALERT_TIME_MAX: Duration = Duration::from_secs(10);
+/// A partner that could not be told where this server is is told again after this, then after twice as long.
+pub const WHEREABOUTS_RETRY: Duration = Duration::from_secs(15);
+/// At most.
+pub const WHEREABOUTS_RETRY_MAX: Duration = Duration::from_mins(10);
 /// A partner that is half-paired is asked again this often.
 pub const PAIRING_RETRY: Duration = Duration::from_secs(15);
 /// Partners that could not be asked of an SLP's targets when it was stored are asked again this often.

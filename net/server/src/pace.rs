@@ -71,6 +71,12 @@ impl Pace {
         self.pool.lock().allowed(self.partner)
     }
 
+    /// The rate that holds while it is sent to; `None` is unlimited, or that it is not.
+    pub fn goes_at(&self) -> Option<u64> {
+        let (pool, now) = (self.pool.lock(), Instant::now());
+        pool.of.get(&self.partner).filter(|bucket| bucket.is_running(now))?.rate
+    }
+
     /// Waits until so many bytes may go.
     pub async fn take(&self, clock: &dyn Clock, bytes: usize) {
         let mut turn = Turn { pace: self, step: Step::default() };

@@ -24,6 +24,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Change, Event,
+    life::Life,
     limits::POOLS_MAX,
     machine::placing::BUSY,
     partner::{self, Partner, Reach, Trust},
@@ -31,13 +32,15 @@ use narrows_domain::{
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{DomainId, Timestamp};
+use tokio::time::timeout;
 
 use crate::{
+    apart,
     api::{
         App,
         answer::{Failure, internal},
     },
-    limits::INVITATION_LIFE,
+    limits::{INVITATION_LIFE, REACH_TIME_MAX},
     pki::authority::{certificate_of_pem, certificates_of_pem, fingerprint},
     pools, random, time,
 };
@@ -169,22 +172,72 @@ pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Fai
 /// The inviter's part of the second step; `partner` is the caller by its certificate. So it may say where it is now.
 pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Result<Pong, Failure> {
     check_addresses(&request.url, &request.data_addr)?;
+    apart::check_partner(app, &partner.name, &request.data_addr).await?;
     let has_moved = (&partner.url, &partner.data_address) != (&request.url, &request.data_addr);
+    let known = partner.clone();
     let partner = Partner { url: request.url, data_address: request.data_addr, ..partner };
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let pong: Pong = api.get(paths::PARTNER_PING).await.map_err(|error| {
+    let (pong, life): (Pong, _) = api.get_of_life(paths::PARTNER_PING).await.map_err(|error| {
         let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
         ApiError::new("TRUST-001", sentence).at(error.place).because(error.why).help(format!(
             "make {} reachable from {}; the pairing then completes by itself",
             partner.url, app.who.name
         ))
     })?;
+    if known.trust == Trust::Complete && known.url != partner.url {
+        check_left(app, &known, life).await?;
+    }
+    if request.is_paired && partner.trust == Trust::Complete {
+        return moved(app, partner, &pong).await;
+    }
     if has_moved {
         app.control.put_partner(partner.clone()).await?;
         app.partners.forget(partner.domain);
     }
     let complete = finish(app, partner, &pong).await?;
     pong_for(app, &complete).await
+}
+
+/// TRUST-003: a domain that has moved is not found any more where it was known to be, unless that leads to the same server. So a
+/// copy of its data folder that is started elsewhere does not take its place while it runs.
+async fn check_left(app: &App, known: &Partner, life: Option<Life>) -> Result<(), Failure> {
+    let api = app.partners.api(known.domain, &known.url, &known.name)?;
+    // The caller waits for this no longer than for any other answer.
+    match timeout(REACH_TIME_MAX, api.get_of_life::<Pong>(paths::PARTNER_PING)).await {
+        Ok(Ok((_, still))) if still != life => {
+            let sentence = format!("another server of `{}` answers at {} still", known.name, known.url);
+            let help = "stop the wrong one: a domain is in one place at a time";
+            Err(ApiError::new("TRUST-003", sentence).help(help).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A partner has said where it is, and answers there.
+async fn moved(app: &App, partner: Partner, pong: &Pong) -> Result<Pong, Failure> {
+    if pong.domain != partner.domain {
+        return Err(ApiError::new("AUTH-006", format!("{} answers as another domain", partner.name)).into());
+    }
+    let Partner { domain, url, data_address, .. } = partner;
+    let ordered = app.control.act(move |primary, moment| {
+        Box::pin(async move { primary.partner_moved(domain, (url, data_address), moment).await })
+    });
+    let (partner, has_moved) = ordered.await?;
+    if has_moved {
+        app.partners.forget(domain);
+        app.partners.forget_data_address(domain);
+        tracing::info!(partner = %partner.name, url = partner.url, data = partner.data_address, "it has moved");
+        let skew_ms = time::millis_between(app.clock.now(), narrows_api::text::time_in(pong.clock));
+        app.control.tell(up(domain, pong, skew_ms)).await;
+    }
+    pong_for(app, &partner).await
+}
+
+/// Tells a partner where we are.
+pub async fn tell_where(app: &App, partner: &Partner) -> Result<(), ApiError> {
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let word = ConfirmRequest { is_paired: true, ..here(app) };
+    api.post::<_, Pong>(paths::PARTNER_CONFIRM, &word).await.map(drop)
 }
 
 /// The joiner's part of the second step; also tried again for half-made pairings.
@@ -235,7 +288,7 @@ fn forget(app: &App, partner: &Partner) {
 
 /// Where we are.
 fn here(app: &App) -> ConfirmRequest {
-    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr() }
+    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr(), is_paired: false }
 }
 
 fn check_addresses(url: &str, data_addr: &str) -> Result<(), Failure> {
@@ -315,6 +368,7 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
     let malformed = |field: &str, why: &str| ApiError::new(codes::MALFORMED, why).at(field.to_owned());
     certificate_of_pem(&theirs.ca_pem).ok_or_else(|| malformed("ca_pem", "no certificate"))?;
     check_addresses(&theirs.url, &theirs.data_addr)?;
+    apart::check_partner(app, name, &theirs.data_addr).await?;
     if i64::try_from(theirs.incarnation).is_err() {
         return Err(malformed("incarnation", "no domain was recovered so often").into());
     }

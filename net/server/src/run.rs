@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    alerts,
     api::{
         self, App, Shared,
         listener::{self, Bounds},
@@ -49,7 +50,7 @@ use crate::{
     servers::{self, Servers},
     switches::FailWrites,
     tickets::{Ticket, Tickets},
-    verifying, zones,
+    verifying, whereabouts, zones,
 };
 
 /// Threads of the control plane.
@@ -182,6 +183,8 @@ fn parts_of(
         Part::new("watcher of media servers", tokio::spawn(servers::watch(app.clone()))),
         Part::new("caretaker", tokio::spawn(look_after(app.clone()))),
         Part::new("comparer of replicas", tokio::spawn(comparing::run(app.clone()))),
+        Part::new("teller of problems", tokio::spawn(alerts::run(app.clone()))),
+        Part::new("teller of addresses", tokio::spawn(whereabouts::run(app.clone()))),
         Part::new("verifier of SLPs", tokio::spawn(verifying::run(app.clone()))),
         // Last to go: the others tell it what they leave.
         Part::new("control task", desk),

@@ -6,6 +6,8 @@
 use narrows_format::{DomainId, ImageId, Sequence, Timestamp};
 
 use crate::event::{Change, Decision};
+use crate::import::{DAMAGED, ImportReport, Outcome};
+use crate::operation::Note;
 use crate::partner::ReceivePool;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::retention;
@@ -66,6 +68,30 @@ impl Compared {
             unknown: self.unknown + other.unknown,
         }
     }
+}
+
+/// What the list says of images that were not known to be taken in there: the partner's word on that is lost, or on its way.
+pub fn taken_in(records: &[ReplicaRecord], list: &ReplicaList) -> Vec<ImportReport> {
+    let settled = |it: &ReplicaRecord| {
+        matches!(it.state, ReplicaState::Present | ReplicaState::Damaged | ReplicaState::Lost)
+    };
+    let said = |held: &Held| {
+        let record = records.iter().find(|record| record.image == held.image)?;
+        if settled(record) || (held.sequence, held.revision) <= (record.sequence, record.revision) {
+            return None;
+        }
+        let damaged = "its copy there is damaged".to_owned();
+        let note = held.is_damaged.then(|| Note { code: DAMAGED.to_owned(), sentence: damaged });
+        Some(ImportReport {
+            image: held.image,
+            pool: list.pool.pool,
+            incarnation: list.pool.incarnation,
+            sequence: held.sequence,
+            revision: held.revision,
+            outcome: Outcome::Imported { expires: held.expires, note },
+        })
+    };
+    list.held.iter().filter_map(said).collect()
 }
 
 /// Compares the records of the list's pool, in its part of all images, with the list.
@@ -181,6 +207,12 @@ mod tests {
             last: None,
             held: listed,
         };
+        let arrived =
+            [record(5, Arrived, 5), record(8, Arrived, 8), record(9, Arrived, 0), record(2, Arrived, 2)];
+        let taken: Vec<_> =
+            taken_in(&arrived, &list).iter().map(|it| (it.image.0[0], it.sequence.0)).collect();
+        assert_eq!(taken, [(9, 9)], "8 is told by older news, 2 and 5 are not there yet");
+        assert_eq!(taken_in(&records, &list), [], "of what is settled nothing is new");
         let (compared, _) = compare(&records, &list, at(500));
         assert_eq!(compared, Compared { present: 3, lost: 1, damaged: 1, unknown: 1 });
     }

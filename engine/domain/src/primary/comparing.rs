@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, Reconciling};
 use crate::event::{Change, Command, Decision};
 use crate::import::{DAMAGED, ImportReport, ImportState};
 use crate::limits::COMPARED_AT_ONCE;
-use crate::machine::comparing::{Compared, Held, ReplicaList, compare};
+use crate::machine::comparing::{Compared, Held, ReplicaList, compare, taken_in};
 use crate::machine::{Refusal, replication, report};
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationState, WaitReason};
@@ -64,10 +64,15 @@ impl<C: Catalog> Primary<C> {
             let end = records.last().map(|record| record.image).filter(|_| is_full).or(list.last);
             let is_here = |it: &Held| end.is_none_or(|end| it.image <= end);
             let (here, behind) = held.into_iter().partition(is_here);
-            let (found, decision) =
-                compare(&records, &ReplicaList { held: here, ..list.clone() }, moment.now);
+            let part = ReplicaList { held: here, ..list.clone() };
+            let (found, decision) = compare(&records, &part, moment.now);
             compared = compared.and(found);
             commands.extend(self.settle(decision, moment).await?);
+            for report in taken_in(&records, &part) {
+                let decision = self.import_reported(list.from, &report, moment).await?;
+                commands.extend(self.settle(decision, moment).await?);
+                compared.present += 1;
+            }
             if !is_full {
                 return Ok((compared, commands));
             }

@@ -17,7 +17,7 @@ use crate::storage::domain_name;
 use crate::window::Window;
 
 impl<C: Catalog> Primary<C> {
-    /// Holds all work under a policy: until that time, or until resumed. What runs stops at its next batch.
+    /// Holds the secondary work under a policy: until that time, or until resumed. What runs stops at its next batch.
     pub async fn hold_slp(
         &mut self,
         name: &str,

@@ -18,6 +18,8 @@ pub enum PartnerOrder {
     Resume,
     /// So many images under way to it at once.
     Limit(u32),
+    /// What it brings without naming a storage unit is received by this one.
+    Receive(String),
     /// These grants are given, then those taken away; see [`Grants::from_words`] for the words.
     Grant {
         /// Words of what it may from now on.
@@ -44,6 +46,10 @@ impl<C: Catalog> Primary<C> {
                 return Err(Refusal::new("SLP-013", "a limit of 0 images is none", help).into());
             }
             PartnerOrder::Limit(images) => partner.running_max = images,
+            PartnerOrder::Receive(unit) => {
+                self.check_is_unit(&unit).await?;
+                partner.receive_unit = unit;
+            }
             PartnerOrder::Grant { given, taken } => {
                 let (given, taken) = (read(&given)?, read(&taken)?);
                 partner.grants = change(partner.grants, given, &taken);
@@ -57,6 +63,24 @@ impl<C: Catalog> Primary<C> {
             commands.extend(self.pay(moment).await);
         }
         Ok((partner, commands))
+    }
+}
+
+impl<C: Catalog> Primary<C> {
+    /// SLP-013: what receives is one exact storage unit that is there.
+    async fn check_is_unit(&self, name: &str) -> Done<(), C> {
+        let units = self.ask(self.catalog.storage_units()).await?;
+        if units.iter().any(|unit| unit.name == name) {
+            return Ok(());
+        }
+        let groups = self.ask(self.catalog.storage_unit_groups()).await?;
+        let sentence = if groups.iter().any(|group| group.name == name) {
+            format!("`{name}` is a storage unit group, and one exact storage unit receives")
+        } else {
+            format!("there is no storage unit `{name}`")
+        };
+        let help = "`narrowsctl storage list` shows what there is";
+        Err(Refusal::new("SLP-013", sentence, help).into())
     }
 }
 
@@ -82,6 +106,23 @@ impl<C: Catalog> Primary<C> {
         }
         let decision = Self::storing(partner, moment);
         self.settle(decision, moment).await
+    }
+
+    /// A partner that is paired says where it is reached from now on; whether that is news.
+    pub async fn partner_moved(
+        &mut self,
+        domain: DomainId,
+        (url, data_address): (String, String),
+        moment: Moment,
+    ) -> Done<((Partner, bool), Vec<Command>), C> {
+        let mut partner = self.known_partner(domain).await?;
+        let is_news = (&partner.url, &partner.data_address) != (&url, &data_address);
+        if !is_news || partner.trust != Trust::Complete {
+            return Ok(((partner, false), Vec::new()));
+        }
+        (partner.url, partner.data_address) = (url, data_address);
+        let commands = self.put_partner(partner.clone(), moment).await?;
+        Ok(((partner, true), commands))
     }
 
     /// All CAs that are known of a partner have expired: its work waits. Or one of them holds again.

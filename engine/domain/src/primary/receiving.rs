@@ -40,7 +40,8 @@ impl<C: Catalog> Primary<C> {
         let units = self.ask(self.catalog.storage_units()).await?;
         let Some(unit) = units.into_iter().find(|unit| unit.name == *name) else {
             let sentence = format!("there is no storage unit `{name}` in domain `{}`", self.own.name);
-            let help = "name one that is there in the replication target";
+            let help = "name one that is there in the replication target, or let another receive: \
+                        `narrowsctl domain receive` over there";
             return Err(Refusal::new("AIR-004", sentence, help).into());
         };
         let full = match shut_refusal(&unit, &self.troubles) {

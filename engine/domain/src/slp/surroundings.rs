@@ -122,9 +122,24 @@ fn check_lock(at: usize, operation: &SlpOperation, around: &Surroundings, checke
     );
 }
 
-/// SLP-013: the window exists.
+/// SLP-013: the window exists, and holds something back: a client's backup begins by its policy, an import when it arrives.
 fn check_window(at: usize, operation: &SlpOperation, around: &Surroundings, checked: &mut Checked) {
     let Some(window) = &operation.window else { return };
+    if at == 0 && matches!(operation.kind, Kind::Backup | Kind::Import) {
+        let (what, help) = if operation.kind == Kind::Backup {
+            ("a backup, which begins when its policy says", "give the schedules of its policy a window")
+        } else {
+            ("an import, which is made when an image arrives", "let the sender's operation have a window")
+        };
+        checked.findings.push(
+            Finding::operation("SLP-013", at, operation, "window")
+                .value(window)
+                .what(format!("names the window `{window}` for {what}"))
+                .why("a window of an SLP holds back secondary work only")
+                .help(format!("remove the field; {help}, or name it in the operations that copy from here")),
+        );
+        return;
+    }
     if around.windows.iter().any(|it| it.name == *window) {
         return;
     }
@@ -320,7 +335,7 @@ fn said_of<'a>(
 fn unasked(finding: Finding, domain: &str, why: &str) -> Finding {
     finding
         .what(format!("could not be checked against domain `{domain}`: {why}"))
-        .why("the import SLP and its classification are checked when the SLP is applied")
+        .why("that it is reached, its import SLP and the classification are checked when the SLP is applied")
         .help("try again when it answers, or save with --unverified: it is checked when it does")
 }
 

@@ -17,7 +17,7 @@ use narrows_exchange::{
     incoming::{self, Taken},
     outgoing::History,
 };
-use narrows_format::{DomainId, PoolId, record::CopyState};
+use narrows_format::{DomainId, PoolId, frame::Codec, node::ChildKind, record::CopyState};
 use narrows_ring::{
     sim::{Host, LinkFaults, Sim},
     world::World,
@@ -50,7 +50,7 @@ fn order(number: u8, root: TreeChild, base: Option<Base>, history: Option<Rc<His
 
 /// One session over the simulated network; both ends' outcomes.
 async fn session(from: World, to: World, source: Source, target: Rc<Pool>, order: Push) -> Both {
-    session_with(from, to, source, target, order, facts()).await
+    session_with(from, to, source, target, order, (facts(), facts())).await
 }
 
 async fn session_with(
@@ -59,19 +59,19 @@ async fn session_with(
     source: Source,
     target: Rc<Pool>,
     order: Push,
-    facts: HelloFacts,
+    (ours, theirs): (HelloFacts, HelloFacts),
 ) -> Both {
     let listener = to.net.listen(([10, 0, 0, 2], 0).into()).await.expect("listens");
     let address = listener.local_addr();
     let pushing = async {
         let link = Link::dial(&from, address, Security::Plaintext).await?;
-        let session = greet(link, Side::Dialled, &facts).await?;
+        let session = greet(link, Side::Dialled, &ours).await?;
         push(session, &source, &order).await
     };
     let taking = async {
         let (stream, _) = listener.accept().await.expect("accepts");
         let link = Link::accept(&to, stream, Security::Plaintext).await?;
-        let session = greet(link, Side::Accepted, &facts).await?;
+        let session = greet(link, Side::Accepted, &theirs).await?;
         incoming::serve(&session, &Open::new(&target)).await
     };
     let both = join(Box::pin(pushing), Box::pin(taking));
@@ -368,10 +368,44 @@ fn smallest_window() {
         let facts = HelloFacts { window, ..facts() };
         let (there, order) = (Rc::clone(&target), order(1, root, None, None));
         let (pushed, taken) = sim
-            .run(async move { session_with(from, to, source, there, order, facts).await })
+            .run(async move { session_with(from, to, source, there, order, (facts.clone(), facts)).await })
             .expect("no crash was asked for");
         pushed.expect("pushed");
         taken.expect("taken");
         check(&pool, &target, root);
+    }
+}
+
+/// Goal: what a target does not read is sent in a form that it reads, and the same bytes come of it.
+/// Method: a pool whose frames are packed by zstd, of text that packs well; a target without zstd gets more bytes than all
+/// of it has plain.
+#[test]
+fn what_the_target_does_not_read_is_sent_recoded() {
+    let line = |file: u32| (0..400).map(move |at| format!("file {file}, line {at}, as any other\n"));
+    let files: Files =
+        (0..200).map(|it| (format!("{it}.txt").into_bytes(), line(it).collect::<String>().into())).collect();
+    let without_zstd = Codec::ALL & !(1 << Codec::Zstd.number());
+    let nothing_but_plain = 1 << Codec::None.number();
+    for (codecs, is_recoded) in [(Codec::ALL, false), (without_zstd, true), (nothing_but_plain, true)] {
+        let (pool, target) = (Pool::new(), Pool::new());
+        pool.packs_zstd.set(true);
+        let root = tree::build(&pool, &files);
+        let sim = Sim::new(7);
+        let (from, to, source) = (sim.world(SOURCE), sim.world(TARGET), Source::new(&pool, None));
+        let (there, order) = (Rc::clone(&target), order(1, root, None, None));
+        let hellos = (facts(), HelloFacts { codecs, ..facts() });
+        let both = sim.run(async move { session_with(from, to, source, there, order, hellos).await });
+        let (pushed, taken) = both.expect("no crash was asked for");
+        let (sent, _) = (pushed.expect("pushed").sent, taken.expect("taken"));
+        check(&pool, &target, root);
+        let plain = |kind| {
+            let all = target.tree(root.child.fingerprint).into_values();
+            all.filter(|item| item.kind == kind).map(|item| item.bytes.len() as u64).sum::<u64>()
+        };
+        for (sent, plain) in
+            [(sent.data_bytes, plain(ChildKind::Segment)), (sent.node_bytes, plain(ChildKind::Node))]
+        {
+            assert_eq!(sent >= plain, is_recoded, "{sent} of {plain} bytes for codecs {codecs:b}");
+        }
     }
 }

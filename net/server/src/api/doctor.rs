@@ -6,7 +6,7 @@ use axum::extract::State;
 use futures_util::future::try_join_all;
 use narrows_api::{
     ApiError,
-    partner::{Pong, Reached},
+    partner::{ApiReached, Pong, Reached},
     paths,
     server::{DoctorReport, DoctorRequest, Finding, Level},
     size::shown,
@@ -19,6 +19,7 @@ use narrows_domain::{
     storage::{ReplicationTarget, StorageUnit},
 };
 use narrows_format::frame::Codec;
+use tokio::{net::lookup_host, time::timeout};
 
 use super::{
     App,
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::{
     hands::{not_spoken, ping, reach},
-    limits::{FREE_BYTES_WARNING, SKEW_MS_WARNING},
+    limits::{FREE_BYTES_WARNING, REACH_TIME_MAX, SKEW_MS_WARNING},
     pools,
 };
 
@@ -116,11 +117,7 @@ impl Sheet {
     }
 
     fn error(&mut self, check: &str, side: &str, error: &ApiError) {
-        let message = match error.why.as_str() {
-            "" => error.message.clone(),
-            why => format!("{}: {why}", error.message),
-        };
-        let finding = self.note(Level::Error, check, side, message);
+        let finding = self.note(Level::Error, check, side, error.sentence());
         finding.code.clone_from(&error.code);
         finding.help.clone_from(&error.help);
     }
@@ -163,9 +160,11 @@ async fn check_partner(
     sheet.findings.extend(shared(app, std::slice::from_ref(partner)).await?);
     check_trust(sheet, own, partner);
     check_unlike(app, partner, storage, sheet).await?;
+    check_names(sheet, own, partner).await;
     let pong = match ping(app, partner).await {
         Ok((pong, skew_ms)) => {
-            sheet.note(Level::Ok, "reachable", name, format!("answers at {}", partner.url));
+            let answers = format!("answers at {} as domain {}", partner.url, partner.domain);
+            sheet.note(Level::Ok, "reachable", name, answers);
             check_pong(sheet, (own, app.config.test.wire_versions()), partner, &pong, skew_ms);
             check_image_formats(sheet, (own, storage.image_format), name, &pong);
             sheet.findings.extend(ending::shown_by(app, partner).await);
@@ -181,6 +180,40 @@ async fn check_partner(
         check_slp(app, (partner, &pong), (version, storage), sheet).await?;
     }
     Ok(())
+}
+
+/// The names by which a partner says that it is reached: they mean something here. Whose server answers there is said by its
+/// certificate, which TLS looks at.
+async fn check_names(sheet: &mut Sheet, own: &str, partner: &Partner) {
+    let api = partner.url.strip_prefix("https://").unwrap_or(&partner.url);
+    let mut told: Vec<&str> = Vec::new();
+    for authority in [api, &partner.data_address] {
+        let Some((host, _)) = authority.rsplit_once(':') else { continue };
+        if told.contains(&host) {
+            continue;
+        }
+        told.push(host);
+        let found = timeout(REACH_TIME_MAX, lookup_host(authority)).await;
+        let why = match found {
+            Ok(Ok(addresses)) => {
+                let mut all: Vec<_> = addresses.map(|it| it.ip().to_string()).collect();
+                all.dedup();
+                if !all.is_empty() {
+                    sheet.note(Level::Ok, "names", &partner.name, format!("{host} is {}", all.join(", ")));
+                    continue;
+                }
+                "it has no address".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        let sentence = format!("`{own}` does not know the name {host}: {why}");
+        let finding = sheet.note(Level::Error, "names", &partner.name, sentence);
+        finding.help = format!(
+            "let the resolver of `{own}` know it, or start `narrowsd` in `{}` with an `advertise` that it knows",
+            partner.name
+        );
+    }
 }
 
 /// What is known here of a partner that is not trusted, whether it answers or not.
@@ -216,7 +249,9 @@ fn unanswered(sheet: &mut Sheet, (own, name): (&str, &str), error: &ApiError) {
             "stop the wrong one of `{own}`, then `narrowsctl domain decide` in `{name}` takes the one that answers"
         );
     } else if finding.help.is_empty() && !is_trust {
-        finding.help = format!("start `narrowsd` in `{name}`, or open the way to {name}'s API");
+        finding.help = format!(
+            "start `narrowsd` in `{name}`, or open the way to {name}'s API; where it is it tells its partners at each start"
+        );
     }
 }
 
@@ -315,17 +350,40 @@ async fn check_data_ports(app: &App, partner: &Partner, sheet: &mut Sheet) {
         Err(error) => Err(error),
     };
     match answer {
-        Ok(Reached { address, code, why }) if why.is_empty() && code.is_empty() => {
-            sheet.note(Level::Ok, "data port", own, format!("answers `{name}` at {address}"));
-        }
-        Ok(Reached { address, code, why }) => {
-            unreached(sheet, own, &code, format!("`{name}` at {address}: {why}"));
+        Ok(Reached { address, code, why, api }) => {
+            if why.is_empty() && code.is_empty() {
+                sheet.note(Level::Ok, "data port", own, format!("answers `{name}` at {address}"));
+            } else {
+                unreached(sheet, own, &code, format!("`{name}` at {address}: {why}"));
+            }
+            if let Some(api) = api {
+                check_way_back(sheet, (own, name), &api);
+            }
         }
         Err(error) => {
             let sentence = format!("`{name}` can't say whether it reaches us: {}", error.message);
             sheet.note(Level::Warning, "data port", own, sentence);
         }
     }
+}
+
+/// The partner's way to our API: by it what it took in is confirmed.
+fn check_way_back(sheet: &mut Sheet, (own, name): (&str, &str), ApiReached { url, code, why }: &ApiReached) {
+    if why.is_empty() && code.is_empty() {
+        sheet.note(Level::Ok, "reachable", own, format!("answers `{name}` at {url}"));
+        return;
+    }
+    let sentence = format!("`{name}` does not reach it at {url}, and can confirm nothing: {why}");
+    let finding = sheet.note(Level::Error, "reachable", own, sentence);
+    code.clone_into(&mut finding.code);
+    finding.help = match code.split('-').next() {
+        Some("AUTH") => "pair the two again".to_owned(),
+        Some("TRUST") => "who is trusted is said under `trust`".to_owned(),
+        _ => format!(
+            "open the way from `{name}` to `{own}`'s API, or start `narrowsd` in `{own}` with the `advertise` by which it is \
+             reached: partners are told at each start"
+        ),
+    };
 }
 
 fn unreached(sheet: &mut Sheet, side: &str, code: &str, sentence: String) {

@@ -97,9 +97,16 @@ async fn unknown(
     Params(query): Params<UnknownQuery>,
 ) -> Answer<UnknownReplicas> {
     app.caught_up().await?;
-    let mut found = UnknownReplicas { replicas: Vec::new(), more: false };
-    for partner in wanted(&app, query.domain.as_ref()).await? {
-        comparing::list_unknown(&app, &partner, &mut found).await?;
+    let mut found = UnknownReplicas { replicas: Vec::new(), more: false, unasked: Vec::new() };
+    let partners = wanted(&app, query.domain.as_ref()).await?;
+    for partner in &partners {
+        match comparing::list_unknown(&app, partner, &mut found).await {
+            // What the others have is worth knowing without this one.
+            Err(Failure(_)) if found.unasked.len() + 1 < partners.len() => {
+                found.unasked.push(partner.name.clone());
+            }
+            outcome => outcome?,
+        }
     }
     good(found)
 }

@@ -39,6 +39,7 @@ use super::{
     storage::absent,
 };
 use crate::{
+    apart,
     certificates::time_of,
     limits::{COPIES_LOST_AT_ONCE, INVITATION_LIFE},
     pairing,
@@ -222,6 +223,7 @@ async fn join(
     let purpose = if token.purpose == TokenPurpose::Rejoin { token.purpose } else { TokenPurpose::Join };
     token.check(purpose, now).map_err(|_| refused())?;
     door::check_addresses(&request.url, &request.data_addr)?;
+    apart::check_server(&app, &request.data_addr).await?;
     let former = match purpose {
         TokenPurpose::Rejoin => {
             let former: ServerId = token.subject.parse().map_err(|_| refused())?;

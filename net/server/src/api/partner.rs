@@ -1,17 +1,19 @@
 //! What partners ask. Whom a request is from is said by the certificate, never by its body.
 
 use axum::extract::{Path, State};
+use futures_util::join;
 use narrows_api::{
     ApiError,
     error::codes,
     partner::{
-        ConfirmRequest, Confirmation, Introduction, LendRequest, PartnerSlp, PingQuestion, Pong, Reached,
-        ReceiveGrant, ReceiveRequest,
+        ApiReached, ConfirmRequest, Confirmation, Introduction, LendRequest, PartnerSlp, PingQuestion, Pong,
+        Reached, ReceiveGrant, ReceiveRequest,
     },
     text::time_in,
 };
 use narrows_domain::{Event, ImportReport, Outcome, operation::Note, slp::PartnerSlp as Looked};
 use narrows_format::Sequence;
+use tokio::time::timeout;
 
 use super::{
     App,
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     doorman, hands,
-    limits::{CODE_BYTES_MAX, RECEIVE_TICKETS_MAX, SENTENCE_LETTERS_MAX},
+    limits::{CODE_BYTES_MAX, REACH_TIME_MAX, RECEIVE_TICKETS_MAX, SENTENCE_LETTERS_MAX},
     pairing,
     tickets::Ticket,
 };
@@ -50,11 +52,25 @@ pub async fn ping(
     good(Pong { refuses: pairing::refuses(&app, &partner, unit.as_deref()).await?, ..pong })
 }
 
-/// GET: whether we reach the caller's data port, for its `doctor`.
+/// GET: whether we reach the caller's data port and its API, for its `doctor`.
 pub async fn reach(State(app): State<App>, PartnerCaller(partner): PartnerCaller) -> Answer<Reached> {
-    let outcome = hands::reach(&app, &partner).await;
-    let (code, why) = outcome.err().map(|failure| (failure.code, failure.sentence)).unwrap_or_default();
-    good(Reached { address: partner.data_address, code, why })
+    // The caller waits for this no longer than for any other answer.
+    let data = timeout(REACH_TIME_MAX, hands::reach(&app, &partner));
+    let api = timeout(REACH_TIME_MAX, hands::ping(&app, &partner));
+    let (data, api) = join!(data, api);
+    let silent = || ("NET-001".to_owned(), "no answer".to_owned());
+    let (code, why) = match data {
+        Ok(Ok(_)) => Default::default(),
+        Ok(Err(failure)) => (failure.code, failure.sentence),
+        Err(_) => silent(),
+    };
+    let (api_code, api_why) = match api {
+        Ok(Ok(_)) => Default::default(),
+        Ok(Err(error)) => (error.code.clone(), error.sentence()),
+        Err(_) => silent(),
+    };
+    let api = Some(ApiReached { url: partner.url, code: api_code, why: api_why });
+    good(Reached { address: partner.data_address, code, why, api })
 }
 
 /// POST: an image is to be brought to a storage unit that the caller names.

@@ -1,10 +1,15 @@
 //! What people order about partner domains: pause, resume, limit, grant, unpair.
 
-use axum::extract::{Path, State};
+use axum::{
+    Router,
+    extract::{Path, State},
+    middleware::from_fn,
+    routing::post,
+};
 use narrows_api::{
     domains::{
-        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply,
-        UnpairRequest,
+        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, ReceiveUnitRequest,
+        UnpairReply, UnpairRequest,
     },
     partner::Pong,
     paths,
@@ -18,7 +23,7 @@ use narrows_domain::{
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, internal, not_found},
+    answer::{self, Answer, Body, Failure, good, internal, not_found},
     caller::Admin,
     domains::{find, info},
     images::domain_called,
@@ -28,6 +33,18 @@ use crate::{
     limits::{IMPORTS_LISTED_MAX, REPLICAS_COUNTED_MAX},
     pairing,
 };
+
+/// All routes of it.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::DOMAIN_PAUSE, post(pause))
+        .route(paths::DOMAIN_RESUME, post(resume))
+        .route(paths::DOMAIN_LIMIT, post(limit))
+        .route(paths::DOMAIN_RECEIVE, post(receive))
+        .route(paths::DOMAIN_GRANT, post(grant))
+        .route(paths::DOMAIN_UNPAIR, post(unpair).layer(from_fn(answer::to_the_end)))
+        .route(paths::DOMAIN_DECIDE, post(decide).layer(from_fn(answer::to_the_end)))
+}
 
 /// POST: work for a partner waits.
 pub async fn pause(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<DomainInfo> {
@@ -47,6 +64,16 @@ pub async fn limit(
     Body(request): Body<LimitRequest>,
 ) -> Answer<DomainInfo> {
     order(&app, &name, PartnerOrder::Limit(request.images)).await
+}
+
+/// POST: which storage unit receives from a partner.
+pub async fn receive(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<ReceiveUnitRequest>,
+) -> Answer<DomainInfo> {
+    order(&app, &name, PartnerOrder::Receive(request.unit)).await
 }
 
 /// POST: what a partner may do here. An origin to relay for may be named as this domain knows it.

@@ -252,9 +252,11 @@ fn silent(partner: &Partner) -> Option<Finding> {
             format!("takes nothing: {sentence}"),
             "mend it there; what waits for it then goes on by itself",
         ),
-        (Trust::Complete, Reach::Down { code, sentence, .. }) => {
-            (code.as_str(), format!("does not answer: {sentence}"), "`narrowsctl doctor` checks both ends")
-        }
+        (Trust::Complete, Reach::Down { code, sentence, .. }) => (
+            code.as_str(),
+            format!("does not answer: {sentence}"),
+            "`narrowsctl doctor` checks both ends; where a server is it tells its partners when it starts",
+        ),
         _ => return None,
     };
     Some(finding(code, "partner".to_owned(), &partner.name, message, help))

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use futures_util::future::try_join_all;
+use futures_util::{
+    future::{join_all, try_join_all},
+    try_join,
+};
 use narrows_api::{
     ApiError,
     error::codes,
@@ -32,7 +35,7 @@ use super::{
     caller::Admin,
     doctor, slp_orders,
 };
-use crate::time;
+use crate::{hands, time};
 
 /// GET the list.
 pub async fn list(State(app): State<App>, _admin: Admin) -> Answer<Vec<SlpInfo>> {
@@ -59,8 +62,9 @@ pub async fn apply(
     let wanted = slp::parse(&request.text, format_of(request.format))
         .map_err(|bad| unreadable(&request.file, &bad))?;
     let before = app.catalog.slp(&wanted.name, None).await.map_err(|error| internal(&error))?;
-    let partner_slps = ask_partners(&app, &wanted).await?;
-    let mut findings = reached(&app, &wanted, &partner_slps).await?;
+    let said = ask_slps(&app, &wanted).await?;
+    let (mut findings, partner_slps) =
+        try_join!(reached(&app, &wanted, &said), as_reached(&app, said.clone()))?;
     let (theirs, unasked) = reclassified(&app, before.as_ref(), &wanted).await?;
     findings.extend(unasked);
     let how = Applying {
@@ -151,11 +155,37 @@ fn unstored(slp: Slp) -> SlpVersion {
     SlpVersion { slp, version: 0, made: time::now(), targets: Vec::new(), verified: false }
 }
 
-/// What partners say of the import SLPs that this one names, all asked at once.
-pub async fn ask_partners(
-    app: &App,
-    wanted: &Slp,
-) -> Result<BTreeMap<(DomainId, String), PartnerSlp>, Failure> {
+/// What partners say of their SLPs.
+type Said = BTreeMap<(DomainId, String), PartnerSlp>;
+
+/// What partners say of the import SLPs that this one names, all asked at once. Where nothing could be brought to, nothing
+/// is said.
+pub async fn ask_partners(app: &App, wanted: &Slp) -> Result<Said, Failure> {
+    as_reached(app, ask_slps(app, wanted).await?).await
+}
+
+/// What was said, but by partners whose data port is not reached.
+async fn as_reached(app: &App, mut said: Said) -> Result<Said, Failure> {
+    let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
+    let asked = partners.iter().filter(|partner| has_answered(&said, partner)).map(async |partner| {
+        let failure = hands::reach(app, partner).await.err()?;
+        Some((partner.domain, format!("its data port is not reached: {}", failure.sentence)))
+    });
+    let shut: BTreeMap<_, _> = join_all(asked).await.into_iter().flatten().collect();
+    for ((domain, _), answer) in &mut said {
+        if let Some(why) = shut.get(domain) {
+            *answer = PartnerSlp::Unreachable(why.clone());
+        }
+    }
+    Ok(said)
+}
+
+fn has_answered(said: &Said, partner: &Partner) -> bool {
+    let answers = said.iter().filter(|((domain, _), _)| *domain == partner.domain);
+    answers.map(|(_, answer)| answer).any(|it| !matches!(it, PartnerSlp::Unreachable(_)))
+}
+
+async fn ask_slps(app: &App, wanted: &Slp) -> Result<Said, Failure> {
     let asked = app.control.slps_to_ask(wanted.clone()).await?.into_iter();
     let answers = asked.map(async |(domain, name)| {
         let said = look_up(app, domain, &name).await;
@@ -238,11 +268,7 @@ pub(crate) fn percent(name: &str) -> String {
 }
 
 /// What the partners that it replicates to have for it, and what else is amiss with those that answered.
-async fn reached(
-    app: &App,
-    wanted: &Slp,
-    said: &BTreeMap<(DomainId, String), PartnerSlp>,
-) -> Result<Vec<Problem>, Failure> {
+async fn reached(app: &App, wanted: &Slp, said: &Said) -> Result<Vec<Problem>, Failure> {
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
     // Where what goes to all finds no SLP, one may be made by itself.
     let absent = if wanted.operations.iter().any(slp::SlpOperation::goes_to_all) {
@@ -273,11 +299,7 @@ async fn reached(
         Problem { level, code, check: format!("slp {name}"), side, message, help }
     });
     let mut findings: Vec<_> = findings.collect();
-    let has_answered = |partner: &&Partner| {
-        let answers = said.iter().filter(|((domain, _), _)| *domain == partner.domain);
-        answers.map(|(_, answer)| answer).any(|it| !matches!(it, PartnerSlp::Unreachable(_)))
-    };
-    let answered: Vec<_> = partners.iter().filter(has_answered).collect();
+    let answered: Vec<_> = partners.iter().filter(|partner| has_answered(said, partner)).collect();
     findings.extend(doctor::amiss_with(app, &answered).await?);
     Ok(findings)
 }

@@ -204,6 +204,7 @@ fn target_info(app: &App, pools: &[Pool], partners: &[Partner], target: Replicat
         bandwidth: target.bandwidth,
         schedule: target.schedule.into_iter().map(entry_out).collect(),
         weight: target.weight,
+        goes_at: app.paces.of(target.pool, target.partner).goes_at(),
         direction: target.direction.to_string(),
         unlike: target.unlike.unwrap_or_default(),
         remark: String::new(),

@@ -25,7 +25,7 @@ impl Control {
         self.act(|primary, now| Box::pin(async move { primary.apply_in_place(&slp, how, now).await })).await
     }
 
-    /// Holds all work under an SLP: until then, or until resumed.
+    /// Holds the secondary work under an SLP: until then, or until resumed.
     pub async fn hold_slp(&self, name: String, until: Option<Timestamp>) -> Result<(), Failure> {
         self.act(move |primary, now| {
             Box::pin(async move { Ok(((), primary.hold_slp(&name, until, now).await?)) })

@@ -19,6 +19,7 @@ use super::{
     words::Blob,
 };
 use crate::{
+    apart,
     api::{
         App,
         answer::{Failure, malformed},
@@ -159,6 +160,7 @@ async fn here(app: &App, server: ServerId, url: String, data_addr: String) -> Re
         link.nudge.notify_one();
         return Ok(());
     }
+    apart::check_server(app, &data_addr).await?;
     let name = row.name;
     let moved = app.control.act(move |primary, _| {
         Box::pin(async move { Ok((primary.move_server(&name, url, data_addr).await?, Vec::new())) })

@@ -51,6 +51,8 @@ pub(crate) struct Pool {
     /// Bytes put that were durable already.
     pub(crate) twice: Cell<u64>,
     pub(crate) nodes_read: Cell<u64>,
+    /// Its frames are packed by zstd, not by lz4.
+    pub(crate) packs_zstd: Cell<bool>,
     /// What was allowed is taken back.
     pub(crate) taken_back: Cell<bool>,
 }
@@ -82,6 +84,7 @@ impl Pool {
     }
 
     fn frame(&self, name: Fingerprint, bytes: &[u8]) {
+        let codec = if self.packs_zstd.get() { Codec::Zstd } else { Codec::Lz4 };
         let mut frames = self.frames.borrow_mut();
         if let Some((last, names)) = frames.last_mut() {
             let old = frame::parse(last).expect("ours");
@@ -91,12 +94,12 @@ impl Pool {
             if plain.len() + bytes.len() <= 128 << 10 {
                 plain.extend_from_slice(bytes);
                 lengths.push(u32::try_from(bytes.len()).expect("small"));
-                *last = frame::build_joined(FrameKind::Data, Codec::Lz4, 0, &plain, &lengths);
+                *last = frame::build_joined(FrameKind::Data, codec, 0, &plain, &lengths);
                 names.push(name);
                 return;
             }
         }
-        frames.push((frame::build(FrameKind::Data, Codec::Lz4, 0, &[bytes]), vec![name]));
+        frames.push((frame::build(FrameKind::Data, codec, 0, &[bytes]), vec![name]));
     }
 
     /// Everything under a root, root included. Panics when something is missing.
