@@ -97,13 +97,15 @@ pub fn may_heal(
 }
 
 /// Partners that may hold what an image lacks here: those it was sent to, and those that sent it. A damaged replica
-/// counts too: seldom are the same places damaged.
+/// counts too: seldom are the same places damaged. Last come those whose replica has gone: they may have made a copy of it in
+/// another pool, of which nothing is known here.
 pub fn healers(image: &Image, replicas: &[ReplicaRecord], imports: &[Import]) -> Vec<DomainId> {
-    let holds = |replica: &&ReplicaRecord| {
-        matches!(replica.state, ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged)
-    };
-    let mut all: Vec<DomainId> = replicas.iter().filter(holds).map(|replica| replica.partner).collect();
+    let (holds, held): (Vec<_>, Vec<_>) = replicas.iter().partition(|replica| replica.may_be_there());
+    let partner = |replica: &ReplicaRecord| replica.partner;
+    let mut all: Vec<DomainId> = holds.into_iter().map(partner).collect();
     all.extend(senders(image, imports));
+    let has_gone = |it: &&ReplicaRecord| matches!(it.state, ReplicaState::Expired | ReplicaState::Lost);
+    all.extend(held.into_iter().filter(has_gone).map(partner));
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|partner| seen.insert(*partner));
     all
