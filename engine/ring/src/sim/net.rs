@@ -1,4 +1,4 @@
-//! A network with latency, bandwidth and breaks. Bytes arrive in order and whole, or the connection breaks.
+//! A network with latency, bandwidth, breaks, and hosts that are cut off. Bytes arrive in order and whole, or the connection breaks.
 
 use std::{
     cell::Cell,
