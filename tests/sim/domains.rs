@@ -15,6 +15,7 @@ mod oracle;
 mod policies;
 mod server;
 mod tale;
+mod target_down;
 mod weather;
 mod world;
 

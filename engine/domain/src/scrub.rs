@@ -8,6 +8,7 @@ use std::time::Duration;
 use narrows_format::{ContainerId, DomainId, ImageId, PoolId, Timestamp};
 
 use crate::image::{Image, ImageState};
+use crate::import::{Import, ImportState};
 use crate::moment::since;
 use crate::operation::Note;
 use crate::partner::{Partner, Trust};
@@ -78,11 +79,13 @@ impl ScrubPass {
 pub fn may_heal(
     asker: DomainId,
     image: ImageId,
-    (partner, known, replicas): (Option<&Partner>, Option<&Image>, &[ReplicaRecord]),
+    (partner, known, replicas, imports): (Option<&Partner>, Option<&Image>, &[ReplicaRecord], &[Import]),
 ) -> Result<(), Note> {
     let is_granted = partner.is_some_and(|it| it.grants.heal && it.trust == Trust::Complete);
     let was_sent = replicas.iter().any(|replica| replica.partner == asker);
-    let is_theirs = |it: &Image| it.state == ImageState::Whole && (was_sent || it.sender == Some(asker));
+    let is_theirs = |it: &Image| {
+        it.state == ImageState::Whole && (was_sent || senders(it, imports).any(|sender| sender == asker))
+    };
     if is_granted && known.is_some_and(is_theirs) {
         return Ok(());
     }
@@ -93,15 +96,23 @@ pub fn may_heal(
     Err(Note { code: "AUTH-005".to_owned(), sentence })
 }
 
-/// Partners that may hold what an image lacks here: those it was sent to, and the one that sent it. A damaged replica
-/// counts too: seldom are the same places damaged.
-pub fn healers(image: &Image, replicas: &[ReplicaRecord]) -> Vec<DomainId> {
-    let holds = |replica: &&ReplicaRecord| {
-        matches!(replica.state, ReplicaState::Arrived | ReplicaState::Present | ReplicaState::Damaged)
-    };
-    let mut all: Vec<DomainId> = replicas.iter().filter(holds).map(|replica| replica.partner).collect();
-    all.extend(image.sender);
+/// Partners that may hold what an image lacks here: those it was sent to, and those that sent it. A damaged replica
+/// counts too: seldom are the same places damaged. Last come those whose replica has gone: they may have made a copy of it in
+/// another pool, of which nothing is known here.
+pub fn healers(image: &Image, replicas: &[ReplicaRecord], imports: &[Import]) -> Vec<DomainId> {
+    let (holds, held): (Vec<_>, Vec<_>) = replicas.iter().partition(|replica| replica.may_be_there());
+    let partner = |replica: &ReplicaRecord| replica.partner;
+    let mut all: Vec<DomainId> = holds.into_iter().map(partner).collect();
+    all.extend(senders(image, imports));
+    let has_gone = |it: &&ReplicaRecord| matches!(it.state, ReplicaState::Expired | ReplicaState::Lost);
+    all.extend(held.into_iter().filter(has_gone).map(partner));
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|partner| seen.insert(*partner));
     all
+}
+
+/// Who sent an image first, and who sent it besides.
+fn senders(image: &Image, imports: &[Import]) -> impl Iterator<Item = DomainId> {
+    let imported = imports.iter().filter(|it| it.state == ImportState::Imported);
+    image.sender.into_iter().chain(imported.map(|it| it.arrival.sender))
 }

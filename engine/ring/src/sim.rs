@@ -160,6 +160,17 @@ impl Sim {
     pub fn links(&self, faults: LinkFaults) {
         self.shared.net.borrow_mut().faults = faults;
     }
+
+    /// From now on nothing comes through to a host or from it, and nobody is told: connections stay, dials wait.
+    pub fn cut_off(&self, host: Host) {
+        self.shared.net.borrow_mut().cut_off(host);
+    }
+
+    /// What was sent to a host that was cut off and from it arrives, on connections that nobody has given up.
+    pub fn rejoin(&self, host: Host) {
+        let wakers = self.shared.net.borrow_mut().rejoin(host);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
 }
 
 /// One host's view: what a [`World`] is made of.

@@ -355,7 +355,8 @@ pub async fn to_lend(app: &App, asker: DomainId, image: ImageId) -> Result<PoolI
     let partner = app.catalog.partner(asker).await.map_err(failed)?;
     let known = app.catalog.image(image).await.map_err(failed)?;
     let replicas = app.catalog.replicas(image).await.map_err(failed)?;
-    may_heal(asker, image, (partner.as_ref(), known.as_ref(), &replicas))
+    let imports = app.catalog.imports_of(image).await.map_err(failed)?;
+    may_heal(asker, image, (partner.as_ref(), known.as_ref(), &replicas, &imports))
         .map_err(|note| Refusal::new(note.code, note.sentence))?;
     let copies = app.catalog.copies(image).await.map_err(failed)?;
     let readable = copies.iter().filter(|copy| copy.is_readable() && app.pools.is_open(copy.pool));

@@ -166,6 +166,10 @@ impl Server {
                     OperationState::PendingImport | OperationState::Complete => {
                         let Some(domain) = partner else { continue };
                         let image = operation.key.image;
+                        if operation.state == OperationState::Complete {
+                            let completed = &mut self.tale.completed.borrow_mut();
+                            completed.entry((self.at, image, at(domain))).or_insert(self.sim.now());
+                        }
                         let policy = self.tale.policies.borrow().get(&image).copied();
                         let goes_home = policy.is_some_and(|policy| POLICIES[policy].origin == at(domain));
                         if !goes_home && !self.tale.sealed.borrow().contains(&(at(domain), image)) {

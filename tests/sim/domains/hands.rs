@@ -1,6 +1,6 @@
 //! Carries out what the domain commands: sends images to partners, tells them, changes copies, probes.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use narrows_domain::{
     Catalog as _, Command, Event, ImportKey, ImportReport, OperationKey,
@@ -36,6 +36,9 @@ use super::{
     server::{Plant, Running, Server},
 };
 use crate::site::{CORES, address};
+
+/// How often who sends in turn looks whether it is its turn.
+const TURN: Duration = Duration::from_millis(50);
 
 pub(super) fn take(server: &Rc<Server>, running: &Rc<Running>, command: Command) {
     match command {
@@ -103,6 +106,12 @@ fn send_out(server: &Rc<Server>, running: &Rc<Running>, order: ReplicateOrder) {
 
 async fn replicate(server: &Rc<Server>, running: &Rc<Running>, order: ReplicateOrder) {
     let (operation, attempt) = (order.operation, order.attempt);
+    if let Some(Plant::SharesHands(hands)) = server.plant {
+        running.line.borrow_mut().push_back((operation, attempt));
+        while !running.line.borrow().iter().take(hands).any(|first| *first == (operation, attempt)) {
+            running.worlds[1].clock.sleep(TURN).await;
+        }
+    }
     if server.plant == Some(Plant::SaysDoneTooSoon) {
         let receive_pool = ReceivePool { pool: pool_id(at(order.partner)), incarnation: 1 };
         let (sequence, counters) = (Sequence(1), Counters::default());
@@ -142,6 +151,7 @@ async fn replicate(server: &Rc<Server>, running: &Rc<Running>, order: ReplicateO
             Event::ReplicationFailed { operation, attempt, failure, counters: Counters::default() }
         }
     };
+    running.line.borrow_mut().retain(|it| *it != (operation, attempt));
     server.tell(event);
 }
 

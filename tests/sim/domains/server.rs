@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     rc::{Rc, Weak},
 };
 
@@ -22,7 +22,7 @@ use narrows_tests::trees::Seeded;
 use super::{
     desk::{Bell, ready},
     gate, importer,
-    policies::{host, identity, settle},
+    policies::{Layout, host, identity, settle},
     tale::Tale,
 };
 use crate::site::{self, address};
@@ -40,6 +40,8 @@ pub(super) enum Plant {
     ForgetsAmendments,
     /// Syncs of a pool's disk that say they were done and were not.
     ForgetsSyncs,
+    /// Hands send so many images at a time, wherever they go: a limit that targets share.
+    SharesHands(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(super) struct Server {
     pub(super) others: RefCell<Vec<Weak<Server>>>,
     /// One answer in so many to a report is lost; 0 is none.
     pub(super) lossy: Cell<u64>,
-    sim: Sim,
+    pub(super) sim: Sim,
     /// Its catalog survives what the server does not.
     primary: RefCell<Option<Primary<MemoryCatalog>>>,
     seeded: RefCell<Seeded>,
@@ -78,10 +80,17 @@ pub(super) struct Running {
     pub(super) histories: RefCell<BTreeMap<(ImageId, DomainId), Rc<History>>>,
     /// Backups that may come in: which attempt, and what to commit with.
     pub(super) tickets: RefCell<BTreeMap<ImageId, (u32, CopyState)>>,
+    /// Who is to send, for those who take turns.
+    pub(super) line: RefCell<VecDeque<(OperationKey, u32)>>,
 }
 
 impl Server {
-    pub(super) fn new(sim: &Sim, at: usize, plant: Option<Plant>, tale: &Rc<Tale>) -> Rc<Self> {
+    pub(super) fn new(
+        sim: &Sim,
+        (layout, at): (Layout, usize),
+        plant: Option<Plant>,
+        tale: &Rc<Tale>,
+    ) -> Rc<Self> {
         let bug = match plant {
             Some(Plant::Catalog(bug)) => Some(bug),
             _ => None,
@@ -100,7 +109,7 @@ impl Server {
             seeded: RefCell::new(Seeded::new(sim.seed() << 8 | at as u64)),
         });
         let moment = server.moment();
-        server.with_primary(|primary| settle(primary, at, moment));
+        server.with_primary(|primary| settle(primary, (layout, at), moment));
         server
     }
 
@@ -145,6 +154,7 @@ impl Server {
             sending: RefCell::default(),
             histories: RefCell::default(),
             tickets: RefCell::default(),
+            line: RefCell::default(),
         });
         *self.running.borrow_mut() = Some(running.clone());
         let recovered = self.order(|primary, moment| Ok(((), ready(primary.recover(moment))?)));

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use narrows_format::ImageId;
@@ -65,6 +66,8 @@ pub(super) struct Tale {
     pub(super) policies: RefCell<BTreeMap<ImageId, usize>>,
     /// What each domain's gate let be committed.
     pub(super) sealed: RefCell<BTreeSet<(usize, ImageId)>>,
+    /// When it was first seen that a replication is complete: from where, of what, to where.
+    pub(super) completed: RefCell<BTreeMap<(usize, ImageId, usize), Duration>>,
     complaint: RefCell<Option<Complaint>>,
 }
 

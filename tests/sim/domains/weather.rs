@@ -6,9 +6,9 @@ use narrows_ring::sim::{CrashKind, LinkFaults, SyncFault};
 
 use super::{
     desk::ready,
-    policies::{NAMES, POLICIES, host},
+    policies::{POLICIES, WIDE, host},
     server::{Plant, Power, Server},
-    world::{Trouble, World},
+    world::{DOMAINS, Trouble, World},
 };
 
 /// Of this disk a pool takes nothing for new images: it leaves as much free for what it must still write.
@@ -59,7 +59,7 @@ impl World {
         if self.below(2) == 0 {
             self.servers.iter().for_each(|server| self.hold_back(server));
         }
-        let server = &self.servers[usize::try_from(self.below(NAMES.len() as u64)).unwrap()];
+        let server = &self.servers[usize::try_from(self.below(DOMAINS as u64)).unwrap()];
         match self.below(16) {
             0 | 8 => {
                 let cut = u32::try_from(self.below(12)).unwrap();
@@ -91,7 +91,7 @@ impl World {
     pub(super) fn let_go(&self) {
         let held = self.held.borrow().clone();
         for at in held.into_iter().filter(|at| self.servers[*at].power.get() == Power::On) {
-            let ordered = POLICIES.iter().filter(|policy| policy.lives[at].is_some()).all(|policy| {
+            let ordered = POLICIES[..WIDE].iter().filter(|policy| policy.lives[at].is_some()).all(|policy| {
                 let resumed = self.servers[at]
                     .order(|primary, moment| Ok(((), ready(primary.resume_slp(policy.name, moment))?)));
                 resumed.is_ok()
@@ -103,7 +103,7 @@ impl World {
     }
 
     fn make_room(&self) {
-        (0..NAMES.len()).for_each(|at| self.sim.limit_space(host(at), u64::MAX));
+        (0..DOMAINS).for_each(|at| self.sim.limit_space(host(at), u64::MAX));
     }
 
     /// Nothing new comes over it.

@@ -22,7 +22,7 @@ use super::{
     client::Backup,
     desk::ready,
     oracle::{self, Depth},
-    policies::{CLIENT, NAMES, POLICIES, host},
+    policies::{CLIENT, Layout, NAMES, POLICIES, host},
     server::{Plant, Power, Server},
     tale::Tale,
 };
@@ -43,6 +43,8 @@ pub(super) enum Trouble {
     Storm,
 }
 
+/// So many there are.
+pub(super) const DOMAINS: usize = Layout::Three.domains();
 /// How often it is looked after the servers in a storm.
 const STEP: Duration = Duration::from_secs(1);
 /// Backups begin, and in a storm everything happens, within this.
@@ -83,16 +85,17 @@ impl World {
         let sim = Sim::new(seed);
         let mut seeded = Seeded::new(seed);
         if trouble == Trouble::Storm && seed % 2 == 1 {
-            for at in 0..NAMES.len() {
+            for at in 0..DOMAINS {
                 let skew = i64::try_from(seeded.below(2 * SKEW_MAX.as_secs())).unwrap();
                 sim.skew(host(at), skew - i64::try_from(SKEW_MAX.as_secs()).unwrap());
             }
         }
-        for at in 0..NAMES.len() {
+        for at in 0..DOMAINS {
             sim.run(site::create(sim.world(host(at)), host(at))).expect("no crash was asked for");
         }
         let tale = Rc::new(Tale::default());
-        let servers: Vec<_> = (0..NAMES.len()).map(|at| Server::new(&sim, at, plant, &tale)).collect();
+        let servers: Vec<_> =
+            (0..DOMAINS).map(|at| Server::new(&sim, (Layout::Three, at), plant, &tale)).collect();
         for server in &servers {
             server.others.borrow_mut().extend(servers.iter().map(Rc::downgrade));
         }
@@ -144,7 +147,7 @@ impl World {
     }
 
     fn crashed(&self, lost: Host) {
-        let at = (0..NAMES.len()).find(|at| host(*at) == lost).expect("only servers were told to crash");
+        let at = (0..DOMAINS).find(|at| host(*at) == lost).expect("only servers were told to crash");
         self.tale.crashes.up();
         let kind = match self.trouble.get() {
             Trouble::OneCrash { kind, .. } => {
@@ -163,7 +166,7 @@ impl World {
 
     /// How many syncs each domain's disk was asked for.
     pub(super) fn syncs(&self) -> Vec<u64> {
-        (0..NAMES.len()).map(|at| self.sim.syncs(host(at))).collect()
+        (0..DOMAINS).map(|at| self.sim.syncs(host(at))).collect()
     }
 
     pub(super) fn below(&self, bound: u64) -> u64 {
@@ -285,7 +288,7 @@ impl World {
     /// Time passes until the last copy is gone; looked at before and after each moment at which one may go.
     async fn live_out(&self) -> Result<(), Complaint> {
         if self.trouble.get() == Trouble::Storm {
-            (0..NAMES.len()).for_each(|at| self.arm(at));
+            (0..DOMAINS).for_each(|at| self.arm(at));
         }
         for moment in oracle::moments(self) {
             if moment <= self.looked.get() {

@@ -242,11 +242,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn running(&self, partner: DomainId) -> Result<u32, Burnt> {
-        self.read(|rows| {
-            let running = rows.to_partner(partner).filter(|it| it.state == OperationState::InProcess);
-            let running = running.filter(|_| self.bug != Some(Bug::MiscountsRunning));
-            u32::try_from(running.count()).unwrap_or(u32::MAX)
-        })
+        self.read(|rows| rows.running(partner, self.bug))
     }
 
     async fn in_process(&self, partner: DomainId) -> Result<Vec<Operation>, Burnt> {

@@ -59,6 +59,8 @@ named! {
         ForgetsDuePartners = "forgets-due-partners",
         /// Nothing counts as under way to any partner.
         MiscountsRunning = "miscounts-running",
+        /// What is under way to any partner counts for each.
+        SharesLimits = "shares-limits",
         /// A policy that was held stays held.
         ForgetsResume = "forgets-resume",
         /// No policy is found held.

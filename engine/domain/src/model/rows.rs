@@ -16,6 +16,7 @@ use crate::life::LifeSeen;
 use crate::limits::{
     REFUSALS_KEPT, RESEND_AFTER, REVISIONS_OF_A_LIFE, ROOM_NOTED_FOR, SCRUB_PASSES_KEPT, TOKENS_KEPT,
 };
+use crate::model::Bug;
 use crate::moment::{after, before};
 use crate::operation::{Operation, OperationKey, OperationKind, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, ReceivePool};
@@ -111,6 +112,17 @@ impl Rows {
 
     pub(super) fn to_partner(&self, partner: DomainId) -> impl Iterator<Item = &Operation> {
         self.operations.values().filter(move |it| goes_to(it, partner))
+    }
+
+    /// How many operations count as under way to a partner.
+    pub(super) fn running(&self, partner: DomainId, bug: Option<Bug>) -> u32 {
+        let counts = |it: &&Operation| match bug {
+            Some(Bug::MiscountsRunning) => false,
+            Some(Bug::SharesLimits) => it.target.is_some(),
+            _ => goes_to(it, partner),
+        };
+        let running = self.operations.values().filter(|it| it.state == OperationState::InProcess);
+        u32::try_from(running.filter(counts).count()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn duplications(&self) -> impl Iterator<Item = &Operation> {

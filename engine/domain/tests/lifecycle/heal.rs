@@ -35,26 +35,30 @@ fn a_partner_reads_what_one_of_the_two_sent_and_nothing_else() {
     partner.trust = Trust::Complete;
     let sent = [replica(id, THERE, ReplicaState::Lost)];
     let elsewhere = [replica(id, DomainId([77; 16]), ReplicaState::Present)];
-    let absent = may_heal(THERE, id, (Some(&partner), None, &[])).unwrap_err();
+    let absent = may_heal(THERE, id, (Some(&partner), None, &[], &[])).unwrap_err();
     assert_eq!(absent.code, "AUTH-005");
     assert_eq!(
-        may_heal(THERE, id, (Some(&partner), Some(&image), &sent)),
+        may_heal(THERE, id, (Some(&partner), Some(&image), &sent, &[])),
         Err(absent.clone()),
         "not granted"
     );
     partner.grants.heal = true;
-    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&image), &sent)), Ok(()), "it was sent there once");
-    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&image), &elsewhere)), Err(absent.clone()));
-    assert_eq!(may_heal(THERE, id, (Some(&partner), None, &sent)), Err(absent.clone()));
-    assert_eq!(may_heal(THERE, id, (None, Some(&image), &sent)), Err(absent.clone()));
+    assert_eq!(
+        may_heal(THERE, id, (Some(&partner), Some(&image), &sent, &[])),
+        Ok(()),
+        "it was sent there once"
+    );
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&image), &elsewhere, &[])), Err(absent.clone()));
+    assert_eq!(may_heal(THERE, id, (Some(&partner), None, &sent, &[])), Err(absent.clone()));
+    assert_eq!(may_heal(THERE, id, (None, Some(&image), &sent, &[])), Err(absent.clone()));
     let theirs = Image { sender: Some(THERE), ..image.clone() };
-    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&theirs), &[])), Ok(()), "it sent it");
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&theirs), &[], &[])), Ok(()), "it sent it");
     let begun = Image { state: ImageState::Gone, ..theirs };
-    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&begun), &[])), Err(absent.clone()));
+    assert_eq!(may_heal(THERE, id, (Some(&partner), Some(&begun), &[], &[])), Err(absent.clone()));
     for trust in [Trust::Half, Trust::Expired, Trust::Frozen, Trust::Unpaired] {
         partner.trust = trust;
         assert_eq!(
-            may_heal(THERE, id, (Some(&partner), Some(&image), &sent)),
+            may_heal(THERE, id, (Some(&partner), Some(&image), &sent, &[])),
             Err(absent.clone()),
             "{trust}"
         );
@@ -72,10 +76,46 @@ fn who_holds_an_image_may_be_asked_once() {
         replica(id, THERE, ReplicaState::Present),
         replica(id, hurt, ReplicaState::Damaged),
     ];
-    assert_eq!(healers(&image, &replicas), [THERE, hurt]);
+    assert_eq!(healers(&image, &replicas, &[]), [THERE, hurt, gone], "it may have it in another pool");
     let sent = Image { sender: Some(THERE), ..image };
-    assert_eq!(healers(&sent, &replicas), [THERE, hurt]);
-    assert_eq!(healers(&sent, &[]), [THERE]);
+    assert_eq!(healers(&sent, &replicas, &[]), [THERE, hurt, gone]);
+    assert_eq!(healers(&sent, &[], &[]), [THERE]);
+}
+
+/// Symptom: who sent an image after another one had might not read it back there, and was not asked for what lacked here.
+#[test]
+fn each_of_several_who_sent_it_helps() {
+    const LATER: DomainId = DomainId([71; 16]);
+    let mut primary = primary(IMPORT);
+    let event = |sender, sequence| {
+        let arrival = Arrival { sender, ..arrival() };
+        let copy = CopyState { expires: None, locked_until: None, held: false };
+        let logged = Logged::Arrival { arrival, copy, stored_bytes: 7 };
+        PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged }
+    };
+    let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    partner.grants.heal = true;
+    partner.grants.relay.extend([(THERE, None)]);
+    let later = narrows_domain::Partner { domain: LATER, name: "later".into(), ..partner.clone() };
+    ready(primary.put(&[Change::Partner(partner), Change::Partner(later.clone())])).unwrap();
+    ready(primary.handle(Event::Pool(event(THERE, 1)), moment(NOW))).unwrap();
+    ready(primary.handle(Event::ArrivedAgain(event(LATER, 1)), moment(NOW))).unwrap();
+    let id = arrival().record.image;
+    let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+    let mut imports = ready(primary.catalog().imports_of(id)).unwrap();
+    assert_eq!((image.sender, imports.len()), (Some(THERE), 2));
+    let mut helps = healers(&image, &[], &imports);
+    helps.sort_unstable();
+    let mut both = [THERE, LATER];
+    both.sort_unstable();
+    assert_eq!(helps, both);
+    let may = |imports: &[Import]| may_heal(LATER, id, (Some(&later), Some(&image), &[], imports));
+    assert_eq!(may(&imports), Ok(()), "{imports:?}");
+    // What it sent was something else.
+    for import in &mut imports {
+        import.state = ImportState::Refused;
+    }
+    assert!(may(&imports).is_err());
 }
 
 #[test]

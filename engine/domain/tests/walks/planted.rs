@@ -32,6 +32,8 @@ const fn caught_by(bug: Bug) -> Option<(Invariant, &'static [Invariant])> {
         | Bug::OversleepsWindows => (WaitsHaveReasons, &[]),
         Bug::ForgetsDuePartners => (DueWorkStarts, &[]),
         Bug::MiscountsRunning => (LimitsHold, &[]),
+        // It waits as if for a free place, and there is one; or another one's end does not end the wait.
+        Bug::SharesLimits => (WaitsHaveReasons, &[DueWorkStarts]),
         Bug::IgnoresHolds | Bug::IgnoresWindows | Bug::InventsChecks | Bug::ForgetsExcludedDays => {
             (HeldWorkRests, &[])
         }

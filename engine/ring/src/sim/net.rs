@@ -1,8 +1,8 @@
-//! A network with latency, bandwidth and breaks. Bytes arrive in order and whole, or the connection breaks.
+//! A network with latency, bandwidth, breaks, and hosts that are cut off. Bytes arrive in order and whole, or the connection breaks.
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -36,6 +36,10 @@ impl Default for LinkFaults {
 
 /// Bytes that a direction holds before its sender waits.
 const WINDOW: usize = 4 << 20;
+/// How long a dial waits for a host that does not answer: what six repetitions of a SYN take on Linux.
+const CONNECT_MAX: Duration = Duration::from_secs(127);
+/// How often such a dial is repeated.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 /// First port that is given to a listener that asks for port 0.
 const FIRST_PORT: u16 = 20_000;
 
@@ -47,6 +51,8 @@ pub(super) struct Network {
     pipes: BTreeMap<u64, Pipe>,
     next_connection: u64,
     next_port: u16,
+    /// Hosts to and from which nothing comes through.
+    cut_off: BTreeSet<Host>,
 }
 
 struct Listening {
@@ -90,6 +96,21 @@ impl Pipe {
 }
 
 impl Network {
+    pub(super) fn cut_off(&mut self, host: Host) {
+        self.cut_off.insert(host);
+    }
+
+    /// The wakers of those who wait for something.
+    pub(super) fn rejoin(&mut self, host: Host) -> Vec<Waker> {
+        self.cut_off.remove(&host);
+        self.pipes.values_mut().flat_map(Pipe::wakers).collect()
+    }
+
+    fn is_cut_off(&self, host: Host, to: SocketAddr) -> bool {
+        let there = self.listeners.get(&to).map(|listening| listening.host);
+        there.into_iter().chain([host]).any(|host| self.cut_off.contains(&host))
+    }
+
     /// Connections and listeners of a host that lost power; the wakers of those who hear of it.
     pub(super) fn end_host(&mut self, host: Host) -> Vec<Waker> {
         self.listeners.retain(|_, listening| listening.host != host);
@@ -168,9 +189,15 @@ enum Incoming {
 
 impl Network {
     fn get(&mut self, end: u64, into: &mut Buffer, most: usize, now: Duration) -> io::Result<Incoming> {
+        let is_at_an_end =
+            |end: u64| self.pipes.get(&end).is_some_and(|pipe| self.cut_off.contains(&pipe.host));
+        let is_cut_off = is_at_an_end(end) || is_at_an_end(end ^ 1);
         let pipe = self.pipes.get_mut(&end).ok_or(io::ErrorKind::NotConnected)?;
         if pipe.broken {
             return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if is_cut_off {
+            return Ok(Incoming::Nothing);
         }
         let Some((due, piece)) = pipe.pieces.front_mut() else {
             return Ok(if pipe.ended { Incoming::Bytes(0, None) } else { Incoming::Nothing });
@@ -203,6 +230,13 @@ impl Net for Seat {
         Box::pin(async move {
             let trip = self.shared.net.borrow().faults.latency * 2;
             self.shared.executor.sleep(trip).await;
+            let given_up = self.shared.executor.now() + CONNECT_MAX;
+            while self.shared.net.borrow().is_cut_off(self.host, to) {
+                if self.shared.executor.now() >= given_up {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.shared.executor.sleep(CONNECT_AGAIN).await;
+            }
             let (end, waker) = self.shared.net.borrow_mut().connect(self.host, to)?;
             if let Some(waker) = waker {
                 waker.wake();
@@ -325,6 +359,11 @@ impl SimStream {
                     return Ok(count);
                 }
                 Incoming::At(due) => self.shared.executor.sleep(due.saturating_sub(now)).await,
+                // Of its own end of a connection to a host that is cut off, it hears all the same.
+                Incoming::Nothing if self.shut.get() => {
+                    buffer.set_len(0);
+                    return Ok(0);
+                }
                 Incoming::Nothing => self.readable().await,
             }
         }

@@ -158,3 +158,46 @@ fn a_deadlock_is_told_with_its_seed() {
     let sim = Sim::new(42);
     let _ = sim.run(std::future::pending::<()>());
 }
+
+/// Goal: a host that is cut off is silent and not gone: who is connected waits, and goes on when it is back; who dials gives
+/// up after a while.
+#[test]
+fn a_host_that_is_cut_off_is_silent() {
+    let sim = Sim::new(9);
+    let (near, far, all) = (sim.world(A), sim.world(B), sim.clone());
+    let server = far.clone();
+    far.spawn(async move {
+        let listener = server.net.listen("10.0.0.2:7".parse().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (count, buffer) = stream.receive(server.arena.take(8).await).await;
+        assert_eq!(count.unwrap(), 1);
+        stream.send(buffer).await.0.unwrap();
+    })
+    .detach();
+    sim.run(async move {
+        near.clock.sleep(Duration::from_millis(1)).await;
+        let to = "10.0.0.2:7".parse().unwrap();
+        let stream = near.net.connect(to).await.unwrap();
+        all.cut_off(B);
+        let mut byte = near.arena.take(1).await;
+        byte.set_len(1);
+        stream.send(byte).await.0.unwrap();
+        let began = all.now();
+        let dialled = near.net.connect(to).await.map(drop).map_err(|error| error.kind());
+        assert_eq!(dialled, Err(std::io::ErrorKind::TimedOut));
+        assert!(all.now().saturating_sub(began) >= Duration::from_secs(127));
+        let near_end = stream.receive(near.arena.take(8).await);
+        let back = async {
+            near.clock.sleep(Duration::from_hours(1)).await;
+            all.rejoin(B);
+        };
+        let ((count, _), ()) = futures_util::join!(near_end, back);
+        assert_eq!(count.unwrap(), 1);
+        assert!(all.now().saturating_sub(began) >= Duration::from_hours(1));
+        all.cut_off(B);
+        let (shut, (count, _)) =
+            futures_util::join!(stream.shut_down(), stream.receive(near.arena.take(8).await));
+        assert_eq!(((), 0), (shut, count.unwrap()), "who gives up waits no longer");
+    })
+    .unwrap();
+}

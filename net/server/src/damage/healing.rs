@@ -236,7 +236,8 @@ impl Keeper {
     async fn partners(&self, image: &Image, from: Option<DomainId>) -> Result<Vec<Partner>, Failure> {
         let replicas = self.app.catalog.replicas(image.id).await.map_err(|error| internal(&error))?;
         let mut partners = Vec::new();
-        for domain in scrub::healers(image, &replicas) {
+        let imports = self.app.catalog.imports_of(image.id).await.map_err(|error| internal(&error))?;
+        for domain in scrub::healers(image, &replicas, &imports) {
             if from.is_some_and(|from| from != domain) {
                 continue;
             }
