@@ -71,10 +71,9 @@ impl Pace {
         self.pool.lock().allowed(self.partner)
     }
 
-    /// The rate that holds while it is sent to; `None` is unlimited, or that it is not.
+    /// The rate that holds while something waits to be sent to it; `None` is unlimited, or that nothing does.
     pub fn goes_at(&self) -> Option<u64> {
-        let (pool, now) = (self.pool.lock(), Instant::now());
-        pool.of.get(&self.partner).filter(|bucket| bucket.is_running(now))?.rate
+        self.pool.lock().goes_at(self.partner, Instant::now())
     }
 
     /// Waits until so many bytes may go.
@@ -158,6 +157,18 @@ impl Buckets {
             together,
             weight: bucket.weight,
         })
+    }
+
+    fn goes_at(&self, partner: DomainId, now: Instant) -> Option<u64> {
+        let bucket = self.of.get(&partner)?;
+        let (Some(together), true) = (self.queue.rate, self.queue.waits(partner)) else {
+            return bucket.rate.filter(|_| bucket.free > now);
+        };
+        let wanting = self.of.iter().filter(|(partner, _)| self.queue.waits(**partner));
+        let all: u128 = wanting.map(|(_, bucket)| u128::from(bucket.weight)).sum();
+        let part = u128::from(together) * u128::from(bucket.weight) / all.max(1);
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        Some(bucket.rate.map_or(part, |rate| rate.min(part)))
     }
 
     /// After how long somebody who wants to send so many bytes asks again; `None`: they go now.
@@ -247,7 +258,7 @@ struct Queue {
     /// How much will be, of each target, when all that it wants has gone.
     asked: BTreeMap<DomainId, u128>,
     /// Who waits, for how many bytes.
-    waiting: BTreeMap<Place, u64>,
+    waiting: BTreeMap<Place, (DomainId, u64)>,
     entered: u64,
 }
 
@@ -281,19 +292,19 @@ impl Queue {
         *asked = begin.saturating_add((u128::from(bytes) << WORK) / u128::from(weight.max(1)));
         self.entered += 1;
         let place = (begin, self.entered);
-        self.waiting.insert(place, bytes);
+        self.waiting.insert(place, (partner, bytes));
         Some(place)
     }
 
     /// After how long who stands there asks again; `None`: it goes now. Whose turn it is and who does not come for it in time
     /// is passed, and keeps its place.
     fn look(&mut self, place: Place, now: Instant) -> Option<Duration> {
-        let bytes = self.waiting.get(&place).copied()?;
+        let (_, bytes) = self.waiting.get(&place).copied()?;
         let Some(rate) = self.rate else {
             self.leave(place);
             return None;
         };
-        let ahead: u64 = self.waiting.range(..place).map(|(_, bytes)| bytes).sum();
+        let ahead: u64 = self.waiting.range(..place).map(|(_, (_, bytes))| bytes).sum();
         let is_late = self.free.checked_add(PACE_LATE).is_some_and(|late| late <= now);
         if self.free <= now && (ahead == 0 || is_late) {
             self.free = end_of(begin_at(self.free, now), bytes, rate);
@@ -303,6 +314,10 @@ impl Queue {
         }
         let left = self.free.saturating_duration_since(now).saturating_add(time_of(ahead, rate));
         Some(left.clamp(Duration::from_millis(1), PACE_LATE))
+    }
+
+    fn waits(&self, partner: DomainId) -> bool {
+        self.waiting.values().any(|(of, _)| *of == partner)
     }
 
     fn leave(&mut self, place: Place) {
