@@ -10,6 +10,7 @@ mod file;
 
 mod amiss;
 mod answers;
+mod beside;
 mod columns;
 mod ending;
 mod error;

@@ -12,6 +12,8 @@ pub const SKEW_SLACK: Duration = Duration::from_mins(1);
 pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
 /// First pause before something that failed is tried again.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Batches of operations that are looked at in one turn of a partner; the rest follow with the next tick.
+pub const TURN_PARTS_MAX: u32 = 16;
 /// Longest pause between two tries, jitter included.
 pub const RETRY_MAX: Duration = Duration::from_mins(10);
 /// A partner that took nothing, then something, and takes nothing again within this is asked with pauses that go on growing.

@@ -11,7 +11,7 @@ use crate::machine::Refusal;
 use crate::machine::replication::MANUAL;
 use crate::named::named;
 use crate::operation::Operation;
-use crate::retry::NO_VERSION;
+use crate::retry::{self, NO_VERSION};
 use crate::storage::Identity;
 
 named! {
@@ -155,11 +155,12 @@ impl Reach {
     pub fn answers(&self) -> bool {
         match self {
             Self::Up => true,
-            Self::Down { code, .. } => !code.is_empty(),
+            Self::Down { code, .. } => !code.is_empty() && !retry::is_not_believed(code),
         }
     }
 
-    /// It says itself that it takes nothing of what is brought: its pool is full, or it does not let this domain send.
+    /// It takes nothing of what is brought, as is known of the answer to a probe: its pool is full, it does not let this domain
+    /// send, or does not believe it.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Down { code, .. } if !code.is_empty() && code != NO_VERSION)
     }

@@ -8,7 +8,9 @@
 
 mod administer;
 mod asked;
+mod attempts;
 mod backfill;
+mod barriers;
 mod change;
 mod clients;
 mod comparing;
@@ -42,15 +44,15 @@ use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::{Catalog, Reconciling, RedeemError};
-use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
+use crate::event::{Aside, Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::import::Import;
-use crate::job::{Counters, Job, JobKey, JobKind, JobState};
+use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::TURN_PARTS_MAX;
 use crate::machine::backup;
 use crate::machine::placing::{Hurt, Troubles};
 use crate::machine::{Refusal, arrival, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind};
-use crate::retry;
 use crate::settings::Settings;
 use crate::storage::Identity;
 use crate::wait::is_of_partner;
@@ -94,6 +96,8 @@ pub struct Primary<C: Catalog> {
     owed: BTreeSet<String>,
     /// Something was stored that may stop what runs, and not all that runs was looked at since.
     is_unreviewed: bool,
+    /// The turn of a partner was not taken to its end.
+    is_cut_short: bool,
     /// The latest time that it was told since its clock was set.
     latest: Option<Timestamp>,
     /// What partners are bringing just now.
@@ -128,6 +132,7 @@ impl<C: Catalog> Primary<C> {
             setback: None,
             owed: BTreeSet::new(),
             is_unreviewed: false,
+            is_cut_short: false,
             latest: None,
             receiving: Vec::new(),
             reconciling: None,
@@ -205,7 +210,8 @@ impl<C: Catalog> Primary<C> {
     /// When [`Event::Tick`] is due next, if nothing else happens.
     pub async fn next_due(&self) -> Done<Option<Timestamp>, C> {
         let due = self.catalog.next_due().await.map_err(Error::Catalog)?;
-        Ok(due.into_iter().chain(self.freed.due).min())
+        let cut_short = self.is_cut_short.then(Timestamp::default);
+        Ok(due.into_iter().chain(self.freed.due).chain(cut_short).min())
     }
 
     /// Takes in an event; the commands are to be carried out now.
@@ -235,10 +241,7 @@ impl<C: Catalog> Primary<C> {
                 let operations = self.ask(self.catalog.operations(image)).await?;
                 Ok(backup::interrupted(&operations, attempt, &failure, moment.now))
             }
-            Event::ReplicationDone(event) => {
-                let loaded = self.load_image(event.operation.image).await?;
-                Ok(replication::done(&loaded.replication_view(), &event, moment))
-            }
+            Event::ReplicationDone(event) => self.replication_done(&event, moment).await,
             Event::ReplicationFailed { operation, attempt, failure, counters } => {
                 self.replication_failed((operation, attempt), &failure, counters, moment).await
             }
@@ -285,23 +288,6 @@ impl<C: Catalog> Primary<C> {
             }
             Event::Pool(_) | Event::SlpApplied { .. } | Event::Tick => Ok(Decision::nothing()),
         }
-    }
-
-    async fn replication_failed(
-        &self,
-        (key, attempt): (crate::OperationKey, u32),
-        failure: &retry::Failure,
-        counters: Counters,
-        moment: Moment,
-    ) -> Done<Decision, C> {
-        let loaded = self.load_image(key.image).await?;
-        let operation = loaded.operations.iter().find(|it| it.key == key);
-        let partner = match operation.and_then(|it| it.target.as_ref()) {
-            Some(target) => self.ask(self.catalog.partner(target.partner)).await?,
-            None => None,
-        };
-        let view = loaded.replication_view();
-        Ok(replication::failed(&view, partner.as_ref(), (key, attempt), failure, counters, moment))
     }
 
     /// `None` for a record that was handled before.
@@ -524,18 +510,18 @@ impl<C: Catalog> Primary<C> {
         }
     }
 
-    /// Starts what may start for a partner, in batches until nothing more may.
+    /// Starts what may start for a partner, in batches until nothing more may, or so many were looked at.
     async fn take_turn(
         &mut self,
         partner: DomainId,
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
-        loop {
-            let Some(view) = self.load_turn(partner, moment.now).await? else { break };
+        for _ in 0..TURN_PARTS_MAX {
+            let Some(view) = self.load_turn(partner, moment.now).await? else { return Ok(()) };
             let decision = turn::take(&view, moment);
             if decision.changes.is_empty() {
-                break;
+                return Ok(());
             }
             self.store(&decision.changes).await?;
             let started = u32::try_from(decision.commands.len()).unwrap_or(u32::MAX);
@@ -543,9 +529,11 @@ impl<C: Catalog> Primary<C> {
             if view.running.saturating_add(started) >= view.partner.running_max
                 || turn::blocked(&view.partner).is_some()
             {
-                break;
+                return Ok(());
             }
         }
+        // Others have their turn first: what waits goes on with the next tick.
+        self.is_cut_short = true;
         Ok(())
     }
 
@@ -573,7 +561,8 @@ fn partners_concerned(changes: &[Change]) -> Vec<DomainId> {
         Change::Operation(operation) => operation.target.as_ref().map(|target| target.partner),
         Change::LetGo(partner, _)
         | Change::ReplicasLost(partner, ..)
-        | Change::BandwidthChanged(partner, _) => Some(*partner),
+        | Change::BandwidthChanged(partner, _)
+        | Change::Aside(Aside::BarrierGone(partner, ..)) => Some(*partner),
         _ => None,
     });
     let mut partners: Vec<_> = concerned.collect();

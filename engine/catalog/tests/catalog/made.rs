@@ -1,7 +1,9 @@
 //! Rows and changes out of a seed, over few identities so that they meet.
 
 use narrows_domain::auto_import::{AutoImport, AutoSlp};
+use narrows_domain::barrier::{Barrier, Part};
 use narrows_domain::catalog::Reconciling;
+use narrows_domain::event::Aside;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof, RefusedArrival};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
@@ -198,6 +200,7 @@ impl Maker {
             attempt: u32::MAX - u32::from(self.below(2)),
             failures: u32::from(self.below(5)),
             next_try: if pausing { self.maybe(Self::time) } else { None },
+            behind: None,
             note: self.note(),
             wire_bytes: self.roll() >> 1,
             released: self.maybe(Self::word),
@@ -375,7 +378,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(52);
+        let kind = self.below(54);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -383,7 +386,15 @@ impl Maker {
             }
             1 => Change::Copy(self.copy()),
             2 => Change::CopyGone(self.image_id(), u32::from(self.below(2)) + 1),
-            3..=6 => Change::Operation(self.operation()),
+            3..=6 => {
+                let mut operation = self.operation();
+                let waits = matches!(operation.state, OperationState::Waiting(_));
+                if waits && operation.next_try.is_none() && operation.target.is_some() {
+                    operation.behind = self.maybe(Self::part);
+                }
+                Change::Operation(operation)
+            }
+            52 | 53 => Change::Aside(self.aside(partner)),
             7 => Change::Replica(self.replica()),
             8 | 9 => Change::Import(self.import()),
             10 => Change::Job(self.job()),
@@ -427,6 +438,27 @@ impl Maker {
                 Change::ReplicasLost(partner, kept, self.time())
             }
             _ => Change::Restarted(self.time()),
+        }
+    }
+
+    pub(crate) fn part(&mut self) -> Part {
+        if self.coin() { Part::unit(&self.word()) } else { Part::import("gold", "", "") }
+    }
+
+    /// Rows that are of no one image.
+    fn aside(&mut self, partner: DomainId) -> Aside {
+        match self.below(3) {
+            0 => Aside::BarrierGone(partner, self.part(), self.time()),
+            _ => Aside::Barrier(Barrier {
+                partner,
+                part: self.part(),
+                reason: self.one(WaitReason::ALL),
+                note: Note { code: self.word(), sentence: self.word() },
+                since: self.time(),
+                failures: u32::from(self.below(9)),
+                next_probe: self.time(),
+                trying: self.maybe(|it| OperationKey { image: it.image_id(), ordinal: 2 }),
+            }),
         }
     }
 

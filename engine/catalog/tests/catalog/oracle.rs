@@ -66,6 +66,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         answers.add("failed_imports_from", catalog.failed_imports_from(partner).await);
         answers.add("candidates", catalog.candidates(partner, now, 3).await);
         answers.add("running", catalog.running(partner).await);
+        answers.add("first_behind", catalog.first_behind(partner, &maker.part()).await);
         answers.add("in_process", catalog.in_process(partner).await);
         let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
         for lineage in 0..3 {
@@ -174,6 +175,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
     answers.add("due_copies", catalog.due_copies(now, 5).await);
+    answers.add("barriers", catalog.barriers().await);
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
     cursors(catalog, answers).await;

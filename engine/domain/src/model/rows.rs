@@ -7,6 +7,7 @@ use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 use crate::auto_import::AutoSlp;
+use crate::barrier::{Barrier, Part};
 use crate::catalog::{JobTotals, NumberedJob, NumberedRun, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
@@ -38,6 +39,7 @@ pub(super) struct Rows {
     pub(super) operations: BTreeMap<OperationKey, Operation>,
     pub(super) waits: BTreeMap<OperationKey, Vec<Wait>>,
     pub(super) silences: BTreeMap<DomainId, Vec<Silence>>,
+    pub(super) barriers: BTreeMap<(DomainId, Part), Barrier>,
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
     pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
     pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
@@ -172,16 +174,13 @@ impl Rows {
             | Change::RunsPruned(..)) => {
                 self.plan(row);
             }
-            Change::Window(row, now) => {
-                self.windows.insert(row.name.clone(), row);
-                self.make_due(WaitReason::Window, now, |_| true);
-                self.make_due(WaitReason::Bandwidth, now, |_| true);
-            }
+            Change::Window(row, now) => self.put_window(row, now),
             Change::HoldBack(partner, reason, now) => self.hold_back(partner, reason, now),
             Change::LetGo(partner, now) => self.let_go(partner, now),
             Change::ReportsDue(partner, now) => self.reports(partner, Some(now)),
             Change::ReportsHeld(partner) => self.reports(partner, None),
             Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, &kept, now),
+            Change::Aside(row) => self.put_aside(row),
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
@@ -211,6 +210,12 @@ impl Rows {
         self.rooms.retain(|(pool, _), _| !pools.contains(pool));
         self.pools.retain(|pool, _| !pools.contains(pool));
         self.servers.remove(&id);
+    }
+
+    fn put_window(&mut self, row: Window, now: Timestamp) {
+        self.windows.insert(row.name.clone(), row);
+        self.make_due(WaitReason::Window, now, |_| true);
+        self.make_due(WaitReason::Bandwidth, now, |_| true);
     }
 
     fn resume(&mut self, slp: &str, now: Timestamp) {
@@ -356,7 +361,7 @@ impl Rows {
                     operation.next_try = Some(after(now, RESEND_AFTER));
                 }
             } else if operation.is_candidate(now)
-                || operation.is_held_by_target()
+                || operation.may_be_held_by_target()
                 || operation.state == OperationState::PendingImport
             {
                 operation.wait(reason, None, now);
@@ -410,6 +415,7 @@ impl Rows {
                 *next_probe = (*next_probe).min(now);
             }
         }
+        self.barriers.values_mut().for_each(|it| it.next_probe = it.next_probe.min(now));
     }
 
     fn set_back(&mut self, now: Timestamp) {

@@ -178,7 +178,9 @@ impl<C: Catalog> Primary<C> {
             return Ok(None);
         }
         let candidates = self.load_candidates(Some(&partner), operations, now).await?;
-        Ok(Some(TurnView { partner, running, candidates }))
+        let mut barriers = self.ask(self.catalog.barriers()).await?;
+        barriers.retain(|it| it.partner == domain);
+        Ok(Some(TurnView { partner, running, barriers, candidates }))
     }
 
     /// Operations for a partner, or those that stay in the domain, and what their running depends on.

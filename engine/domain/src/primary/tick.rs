@@ -15,10 +15,13 @@ impl<C: Catalog> Primary<C> {
     /// Each part by itself: what can't be done in one holds up no other.
     pub(super) async fn tick(&mut self, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.is_cut_short = false;
         let noticed = self.notice_clock(moment.now).await;
         self.note(noticed);
         let probed = self.probe(&mut commands, moment).await;
         self.note(probed);
+        let tried = self.probe_barriers(&mut commands, moment).await;
+        self.note(tried);
         let decided = self.decide_due(&mut commands, moment).await;
         self.note(decided);
         let sent = self.send_reports(moment).await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
 mod auto_import;
+mod barriers;
 mod clients;
 mod duplication;
 mod expiry;

@@ -69,7 +69,7 @@ fn check_limits(world: &World, at: usize, partner: &Partner, all: &[Operation]) 
 /// A wait ends: by time, by what ends its reason, or by the client of a backup. Those by time are judged all together.
 fn check_wait(world: &World, at: usize, operation: &Operation) -> Held {
     let OperationState::Waiting(reason) = operation.state else { return Ok(()) };
-    if operation.next_try.is_some() || operation.kind == OperationKind::Backup {
+    if operation.next_try.is_some() || operation.behind.is_some() || operation.kind == OperationKind::Backup {
         return Ok(());
     }
     let holds = oracle::holds(world, at, operation, reason);
