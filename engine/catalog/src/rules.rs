@@ -98,6 +98,7 @@ async fn put_window(db: &mut SqliteConnection, row: &Window, now: Timestamp) -> 
 async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
     drop_named(db, "DELETE FROM slps WHERE name = ?", name).await?;
     drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await?;
+    drop_named(db, "DELETE FROM migrations WHERE slp = ?", name).await?;
     drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
 }
 
@@ -192,7 +193,8 @@ async fn reconcile(db: &mut SqliteConnection, row: &Reconciling) -> Result<(), E
 const DROP_UNUSED: &str = "
     DELETE FROM slps WHERE name = ?1 AND version < (SELECT max(version) FROM slps WHERE name = ?1)
         AND NOT EXISTS (SELECT 1 FROM images i WHERE i.slp = ?1 AND i.slp_version = slps.version
-            AND i.state IN ('writing', 'whole'))";
+            AND i.state IN ('writing', 'whole'))
+        AND NOT EXISTS (SELECT 1 FROM migrations m WHERE m.slp = ?1 AND m.to_version = slps.version)";
 
 async fn drop_named(db: &mut SqliteConnection, statement: &'static str, name: &str) -> Result<(), Error> {
     sqlx::query(statement).bind(name).execute(db).await?;

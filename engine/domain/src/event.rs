@@ -21,7 +21,7 @@ use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::scrub::ScrubPass;
-use crate::slp::{SlpHold, SlpVersion};
+use crate::slp::{Migrating, SlpHold, SlpVersion};
 use crate::space::RoomSeen;
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -272,7 +272,7 @@ pub enum Change {
     Slp(SlpVersion),
     /// Remove every version of this name.
     SlpGone(String),
-    /// Remove versions of this name other than the newest under which no image is being written or whole.
+    /// Remove versions of this name other than the newest under which no image is being written or whole, or is to be.
     SlpUnused(String),
     /// Insert or replace by policy.
     SlpHold(SlpHold),
@@ -386,6 +386,12 @@ pub enum Aside {
     Barrier(Barrier),
     /// Remove it; what waits behind it is due.
     BarrierGone(DomainId, Part, Timestamp),
+    /// Insert or replace by the name of the policy.
+    Migrating(Migrating),
+    /// Remove the one of this policy.
+    Migrated(String),
+    /// The clock said this; a start that finds it earlier knows that it was set back.
+    ClockSeen(Timestamp),
 }
 
 /// Something to be done.

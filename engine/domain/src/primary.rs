@@ -54,12 +54,13 @@ use crate::machine::{Refusal, arrival, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind};
 use crate::settings::Settings;
+use crate::slp::Migrating;
 use crate::storage::Identity;
 use crate::wait::is_of_partner;
 
 pub use administer::Applying;
 pub use backfill::{Backfill, Doing};
-pub use migrate::Migration;
+pub use migrate::{Migration, Portion};
 pub use parting::{Parting, Ties};
 pub use partners::PartnerOrder;
 pub use policies::PolicyPlan;
@@ -100,6 +101,8 @@ pub struct Primary<C: Catalog> {
     is_cut_short: bool,
     /// The latest time that it was told since its clock was set.
     latest: Option<Timestamp>,
+    /// What of it was noted in the catalog last.
+    clock_noted: Option<Timestamp>,
     /// What partners are bringing just now.
     receiving: Vec<receiving::Receiving>,
     /// The catalog was found older than its pool: nothing is let go.
@@ -112,6 +115,8 @@ pub struct Primary<C: Catalog> {
     room_looks: BTreeMap<PoolId, room::RoomLook>,
     /// Partners whose failed imports may be let in by now.
     freed: freed::Freed,
+    /// What goes on under another version of its policy, and is not all planned anew.
+    migrating: Vec<Migrating>,
     /// Partners that had taken nothing for a while, and were asked again.
     refusals: BTreeMap<DomainId, reaching::Refusals>,
 }
@@ -134,12 +139,14 @@ impl<C: Catalog> Primary<C> {
             is_unreviewed: false,
             is_cut_short: false,
             latest: None,
+            clock_noted: None,
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
             hurt: Hurt::new(),
             room_looks: BTreeMap::new(),
             freed: freed::Freed::default(),
+            migrating: Vec::new(),
             refusals: BTreeMap::new(),
         }
     }
@@ -177,7 +184,8 @@ impl<C: Catalog> Primary<C> {
         // A policy may have been stored without what follows from it.
         let policies = self.ask(self.catalog.slps()).await?;
         self.reconciling = self.ask(self.catalog.reconciling()).await?;
-        self.store(&[Change::Restarted(moment.now)]).await?;
+        self.migrating = self.ask(self.catalog.migrations()).await?;
+        self.started(moment.now).await?;
         self.owed.extend(policies.into_iter().map(|version| version.slp.name));
         self.arranged().await?;
         Ok(self.tick(moment).await)
@@ -210,13 +218,16 @@ impl<C: Catalog> Primary<C> {
     /// When [`Event::Tick`] is due next, if nothing else happens.
     pub async fn next_due(&self) -> Done<Option<Timestamp>, C> {
         let due = self.catalog.next_due().await.map_err(Error::Catalog)?;
-        let cut_short = self.is_cut_short.then(Timestamp::default);
+        let cut_short = (self.is_cut_short || !self.migrating.is_empty()).then(Timestamp::default);
         Ok(due.into_iter().chain(self.freed.due).chain(cut_short).min())
     }
 
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
         self.latest = self.latest.max(Some(moment.now));
+        if event != Event::Tick {
+            self.note_clock(moment.now).await?;
+        }
         let is_replay = self.reconciling.is_some() && matches!(event, Event::Pool(_));
         let decision = match event {
             Event::Tick => return Ok(self.tick(moment).await),

@@ -12,9 +12,10 @@ mod structure;
 mod surroundings;
 pub mod version;
 
-use narrows_format::{DomainId, Timestamp};
+use narrows_format::{DomainId, ImageId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::image::{Image, ImageState};
 use crate::limits::PRIORITY_DEFAULT;
 use crate::operation::OperationKind;
 use crate::period::Period;
@@ -168,6 +169,38 @@ pub struct SlpHold {
     pub slp: String,
     /// Deferred until then; `None` is paused until resumed.
     pub until: Option<Timestamp>,
+}
+
+/// Images of one version of a policy go on under another one, or under the same one as it was changed in place: all of them from
+/// the moment on at which this was stored. They are planned anew in the order of their ids, so many at a time, and any that
+/// something is to be decided of before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrating {
+    /// The policy.
+    pub slp: String,
+    /// The version that they were under.
+    pub from: u32,
+    /// The version that they are under.
+    pub to: u32,
+    /// When this was ordered.
+    pub since: Timestamp,
+    /// The last that was planned anew, and all before it.
+    pub reached: Option<ImageId>,
+}
+
+impl Migrating {
+    /// Whether an image is still to be planned anew.
+    pub fn concerns(&self, image: &Image) -> bool {
+        image.state == ImageState::Whole
+            && image.slp == self.slp
+            && image.slp_version == self.from
+            && self.reached.is_none_or(|reached| image.id > reached)
+    }
+
+    /// The version itself was changed.
+    pub const fn is_in_place(&self) -> bool {
+        self.from == self.to
+    }
 }
 
 /// A name in a policy and the domain that it stands for.

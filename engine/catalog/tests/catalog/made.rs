@@ -19,7 +19,7 @@ use narrows_domain::policy::{self, Run, RunKey, RunState, RunsOf, StoredPolicy};
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::scrub::ScrubPass;
-use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
+use narrows_domain::slp::{Format, Migrating, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::space::RoomSeen;
 use narrows_domain::storage::{
     Classification, Client, ClientAlias, Direction, Issued, LockRange, MediaServer, Pool, ReplicationTarget,
@@ -447,7 +447,16 @@ impl Maker {
 
     /// Rows that are of no one image.
     fn aside(&mut self, partner: DomainId) -> Aside {
-        match self.below(3) {
+        match self.below(6) {
+            3 => Aside::Migrating(Migrating {
+                slp: self.one(&["gold", "silver"]).into(),
+                from: u32::from(self.below(3)) + 1,
+                to: u32::from(self.below(3)) + 1,
+                since: self.time(),
+                reached: self.maybe(Self::image_id),
+            }),
+            4 => Aside::Migrated("gold".into()),
+            5 => Aside::ClockSeen(self.time()),
             0 => Aside::BarrierGone(partner, self.part(), self.time()),
             _ => Aside::Barrier(Barrier {
                 partner,

@@ -1,12 +1,15 @@
 //! What the model catalog knows beside images and what is due for them.
 
-use narrows_format::DomainId;
+use narrows_format::{DomainId, ImageId, Timestamp};
 
 use crate::barrier::{Barrier, Part};
 use crate::catalog::Beside;
 use crate::event::Aside;
+use crate::image::{Image, ImageState};
 use crate::operation::Operation;
+use crate::slp::Migrating;
 
+use super::answers::limited;
 use super::rows::Rows;
 use super::{Burnt, MemoryCatalog};
 
@@ -23,7 +26,17 @@ impl Rows {
                 behind.for_each(|it| it.enter(crate::OperationState::NotStarted, now));
                 self.barriers.remove(&(partner, part));
             }
+            Aside::ClockSeen(now) => self.clock_seen = Some(now),
+            Aside::Migrating(row) => drop(self.migrations.insert(row.slp.clone(), row)),
+            Aside::Migrated(slp) => drop(self.migrations.remove(&slp)),
         }
+    }
+
+    fn to_replan(&self, (slp, version): (&str, u32), after: Option<ImageId>, limit: u32) -> Vec<Image> {
+        let mut all = self.images_under_way(slp, Some(version), u32::MAX);
+        all.retain(|image| image.state == ImageState::Whole && after.is_none_or(|after| image.id > after));
+        all.sort_by_key(|image| image.id);
+        limited(all.into_iter(), limit)
     }
 
     fn first_behind(&self, partner: DomainId, part: &Part) -> Option<Operation> {
@@ -39,5 +52,22 @@ impl Beside<Burnt> for MemoryCatalog {
 
     async fn first_behind(&self, partner: DomainId, part: &Part) -> Result<Option<Operation>, Burnt> {
         self.read(|rows| rows.first_behind(partner, part))
+    }
+
+    async fn clock_seen(&self) -> Result<Option<Timestamp>, Burnt> {
+        self.read(|rows| rows.clock_seen)
+    }
+
+    async fn migrations(&self) -> Result<Vec<Migrating>, Burnt> {
+        self.read(|rows| rows.migrations.values().cloned().collect())
+    }
+
+    async fn to_replan(
+        &self,
+        slp: (&str, u32),
+        after: Option<ImageId>,
+        limit: u32,
+    ) -> Result<Vec<Image>, Burnt> {
+        self.read(|rows| rows.to_replan(slp, after, limit))
     }
 }

@@ -22,7 +22,7 @@ use crate::policy::{Run, RunKey, RunState, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::scrub::ScrubPass;
-use crate::slp::{SlpHold, SlpVersion};
+use crate::slp::{Migrating, SlpHold, SlpVersion};
 use crate::space::RoomSeen;
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -52,6 +52,7 @@ pub(super) struct Rows {
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
     pub(super) auto_slps: BTreeMap<String, AutoSlp>,
     pub(super) holds: BTreeMap<String, SlpHold>,
+    pub(super) migrations: BTreeMap<String, Migrating>,
     pub(super) partners: BTreeMap<DomainId, Partner>,
     pub(super) lives: BTreeMap<(DomainId, String), LifeSeen>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
@@ -67,6 +68,7 @@ pub(super) struct Rows {
     pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
     pub(super) mark: u64,
+    pub(super) clock_seen: Option<Timestamp>,
     pub(super) reconciling: Option<Reconciling>,
     pub(super) cursors: BTreeMap<(PoolId, u64), Sequence>,
 }
@@ -232,6 +234,7 @@ impl Rows {
             Change::SlpGone(name) => {
                 self.slps.retain(|(of, _), _| *of != name);
                 self.holds.remove(&name);
+                self.migrations.remove(&name);
                 self.auto_slps.remove(&name);
             }
             Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
@@ -301,7 +304,9 @@ impl Rows {
         let newest = self.slps.keys().filter(|(of, _)| of == name).map(|(_, version)| *version).max();
         let lives =
             |it: &&Image| matches!(it.state, ImageState::Writing | ImageState::Whole) && it.slp == name;
-        let used: BTreeSet<_> = self.images.values().filter(lives).map(|it| it.slp_version).collect();
+        let goals = self.migrations.get(name).map(|it| it.to);
+        let used = self.images.values().filter(lives).map(|it| it.slp_version).chain(goals);
+        let used: BTreeSet<_> = used.collect();
         self.slps.retain(|(of, version), _| of != name || Some(*version) == newest || used.contains(version));
     }
 

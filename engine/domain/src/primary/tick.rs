@@ -4,8 +4,8 @@ use narrows_format::Timestamp;
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::{Change, Command, Decision};
-use crate::limits::{CLOCK_BACK_MIN, DUE_PER_TICK, SHUT_LOOK};
+use crate::event::{Aside, Change, Command, Decision};
+use crate::limits::{CLOCK_BACK_MIN, CLOCK_NOTED_EVERY, DUE_PER_TICK, SHUT_LOOK};
 use crate::machine::{arrival, reach, replication, report};
 use crate::moment::{Moment, after, since};
 use crate::operation::OperationState;
@@ -20,6 +20,8 @@ impl<C: Catalog> Primary<C> {
         self.note(noticed);
         let probed = self.probe(&mut commands, moment).await;
         self.note(probed);
+        let migrated = self.migrate_due(&mut commands, moment).await;
+        self.note(migrated);
         let tried = self.probe_barriers(&mut commands, moment).await;
         self.note(tried);
         let decided = self.decide_due(&mut commands, moment).await;
@@ -51,9 +53,30 @@ impl<C: Catalog> Primary<C> {
     async fn notice_clock(&mut self, now: Timestamp) -> Done<(), C> {
         if self.latest.is_some_and(|latest| since(latest, now) >= CLOCK_BACK_MIN) {
             self.is_unreviewed = true;
-            self.store(&[Change::ClockSetBack(now)]).await?;
+            self.store(&[Change::ClockSetBack(now), Change::Aside(Aside::ClockSeen(now))]).await?;
+            self.clock_noted = Some(now);
         }
         self.latest = Some(now);
+        self.note_clock(now).await
+    }
+
+    /// Before anything is decided by it.
+    pub(super) async fn note_clock(&mut self, now: Timestamp) -> Done<(), C> {
+        if self.clock_noted.is_none_or(|noted| since(now, noted) >= CLOCK_NOTED_EVERY) {
+            self.store(&[Change::Aside(Aside::ClockSeen(now))]).await?;
+            self.clock_noted = Some(now);
+        }
+        Ok(())
+    }
+
+    /// What follows at a start from that the clock may have been set back since it was noted last.
+    pub(super) async fn started(&mut self, now: Timestamp) -> Done<(), C> {
+        let noted = self.ask(self.catalog.clock_seen()).await?;
+        let was_set_back = noted.is_some_and(|noted| since(noted, now) >= CLOCK_BACK_MIN);
+        let mut changes = vec![Change::Restarted(now), Change::Aside(Aside::ClockSeen(now))];
+        changes.extend(was_set_back.then_some(Change::ClockSetBack(now)));
+        self.store(&changes).await?;
+        (self.clock_noted, self.latest) = (Some(now), Some(now));
         Ok(())
     }
 

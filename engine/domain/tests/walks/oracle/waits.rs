@@ -3,7 +3,7 @@
 //! What an attempt met is in the world's own books ([`World::met`]). What the machine found when it looked (nothing to read,
 //! no pool that takes it) may have changed since: that is judged when the wait is first seen, and has to be so then, or when its
 //! domain was looked at before. A window that is shut has to be shut for as long as it is waited for; where a clock was set back
-//! and the server started before it noticed, a wait may last a day longer.
+//! and the server started before it noticed, a wait may last a minute longer.
 
 use std::collections::BTreeMap;
 
