@@ -287,6 +287,7 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
     stuck.retain(|it| !is_young(it));
     assert_eq!(real.stuck_imports(by.pending, u32::MAX).await.unwrap(), stuck);
     unproven_in_portions(real).await;
+    tryable_in_portions(real).await;
     let refusals = real.refusals(u32::MAX).await.unwrap();
     let filter = ImageFilter { state: Some(ImageState::Lost), ..ImageFilter::default() };
     let lost = real.images(&filter).await.unwrap();
@@ -318,6 +319,22 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
 }
 
 /// What waits for a proof is gone through whole, whatever the size of the portions.
+async fn tryable_in_portions(real: &SqliteCatalog) {
+    let imports = real.imports(u32::MAX).await.unwrap();
+    let expected: BTreeSet<_> =
+        imports.iter().filter(|it| it.may_be_tried()).map(|it| it.arrival.record.image).collect();
+    for limit in [1, 2, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let portion = real.tryable_images(after, limit).await.unwrap();
+            let Some(last) = portion.last() else { break };
+            after = Some(*last);
+            found.extend(portion);
+        }
+        assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
+    }
+}
+
 async fn unproven_in_portions(real: &SqliteCatalog) {
     let mut expected = real.imports(u32::MAX).await.unwrap();
     expected.retain(Import::is_unproven);
