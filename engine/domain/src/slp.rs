@@ -210,6 +210,20 @@ pub struct ResolvedTarget {
     pub name: String,
     /// As understood.
     pub domain: DomainId,
+    /// What goes there was checked, though not all of the version's targets were.
+    pub checked: bool,
+}
+
+impl ResolvedTarget {
+    /// Whether it is the same, checked or not.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.name, self.domain) == (&other.name, other.domain)
+    }
+
+    /// Whether these are the same, checked or not.
+    pub fn are(some: &[Self], others: &[Self]) -> bool {
+        some.len() == others.len() && some.iter().zip(others).all(|(one, other)| one.is(other))
+    }
 }
 
 impl Slp {
@@ -267,9 +281,25 @@ impl SlpOperation {
 
 impl SlpVersion {
     /// Whether this operation waits because its target could not be checked. To all it does not: who could not be asked is
-    /// out of reach, which delays nobody else.
+    /// out of reach, which delays nobody else; nor does one whose own target was checked.
     pub fn keeps_back(&self, operation: &SlpOperation) -> bool {
-        !self.verified && operation.kind == Kind::Replication && !operation.goes_to_all()
+        let named = operation.named_target();
+        let is_checked = || {
+            let mut checked = self.targets.iter().filter(|target| target.checked);
+            named.is_some_and(|named| checked.any(|target| target.name == named.domain))
+        };
+        !self.verified && operation.kind == Kind::Replication && !operation.goes_to_all() && !is_checked()
+    }
+
+    /// Knowing of these targets that they were checked, too, if they are the same that it names.
+    #[must_use]
+    pub fn having_checked(&self, found: &[ResolvedTarget]) -> Self {
+        let mut version = self.clone();
+        for target in &mut version.targets {
+            let is_it = |it: &&ResolvedTarget| it.checked && it.is(target);
+            target.checked |= !self.verified && found.iter().any(|it| is_it(&it));
+        }
+        version
     }
 
     /// The domain that a name in this version stands for.

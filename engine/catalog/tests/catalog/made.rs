@@ -288,7 +288,8 @@ impl Maker {
         slp.name = self.one(&["gold", "silver"]).into();
         slp.priority = u32::from(self.below(9));
         let version = u32::from(self.below(3)) + 1;
-        let targets = vec![ResolvedTarget { name: "dr".into(), domain: self.partner_id() }];
+        let targets =
+            vec![ResolvedTarget { name: "dr".into(), domain: self.partner_id(), checked: self.coin() }];
         SlpVersion { slp, version, made: self.time(), targets, verified: self.coin() }
     }
 

@@ -6,9 +6,11 @@ use super::{Done, Primary};
 use crate::catalog::Catalog;
 use crate::event::{Aside, Change, Command, Decision};
 use crate::limits::{CLOCK_BACK_MIN, CLOCK_NOTED_EVERY, DUE_PER_TICK, SHUT_LOOK};
+use crate::machine::children::spec_of;
 use crate::machine::{arrival, reach, replication, report};
 use crate::moment::{Moment, after, since};
 use crate::operation::OperationState;
+use crate::slp::SlpVersion;
 use crate::storage::PoolTrouble;
 
 impl<C: Catalog> Primary<C> {
@@ -165,7 +167,10 @@ impl<C: Catalog> Primary<C> {
         let mut decision = Decision::nothing();
         for mut operation in self.ask(self.catalog.unverified(name)).await? {
             let loaded = self.load_image(operation.key.image).await?;
-            if loaded.slp.is_some_and(|version| version.verified) {
+            let keeps = |version: SlpVersion| {
+                spec_of(&version, &operation).is_some_and(|spec| version.keeps_back(spec))
+            };
+            if !loaded.slp.is_none_or(keeps) {
                 operation.enter(OperationState::NotStarted, moment.now);
                 decision.changes.push(Change::Operation(operation));
             }
