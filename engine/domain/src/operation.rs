@@ -237,10 +237,10 @@ impl Operation {
         }
     }
 
-    /// A Duplication that made no copy, because every pool that it may go to had the image: the copies that are there
-    /// stand for its own.
+    /// A Duplication that made no copy, because every pool that it may go to had the image; or what made one that was lost with
+    /// its pool. The copies that are there stand for its own.
     pub fn found_a_copy(&self) -> bool {
-        self.kind == OperationKind::Duplication
+        self.kind != OperationKind::Replication
             && self.state == OperationState::Complete
             && self.note.as_ref().is_some_and(|note| note.code == ALREADY_PRESENT)
     }
