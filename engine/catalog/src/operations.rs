@@ -57,7 +57,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(operation.attempt)
     .bind(operation.failures)
     .bind(operation.next_try.map(nanos))
-    .bind(operation.behind.as_ref().map(|part| part.as_str()))
+    .bind(operation.behind.as_ref().map(Part::as_str))
     .bind(operation.note.as_ref().map(|note| &note.code))
     .bind(operation.note.as_ref().map(|note| &note.sentence))
     .bind(number(operation.wire_bytes))

@@ -139,10 +139,12 @@ impl<C: Catalog> Primary<C> {
             reached.reached = images.last().map(|image| image.id).or(reached.reached);
             (done, decision) = self.replan(images, &version, &reached, moment.now).await?;
         }
-        decision.changes.extend(match is_over {
-            true => vec![Change::Aside(Aside::Migrated(name.to_owned())), Change::SlpUnused(name.to_owned())],
-            false => vec![Change::Aside(Aside::Migrating(reached.clone()))],
-        });
+        let next = if is_over {
+            vec![Change::Aside(Aside::Migrated(name.to_owned())), Change::SlpUnused(name.to_owned())]
+        } else {
+            vec![Change::Aside(Aside::Migrating(reached.clone()))]
+        };
+        decision.changes.extend(next);
         self.store(&decision.changes).await?;
         if is_over {
             self.migrating.remove(at);

@@ -42,9 +42,10 @@ impl<C: Catalog> Primary<C> {
             findings.push(finding);
         }
         // Each by itself: who answers does not wait for those who do not.
-        let version = match findings.is_empty() {
-            true => SlpVersion { verified: true, ..then.clone() },
-            false => then.having_checked(&targets),
+        let version = if findings.is_empty() {
+            SlpVersion { verified: true, ..then.clone() }
+        } else {
+            then.having_checked(&targets)
         };
         if version == *then {
             return Ok((Some(findings), Vec::new()));
