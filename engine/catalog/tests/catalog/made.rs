@@ -1,9 +1,9 @@
 //! Rows and changes out of a seed, over few identities so that they meet.
 
+mod aside;
+
 use narrows_domain::auto_import::{AutoImport, AutoSlp};
-use narrows_domain::barrier::{Barrier, Part};
 use narrows_domain::catalog::Reconciling;
-use narrows_domain::event::Aside;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
 use narrows_domain::import::{Arrival, ArrivedData, Import, ImportKey, ImportState, Proof, RefusedArrival};
 use narrows_domain::job::{Counters, Job, JobKey, JobKind, JobState};
@@ -19,7 +19,7 @@ use narrows_domain::policy::{self, Run, RunKey, RunState, RunsOf, StoredPolicy};
 use narrows_domain::recall::Recall;
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::scrub::ScrubPass;
-use narrows_domain::slp::{Format, Migrating, ResolvedTarget, SlpHold, SlpVersion, parse};
+use narrows_domain::slp::{Format, ResolvedTarget, SlpHold, SlpVersion, parse};
 use narrows_domain::space::RoomSeen;
 use narrows_domain::storage::{
     Classification, Client, ClientAlias, Direction, Issued, LockRange, MediaServer, Pool, ReplicationTarget,
@@ -387,14 +387,7 @@ impl Maker {
             }
             1 => Change::Copy(self.copy()),
             2 => Change::CopyGone(self.image_id(), u32::from(self.below(2)) + 1),
-            3..=6 => {
-                let mut operation = self.operation();
-                let waits = matches!(operation.state, OperationState::Waiting(_));
-                if waits && operation.next_try.is_none() && operation.target.is_some() {
-                    operation.behind = self.maybe(Self::part);
-                }
-                Change::Operation(operation)
-            }
+            3..=6 => Change::Operation(self.operation_in_line()),
             52 | 53 => Change::Aside(self.aside(partner)),
             7 => Change::Replica(self.replica()),
             8 | 9 => Change::Import(self.import()),
@@ -439,36 +432,6 @@ impl Maker {
                 Change::ReplicasLost(partner, kept, self.time())
             }
             _ => Change::Restarted(self.time()),
-        }
-    }
-
-    pub(crate) fn part(&mut self) -> Part {
-        if self.coin() { Part::unit(&self.word()) } else { Part::import("gold", "", "") }
-    }
-
-    /// Rows that are of no one image.
-    fn aside(&mut self, partner: DomainId) -> Aside {
-        match self.below(6) {
-            3 => Aside::Migrating(Migrating {
-                slp: self.one(&["gold", "silver"]).into(),
-                from: u32::from(self.below(3)) + 1,
-                to: u32::from(self.below(3)) + 1,
-                since: self.time(),
-                reached: self.maybe(Self::image_id),
-            }),
-            4 => Aside::Migrated("gold".into()),
-            5 => Aside::ClockSeen(self.time()),
-            0 => Aside::BarrierGone(partner, self.part(), self.time()),
-            _ => Aside::Barrier(Barrier {
-                partner,
-                part: self.part(),
-                reason: self.one(WaitReason::ALL),
-                note: Note { code: self.word(), sentence: self.word() },
-                since: self.time(),
-                failures: u32::from(self.below(9)),
-                next_probe: self.time(),
-                trying: self.maybe(|it| OperationKey { image: it.image_id(), ordinal: 2 }),
-            }),
         }
     }
 
