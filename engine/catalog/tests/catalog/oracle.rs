@@ -122,6 +122,17 @@ async fn room(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &
     }
 }
 
+async fn beside(catalog: &impl Catalog, answers: &mut Answers) {
+    answers.add("migrations", catalog.migrations().await);
+    answers.add("clock_seen", catalog.clock_seen().await);
+    for after in [None, Some(ImageId([2; 16]))] {
+        for of in [("gold", 1), ("silver", 2)] {
+            answers.add("to_replan", catalog.to_replan(of, after, 2).await);
+        }
+    }
+    answers.add("barriers", catalog.barriers().await);
+}
+
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
     answers.add("duplications", catalog.duplications(now, 3).await);
@@ -175,14 +186,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
     answers.add("due_copies", catalog.due_copies(now, 5).await);
-    answers.add("migrations", catalog.migrations().await);
-    answers.add("clock_seen", catalog.clock_seen().await);
-    for after in [None, Some(ImageId([2; 16]))] {
-        for of in [("gold", 1), ("silver", 2)] {
-            answers.add("to_replan", catalog.to_replan(of, after, 2).await);
-        }
-    }
-    answers.add("barriers", catalog.barriers().await);
+    beside(catalog, answers).await;
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
     cursors(catalog, answers).await;
