@@ -45,7 +45,7 @@ pub(crate) async fn import_in(house: &House, image: ImageId, state: &str) -> Arr
 }
 
 async fn retry(house: &House, image: Option<ImageId>) -> Result<Vec<ImportInfo>, ApiError> {
-    house.admin().post(paths::IMPORTS_RETRY, &RetryRequest { image }).await
+    house.admin().post(paths::IMPORTS_RETRY, &RetryRequest { image, after: None }).await
 }
 
 async fn problems(house: &House) -> Vec<Finding> {

@@ -137,7 +137,7 @@ pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcom
                 Some(called) => Some(arrived(&api, &called).await?),
                 None => None,
             };
-            api.post_work(paths::IMPORTS_RETRY, &RetryRequest { image }).await?
+            retried(&api, image).await?
         }
     };
     session.style.show(&imports, |imports| {
@@ -154,6 +154,21 @@ pub(super) async fn imports(session: &Session, command: ImportCommand) -> Outcom
         let rows: Vec<_> = imports.iter().map(row).collect();
         table(&["IMAGE", "FROM", "SLP", "STATE", "ARRIVED", "WHY"], &rows)
     })
+}
+
+/// Tries one image again, or all of them, a portion at a time.
+async fn retried(api: &Api, image: Option<ImageId>) -> Outcome<Vec<ImportInfo>> {
+    let mut all: Vec<ImportInfo> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.arrival.image);
+        let portion: Vec<ImportInfo> =
+            api.post_work(paths::IMPORTS_RETRY, &RetryRequest { image, after }).await?;
+        let is_over = portion.is_empty() || image.is_some();
+        all.extend(portion);
+        if is_over {
+            return Ok(all);
+        }
+    }
 }
 
 /// What arrived under a name; it may not be in the catalog.

@@ -154,7 +154,19 @@ const UNPROVEN: &str = "
         AND (pool, sequence, sender) > (?1, ?2, ?3)
     ORDER BY pool, sequence, sender LIMIT ?4";
 
+const TRYABLE: &str = "
+    SELECT DISTINCT image FROM imports INDEXED BY imports_tryable
+    WHERE NOT gone AND (state IN ('pending', 'waiting', 'failed', 'given-up') OR (state = 'refused' AND note_code = 'AIR-012'))
+        AND (?1 IS NULL OR image > ?1)
+    ORDER BY image LIMIT ?2";
+
 impl SqliteCatalog {
+    /// Images with arrivals that [may be tried again](Import::may_be_tried), behind this one, in their order.
+    pub async fn tryable_images(&self, after: Option<ImageId>, limit: u32) -> Asked<Vec<ImageId>> {
+        let query = sqlx::query(TRYABLE).bind(after.map(|image| image.0.to_vec())).bind(limit);
+        self.all(query, |row| Ok(ImageId(Columns { table: "imports", row }.bytes("image")?))).await
+    }
+
     /// Arrivals that [wait for a proof](Import::is_unproven) behind this one, in the order of their keys.
     pub async fn unproven_imports(&self, after: Option<ImportKey>, limit: u32) -> Asked<Vec<Import>> {
         let (pool, sequence, sender) = after.map_or_else(

@@ -11,6 +11,7 @@ mod file;
 mod amiss;
 mod answers;
 mod backlog;
+mod beside;
 mod columns;
 mod ending;
 mod error;

@@ -1,5 +1,6 @@
 //! The table `operations`.
 
+use narrows_domain::barrier::Part;
 use narrows_domain::catalog::BacklogLine;
 use narrows_domain::operation::{Operation, OperationKey, OperationState, Target};
 use narrows_format::{DomainId, ImageId, PoolId};
@@ -30,6 +31,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
             "attempt",
             "failures",
             "next_try",
+            "behind",
             "note_code",
             "note",
             "wire_bytes",
@@ -55,6 +57,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, operation: &Operation) -> Res
     .bind(operation.attempt)
     .bind(operation.failures)
     .bind(operation.next_try.map(nanos))
+    .bind(operation.behind.as_ref().map(Part::as_str))
     .bind(operation.note.as_ref().map(|note| &note.code))
     .bind(operation.note.as_ref().map(|note| &note.sentence))
     .bind(number(operation.wire_bytes))
@@ -102,6 +105,7 @@ pub(crate) fn operation(row: &SqliteRow) -> Result<Operation, Error> {
         attempt: columns.count("attempt")?,
         failures: columns.count("failures")?,
         next_try: columns.time_or_null("next_try")?,
+        behind: columns.text_or_null("behind")?.map(Part::stored),
         note: columns.note()?,
         wire_bytes: columns.count("wire_bytes")?,
         released: columns.text_or_null("released")?,

@@ -14,8 +14,15 @@ use crate::Error;
 use crate::columns::{Columns, nanos};
 use crate::upsert::upsert;
 
+/// The third word of a target that was checked by itself.
+const CHECKED: &str = "checked";
+
 pub(crate) async fn put_slp(db: &mut SqliteConnection, version: &SlpVersion) -> Result<(), Error> {
-    let targets: Vec<_> = version.targets.iter().map(|it| (it.name.clone(), it.domain.to_string())).collect();
+    let written = |it: &ResolvedTarget| {
+        let checked = it.checked.then(|| CHECKED.to_owned());
+        [it.name.clone(), it.domain.to_string()].into_iter().chain(checked).collect::<Vec<_>>()
+    };
+    let targets: Vec<_> = version.targets.iter().map(written).collect();
     sqlx::query(upsert!("slps", ["name", "version"], ["text", "made", "targets", "verified"]))
         .bind(&version.slp.name)
         .bind(version.version)
@@ -30,11 +37,17 @@ pub(crate) async fn put_slp(db: &mut SqliteConnection, version: &SlpVersion) -> 
 
 pub(crate) fn slp(row: &SqliteRow) -> Result<SlpVersion, Error> {
     let columns = Columns { table: "slps", row };
-    let named: Vec<(String, String)> = columns.json("targets")?;
+    let named: Vec<Vec<String>> = columns.json("targets")?;
     let mut targets = Vec::with_capacity(named.len());
-    for (name, domain) in named {
+    for words in named {
+        let [name, domain, rest @ ..] = &words[..] else { return Err(columns.corrupt("targets")) };
         let domain = domain.parse().map_err(|_| columns.corrupt("targets"))?;
-        targets.push(ResolvedTarget { name, domain });
+        let checked = match rest {
+            [] => false,
+            [word] if word == CHECKED => true,
+            _ => return Err(columns.corrupt("targets")),
+        };
+        targets.push(ResolvedTarget { name: name.clone(), domain, checked });
     }
     Ok(SlpVersion {
         slp: parse(&columns.text("text")?, Format::Json).map_err(|_| columns.corrupt("text"))?,

@@ -16,7 +16,9 @@ use crate::Error;
 use crate::columns::{nanos, number};
 use crate::turns::{HOLD_BACK, LET_GO, POSTPONE_RESENDS};
 use crate::upsert::upsert;
-use crate::{images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage, waits};
+use crate::{
+    beside, images, imports, jobs, operations, partners, policies, runs, scrubs, space, storage, waits,
+};
 
 pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<(), Error> {
     match change {
@@ -75,6 +77,7 @@ pub(crate) async fn apply(db: &mut SqliteConnection, change: &Change) -> Result<
         Change::ReportsDue(partner, now) => reports(db, *partner, Some(*now)).await,
         Change::ReportsHeld(partner) => reports(db, *partner, None).await,
         Change::ReplicasLost(partner, kept, now) => lose_replicas(db, *partner, kept, *now).await,
+        Change::Aside(row) => beside::put(db, row).await,
         Change::ClockSetBack(now) => {
             runs::set_back(db, *now).await?;
             each(db, &SET_BACK, *now).await
@@ -95,6 +98,7 @@ async fn put_window(db: &mut SqliteConnection, row: &Window, now: Timestamp) -> 
 async fn drop_slp(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
     drop_named(db, "DELETE FROM slps WHERE name = ?", name).await?;
     drop_named(db, "DELETE FROM auto_slps WHERE slp = ?", name).await?;
+    drop_named(db, "DELETE FROM migrations WHERE slp = ?", name).await?;
     drop_named(db, "DELETE FROM slp_holds WHERE slp = ?", name).await
 }
 
@@ -189,7 +193,8 @@ async fn reconcile(db: &mut SqliteConnection, row: &Reconciling) -> Result<(), E
 const DROP_UNUSED: &str = "
     DELETE FROM slps WHERE name = ?1 AND version < (SELECT max(version) FROM slps WHERE name = ?1)
         AND NOT EXISTS (SELECT 1 FROM images i WHERE i.slp = ?1 AND i.slp_version = slps.version
-            AND i.state IN ('writing', 'whole'))";
+            AND i.state IN ('writing', 'whole'))
+        AND NOT EXISTS (SELECT 1 FROM migrations m WHERE m.slp = ?1 AND m.to_version = slps.version)";
 
 async fn drop_named(db: &mut SqliteConnection, statement: &'static str, name: &str) -> Result<(), Error> {
     sqlx::query(statement).bind(name).execute(db).await?;
@@ -197,11 +202,11 @@ async fn drop_named(db: &mut SqliteConnection, statement: &'static str, name: &s
 }
 
 const WINDOWS_CHANGED: &str = "
-    UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
+    UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL, behind = NULL
     WHERE state = 'waiting' AND detail IN ('window', 'bandwidth')";
 
 const BANDWIDTH_CHANGED: &str = "
-    UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL
+    UPDATE operations SET since = ?1, state = 'not-started', detail = '', next_try = NULL, behind = NULL
     WHERE partner = ?2 AND state = 'waiting' AND detail = 'bandwidth'";
 
 async fn bandwidth_changed(
@@ -214,7 +219,7 @@ async fn bandwidth_changed(
 }
 
 const RESUME: &str = "
-    UPDATE operations SET since = ?2, state = 'not-started', detail = '', next_try = NULL
+    UPDATE operations SET since = ?2, state = 'not-started', detail = '', next_try = NULL, behind = NULL
     WHERE state = 'waiting' AND detail = 'pause' AND image IN (SELECT id FROM images WHERE slp = ?1)";
 
 async fn resume(db: &mut SqliteConnection, slp: &str, now: Timestamp) -> Result<(), Error> {
@@ -289,7 +294,9 @@ const HIDDEN_EARLY: &str = "
 
 const PROBE_SOON: &str = "UPDATE partners SET next_probe = ?1 WHERE next_probe > ?1";
 
-const RESTART: [&str; 11] = [
+const TRY_SOON: &str = "UPDATE barriers SET next_probe = ?1 WHERE next_probe > ?1";
+
+const RESTART: [&str; 12] = [
     // The clock may have been set back meanwhile. What waits for a day and more is looked at once too often.
     "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import')
@@ -305,9 +312,10 @@ const RESTART: [&str; 11] = [
     "UPDATE imports SET next_look = ?1 WHERE next_look > ?1",
     HIDDEN_EARLY,
     PROBE_SOON,
+    TRY_SOON,
 ];
 
-const SET_BACK: [&str; 8] = [
+const SET_BACK: [&str; 9] = [
     "UPDATE policies SET next_look = ?1 WHERE next_look > ?1",
     "UPDATE operations SET next_try = ?1 WHERE state IN ('waiting', 'pending-import') AND next_try > ?1",
     "UPDATE imports SET next_report = ?1 WHERE next_report > ?1",
@@ -316,6 +324,7 @@ const SET_BACK: [&str; 8] = [
     "UPDATE copies SET not_before = ?1 WHERE not_before > ?1",
     HIDDEN_EARLY,
     PROBE_SOON,
+    TRY_SOON,
 ];
 
 async fn each(db: &mut SqliteConnection, statements: &[&'static str], now: Timestamp) -> Result<(), Error> {

@@ -161,4 +161,5 @@ pub(crate) const NEXT_DUE: &str = "
         UNION ALL SELECT min(next_look) FROM copies WHERE next_look IS NOT NULL
         UNION ALL SELECT min(next_look) FROM policies WHERE next_look IS NOT NULL
         UNION ALL SELECT min(next_look) FROM runs WHERE next_look IS NOT NULL
+        UNION ALL SELECT min(next_probe) FROM barriers
         UNION ALL SELECT min(next_probe) FROM partners WHERE next_probe IS NOT NULL)";

@@ -9,7 +9,7 @@ pub(crate) const CANDIDATES: &str = "
     SELECT * FROM operations INDEXED BY operations_to_start WHERE partner = ?1 AND state = 'not-started'
     UNION ALL
     SELECT * FROM operations INDEXED BY operations_waiting
-    WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL AND detail = 'limit'
+    WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL AND behind IS NULL AND detail = 'limit'
     UNION ALL
     SELECT * FROM operations INDEXED BY operations_to_try_of
     WHERE partner = ?1 AND state IN ('waiting', 'pending-import') AND next_try <= ?2
@@ -33,7 +33,7 @@ pub(crate) const DUE_PARTNERS: &str = "
     WHERE EXISTS (SELECT 1 FROM operations INDEXED BY operations_to_start
             WHERE partner = p.domain AND state = 'not-started' AND kind = 'replication')
         OR EXISTS (SELECT 1 FROM operations INDEXED BY operations_waiting
-            WHERE partner = p.domain AND state = 'waiting' AND next_try IS NULL AND detail = 'limit'
+            WHERE partner = p.domain AND state = 'waiting' AND next_try IS NULL AND behind IS NULL AND detail = 'limit'
                 AND kind = 'replication')
         OR EXISTS (SELECT 1 FROM operations INDEXED BY operations_to_try_of
             WHERE partner = p.domain AND state IN ('waiting', 'pending-import') AND next_try <= ?1
@@ -46,7 +46,7 @@ pub(crate) const POSTPONE_RESENDS: &str = "
     WHERE partner = ?1 AND state = 'pending-import' AND next_try <= ?3";
 
 /// All that may not be started waits for one reason; what waits for it already is left as it is.
-pub(crate) const HOLD_BACK: [&str; 4] = [
+pub(crate) const HOLD_BACK: [&str; 5] = [
     "UPDATE operations INDEXED BY operations_to_start
      SET since = ?3, state = 'waiting', detail = ?2, next_try = NULL
      WHERE partner = ?1 AND state = 'not-started'",
@@ -57,11 +57,24 @@ pub(crate) const HOLD_BACK: [&str; 4] = [
      SET since = CASE WHEN detail = ?2 THEN since ELSE ?3 END, detail = ?2, next_try = NULL
      WHERE partner = ?1 AND state = 'waiting' AND next_try <= ?3",
     "UPDATE operations INDEXED BY operations_waiting SET since = ?3, detail = ?2
-     WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL AND detail <> ?2
+     WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL AND behind IS NULL AND detail <> ?2
+         AND detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired')",
+    "UPDATE operations INDEXED BY operations_behind
+     SET since = CASE WHEN detail = ?2 THEN since ELSE ?3 END, detail = ?2, behind = NULL
+     WHERE partner = ?1 AND behind IS NOT NULL AND state = 'waiting' AND next_try IS NULL
          AND detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired')",
 ];
 
 pub(crate) const LET_GO: &str = "
     UPDATE operations INDEXED BY operations_waiting SET since = ?2, state = 'not-started', detail = ''
-    WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL
+    WHERE partner = ?1 AND state = 'waiting' AND next_try IS NULL AND behind IS NULL
         AND detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired')";
+
+pub(crate) const FIRST_BEHIND: &str = "
+    SELECT * FROM operations INDEXED BY operations_behind WHERE partner = ?1 AND behind = ?2
+    ORDER BY priority DESC, age, image, ordinal LIMIT 1";
+
+pub(crate) const END_BARRIER: &str = "
+    UPDATE operations INDEXED BY operations_behind
+    SET since = ?3, state = 'not-started', detail = '', next_try = NULL, behind = NULL
+    WHERE partner = ?1 AND behind = ?2";

@@ -97,7 +97,7 @@ pub fn judge(arrival: &Arrival, receiver: &Receiver<'_>, now: Timestamp) -> Verd
     let unbounded = Retention::Target { at_least: None, at_most: None };
     let mut terms = match (import_operation(arrival, receiver), receiver.homecoming) {
         (Ok(retention), _) => terms(arrival, receiver, retention),
-        // One's own image that was asked for needs no policy, here still or gone; nor does what is in the catalog already,
+        // An image that was asked for needs no policy, here still, gone or unknown; nor does what is in the catalog already,
         // one's own or one that lives here as long as a policy said when it came.
         (Err(_), Homecoming::ForeignHere(expires)) if known => {
             Terms { expires, ..terms(arrival, receiver, unbounded) }

@@ -4,6 +4,8 @@
 //! durable when they return; a read sees every change applied before it began. Reads that belong to one
 //! decision need no snapshot of their own, because one [`crate::Primary`] makes all changes.
 
+mod beside;
+
 use std::error::Error as StdError;
 use std::future::Future;
 
@@ -30,6 +32,8 @@ use crate::storage::{
 use crate::token::{Token, TokenHash, TokenPurpose, TokenRefused};
 use crate::wait::{Silence, Wait};
 use crate::window::Window;
+
+pub use beside::Beside;
 
 /// Which images; an empty filter is all of them, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -205,7 +209,7 @@ pub trait Reading<T>: Future<Output = T> + Send {}
 impl<T, F: Future<Output = T> + Send> Reading<T> for F {}
 
 /// Where the domain keeps what it knows.
-pub trait Catalog: Send + Sync {
+pub trait Catalog: Send + Sync + Beside<<Self as Catalog>::Error> {
     /// What can go wrong in it.
     type Error: StdError + Send + Sync + 'static;
 

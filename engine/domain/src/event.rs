@@ -8,6 +8,7 @@ use narrows_format::record::{CopyState, ImageRecord};
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 use crate::auto_import::AutoSlp;
+use crate::barrier::{Barrier, Part};
 use crate::catalog::Reconciling;
 use crate::image::{Discarded, Image, ImageCopy};
 use crate::import::{Arrival, Import, ImportKey, ImportReport, RefusedArrival};
@@ -20,7 +21,7 @@ use crate::recall::Recall;
 use crate::replica::{Base, ReplicaRecord};
 use crate::retry::Failure;
 use crate::scrub::ScrubPass;
-use crate::slp::{SlpHold, SlpVersion};
+use crate::slp::{Migrating, SlpHold, SlpVersion};
 use crate::space::RoomSeen;
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -272,7 +273,7 @@ pub enum Change {
     Slp(SlpVersion),
     /// Remove every version of this name.
     SlpGone(String),
-    /// Remove versions of this name other than the newest under which no image is being written or whole.
+    /// Remove versions of this name other than the newest under which no image is being written or whole, or is to be.
     SlpUnused(String),
     /// Insert or replace by policy.
     SlpHold(SlpHold),
@@ -360,7 +361,7 @@ pub enum Change {
     /// another [`crate::limits::RESEND_AFTER`]; if the reason is `unpaired`, nobody will tell of that import
     /// any more, and it waits like the others.
     HoldBack(DomainId, WaitReason, Timestamp),
-    /// Every operation for the partner that is held back by the target is due.
+    /// Every operation for the partner that is held back by the target is due. What waits behind a [`Barrier`] goes on to.
     LetGo(DomainId, Timestamp),
     /// Every undelivered report to the partner is due.
     ReportsDue(DomainId, Timestamp),
@@ -369,12 +370,29 @@ pub enum Change {
     /// The partner has these pools now: replica records that name another pool or incarnation are lost, and operations that
     /// waited for an import there are due again.
     ReplicasLost(DomainId, Vec<ReceivePool>, Timestamp),
+    /// What stands aside of the life of an image.
+    Aside(Aside),
     /// The clock was set back to now: whatever waits for a time after it is looked at at once, because that
     /// time was reckoned by a clock that ran ahead.
     ClockSetBack(Timestamp),
     /// After a restart nothing runs: operations in process are due again, backups wait for their
     /// client, jobs are interrupted, reports and amendments are due; agents that work on runs are heard of anew.
     Restarted(Timestamp),
+}
+
+/// A row that is of no one image, and what follows from its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// Insert or replace by (partner, part).
+    Barrier(Barrier),
+    /// Remove it; what waits behind it is due.
+    BarrierGone(DomainId, Part, Timestamp),
+    /// Insert or replace by the name of the policy.
+    Migrating(Migrating),
+    /// Remove the one of this policy.
+    Migrated(String),
+    /// The clock said this; a start that finds it earlier knows that it was set back.
+    ClockSeen(Timestamp),
 }
 
 /// Something to be done.

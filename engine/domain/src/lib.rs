@@ -18,6 +18,7 @@ pub mod moment;
 pub mod period;
 
 pub mod auto_import;
+pub mod barrier;
 pub mod image;
 pub mod import;
 pub mod job;

@@ -10,8 +10,14 @@ pub const CLOCK_FORGED_MIN: Duration = Duration::from_hours(24);
 pub const SKEW_SLACK: Duration = Duration::from_mins(1);
 /// A clock that goes back by this or more was set.
 pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
+/// How often what the clock says is noted: a start does not know of less by which it was set back.
+pub const CLOCK_NOTED_EVERY: Duration = Duration::from_mins(1);
 /// First pause before something that failed is tried again.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Batches of operations that are looked at in one turn of a partner; the rest follow with the next tick.
+pub const TURN_PARTS_MAX: u32 = 16;
+/// Images that are planned anew in one transaction when they go on under another version of their policy.
+pub const REPLANNED_AT_ONCE: u32 = 100;
 /// Longest pause between two tries, jitter included.
 pub const RETRY_MAX: Duration = Duration::from_mins(10);
 /// A partner that took nothing, then something, and takes nothing again within this is asked with pauses that go on growing.

@@ -2,12 +2,13 @@
 //!
 //! Guarantees: pure; an event that is late, repeated or about an earlier attempt changes nothing. Order of
 //! a life: [`backup`] or [`arrival`] make an image whole and create the operations that its SLP asks
-//! for; [`turn`] starts those whose target lets them; [`replication`] follows them to the end, [`duplication`] those that stay in the domain; [`report`]
+//! for; [`turn`] starts those whose target lets them, and [`barrier`] holds back what one of them found that no other gets through; [`replication`] follows them to the end, [`duplication`] those that stay in the domain; [`report`]
 //! carries the target's word back; [`retire`] lets copies go when their time has come, [`leaving`] what is never imported; [`reach`] knows who answers; [`order`] is what a person says against
 //! it, and [`replan`] moves it to another version of its policy.
 
 pub mod arrival;
 pub mod backup;
+pub mod barrier;
 pub(crate) mod children;
 pub mod comparing;
 pub mod duplication;

@@ -4,6 +4,7 @@
 //! it is slow on purpose: everything is a scan.
 
 mod answers;
+mod beside;
 mod bug;
 mod lists;
 mod operations;

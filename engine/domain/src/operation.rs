@@ -6,6 +6,7 @@ use narrows_format::{DomainId, ImageId, PoolId, Timestamp};
 
 pub use crate::named::UnknownName;
 
+use crate::barrier::Part;
 use crate::image::Image;
 use crate::limits::PRIORITY_DEFAULT;
 use crate::named::named;
@@ -191,6 +192,8 @@ pub struct Operation {
     /// When a waiting operation is looked at again by itself, or a running one has to stop because its
     /// window closes; `None` waits for an event.
     pub next_try: Option<Timestamp>,
+    /// What it waits behind, with all others that would meet it.
+    pub behind: Option<Part>,
     /// What happened last.
     pub note: Option<Note>,
     /// Framed bytes that crossed the wire for it, all attempts.
@@ -228,6 +231,7 @@ impl Operation {
             attempt: 0,
             failures: 0,
             next_try: None,
+            behind: None,
             note: None,
             wire_bytes: 0,
             released: None,
@@ -236,10 +240,10 @@ impl Operation {
         }
     }
 
-    /// A Duplication that made no copy, because every pool that it may go to had the image: the copies that are there
-    /// stand for its own.
+    /// A Duplication that made no copy, because every pool that it may go to had the image; or what made one that was lost with
+    /// its pool. The copies that are there stand for its own.
     pub fn found_a_copy(&self) -> bool {
-        self.kind == OperationKind::Duplication
+        self.kind != OperationKind::Replication
             && self.state == OperationState::Complete
             && self.note.as_ref().is_some_and(|note| note.code == ALREADY_PRESENT)
     }
@@ -273,7 +277,7 @@ impl Operation {
             self.pending_since = None;
         }
         self.state = state;
-        self.next_try = None;
+        (self.next_try, self.behind) = (None, None);
     }
 
     /// Waits for `reason`, until `next_try` or an event.
@@ -287,7 +291,7 @@ impl Operation {
         match self.state {
             OperationState::NotStarted => true,
             // The limit of this side; one that the target named has a time.
-            OperationState::Waiting(WaitReason::Limit) if self.next_try.is_none() => true,
+            OperationState::Waiting(WaitReason::Limit) if self.next_try.is_none() => self.behind.is_none(),
             OperationState::Waiting(_) | OperationState::PendingImport => {
                 self.next_try.is_some_and(|next| next <= now)
             }
@@ -297,6 +301,11 @@ impl Operation {
 
     /// Held back together with all others of its target, and let go with them.
     pub fn is_held_by_target(&self) -> bool {
+        self.may_be_held_by_target() && self.behind.is_none()
+    }
+
+    /// The same, or it waits behind something that counts for less than what stands against all work for the target.
+    pub fn may_be_held_by_target(&self) -> bool {
         let held = matches!(
             self.state,
             OperationState::Waiting(

@@ -10,7 +10,7 @@ use crate::limits::{PARTNERS_MAX, RUNNING_PER_PARTNER};
 use crate::machine::Refusal;
 use crate::named::named;
 use crate::operation::Operation;
-use crate::retry::NO_VERSION;
+use crate::retry::{self, NO_VERSION};
 use crate::storage::Identity;
 
 named! {
@@ -154,11 +154,12 @@ impl Reach {
     pub fn answers(&self) -> bool {
         match self {
             Self::Up => true,
-            Self::Down { code, .. } => !code.is_empty(),
+            Self::Down { code, .. } => !code.is_empty() && !retry::is_not_believed(code),
         }
     }
 
-    /// It says itself that it takes nothing of what is brought: its pool is full, or it does not let this domain send.
+    /// It takes nothing of what is brought, as is known of the answer to a probe: its pool is full, it does not let this domain
+    /// send, or does not believe it.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Down { code, .. } if !code.is_empty() && code != NO_VERSION)
     }

@@ -8,7 +8,9 @@
 
 mod administer;
 mod asked;
+mod attempts;
 mod backfill;
+mod barriers;
 mod change;
 mod clients;
 mod comparing;
@@ -42,22 +44,23 @@ use narrows_format::record::CopyState;
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, Timestamp};
 
 use crate::catalog::{Catalog, Reconciling, RedeemError};
-use crate::event::{Change, Command, Decision, Event, Logged, PoolEvent};
+use crate::event::{Aside, Change, Command, Decision, Event, Logged, PoolEvent};
 use crate::import::Import;
-use crate::job::{Counters, Job, JobKey, JobKind, JobState};
+use crate::job::{Job, JobKey, JobKind, JobState};
+use crate::limits::TURN_PARTS_MAX;
 use crate::machine::backup;
 use crate::machine::placing::{Hurt, Troubles};
 use crate::machine::{Refusal, arrival, replication, report, turn};
 use crate::moment::Moment;
 use crate::operation::{Note, OperationKey, OperationKind};
-use crate::retry;
 use crate::settings::Settings;
+use crate::slp::Migrating;
 use crate::storage::Identity;
 use crate::wait::is_of_partner;
 
 pub use administer::Applying;
 pub use backfill::{Backfill, Doing};
-pub use migrate::Migration;
+pub use migrate::{Migration, Portion};
 pub use parting::{Parting, Ties};
 pub use partners::PartnerOrder;
 pub use policies::PolicyPlan;
@@ -94,8 +97,12 @@ pub struct Primary<C: Catalog> {
     owed: BTreeSet<String>,
     /// Something was stored that may stop what runs, and not all that runs was looked at since.
     is_unreviewed: bool,
+    /// The turn of a partner was not taken to its end.
+    is_cut_short: bool,
     /// The latest time that it was told since its clock was set.
     latest: Option<Timestamp>,
+    /// What of it was noted in the catalog last.
+    clock_noted: Option<Timestamp>,
     /// What partners are bringing just now.
     receiving: Vec<receiving::Receiving>,
     /// The catalog was found older than its pool: nothing is let go.
@@ -108,6 +115,8 @@ pub struct Primary<C: Catalog> {
     room_looks: BTreeMap<PoolId, room::RoomLook>,
     /// Partners whose failed imports may be let in by now.
     freed: freed::Freed,
+    /// What goes on under another version of its policy, and is not all planned anew.
+    migrating: Vec<Migrating>,
     /// Partners that had taken nothing for a while, and were asked again.
     refusals: BTreeMap<DomainId, reaching::Refusals>,
 }
@@ -128,13 +137,16 @@ impl<C: Catalog> Primary<C> {
             setback: None,
             owed: BTreeSet::new(),
             is_unreviewed: false,
+            is_cut_short: false,
             latest: None,
+            clock_noted: None,
             receiving: Vec::new(),
             reconciling: None,
             troubles: Troubles::new(),
             hurt: Hurt::new(),
             room_looks: BTreeMap::new(),
             freed: freed::Freed::default(),
+            migrating: Vec::new(),
             refusals: BTreeMap::new(),
         }
     }
@@ -172,7 +184,8 @@ impl<C: Catalog> Primary<C> {
         // A policy may have been stored without what follows from it.
         let policies = self.ask(self.catalog.slps()).await?;
         self.reconciling = self.ask(self.catalog.reconciling()).await?;
-        self.store(&[Change::Restarted(moment.now)]).await?;
+        self.migrating = self.ask(self.catalog.migrations()).await?;
+        self.started(moment.now).await?;
         self.owed.extend(policies.into_iter().map(|version| version.slp.name));
         self.arranged().await?;
         Ok(self.tick(moment).await)
@@ -205,12 +218,16 @@ impl<C: Catalog> Primary<C> {
     /// When [`Event::Tick`] is due next, if nothing else happens.
     pub async fn next_due(&self) -> Done<Option<Timestamp>, C> {
         let due = self.catalog.next_due().await.map_err(Error::Catalog)?;
-        Ok(due.into_iter().chain(self.freed.due).min())
+        let cut_short = (self.is_cut_short || !self.migrating.is_empty()).then(Timestamp::default);
+        Ok(due.into_iter().chain(self.freed.due).chain(cut_short).min())
     }
 
     /// Takes in an event; the commands are to be carried out now.
     pub async fn handle(&mut self, event: Event, moment: Moment) -> Done<Vec<Command>, C> {
         self.latest = self.latest.max(Some(moment.now));
+        if event != Event::Tick {
+            self.note_clock(moment.now).await?;
+        }
         let is_replay = self.reconciling.is_some() && matches!(event, Event::Pool(_));
         let decision = match event {
             Event::Tick => return Ok(self.tick(moment).await),
@@ -235,10 +252,7 @@ impl<C: Catalog> Primary<C> {
                 let operations = self.ask(self.catalog.operations(image)).await?;
                 Ok(backup::interrupted(&operations, attempt, &failure, moment.now))
             }
-            Event::ReplicationDone(event) => {
-                let loaded = self.load_image(event.operation.image).await?;
-                Ok(replication::done(&loaded.replication_view(), &event, moment))
-            }
+            Event::ReplicationDone(event) => self.replication_done(&event, moment).await,
             Event::ReplicationFailed { operation, attempt, failure, counters } => {
                 self.replication_failed((operation, attempt), &failure, counters, moment).await
             }
@@ -285,23 +299,6 @@ impl<C: Catalog> Primary<C> {
             }
             Event::Pool(_) | Event::SlpApplied { .. } | Event::Tick => Ok(Decision::nothing()),
         }
-    }
-
-    async fn replication_failed(
-        &self,
-        (key, attempt): (crate::OperationKey, u32),
-        failure: &retry::Failure,
-        counters: Counters,
-        moment: Moment,
-    ) -> Done<Decision, C> {
-        let loaded = self.load_image(key.image).await?;
-        let operation = loaded.operations.iter().find(|it| it.key == key);
-        let partner = match operation.and_then(|it| it.target.as_ref()) {
-            Some(target) => self.ask(self.catalog.partner(target.partner)).await?,
-            None => None,
-        };
-        let view = loaded.replication_view();
-        Ok(replication::failed(&view, partner.as_ref(), (key, attempt), failure, counters, moment))
     }
 
     /// `None` for a record that was handled before.
@@ -525,18 +522,18 @@ impl<C: Catalog> Primary<C> {
         }
     }
 
-    /// Starts what may start for a partner, in batches until nothing more may.
+    /// Starts what may start for a partner, in batches until nothing more may, or so many were looked at.
     async fn take_turn(
         &mut self,
         partner: DomainId,
         commands: &mut Vec<Command>,
         moment: Moment,
     ) -> Done<(), C> {
-        loop {
-            let Some(view) = self.load_turn(partner, moment.now).await? else { break };
+        for _ in 0..TURN_PARTS_MAX {
+            let Some(view) = self.load_turn(partner, moment.now).await? else { return Ok(()) };
             let decision = turn::take(&view, moment);
             if decision.changes.is_empty() {
-                break;
+                return Ok(());
             }
             self.store(&decision.changes).await?;
             let started = u32::try_from(decision.commands.len()).unwrap_or(u32::MAX);
@@ -544,9 +541,11 @@ impl<C: Catalog> Primary<C> {
             if view.running.saturating_add(started) >= view.partner.running_max
                 || turn::blocked(&view.partner).is_some()
             {
-                break;
+                return Ok(());
             }
         }
+        // Others have their turn first: what waits goes on with the next tick.
+        self.is_cut_short = true;
         Ok(())
     }
 
@@ -574,7 +573,8 @@ fn partners_concerned(changes: &[Change]) -> Vec<DomainId> {
         Change::Operation(operation) => operation.target.as_ref().map(|target| target.partner),
         Change::LetGo(partner, _)
         | Change::ReplicasLost(partner, ..)
-        | Change::BandwidthChanged(partner, _) => Some(*partner),
+        | Change::BandwidthChanged(partner, _)
+        | Change::Aside(Aside::BarrierGone(partner, ..)) => Some(*partner),
         _ => None,
     });
     let mut partners: Vec<_> = concerned.collect();

@@ -37,11 +37,11 @@ impl Recall {
 /// How this domain stands to an image that a partner brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Homecoming {
-    /// It was made in another domain, and is not here.
+    /// It was made in another domain, is not here, and nobody asked for it.
     Foreign,
     /// It was made in another domain, and is here, until then.
     ForeignHere(Option<Timestamp>),
-    /// It was made here, and that partner was asked for it.
+    /// That partner was asked for it: it was made here, or it is not here.
     Recalled,
     /// It was made here, and is here, until then.
     Here(Option<Timestamp>),
@@ -61,10 +61,12 @@ pub fn homecoming(
     let is_whole = known.is_some_and(|image| image.state == ImageState::Whole);
     let readable = copies.iter().filter(|copy| is_whole && copy.is_readable());
     let here = readable.map(|copy| copy.wanted.expires).reduce(retention::later);
+    let is_asked = recalls.iter().any(|recall| recall.partner == sender && recall.is_open(now));
     if origin != own.domain {
-        return here.map_or(Homecoming::Foreign, Homecoming::ForeignHere);
+        let unknown = if is_asked { Homecoming::Recalled } else { Homecoming::Foreign };
+        return here.map_or(unknown, Homecoming::ForeignHere);
     }
-    if recalls.iter().any(|recall| recall.partner == sender && recall.is_open(now)) {
+    if is_asked {
         return Homecoming::Recalled;
     }
     here.map_or(Homecoming::Unasked, Homecoming::Here)

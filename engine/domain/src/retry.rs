@@ -11,6 +11,8 @@ use crate::operation::Note;
 
 /// The code of two sides that speak no common version.
 pub const NO_VERSION: &str = "WIRE-001";
+/// Codes of a certificate that is unknown, has expired or was revoked, or is of another than was dialled.
+const NOT_BELIEVED: [&str; 4] = ["AUTH-001", "AUTH-002", "AUTH-003", "AUTH-006"];
 /// The code of what a grant lacks for.
 pub const NOT_ALLOWED: &str = "AUTH-005";
 
@@ -79,8 +81,7 @@ impl Failure {
         let begins = |family: &str| self.code.starts_with(family);
         match self.kind {
             FailureKind::TargetFull => true,
-            // Other codes of this family are said by a server that does not believe who we are, and so does not answer either.
-            FailureKind::Trust => self.code == NOT_ALLOWED || begins("TRUST-"),
+            FailureKind::Trust => self.code == NOT_ALLOWED || is_not_believed(&self.code) || begins("TRUST-"),
             // Of the pool here it would have another kind.
             FailureKind::Interrupted => self.code == NO_VERSION || begins("POOL-"),
             _ => false,
@@ -92,6 +93,11 @@ impl Failure {
         let code = if self.code.is_empty() { self.kind.as_str().to_owned() } else { self.code.clone() };
         Note { code, sentence: self.sentence.clone() }
     }
+}
+
+/// Whether the two sides do not believe each other's certificates: nothing can be said at all.
+pub fn is_not_believed(code: &str) -> bool {
+    NOT_BELIEVED.contains(&code)
 }
 
 /// What a code means for a replication.
@@ -177,10 +183,22 @@ mod tests {
     #[test]
     fn what_may_be_of_all_images_is_asked_about() {
         let of = |code, side| Failure::coded(code, side, "").may_concern_all();
-        for code in ["POOL-002", "POOL-003", "POOL-004", "AUTH-005", "TRUST-001", "TRUST-003", "WIRE-001"] {
+        for code in [
+            "POOL-002",
+            "POOL-003",
+            "POOL-004",
+            "AUTH-001",
+            "AUTH-002",
+            "AUTH-003",
+            "AUTH-005",
+            "AUTH-006",
+            "TRUST-001",
+            "TRUST-003",
+            "WIRE-001",
+        ] {
             assert!(of(code, Side::Target), "{code}");
         }
-        for code in ["AIR-012", "AIR-002", "NET-003", "NET-004", "AUTH-002", "WIRE-004", "POOL-005", ""] {
+        for code in ["AIR-012", "AIR-002", "NET-003", "NET-004", "AUTH-004", "WIRE-004", "POOL-005", ""] {
             assert!(!of(code, Side::Target), "{code}");
         }
         for code in ["POOL-001", "POOL-002", "POOL-003"] {

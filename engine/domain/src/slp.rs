@@ -12,9 +12,10 @@ mod structure;
 mod surroundings;
 pub mod version;
 
-use narrows_format::{DomainId, Timestamp};
+use narrows_format::{DomainId, ImageId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::image::{Image, ImageState};
 use crate::limits::PRIORITY_DEFAULT;
 use crate::operation::OperationKind;
 use crate::period::Period;
@@ -170,6 +171,38 @@ pub struct SlpHold {
     pub until: Option<Timestamp>,
 }
 
+/// Images of one version of a policy go on under another one, or under the same one as it was changed in place: all of them from
+/// the moment on at which this was stored. They are planned anew in the order of their ids, so many at a time, and any that
+/// something is to be decided of before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrating {
+    /// The policy.
+    pub slp: String,
+    /// The version that they were under.
+    pub from: u32,
+    /// The version that they are under.
+    pub to: u32,
+    /// When this was ordered.
+    pub since: Timestamp,
+    /// The last that was planned anew, and all before it.
+    pub reached: Option<ImageId>,
+}
+
+impl Migrating {
+    /// Whether an image is still to be planned anew.
+    pub fn concerns(&self, image: &Image) -> bool {
+        image.state == ImageState::Whole
+            && image.slp == self.slp
+            && image.slp_version == self.from
+            && self.reached.is_none_or(|reached| image.id > reached)
+    }
+
+    /// The version itself was changed.
+    pub const fn is_in_place(&self) -> bool {
+        self.from == self.to
+    }
+}
+
 /// A name in a policy and the domain that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedTarget {
@@ -177,6 +210,20 @@ pub struct ResolvedTarget {
     pub name: String,
     /// As understood.
     pub domain: DomainId,
+    /// What goes there was checked, though not all of the version's targets were.
+    pub checked: bool,
+}
+
+impl ResolvedTarget {
+    /// Whether it is the same, checked or not.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.name, self.domain) == (&other.name, other.domain)
+    }
+
+    /// Whether these are the same, checked or not.
+    pub fn are(some: &[Self], others: &[Self]) -> bool {
+        some.len() == others.len() && some.iter().zip(others).all(|(one, other)| one.is(other))
+    }
 }
 
 impl Slp {
@@ -234,9 +281,25 @@ impl SlpOperation {
 
 impl SlpVersion {
     /// Whether this operation waits because its target could not be checked. To all it does not: who could not be asked is
-    /// out of reach, which delays nobody else.
+    /// out of reach, which delays nobody else; nor does one whose own target was checked.
     pub fn keeps_back(&self, operation: &SlpOperation) -> bool {
-        !self.verified && operation.kind == Kind::Replication && !operation.goes_to_all()
+        let named = operation.named_target();
+        let is_checked = || {
+            let mut checked = self.targets.iter().filter(|target| target.checked);
+            named.is_some_and(|named| checked.any(|target| target.name == named.domain))
+        };
+        !self.verified && operation.kind == Kind::Replication && !operation.goes_to_all() && !is_checked()
+    }
+
+    /// Knowing of these targets that they were checked, too, if they are the same that it names.
+    #[must_use]
+    pub fn having_checked(&self, found: &[ResolvedTarget]) -> Self {
+        let mut version = self.clone();
+        for target in &mut version.targets {
+            let is_it = |it: &&ResolvedTarget| it.checked && it.is(target);
+            target.checked |= !self.verified && found.iter().any(|it| is_it(&it));
+        }
+        version
     }
 
     /// The domain that a name in this version stands for.

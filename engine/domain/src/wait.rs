@@ -52,7 +52,7 @@ pub const fn is_of_partner(reason: WaitReason) -> bool {
 pub fn over(before: &Operation, after: &Operation) -> Option<Wait> {
     let waits = matches!(before.state, OperationState::Waiting(_) | OperationState::Paused);
     let of_partner = matches!(before.state, OperationState::Waiting(reason) if is_of_partner(reason));
-    let with_all = of_partner && before.next_try.is_none();
+    let with_all = of_partner && before.next_try.is_none() && before.behind.is_none();
     (waits && !with_all && before.state != after.state).then(|| Wait {
         operation: before.key,
         state: before.state.clone(),

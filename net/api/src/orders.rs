@@ -165,7 +165,10 @@ pub struct AcceptLossReply {
 /// Tries imports again that are not done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryRequest {
-    /// Only this image; absent: all that wait, failed or were given up.
+    /// Only this image; absent: all that wait, failed or were given up, a portion of them.
     #[serde(default, with = "text::by_text_option", skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
+    /// Of all, the portion behind this image: the last one of the portion before.
+    #[serde(default, with = "text::by_text_option", skip_serializing_if = "Option::is_none")]
+    pub after: Option<ImageId>,
 }

@@ -216,7 +216,8 @@ pub const JOBS: &str = "/v1/jobs";
 pub const JOB: &str = "/v1/jobs/{id}";
 /// GET list of [`crate::jobs::ImportInfo`], newest first.
 pub const IMPORTS: &str = "/v1/imports";
-/// POST [`crate::orders::RetryRequest`] -> list of [`crate::jobs::ImportInfo`] as they stand now.
+/// POST [`crate::orders::RetryRequest`] -> list of [`crate::jobs::ImportInfo`] as they stand now, by image; of all it is a
+/// portion, and empty behind the last one.
 pub const IMPORTS_RETRY: &str = "/v1/imports/retry";
 
 /// GET [`crate::events::EventQuery`] -> list of [`crate::events::EventInfo`], newest first.

@@ -139,7 +139,7 @@ impl Desk {
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
-                    Some(order) => self.take(order).await,
+                    Some(order) => Box::pin(self.take(order)).await,
                     None => return,
                 },
                 () = sleep(pause) => {

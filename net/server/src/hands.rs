@@ -502,7 +502,7 @@ pub async fn probe(app: &App, domain: DomainId) -> Option<Event> {
         Ok((pong, skew_ms)) => heard(app, domain, &pong, skew_ms),
         Err(error) => {
             let failure = api_failure(&error);
-            // One that answers that this domain is not trusted is not silent.
+            // One with which there is no trust is not silent: who mends that shall see it.
             let code = if failure.may_concern_all() { failure.code } else { String::new() };
             Event::PartnerDown { partner: domain, code, sentence: failure.sentence }
         }

@@ -1,5 +1,7 @@
 //! Rows and changes out of a seed, over few identities so that they meet.
 
+mod aside;
+
 use narrows_domain::auto_import::{AutoImport, AutoSlp};
 use narrows_domain::catalog::Reconciling;
 use narrows_domain::image::{Discarded, Image, ImageCopy, ImageState};
@@ -198,6 +200,7 @@ impl Maker {
             attempt: u32::MAX - u32::from(self.below(2)),
             failures: u32::from(self.below(5)),
             next_try: if pausing { self.maybe(Self::time) } else { None },
+            behind: None,
             note: self.note(),
             wire_bytes: self.roll() >> 1,
             released: self.maybe(Self::word),
@@ -286,7 +289,8 @@ impl Maker {
         slp.name = self.one(&["gold", "silver"]).into();
         slp.priority = u32::from(self.below(9));
         let version = u32::from(self.below(3)) + 1;
-        let targets = vec![ResolvedTarget { name: "dr".into(), domain: self.partner_id() }];
+        let targets =
+            vec![ResolvedTarget { name: "dr".into(), domain: self.partner_id(), checked: self.coin() }];
         SlpVersion { slp, version, made: self.time(), targets, verified: self.coin() }
     }
 
@@ -376,7 +380,7 @@ impl Maker {
     /// A change of any kind; rows that others refer to are there from the start.
     pub(crate) fn change(&mut self) -> Change {
         let partner = self.partner_id();
-        let kind = self.below(52);
+        let kind = self.below(54);
         match kind {
             0 => {
                 let id = self.image_id();
@@ -384,7 +388,8 @@ impl Maker {
             }
             1 => Change::Copy(self.copy()),
             2 => Change::CopyGone(self.image_id(), u32::from(self.below(2)) + 1),
-            3..=6 => Change::Operation(self.operation()),
+            3..=6 => Change::Operation(self.operation_in_line()),
+            52 | 53 => Change::Aside(self.aside(partner)),
             7 => Change::Replica(self.replica()),
             8 | 9 => Change::Import(self.import()),
             10 => Change::Job(self.job()),

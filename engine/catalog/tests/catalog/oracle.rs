@@ -66,6 +66,7 @@ async fn interrogate(catalog: &impl Catalog, maker: &mut Maker) -> Vec<String> {
         answers.add("failed_imports_from", catalog.failed_imports_from(partner).await);
         answers.add("candidates", catalog.candidates(partner, now, 3).await);
         answers.add("running", catalog.running(partner).await);
+        answers.add("first_behind", catalog.first_behind(partner, &maker.part()).await);
         answers.add("in_process", catalog.in_process(partner).await);
         let pool = ReceivePool { pool: PoolId([1; 16]), incarnation: 1 };
         for lineage in 0..3 {
@@ -121,6 +122,17 @@ async fn room(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &
     }
 }
 
+async fn beside(catalog: &impl Catalog, answers: &mut Answers) {
+    answers.add("migrations", catalog.migrations().await);
+    answers.add("clock_seen", catalog.clock_seen().await);
+    for after in [None, Some(ImageId([2; 16]))] {
+        for of in [("gold", 1), ("silver", 2)] {
+            answers.add("to_replan", catalog.to_replan(of, after, 2).await);
+        }
+    }
+    answers.add("barriers", catalog.barriers().await);
+}
+
 async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: &mut Answers) {
     answers.add("unfinished_operations", catalog.unfinished_operations(5).await);
     answers.add("duplications", catalog.duplications(now, 3).await);
@@ -174,6 +186,7 @@ async fn lists(catalog: &impl Catalog, now: narrows_format::Timestamp, answers: 
     answers.add("due_reports", catalog.due_reports(now, 5).await);
     answers.add("due_amendments", catalog.due_amendments(now, 5).await);
     answers.add("due_copies", catalog.due_copies(now, 5).await);
+    beside(catalog, answers).await;
     answers.add("due_partners", catalog.due_partners(now).await);
     answers.add("next_due", catalog.next_due().await);
     cursors(catalog, answers).await;
@@ -278,6 +291,7 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
     stuck.retain(|it| !is_young(it));
     assert_eq!(real.stuck_imports(by.pending, u32::MAX).await.unwrap(), stuck);
     unproven_in_portions(real).await;
+    tryable_in_portions(real).await;
     let refusals = real.refusals(u32::MAX).await.unwrap();
     let filter = ImageFilter { state: Some(ImageState::Lost), ..ImageFilter::default() };
     let lost = real.images(&filter).await.unwrap();
@@ -309,6 +323,22 @@ async fn counts_as_it_lists(real: &SqliteCatalog, maker: &mut Maker) {
 }
 
 /// What waits for a proof is gone through whole, whatever the size of the portions.
+async fn tryable_in_portions(real: &SqliteCatalog) {
+    let imports = real.imports(u32::MAX).await.unwrap();
+    let expected: BTreeSet<_> =
+        imports.iter().filter(|it| it.may_be_tried()).map(|it| it.arrival.record.image).collect();
+    for limit in [1, 2, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let portion = real.tryable_images(after, limit).await.unwrap();
+            let Some(last) = portion.last() else { break };
+            after = Some(*last);
+            found.extend(portion);
+        }
+        assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
+    }
+}
+
 async fn unproven_in_portions(real: &SqliteCatalog) {
     let mut expected = real.imports(u32::MAX).await.unwrap();
     expected.retain(Import::is_unproven);

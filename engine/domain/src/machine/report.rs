@@ -48,7 +48,7 @@ pub fn failed(import: &Import, sender: Option<&Partner>, failure: &Failure, mome
     import.failures = import.failures.saturating_add(1);
     import.next_report = Some(after(moment.now, retry::pause(import.failures, moment.entropy)));
     let mut decision = Decision::nothing();
-    if failure.kind == FailureKind::Unreachable
+    if (failure.kind == FailureKind::Unreachable || retry::is_not_believed(&failure.code))
         && let Some(sender) = sender
     {
         decision = super::reach::down(sender, (&failure.code, &failure.sentence), moment);

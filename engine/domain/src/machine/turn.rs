@@ -7,12 +7,13 @@
 use narrows_format::{PoolId, Timestamp};
 
 use crate::air;
+use crate::barrier::{Barrier, Part};
 use crate::event::{Change, Command, Decision, ReplicateOrder};
 use crate::image::{Image, ImageState};
 use crate::job::{Job, JobState};
 use crate::limits::{RESEND_AFTER, RETRY_MAX};
-use crate::machine::children;
 use crate::machine::pacing::Pace;
+use crate::machine::{barrier, children};
 use crate::moment::{Moment, after};
 use crate::operation::{Note, Operation, OperationState, WaitReason};
 use crate::partner::{Partner, Reach, Trust};
@@ -28,8 +29,18 @@ pub struct TurnView {
     pub partner: Partner,
     /// How many run already.
     pub running: u32,
+    /// What stands before parts of its work.
+    pub barriers: Vec<Barrier>,
     /// Those that may be started, perhaps not all.
     pub candidates: Vec<Candidate>,
+}
+
+impl TurnView {
+    /// What stands before the storage unit that an operation goes to, unless it is the one that tries.
+    fn barrier_before(&self, candidate: &Candidate) -> Option<&Barrier> {
+        let part = Part::unit(&candidate.unit);
+        self.barriers.iter().find(|it| it.part == part && !it.lets_by(candidate.operation.key))
+    }
 }
 
 /// An operation that may be started, and what its start depends on.
@@ -102,7 +113,9 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
             continue;
         }
         let obstacle = own_obstacle(candidate, moment);
-        if operation.state == OperationState::PendingImport && (obstacle.is_some() || free == 0) {
+        let barrier = view.barrier_before(candidate);
+        let stands = obstacle.is_some() || barrier.is_some() || free == 0;
+        if operation.state == OperationState::PendingImport && stands {
             operation.next_try = Some(after(moment.now, RESEND_AFTER));
             decision.changes.push(Change::Operation(operation));
         } else if let Some(state) = obstacle {
@@ -115,6 +128,9 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
             if operation.state == OperationState::Waiting(WaitReason::SourceIncomplete) {
                 operation.failures = operation.failures.saturating_add(1);
             }
+            decision.changes.push(Change::Operation(operation));
+        } else if let Some(barrier) = barrier {
+            barrier::behind(&mut operation, barrier, moment.now);
             decision.changes.push(Change::Operation(operation));
         } else if free > 0 {
             free -= 1;

@@ -129,8 +129,9 @@ impl Rows {
         let looks = self.copies.values().filter_map(ImageCopy::next_look);
         let policies = self.policies.values().filter_map(|it| it.next_look);
         let runs = self.runs.values().filter_map(|it| it.run.next_look());
+        let barriers = self.barriers.values().map(|it| it.next_probe);
         let owed = tries.chain(steps).chain(reports).chain(amendments).chain(looks).chain(probes);
-        owed.chain(policies).chain(runs).chain(leaving).min()
+        owed.chain(policies).chain(runs).chain(leaving).chain(barriers).min()
     }
 
     /// See [`crate::Catalog::missing`].

@@ -7,6 +7,7 @@ use narrows_format::image_log::RemoveReason;
 use narrows_format::{ClientId, DomainId, ImageId, PoolId, Sequence, ServerId, Timestamp};
 
 use crate::auto_import::AutoSlp;
+use crate::barrier::{Barrier, Part};
 use crate::catalog::{JobTotals, NumberedJob, NumberedRun, Reconciling};
 use crate::event::Change;
 use crate::image::{Image, ImageCopy, ImageState};
@@ -24,7 +25,7 @@ use crate::policy::{Run, RunKey, RunState, StoredPolicy};
 use crate::recall::Recall;
 use crate::replica::{ReplicaRecord, ReplicaState};
 use crate::scrub::ScrubPass;
-use crate::slp::{SlpHold, SlpVersion};
+use crate::slp::{Migrating, SlpHold, SlpVersion};
 use crate::space::RoomSeen;
 use crate::storage::{
     Classification, Client, ClientAlias, MediaServer, Pool, ReplicationTarget, StorageUnit, StorageUnitGroup,
@@ -41,6 +42,7 @@ pub(super) struct Rows {
     pub(super) operations: BTreeMap<OperationKey, Operation>,
     pub(super) waits: BTreeMap<OperationKey, Vec<Wait>>,
     pub(super) silences: BTreeMap<DomainId, Vec<Silence>>,
+    pub(super) barriers: BTreeMap<(DomainId, Part), Barrier>,
     pub(super) replicas: BTreeMap<(ImageId, DomainId, PoolId, u64), ReplicaRecord>,
     pub(super) recalls: BTreeMap<(ImageId, DomainId), Recall>,
     pub(super) scrubs: BTreeMap<(PoolId, u64), ScrubPass>,
@@ -53,6 +55,7 @@ pub(super) struct Rows {
     pub(super) slps: BTreeMap<(String, u32), SlpVersion>,
     pub(super) auto_slps: BTreeMap<String, AutoSlp>,
     pub(super) holds: BTreeMap<String, SlpHold>,
+    pub(super) migrations: BTreeMap<String, Migrating>,
     pub(super) partners: BTreeMap<DomainId, Partner>,
     pub(super) lives: BTreeMap<(DomainId, String), LifeSeen>,
     pub(super) pools: BTreeMap<PoolId, Pool>,
@@ -68,6 +71,7 @@ pub(super) struct Rows {
     pub(super) classifications: BTreeMap<String, Classification>,
     pub(super) tokens: BTreeMap<TokenHash, Token>,
     pub(super) mark: u64,
+    pub(super) clock_seen: Option<Timestamp>,
     pub(super) reconciling: Option<Reconciling>,
     pub(super) cursors: BTreeMap<(PoolId, u64), Sequence>,
 }
@@ -186,16 +190,13 @@ impl Rows {
             | Change::RunsPruned(..)) => {
                 self.plan(row);
             }
-            Change::Window(row, now) => {
-                self.windows.insert(row.name.clone(), row);
-                self.make_due(WaitReason::Window, now, |_| true);
-                self.make_due(WaitReason::Bandwidth, now, |_| true);
-            }
+            Change::Window(row, now) => self.put_window(row, now),
             Change::HoldBack(partner, reason, now) => self.hold_back(partner, reason, now),
             Change::LetGo(partner, now) => self.let_go(partner, now),
             Change::ReportsDue(partner, now) => self.reports(partner, Some(now)),
             Change::ReportsHeld(partner) => self.reports(partner, None),
             Change::ReplicasLost(partner, kept, now) => self.lose_replicas(partner, &kept, now),
+            Change::Aside(row) => self.put_aside(row),
             Change::ClockSetBack(now) => self.set_back(now),
             Change::Restarted(now) => self.restart(now),
         }
@@ -227,6 +228,12 @@ impl Rows {
         self.servers.remove(&id);
     }
 
+    fn put_window(&mut self, row: Window, now: Timestamp) {
+        self.windows.insert(row.name.clone(), row);
+        self.make_due(WaitReason::Window, now, |_| true);
+        self.make_due(WaitReason::Bandwidth, now, |_| true);
+    }
+
     fn resume(&mut self, slp: &str, now: Timestamp) {
         self.holds.remove(slp);
         let images = self.images.values().filter(|it| it.slp == slp);
@@ -241,6 +248,7 @@ impl Rows {
             Change::SlpGone(name) => {
                 self.slps.retain(|(of, _), _| *of != name);
                 self.holds.remove(&name);
+                self.migrations.remove(&name);
                 self.auto_slps.remove(&name);
             }
             Change::Classification(row) => drop(self.classifications.insert(row.name.clone(), row)),
@@ -314,7 +322,9 @@ impl Rows {
         let newest = self.slps.keys().filter(|(of, _)| of == name).map(|(_, version)| *version).max();
         let lives =
             |it: &&Image| matches!(it.state, ImageState::Writing | ImageState::Whole) && it.slp == name;
-        let used: BTreeSet<_> = self.images.values().filter(lives).map(|it| it.slp_version).collect();
+        let goals = self.migrations.get(name).map(|it| it.to);
+        let used = self.images.values().filter(lives).map(|it| it.slp_version).chain(goals);
+        let used: BTreeSet<_> = used.collect();
         self.slps.retain(|(of, version), _| of != name || Some(*version) == newest || used.contains(version));
     }
 
@@ -392,7 +402,7 @@ impl Rows {
                     operation.next_try = Some(after(now, RESEND_AFTER));
                 }
             } else if operation.is_candidate(now)
-                || operation.is_held_by_target()
+                || operation.may_be_held_by_target()
                 || operation.state == OperationState::PendingImport
             {
                 operation.wait(reason, None, now);
@@ -446,6 +456,7 @@ impl Rows {
                 *next_probe = (*next_probe).min(now);
             }
         }
+        self.barriers.values_mut().for_each(|it| it.next_probe = it.next_probe.min(now));
     }
 
     fn set_back(&mut self, now: Timestamp) {

@@ -1,8 +1,10 @@
 //! `slp apply --in-place` and the lives of versions: what is queued takes a changed version at once.
 
+use narrows_format::Timestamp;
+
 use super::{Applying, Done, Primary};
 use crate::catalog::{Catalog, SlpUse};
-use crate::event::{Change, Command, Decision};
+use crate::event::{Aside, Change, Command, Decision};
 use crate::image::{Image, ImageCopy};
 use crate::import::{Import, ImportState};
 use crate::machine::replication;
@@ -23,8 +25,25 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// Changes the newest version of a policy as it stands; what is not complete under it goes on as it says
-    /// now, in the same transaction.
+    /// now.
     pub async fn apply_in_place(
+        &mut self,
+        slp: &Slp,
+        how: Applying,
+        moment: Moment,
+    ) -> Done<(Plan, Vec<Command>), C> {
+        let mut commands = Vec::new();
+        self.migrate_to_end(&slp.name, &mut commands, moment).await?;
+        let (plan, further) = self.begin_in_place(slp, how, moment).await?;
+        commands.extend(further);
+        // It is stored: what is left of it is done by the next tick.
+        let done = self.migrate_to_end(&slp.name, &mut commands, moment).await;
+        self.note(done.map(|_| ()));
+        Ok((plan, commands))
+    }
+
+    /// The same, but for images that are not complete: [`Self::migrate_on`] plans them anew, so many at a time.
+    pub async fn begin_in_place(
         &mut self,
         slp: &Slp,
         how: Applying,
@@ -32,11 +51,14 @@ impl<C: Catalog> Primary<C> {
     ) -> Done<(Plan, Vec<Command>), C> {
         let plan = self.plan_in_place(slp, how).await?;
         let Plan::Store(version) = &plan else { return Ok((plan, Vec::new())) };
-        let (_, mut decision) = self.replan(&slp.name, version.version, version, moment).await?;
-        decision.changes.insert(0, Change::Slp(version.clone()));
-        decision.changes.extend(self.verified_too(version).await?);
-        self.extend_copies(version, &mut decision, moment).await?;
-        let mut commands = self.settle(decision, moment).await?;
+        let begun = self.migration(&slp.name, (version.version, version.version), moment.now)?;
+        let mut changes = vec![Change::Slp(version.clone()), Change::Aside(Aside::Migrating(begun.clone()))];
+        changes.extend(self.verified_too(version).await?);
+        self.store(&changes).await?;
+        self.migrating.push(begun);
+        let mut commands = Vec::new();
+        let followed = self.follow(&changes, &mut commands, moment).await;
+        self.note(followed);
         commands.extend(self.slp_applied(&slp.name, moment).await);
         Ok((plan, commands))
     }
@@ -47,11 +69,11 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// Copies of images that are not complete live as long as the version says now, if that is longer.
-    async fn extend_copies(
+    pub(super) async fn extend_copies(
         &self,
         version: &SlpVersion,
         decision: &mut Decision,
-        moment: Moment,
+        now: Timestamp,
     ) -> Done<(), C> {
         let concerned: Vec<Image> = decision
             .changes
@@ -65,7 +87,7 @@ impl<C: Catalog> Primary<C> {
             let imports = self.ask(self.catalog.imports_of(image.id)).await?;
             for mut copy in self.ask(self.catalog.copies(image.id)).await? {
                 if extend(&mut copy, &image, version, &imports) {
-                    replication::amend(&mut copy, moment.now, decision);
+                    replication::amend(&mut copy, now, decision);
                     decision.changes.push(Change::Copy(copy));
                 }
             }

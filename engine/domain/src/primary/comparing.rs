@@ -46,7 +46,9 @@ impl<C: Catalog> Primary<C> {
             return Ok(Decision::nothing());
         }
         let loaded = self.load_image(report.image).await?;
-        Ok(replication::reported(&loaded.replication_view(), from, report, moment))
+        let mut decision = replication::reported(&loaded.replication_view(), from, report, moment);
+        self.meet_report(from, &mut decision, moment).await?;
+        Ok(decision)
     }
 
     /// A partner says what it holds for us.

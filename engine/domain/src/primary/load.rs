@@ -95,7 +95,13 @@ impl LoadedArrival {
 }
 
 impl<C: Catalog> Primary<C> {
+    /// An image as it is planned now.
     pub(super) async fn load_image(&self, id: ImageId) -> Done<LoadedImage, C> {
+        let loaded = self.load_as_stored(id).await?;
+        self.planned_anew(loaded).await
+    }
+
+    pub(super) async fn load_as_stored(&self, id: ImageId) -> Done<LoadedImage, C> {
         let image = self.ask(self.catalog.image(id)).await?;
         let slp = match &image {
             Some(image) => self.ask(self.catalog.slp(&image.slp, Some(image.slp_version))).await?,
@@ -178,7 +184,9 @@ impl<C: Catalog> Primary<C> {
             return Ok(None);
         }
         let candidates = self.load_candidates(Some(&partner), operations, now).await?;
-        Ok(Some(TurnView { partner, running, candidates }))
+        let mut barriers = self.ask(self.catalog.barriers()).await?;
+        barriers.retain(|it| it.partner == domain);
+        Ok(Some(TurnView { partner, running, barriers, candidates }))
     }
 
     /// Operations for a partner, or those that stay in the domain, and what their running depends on.
@@ -198,6 +206,9 @@ impl<C: Catalog> Primary<C> {
         let mut candidates = Vec::with_capacity(operations.len());
         for operation in operations {
             let loaded = self.load_image(operation.key.image).await?;
+            // It may have been planned anew just now.
+            let key = operation.key;
+            let operation = loaded.operations.iter().find(|it| it.key == key).cloned().unwrap_or(operation);
             let version = loaded.slp.as_ref();
             let source = version.and_then(|it| it.slp.source_of(spec_of(it, &operation)?));
             let way_of = |pool: PoolId| {

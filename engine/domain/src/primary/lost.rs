@@ -9,8 +9,10 @@ use crate::catalog::Catalog;
 use crate::event::{Change, Decision};
 use crate::image::{Image, ImageCopy, ImageState};
 use crate::machine::{Refusal, retire};
+use crate::operation::{ALREADY_PRESENT, Note, Operation, OperationKind, OperationState};
 use crate::replica::is_without_copies;
 use crate::retention;
+use crate::slp::Retention;
 
 /// What follows for an image of which copies went with their server, beside those that are left elsewhere.
 pub(super) fn went(
@@ -19,7 +21,13 @@ pub(super) fn went(
     now: Timestamp,
     decision: &mut Decision,
 ) {
-    let mut lives = with_it.iter().filter(|copy| copy.is_readable()).map(|copy| copy.wanted.expires);
+    // One that was kept only until it was copied: what is still to copy from it keeps the one that stands for it.
+    let is_until_copied = |copy: &ImageCopy| {
+        let made_by = loaded.slp.as_ref().and_then(|version| version.slp.operation(&copy.operation));
+        made_by.is_some_and(|made_by| made_by.retention == Some(Retention::ExpireAfterCopy))
+    };
+    let life = |copy: &ImageCopy| copy.wanted.expires.or_else(|| is_until_copied(copy).then_some(now));
+    let mut lives = with_it.iter().filter(|copy| copy.is_readable()).map(|copy| life(copy));
     let was_lost = loaded.image.as_ref().filter(|image| image.state == ImageState::Lost);
     if let Some(first) = lives.next() {
         let life = lives.fold(first, |life, other| Some(life?.max(other?)));
@@ -29,6 +37,7 @@ pub(super) fn went(
                 let until = retention::later(copy.wanted.expires, life);
                 retire::set_expiry(copy, until, now, decision);
             }
+            stand_for(loaded, with_it, left.first(), decision);
         }
         if left.is_empty() {
             // Those that are there for the moment go too, and cannot be read.
@@ -39,6 +48,22 @@ pub(super) fn went(
         }
     } else if was_lost.is_some() {
         mark(decision);
+    }
+}
+
+/// What made copies that are lost, or found them, finds one that is left from now on: what copies from theirs copies from that,
+/// and keeps it.
+fn stand_for(loaded: &LoadedImage, lost: &[&ImageCopy], left: Option<&&ImageCopy>, decision: &mut Decision) {
+    let Some(left) = left else { return };
+    let is_theirs =
+        |it: &&Operation| lost.iter().any(|lost| lost.operation == it.name || it.found_it_in(lost.pool));
+    let complete =
+        |it: &&Operation| it.kind != OperationKind::Replication && it.state == OperationState::Complete;
+    for operation in loaded.operations.iter().filter(complete).filter(is_theirs) {
+        let sentence = format!("its copy was lost, and the one in pool {} stands for it", left.pool);
+        let note = Some(Note { code: ALREADY_PRESENT.to_owned(), sentence });
+        let operation = Operation { pool: Some(left.pool), note, ..operation.clone() };
+        decision.changes.push(Change::Operation(operation));
     }
 }
 

@@ -4,21 +4,28 @@ use narrows_format::Timestamp;
 
 use super::{Done, Primary};
 use crate::catalog::Catalog;
-use crate::event::{Change, Command, Decision};
-use crate::limits::{CLOCK_BACK_MIN, DUE_PER_TICK, SHUT_LOOK};
+use crate::event::{Aside, Change, Command, Decision};
+use crate::limits::{CLOCK_BACK_MIN, CLOCK_NOTED_EVERY, DUE_PER_TICK, SHUT_LOOK};
+use crate::machine::children::spec_of;
 use crate::machine::{arrival, reach, replication, report};
 use crate::moment::{Moment, after, since};
 use crate::operation::OperationState;
+use crate::slp::SlpVersion;
 use crate::storage::PoolTrouble;
 
 impl<C: Catalog> Primary<C> {
     /// Each part by itself: what can't be done in one holds up no other.
     pub(super) async fn tick(&mut self, moment: Moment) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.is_cut_short = false;
         let noticed = self.notice_clock(moment.now).await;
         self.note(noticed);
         let probed = self.probe(&mut commands, moment).await;
         self.note(probed);
+        let migrated = self.migrate_due(&mut commands, moment).await;
+        self.note(migrated);
+        let tried = self.probe_barriers(&mut commands, moment).await;
+        self.note(tried);
         let decided = self.decide_due(&mut commands, moment).await;
         self.note(decided);
         let sent = self.send_reports(moment).await;
@@ -48,9 +55,30 @@ impl<C: Catalog> Primary<C> {
     async fn notice_clock(&mut self, now: Timestamp) -> Done<(), C> {
         if self.latest.is_some_and(|latest| since(latest, now) >= CLOCK_BACK_MIN) {
             self.is_unreviewed = true;
-            self.store(&[Change::ClockSetBack(now)]).await?;
+            self.store(&[Change::ClockSetBack(now), Change::Aside(Aside::ClockSeen(now))]).await?;
+            self.clock_noted = Some(now);
         }
         self.latest = Some(now);
+        self.note_clock(now).await
+    }
+
+    /// Before anything is decided by it.
+    pub(super) async fn note_clock(&mut self, now: Timestamp) -> Done<(), C> {
+        if self.clock_noted.is_none_or(|noted| since(now, noted) >= CLOCK_NOTED_EVERY) {
+            self.store(&[Change::Aside(Aside::ClockSeen(now))]).await?;
+            self.clock_noted = Some(now);
+        }
+        Ok(())
+    }
+
+    /// What follows at a start from that the clock may have been set back since it was noted last.
+    pub(super) async fn started(&mut self, now: Timestamp) -> Done<(), C> {
+        let noted = self.ask(self.catalog.clock_seen()).await?;
+        let was_set_back = noted.is_some_and(|noted| since(noted, now) >= CLOCK_BACK_MIN);
+        let mut changes = vec![Change::Restarted(now), Change::Aside(Aside::ClockSeen(now))];
+        changes.extend(was_set_back.then_some(Change::ClockSetBack(now)));
+        self.store(&changes).await?;
+        (self.clock_noted, self.latest) = (Some(now), Some(now));
         Ok(())
     }
 
@@ -139,7 +167,10 @@ impl<C: Catalog> Primary<C> {
         let mut decision = Decision::nothing();
         for mut operation in self.ask(self.catalog.unverified(name)).await? {
             let loaded = self.load_image(operation.key.image).await?;
-            if loaded.slp.is_some_and(|version| version.verified) {
+            let keeps = |version: SlpVersion| {
+                spec_of(&version, &operation).is_some_and(|spec| version.keeps_back(spec))
+            };
+            if !loaded.slp.is_none_or(keeps) {
                 operation.enter(OperationState::NotStarted, moment.now);
                 decision.changes.push(Change::Operation(operation));
             }

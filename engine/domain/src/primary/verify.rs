@@ -10,11 +10,12 @@ use crate::event::{Change, Command, Event};
 use crate::moment::Moment;
 use crate::slp::check::{Checked, LocalCopy, PartnerSlp, check};
 use crate::slp::version::Unverified;
-use crate::slp::{Finding, SlpVersion};
+use crate::slp::{Finding, ResolvedTarget, SlpVersion};
 
 impl<C: Catalog> Primary<C> {
     /// Checks a version that is not verified, as it was when its partners were asked, with what they say now. With nothing
-    /// against it, it is verified as it stands, and what waited for that goes on; else what stands against it is told.
+    /// against it, it is verified as it stands, and what waited for that goes on; else what stands against it is told, and what goes to
+    /// targets of which nothing was found goes on.
     /// `None` if it is another by now.
     pub async fn verify_slp(
         &mut self,
@@ -33,19 +34,24 @@ impl<C: Catalog> Primary<C> {
         let around = self.surroundings(how).await?;
         let Checked { mut findings, targets, unverified } = check(&then.slp, &around);
         findings.extend(unverified);
-        if targets != then.targets {
+        if !ResolvedTarget::are(&targets, &then.targets) {
             let finding = Finding::policy("SLP-008", name, "target")
                 .what("names a domain that stands for another one by now")
                 .why("an image goes where its SLP was meant to send it")
                 .help("apply it anew");
             findings.push(finding);
         }
-        if !findings.is_empty() {
+        // Each by itself: who answers does not wait for those who do not.
+        let version = if findings.is_empty() {
+            SlpVersion { verified: true, ..then.clone() }
+        } else {
+            then.having_checked(&targets)
+        };
+        if version == *then {
             return Ok((Some(findings), Vec::new()));
         }
-        let verified = SlpVersion { verified: true, ..then.clone() };
-        let mut changes = self.verified_too(&verified).await?;
-        changes.push(Change::Slp(verified));
+        let mut changes = self.verified_too(&version).await?;
+        changes.push(Change::Slp(version));
         self.store(&changes).await?;
         let commands = self.handle(Event::SlpApplied { name: name.clone() }, moment).await?;
         Ok((Some(findings), commands))

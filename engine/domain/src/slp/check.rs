@@ -99,7 +99,22 @@ pub fn check(slp: &Slp, around: &Surroundings) -> Checked {
     let mut checked = Checked { findings: structure::check(slp, around.local_copy), ..Checked::default() };
     surroundings::check(slp, around, &mut checked);
     checked.findings.sort_by_key(|finding| finding.operation);
+    note_checked(slp, &mut checked);
     checked
+}
+
+/// Targets of which nothing was found, though others could not be asked, or have to be mended.
+fn note_checked(slp: &Slp, checked: &mut Checked) {
+    let found: Vec<_> = checked.findings.iter().chain(&checked.unverified).map(|it| it.operation).collect();
+    if found.is_empty() || found.contains(&None) {
+        return;
+    }
+    for target in &mut checked.targets {
+        let goes_there =
+            |it: &SlpOperation| it.named_target().is_some_and(|named| named.domain == target.name);
+        let mut those = slp.operations.iter().zip(1..).filter(|(it, _)| goes_there(it));
+        target.checked = those.all(|(_, place)| !found.contains(&Some(place)));
+    }
 }
 
 /// The import SLPs at partners that have to be asked for before [`check`]: (domain, SLP name). To all goes through those of

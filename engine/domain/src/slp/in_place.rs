@@ -23,7 +23,7 @@ pub fn plan_in_place(
             .help("apply it without --in-place");
         return Plan::Refused(vec![finding]);
     };
-    let Checked { mut findings, unverified: unchecked, .. } = checked;
+    let Checked { mut findings, targets, unverified: unchecked } = checked;
     let changed = differences(&newest.slp, slp);
     findings.extend(changed.iter().filter(|it| !is_allowed(it, &newest.slp, slp)).map(|it| refused(it, slp)));
     if unverified == Unverified::Refuse && !newest.verified {
@@ -33,11 +33,9 @@ pub fn plan_in_place(
         return Plan::Refused(findings);
     }
     let verified = newest.verified || unchecked.is_empty();
-    if changed.is_empty() && verified == newest.verified {
-        return Plan::Unchanged(newest.clone());
-    }
     // The targets stay those that its images know.
-    Plan::Store(SlpVersion { slp: slp.clone(), verified, ..newest.clone() })
+    let version = SlpVersion { slp: slp.clone(), verified, ..newest.having_checked(&targets) };
+    if version == *newest { Plan::Unchanged(version) } else { Plan::Store(version) }
 }
 
 fn is_allowed(difference: &Difference, before: &Slp, after: &Slp) -> bool {

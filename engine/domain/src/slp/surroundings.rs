@@ -272,7 +272,7 @@ fn check_target(
         );
         return;
     };
-    let resolved = ResolvedTarget { name: target.domain.clone(), domain: partner.domain };
+    let resolved = ResolvedTarget { name: target.domain.clone(), domain: partner.domain, checked: false };
     if !checked.targets.contains(&resolved) {
         checked.targets.push(resolved);
     }

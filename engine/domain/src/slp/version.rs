@@ -6,7 +6,7 @@
 use narrows_format::{DomainId, Timestamp};
 
 use crate::slp::check::Checked;
-use crate::slp::{Finding, Kind, Slp, SlpOperation, SlpVersion, TargetSpec};
+use crate::slp::{Finding, Kind, ResolvedTarget, Slp, SlpOperation, SlpVersion, TargetSpec};
 
 /// What `slp apply` would do; `slp plan` only says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +51,10 @@ pub fn plan(
     let verified = unchecked.is_empty();
     match newest {
         // What a verified version says stays verified though nobody could be asked this time.
-        Some(newest) if newest.slp == *slp && newest.targets == targets && (newest.verified || !verified) => {
-            Plan::Unchanged(newest.clone())
-        }
-        Some(newest) if newest.slp == *slp && newest.targets == targets => {
-            Plan::Store(SlpVersion { verified, ..newest.clone() })
+        Some(newest) if newest.slp == *slp && ResolvedTarget::are(&newest.targets, &targets) => {
+            let checked = newest.having_checked(&targets);
+            let version = SlpVersion { verified: newest.verified || verified, ..checked };
+            if version == *newest { Plan::Unchanged(version) } else { Plan::Store(version) }
         }
         _ => {
             let version = newest.map_or(0, |newest| newest.version) + 1;

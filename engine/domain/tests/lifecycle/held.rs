@@ -297,3 +297,26 @@ fn what_failed_or_was_cancelled_is_released_together() {
     assert_eq!(operations(&primary, id)[1].released.as_deref(), Some("gone"));
     assert_eq!(release(&mut primary, &all, Doing::Send, "again").unwrap(), (0, 0));
 }
+
+/// Symptom: a wait for a window overslept by a day after the clock had been set back while the server was stopped.
+#[test]
+fn a_start_with_an_earlier_clock_computes_windows_anew() {
+    let windowed = GOLD.replace("{ fixed = \"90d\" }", "{ fixed = \"90d\" }\nwindow = \"nights\"");
+    let mut primary = primary(&windowed);
+    ready(primary.put_window(nights(), moment(MONDAY))).unwrap();
+    // It is 22:30; the clock is two hours ahead.
+    let now = MONDAY + 22 * 3600 + 1800;
+    let (id, commands) = backed_up(&mut primary, now + 7200);
+    assert_eq!((commands, &states(&primary, id)[1][..]), (vec![], "waiting(window)"));
+    let opening = operations(&primary, id)[1].next_try;
+    assert_eq!(opening, Some(at(MONDAY + DAY + 22 * 3600)));
+    let mut primary = Primary::new(primary.into_catalog(), here());
+    sent(&ready(primary.recover(moment(now))).unwrap());
+    // A start with the clock as it was leaves it as it is.
+    let (mut primary, now) = (Primary::new(primary.into_catalog(), here()), MONDAY + DAY);
+    ready(primary.recover(moment(now))).unwrap();
+    assert_eq!(operations(&primary, id)[1].next_try, opening);
+    let mut primary = Primary::new(primary.into_catalog(), here());
+    assert_eq!(ready(primary.recover(moment(now + 60))).unwrap(), []);
+    assert_eq!(operations(&primary, id)[1].next_try, opening);
+}

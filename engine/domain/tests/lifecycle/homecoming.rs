@@ -149,3 +149,30 @@ fn what_was_asked_for_needs_no_policy_to_come_home() {
         assert_eq!(kept(&primary, image, NOW + 4), ["its retention period runs"]);
     }
 }
+
+/// Symptom: an image of which the catalog knew nothing, because that was lost, came home only through an import SLP made before;
+/// and so did one of another domain that had been sent on from here.
+#[test]
+fn what_is_not_in_the_catalog_needs_no_policy_to_come_home() {
+    for origin in [HERE, DomainId([77; 16])] {
+        let expires = Some(at(NOW + 90 * DAY));
+        let mut arrival = Arrival { asked_expiry: expires, ..arrival() };
+        arrival.record.origin = origin;
+        let image = arrival.record.image;
+        let mut primary = primary(&GOLD.replace("\"gold\"", "\"another\""));
+        let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+        partner.grants.relay.insert(origin, None);
+        ready(primary.put(&[Change::Partner(partner)])).unwrap();
+        assert_eq!(ready(primary.catalog().image(image)).unwrap(), None);
+        ready(primary.recall(image, THERE, moment(NOW + 2))).unwrap();
+        let admitted = ready(primary.admit(POOL, &arrival, moment(NOW + 3))).unwrap();
+        assert_eq!(admitted.expires, expires, "it lives as long as over there");
+        let import = arrive(&mut primary, arrival, NOW + 3);
+        assert_eq!(import.state, ImportState::Imported, "{import:?}");
+        let home = ready(primary.catalog().image(image)).unwrap().unwrap();
+        assert_eq!((home.state, home.origin), (ImageState::Whole, origin));
+        let copy = ready(primary.catalog().copies(image)).unwrap().remove(0);
+        assert_eq!(copy.wanted.expires, expires);
+        assert_eq!(kept(&primary, image, NOW + 4), ["its retention period runs"]);
+    }
+}

@@ -7,7 +7,7 @@ use narrows_domain::slp::version::{Plan, Unverified};
 
 use super::*;
 
-fn how() -> Applying {
+pub(crate) fn how() -> Applying {
     let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
     Applying {
         partner_slps: [((THERE, "gold-import".to_owned()), present)].into(),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test: what fails in them fails the test")]
 
 mod auto_import;
+mod barriers;
 mod clients;
 mod duplication;
 mod expiry;
@@ -288,6 +289,7 @@ fn what_nobody_works_on_is_taken_back() {
         Logged::Backup { record: record(&begun.image), signed: vec![1], copy: begun.copy, stored_bytes: 7 };
     let event = PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(1), logged };
     // The commit is stored, the turn of the partner is not.
+    ready(primary.handle(Event::Tick, moment(NOW))).unwrap();
     primary.catalog().fail_after(Some(1));
     let commands = ready(primary.handle(Event::Pool(event), moment(NOW))).unwrap();
     assert_eq!((commands.len(), primary.take_setback().is_some()), (0, true));

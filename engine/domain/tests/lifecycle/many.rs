@@ -160,6 +160,19 @@ fn where_nothing_may_be_sent_is_asked_and_not_tried_by_each_image() {
     check_held_back_together("AUTH-005", "waiting(trust)");
 }
 
+/// A certificate that is unknown, has expired or was revoked: nothing can be said to that partner either.
+#[test]
+fn who_is_not_believed_is_asked_and_not_tried_by_each_image() {
+    for code in ["AUTH-001", "AUTH-002", "AUTH-003"] {
+        let met = Failure::coded(code, Side::Target, "no trust");
+        assert!(met.may_concern_all(), "the partner is asked when an image meets {code}");
+        check_held_back_together(code, "waiting(trust)");
+        let mut primary = fan();
+        handle(&mut primary, refuses(code), NOW);
+        assert!(!can_hear(&ready(primary.catalog().partner(THERE)).unwrap().unwrap()), "{code}");
+    }
+}
+
 /// What all work waits for together is remembered once, with its reason; and who takes no images can be told of others.
 #[test]
 fn a_full_time_is_remembered_once() {

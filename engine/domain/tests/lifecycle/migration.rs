@@ -1,6 +1,6 @@
 //! Images of one version of a policy under another one.
 
-use narrows_domain::primary::Migration;
+use narrows_domain::primary::{Migration, Portion};
 
 use super::*;
 
@@ -109,4 +109,109 @@ fn a_late_commit_of_a_version_that_is_gone_is_under_the_newest() {
     assert_eq!(sent(&commands).expires, Some(at(NOW + 120 * DAY)));
     let image = ready(primary.catalog().image(begun.image.id)).unwrap().unwrap();
     assert_eq!((image.state, image.slp_version), (ImageState::Whole, 2));
+}
+
+/// Many images of version 1 that wait for a paused partner, and a version 2 without that target.
+fn many_waiting(count: u16) -> Primary<MemoryCatalog> {
+    let (mut primary, first) = waiting();
+    let image = ready(primary.catalog().image(first)).unwrap().unwrap();
+    let copy = ready(primary.catalog().copies(first)).unwrap().remove(0);
+    let mut changes = Vec::new();
+    for number in 1..count {
+        let mut id = [9; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let id = ImageId(id);
+        let started = at(NOW + i64::from(number));
+        changes.push(Change::Image(narrows_domain::Image { id, started, ..image.clone() }));
+        changes.push(Change::Copy(narrows_domain::ImageCopy { image: id, ..copy.clone() }));
+        for operation in operations(&primary, first) {
+            let key = narrows_domain::OperationKey { image: id, ..operation.key };
+            changes.push(Change::Operation(Operation { key, age: started, ..operation }));
+        }
+    }
+    ready(primary.put(&changes)).unwrap();
+    let other = GOLD.replace("\"there\"", "\"elsewhere\"").replace("\"copy\"", "\"other\"");
+    put_version(&mut primary, &other, 2);
+    primary
+}
+
+fn versions(primary: &Primary<MemoryCatalog>) -> (usize, usize) {
+    let images = ready(primary.catalog().images(&ImageFilter::default())).unwrap();
+    let of = |version| images.iter().filter(|it| it.slp_version == version).count();
+    (of(1), of(2))
+}
+
+/// Symptom: all images that were not complete were read and stored at once, while everybody else waited. Now it is ordered in one
+/// transaction and done in portions; a crash between two of them forgets nothing.
+#[test]
+fn many_images_are_planned_anew_in_portions() {
+    const IMAGES: usize = 350;
+    let mut primary = many_waiting(350);
+    let expected = ready(primary.plan_migration("gold", (1, 2), moment(NOW))).unwrap();
+    assert_eq!((expected.images, versions(&primary)), (IMAGES as u64, (IMAGES, 0)));
+    ready(primary.begin_migration("gold", (1, 2), moment(NOW + 1))).unwrap();
+    let again = primary.begin_migration("gold", (1, 2), moment(NOW + 1));
+    assert_eq!(code(ready(again)), "API-003", "one at a time");
+    let (portion, _) = ready(primary.migrate_on("gold", moment(NOW + 2))).unwrap();
+    let Portion::More(done) = portion else { panic!("{portion:?}") };
+    assert!(done.images > 0 && done.images < 200, "{done:?}");
+    assert_eq!(versions(&primary).1 as u64, done.images);
+    assert!(ready(primary.catalog().slp("gold", Some(1))).unwrap().is_some(), "it is needed still");
+    // What is decided meanwhile is decided by the other version: the target that it has no more gets nothing.
+    let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    partner.paused = false;
+    let commands = ready(primary.put_partner(partner, moment(NOW + 3))).unwrap();
+    let to_there = |it: &&Command| matches!(it, Command::Replicate(order) if order.partner == THERE);
+    assert_eq!(commands.iter().find(to_there), None);
+    // A start goes on with it, and needs nobody to ask.
+    let mut primary = Primary::new(primary.into_catalog(), here());
+    let mut commands = ready(primary.recover(moment(NOW + 4))).unwrap();
+    for second in 5..20 {
+        assert!(versions(&primary).0 == 0 || ready(primary.next_due()).unwrap() <= Some(at(NOW + second)));
+        commands.extend(ready(primary.handle(Event::Tick, moment(NOW + second))).unwrap());
+    }
+    assert_eq!((versions(&primary), commands.iter().find(to_there)), ((0, IMAGES), None));
+    let all = primary.catalog().all_operations();
+    let retired = OperationState::Waiting(WaitReason::TargetRetired);
+    let to_there = |it: &&Operation| it.target.as_ref().is_some_and(|target| target.partner == THERE);
+    assert!(all.iter().filter(to_there).all(|it| it.state == retired));
+    assert_eq!(ready(primary.migrate_on("gold", moment(NOW + 30))).unwrap().0, Portion::None);
+    assert!(ready(primary.catalog().slp("gold", Some(1))).unwrap().is_none(), "nothing is under it any more");
+}
+
+/// The same for a version that is changed as it stands.
+#[test]
+fn many_images_take_a_changed_version_in_portions() {
+    let mut primary = many_waiting(250);
+    ready(primary.put(&[Change::SlpGone("gold".into())])).unwrap();
+    put_version(&mut primary, GOLD, 1);
+    let slp = parse(&GOLD.replace("90d", "120d").replace("30d", "40d"), Format::Toml).unwrap();
+    let (plan, _) = ready(primary.begin_in_place(&slp, super::in_place::how(), moment(NOW + 5))).unwrap();
+    assert!(matches!(plan, narrows_domain::slp::version::Plan::Store(_)), "{plan:?}");
+    let lives = |primary: &Primary<MemoryCatalog>| {
+        let images = ready(primary.catalog().images(&ImageFilter::default())).unwrap();
+        let longer = images.iter().filter(|image| {
+            let copy = &ready(primary.catalog().copies(image.id)).unwrap()[0];
+            copy.wanted.expires == Some(at(image.started.seconds + 40 * DAY))
+        });
+        longer.count()
+    };
+    assert_eq!(lives(&primary), 0);
+    // One that is asked about before its portion is planned anew at once.
+    let last = ImageId([9; 16]);
+    let last = ready(primary.catalog().images(&ImageFilter::default()))
+        .unwrap()
+        .iter()
+        .map(|it| it.id)
+        .max()
+        .unwrap_or(last);
+    ready(primary.releasing(last, "copy")).unwrap();
+    assert_eq!(lives(&primary), 1);
+    for second in 6..12 {
+        ready(primary.handle(Event::Tick, moment(NOW + second))).unwrap();
+    }
+    assert_eq!(lives(&primary), 250);
+    let all = primary.catalog().all_operations();
+    let copies = all.iter().filter(|it| it.target.is_some());
+    assert!(copies.clone().all(|it| it.expires == Some(at(it.age.seconds + 120 * DAY))), "{copies:?}");
 }

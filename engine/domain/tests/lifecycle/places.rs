@@ -73,8 +73,8 @@ fn a_target_at_its_limit_is_asked_again_later() {
     fail(&mut primary, &sent(&commands), busy, NOW);
     let copy = operations(&primary, id).remove(1);
     assert_eq!(copy.state, OperationState::Waiting(WaitReason::Limit));
-    let next = copy.next_try.unwrap();
-    assert!(next > at(NOW));
+    let next = ready(primary.next_due()).unwrap().unwrap();
+    assert!(next > at(NOW) && copy.next_try.is_none());
     assert_eq!(ready(primary.handle(Event::Tick, moment(NOW))).unwrap(), []);
     sent(&ready(primary.handle(Event::Tick, Moment { now: next, entropy: 7 })).unwrap());
 }

@@ -230,3 +230,41 @@ fn bytes_of_a_pool_that_was_put_back_count_once() {
         }
     }
 }
+
+/// Symptom: a hidden copy that came back for one that was lost, and that was kept only until it was copied, got no date and was
+/// kept for ever. It is kept until that is done, and then goes.
+#[test]
+fn what_stands_for_a_copy_that_was_kept_until_it_was_copied_has_an_end() {
+    let staging = GOLD.replace("retention = { fixed = \"30d\" }", "retention = \"expire-after-copy\"");
+    let dup = "[[operation]]\nid = \"dup\"\nkind = \"duplication\"\nsource = \"backup\"\nstorage = \"other\"\n\
+        retention = { fixed = \"1d\" }\n";
+    let mut primary = duplication::with_two_pools(&format!("{staging}{dup}"));
+    ready(primary.put(&[Change::ReplicationTarget(ReplicationTarget::usual(POOL, THERE))])).unwrap();
+    let (id, commands) = backed_up(&mut primary, NOW);
+    let order = commands.iter().find_map(|it| match it {
+        Command::Duplicate(order) => Some(order.clone()),
+        _ => None,
+    });
+    duplication::copied(&mut primary, id, order.unwrap().copy, 1, NOW + 1);
+    // The duplicate's day is over, and it is hidden; the replication is still to come.
+    let mut hidden = ready(primary.catalog().copies(id)).unwrap().remove(1);
+    let reason = narrows_format::image_log::RemoveReason::Expired;
+    hidden.discarded = Some(narrows_domain::image::Discarded { reason, until: at(NOW + 3 * DAY) });
+    (hidden.in_log, hidden.next_amend) = (hidden.wanted, None);
+    ready(primary.put(&[Change::Copy(hidden)])).unwrap();
+    let now = NOW + 2 * DAY;
+    ready(primary.pool_put_back((POOL, 2), "a test".into(), moment(now))).unwrap();
+    ready(primary.pool_compared(POOL, 2, moment(now + 1))).unwrap().unwrap();
+    let copies = ready(primary.catalog().copies(id)).unwrap();
+    assert_eq!(
+        (copies.len(), copies[0].pool, copies[0].wanted.expires),
+        (1, duplication::OTHER, Some(at(now + 1)))
+    );
+    let because = kept(&primary, id, now + 2);
+    assert_eq!(because.len(), 1, "{because:?}");
+    assert!(because[0].starts_with("operation `copy` is "), "{because:?}");
+    let operation = operations(&primary, id).into_iter().find(|it| it.name == "copy").unwrap();
+    ready(primary.put(&[Change::Operation(Operation { state: OperationState::Complete, ..operation })]))
+        .unwrap();
+    assert_eq!(kept(&primary, id, now + 2), [""; 0], "then nothing keeps it");
+}

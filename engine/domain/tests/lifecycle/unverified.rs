@@ -15,7 +15,7 @@ fn not_verified() -> Primary<MemoryCatalog> {
     let mut primary = with_two_pools(&format!("{GOLD}{dup}"));
     let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
     let target = ReplicationTarget::usual(POOL, THERE);
-    let targets = vec![ResolvedTarget { name: "there".into(), domain: THERE }];
+    let targets = vec![ResolvedTarget { name: "there".into(), domain: THERE, checked: false }];
     let unverified = Change::Slp(SlpVersion { verified: false, targets, ..version });
     ready(primary.put(&[unverified, Change::ReplicationTarget(target)])).unwrap();
     primary
@@ -139,4 +139,71 @@ fn only_what_was_asked_about_is_verified() {
         assert_eq!((found.is_some(), commands), (expected.is_some(), Vec::new()));
     }
     assert_eq!(operations(&primary, id)[1].state, OperationState::Waiting(WaitReason::TargetUnverified));
+}
+
+/// Symptom: of two targets one could not be asked, and the other one, which answered, waited as long. One that has to be mended
+/// over there keeps back what goes there, and nothing else.
+#[test]
+fn who_answers_does_not_wait_for_who_does_not() {
+    let elsewhere = DomainId([22; 16]);
+    let more = "[[operation]]
+id = \"more\"
+kind = \"replication\"
+source = \"backup\"
+target = { domain = \"elsewhere\", import_slp = \"gold-import\" }
+retention = { fixed = \"9d\" }
+";
+    let slp = parse(&format!("{GOLD}{more}"), Format::Toml).unwrap();
+    let present = PartnerSlp::Present { classification: "any".into(), receives: true, units: vec![] };
+    let unreachable = PartnerSlp::Unreachable("no answer".into());
+    let said = |there: &PartnerSlp, far: &PartnerSlp| {
+        let of = |domain, said: &PartnerSlp| ((domain, "gold-import".to_owned()), said.clone());
+        std::collections::BTreeMap::from([of(THERE, there), of(elsewhere, far)])
+    };
+    let begun = || {
+        let mut primary = primary(GOLD);
+        let partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+        let other = Partner { domain: elsewhere, name: "elsewhere".into(), ..partner };
+        let way = ReplicationTarget::usual(POOL, elsewhere);
+        ready(primary.put(&[Change::Partner(other), Change::ReplicationTarget(way)])).unwrap();
+        primary
+    };
+    let targets = |commands: &[Command]| -> Vec<DomainId> {
+        let to = |it: &Command| match it {
+            Command::Replicate(order) => Some(order.partner),
+            _ => None,
+        };
+        commands.iter().filter_map(to).collect()
+    };
+    // One answers when it is applied.
+    let mut one = begun();
+    let how = |said| Applying {
+        partner_slps: said,
+        theirs: Vec::new(),
+        local_copy: LocalCopy::Needed,
+        unverified: Unverified::Accept,
+    };
+    ready(one.apply_slp(&slp, how(said(&present, &unreachable)), moment(NOW))).unwrap();
+    let (id, commands) = backed_up(&mut one, NOW + 1);
+    assert_eq!(targets(&commands), [THERE]);
+    assert_eq!(operations(&one, id)[2].state, OperationState::Waiting(WaitReason::TargetUnverified));
+    // None does; then one, then the other one has no such SLP, and then it has.
+    let mut none = begun();
+    ready(none.apply_slp(&slp, how(said(&unreachable, &unreachable)), moment(NOW))).unwrap();
+    let (_, commands) = backed_up(&mut none, NOW + 1);
+    assert_eq!(targets(&commands), []);
+    for (there, far, sent) in [
+        (&unreachable, &unreachable, vec![]),
+        (&unreachable, &present, vec![elsewhere]),
+        (&PartnerSlp::Absent, &present, vec![]),
+        (&present, &unreachable, vec![THERE]),
+    ] {
+        let then = ready(none.catalog().slp("gold", None)).unwrap().unwrap();
+        let (found, commands) = ready(none.verify_slp(&then, said(there, far), moment(NOW + 2))).unwrap();
+        assert_eq!((found.unwrap().is_empty(), targets(&commands)), (false, sent));
+    }
+    let then = ready(none.catalog().slp("gold", None)).unwrap().unwrap();
+    let (found, _) = ready(none.verify_slp(&then, said(&present, &present), moment(NOW + 2))).unwrap();
+    assert_eq!(found, Some(vec![]));
+    assert!(ready(none.catalog().slp("gold", None)).unwrap().unwrap().verified);
 }

@@ -98,7 +98,7 @@ fn waits_and_silences_are_remembered() {
     assert_eq!(ready(primary.catalog().waits(id)).unwrap(), [], "it is the partner's, not the image's");
 
     fail(&mut primary, &order, Failure::coded("POOL-002", Side::Target, "full"), NOW + 6);
-    let next = operations(&primary, id)[1].next_try.unwrap();
+    let next = ready(primary.next_due()).unwrap().unwrap();
     handle(&mut primary, Event::Tick, next.seconds + 1);
     let waits = ready(primary.catalog().waits(id)).unwrap();
     let [wait] = &waits[..] else { panic!("{waits:?}") };

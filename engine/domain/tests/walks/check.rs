@@ -9,7 +9,6 @@ use narrows_domain::catalog::ImageFilter;
 use narrows_domain::image::{Image, ImageCopy, ImageState};
 use narrows_domain::operation::{Operation, OperationKind, OperationState};
 use narrows_domain::partner::{Partner, Trust};
-use narrows_format::ImageId;
 
 use crate::invariant::{Held, Invariant};
 use crate::oracle;
@@ -69,7 +68,7 @@ fn check_limits(world: &World, at: usize, partner: &Partner, all: &[Operation]) 
 /// A wait ends: by time, by what ends its reason, or by the client of a backup. Those by time are judged all together.
 fn check_wait(world: &World, at: usize, operation: &Operation) -> Held {
     let OperationState::Waiting(reason) = operation.state else { return Ok(()) };
-    if operation.next_try.is_some() || operation.kind == OperationKind::Backup {
+    if operation.next_try.is_some() || operation.behind.is_some() || operation.kind == OperationKind::Backup {
         return Ok(());
     }
     let holds = oracle::holds(world, at, operation, reason);
@@ -164,12 +163,6 @@ fn check_once(domain: &Domain, image: &Image, copies: &[ImageCopy]) -> Held {
         .holds(is_once, || format!("{} has {imports} imports, {} copies", image.label(), copies.len()))
 }
 
-/// Whether a copy here that was kept until it was copied has been lost.
-fn has_no_date(world: &World, at: usize, image: ImageId) -> bool {
-    let origin = world.made[&image].0;
-    world.lost_once.contains(&(at, image)) && world.terms[&(at, origin)][0].first == First::UntilCopied
-}
-
 /// While nothing goes wrong, a copy that nothing keeps is hidden within hours, and gone within an hour after its window.
 fn check_goes(world: &World, at: usize, copy: &ImageCopy, is_free: bool) -> Held {
     let (key, clock) = ((at, copy.image, copy.pool), world.clock(at));
@@ -203,8 +196,7 @@ fn check_life(world: &World, at: usize, copy: &ImageCopy) -> Held {
     let most = oracle::lives_at_most(world, at, copy.image, copy.pool);
     let is_short = match copy.wanted.expires {
         Some(expires) => expires.seconds <= most,
-        // One that stands for a copy that was lost and had no date has none either.
-        None => is_until_copied && !open.is_empty() || has_no_date(world, at, copy.image),
+        None => is_until_copied && !open.is_empty(),
     };
     Invariant::LivesAsThePolicySays
         .holds(is_short, || format!("by the policies until {most} at most, kept for {open:?}: {copy:?}"))?;

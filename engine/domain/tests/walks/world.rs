@@ -100,8 +100,8 @@ pub(crate) struct Domain {
     offset: i64,
     /// The latest time that it was told.
     pub(crate) latest: i64,
-    /// For how long what waits for a time may do so beyond that, in seconds: a day while it was started anew with its clock behind
-    /// the latest time, and does not know it.
+    /// For how long what waits for a time may do so beyond that, in seconds: a minute while it was started anew with its clock
+    /// behind the latest time by less, and does not know it.
     pub(crate) oversleeps: i64,
     full: bool,
     sessions: Vec<BackupBegun>,
@@ -335,7 +335,7 @@ impl World {
         domain.starts += 1;
         domain.shut.clear();
         if self.now + domain.offset < domain.latest {
-            domain.oversleeps = 86_400;
+            domain.oversleeps = 60;
         }
         domain.compared.clear();
         domain.touched.set(true);

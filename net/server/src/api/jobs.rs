@@ -272,7 +272,7 @@ pub async fn imports(
     good(infos)
 }
 
-/// POST: tries imports again that are not done.
+/// POST: tries imports again that are not done; of all of them a portion, so that the reply has an end.
 pub async fn retry(
     State(app): State<App>,
     _admin: Admin,
@@ -280,23 +280,38 @@ pub async fn retry(
 ) -> Answer<Vec<ImportInfo>> {
     app.caught_up().await?;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    let mut images: Vec<_> = request.image.into_iter().collect();
-    if images.is_empty() {
-        let imports =
-            app.catalog.unsettled_imports(IMPORTS_LISTED_MAX).await.map_err(|error| internal(&error))?;
-        images.extend(imports.into_iter().filter(Import::may_be_tried).map(|it| it.arrival.record.image));
-        images.sort_unstable();
-        images.dedup();
+    if let Some(image) = request.image {
+        return good(shown(&app, &partners, &importer::try_again(&app, image).await?).await?);
     }
-    let mut infos = Vec::new();
-    for image in images {
-        for import in importer::try_again(&app, image).await? {
-            let job = app.catalog.job_keyed(&JobKey::import(import.key)).await;
-            let finished = job.map_err(|error| internal(&error))?.and_then(|numbered| numbered.job.ended);
-            infos.push(import_info(&app, &partners, &import, finished));
+    let (mut infos, mut after) = (Vec::new(), request.after);
+    // An empty portion says that there are no more.
+    while infos.is_empty() {
+        let images = app.catalog.tryable_images(after, IMPORTS_LISTED_MAX).await;
+        let images = images.map_err(|error| internal(&error))?;
+        let Some(last) = images.last() else { break };
+        after = Some(*last);
+        for image in images {
+            match importer::try_again(&app, image).await {
+                Ok(tried) => infos.extend(shown(&app, &partners, &tried).await?),
+                Err(Failure(error)) if [codes::INTERNAL, codes::NOT_READY].contains(&error.code.as_str()) => {
+                    return Err(Failure(error));
+                }
+                // It was decided meanwhile, and there is nothing to try any more.
+                Err(Failure(error)) => tracing::debug!(%image, %error, "an import is not tried again"),
+            }
         }
     }
     good(infos)
+}
+
+async fn shown(app: &App, partners: &[Partner], imports: &[Import]) -> Result<Vec<ImportInfo>, Failure> {
+    let mut infos = Vec::new();
+    for import in imports {
+        let job = app.catalog.job_keyed(&JobKey::import(import.key)).await;
+        let finished = job.map_err(|error| internal(&error))?.and_then(|numbered| numbered.job.ended);
+        infos.push(import_info(app, partners, import, finished));
+    }
+    Ok(infos)
 }
 
 /// What became of an arrival, for people and programs.

@@ -247,11 +247,15 @@ fn silent(partner: &Partner) -> Option<Finding> {
             sentence.clone(),
             "update the older of the two; what waits for it then goes on by itself",
         ),
-        (Trust::Complete, Reach::Down { code, sentence, .. }) if partner.reach.is_refusal() => (
-            code.as_str(),
-            format!("takes nothing: {sentence}"),
-            "mend it there; what waits for it then goes on by itself",
-        ),
+        (Trust::Complete, Reach::Down { code, sentence, .. })
+            if partner.reach.is_refusal() && partner.reach.answers() =>
+        {
+            (
+                code.as_str(),
+                format!("takes nothing: {sentence}"),
+                "mend it there; what waits for it then goes on by itself",
+            )
+        }
         (Trust::Complete, Reach::Down { code, sentence, .. }) => (
             code.as_str(),
             format!("does not answer: {sentence}"),

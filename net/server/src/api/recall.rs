@@ -90,8 +90,8 @@ async fn holder(app: &App, partners: &[Partner], image: ImageId) -> Result<Partn
 }
 
 /// The SLP that imports it if nobody names one: none for what is whole here; or else the only one that takes images of its
-/// classification, where the policy that it was made under, or came through, counts before others. What was made here needs
-/// none: it then lives as long as over there.
+/// classification, where the policy that it was made under, or came through, counts before others. Without one it lives as long as
+/// over there: what was asked for needs none.
 async fn usual_import(app: &App, image: ImageId) -> Result<Option<String>, Failure> {
     let known = app.catalog.image(image).await.map_err(|error| internal(&error))?;
     if known.as_ref().is_some_and(|image| image.state == ImageState::Whole) {
@@ -102,22 +102,11 @@ async fn usual_import(app: &App, image: ImageId) -> Result<Option<String>, Failu
     let fits = |slp: &Slp| known.as_ref().is_none_or(|image| takes(slp, &image.classification));
     let names: Vec<_> = imports.filter(|slp| fits(slp)).map(|slp| slp.name).collect();
     let own = known.as_ref().map(|image| image.slp.as_str());
-    let error = match &names[..] {
-        [only] => return Ok(Some(only.clone())),
-        names if names.iter().any(|name| Some(name.as_str()) == own) => return Ok(own.map(str::to_owned)),
-        _ if known.as_ref().is_some_and(|image| image.origin == app.who.domain) => return Ok(None),
-        [] => ApiError::new(
-            codes::MALFORMED,
-            "an image that is not here needs an SLP that imports it, and none here does",
-        )
-        .help("apply one whose first operation is an Import, and name it: --import-slp NAME"),
-        names => {
-            let which = names.join("`, `");
-            ApiError::new(codes::MALFORMED, format!("which SLP is to import it is not clear: `{which}`"))
-                .help("name one of them: --import-slp NAME")
-        }
-    };
-    Err(error.at("field `import_slp`").into())
+    Ok(match &names[..] {
+        [only] => Some(only.clone()),
+        names if names.iter().any(|name| Some(name.as_str()) == own) => own.map(str::to_owned),
+        _ => None,
+    })
 }
 
 /// It would be sent for nothing if nothing here took it in.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use narrows_domain::{
-    primary::{Applying, Migration},
+    primary::{Applying, Migration, Portion},
     slp::{Finding, PartnerSlp, Slp, SlpVersion, version::Plan},
 };
 use narrows_format::{DomainId, Timestamp};
@@ -22,7 +22,13 @@ impl Control {
 
     /// Changes the newest version of an SLP as it stands.
     pub async fn apply_in_place(&self, slp: Slp, how: Applying) -> Result<Plan, Failure> {
-        self.act(|primary, now| Box::pin(async move { primary.apply_in_place(&slp, how, now).await })).await
+        let name = slp.name.clone();
+        self.migrate_on(&name).await?;
+        let begun = self
+            .act(|primary, now| Box::pin(async move { primary.begin_in_place(&slp, how, now).await }))
+            .await?;
+        self.migrate_on(&name).await?;
+        Ok(begun)
     }
 
     /// Holds the secondary work under an SLP: until then, or until resumed.
@@ -73,7 +79,32 @@ impl Control {
 
     /// Plans what was not started under one version anew under another.
     pub async fn migrate_slp(&self, name: String, versions: (u32, u32)) -> Result<Migration, Failure> {
-        self.act(move |primary, now| Box::pin(async move { primary.migrate_slp(&name, versions, now).await }))
-            .await
+        self.migrate_on(&name).await?;
+        let of = name.clone();
+        self.act(move |primary, now| {
+            Box::pin(async move { Ok((primary.begin_migration(&of, versions, now).await?, Vec::new())) })
+        })
+        .await?;
+        self.migrate_on(&name).await
+    }
+
+    /// Plans anew what is under way of a migration of this SLP, to its end: in portions, between which others have their turn. Who
+    /// does not wait for that leaves it to the ticks.
+    async fn migrate_on(&self, name: &str) -> Result<Migration, Failure> {
+        let mut whole = Migration::default();
+        loop {
+            let of = name.to_owned();
+            let portion = self
+                .act(move |primary, now| Box::pin(async move { primary.migrate_on(&of, now).await }))
+                .await?;
+            match portion {
+                Portion::More(done) => whole.and(&done),
+                Portion::Last(done) => {
+                    whole.and(&done);
+                    return Ok(whole);
+                }
+                Portion::None => return Ok(whole),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! What an attempt met is in the world's own books ([`World::met`]). What the machine found when it looked (nothing to read,
 //! no pool that takes it) may have changed since: that is judged when the wait is first seen, and has to be so then, or when its
 //! domain was looked at before. A window that is shut has to be shut for as long as it is waited for; where a clock was set back
-//! and the server started before it noticed, a wait may last a day longer.
+//! and the server started before it noticed, a wait may last a minute longer.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,8 @@ pub(crate) fn unfounded(world: &World, at: usize, all: &[Operation]) -> Option<O
         all.iter().map(|it| it.key.image).map(|image| (image, around(world, at, image))).collect();
     let mut judged = BTreeMap::new();
     let mut odd = None;
-    for operation in all.iter().filter(|it| it.kind != OperationKind::Backup && it.next_try.is_some()) {
+    let ends = |it: &&Operation| it.next_try.is_some() || it.behind.is_some();
+    for operation in all.iter().filter(|it| it.kind != OperationKind::Backup).filter(ends) {
         let OperationState::Waiting(reason) = operation.state else { continue };
         let wait = (reason, operation.next_try, operation.attempt);
         let is_known = seen.judged.get(&operation.key) == Some(&wait);
@@ -80,6 +81,20 @@ fn is_shut(world: &World, at: usize, operation: &Operation) -> bool {
     is_due || !world.is_open(at)
 }
 
+/// Its own attempt met it; or another one to the same partner did, behind which it waits.
+fn has_met(world: &World, at: usize, operation: &Operation, reason: WaitReason) -> bool {
+    if world.met.get(&(at, operation.key, operation.attempt)) == Some(&reason) {
+        return true;
+    }
+    let partner = |key: OperationKey| {
+        let known = now(world.domains[at].catalog().operation(key));
+        known.and_then(|it| it.target).map(|target| target.partner)
+    };
+    let theirs = operation.target.as_ref().map(|target| target.partner);
+    let mut others = world.met.iter().filter(|((of, ..), met)| *of == at && **met == reason);
+    operation.behind.is_some() && others.any(|((_, key, _), _)| partner(*key) == theirs)
+}
+
 fn began_rightly(
     world: &World,
     at: usize,
@@ -88,7 +103,7 @@ fn began_rightly(
     around: [Around; 2],
 ) -> bool {
     let any = |is_so: &dyn Fn(Around) -> bool| around.into_iter().any(is_so);
-    let met = world.met.get(&(at, operation.key, operation.attempt)) == Some(&reason);
+    let met = has_met(world, at, operation, reason);
     let Some(target) = &operation.target else {
         return match reason {
             WaitReason::SourceIncomplete => met || any(&|it| !it.is_readable),
@@ -107,8 +122,12 @@ fn began_rightly(
                 world.lacked.contains(&(to, world.made[&image].0)) || there.incarnation(there.pool) > 1;
             lacked && (met || world.let_go.contains(&(image, at, to)))
         }
-        WaitReason::TargetDown | WaitReason::TargetFull | WaitReason::Trust | WaitReason::Clock => met,
-        // Nothing in a walk is held until a time, and nothing has a limit over there.
+        WaitReason::TargetDown
+        | WaitReason::TargetFull
+        | WaitReason::Trust
+        | WaitReason::Clock
+        | WaitReason::Limit => met,
+        // Nothing in a walk is held until a time.
         _ => false,
     }
 }

@@ -35,6 +35,7 @@ fn called(code: &str) -> Option<WaitReason> {
         "AIR-001" => Some(WaitReason::Clock),
         "AIR-002" | "AIR-003" | "AIR-004" => Some(WaitReason::ImportFailed),
         "AIR-012" => Some(WaitReason::Trust),
+        "NET-004" => Some(WaitReason::Limit),
         _ => None,
     }
 }
@@ -125,14 +126,16 @@ impl World {
         } else if let Err(failure) = self.may_send(at, to) {
             Err(failure)
         } else if is_full {
-            Err(Failure::coded("POOL-002", Side::Target, "full"))
+            // As many as may be brought there, or as much as fits.
+            let code = if order.attempt % 3 == 0 { "NET-004" } else { "POOL-002" };
+            Err(Failure::coded(code, Side::Target, "full"))
         } else {
             self.commit_at(at, to, order)
         };
         let meets = match &outcome {
             Err(_) if is_cut => Some(WaitReason::TargetDown),
             Err(_) if !is_trusted => Some(WaitReason::Trust),
-            Err(_) if is_full => Some(WaitReason::TargetFull),
+            Err(failure) if failure.code == "POOL-002" => Some(WaitReason::TargetFull),
             Err(failure) => called(&failure.code),
             Ok(_) => Some(WaitReason::TargetDown),
         };

@@ -344,6 +344,7 @@ mod tests {
             attempt: 40,
             failures: 0,
             next_try: None,
+            behind: None,
             note: None,
             wire_bytes: 0,
             pending_since: None,

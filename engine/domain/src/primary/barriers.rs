@@ -1,0 +1,136 @@
+//! What stands before a part of the work for a partner: who meets it waits behind it, one tries at a time, and who gets through ends
+//! it.
+
+use narrows_format::DomainId;
+
+use super::{Done, Primary};
+use crate::barrier::{Barrier, Part};
+use crate::catalog::Catalog;
+use crate::event::{Aside, Change, Command, Decision};
+use crate::machine::barrier::{self, Met, Scope};
+use crate::machine::turn::{self, Candidate};
+use crate::moment::Moment;
+use crate::operation::{Operation, OperationState, WaitReason};
+use crate::partner::Partner;
+use crate::retry::Failure;
+
+impl<C: Catalog> Primary<C> {
+    /// What a replication met may stand before others, too.
+    pub(super) async fn meet(
+        &self,
+        partner: Option<&Partner>,
+        failure: &Failure,
+        decision: &mut Decision,
+        moment: Moment,
+    ) -> Done<(), C> {
+        let Some((partner, scope)) = partner.and_then(|it| Some((it, barrier::scope(failure, it)?))) else {
+            return Ok(());
+        };
+        self.go_behind((partner, scope), decision, moment).await
+    }
+
+    /// What a partner says of an import may be of others, too: that it was given up, and that one was imported.
+    pub(super) async fn meet_report(
+        &self,
+        from: DomainId,
+        decision: &mut Decision,
+        moment: Moment,
+    ) -> Done<(), C> {
+        let Some(partner) = self.ask(self.catalog.partner(from)).await? else { return Ok(()) };
+        self.go_behind((&partner, Scope::Import), decision, moment).await?;
+        let is_complete =
+            |change: &Change| matches!(change, Change::Operation(it) if it.state == OperationState::Complete);
+        if let Some(Change::Operation(complete)) = decision.changes.iter().find(|it| is_complete(it)).cloned()
+        {
+            self.pass((&partner, Scope::Import), Some(&complete), decision, moment).await?;
+        }
+        Ok(())
+    }
+
+    async fn go_behind(
+        &self,
+        (partner, scope): (&Partner, Scope),
+        decision: &mut Decision,
+        moment: Moment,
+    ) -> Done<(), C> {
+        let mut met = Vec::new();
+        for change in &mut decision.changes {
+            let Change::Operation(operation) = change else { continue };
+            let OperationState::Waiting(reason) = operation.state else { continue };
+            if operation.target.is_none() || (scope == Scope::Import) != (reason == WaitReason::ImportFailed)
+            {
+                continue;
+            }
+            let Some(part) = self.part(partner, scope, operation).await? else { continue };
+            let known = self.barrier(partner.domain, &part).await?;
+            let what = Met { partner: partner.domain, part: &part, known: known.as_ref() };
+            met.extend(barrier::meet(operation, reason, &what, moment));
+        }
+        decision.changes.extend(met.into_iter().map(|it| Change::Aside(Aside::Barrier(it))));
+        Ok(())
+    }
+
+    /// An operation got through: what stood before it is over, or lets the next one by.
+    pub(super) async fn pass(
+        &self,
+        (partner, scope): (&Partner, Scope),
+        operation: Option<&Operation>,
+        decision: &mut Decision,
+        moment: Moment,
+    ) -> Done<(), C> {
+        let barriers = self.ask(self.catalog.barriers()).await?;
+        let Some(operation) = operation.filter(|_| barriers.iter().any(|it| it.partner == partner.domain))
+        else {
+            return Ok(());
+        };
+        let Some(part) = self.part(partner, scope, operation).await? else { return Ok(()) };
+        if let Some(known) = barriers.iter().find(|it| it.partner == partner.domain && it.part == part) {
+            let first = self.ask(self.catalog.first_behind(partner.domain, &part)).await?;
+            decision.and(barrier::passed(known, first, moment));
+        }
+        Ok(())
+    }
+
+    async fn barrier(&self, partner: DomainId, part: &Part) -> Done<Option<Barrier>, C> {
+        let all = self.ask(self.catalog.barriers()).await?;
+        Ok(all.into_iter().find(|it| it.partner == partner && it.part == *part))
+    }
+
+    /// Which part of the work for a partner an operation is of.
+    async fn part(&self, partner: &Partner, scope: Scope, operation: &Operation) -> Done<Option<Part>, C> {
+        let loaded = self.load_candidates(Some(partner), vec![operation.clone()], operation.since).await?;
+        let Some(Candidate { unit, image: Some(image), .. }) = loaded.into_iter().next() else {
+            return Ok(None);
+        };
+        Ok(Some(match scope {
+            Scope::Unit => Part::unit(&unit),
+            Scope::Import => {
+                let named = operation.target.as_ref().and_then(|target| target.import_slp.as_deref());
+                Part::import(named.unwrap_or(&image.slp), &image.classification, &unit)
+            }
+        }))
+    }
+
+    /// Has one operation try where it is time to.
+    pub(super) async fn probe_barriers(
+        &mut self,
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
+        for known in self.ask(self.catalog.barriers()).await? {
+            if known.next_probe > moment.now {
+                continue;
+            }
+            let first = self.ask(self.catalog.first_behind(known.partner, &known.part)).await?;
+            let trying = match known.trying {
+                Some(key) => self.ask(self.catalog.operation(key)).await?,
+                None => None,
+            };
+            let partner = self.ask(self.catalog.partner(known.partner)).await?;
+            let is_blocked = partner.as_ref().and_then(turn::blocked).is_some();
+            let decision = barrier::probe(&known, (first, trying.as_ref()), is_blocked, moment);
+            commands.extend(self.settle(decision, moment).await?);
+        }
+        Ok(())
+    }
+}
