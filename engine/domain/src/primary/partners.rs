@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::event::Command;
 use crate::machine::Refusal;
 use crate::moment::Moment;
-use crate::partner::{Grants, Partner, Trust};
+use crate::partner::{Dials, Grants, Partner, Trust};
 
 /// What is changed; everything else stays as it is at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum PartnerOrder {
     Resume,
     /// So many images under way to it at once.
     Limit(u32),
+    /// Which of the two dials, and in which window if that is this domain.
+    Dial(Dials, Option<String>),
     /// These grants are given, then those taken away; see [`Grants::from_words`] for the words.
     Grant {
         /// Words of what it may from now on.
@@ -44,6 +46,10 @@ impl<C: Catalog> Primary<C> {
                 return Err(Refusal::new("SLP-013", "a limit of 0 images is none", help).into());
             }
             PartnerOrder::Limit(images) => partner.running_max = images,
+            PartnerOrder::Dial(dials, window) => {
+                self.check_window(window.as_deref()).await?;
+                (partner.dials, partner.dial_window) = (dials, window);
+            }
             PartnerOrder::Grant { given, taken } => {
                 let (given, taken) = (read(&given)?, read(&taken)?);
                 partner.grants = change(partner.grants, given, &taken);
@@ -61,6 +67,16 @@ impl<C: Catalog> Primary<C> {
 }
 
 impl<C: Catalog> Primary<C> {
+    /// SLP-013 for a window that there is not.
+    async fn check_window(&self, window: Option<&str>) -> Done<(), C> {
+        let Some(name) = window else { return Ok(()) };
+        if self.ask(self.catalog.windows()).await?.iter().any(|known| known.name == name) {
+            return Ok(());
+        }
+        let help = "see `narrowsctl window list`";
+        Err(Refusal::new("SLP-013", format!("there is no window `{name}`"), help).into())
+    }
+
     /// A partner says in which of its lives it is, and by which CAs it is known from now on, if those are others. One
     /// that comes with an earlier life is alive twice, or was put back: TRUST-003, frozen until a person decides.
     pub async fn partner_seen(
