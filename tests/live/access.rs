@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 57] = [
+const ROUTES: [(&str, Method); 58] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -55,6 +55,7 @@ const ROUTES: [(&str, Method); 57] = [
     (paths::DOMAIN_PAUSE, Method::POST),
     (paths::DOMAIN_RESUME, Method::POST),
     (paths::DOMAIN_LIMIT, Method::POST),
+    (paths::DOMAIN_DIAL, Method::POST),
     (paths::DOMAIN_GRANT, Method::POST),
     (paths::DOMAIN_UNPAIR, Method::POST),
     (paths::EVENTS, Method::GET),

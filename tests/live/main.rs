@@ -45,5 +45,6 @@ mod timeline;
 mod topology;
 mod true_replicas;
 mod turns;
+mod vault;
 mod waits;
 mod windows;

@@ -33,6 +33,9 @@ pub struct Introduction {
     pub signing_key: Hex<32>,
     /// The pool that receives from the other side.
     pub receive_pool: ReceivePool,
+    /// Nobody can dial it: it parks connections by which it is called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dials_out: bool,
 }
 
 /// Both directions are to be proved; the caller's addresses are those by which it is called back.
@@ -42,6 +45,9 @@ pub struct ConfirmRequest {
     pub url: String,
     /// Host and port of its data plane.
     pub data_addr: String,
+    /// Nobody can dial it: it parks connections by which it is called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dials_out: bool,
 }
 
 /// A pool as it stands.

@@ -135,6 +135,8 @@ pub const DOMAIN_PAUSE: &str = "/v1/domains/{name}/pause";
 pub const DOMAIN_RESUME: &str = "/v1/domains/{name}/resume";
 /// POST [`crate::domains::LimitRequest`] -> [`crate::domains::DomainInfo`].
 pub const DOMAIN_LIMIT: &str = "/v1/domains/{name}/limit";
+/// POST [`crate::domains::DialRequest`], answered with the domain.
+pub const DOMAIN_DIAL: &str = "/v1/domains/{name}/dial";
 /// POST [`crate::domains::GrantRequest`] -> [`crate::domains::DomainInfo`].
 pub const DOMAIN_GRANT: &str = "/v1/domains/{name}/grant";
 /// POST [`crate::domains::UnpairRequest`] -> [`crate::domains::UnpairReply`].

@@ -71,11 +71,15 @@ use crate::{
     marks::Marks,
     offers::Offers,
     pace::Paces,
+    parking::{Parking, dialling::Caller},
     partners::{DataAt, Partners},
     pki::{Authority, SigningKey},
     plane::Plane,
     pools::{OpenPool, Pools},
-    servers::Servers,
+    servers::{
+        Servers,
+        destination::{Dialler, Switchboard},
+    },
     switches::{Clock, FailWrites},
     tickets::Tickets,
 };
@@ -104,6 +108,8 @@ pub struct Shared {
     pub plane: Plane,
     /// APIs of other domains.
     pub partners: Partners,
+    /// What partners that dial have parked here.
+    pub parking: Arc<Parking>,
     /// Data sessions that were allowed and have not begun.
     pub tickets: Tickets,
     /// Wakes agents when there are runs for them.
@@ -148,6 +154,12 @@ impl Shared {
     /// The CA as it stands.
     pub fn authority(&self) -> Arc<Authority> {
         self.certificates.authority()
+    }
+
+    /// How this server dials others.
+    pub fn dialler(&self) -> Dialler<'_> {
+        let caller = Caller { trust: &self.trust, credentials: &self.certificates.credentials };
+        Dialler { caller, switchboard: Switchboard::Here(&self.parking) }
     }
 
     /// This domain, in the domain's words.
@@ -237,12 +249,6 @@ pub fn router(app: App) -> Router {
         .route(paths::DOMAIN, get(domains::show))
         .route(paths::DOMAIN_INVITE, post(domains::invite))
         .route(paths::DOMAIN_PAIR, post(domains::pair))
-        .route(paths::DOMAIN_PAUSE, post(partners::pause))
-        .route(paths::DOMAIN_RESUME, post(partners::resume))
-        .route(paths::DOMAIN_LIMIT, post(partners::limit))
-        .route(paths::DOMAIN_GRANT, post(partners::grant))
-        .route(paths::DOMAIN_UNPAIR, post(partners::unpair))
-        .route(paths::DOMAIN_DECIDE, post(partners::decide))
         .route(paths::TOPOLOGY, get(topology::show))
         .route(paths::REPLICAS, get(topology::replicas))
         .route(paths::JOBS, get(jobs::list))
@@ -265,6 +271,7 @@ pub fn router(app: App) -> Router {
         .route(paths::PARTNER_RECALL, post(recall::for_partner));
     people
         .merge(timeline::routes())
+        .merge(partners::routes())
         .merge(pools::routes())
         .merge(media_servers::routes())
         .merge(damage::routes())

@@ -9,6 +9,9 @@
 //! 2. joiner -> inviter, with certificates both ways: "confirm". Before it answers, the inviter calls the
 //!    joiner back, with certificates both ways. Only then is each side complete.
 //!
+//! A joiner that nobody can dial says so with its introduction: it parks connections at the inviter as soon as that knows it
+//! ([`crate::parking`]), and is called back by one of them.
+//!
 //! Guarantee: nobody is complete unless both have proved themselves in both directions. A crash or a broken
 //! line leaves a half-made pairing that is listed as such and completed by itself ([`complete`] is tried
 //! again) or by pairing anew.
@@ -26,7 +29,7 @@ use narrows_domain::{
     Catalog as _, Change, Event,
     limits::POOLS_MAX,
     machine::placing::BUSY,
-    partner::{self, Partner, Reach, Trust},
+    partner::{self, Dials, Partner, Reach, Trust},
     primary,
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
@@ -117,7 +120,8 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     check_name_is_free(app, &name, Some(line.domain)).await?;
 
     let api = app.partners.first_contact(line.ca_fingerprint, &line.url(), &name)?;
-    let ours = Introduction { token: Some(line.token), ..introduce(app).await? };
+    let dials_out = request.dial_out;
+    let ours = Introduction { token: Some(line.token), dials_out, ..introduce(app).await? };
     let theirs: Introduction = api.post(paths::PARTNER_PAIR, &ours).await?;
     let is_the_one = theirs.domain == line.domain
         && certificate_of_pem(&theirs.ca_pem).is_some_and(|der| fingerprint(&der) == line.ca_fingerprint);
@@ -140,6 +144,8 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     // Reached at the line's address, where it has shown its CA: what it says of itself may not resolve here.
     let partner = stranger(app, &theirs, &name).await?;
     let partner = Partner { url: line.url(), data_address: theirs.data_addr.clone(), ..partner };
+    let (dials, dial_window) = if dials_out { (Dials::Own, request.window) } else { (Dials::Both, None) };
+    let partner = Partner { dials, dial_window, ..partner };
     app.control.put_partner(partner.clone()).await?;
     believe(app, &partner)?;
     complete(app, partner.domain).await
@@ -169,22 +175,46 @@ pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Fai
 /// The inviter's part of the second step; `partner` is the caller by its certificate. So it may say where it is now.
 pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Result<Pong, Failure> {
     check_addresses(&request.url, &request.data_addr)?;
-    let has_moved = (&partner.url, &partner.data_address) != (&request.url, &request.data_addr);
-    let partner = Partner { url: request.url, data_address: request.data_addr, ..partner };
-    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let pong: Pong = api.get(paths::PARTNER_PING).await.map_err(|error| {
-        let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
-        ApiError::new("TRUST-001", sentence).at(error.place).because(error.why).help(format!(
-            "make {} reachable from {}; the pairing then completes by itself",
-            partner.url, app.who.name
-        ))
-    })?;
+    let before = partner.clone();
+    let dials = match (request.dials_out, before.dials) {
+        (true, _) => Dials::Partner,
+        (false, Dials::Partner) => Dials::Both,
+        (false, dials) => dials,
+    };
+    let partner = Partner { url: request.url, data_address: request.data_addr, dials, ..partner };
+    // It is called in the way that it says now, and only if that works it is so from now on.
+    app.parking.know(&partner);
+    let has_moved = partner != before;
+    let pong = call_back(app, &partner).await;
+    if pong.is_err() {
+        app.parking.know(&before);
+    }
+    let pong = pong?;
     if has_moved {
         app.control.put_partner(partner.clone()).await?;
-        app.partners.forget(partner.domain);
+        if dials == before.dials {
+            app.partners.forget(partner.domain);
+        }
     }
     let complete = finish(app, partner, &pong).await?;
     pong_for(app, &complete).await
+}
+
+async fn call_back(app: &App, partner: &Partner) -> Result<Pong, Failure> {
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let pong: Result<Pong, ApiError> = api.get(paths::PARTNER_PING).await;
+    pong.map_err(|error| {
+        let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
+        let help = match partner.dials {
+            Dials::Partner => format!("it dials in by itself; let it reach {}", app.config.url()),
+            _ => format!("make {} reachable from {}", partner.url, app.who.name),
+        };
+        ApiError::new("TRUST-001", sentence)
+            .at(error.place)
+            .because(error.why)
+            .help(format!("{help}; the pairing then completes by itself"))
+            .into()
+    })
 }
 
 /// The joiner's part of the second step; also tried again for half-made pairings.
@@ -192,7 +222,7 @@ pub async fn complete(app: &App, domain: DomainId) -> Result<Partner, Failure> {
     let stored = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
     let partner = stored.ok_or_else(|| ApiError::new(codes::NOT_FOUND, "no such partner"))?;
     let api = app.partners.api(domain, &partner.url, &partner.name)?;
-    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &here(app)).await;
+    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &here(app, &partner)).await;
     let pong = pong.map_err(|error| {
         if error.code.starts_with("TRUST-") {
             return error;
@@ -229,13 +259,15 @@ pub async fn forget_parted(app: &App) -> Result<(), Failure> {
 fn forget(app: &App, partner: &Partner) {
     app.trust.remove_domain(partner.domain);
     app.partners.forget(partner.domain);
+    app.parking.forget(partner.domain);
     app.parted.send_modify(|count| *count += 1);
     tracing::info!(partner = %partner.name, "unpaired: its certificates are not believed any more");
 }
 
-/// Where we are.
-fn here(app: &App) -> ConfirmRequest {
-    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr() }
+/// Where we are, and whether we can be dialled there.
+fn here(app: &App, partner: &Partner) -> ConfirmRequest {
+    let dials_out = partner.dials == Dials::Own;
+    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr(), dials_out }
 }
 
 fn check_addresses(url: &str, data_addr: &str) -> Result<(), Failure> {
@@ -258,6 +290,7 @@ async fn introduce(app: &App) -> Result<Introduction, Failure> {
         ca_pem: app.authority().believed_pem(app.clock.now().seconds),
         signing_key: Hex(app.signing.public()),
         receive_pool,
+        dials_out: false,
     })
 }
 
@@ -367,6 +400,7 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
         trust: Trust::Half,
         receive_pool: Some(pool_in(theirs.receive_pool)),
         reach: Reach::Up,
+        dials: if theirs.dials_out { Dials::Partner } else { Dials::Both },
         ..kept
     };
     partner::check_meeting(&app.own(), &partners, &partner)
@@ -406,6 +440,7 @@ pub fn believe(app: &App, partner: &Partner) -> Result<(), Failure> {
     }
     app.trust.set_domain(partner.domain, named).map_err(|_| malformed())?;
     app.partners.forget(partner.domain);
+    app.parking.know(partner);
     Ok(())
 }
 

@@ -1,24 +1,31 @@
 //! What people order about partner domains: pause, resume, limit, grant, unpair.
 
-use axum::extract::{Path, State};
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::post,
+};
 use narrows_api::{
+    ApiError,
     domains::{
-        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, UnpairReply,
-        UnpairRequest,
+        DecideReply, DecideRequest, DialRequest, DomainInfo, GrantRequest, LimitRequest, Parting,
+        UnpairReply, UnpairRequest,
     },
+    error::codes,
     partner::Pong,
     paths,
 };
 use narrows_domain::{
     Catalog as _, Import, ImportState,
-    partner::Partner,
+    partner::{Dials, Partner},
     primary::{self, PartnerOrder, Ties},
     replica::ReplicaState,
 };
+use narrows_format::DomainId;
 
 use super::{
     App,
-    answer::{Answer, Body, Failure, good, internal, not_found},
+    answer::{Answer, Body, Failure, good, internal, malformed, not_found},
     caller::Admin,
     domains::{find, info},
     images::domain_called,
@@ -28,6 +35,18 @@ use crate::{
     limits::{IMPORTS_LISTED_MAX, REPLICAS_COUNTED_MAX},
     pairing,
 };
+
+/// All of them.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::DOMAIN_PAUSE, post(pause))
+        .route(paths::DOMAIN_RESUME, post(resume))
+        .route(paths::DOMAIN_LIMIT, post(limit))
+        .route(paths::DOMAIN_DIAL, post(dial))
+        .route(paths::DOMAIN_GRANT, post(grant))
+        .route(paths::DOMAIN_UNPAIR, post(unpair))
+        .route(paths::DOMAIN_DECIDE, post(decide))
+}
 
 /// POST: work for a partner waits.
 pub async fn pause(State(app): State<App>, _admin: Admin, Path(name): Path<String>) -> Answer<DomainInfo> {
@@ -47,6 +66,49 @@ pub async fn limit(
     Body(request): Body<LimitRequest>,
 ) -> Answer<DomainInfo> {
     order(&app, &name, PartnerOrder::Limit(request.images)).await
+}
+
+/// POST: which of the two dials. The partner hears it, and what does not work is not so.
+pub async fn dial(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<DialRequest>,
+) -> Answer<DomainInfo> {
+    let before = find(&app, &name).await?;
+    if before.dials == Dials::Partner {
+        let sentence = format!("`{}` says that it can't be dialled, and dials itself", before.name);
+        let help = "one of the two has to be dialled: `narrowsctl domain dial --both` there first";
+        return Err(ApiError::new(codes::CONFLICT, sentence).help(help).into());
+    }
+    let dials = if request.out { Dials::Own } else { Dials::Both };
+    if request.window.is_some() && !request.out {
+        return Err(malformed("window", "a window is for a domain that dials out"));
+    }
+    if dials != before.dials {
+        // The partner calls back while it is told, whatever window may be shut.
+        turn(&app, before.domain, (dials, None)).await?;
+        if let Err(error) = pairing::complete(&app, before.domain).await {
+            turn(&app, before.domain, (before.dials, before.dial_window)).await?;
+            return Err(error);
+        }
+    }
+    good(info(&app, turn(&app, before.domain, (dials, request.window)).await?).await?)
+}
+
+async fn turn(
+    app: &App,
+    domain: DomainId,
+    (dials, window): (Dials, Option<String>),
+) -> Result<Partner, Failure> {
+    let turned = app.control.act(move |primary, moment| {
+        Box::pin(
+            async move { primary.order_partner(domain, PartnerOrder::Dial(dials, window), moment).await },
+        )
+    });
+    let partner = turned.await?;
+    app.parking.know(&partner);
+    Ok(partner)
 }
 
 /// POST: what a partner may do here. An origin to relay for may be named as this domain knows it.
