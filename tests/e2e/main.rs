@@ -23,3 +23,4 @@ mod single;
 mod tars;
 mod tour;
 mod unchanged;
+mod vault;

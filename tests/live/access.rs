@@ -24,7 +24,7 @@ use time::{Duration, OffsetDateTime};
 use crate::house::House;
 
 /// All routes with a method that they take.
-const ROUTES: [(&str, Method); 60] = [
+const ROUTES: [(&str, Method); 61] = [
     (paths::WHOAMI, Method::GET),
     (paths::STATUS, Method::GET),
     (paths::DOCTOR, Method::POST),
@@ -57,6 +57,7 @@ const ROUTES: [(&str, Method); 60] = [
     (paths::DOMAIN_RESUME, Method::POST),
     (paths::DOMAIN_LIMIT, Method::POST),
     (paths::DOMAIN_RECEIVE, Method::POST),
+    (paths::DOMAIN_DIAL, Method::POST),
     (paths::DOMAIN_GRANT, Method::POST),
     (paths::DOMAIN_UNPAIR, Method::POST),
     (paths::EVENTS, Method::GET),

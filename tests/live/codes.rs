@@ -345,6 +345,7 @@ async fn trust(town: &Town, wanted: &str) -> String {
                 ca_pem: known.ca_pem,
                 signing_key: narrows_api::Hex(known.signing_key),
                 receive_pool: town.west.server.as_ref().unwrap().app().receive_pool("default").await.unwrap(),
+                dials_out: false,
             };
             let stranger = town.east.caller(None, None);
             code(stranger.post::<_, Introduction>(paths::PARTNER_PAIR, &older).await)
@@ -388,7 +389,7 @@ async fn auth(town: &Town, wanted: &str) -> String {
         }
         _ => {
             let line = with_wrong_fingerprint(&town.east.invite().await);
-            let request = PairRequest { line, alias: Some("wrong".into()) };
+            let request = PairRequest { line, alias: Some("wrong".into()), ..PairRequest::default() };
             code(town.west.admin().post::<_, DomainInfo>(paths::DOMAIN_PAIR, &request).await)
         }
     }

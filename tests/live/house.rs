@@ -196,7 +196,7 @@ impl House {
 
     /// Takes another domain's line.
     pub(crate) async fn pair(&self, line: &str) -> Result<DomainInfo, ApiError> {
-        let request = PairRequest { line: line.to_owned(), alias: None };
+        let request = PairRequest { line: line.to_owned(), ..PairRequest::default() };
         self.admin().post(paths::DOMAIN_PAIR, &request).await
     }
 

@@ -47,5 +47,6 @@ mod timeline;
 mod topology;
 mod true_replicas;
 mod turns;
+mod vault;
 mod waits;
 mod windows;

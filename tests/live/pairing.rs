@@ -135,6 +135,7 @@ async fn nobody_becomes_a_known_domain_by_an_invitation() {
             ca_pem,
             signing_key: Hex(signing_key),
             receive_pool: west.server.as_ref().unwrap().app().receive_pool("default").await.unwrap(),
+            dials_out: false,
         };
         east.caller(None, None).post::<_, Introduction>(paths::PARTNER_PAIR, &claim).await
     };
@@ -162,7 +163,8 @@ async fn names_are_unique() {
     let mut third = House::build("east").await;
     let taken = west.pair(&third.invite().await).await.unwrap_err();
     assert_eq!(taken.code, "TRUST-002", "west knows an east already");
-    let request = PairRequest { line: third.invite().await, alias: Some("east2".into()) };
+    let request =
+        PairRequest { line: third.invite().await, alias: Some("east2".into()), ..PairRequest::default() };
     let aliased: DomainInfo = west.admin().post(paths::DOMAIN_PAIR, &request).await.unwrap();
     assert_eq!((aliased.name.as_str(), aliased.state.as_str()), ("east2", "paired"));
     for house in [&mut east, &mut west, &mut other, &mut third] {

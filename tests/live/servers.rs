@@ -165,7 +165,7 @@ pub(crate) fn to_unit(unit: &str) -> ApplyRequest {
 }
 
 /// Backs up into the default unit, duplicates to another, and replicates the duplicate.
-fn through(unit: &str) -> ApplyRequest {
+pub(crate) fn through(unit: &str) -> ApplyRequest {
     request(format!(
         "name = \"gold\"\n[[operation]]\nid = \"backup\"\nkind = \"backup\"\nstorage = \"default\"\n\
          retention = {{ fixed = \"30d\" }}\n[[operation]]\nid = \"dup\"\nkind = \"duplication\"\n\
@@ -347,7 +347,7 @@ async fn an_image_goes_to_a_media_server_and_from_there_to_another_domain() {
 }
 
 /// Imports to one unit.
-fn import_to(unit: &str) -> ApplyRequest {
+pub(crate) fn import_to(unit: &str) -> ApplyRequest {
     let text = import_slp().text.replace("storage = \"default\"", &format!("storage = \"{unit}\""));
     request(text)
 }

@@ -59,8 +59,12 @@ async fn a_media_server_is_no_administrator_no_partner_and_no_other_media_server
     }
     let theirs = Annex::build(&west, "w1").await;
     let joined = theirs.server.as_ref().unwrap().joined().clone();
-    let foreign =
-        narrows_server::partners::Partners::new(joined.trust.clone(), joined.credentials.clone(), None);
+    let foreign = narrows_server::partners::Partners::new(
+        joined.trust.clone(),
+        joined.credentials.clone(),
+        None,
+        std::sync::Arc::default(),
+    );
     let pairs = east.server.as_ref().unwrap().app().authority().believed(0);
     joined.trust.set_domain(east.domain(), pairs).unwrap();
     let api = foreign.api(east.domain(), &east.context.url, "east").unwrap();

@@ -57,6 +57,7 @@ async fn introduced(
         ca_pem: authority.pem().to_owned(),
         signing_key: Hex([7; 32]),
         receive_pool: if shares_pool { receive_pool } else { elsewhere },
+        dials_out: false,
     };
     east.caller(None, None).post(paths::PARTNER_PAIR, &introduction).await
 }

@@ -38,6 +38,11 @@ const RULES: &[(&str, &str, &str)] = &[
     ),
     (
         "topology",
+        "a target that nobody can dial dials itself, and outside of its window its images wait",
+        "live::vault::a_vault_outside_of_its_window_is_waited_for",
+    ),
+    (
+        "topology",
         "pools of different segment sizes replicate",
         "e2e::main_job::pools_of_different_segment_means_replicate",
     ),

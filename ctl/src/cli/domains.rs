@@ -1,6 +1,6 @@
 //! Commands about partner domains, and what came from them.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{DecideArgs, GrantArgs, UnpairArgs};
 
@@ -19,13 +19,20 @@ pub(crate) enum DomainCommand {
         alias: Option<String>,
     },
     /// Pairs with the domain that made the line, in both directions.
-    #[command(after_help = "Example:\n  narrowsctl --context west domain pair 'narrows-pair://...'")]
+    #[command(after_help = "Examples:\n  narrowsctl --context west domain pair 'narrows-pair://...'\n  \
+                      narrowsctl --context vault domain pair 'narrows-pair://...' --dial-out --window nights")]
     Pair {
         /// The line.
         line: String,
         /// What to call the other domain here.
         #[arg(long = "as", value_name = "NAME")]
         alias: Option<String>,
+        /// Nobody can dial this domain: it keeps connections open there, by which it is called.
+        #[arg(long)]
+        dial_out: bool,
+        /// And only while this window is open.
+        #[arg(long, value_name = "WINDOW", requires = "dial_out")]
+        window: Option<String>,
     },
     /// Lists domains.
     #[command(after_help = "Example:\n  narrowsctl --context east domain list")]
@@ -66,6 +73,20 @@ pub(crate) enum DomainCommand {
         #[arg(long, value_name = "UNIT")]
         unit: String,
     },
+    /// Says which of the two domains dials the other.
+    #[command(
+        after_help = "Examples:\n  narrowsctl --context vault domain dial east --out --window nights\n  \
+                      narrowsctl --context vault domain dial east --both"
+    )]
+    Dial {
+        /// Name or UUID.
+        name: String,
+        #[command(flatten)]
+        who: WhoDials,
+        /// Only while this window is open is there a connection.
+        #[arg(long, value_name = "WINDOW", requires = "out")]
+        window: Option<String>,
+    },
     /// Changes what a partner may do here.
     #[command(after_help = "Examples:\n  narrowsctl --context north domain grant west 'relay(east)'\n  \
                       narrowsctl --context north domain grant west 'auto-import(at-most=90d,quota=500GiB)'\n  \
@@ -101,4 +122,16 @@ pub(crate) enum ImportCommand {
         /// Only this image: its name or UUID, as `import list` tells it.
         image: Option<String>,
     },
+}
+
+/// Which of two domains dials.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhoDials {
+    /// Only this one: it keeps connections open there, by which the other one calls.
+    #[arg(long)]
+    pub(crate) out: bool,
+    /// Each the other one, as it is unless set.
+    #[arg(long)]
+    pub(crate) both: bool,
 }

@@ -153,6 +153,9 @@ pub(crate) struct TargetArgs {
     /// In which proportion it has a part of its pool's bandwidth (`pool set --bandwidth`) while others are sent to: 1 unless set.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) weight: Option<u32>,
+    /// Which end dials: `push` or `pull`, as the partner says (`domain dial` there); not needed.
+    #[arg(long, value_name = "push|pull")]
+    pub(crate) direction: Option<String>,
     /// Another bandwidth while a window is open, e.g. office=2M; `none` lets nothing go meanwhile. More than once, the first
     /// window that is open counts.
     #[arg(long = "in", value_name = "WINDOW=RATE")]
@@ -204,7 +207,8 @@ pub(crate) enum TargetCommand {
     #[command(after_help = "Example:\n  narrowsctl --context east target list")]
     List,
     /// Adds one; a pairing makes one from each pool by itself.
-    #[command(after_help = "Example:\n  narrowsctl --context east target add west --bandwidth 20M")]
+    #[command(after_help = "Examples:\n  narrowsctl --context east target add west --bandwidth 20M\n  \
+                      narrowsctl --context east target add vault --direction pull")]
     Add(TargetArgs),
     /// Changes one.
     #[command(

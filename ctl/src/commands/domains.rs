@@ -21,8 +21,9 @@ pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()
             let reply: InviteReply = api.post(paths::DOMAIN_INVITE, &request).await?;
             session.style.show(&reply, |reply| reply.line.clone())
         }
-        DomainCommand::Pair { line, alias } => {
-            let info: DomainInfo = api.post(paths::DOMAIN_PAIR, &PairRequest { line, alias }).await?;
+        DomainCommand::Pair { line, alias, dial_out, window } => {
+            let request = PairRequest { line, alias, dial_out, window };
+            let info: DomainInfo = api.post(paths::DOMAIN_PAIR, &request).await?;
             session.style.show(&info, |info| format!("{} is {}", info.name, info.state))
         }
         DomainCommand::List => {
@@ -44,6 +45,9 @@ pub(super) async fn run(session: &Session, command: DomainCommand) -> Outcome<()
         DomainCommand::Resume { name } => partners::resume(session, &api, &name).await,
         DomainCommand::Receive { name, unit } => partners::receive(session, &api, &name, unit).await,
         DomainCommand::Limit { name, images } => partners::limit(session, &api, &name, images).await,
+        DomainCommand::Dial { name, who, window } => {
+            partners::dial(session, &api, (&name, who.out), window).await
+        }
         DomainCommand::Grant(args) => partners::grant(session, &api, args).await,
         DomainCommand::Decide(args) => partners::decide(session, &api, args).await,
         DomainCommand::Unpair(args) => partners::unpair(session, &api, args).await,
@@ -81,6 +85,7 @@ pub(super) fn describe(info: &DomainInfo) -> String {
                 count => counted(count, "image", "images"),
             },
         ),
+        ("dials", if info.dials.is_empty() { String::new() } else { partners::dialling(info) }),
         ("since", time_or_dash(info.since)),
         ("last seen", time_or_dash(info.last_seen)),
         ("clock", skew),

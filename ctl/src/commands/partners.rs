@@ -2,8 +2,8 @@
 
 use narrows_api::{
     domains::{
-        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, ReceiveUnitRequest,
-        UnpairReply, UnpairRequest,
+        DecideReply, DecideRequest, DialRequest, DomainInfo, GrantRequest, LimitRequest, Parting,
+        ReceiveUnitRequest, UnpairReply, UnpairRequest,
     },
     paths,
 };
@@ -38,6 +38,31 @@ pub(super) async fn receive(session: &Session, api: &Api, name: &str, unit: Stri
     let request = ReceiveUnitRequest { unit };
     let info: DomainInfo = api.post(&filled(paths::DOMAIN_RECEIVE, name), &request).await?;
     session.style.show(&info, |info| format!("what {} sends is received by {}", info.name, info.receive_unit))
+}
+
+pub(super) async fn dial(
+    session: &Session,
+    api: &Api,
+    (name, out): (&str, bool),
+    window: Option<String>,
+) -> Outcome<()> {
+    let info: DomainInfo = api.post(&filled(paths::DOMAIN_DIAL, name), &DialRequest { out, window }).await?;
+    session.style.show(&info, dialling)
+}
+
+/// Which of two domains dials, in a sentence.
+pub(super) fn dialling(info: &DomainInfo) -> String {
+    let name = &info.name;
+    match (info.dials.as_str(), &info.dial_window) {
+        ("own", None) => {
+            format!("{name} is dialled from here, and calls by the connections that stay open there")
+        }
+        ("own", Some(window)) => {
+            format!("{name} is dialled from here while `{window}` is open, and calls by these connections")
+        }
+        ("partner", _) => format!("{name} dials in, and is called by its own connections"),
+        _ => format!("{name} and this domain dial each other"),
+    }
 }
 
 pub(super) async fn grant(session: &Session, api: &Api, args: GrantArgs) -> Outcome<()> {

@@ -94,13 +94,13 @@ pub(super) async fn targets(session: &Session, command: TargetCommand) -> Outcom
             return removing::remove_by(session, &api, paths::TARGET_REMOVE, what, sure, request).await;
         }
     };
-    let TargetArgs { name, unit, bandwidth, weight, schedule, no_schedule } = args;
+    let TargetArgs { name, unit, bandwidth, weight, direction, schedule, no_schedule } = args;
     let entry = |ScheduleArg { window, bandwidth }| ScheduleEntry { window, bandwidth };
     let entries: Vec<_> = schedule.into_iter().map(entry).collect();
     let schedule = (no_schedule || !entries.is_empty()).then_some(entries);
     let bandwidth = bandwidth.map(|rate| rate.0);
     let name = target_name(name);
-    let request = TargetRequest { making, name, unit, bandwidth, schedule, weight, direction: None };
+    let request = TargetRequest { making, name, unit, bandwidth, schedule, weight, direction };
     let info: TargetInfo = api.post(paths::TARGETS, &request).await?;
     session.style.show(&info, |info| {
         let remark = if info.remark.is_empty() { String::new() } else { format!("\n{}", info.remark) };

@@ -88,7 +88,7 @@ impl<'a> Story<'a> {
         let (east, west) =
             tokio::try_join!(Domain::start(&program, work, "east"), Domain::start(&program, work, "west"))?;
         let invite: InviteReply = east.api.post(paths::DOMAIN_INVITE, &InviteRequest::default()).await?;
-        let pair = PairRequest { line: invite.line, alias: None };
+        let pair = PairRequest { line: invite.line, ..PairRequest::default() };
         let paired: DomainInfo = west.api.post(paths::DOMAIN_PAIR, &pair).await?;
         style.remark(&format!("two domains: east and west, {}", paired.state));
         let (web01, _) = commands::enroll(&east.api, &east.context, "web01").await?;

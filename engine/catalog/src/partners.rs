@@ -45,7 +45,9 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
             "heard",
             "paused",
             "draining_since",
-            "running_max"
+            "running_max",
+            "dials",
+            "dial_window"
         ]
     ))
     .bind(&partner.domain.0[..])
@@ -72,6 +74,8 @@ pub(crate) async fn put(db: &mut SqliteConnection, partner: &Partner) -> Result<
     .bind(partner.paused)
     .bind(partner.draining.map(nanos))
     .bind(partner.running_max)
+    .bind(partner.dials.as_str())
+    .bind(&partner.dial_window)
     .execute(db)
     .await?;
     Ok(())
@@ -102,6 +106,8 @@ pub(crate) fn partner(row: &SqliteRow) -> Result<Partner, Error> {
         paused: columns.flag("paused")?,
         draining: columns.time_or_null("draining_since")?,
         running_max: columns.count("running_max")?,
+        dials: columns.word("dials")?,
+        dial_window: columns.text_or_null("dial_window")?,
     })
 }
 

@@ -246,7 +246,6 @@ impl Decision {
 
 /// A row as it shall be, or a rule over rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a decision has few changes, and they are stored at once")]
 pub enum Change {
     /// Insert or replace.
     Image(Image),

@@ -11,7 +11,7 @@ use crate::machine::Refusal;
 use crate::named::named;
 use crate::operation::Operation;
 use crate::retry::{self, NO_VERSION};
-use crate::storage::Identity;
+use crate::storage::{Direction, Identity};
 
 named! {
     /// How far trust with a partner is.
@@ -26,6 +26,28 @@ named! {
         Frozen = "frozen",
         /// Taken apart; kept for what still names it.
         Unpaired = "unpaired",
+    }
+}
+
+named! {
+    /// Which of two domains dials the other.
+    pub enum Dials {
+        /// Each the other one.
+        Both = "both",
+        /// The partner, which nobody can dial: it keeps connections open here, by which it is called. What goes there is pulled.
+        Partner = "partner",
+        /// This domain, which keeps connections open there, by which it is called.
+        Own = "own",
+    }
+}
+
+impl Dials {
+    /// Which end dials when an image goes from here to that partner.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Both | Self::Own => Direction::Push,
+            Self::Partner => Direction::Pull,
+        }
     }
 }
 
@@ -215,6 +237,10 @@ pub struct Partner {
     pub draining: Option<Timestamp>,
     /// Images under way to it at the same time.
     pub running_max: u32,
+    /// Which of the two dials.
+    pub dials: Dials,
+    /// While this window is shut there is no connection to it; only where this domain dials. `None`: there always is.
+    pub dial_window: Option<String>,
 }
 
 impl Partner {
@@ -248,6 +274,8 @@ impl Partner {
             paused: false,
             draining: None,
             running_max: RUNNING_PER_PARTNER,
+            dials: Dials::Both,
+            dial_window: None,
         }
     }
 }

@@ -108,6 +108,13 @@ pub(crate) enum Waits {
     Never,
 }
 
+/// A socket that was made elsewhere, as those made here are.
+pub(crate) fn waits(socket: OwnedFd, waits: Waits) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(&socket, waits == Waits::Never)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
+}
+
 /// A TCP socket that sends without delay.
 pub(crate) fn socket(for_address: SocketAddr, waits: Waits) -> io::Result<OwnedFd> {
     let family = if for_address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };

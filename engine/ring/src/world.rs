@@ -7,7 +7,9 @@
 //! Dropping the future of a disk operation lets the operation finish in the background with its buffer
 //! kept alive. Dropping the future of a stream read loses no byte: the next read gets what it brought.
 
-use std::{future::Future, io, net::SocketAddr, path::Path, pin::Pin, rc::Rc, time::Duration};
+use std::{
+    future::Future, io, net::SocketAddr, os::fd::OwnedFd, path::Path, pin::Pin, rc::Rc, time::Duration,
+};
 
 use futures_channel::oneshot;
 
@@ -129,6 +131,9 @@ pub trait Net {
     fn connect(&self, to: SocketAddr) -> Local<'_, io::Result<Rc<dyn Stream>>>;
     /// Listens; port 0 picks one. Several cores may listen on one address: the kernel spreads connections.
     fn listen(&self, on: SocketAddr) -> Local<'_, io::Result<Rc<dyn Listener>>>;
+    /// Takes over a connected socket that was made elsewhere, whose other holders do not read or write it any more. Simulation
+    /// has none: [`io::ErrorKind::Unsupported`].
+    fn adopt(&self, socket: OwnedFd) -> Local<'_, io::Result<Rc<dyn Stream>>>;
 }
 
 /// A listening socket.

@@ -27,13 +27,29 @@ pub struct InviteReply {
 }
 
 /// Pairs with the domain that made the line.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PairRequest {
     /// The line.
     pub line: String,
     /// Name for the other domain here, when its own is taken (TRUST-002).
     #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
+    /// Nobody can dial this domain: it keeps connections open there, by which it is called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dial_out: bool,
+    /// And only while this window is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+}
+
+/// Says which of the two domains dials.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialRequest {
+    /// Only this one does, and keeps connections open there, by which it is called; else each the other one.
+    pub out: bool,
+    /// And only while this window is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
 }
 
 /// Bounds the work for a partner.
@@ -155,6 +171,13 @@ pub struct DomainInfo {
     /// Images under way to it at once.
     #[serde(default)]
     pub images_at_once: u32,
+    /// Which of the two dials: `both`, `partner` (it parks connections here and is called by them) or `own` (this domain does that
+    /// there).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dials: String,
+    /// The window in which this domain dials it, if that is not always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial_window: Option<String>,
     /// When it was paired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,

@@ -33,6 +33,9 @@ pub struct Introduction {
     pub signing_key: Hex<32>,
     /// The pool that receives from the other side.
     pub receive_pool: ReceivePool,
+    /// Nobody can dial it: it parks connections by which it is called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dials_out: bool,
 }
 
 /// Both directions are to be proved; the caller's addresses are those by which it is called back.
@@ -45,6 +48,9 @@ pub struct ConfirmRequest {
     /// The pairing is complete for the caller: it says where it is now, and nothing else. Older servers prove the pairing anew.
     #[serde(default)]
     pub is_paired: bool,
+    /// Nobody can dial it: it parks connections by which it is called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dials_out: bool,
 }
 
 /// A pool as it stands.

@@ -139,6 +139,8 @@ pub const DOMAIN_RESUME: &str = "/v1/domains/{name}/resume";
 pub const DOMAIN_LIMIT: &str = "/v1/domains/{name}/limit";
 /// POST [`crate::domains::ReceiveUnitRequest`] -> [`crate::domains::DomainInfo`].
 pub const DOMAIN_RECEIVE: &str = "/v1/domains/{name}/receive";
+/// POST [`crate::domains::DialRequest`], answered with the domain.
+pub const DOMAIN_DIAL: &str = "/v1/domains/{name}/dial";
 /// POST [`crate::domains::GrantRequest`] -> [`crate::domains::DomainInfo`].
 pub const DOMAIN_GRANT: &str = "/v1/domains/{name}/grant";
 /// POST [`crate::domains::UnpairRequest`] -> [`crate::domains::UnpairReply`].

@@ -109,7 +109,8 @@ pub struct TargetRequest {
     /// In which proportion it has a part of the pool's bandwidth while others are sent to, from 1 to 1000. As it is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// Which end dials: `push`, the source. `pull` is refused: no server dials to be sent to yet.
+    /// Which end dials: `push`, the source, or `pull`, the target. It has to be as the partner says (`dials` of the domain); that when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
 }

@@ -74,11 +74,15 @@ use crate::{
     marks::Marks,
     offers::Offers,
     pace::Paces,
+    parking::{Parking, dialling::Caller},
     partners::{DataAt, Partners},
     pki::{Authority, SigningKey},
     plane::Plane,
     pools::{OpenPool, Pools},
-    servers::Servers,
+    servers::{
+        Servers,
+        destination::{Dialler, Switchboard},
+    },
     switches::{Clock, FailWrites},
     tickets::Tickets,
 };
@@ -107,6 +111,8 @@ pub struct Shared {
     pub plane: Plane,
     /// APIs of other domains.
     pub partners: Partners,
+    /// What partners that dial have parked here.
+    pub parking: Arc<Parking>,
     /// Data sessions that were allowed and have not begun.
     pub tickets: Tickets,
     /// Wakes agents when there are runs for them.
@@ -151,6 +157,12 @@ impl Shared {
     /// The CA as it stands.
     pub fn authority(&self) -> Arc<Authority> {
         self.certificates.authority()
+    }
+
+    /// How this server dials others.
+    pub fn dialler(&self) -> Dialler<'_> {
+        let caller = Caller { trust: &self.trust, credentials: &self.certificates.credentials };
+        Dialler { caller, switchboard: Switchboard::Here(&self.parking) }
     }
 
     /// This domain, in the domain's words.

@@ -226,7 +226,10 @@ async fn gone<T>(
 async fn replicate(app: &App, order: ReplicateOrder) {
     let (operation, attempt, partner) = (order.operation, order.attempt, order.partner);
     let outcome = match prepare(app, &order).await {
-        Ok(replication) => send(app, replication).await,
+        Ok(replication) => tokio::select! {
+            sent = send(app, replication) => sent,
+            why = app.parking.shutting(partner) => Err(Failure::unreachable(why)),
+        },
         Err(failure) => Err(failure),
     };
     if let Err(failure) = &outcome
@@ -300,9 +303,8 @@ async fn send(app: &App, errand: Errand) -> Result<Replicated, Failure> {
     if let Some(link) = app.plane.away(errand.pool) {
         return link.send(&errand).await;
     }
-    let (credentials, own) = (&app.certificates.credentials, app.who.domain);
-    let (plane, trust, paces) = (&app.plane, &app.trust, &app.paces);
-    errand.carry_out(Sender { plane, trust, credentials, paces, own }).await
+    let (plane, dialler, paces, own) = (&app.plane, app.dialler(), &app.paces, app.who.domain);
+    errand.carry_out(Sender { plane, dialler, paces, own }).await
 }
 
 /// What a transfer that came to its end means, in the domain's words.
@@ -357,7 +359,13 @@ async fn prepare(app: &App, order: &ReplicateOrder) -> Result<Errand, Failure> {
         resume: order.attempt > 1,
         copy: copy.into(),
         import_slp: order.import_slp.clone().unwrap_or_default(),
-        target: Destination { ticket: Hex(ticket), to: partner.domain, address, server },
+        target: Destination {
+            ticket: Hex(ticket),
+            to: partner.domain,
+            address,
+            server,
+            by_primary: app.parking.is_caller(partner.domain),
+        },
     })
 }
 
@@ -426,8 +434,9 @@ async fn usual_address(app: &App, partner: &Partner) -> DataAt {
 /// How the data port of a partner's primary is dialled.
 pub async fn dial(app: &App, partner: &Partner) -> Result<Dial, Failure> {
     let DataAt { address, server } = as_met(partner);
-    let destination = Destination { ticket: Hex([0; 32]), to: partner.domain, address, server };
-    destination.dial(&app.trust, &app.certificates.credentials, Side::Target).await
+    let (ticket, to) = (Hex([0; 32]), partner.domain);
+    let by_primary = app.parking.is_caller(to);
+    Destination { ticket, to, address, server, by_primary }.dial(app.dialler(), Side::Target).await
 }
 
 /// Reaches a partner's data port as a replication does: address, TLS with both certificates, hello. Returns the codecs that are

@@ -32,6 +32,7 @@ use crate::{
     logging,
     notify::{self, State},
     pace::Paces,
+    parking::dialling::{Caller, Primary},
     partners::{PartnerApi, Partners},
     parts::{Part, end_in_order, first_failure},
     plane::{self, Plane, PlaneSetup},
@@ -40,6 +41,7 @@ use crate::{
     run::{RunError, Signals, listen},
     servers::{
         asked::{Answered, Asked},
+        destination::{Dialler, Switchboard},
         words::PoolTold,
     },
     switches::{Clock, FailWrites},
@@ -104,6 +106,13 @@ impl Inner {
     async fn stopping(&self) {
         // The sender lives as long as this does.
         drop(self.stop.subscribe().wait_for(|stop| *stop).await);
+    }
+
+    /// How this server dials others.
+    fn dialler(&self) -> Dialler<'_> {
+        let caller = Caller { trust: &self.trust, credentials: &self.credentials };
+        let primary = Primary { domain: self.member.domain, url: &self.member.primary };
+        Dialler { caller, switchboard: Switchboard::At(primary) }
     }
 
     /// The primary's API.
@@ -173,7 +182,7 @@ impl Server {
         let mut tls = trust.server_config_of(&credentials, ClientAuth::Required)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let joined = Joined(Arc::new(Inner {
-            partners: Partners::new(Arc::clone(&trust), Arc::clone(&credentials), None),
+            partners: Partners::new(Arc::clone(&trust), Arc::clone(&credentials), None, Arc::default()),
             member,
             clock,
             trust,
@@ -192,7 +201,7 @@ impl Server {
         let stopped = joined.stop.subscribe();
         // Nobody of a domain has to be parted with here at once: the primary is the only one that is heard.
         let (parted, trust) = (watch::Sender::new(0).subscribe(), Arc::clone(&joined.trust));
-        let bounds = Bounds { stop: stopped, parted, trust };
+        let bounds = Bounds { stop: stopped, parted, trust, parking: None };
         let router = orders::router(joined.clone());
         let serving = tokio::spawn(listener::serve(listener, Arc::new(tls), router, bounds));
         let parts = vec![

@@ -29,6 +29,7 @@ pub mod run;
 
 pub mod api;
 pub mod pairing;
+pub mod parking;
 pub mod partners;
 pub mod tickets;
 

@@ -52,6 +52,30 @@ pub const CERTIFICATE_BACKDATE: Duration = Duration::from_hours(48);
 pub const INVITATION_LIFE: Duration = Duration::from_hours(24);
 /// Life of a data ticket that is not used.
 pub const TICKET_LIFE: Duration = Duration::from_mins(15);
+/// Connections that a domain which only dials keeps parked, idle, at each of its partners.
+pub const PARKED_SPARE: usize = 3;
+/// Idle connections that one partner may have parked here.
+pub const PARKED_PER_PARTNER_MAX: usize = 8;
+const _: () = assert!(PARKED_SPARE < PARKED_PER_PARTNER_MAX);
+const _: () =
+    assert!(narrows_domain::limits::PARTNERS_MAX * PARKED_PER_PARTNER_MAX * 2 <= API_CONNECTIONS_MAX);
+/// Connections to one partner that were parked there, idle or called, at once.
+pub const CALLED_MAX: usize = 64;
+/// A parked connection gives a sign of life this often.
+pub const PARKED_BEAT: Duration = Duration::from_secs(15);
+/// One without a sign of life for so long is none.
+pub const PARKED_SILENT_MAX: Duration = Duration::from_secs(45);
+/// Who calls a partner that dials in waits so long for it to have parked something.
+pub const CALL_WAIT: Duration = Duration::from_secs(8);
+/// A parked connection that is called is given within this.
+pub const CALL_ANSWER_MAX: Duration = Duration::from_secs(5);
+const _: () = assert!(CALL_WAIT.as_secs() + CALL_ANSWER_MAX.as_secs() < PARTNER_TIME_MAX.as_secs());
+/// How often it is looked which partners are to be dialled.
+pub const KEEP_LOOK: Duration = Duration::from_secs(1);
+/// What could not be parked is tried again after this, at first and at most.
+pub const KEEP_RETRY_MIN: Duration = Duration::from_millis(500);
+/// See [`KEEP_RETRY_MIN`].
+pub const KEEP_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Tickets that may be out at once.
 pub const TICKETS_MAX: usize = 4096;
 /// Of these, for what one client was allowed and has not begun.

@@ -9,6 +9,9 @@
 //! 2. joiner -> inviter, with certificates both ways: "confirm". Before it answers, the inviter calls the
 //!    joiner back, with certificates both ways. Only then is each side complete.
 //!
+//! A joiner that nobody can dial says so with its introduction: it parks connections at the inviter as soon as that knows it
+//! ([`crate::parking`]), and is called back by one of them.
+//!
 //! Guarantee: nobody is complete unless both have proved themselves in both directions. A crash or a broken
 //! line leaves a half-made pairing that is listed as such and completed by itself ([`complete`] is tried
 //! again) or by pairing anew.
@@ -27,7 +30,7 @@ use narrows_domain::{
     life::Life,
     limits::POOLS_MAX,
     machine::placing::BUSY,
-    partner::{self, Partner, Reach, Trust},
+    partner::{self, Dials, Partner, Reach, Trust},
     primary,
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
@@ -120,7 +123,8 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     check_name_is_free(app, &name, Some(line.domain)).await?;
 
     let api = app.partners.first_contact(line.ca_fingerprint, &line.url(), &name)?;
-    let ours = Introduction { token: Some(line.token), ..introduce(app).await? };
+    let dials_out = request.dial_out;
+    let ours = Introduction { token: Some(line.token), dials_out, ..introduce(app).await? };
     let theirs: Introduction = api.post(paths::PARTNER_PAIR, &ours).await?;
     let is_the_one = theirs.domain == line.domain
         && certificate_of_pem(&theirs.ca_pem).is_some_and(|der| fingerprint(&der) == line.ca_fingerprint);
@@ -143,6 +147,8 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     // Reached at the line's address, where it has shown its CA: what it says of itself may not resolve here.
     let partner = stranger(app, &theirs, &name).await?;
     let partner = Partner { url: line.url(), data_address: theirs.data_addr.clone(), ..partner };
+    let (dials, dial_window) = if dials_out { (Dials::Own, request.window) } else { (Dials::Both, None) };
+    let partner = Partner { dials, dial_window, ..partner };
     app.control.put_partner(partner.clone()).await?;
     believe(app, &partner)?;
     complete(app, partner.domain).await
@@ -173,29 +179,52 @@ pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Fai
 pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Result<Pong, Failure> {
     check_addresses(&request.url, &request.data_addr)?;
     apart::check_partner(app, &partner.name, &request.data_addr).await?;
-    let has_moved = (&partner.url, &partner.data_address) != (&request.url, &request.data_addr);
-    let known = partner.clone();
-    let partner = Partner { url: request.url, data_address: request.data_addr, ..partner };
-    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let (pong, life): (Pong, _) = api.get_of_life(paths::PARTNER_PING).await.map_err(|error| {
-        let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
-        ApiError::new("TRUST-001", sentence).at(error.place).because(error.why).help(format!(
-            "make {} reachable from {}; the pairing then completes by itself",
-            partner.url, app.who.name
-        ))
-    })?;
-    if known.trust == Trust::Complete && known.url != partner.url {
-        check_left(app, &known, life).await?;
+    let before = partner.clone();
+    let dials = match (request.dials_out, before.dials) {
+        (true, _) => Dials::Partner,
+        (false, Dials::Partner) => Dials::Both,
+        (false, dials) => dials,
+    };
+    let partner = Partner { url: request.url, data_address: request.data_addr, dials, ..partner };
+    // It is called in the way that it says now, and only if that works it is so from now on.
+    app.parking.know(&partner);
+    let called = call_where_it_is(app, &before, &partner).await;
+    if called.is_err() {
+        app.parking.know(&before);
     }
-    if request.is_paired && partner.trust == Trust::Complete {
+    let pong = called?;
+    if request.is_paired && partner.trust == Trust::Complete && dials == before.dials {
         return moved(app, partner, &pong).await;
     }
-    if has_moved {
+    if partner != before {
         app.control.put_partner(partner.clone()).await?;
-        app.partners.forget(partner.domain);
+        if dials == before.dials {
+            app.partners.forget(partner.domain);
+        }
     }
     let complete = finish(app, partner, &pong).await?;
     pong_for(app, &complete).await
+}
+
+/// Calls a partner as it says that it is called from now on.
+async fn call_where_it_is(app: &App, before: &Partner, partner: &Partner) -> Result<Pong, Failure> {
+    let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
+    let called = api.get_of_life(paths::PARTNER_PING).await;
+    let (pong, life): (Pong, _) = called.map_err(|error: ApiError| {
+        let sentence = format!("{} can't be called back: {}", app.who.name, error.message);
+        let help = match partner.dials {
+            Dials::Partner => format!("it dials in by itself; let it reach {}", app.config.url()),
+            _ => format!("make {} reachable from {}", partner.url, app.who.name),
+        };
+        ApiError::new("TRUST-001", sentence)
+            .at(error.place)
+            .because(error.why)
+            .help(format!("{help}; the pairing then completes by itself"))
+    })?;
+    if before.trust == Trust::Complete && before.url != partner.url {
+        check_left(app, before, life).await?;
+    }
+    Ok(pong)
 }
 
 /// TRUST-003: a domain that has moved is not found any more where it was known to be, unless that leads to the same server. So a
@@ -236,7 +265,7 @@ async fn moved(app: &App, partner: Partner, pong: &Pong) -> Result<Pong, Failure
 /// Tells a partner where we are.
 pub async fn tell_where(app: &App, partner: &Partner) -> Result<(), ApiError> {
     let api = app.partners.api(partner.domain, &partner.url, &partner.name)?;
-    let word = ConfirmRequest { is_paired: true, ..here(app) };
+    let word = ConfirmRequest { is_paired: true, ..here(app, partner) };
     api.post::<_, Pong>(paths::PARTNER_CONFIRM, &word).await.map(drop)
 }
 
@@ -245,7 +274,7 @@ pub async fn complete(app: &App, domain: DomainId) -> Result<Partner, Failure> {
     let stored = app.catalog.partner(domain).await.map_err(|error| internal(&error))?;
     let partner = stored.ok_or_else(|| ApiError::new(codes::NOT_FOUND, "no such partner"))?;
     let api = app.partners.api(domain, &partner.url, &partner.name)?;
-    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &here(app)).await;
+    let pong: Result<Pong, ApiError> = api.post(paths::PARTNER_CONFIRM, &here(app, &partner)).await;
     let pong = pong.map_err(|error| {
         if error.code.starts_with("TRUST-") {
             return error;
@@ -282,13 +311,15 @@ pub async fn forget_parted(app: &App) -> Result<(), Failure> {
 fn forget(app: &App, partner: &Partner) {
     app.trust.remove_domain(partner.domain);
     app.partners.forget(partner.domain);
+    app.parking.forget(partner.domain);
     app.parted.send_modify(|count| *count += 1);
     tracing::info!(partner = %partner.name, "unpaired: its certificates are not believed any more");
 }
 
-/// Where we are.
-fn here(app: &App) -> ConfirmRequest {
-    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr(), is_paired: false }
+/// Where we are, and whether we can be dialled there.
+fn here(app: &App, partner: &Partner) -> ConfirmRequest {
+    let dials_out = partner.dials == Dials::Own;
+    ConfirmRequest { url: app.config.url(), data_addr: app.config.data_addr(), is_paired: false, dials_out }
 }
 
 fn check_addresses(url: &str, data_addr: &str) -> Result<(), Failure> {
@@ -311,6 +342,7 @@ async fn introduce(app: &App) -> Result<Introduction, Failure> {
         ca_pem: app.authority().believed_pem(app.clock.now().seconds),
         signing_key: Hex(app.signing.public()),
         receive_pool,
+        dials_out: false,
     })
 }
 
@@ -421,6 +453,7 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
         trust: Trust::Half,
         receive_pool: Some(pool_in(theirs.receive_pool)),
         reach: Reach::Up,
+        dials: if theirs.dials_out { Dials::Partner } else { Dials::Both },
         ..kept
     };
     partner::check_meeting(&app.own(), &partners, &partner)
@@ -460,6 +493,7 @@ pub fn believe(app: &App, partner: &Partner) -> Result<(), Failure> {
     }
     app.trust.set_domain(partner.domain, named).map_err(|_| malformed())?;
     app.partners.forget(partner.domain);
+    app.parking.know(partner);
     Ok(())
 }
 

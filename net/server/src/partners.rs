@@ -21,6 +21,7 @@ use narrows_transport::{
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, tls::TlsInfo};
 use rustls_pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
 
 use crate::{
     api::agent::said,
@@ -29,6 +30,7 @@ use crate::{
         PARTNER_TIME_MAX, UNSENT_TRIES_MAX,
     },
     lives::{self, Lives},
+    parking::{Parking, requests::Requests},
     servers::age::{self, Age},
     switches::Clock,
 };
@@ -40,6 +42,9 @@ pub struct Partners {
     /// Where the lives of domains are looked at.
     lives: Option<(Arc<Lives>, Clock)>,
     clients: Mutex<BTreeMap<DomainId, Client>>,
+    /// What partners that dial have parked here.
+    parking: Arc<Parking>,
+    called: Mutex<BTreeMap<DomainId, Arc<Requests>>>,
     /// Where partners said last that data for their usual storage unit goes.
     addresses: Mutex<BTreeMap<DomainId, Goes>>,
 }
@@ -65,6 +70,10 @@ pub struct DataAt {
 /// One partner's API.
 pub struct PartnerApi {
     client: Client,
+    /// It is called by what it parked here.
+    called: Option<Arc<Requests>>,
+    /// What cuts requests off.
+    window: Option<(DomainId, Arc<Parking>)>,
     url: String,
     name: String,
     /// Whose lives are looked at; `None` of one that is not known yet.
@@ -80,13 +89,17 @@ impl Partners {
         trust: Arc<TrustStore>,
         credentials: Arc<Credentials>,
         lives: Option<(Arc<Lives>, Clock)>,
+        parking: Arc<Parking>,
     ) -> Self {
-        let (clients, addresses) = (Mutex::default(), Mutex::default());
-        Self { trust, credentials, lives, clients, addresses }
+        let (clients, called, addresses) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { trust, credentials, lives, clients, parking, called, addresses }
     }
 
     /// The API of a domain whose CA is known. `name` is for error messages.
     pub fn api(&self, domain: DomainId, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
+        if let Some(why) = self.parking.shut(domain) {
+            return Err(ApiError::new(codes::UNREACHABLE, format!("{name} is not spoken to")).because(why));
+        }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = if let Some(client) = clients.get(&domain) {
             client.clone()
@@ -97,7 +110,21 @@ impl Partners {
             client
         };
         let watched = self.lives.clone().map(|(lives, clock)| (domain, lives, clock));
-        Ok(PartnerApi { watched, ..PartnerApi::of_partner(client, url, name) })
+        let (called, window) = (self.called(domain), Some((domain, Arc::clone(&self.parking))));
+        Ok(PartnerApi { called, window, watched, ..PartnerApi::of_partner(client, url, name) })
+    }
+
+    /// For a partner that is called by what it parked here.
+    fn called(&self, domain: DomainId) -> Option<Arc<Requests>> {
+        if !self.parking.is_caller(domain) {
+            return None;
+        }
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let with = (Arc::clone(&self.trust), Arc::clone(&self.credentials));
+            Arc::new(Requests::new(Arc::clone(&self.parking), with, domain))
+        };
+        Some(Arc::clone(called.entry(domain).or_insert_with(make)))
     }
 
     /// The API of a domain of which only the CA's fingerprint is known; no certificate is shown.
@@ -114,6 +141,10 @@ impl Partners {
         url: &str,
         name: &str,
     ) -> Result<CertificateDer<'static>, ApiError> {
+        let none = || ApiError::new("AUTH-001", format!("{name} shows no certificate"));
+        if let Some(called) = self.called(domain) {
+            return Box::pin(called.shown((name, url))).await?.ok_or_else(none);
+        }
         let tls = self.trust.client_config_of(&self.credentials, (domain, Whom::Primary));
         let client = builder(tls.map_err(|error| untrusted(&error))?).tls_info(true);
         let client = client.build().map_err(|error| no_client(&error))?;
@@ -121,7 +152,6 @@ impl Partners {
         let request = api.client.get(format!("{url}{}", paths::PARTNER_PING));
         let answer = sent(request).await.map_err(|error| api.failed(&error))?;
         let shown = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
-        let none = || ApiError::new("AUTH-001", format!("{name} shows no certificate"));
         shown.map(|der| CertificateDer::from(der.to_vec())).ok_or_else(none)
     }
 
@@ -147,18 +177,21 @@ impl Partners {
             lives.forget(domain);
         }
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
+        self.called.lock().unwrap_or_else(PoisonError::into_inner).remove(&domain);
     }
 }
 
 impl PartnerApi {
     fn of_partner(client: Client, url: &str, name: &str) -> Self {
         let (url, name) = (url.to_owned(), name.to_owned());
-        Self { client, url, name, watched: None, words: None, body_bytes_max: PARTNER_BODY_BYTES_MAX }
+        let body_bytes_max = PARTNER_BODY_BYTES_MAX;
+        Self { client, called: None, window: None, url, name, watched: None, words: None, body_bytes_max }
     }
 
     /// The API of a media server of this domain.
     pub(crate) fn of_media(client: Client, url: String, name: String) -> Self {
-        Self { client, url, name, watched: None, words: None, body_bytes_max: MEDIA_BODY_BYTES_MAX }
+        let body_bytes_max = MEDIA_BODY_BYTES_MAX;
+        Self { client, called: None, window: None, url, name, watched: None, words: None, body_bytes_max }
     }
 
     /// The API of another server of this domain: each request says which words are spoken.
@@ -216,14 +249,14 @@ impl PartnerApi {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = sent(request).await.map_err(|error| self.failed(&error))?;
+        let response = self.within_window(self.sent(request, within)).await?;
         let life = lives::named(response.headers());
         if let Some(((domain, lives, _), asked)) = self.watched.as_ref().zip(asked) {
             lives.answered(*domain, response.headers(), asked);
         }
         let is_good = response.status().is_success();
         let status = response.status().as_u16();
-        let bytes = self.bounded(response).await?;
+        let bytes = self.within_window(self.bounded(response)).await?;
         if is_good {
             return serde_json::from_slice(&bytes).map(|answer| (answer, life)).map_err(|error| {
                 ApiError::new(codes::INTERNAL, format!("{}: the answer can't be read: {error}", self.name))
@@ -233,6 +266,31 @@ impl PartnerApi {
             ApiError::new(codes::INTERNAL, format!("{}: HTTP status {status} without a reason", self.name))
         };
         Err(refusal(&bytes).unwrap_or_else(no_reason))
+    }
+
+    async fn within_window<T>(
+        &self,
+        asking: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let Some((domain, parking)) = &self.window else { return asking.await };
+        tokio::select! {
+            outcome = asking => outcome,
+            why = parking.shutting(*domain) => {
+                Err(ApiError::new(codes::UNREACHABLE, format!("{} is not spoken to", self.name)).because(why))
+            }
+        }
+    }
+
+    async fn sent(&self, request: RequestBuilder, within: Duration) -> Result<Response, ApiError> {
+        let Some(called) = &self.called else {
+            return sent(request).await.map_err(|error| self.failed(&error));
+        };
+        let request = request.build().map_err(|error| self.failed(&error))?;
+        let (name, url) = (&self.name, &self.url);
+        match timeout(within, Box::pin(called.send(request, (name, url)))).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::new(codes::TIMED_OUT, format!("{name} at {url} did not answer in time"))),
+        }
     }
 
     async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, ApiError> {

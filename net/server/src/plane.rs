@@ -21,6 +21,7 @@ pub mod sessions;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -47,7 +48,7 @@ pub use gate::Question;
 pub use heal::{Heal, HealEnd};
 pub use one_pool::{Browse, Checked, OnePool, PoolOrder};
 use relay::relayed;
-pub use replicate::{Dial, Replicated, Replication, ReplicationEnd, ReplicationError};
+pub use replicate::{Dial, Replicated, Replication, ReplicationEnd, ReplicationError, Way};
 
 /// Somebody on the control plane waits for this.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -72,6 +73,8 @@ pub enum Order {
     Heal(Box<Heal>, oneshot::Sender<HealEnd>),
     /// Dials a partner as a replication does, and hangs up.
     Reach(Box<Dial>, oneshot::Sender<Result<u32, ReplicationError>>),
+    /// Serves a session over a connection that was made from here. The sender goes when it has ended.
+    Serve(OwnedFd, oneshot::Sender<()>),
     /// Sessions that bring this image as a backup end: it was given up.
     GiveUp(ImageId),
     /// Closes this core's part of all pools; sessions go on until then.
@@ -349,6 +352,16 @@ impl Plane {
         let (reply, end) = oneshot::channel();
         relayed(self.cores.get(self.turn())?.send(Order::Reach(Box::new(to), reply))).await.ok()?;
         relayed(end).await.ok()
+    }
+
+    /// Serves what comes by a connection as if it had come to the data port, until that has ended.
+    pub async fn serve(&self, socket: OwnedFd) {
+        let (over, ended) = oneshot::channel();
+        let Some(core) = self.cores.get(self.turn()) else { return };
+        if relayed(core.send(Order::Serve(socket, over))).await.is_ok() {
+            // Its sender goes without a word.
+            drop(relayed(ended).await);
+        }
     }
 
     /// Ends the sessions that bring this image as a backup, on whichever core; their clients hear why.

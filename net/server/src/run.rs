@@ -42,6 +42,7 @@ use crate::{
     notify::{self, State},
     offers::Offers,
     pace, pairing,
+    parking::{Parking, keeper::Keeper, words::PROTOCOL},
     partners::Partners,
     parts::{Part, end_in_order, first_failure},
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
@@ -203,7 +204,9 @@ async fn open_doors(
     let router = api::router(app.clone());
     parts.extend(local(&app.folder, app, router.clone(), stopped.clone()));
     say_ready(app);
-    let bounds = Bounds { stop: stopped, parted, trust };
+    let bounds = Bounds { stop: stopped, parted, trust, parking: Some(app.clone()) };
+    let keeper = Keeper::new(app.clone(), router.clone(), bounds.clone())?;
+    parts.push(Part::new("keeper of parked connections", tokio::spawn(keeper.run())));
     let serving = tokio::spawn(listener::serve(listener, tls, router, bounds));
     parts.insert(0, Part::new("listener of the API", serving));
     Ok(stop)
@@ -235,7 +238,8 @@ impl Server {
         let catalog = open_catalog(folder, &config).await?;
         let marks = Marks::check(folder, &catalog, &mut who, clock.now()).await?;
         let (lives, heard) = Lives::new(lives::begin(folder, &who)?);
-        believe_known(&catalog, &trust, &who).await?;
+        let parking = Arc::new(Parking::default());
+        believe_known(&catalog, (&trust, &parking), &who).await?;
 
         let plane = plane::start(PlaneSetup {
             who: who.clone(),
@@ -259,12 +263,10 @@ impl Server {
         let mind = mind.reached_at(config.data_addr());
         let control::Started { control, commands, task: desk } = control::start(mind, clock.clone());
         let tls = api_tls(&trust, &credentials)?;
+        let watched = Some((Arc::clone(&lives), clock.clone()));
         let app = App(Arc::new(Shared {
-            partners: Partners::new(
-                Arc::clone(&trust),
-                credentials,
-                Some((Arc::clone(&lives), clock.clone())),
-            ),
+            partners: Partners::new(Arc::clone(&trust), credentials, watched, Arc::clone(&parking)),
+            parking,
             lives,
             who,
             config,
@@ -361,17 +363,18 @@ fn api_tls(
     credentials: &Arc<Credentials>,
 ) -> Result<Arc<rustls::ServerConfig>, TrustError> {
     let mut tls = trust.server_config_of(credentials, ClientAuth::Optional)?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), PROTOCOL.to_vec()];
     Ok(Arc::new(tls))
 }
 
 /// Partners' CAs are believed, revoked clients are not.
 async fn believe_known(
     catalog: &SqliteCatalog,
-    trust: &TrustStore,
+    (trust, parking): (&TrustStore, &Parking),
     who: &DomainIdentity,
 ) -> Result<(), RunError> {
     for partner in catalog.partners().await? {
+        parking.know(&partner);
         if partner.trust == Trust::Unpaired {
             continue;
         }

@@ -169,6 +169,11 @@ impl Link {
         Self::over(world, stream, security).await
     }
 
+    /// The same over a connection that is there already: the other side made it to be called back by it.
+    pub async fn call(world: &World, stream: Rc<dyn Stream>, security: Security) -> Result<Self, LinkError> {
+        Self::over(world, stream, security).await
+    }
+
     /// Takes an accepted connection, and under TLS authenticates both sides.
     pub async fn accept(
         world: &World,

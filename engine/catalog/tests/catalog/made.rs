@@ -13,7 +13,7 @@ use narrows_domain::moment::after;
 use narrows_domain::operation::{
     Note, Operation, OperationKey, OperationKind, OperationState, Target, WaitReason,
 };
-use narrows_domain::partner::{Grants, Partner, Reach, ReceivePool, Trust};
+use narrows_domain::partner::{Dials, Grants, Partner, Reach, ReceivePool, Trust};
 use narrows_domain::period::Period;
 use narrows_domain::policy::{self, Run, RunKey, RunState, RunsOf, StoredPolicy};
 use narrows_domain::recall::Recall;
@@ -313,6 +313,8 @@ impl Maker {
         partner.heard = self.maybe(Self::time);
         partner.paused = self.coin();
         partner.draining = self.maybe(Self::time);
+        partner.dials = self.one(Dials::ALL);
+        partner.dial_window = self.maybe(Self::word);
         partner
     }
 

@@ -211,6 +211,7 @@ impl<C: Catalog> Primary<C> {
         let known = self.ask(self.catalog.partners()).await?;
         crate::partner::check_meeting(&self.own, &known, &partner)?;
         self.check_receiver(&known, &partner).await?;
+        self.store(&self.turned_targets(&partner).await?).await?;
         let decision = Self::storing(partner, moment);
         self.settle(decision, moment).await
     }
@@ -258,7 +259,7 @@ impl<C: Catalog> Primary<C> {
                 Refusal::new("TRUST-001", sentence, "see `narrowsctl domain show`, pair again").into()
             );
         };
-        self.store(&self.usual_targets(known.domain).await?).await?;
+        self.store(&self.usual_targets(&known).await?).await?;
         let complete = Partner {
             trust: Trust::Complete,
             heard: Some(moment.now),

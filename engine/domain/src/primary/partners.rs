@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::event::Command;
 use crate::machine::Refusal;
 use crate::moment::Moment;
-use crate::partner::{Grants, Partner, Trust};
+use crate::partner::{Dials, Grants, Partner, Trust};
 
 /// What is changed; everything else stays as it is at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum PartnerOrder {
     Limit(u32),
     /// What it brings without naming a storage unit is received by this one.
     Receive(String),
+    /// Which of the two dials, and in which window if that is this domain.
+    Dial(Dials, Option<String>),
     /// These grants are given, then those taken away; see [`Grants::from_words`] for the words.
     Grant {
         /// Words of what it may from now on.
@@ -49,6 +51,10 @@ impl<C: Catalog> Primary<C> {
             PartnerOrder::Receive(unit) => {
                 self.check_is_unit(&unit).await?;
                 partner.receive_unit = unit;
+            }
+            PartnerOrder::Dial(dials, window) => {
+                self.check_window(window.as_deref()).await?;
+                (partner.dials, partner.dial_window) = (dials, window);
             }
             PartnerOrder::Grant { given, taken } => {
                 let (given, taken) = (read(&given)?, read(&taken)?);
@@ -82,9 +88,17 @@ impl<C: Catalog> Primary<C> {
         let help = "`narrowsctl storage list` shows what there is";
         Err(Refusal::new("SLP-013", sentence, help).into())
     }
-}
 
-impl<C: Catalog> Primary<C> {
+    /// SLP-013 for a window that there is not.
+    async fn check_window(&self, window: Option<&str>) -> Done<(), C> {
+        let Some(name) = window else { return Ok(()) };
+        if self.ask(self.catalog.windows()).await?.iter().any(|known| known.name == name) {
+            return Ok(());
+        }
+        let help = "see `narrowsctl window list`";
+        Err(Refusal::new("SLP-013", format!("there is no window `{name}`"), help).into())
+    }
+
     /// A partner says in which of its lives it is, and by which CAs it is known from now on, if those are others. One
     /// that comes with an earlier life is alive twice, or was put back: TRUST-003, frozen until a person decides.
     pub async fn partner_seen(

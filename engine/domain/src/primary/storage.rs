@@ -163,6 +163,9 @@ impl<C: Catalog> Primary<C> {
                 uses.push(format!("the replication target in domain `{domain}`"));
             }
         }
+        for partner in partners.iter().filter(|it| it.dial_window.as_deref() == Some(name)) {
+            uses.push(format!("domain `{}`, which is dialled while it is open", partner.name));
+        }
         let names = |schedule: &Schedule| schedule.window == Some(StartWindow::Named(name.to_owned()));
         uses.extend(self.policies_naming(|policy| policy.schedules.iter().any(names)).await?);
         Ok(uses)
@@ -299,14 +302,22 @@ impl<C: Catalog> Primary<C> {
     }
 
     /// The targets that a pairing makes: from each pool that has none to that partner yet, and may have one.
-    pub(super) async fn usual_targets(&self, partner: DomainId) -> Done<Vec<Change>, C> {
+    pub(super) async fn usual_targets(&self, partner: &Partner) -> Done<Vec<Change>, C> {
+        let (partner, direction) = (partner.domain, partner.dials.direction());
         let known = self.ask(self.catalog.replication_targets()).await?;
         let has_one = |pool: PoolId| known.iter().any(|it| it.pool == pool && it.partner == partner);
         let pools = self.ask(self.catalog.pools()).await?;
         let without = pools.iter().filter(|pool| !pool.spanning && !has_one(pool.id));
-        Ok(without
-            .map(|pool| Change::ReplicationTarget(ReplicationTarget::usual(pool.id, partner)))
-            .collect())
+        let usual = |pool| ReplicationTarget { direction, ..ReplicationTarget::usual(pool, partner) };
+        Ok(without.map(|pool| Change::ReplicationTarget(usual(pool.id))).collect())
+    }
+
+    /// The targets of a partner of which another end is to dial now.
+    pub(super) async fn turned_targets(&self, partner: &Partner) -> Done<Vec<Change>, C> {
+        let direction = partner.dials.direction();
+        let known = self.ask(self.catalog.replication_targets()).await?;
+        let turned = known.into_iter().filter(|it| it.partner == partner.domain && it.direction != direction);
+        Ok(turned.map(|it| Change::ReplicationTarget(ReplicationTarget { direction, ..it })).collect())
     }
 }
 

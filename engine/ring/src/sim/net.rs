@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     rc::Rc,
     task::{Poll, Waker},
     time::Duration,
@@ -252,6 +253,10 @@ impl Net for Seat {
             let listener: Rc<dyn Listener> = Rc::new(SimListener { shared: self.shared.clone(), on });
             Ok(listener)
         })
+    }
+
+    fn adopt(&self, _socket: OwnedFd) -> Local<'_, io::Result<Rc<dyn Stream>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 }
 

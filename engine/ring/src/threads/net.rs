@@ -67,6 +67,13 @@ impl Net for ThreadNet {
             Ok(Rc::new(ThreadListener { readiness, socket, address }) as Rc<dyn Listener>)
         })
     }
+
+    fn adopt(&self, socket: OwnedFd) -> Local<'_, io::Result<Rc<dyn Stream>>> {
+        Box::pin(async move {
+            let socket = self.helpers.call(move || files::waits(socket, Waits::Never)).await?;
+            Ok(ThreadStream::over(&self.readiness, Arc::new(socket)))
+        })
+    }
 }
 
 impl Listener for ThreadListener {

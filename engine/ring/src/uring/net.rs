@@ -1,6 +1,8 @@
 //! TCP through the ring: connecting, listening, accepting. Sockets are made on helper threads.
 
-use std::{cell::RefCell, future::poll_fn, io, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell, future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, pin::Pin, rc::Rc, sync::Arc,
+};
 
 use super::{
     driver::{Descriptor, Driver},
@@ -49,6 +51,13 @@ impl Net for RingNet {
             let (arena, accepting) = (self.arena.clone(), RefCell::new(None));
             let listener = RingListener { driver, socket, address, arena, accepting };
             Ok(Rc::new(listener) as Rc<dyn Listener>)
+        })
+    }
+
+    fn adopt(&self, socket: OwnedFd) -> Local<'_, io::Result<Rc<dyn Stream>>> {
+        Box::pin(async move {
+            let socket = self.helpers.call(move || files::waits(socket, Waits::InKernel)).await?;
+            Ok(RingStream::over(&self.driver, &self.arena, Descriptor::new(&self.driver, socket)))
         })
     }
 }

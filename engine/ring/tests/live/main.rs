@@ -180,6 +180,39 @@ fn an_idle_core_uses_no_processor() {
     }
 }
 
+/// Goal: a connection that tokio or anybody else has made is a stream like another, in whichever mode it was left.
+#[test]
+fn a_socket_made_elsewhere_is_taken_over() {
+    for switches in [Switches::NONE, Switches::NONE.with(Switch::Threads)] {
+        for never_waits in [false, true] {
+            let mut setup = Setup::here(1 << 20);
+            setup.switches = switches;
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let near = listener.accept().unwrap().0;
+            near.set_nonblocking(never_waits).unwrap();
+            let echo = std::thread::spawn(move || {
+                let (mut far, mut bytes) = (far, [0; 5]);
+                std::io::Read::read_exact(&mut far, &mut bytes).unwrap();
+                // Whoever waits for it has begun to wait by then, as a rule.
+                std::thread::sleep(Duration::from_millis(50));
+                std::io::Write::write_all(&mut far, &bytes).unwrap();
+            });
+            let came = cores::block_on(setup, |world| async move {
+                let stream = world.net.adopt(near.into()).await.unwrap();
+                let mut buffer = world.arena.take(5).await;
+                buffer.set_len(5);
+                buffer.copy_from_slice(b"hello");
+                stream.send(buffer).await.0.unwrap();
+                let (count, buffer) = stream.receive(world.arena.take(16).await).await;
+                (count.unwrap(), buffer.to_vec())
+            });
+            echo.join().unwrap();
+            assert_eq!(came.unwrap(), (5, b"hello".to_vec()), "{switches} {never_waits}");
+        }
+    }
+}
+
 #[test]
 fn operations_of_an_ended_core_are_over_before_it_returns() {
     let dir = tempfile::tempdir().unwrap();

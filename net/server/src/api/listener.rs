@@ -12,6 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use narrows_format::DomainId;
 use narrows_transport::{
     Principal, TrustStore,
     trust::{certificate_serial, certificate_valid_until},
@@ -23,15 +24,20 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower_service::Service as _;
 
 use super::{
+    App,
     caller::{Peer, Shown},
     places::{Places, Standing},
 };
-use crate::limits::{
-    API_CONNECTIONS_MAX, API_IDLE_MAX, HANDSHAKE_TIME_MAX, LINGER_READS_MAX, LINGER_TIME_MAX, STOP_TIME_MAX,
+use crate::{
+    limits::{
+        API_CONNECTIONS_MAX, API_IDLE_MAX, HANDSHAKE_TIME_MAX, LINGER_READS_MAX, LINGER_TIME_MAX,
+        STOP_TIME_MAX,
+    },
+    parking::{spot, words::PROTOCOL},
 };
 
 /// What ends connections.
@@ -43,6 +49,17 @@ pub struct Bounds {
     pub parted: watch::Receiver<u64>,
     /// Who is believed.
     pub trust: Arc<TrustStore>,
+    /// Where connections may be parked.
+    pub parking: Option<App>,
+}
+
+/// What a connection comes to.
+#[derive(Clone)]
+pub struct Door {
+    /// For the handshake.
+    pub acceptor: TlsAcceptor,
+    /// For requests.
+    pub router: Router,
 }
 
 impl Bounds {
@@ -61,7 +78,7 @@ impl Bounds {
 /// Serves until it is to stop, then lets open requests end.
 pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router: Router, bounds: Bounds) {
     let mut stop = bounds.stop.clone();
-    let acceptor = TlsAcceptor::from(tls);
+    let door = Door { acceptor: TlsAcceptor::from(tls), router };
     let places = Places::new(API_CONNECTIONS_MAX);
     let mut connections = JoinSet::new();
     loop {
@@ -73,12 +90,12 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
         match accepted {
             Ok((stream, _)) => {
                 let place = places.take().await;
-                let (acceptor, router, bounds) = (acceptor.clone(), router.clone(), bounds.clone());
+                let (door, bounds) = (door.clone(), bounds.clone());
                 let standing = Standing::default();
                 let theirs = standing.clone();
                 let task = connections.spawn(async move {
                     let _place = place;
-                    connection(stream, acceptor, router, theirs, bounds).await;
+                    connection(stream, door, theirs, bounds).await;
                 });
                 places.seat(standing, task);
             }
@@ -96,14 +113,25 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    router: Router,
-    standing: Standing,
-    mut bounds: Bounds,
-) {
-    let mut stop = bounds.stop.clone();
+async fn connection(stream: TcpStream, door: Door, standing: Standing, bounds: Bounds) {
+    let Some((stream, peer)) = handshake(stream, &door.acceptor).await else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(PROTOCOL) {
+        standing.prove();
+        return parked(stream, &peer, bounds).await;
+    }
+    talk((stream, peer), door.router, standing, bounds).await;
+}
+
+/// Requests of one partner, and of nobody else, by a connection that was made from here.
+pub async fn serve_parked(stream: TcpStream, door: Door, partner: DomainId, bounds: Bounds) {
+    let Some((stream, peer)) = handshake(stream, &door.acceptor).await else { return };
+    if !matches!(peer.0, Some(Principal::Server { domain }) if domain == partner) {
+        return tracing::warn!(%partner, "somebody else came by a connection that was parked there");
+    }
+    talk((stream, peer), door.router, Standing::default(), bounds).await;
+}
+
+async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor) -> Option<(TlsStream<TcpStream>, Peer)> {
     // Small answers shall not wait for more; failing to say so costs time only.
     drop(stream.set_nodelay(true));
     let stream = match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream).into_fallible()).await {
@@ -111,17 +139,41 @@ async fn connection(
         Ok(Err((error, stream))) => {
             tracing::debug!(%error, "a TLS handshake failed");
             drop(timeout(LINGER_TIME_MAX, let_hear(stream)).await);
-            return;
+            return None;
         }
         Err(_) => {
             tracing::debug!("a TLS handshake took too long");
-            return;
+            return None;
         }
     };
     let Ok(peer) = peer_of(&stream) else {
         tracing::debug!("a certificate names no principal");
-        return;
+        return None;
     };
+    Some((stream, peer))
+}
+
+/// A connection that is to be used the other way round.
+async fn parked(stream: TlsStream<TcpStream>, peer: &Peer, mut bounds: Bounds) {
+    let Some(app) = bounds.parking.clone() else { return };
+    let (serial, mut stop) = (shown(&stream).serial, bounds.stop.clone());
+    let outcome = tokio::select! {
+        outcome = spot::serve(&app, stream, peer.0.as_ref()) => outcome,
+        _ = stop.wait_for(|stop| *stop) => return,
+        () = bounds.parting(peer, &serial) => return tracing::info!("a parked connection of a former partner is cut"),
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a parked connection ended badly");
+    }
+}
+
+async fn talk(
+    (stream, peer): (TlsStream<TcpStream>, Peer),
+    router: Router,
+    standing: Standing,
+    mut bounds: Bounds,
+) {
+    let mut stop = bounds.stop.clone();
     let whose = peer.clone();
     let shown = shown(&stream);
     let serial = shown.serial.clone();
@@ -177,7 +229,7 @@ fn server(is_http2: bool) -> auto::Builder<TokioExecutor> {
 }
 
 /// The certificate that was shown; empty for none.
-fn shown(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Shown {
+fn shown(stream: &TlsStream<TcpStream>) -> Shown {
     let Some(shown) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else {
         return Shown::default();
     };
@@ -187,7 +239,7 @@ fn shown(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Shown {
     }
 }
 
-fn peer_of(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Result<Peer, ()> {
+fn peer_of(stream: &TlsStream<TcpStream>) -> Result<Peer, ()> {
     let (_, connection) = stream.get_ref();
     let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else {
         return Ok(Peer(None));

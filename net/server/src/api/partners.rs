@@ -7,23 +7,26 @@ use axum::{
     routing::post,
 };
 use narrows_api::{
+    ApiError,
     domains::{
-        DecideReply, DecideRequest, DomainInfo, GrantRequest, LimitRequest, Parting, ReceiveUnitRequest,
-        UnpairReply, UnpairRequest,
+        DecideReply, DecideRequest, DialRequest, DomainInfo, GrantRequest, LimitRequest, Parting,
+        ReceiveUnitRequest, UnpairReply, UnpairRequest,
     },
+    error::codes,
     partner::Pong,
     paths,
 };
 use narrows_domain::{
     Catalog as _, Import, ImportState,
-    partner::Partner,
+    partner::{Dials, Partner},
     primary::{self, PartnerOrder, Ties},
     replica::ReplicaState,
 };
+use narrows_format::DomainId;
 
 use super::{
     App,
-    answer::{self, Answer, Body, Failure, good, internal, not_found},
+    answer::{self, Answer, Body, Failure, good, internal, malformed, not_found},
     caller::Admin,
     domains::{find, info},
     images::domain_called,
@@ -34,13 +37,14 @@ use crate::{
     pairing,
 };
 
-/// All routes of it.
+/// All of them.
 pub fn routes() -> Router<App> {
     Router::new()
         .route(paths::DOMAIN_PAUSE, post(pause))
         .route(paths::DOMAIN_RESUME, post(resume))
         .route(paths::DOMAIN_LIMIT, post(limit))
         .route(paths::DOMAIN_RECEIVE, post(receive))
+        .route(paths::DOMAIN_DIAL, post(dial))
         .route(paths::DOMAIN_GRANT, post(grant))
         .route(paths::DOMAIN_UNPAIR, post(unpair).layer(from_fn(answer::to_the_end)))
         .route(paths::DOMAIN_DECIDE, post(decide).layer(from_fn(answer::to_the_end)))
@@ -74,6 +78,49 @@ pub async fn receive(
     Body(request): Body<ReceiveUnitRequest>,
 ) -> Answer<DomainInfo> {
     order(&app, &name, PartnerOrder::Receive(request.unit)).await
+}
+
+/// POST: which of the two dials. The partner hears it, and what does not work is not so.
+pub async fn dial(
+    State(app): State<App>,
+    _admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<DialRequest>,
+) -> Answer<DomainInfo> {
+    let before = find(&app, &name).await?;
+    if before.dials == Dials::Partner {
+        let sentence = format!("`{}` says that it can't be dialled, and dials itself", before.name);
+        let help = "one of the two has to be dialled: `narrowsctl domain dial --both` there first";
+        return Err(ApiError::new(codes::CONFLICT, sentence).help(help).into());
+    }
+    let dials = if request.out { Dials::Own } else { Dials::Both };
+    if request.window.is_some() && !request.out {
+        return Err(malformed("window", "a window is for a domain that dials out"));
+    }
+    if dials != before.dials {
+        // The partner calls back while it is told, whatever window may be shut.
+        turn(&app, before.domain, (dials, None)).await?;
+        if let Err(error) = pairing::complete(&app, before.domain).await {
+            turn(&app, before.domain, (before.dials, before.dial_window)).await?;
+            return Err(error);
+        }
+    }
+    good(info(&app, turn(&app, before.domain, (dials, request.window)).await?).await?)
+}
+
+async fn turn(
+    app: &App,
+    domain: DomainId,
+    (dials, window): (Dials, Option<String>),
+) -> Result<Partner, Failure> {
+    let turned = app.control.act(move |primary, moment| {
+        Box::pin(
+            async move { primary.order_partner(domain, PartnerOrder::Dial(dials, window), moment).await },
+        )
+    });
+    let partner = turned.await?;
+    app.parking.know(&partner);
+    Ok(partner)
 }
 
 /// POST: what a partner may do here. An origin to relay for may be named as this domain knows it.

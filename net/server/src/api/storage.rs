@@ -17,10 +17,9 @@ use narrows_api::{
 use narrows_domain::{
     Catalog as _, Event,
     limits::WEIGHT_MAX,
-    partner::Partner,
+    partner::{Dials, Partner},
     storage::{
-        Classification, Direction, Pool, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnit,
-        StorageUnitGroup,
+        Classification, Pool, ReplicationTarget, ScheduledBandwidth, Selection, StorageUnit, StorageUnitGroup,
     },
 };
 
@@ -236,11 +235,9 @@ async fn put_target(
     let known = known.into_iter().find(|it| it.pool == pool.id && it.partner == partner.domain);
     let what = ("replication target in domain", partner.name.as_str(), "target list");
     check_making(request.making, known.is_some(), what)?;
-    if let Some(direction) = request.direction.as_deref().filter(|word| *word != Direction::Push.as_str()) {
-        let why = format!(
-            "`{direction}` can't be had: the source dials (`push`), and no server dials to be sent to"
-        );
-        return Err(malformed("direction", &why));
+    let direction = partner.dials.direction();
+    if request.direction.as_deref().is_some_and(|asked| asked != direction.as_str()) {
+        return Err(malformed("direction", &who_dials(&partner)));
     }
     if request.weight.is_some_and(|weight| !(1..=WEIGHT_MAX).contains(&weight)) {
         return Err(malformed("weight", &format!("a weight is from 1 to {WEIGHT_MAX}")));
@@ -255,6 +252,7 @@ async fn put_target(
             None => before.schedule.clone(),
         },
         weight: request.weight.unwrap_or(before.weight),
+        direction,
         unlike: similar.unlike,
         ..before
     };
@@ -281,6 +279,19 @@ fn unused(weight: u32, pool: &Pool) -> String {
 
 fn with_remark(before: &str, remark: String) -> String {
     if before.is_empty() { remark } else { format!("{before}\n{remark}") }
+}
+
+/// Why a target can't have another direction.
+fn who_dials(partner: &Partner) -> String {
+    let name = &partner.name;
+    match partner.dials {
+        Dials::Partner => format!("`{name}` can't be dialled: it dials in, and its targets are `pull`"),
+        Dials::Both | Dials::Own => {
+            format!(
+                "`{name}` is dialled (`push`); that it dials in instead (`pull`) it says itself: `narrowsctl domain dial` there"
+            )
+        }
+    }
 }
 
 /// What was found out about the storage at the other end.

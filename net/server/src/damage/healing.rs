@@ -198,6 +198,7 @@ impl Keeper {
                         to: domain,
                         address: at.address,
                         server: at.server,
+                        by_primary: self.app.parking.is_caller(domain),
                     },
                 };
                 self.bring(mending).await
@@ -219,10 +220,16 @@ impl Keeper {
 
     /// To the pool, here or on the media server that has it.
     async fn bring(&self, mending: Mending) -> Result<u64, Met> {
-        let app = &self.app;
-        match app.plane.away(self.pool) {
-            Some(link) => link.mend(&mending).await,
-            None => mending.carry_out(&app.plane, &app.trust, &app.certificates.credentials).await,
+        let (app, from) = (&self.app, mending.source.to);
+        let bringing = async {
+            match app.plane.away(self.pool) {
+                Some(link) => link.mend(&mending).await,
+                None => mending.carry_out(&app.plane, app.dialler()).await,
+            }
+        };
+        tokio::select! {
+            brought = bringing => brought,
+            why = app.parking.shutting(from) => Err(Met::unreachable(why)),
         }
     }
 

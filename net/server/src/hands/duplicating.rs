@@ -92,7 +92,7 @@ async fn prepare(app: &App, order: &DuplicateOrder) -> Result<Errand, Failure> {
         copy: order.copy.into(),
         import_slp: String::new(),
         allowed: Allowance::default(),
-        target: Destination { ticket, to: app.who.domain, address, server },
+        target: Destination { ticket, to: app.who.domain, address, server, by_primary: false },
     })
 }
 

@@ -312,7 +312,7 @@ fn check_open(joined: &Joined, pool: PoolId) -> Result<(), ApiError> {
 async fn mend(State(joined): State<Joined>, _by: ByPrimary, Body(mending): Body<Mending>) -> Answer<Mended> {
     check_open(&joined, mending.pool)?;
     tokio::select! {
-        mended = mending.carry_out(&joined.plane, &joined.trust, &joined.credentials) => good(mended.into()),
+        mended = mending.carry_out(&joined.plane, joined.dialler()) => good(mended.into()),
         () = joined.stopping() => Err(stops()),
     }
 }
@@ -322,8 +322,7 @@ async fn send(State(joined): State<Joined>, _by: ByPrimary, Body(errand): Body<E
     check_open(&joined, errand.pool)?;
     let with = Sender {
         plane: &joined.plane,
-        trust: &joined.trust,
-        credentials: &joined.credentials,
+        dialler: joined.dialler(),
         paces: &joined.paces,
         own: joined.member.domain,
     };

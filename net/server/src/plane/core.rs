@@ -1,7 +1,7 @@
 //! What runs on one data thread: its part of each pool, its listener, its orders.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -43,6 +43,8 @@ pub struct Core {
     pub wire_versions: (u16, u16),
     /// What broken replications left over there.
     pub histories: replicate::Histories,
+    /// Incoming sessions.
+    pub sessions: Cell<usize>,
     /// Images that clients bring here, and by what each of these sessions is told that its backup was given up.
     backups: RefCell<Vec<(ImageId, oneshot::Sender<()>)>>,
     cores: usize,
@@ -170,6 +172,7 @@ impl Places {
                     window_bytes: shares.window_bytes,
                     wire_versions: setup.wire_versions,
                     histories: replicate::Histories::default(),
+                    sessions: Cell::new(0),
                     backups: RefCell::default(),
                     cores,
                 };
@@ -216,6 +219,11 @@ async fn carry_out(core: Rc<Core>, order: Order) {
         }
         // Dealt with where orders come in.
         Order::Listen(reply) => drop(reply),
+        Order::Serve(socket, over) => {
+            sessions::serve(&core, socket).await;
+            // Whoever would cut it has nothing to cut any more.
+            drop(over);
+        }
         Order::GiveUp(image) => core.give_up(image),
         Order::Close(reply) => drop(reply.send(core.close().await)),
         Order::Reach(to, reply) => drop(reply.send(replicate::reach(&core, &to).await)),

@@ -1,6 +1,15 @@
 //! Sends one image to a partner, or to another pool of this domain: a pool is the source.
 
-use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, pin::pin, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+};
 
 use futures_util::future::{Either, select};
 
@@ -124,10 +133,18 @@ pub(super) async fn run(core: &Core, replication: Replication, mut reply: onesho
 pub struct Dial {
     /// The partner.
     pub partner: DomainId,
-    /// Its data ports, in the order to try.
-    pub addresses: Vec<SocketAddr>,
+    /// How its data port is reached.
+    pub way: Way,
     /// For dialling it.
     pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// How a data port is reached.
+pub enum Way {
+    /// By dialling; these are its addresses, in the order to try.
+    At(Vec<SocketAddr>),
+    /// By a connection that the other side has made for that; it is taken once.
+    Parked(Cell<Option<OwnedFd>>),
 }
 
 /// Does what a replication begins with, and no more: TLS with both certificates, and hello. Returns the codecs that are read there.
@@ -169,14 +186,24 @@ async fn send(core: &Core, replication: &Replication) -> ReplicationEnd {
 }
 
 pub(super) async fn dial(core: &Core, to: &Dial) -> Result<Link, ReplicationError> {
+    let security =
+        || Security::Dial { config: Arc::clone(&to.tls), domain: to.partner, trust: Arc::clone(&core.trust) };
+    let addresses = match &to.way {
+        Way::At(addresses) => addresses,
+        Way::Parked(socket) => {
+            let broken = |error: io::Error| ReplicationError::Unreachable(error.to_string());
+            let socket = socket.take().ok_or_else(|| broken(io::ErrorKind::NotConnected.into()))?;
+            let stream = core.world.net.adopt(socket).await.map_err(broken)?;
+            return match Link::call(&core.world, stream, security()).await {
+                Ok(link) => Ok(link),
+                Err(error @ LinkError::Untrusted { .. }) => Err(ExchangeError::Link(error).into()),
+                Err(error) => Err(ReplicationError::Unreachable(format!("a parked connection: {error}"))),
+            };
+        }
+    };
     let mut last = ReplicationError::Unreachable("the partner's address resolves to nothing".to_owned());
-    for address in &to.addresses {
-        let security = Security::Dial {
-            config: Arc::clone(&to.tls),
-            domain: to.partner,
-            trust: Arc::clone(&core.trust),
-        };
-        last = match Link::dial(&core.world, *address, security).await {
+    for address in addresses {
+        last = match Link::dial(&core.world, *address, security()).await {
             Ok(link) => return Ok(link),
             Err(error @ LinkError::Untrusted { .. }) => ExchangeError::Link(error).into(),
             Err(error) => ReplicationError::Unreachable(format!("{address}: {error}")),

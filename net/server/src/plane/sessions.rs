@@ -3,13 +3,7 @@
 //! Guarantee: their number is bounded; a session without a certificate that is believed does not come to be.
 //! Each core listens on the same port; the kernel spreads connections over them.
 
-use std::{
-    cell::{Cell, RefCell},
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use narrows_domain::job::JobKey;
 use narrows_exchange::{
@@ -65,25 +59,12 @@ pub(super) async fn listen(core: &Core, on: SocketAddr) -> io::Result<Rc<dyn Lis
 
 /// Accepts for ever; ends when its task is dropped.
 pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
-    let open = Rc::new(Cell::new(0_usize));
-    let most = sessions_of(core.world.arena.total());
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if open.get() >= most => {
-                tracing::warn!("a data session was refused: there are {most} on this core");
-                stream.shut_down().await;
-            }
             Ok((stream, peer)) => {
-                open.set(open.get() + 1);
-                let (core, open) = (Rc::clone(&core), Rc::clone(&open));
+                let core = Rc::clone(&core);
                 let world = core.world.clone();
-                let task = world.spawn(async move {
-                    if let Err(error) = session(&core, stream).await {
-                        tracing::info!(%peer, code = error.code().unwrap_or("-"), %error, "a data session ended");
-                    }
-                    open.set(open.get() - 1);
-                });
-                task.detach();
+                world.spawn(async move { one(&core, stream, &peer.to_string()).await }).detach();
             }
             Err(error) => {
                 tracing::warn!(%error, "a data session could not be accepted");
@@ -91,6 +72,28 @@ pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
             }
         }
     }
+}
+
+/// A connection that was made from here, for the partner to begin a session by it.
+pub(super) async fn serve(core: &Rc<Core>, socket: OwnedFd) {
+    match core.world.net.adopt(socket).await {
+        Ok(stream) => one(core, stream, "parked").await,
+        Err(error) => tracing::warn!(%error, "a parked connection could not be taken over"),
+    }
+}
+
+/// One session, if there is room for it.
+async fn one(core: &Rc<Core>, stream: Rc<dyn Stream>, peer: &str) {
+    let most = sessions_of(core.world.arena.total());
+    if core.sessions.get() >= most {
+        tracing::warn!("a data session was refused: there are {most} on this core");
+        return stream.shut_down().await;
+    }
+    core.sessions.set(core.sessions.get() + 1);
+    if let Err(error) = session(core, stream).await {
+        tracing::info!(peer, code = error.code().unwrap_or("-"), %error, "a data session ended");
+    }
+    core.sessions.set(core.sessions.get() - 1);
 }
 
 /// Each link holds a buffer, idle or not: all together a quarter of the arena, so that one is left for sends beside what is read.

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use narrows_api::{Hex, text::by_text};
 use narrows_domain::retry::{Failure, FailureKind, Side};
 use narrows_format::{DomainId, ImageId, PoolId, Sequence, node::Child};
-use narrows_transport::{Credentials, TrustStore};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    destination::Destination,
+    destination::{Destination, Dialler},
     words::{Blob, CopyWord, RootWord},
 };
 use crate::{
@@ -68,10 +67,8 @@ pub struct BaseWord {
 pub struct Sender<'a> {
     /// Its data plane.
     pub plane: &'a Plane,
-    /// Whom it believes.
-    pub trust: &'a Arc<TrustStore>,
-    /// Its certificate.
-    pub credentials: &'a Arc<Credentials>,
+    /// How it dials.
+    pub dialler: Dialler<'a>,
     /// How fast.
     pub paces: &'a Paces,
     /// Its domain: what goes there is not held back.
@@ -81,7 +78,7 @@ pub struct Sender<'a> {
 impl Errand {
     /// Sends the image; dropping the future stops that.
     pub async fn carry_out(self, with: Sender<'_>) -> Result<Replicated, Failure> {
-        let to = self.target.dial(with.trust, with.credentials, Side::Target).await?;
+        let to = self.target.dial(with.dialler, Side::Target).await?;
         let domain = self.target.to;
         let pace = if domain == with.own { Arc::default() } else { with.paces.of(self.pool, domain) };
         pace.set(self.allowed);

@@ -1,17 +1,14 @@
 //! What reading a pool for damage finds, and an image that is to be made whole: plain data, so that the pool may be here or on
 //! a media server.
 
-use std::sync::Arc;
-
 use narrows_api::{ApiError, Hex, text::by_text};
 use narrows_domain::retry::{Failure, Side};
 use narrows_format::{ContainerId, DomainId, ImageId, PoolId, node::Child};
 use narrows_pool::scrub::{Scrubbed, Survey};
-use narrows_transport::{Credentials, TrustStore};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    destination::Destination,
+    destination::{Destination, Dialler},
     errand::Stopped,
     words::{RootWord, strange},
 };
@@ -133,13 +130,8 @@ pub struct Mending {
 
 impl Mending {
     /// Brings what lacks, to a pool of this process; gives how many bytes came. Dropping the future stops that.
-    pub async fn carry_out(
-        self,
-        plane: &Plane,
-        trust: &Arc<TrustStore>,
-        credentials: &Arc<Credentials>,
-    ) -> Result<u64, Failure> {
-        let to = self.source.dial(trust, credentials, Side::Source).await?;
+    pub async fn carry_out(self, plane: &Plane, dialler: Dialler<'_>) -> Result<u64, Failure> {
+        let to = self.source.dial(dialler, Side::Source).await?;
         let Self { image, origin, pool, .. } = self;
         let (root, ticket) = (Child::from(self.root), self.source.ticket.0);
         let received = ended(plane.heal(Heal { image, origin, root, pool, ticket, to }).await)?;
