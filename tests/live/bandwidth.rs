@@ -118,7 +118,7 @@ async fn bandwidth_is_by_target_and_time_of_day_and_changes_under_way() {
     let listed: Vec<TargetInfo> = east.admin().get(paths::TARGETS).await.unwrap();
     assert_eq!((listed[0].weight, listed[0].bandwidth), (3, None), "{listed:?}");
     assert_eq!(set_pool(&east, "default", pool(0)).await.unwrap().bandwidth, None);
-    let remark = weigh(&east, 2).await.unwrap().remark;
+    let remark = weigh(&east, "west", 2).await.unwrap().remark;
     assert!(remark.contains("`narrowsctl pool set default --bandwidth RATE`"), "it has no effect: {remark}");
     settled_image(&east, &image).await;
     for house in [&mut east, &mut west] {
