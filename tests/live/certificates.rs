@@ -161,7 +161,15 @@ async fn certificates_are_renewed_by_themselves_and_an_expired_partner_is_waited
     let (_, body) = local::get(&east, paths::PROBLEMS);
     let problems: Vec<Finding> = serde_json::from_str(&body).unwrap();
     assert!(problems.iter().any(|it| it.side == "west" && it.code == "AUTH-002"), "{problems:?}");
-    let (_, metrics) = local::get(&east, paths::METRICS);
+    // Once in a while it is tried.
+    let mut metrics = String::new();
+    for _ in 0..600 {
+        metrics = local::get(&east, paths::METRICS).1;
+        if metrics.contains("state=\"waiting(trust)\"} 1") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     for line in [
         "narrows_backlog_operations{target=\"west\",state=\"waiting(trust)\"} 1",
         "narrows_certificate_expires_seconds{domain=\"west\",kind=\"ca\"}",

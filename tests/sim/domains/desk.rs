@@ -17,6 +17,8 @@ use std::{
 use futures_util::future::{Either, select};
 use narrows_domain::{
     Catalog as _, Command, Event, Moment, OperationState, Primary, WaitReason,
+    barrier::Part,
+    catalog::Beside as _,
     machine::Refusal,
     model::{Burnt, MemoryCatalog},
     moment::since,
@@ -151,6 +153,12 @@ impl Server {
                     OperationState::Waiting(reason) => {
                         self.tale.waits.borrow_mut().insert(reason.as_str().to_owned());
                         let Some(domain) = partner.filter(|_| operation.next_try.is_none()) else { continue };
+                        let barriers = ready(primary.catalog().barriers()).unwrap();
+                        let is_tried =
+                            |part: &Part| barriers.iter().any(|it| it.partner == domain && it.part == *part);
+                        if operation.behind.as_ref().is_some_and(is_tried) {
+                            continue;
+                        }
                         let partner = ready(primary.catalog().partner(domain)).unwrap().unwrap();
                         let ends = match reason {
                             WaitReason::Pause => !ready(primary.catalog().slp_holds()).unwrap().is_empty(),
