@@ -215,3 +215,61 @@ fn many_images_take_a_changed_version_in_portions() {
     let copies = all.iter().filter(|it| it.target.is_some());
     assert!(copies.clone().all(|it| it.expires == Some(at(it.age.seconds + 120 * DAY))), "{copies:?}");
 }
+
+/// `many_waiting`, and behind all others an image of which everything is complete.
+fn with_a_complete_one(count: u16) -> (Primary<MemoryCatalog>, ImageId) {
+    let mut primary = many_waiting(count);
+    let first = ready(primary.catalog().images(&ImageFilter::default())).unwrap().remove(0);
+    let copy = ready(primary.catalog().copies(first.id)).unwrap().remove(0);
+    let id = ImageId([255; 16]);
+    let started = at(NOW + 100_000);
+    let mut changes = vec![
+        Change::Image(narrows_domain::Image { id, started, ..first.clone() }),
+        Change::Copy(narrows_domain::ImageCopy { image: id, ..copy }),
+    ];
+    for operation in operations(&primary, first.id) {
+        let key = narrows_domain::OperationKey { image: id, ..operation.key };
+        let state = OperationState::Complete;
+        changes.push(Change::Operation(Operation { key, age: started, state, next_try: None, ..operation }));
+    }
+    ready(primary.put(&changes)).unwrap();
+    (primary, id)
+}
+
+/// Symptom: an image of which everything was complete was planned anew, and sent to another target, because somebody asked about it
+/// while others were being migrated.
+#[test]
+fn what_is_complete_is_not_planned_anew_when_it_is_loaded() {
+    let (mut primary, id) = with_a_complete_one(350);
+    let before = operations(&primary, id);
+    ready(primary.begin_migration("gold", (1, 2), moment(NOW + 1))).unwrap();
+    let unchanged = |primary: &Primary<MemoryCatalog>| {
+        let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+        assert_eq!((image.slp_version, operations(primary, id)), (1, before.clone()));
+    };
+    ready(primary.plan_expiry(id, at(NOW + 2))).unwrap();
+    unchanged(&primary);
+    // Its time has come, and the first portion ends before it.
+    let mut copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    copy.wanted.expires = Some(at(NOW + 2));
+    ready(primary.put(&[Change::Copy(copy)])).unwrap();
+    ready(primary.handle(Event::Tick, moment(NOW + 3))).unwrap();
+    unchanged(&primary);
+    for second in 4..10 {
+        ready(primary.handle(Event::Tick, moment(NOW + second))).unwrap();
+    }
+    unchanged(&primary);
+}
+
+/// The same where the version itself is changed: what is complete keeps its life, asked about or not.
+#[test]
+fn what_is_complete_does_not_live_longer_when_it_is_loaded() {
+    let (mut primary, id) = with_a_complete_one(250);
+    ready(primary.put(&[Change::SlpGone("gold".into())])).unwrap();
+    put_version(&mut primary, GOLD, 1);
+    let slp = parse(&GOLD.replace("30d", "40d"), Format::Toml).unwrap();
+    ready(primary.begin_in_place(&slp, super::in_place::how(), moment(NOW + 5))).unwrap();
+    let before = ready(primary.catalog().copies(id)).unwrap();
+    ready(primary.plan_expiry(id, at(NOW + 6))).unwrap();
+    assert_eq!(ready(primary.catalog().copies(id)).unwrap(), before);
+}
