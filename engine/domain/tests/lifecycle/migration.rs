@@ -273,3 +273,37 @@ fn what_is_complete_does_not_live_longer_when_it_is_loaded() {
     ready(primary.plan_expiry(id, at(NOW + 6))).unwrap();
     assert_eq!(ready(primary.catalog().copies(id)).unwrap(), before);
 }
+
+/// Symptom: what was planned anew when a policy was checked again was overwritten by its row as it had been read before.
+#[test]
+fn what_waited_for_a_check_is_not_put_back_to_what_it_was() {
+    let mut primary = primary(GOLD);
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    ready(primary.put(&[Change::Slp(SlpVersion { verified: false, ..version })])).unwrap();
+    let (id, _) = backed_up(&mut primary, NOW);
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Waiting(WaitReason::TargetUnverified));
+    put_version(&mut primary, &GOLD.replace("90d", "120d"), 2);
+    ready(primary.begin_migration("gold", (1, 2), moment(NOW + 1))).unwrap();
+    ready(primary.handle(Event::SlpApplied { name: "gold".into() }, moment(NOW + 2))).unwrap();
+    assert_eq!(operations(&primary, id)[1].expires, Some(at(NOW + 120 * DAY)));
+    let commands = ready(primary.handle(Event::Tick, moment(NOW + 3))).unwrap();
+    assert_eq!(operations(&primary, id)[1].state, OperationState::InProcess, "{commands:?}");
+    assert_eq!(operations(&primary, id)[1].expires, Some(at(NOW + 120 * DAY)));
+}
+
+/// Symptom: a copy whose time had come when its life was made longer was looked at as it had been before, and stayed that way.
+#[test]
+fn a_due_copy_that_lives_longer_is_not_put_back_to_what_it_was() {
+    let mut primary = many_waiting(250);
+    ready(primary.put(&[Change::SlpGone("gold".into())])).unwrap();
+    put_version(&mut primary, GOLD, 1);
+    let due = NOW + 30 * DAY + 1000;
+    let slp = parse(&GOLD.replace("30d", "40d"), Format::Toml).unwrap();
+    ready(primary.begin_in_place(&slp, super::in_place::how(), moment(due))).unwrap();
+    // All of them are looked at in one tick; the last portion comes later.
+    ready(primary.handle(Event::Tick, moment(due + 1))).unwrap();
+    for image in ready(primary.catalog().images(&ImageFilter::default())).unwrap() {
+        let copy = &ready(primary.catalog().copies(image.id)).unwrap()[0];
+        assert_eq!(copy.wanted.expires, Some(at(image.started.seconds + 40 * DAY)));
+    }
+}
