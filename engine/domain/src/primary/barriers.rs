@@ -7,6 +7,7 @@ use super::{Done, Primary};
 use crate::barrier::{Barrier, Part};
 use crate::catalog::Catalog;
 use crate::event::{Aside, Change, Command, Decision};
+use crate::limits::HELD_PASSED_MAX;
 use crate::machine::barrier::{self, Met, Scope};
 use crate::machine::turn::{self, Candidate};
 use crate::moment::Moment;
@@ -118,19 +119,33 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<(), C> {
         for known in self.ask(self.catalog.barriers()).await? {
-            if known.next_probe > moment.now {
-                continue;
+            let (partner, part) = (known.partner, known.part.clone());
+            let mut known = Some(known);
+            // One that something else holds leaves the try to the next one, at once.
+            for _ in 0..HELD_PASSED_MAX {
+                let Some(due) = known.filter(|it| it.next_probe <= moment.now) else { break };
+                self.probe_barrier(&due, commands, moment).await?;
+                known = self.barrier(partner, &part).await?;
             }
-            let first = self.ask(self.catalog.first_behind(known.partner, &known.part)).await?;
-            let trying = match known.trying {
-                Some(key) => self.ask(self.catalog.operation(key)).await?,
-                None => None,
-            };
-            let partner = self.ask(self.catalog.partner(known.partner)).await?;
-            let is_blocked = partner.as_ref().and_then(turn::blocked).is_some();
-            let decision = barrier::probe(&known, (first, trying.as_ref()), is_blocked, moment);
-            commands.extend(self.settle(decision, moment).await?);
         }
+        Ok(())
+    }
+
+    async fn probe_barrier(
+        &mut self,
+        known: &Barrier,
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
+        let first = self.ask(self.catalog.first_behind(known.partner, &known.part)).await?;
+        let trying = match known.trying {
+            Some(key) => self.ask(self.catalog.operation(key)).await?,
+            None => None,
+        };
+        let partner = self.ask(self.catalog.partner(known.partner)).await?;
+        let is_blocked = partner.as_ref().and_then(turn::blocked).is_some();
+        let decision = barrier::probe(known, (first, trying.as_ref()), is_blocked, moment);
+        commands.extend(self.settle(decision, moment).await?);
         Ok(())
     }
 }

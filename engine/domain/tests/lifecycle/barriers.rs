@@ -219,3 +219,57 @@ fn a_full_unit_among_several_is_found_out_once() {
     let again = orders(&ready(primary.recover(moment(next + 11))).unwrap());
     assert!(again.len() <= 2, "what ran to the other unit, and one that tries: {again:?}");
 }
+
+/// Symptom: the first in line was held by its own policy, kept the try of the barrier, and everything behind it stood still.
+#[test]
+fn one_that_is_held_lets_the_next_try() {
+    let mut primary = two_units();
+    // Both go to the same unit there.
+    ready(primary.put(&[Change::ReplicationTarget(ReplicationTarget::usual(FAST, THERE))])).unwrap();
+    let first = many(&mut primary);
+    let silver = made(&mut primary, IMAGES, FAST, NOW + 90);
+    assert_eq!(silver, [], "there are older ones");
+    for order in &first {
+        assert_eq!(refuse(&mut primary, order, "POOL-002", NOW + 100), []);
+    }
+    assert_eq!(standing(&primary, "waiting(target-full)"), (usize::from(IMAGES) + 1, 0));
+    ready(primary.hold_slp("gold", None, moment(NOW + 101))).unwrap();
+    let mut now = due(&primary) + 1;
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        sent.extend(tick(&mut primary, now));
+        now += 1;
+    }
+    let [order] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(order.operation.image, ImageId([100 + IMAGES; 16]));
+    // All that is left is held: nothing is due by itself all the time.
+    finish(&mut primary, order, now);
+    let mut ticks = 0;
+    while ready(primary.next_due()).unwrap().is_some_and(|due| due.seconds <= now) {
+        assert_eq!(tick(&mut primary, now), []);
+        ticks += 1;
+        assert!(ticks < 20, "it turns in circles");
+    }
+    let resumed = orders(&ready(primary.resume_slp("gold", moment(now + 1))).unwrap());
+    assert!(!resumed.is_empty(), "what was held goes on");
+}
+
+/// The same where all are held: it ends by itself, and what is resumed goes on.
+#[test]
+fn all_that_are_held_make_no_circle() {
+    let mut primary = two_units();
+    let first = many(&mut primary);
+    for order in &first {
+        refuse(&mut primary, order, "POOL-002", NOW + 100);
+    }
+    ready(primary.hold_slp("gold", None, moment(NOW + 101))).unwrap();
+    let now = due(&primary) + 1;
+    let mut ticks = 0;
+    while ready(primary.next_due()).unwrap().is_some_and(|due| due.seconds <= now) {
+        assert_eq!(tick(&mut primary, now), []);
+        ticks += 1;
+        assert!(ticks < 20, "it turns in circles");
+    }
+    let resumed = orders(&ready(primary.resume_slp("gold", moment(now + 1))).unwrap());
+    assert!(!resumed.is_empty(), "what was held goes on");
+}
