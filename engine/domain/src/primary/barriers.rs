@@ -1,7 +1,7 @@
 //! What stands before a part of the work for a partner: who meets it waits behind it, one tries at a time, and who gets through ends
 //! it.
 
-use narrows_format::DomainId;
+use narrows_format::{DomainId, Timestamp};
 
 use super::{Done, Primary};
 use crate::barrier::{Barrier, Part};
@@ -84,9 +84,14 @@ impl<C: Catalog> Primary<C> {
         else {
             return Ok(());
         };
-        let Some(part) = self.part(partner, scope, operation).await? else { return Ok(()) };
-        if let Some(known) = barriers.iter().find(|it| it.partner == partner.domain && it.part == part) {
-            let first = self.ask(self.catalog.first_behind(partner.domain, &part)).await?;
+        let part = self.part(partner, scope, operation).await?;
+        // What it goes to may be another part since it began to try.
+        let tried =
+            |it: &Barrier| it.lets_by(operation.key) && it.part.is_import() == (scope == Scope::Import);
+        let is_passed = |it: &Barrier| part.as_ref() == Some(&it.part) || tried(it);
+        for known in barriers.iter().filter(|it| it.partner == partner.domain && is_passed(it)) {
+            let first = self.ask(self.catalog.first_behind(partner.domain, &known.part)).await?;
+            let first = first.filter(|first| first.key != operation.key);
             decision.and(barrier::passed(known, first, moment));
         }
         Ok(())
@@ -97,19 +102,27 @@ impl<C: Catalog> Primary<C> {
         Ok(all.into_iter().find(|it| it.partner == partner && it.part == *part))
     }
 
-    /// Which part of the work for a partner an operation is of.
+    /// Which part of the work for a partner an operation is of; which unit is not known while nothing can be read that goes there.
     async fn part(&self, partner: &Partner, scope: Scope, operation: &Operation) -> Done<Option<Part>, C> {
         let loaded = self.load_candidates(Some(partner), vec![operation.clone()], operation.since).await?;
-        let Some(Candidate { unit, image: Some(image), .. }) = loaded.into_iter().next() else {
+        let Some(Candidate { unit, from, image: Some(image), .. }) = loaded.into_iter().next() else {
             return Ok(None);
         };
         Ok(Some(match scope {
+            Scope::Unit if from.is_none() => return Ok(None),
             Scope::Unit => Part::unit(&unit),
             Scope::Import => {
                 let named = operation.target.as_ref().and_then(|target| target.import_slp.as_deref());
                 Part::import(named.unwrap_or(&image.slp), &image.classification, &unit)
             }
         }))
+    }
+
+    /// What goes to a partner goes another way from now on: what stood before it may stand there no more.
+    pub(super) async fn other_ways(&self, partner: DomainId, now: Timestamp) -> Done<Vec<Change>, C> {
+        let barriers =
+            self.ask(self.catalog.barriers()).await?.into_iter().filter(|it| it.partner == partner);
+        Ok(barriers.map(|it| Change::Aside(Aside::BarrierGone(partner, it.part, now))).collect())
     }
 
     /// Has one operation try where it is time to.

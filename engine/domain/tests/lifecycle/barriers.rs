@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use narrows_domain::retry::Side;
+use narrows_domain::storage::PoolTrouble;
 
 use super::*;
 
@@ -272,4 +273,38 @@ fn all_that_are_held_make_no_circle() {
     }
     let resumed = orders(&ready(primary.resume_slp("gold", moment(now + 1))).unwrap());
     assert!(!resumed.is_empty(), "what was held goes on");
+}
+
+/// Symptom: what stood before one unit stood on when the target was set to another one, and kept what goes there from trying.
+#[test]
+fn another_unit_is_another_part() {
+    let mut primary = two_units();
+    let first = many(&mut primary);
+    for order in &first {
+        refuse(&mut primary, order, "POOL-002", NOW + 100);
+    }
+    let target = ReplicationTarget { unit: "large".into(), ..ReplicationTarget::usual(POOL, THERE) };
+    let all = orders(&ready(primary.put_target(target, moment(NOW + 101))).unwrap());
+    assert_eq!(all.len(), 4, "as many as may run");
+    assert!(all.iter().all(|order| order.unit == "large"));
+    assert_eq!(standing(&primary, "waiting(target-full)"), (0, 0));
+    assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
+}
+
+/// Symptom: the pool that the one which tried was read from was shut meanwhile: it got through, and the barrier stood on.
+#[test]
+fn one_that_gets_through_ends_what_it_tried() {
+    let mut primary = two_units();
+    let first: Vec<_> = (0..9).flat_map(|number| made(&mut primary, number, FAST, NOW)).collect();
+    assert_eq!(first.len(), 4);
+    for order in &first {
+        assert_eq!(refuse(&mut primary, order, "POOL-002", NOW + 100), []);
+    }
+    let next = due(&primary) + 1;
+    let tried = tick(&mut primary, next);
+    let [order] = &tried[..] else { panic!("{tried:?}") };
+    let shut = PoolTrouble { code: "NET-001".into(), sentence: "its server is away".into(), readable: false };
+    ready(primary.pool_stands(FAST, Some(shut), moment(next))).unwrap();
+    finish(&mut primary, order, next + 1);
+    assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
 }
