@@ -308,3 +308,22 @@ fn one_that_gets_through_ends_what_it_tried() {
     finish(&mut primary, order, next + 1);
     assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
 }
+
+/// Symptom: what waited behind a failed import of a partner that was unpaired went on waiting for that, and one was tried in vain.
+#[test]
+fn of_an_unpaired_partner_nothing_stands() {
+    let mut primary = two_units();
+    let orders = many(&mut primary);
+    for order in &orders {
+        finish(&mut primary, order, NOW + 100);
+        let (pool, sequence) = (PoolId([4; 16]), Sequence(u64::from(order.operation.image.0[0])));
+        let outcome = Outcome::GivenUp { note: note("AIR-002") };
+        let image = order.operation.image;
+        let report = ImportReport { image, pool, incarnation: 1, sequence, revision: 1, outcome };
+        ready(primary.handle(Event::ImportReported { from: THERE, report }, moment(NOW + 101))).unwrap();
+    }
+    assert_eq!(standing(&primary, "waiting(import-failed)"), (4, 0));
+    ready(primary.unpair(THERE, narrows_domain::primary::Parting::Now, moment(NOW + 102))).unwrap();
+    assert_eq!(standing(&primary, "waiting(unpaired)"), (usize::from(IMAGES), 0));
+    assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
+}
