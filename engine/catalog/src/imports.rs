@@ -44,6 +44,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
             "note_code",
             "note",
             "damage",
+            "copied_on",
             "expires",
             "revision",
             "told",
@@ -75,6 +76,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     .bind(import.note.as_ref().map(|note| &note.code))
     .bind(import.note.as_ref().map(|note| &note.sentence))
     .bind(&import.damage)
+    .bind(import.copied_on)
     .bind(import.expires.map(nanos))
     .bind(import.revision)
     .bind(import.told)
@@ -129,6 +131,7 @@ pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
         next_look: columns.time_or_null("next_look")?,
         note: columns.note()?,
         damage: columns.text_or_null("damage")?,
+        copied_on: columns.flag("copied_on")?,
         expires: columns.time_or_null("expires")?,
         revision: columns.count("revision")?,
         told: columns.count("told")?,

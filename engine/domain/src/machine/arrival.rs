@@ -136,6 +136,7 @@ pub fn seen(
         next_look: None,
         note: None,
         damage: None,
+        copied_on: false,
         expires: arrival.asked_expiry,
         revision: first_revision(own.incarnation),
         told: 0,
