@@ -105,7 +105,7 @@ fn a_busy_unit_is_found_out_once() {
     let first = many(&mut primary);
     assert_eq!(first.len(), 4);
     let now = NOW + 100;
-    let mut tries = 4;
+    let mut asked = 4;
     let mut under_way = Vec::new();
     for order in &first {
         under_way.extend(refuse(&mut primary, order, "NET-004", now));
@@ -126,11 +126,11 @@ fn a_busy_unit_is_found_out_once() {
         let tried = tick(&mut primary, next + 1);
         assert!(tried.len() <= 1, "{tried:?}");
         for order in &tried {
-            tries += 1;
+            asked += 1;
             refuse(&mut primary, order, "NET-004", next + 1);
         }
     }
-    assert!((10..25).contains(&tries), "{tries}");
+    assert!((10..25).contains(&asked), "{asked}");
     // There is one place: the one that got it lets the next one by when it has ended, and so do all others.
     let mut now = due(&primary) + 1;
     let mut order = tick(&mut primary, now);

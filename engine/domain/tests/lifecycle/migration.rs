@@ -119,7 +119,7 @@ fn many_waiting(count: u16) -> Primary<MemoryCatalog> {
     let mut changes = Vec::new();
     for number in 1..count {
         let mut id = [9; 16];
-        id[..2].copy_from_slice(&number.to_be_bytes());
+        id[..2].copy_from_slice(&number.to_le_bytes());
         let id = ImageId(id);
         let started = at(NOW + i64::from(number));
         changes.push(Change::Image(narrows_domain::Image { id, started, ..image.clone() }));
