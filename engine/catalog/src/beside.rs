@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::columns::{Columns, nanos};
 use crate::file::{Asked, SqliteCatalog};
+use crate::imports::behind;
 use crate::turns::{END_BARRIER, FIRST_BEHIND};
 use crate::upsert::upsert;
 use crate::{Error, images, operations};
@@ -76,13 +77,12 @@ fn migration(row: &SqliteRow) -> Result<Migrating, Error> {
     })
 }
 
-/// By the operations that keep what they copy from: what is complete is never read.
-const TO_REPLAN: &str = "
-    SELECT i.* FROM (
-        SELECT DISTINCT image FROM operations INDEXED BY operations_keeping
-        WHERE state <> 'complete' AND released IS NULL AND (?3 IS NULL OR image > ?3) ORDER BY image) o
-    CROSS JOIN images i ON i.id = o.image
-    WHERE i.slp = ?1 AND i.slp_version = ?2 AND i.state = 'whole' ORDER BY o.image LIMIT ?4";
+/// By the operations that keep what they copy from: what is complete is never read, nor what is before the portion.
+pub(crate) const TO_REPLAN: &str = "
+    SELECT i.* FROM operations o INDEXED BY operations_keeping CROSS JOIN images i ON i.id = o.image
+    WHERE o.state <> 'complete' AND o.released IS NULL AND o.image > ?3
+        AND i.slp = ?1 AND i.slp_version = ?2 AND i.state = 'whole'
+    GROUP BY o.image ORDER BY o.image LIMIT ?4";
 
 async fn end_barrier(
     db: &mut SqliteConnection,
@@ -139,7 +139,38 @@ impl Beside<Error> for SqliteCatalog {
         limit: u32,
     ) -> Asked<Vec<Image>> {
         let query = sqlx::query(TO_REPLAN).bind(slp).bind(version);
-        let query = query.bind(after.map(|image| image.0.to_vec())).bind(limit);
+        let query = query.bind(behind(after)).bind(limit);
         self.all(query, images::image).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::*;
+    use crate::imports::TRYABLE;
+
+    async fn plan(catalog: &SqliteCatalog, statement: &str) -> Vec<String> {
+        let text = format!("EXPLAIN QUERY PLAN {statement}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&catalog.readers).await.unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    /// Symptom: each portion of many read all that the portions before it had read, and sorted it.
+    #[tokio::test]
+    async fn a_portion_is_found_where_the_last_one_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).await.unwrap();
+        for (statement, table) in [(TO_REPLAN, "o"), (TRYABLE, "imports")] {
+            let plan = plan(&catalog, statement).await;
+            let is_searched =
+                |line: &String| line.starts_with(&format!("SEARCH {table} ")) && line.contains("image>?");
+            assert!(plan.iter().any(is_searched), "{plan:?}");
+            assert!(
+                !plan.iter().any(|line| line.contains("TEMP B-TREE") || line.starts_with("SCAN")),
+                "{plan:?}"
+            );
+        }
     }
 }

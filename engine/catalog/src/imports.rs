@@ -44,6 +44,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
             "note_code",
             "note",
             "damage",
+            "copied_on",
             "expires",
             "revision",
             "told",
@@ -75,6 +76,7 @@ pub(crate) async fn put(db: &mut SqliteConnection, import: &Import) -> Result<()
     .bind(import.note.as_ref().map(|note| &note.code))
     .bind(import.note.as_ref().map(|note| &note.sentence))
     .bind(&import.damage)
+    .bind(import.copied_on)
     .bind(import.expires.map(nanos))
     .bind(import.revision)
     .bind(import.told)
@@ -129,6 +131,7 @@ pub(crate) fn import(row: &SqliteRow) -> Result<Import, Error> {
         next_look: columns.time_or_null("next_look")?,
         note: columns.note()?,
         damage: columns.text_or_null("damage")?,
+        copied_on: columns.flag("copied_on")?,
         expires: columns.time_or_null("expires")?,
         revision: columns.count("revision")?,
         told: columns.count("told")?,
@@ -154,16 +157,21 @@ const UNPROVEN: &str = "
         AND (pool, sequence, sender) > (?1, ?2, ?3)
     ORDER BY pool, sequence, sender LIMIT ?4";
 
-const TRYABLE: &str = "
+pub(crate) const TRYABLE: &str = "
     SELECT DISTINCT image FROM imports INDEXED BY imports_tryable
     WHERE NOT gone AND (state IN ('pending', 'waiting', 'failed', 'given-up') OR (state = 'refused' AND note_code = 'AIR-012'))
-        AND (?1 IS NULL OR image > ?1)
+        AND image > ?1
     ORDER BY image LIMIT ?2";
+
+/// Where a portion goes on: every id is behind the empty one. That may be bound to a comparison which an index answers.
+pub(crate) fn behind(after: Option<ImageId>) -> Vec<u8> {
+    after.map(|image| image.0.to_vec()).unwrap_or_default()
+}
 
 impl SqliteCatalog {
     /// Images with arrivals that [may be tried again](Import::may_be_tried), behind this one, in their order.
     pub async fn tryable_images(&self, after: Option<ImageId>, limit: u32) -> Asked<Vec<ImageId>> {
-        let query = sqlx::query(TRYABLE).bind(after.map(|image| image.0.to_vec())).bind(limit);
+        let query = sqlx::query(TRYABLE).bind(behind(after)).bind(limit);
         self.all(query, |row| Ok(ImageId(Columns { table: "imports", row }.bytes("image")?))).await
     }
 

@@ -242,6 +242,10 @@ async fn hold_back(
         let hold = sqlx::query(statement).bind(&partner.0[..]).bind(reason.as_str()).bind(nanos(now));
         hold.execute(&mut *db).await?;
     }
+    if reason == WaitReason::Unpaired {
+        // Nothing waits behind them any more, and nobody tries.
+        sqlx::query("DELETE FROM barriers WHERE partner = ?").bind(&partner.0[..]).execute(&mut *db).await?;
+    }
     waits::held_back(db, partner, reason, now).await
 }
 

@@ -62,7 +62,7 @@ pub(crate) const HOLD_BACK: [&str; 5] = [
     "UPDATE operations INDEXED BY operations_behind
      SET since = CASE WHEN detail = ?2 THEN since ELSE ?3 END, detail = ?2, behind = NULL
      WHERE partner = ?1 AND behind IS NOT NULL AND state = 'waiting' AND next_try IS NULL
-         AND detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired')",
+         AND (?2 = 'unpaired' OR detail IN ('limit', 'target-down', 'target-full', 'trust', 'pause', 'unpaired'))",
 ];
 
 pub(crate) const LET_GO: &str = "

@@ -159,6 +159,11 @@ fn clash(arrival: &Arrival, receiver: &Receiver<'_>) -> Option<Note> {
     Some(note(CLASH, format!("{what} of origin {} is in the catalog with different content", record.origin)))
 }
 
+/// Whether the SLP that is to import it lets it in; what was asked for comes in without, and is governed by none then.
+pub fn lets_in(arrival: &Arrival, receiver: &Receiver<'_>) -> bool {
+    import_operation(arrival, receiver).is_ok()
+}
+
 /// AIR-002, AIR-004 and AIR-003: the retention of the operation that imports it.
 fn import_operation(arrival: &Arrival, receiver: &Receiver<'_>) -> Result<Retention, Note> {
     let name = arrival.slp();

@@ -23,6 +23,11 @@ impl Part {
         Self(format!("import {slp:?} {classification:?} {unit:?}"))
     }
 
+    /// It is of what is imported there.
+    pub fn is_import(&self) -> bool {
+        self.0.starts_with("import ")
+    }
+
     /// As it is stored.
     pub fn as_str(&self) -> &str {
         &self.0

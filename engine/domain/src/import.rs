@@ -197,6 +197,8 @@ pub struct Import {
     pub note: Option<Note>,
     /// Its copy here was found damaged (POOL-001), and was not found whole since: what was met.
     pub damage: Option<String>,
+    /// The image lives on in this domain beyond the copy that came of it, which was kept for others only.
+    pub copied_on: bool,
     /// Expiry of the copy here, within the receiver's bounds.
     pub expires: Option<Timestamp>,
     /// Rises with each change that the sender has to hear of.
@@ -219,6 +221,7 @@ impl Import {
     pub fn enter(&mut self, state: ImportState, note: Option<Note>, now: Timestamp) {
         self.state = state;
         self.note = note;
+        self.copied_on = false;
         self.revision += 1;
         self.failures = 0;
         self.next_report = Some(now);
@@ -296,12 +299,20 @@ impl Import {
                 && copy.is_readable()
                 && retention::later(copy.wanted.expires, self.expires) != self.expires
         };
-        if copies.iter().any(outlives) {
-            let sentence = "a further copy there lives on".to_owned();
-            self.note = Some(Note { code: COPIED_ON.to_owned(), sentence });
-        } else if self.note.as_ref().is_some_and(|note| note.code == COPIED_ON) {
-            self.note = None;
+        self.copied_on = copies.iter().any(outlives);
+    }
+
+    /// What the sender is told of an image that lives on here, and of its terms.
+    fn note_of_terms(&self) -> Option<Note> {
+        if !self.copied_on {
+            return self.note.clone();
         }
+        let lives_on = "a further copy there lives on".to_owned();
+        let sentence = match &self.note {
+            Some(terms) => format!("{lives_on}; {}", terms.sentence),
+            None => lives_on,
+        };
+        Some(Note { code: COPIED_ON.to_owned(), sentence })
     }
 
     /// What the sender is told.
@@ -314,7 +325,7 @@ impl Import {
             ImportState::Imported => {
                 let damage = self.damage.clone();
                 let damage = damage.map(|sentence| Note { code: DAMAGED.to_owned(), sentence });
-                Outcome::Imported { expires: self.expires, note: damage.or_else(|| self.note.clone()) }
+                Outcome::Imported { expires: self.expires, note: damage.or_else(|| self.note_of_terms()) }
             }
             ImportState::Failed { .. } => Outcome::Failed { note: note() },
             ImportState::GivenUp => Outcome::GivenUp { note: note() },

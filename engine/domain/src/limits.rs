@@ -16,6 +16,8 @@ pub const CLOCK_NOTED_EVERY: Duration = Duration::from_mins(1);
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Batches of operations that are looked at in one turn of a partner; the rest follow with the next tick.
 pub const TURN_PARTS_MAX: u32 = 16;
+/// How many that wait behind a barrier, and are held by something else as well, leave its try to the next one per tick.
+pub const HELD_PASSED_MAX: u32 = 64;
 /// Images that are planned anew in one transaction when they go on under another version of their policy.
 pub const REPLANNED_AT_ONCE: u32 = 100;
 /// Longest pause between two tries, jitter included.

@@ -261,6 +261,7 @@ impl Maker {
             next_look: self.maybe(Self::time),
             note: self.note(),
             damage: self.maybe(Self::word),
+            copied_on: self.below(2) == 0,
             expires: self.maybe(Self::time),
             revision,
             told: u32::from(self.below(4)).min(revision),

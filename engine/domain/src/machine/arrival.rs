@@ -136,6 +136,7 @@ pub fn seen(
         next_look: None,
         note: None,
         damage: None,
+        copied_on: false,
         expires: arrival.asked_expiry,
         revision: first_revision(own.incarnation),
         told: 0,
@@ -315,9 +316,11 @@ fn take_over(
 ) {
     let now = moment.now;
     let known = view.existing.filter(|image| is_governed(view.own, image));
-    let mut image = adopt(view, import);
+    let lets_in = air::lets_in(&import.arrival, &view.receiver(import.key.pool, &import.arrival, now));
+    let slp = view.slp.filter(|_| lets_in);
+    let mut image = adopt(view, slp, import);
     image.restorable = terms.restorable;
-    let spec = view.slp.filter(|_| known.is_none()).and_then(|version| version.slp.import());
+    let spec = slp.filter(|_| known.is_none()).and_then(|version| version.slp.import());
     let mut copy = copy_here(view, import, spec.map_or("import", |spec| spec.id.as_str()), &terms, moment);
     let governing = view.slp.filter(|version| known.is_some_and(|image| image.slp == version.slp.name));
     if let Some(version) = governing.filter(|it| retention::copied_out(&copy, &it.slp, view.operations)) {
@@ -327,7 +330,7 @@ fn take_over(
     replication::amend(&mut copy, now, decision);
     import.expires = copy.wanted.expires;
     decision.changes.push(Change::Image(image.clone()));
-    if let (Some(version), Some(spec)) = (view.slp, spec) {
+    if let (Some(version), Some(spec)) = (slp, spec) {
         if let Some(partner) = view.made_for {
             let slp = version.slp.name.clone();
             decision.changes.push(Change::Slp(version.clone()));
@@ -366,30 +369,34 @@ fn is_governed(own: &Identity, image: &Image) -> bool {
     !image.state.is_gone() && (image.origin == own.domain || image.sender.is_some())
 }
 
-/// The image as it will stand in the catalog.
-fn adopt(view: &ArrivalView<'_>, import: &Import) -> Image {
+/// The image as it will stand in the catalog: under the SLP that lets it in, if one does.
+fn adopt(view: &ArrivalView<'_>, slp: Option<&SlpVersion>, import: &Import) -> Image {
     let Import { arrival, .. } = import;
     if let Some(known) = view.existing {
         let mut image = known.clone();
         image.fill(&arrival.record, arrival.signed.clone());
         // One's own that came home without an import policy stays under the version that it was made under.
-        let takes_it =
-            |version: &&SlpVersion| known.origin != view.own.domain || version.slp.import().is_some();
-        if let Some(version) = view.slp.filter(takes_it).filter(|_| !is_governed(view.own, known)) {
-            image.slp.clone_from(&version.slp.name);
-            image.slp_version = version.version;
+        let stays = slp.is_none() && known.origin == view.own.domain;
+        if !stays && !is_governed(view.own, known) {
+            let (name, number) = governed_by(slp, arrival);
+            name.clone_into(&mut image.slp);
+            image.slp_version = number;
         }
         if known.origin != view.own.domain {
             image.sender = known.sender.or(Some(import.arrival.sender));
         }
         image
     } else {
-        let (name, number) =
-            view.slp.map_or((arrival.slp(), 0), |version| (version.slp.name.as_str(), version.version));
+        let (name, number) = governed_by(slp, arrival);
         let mut image = Image::from_record(&arrival.record, arrival.signed.clone(), name, number);
         image.sender = Some(arrival.sender);
         image
     }
+}
+
+/// What another policy than the one that lets it in says is nothing to it.
+fn governed_by<'a>(slp: Option<&'a SlpVersion>, arrival: &'a Arrival) -> (&'a str, u32) {
+    slp.map_or((arrival.slp(), 0), |version| (version.slp.name.as_str(), version.version))
 }
 
 /// A pool holds one copy of an image, however often it arrived; it lives as long as the longest asked for.

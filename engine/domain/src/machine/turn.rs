@@ -8,7 +8,7 @@ use narrows_format::{PoolId, Timestamp};
 
 use crate::air;
 use crate::barrier::{Barrier, Part};
-use crate::event::{Change, Command, Decision, ReplicateOrder};
+use crate::event::{Aside, Change, Command, Decision, ReplicateOrder};
 use crate::image::{Image, ImageState};
 use crate::job::{Job, JobState};
 use crate::limits::{RESEND_AFTER, RETRY_MAX};
@@ -40,6 +40,16 @@ impl TurnView {
     fn barrier_before(&self, candidate: &Candidate) -> Option<&Barrier> {
         let part = Part::unit(&candidate.unit);
         self.barriers.iter().find(|it| it.part == part && !it.lets_by(candidate.operation.key))
+    }
+
+    /// The try that is this operation's is another one's, at once: it can't be made by what something else holds, which waits
+    /// behind no barrier from now on.
+    fn given_back(&self, operation: &Operation, now: Timestamp) -> Vec<Change> {
+        let tried = self.barriers.iter().filter(|it| it.lets_by(operation.key)).cloned();
+        tried
+            .map(|it| Aside::Barrier(Barrier { trying: None, next_probe: now, ..it }))
+            .map(Change::Aside)
+            .collect()
     }
 }
 
@@ -108,12 +118,16 @@ pub fn take(view: &TurnView, moment: Moment) -> Decision {
     for candidate in &view.candidates {
         let mut operation = candidate.operation.clone();
         if partner.is_too_late_for(&operation) {
+            decision.changes.extend(view.given_back(&operation, moment.now));
             operation.wait(WaitReason::Unpaired, None, moment.now);
             decision.changes.push(Change::Operation(operation));
             continue;
         }
         let obstacle = own_obstacle(candidate, moment);
         let barrier = view.barrier_before(candidate);
+        if obstacle.is_some() {
+            decision.changes.extend(view.given_back(&operation, moment.now));
+        }
         let stands = obstacle.is_some() || barrier.is_some() || free == 0;
         if operation.state == OperationState::PendingImport && stands {
             operation.next_try = Some(after(moment.now, RESEND_AFTER));

@@ -396,13 +396,18 @@ impl Rows {
     }
 
     fn hold_back(&mut self, partner: DomainId, reason: WaitReason, now: Timestamp) {
+        let is_unpaired = reason == WaitReason::Unpaired;
+        if is_unpaired {
+            self.barriers.retain(|(of, _), _| *of != partner);
+        }
         for operation in self.operations.values_mut().filter(|it| goes_to(it, partner)) {
-            if operation.state == OperationState::PendingImport && reason != WaitReason::Unpaired {
+            if operation.state == OperationState::PendingImport && !is_unpaired {
                 if operation.next_try.is_some_and(|next| next <= now) {
                     operation.next_try = Some(after(now, RESEND_AFTER));
                 }
             } else if operation.is_candidate(now)
                 || operation.may_be_held_by_target()
+                || is_unpaired && operation.behind.is_some()
                 || operation.state == OperationState::PendingImport
             {
                 operation.wait(reason, None, now);

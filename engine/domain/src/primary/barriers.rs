@@ -1,12 +1,13 @@
 //! What stands before a part of the work for a partner: who meets it waits behind it, one tries at a time, and who gets through ends
 //! it.
 
-use narrows_format::DomainId;
+use narrows_format::{DomainId, Timestamp};
 
 use super::{Done, Primary};
 use crate::barrier::{Barrier, Part};
 use crate::catalog::Catalog;
 use crate::event::{Aside, Change, Command, Decision};
+use crate::limits::HELD_PASSED_MAX;
 use crate::machine::barrier::{self, Met, Scope};
 use crate::machine::turn::{self, Candidate};
 use crate::moment::Moment;
@@ -83,9 +84,14 @@ impl<C: Catalog> Primary<C> {
         else {
             return Ok(());
         };
-        let Some(part) = self.part(partner, scope, operation).await? else { return Ok(()) };
-        if let Some(known) = barriers.iter().find(|it| it.partner == partner.domain && it.part == part) {
-            let first = self.ask(self.catalog.first_behind(partner.domain, &part)).await?;
+        let part = self.part(partner, scope, operation).await?;
+        // What it goes to may be another part since it began to try.
+        let tried =
+            |it: &Barrier| it.lets_by(operation.key) && it.part.is_import() == (scope == Scope::Import);
+        let is_passed = |it: &Barrier| part.as_ref() == Some(&it.part) || tried(it);
+        for known in barriers.iter().filter(|it| it.partner == partner.domain && is_passed(it)) {
+            let first = self.ask(self.catalog.first_behind(partner.domain, &known.part)).await?;
+            let first = first.filter(|first| first.key != operation.key);
             decision.and(barrier::passed(known, first, moment));
         }
         Ok(())
@@ -96,19 +102,27 @@ impl<C: Catalog> Primary<C> {
         Ok(all.into_iter().find(|it| it.partner == partner && it.part == *part))
     }
 
-    /// Which part of the work for a partner an operation is of.
+    /// Which part of the work for a partner an operation is of; which unit is not known while nothing can be read that goes there.
     async fn part(&self, partner: &Partner, scope: Scope, operation: &Operation) -> Done<Option<Part>, C> {
         let loaded = self.load_candidates(Some(partner), vec![operation.clone()], operation.since).await?;
-        let Some(Candidate { unit, image: Some(image), .. }) = loaded.into_iter().next() else {
+        let Some(Candidate { unit, from, image: Some(image), .. }) = loaded.into_iter().next() else {
             return Ok(None);
         };
         Ok(Some(match scope {
+            Scope::Unit if from.is_none() => return Ok(None),
             Scope::Unit => Part::unit(&unit),
             Scope::Import => {
                 let named = operation.target.as_ref().and_then(|target| target.import_slp.as_deref());
                 Part::import(named.unwrap_or(&image.slp), &image.classification, &unit)
             }
         }))
+    }
+
+    /// What goes to a partner goes another way from now on: what stood before it may stand there no more.
+    pub(super) async fn other_ways(&self, partner: DomainId, now: Timestamp) -> Done<Vec<Change>, C> {
+        let barriers =
+            self.ask(self.catalog.barriers()).await?.into_iter().filter(|it| it.partner == partner);
+        Ok(barriers.map(|it| Change::Aside(Aside::BarrierGone(partner, it.part, now))).collect())
     }
 
     /// Has one operation try where it is time to.
@@ -118,19 +132,33 @@ impl<C: Catalog> Primary<C> {
         moment: Moment,
     ) -> Done<(), C> {
         for known in self.ask(self.catalog.barriers()).await? {
-            if known.next_probe > moment.now {
-                continue;
+            let (partner, part) = (known.partner, known.part.clone());
+            let mut known = Some(known);
+            // One that something else holds leaves the try to the next one, at once.
+            for _ in 0..HELD_PASSED_MAX {
+                let Some(due) = known.filter(|it| it.next_probe <= moment.now) else { break };
+                self.probe_barrier(&due, commands, moment).await?;
+                known = self.barrier(partner, &part).await?;
             }
-            let first = self.ask(self.catalog.first_behind(known.partner, &known.part)).await?;
-            let trying = match known.trying {
-                Some(key) => self.ask(self.catalog.operation(key)).await?,
-                None => None,
-            };
-            let partner = self.ask(self.catalog.partner(known.partner)).await?;
-            let is_blocked = partner.as_ref().and_then(turn::blocked).is_some();
-            let decision = barrier::probe(&known, (first, trying.as_ref()), is_blocked, moment);
-            commands.extend(self.settle(decision, moment).await?);
         }
+        Ok(())
+    }
+
+    async fn probe_barrier(
+        &mut self,
+        known: &Barrier,
+        commands: &mut Vec<Command>,
+        moment: Moment,
+    ) -> Done<(), C> {
+        let first = self.ask(self.catalog.first_behind(known.partner, &known.part)).await?;
+        let trying = match known.trying {
+            Some(key) => self.ask(self.catalog.operation(key)).await?,
+            None => None,
+        };
+        let partner = self.ask(self.catalog.partner(known.partner)).await?;
+        let is_blocked = partner.as_ref().and_then(turn::blocked).is_some();
+        let decision = barrier::probe(known, (first, trying.as_ref()), is_blocked, moment);
+        commands.extend(self.settle(decision, moment).await?);
         Ok(())
     }
 }

@@ -187,9 +187,11 @@ impl<C: Catalog> Primary<C> {
         Ok(())
     }
 
-    /// An image that is still to be planned anew is, before anything else is decided of it.
+    /// An image that is still to be planned anew is, before anything else is decided of it; what is complete never is, as in
+    /// [`Catalog`]'s portions.
     pub(super) async fn planned_anew(&self, loaded: LoadedImage) -> Done<LoadedImage, C> {
-        let Some(image) = &loaded.image else { return Ok(loaded) };
+        let is_under_way = loaded.operations.iter().any(Operation::keeps_source);
+        let Some(image) = loaded.image.as_ref().filter(|_| is_under_way) else { return Ok(loaded) };
         let Some(under) = self.migrating.iter().find(|it| it.concerns(image)) else { return Ok(loaded) };
         let Some(version) = self.ask(self.catalog.slp(&under.slp, Some(under.to))).await? else {
             return Ok(loaded);

@@ -71,6 +71,9 @@ impl<C: Catalog> Primary<C> {
                 continue;
             }
             let loaded = self.load_image(copy.image).await?;
+            // It may live longer since just now.
+            let as_it_is = loaded.copies.iter().find(|it| it.number == copy.number);
+            let Some(copy) = as_it_is.cloned() else { continue };
             let is_own = loaded.image.as_ref().is_some_and(|image| image.origin == self.own.domain);
             let owner = if is_own { Owner::Own } else { Owner::Foreign };
             let view = loaded.replication_view();

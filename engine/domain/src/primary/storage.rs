@@ -249,8 +249,14 @@ impl<C: Catalog> Primary<C> {
         if let Some(unknown) = target.schedule.iter().map(|entry| &entry.window).find(unknown) {
             return Err(absent("window", unknown).into());
         }
+        let known = self.ask(self.catalog.replication_targets()).await?;
+        let is_it = |it: &&ReplicationTarget| (it.pool, it.partner) == (target.pool, target.partner);
+        let mut changes = match known.iter().find(is_it) {
+            Some(known) if known.unit == target.unit => Vec::new(),
+            _ => self.other_ways(target.partner, moment.now).await?,
+        };
         let looked_at = Change::BandwidthChanged(target.partner, moment.now);
-        let changes = vec![Change::ReplicationTarget(target), looked_at];
+        changes.extend([Change::ReplicationTarget(target), looked_at]);
         self.settle(Decision { changes, commands: Vec::new() }, moment).await
     }
 
@@ -286,6 +292,7 @@ impl<C: Catalog> Primary<C> {
 
     /// Removes a replication target by which no policy replicates (SLP-006).
     pub async fn remove_target(&mut self, pool: PoolId, partner: DomainId) -> Done<(), C> {
+        let now = self.latest.unwrap_or_default();
         let known = self.ask(self.catalog.replication_targets()).await?;
         let partners = self.ask(self.catalog.partners()).await?;
         let name = domain_name(&self.own, &partners, partner);
@@ -298,7 +305,9 @@ impl<C: Catalog> Primary<C> {
             let help = "apply the SLP without that operation first";
             return Err(Refusal::new("SLP-006", sentence, help).into());
         }
-        self.store(&[Change::ReplicationTargetGone(pool, partner)]).await
+        let mut changes = self.other_ways(partner, now).await?;
+        changes.push(Change::ReplicationTargetGone(pool, partner));
+        self.store(&changes).await
     }
 
     /// The targets that a pairing makes: from each pool that has none to that partner yet, and may have one.

@@ -9,7 +9,7 @@ use crate::limits::{CLOCK_BACK_MIN, CLOCK_NOTED_EVERY, DUE_PER_TICK, SHUT_LOOK};
 use crate::machine::children::spec_of;
 use crate::machine::{arrival, reach, replication, report};
 use crate::moment::{Moment, after, since};
-use crate::operation::OperationState;
+use crate::operation::{OperationState, WaitReason};
 use crate::slp::SlpVersion;
 use crate::storage::PoolTrouble;
 
@@ -165,8 +165,12 @@ impl<C: Catalog> Primary<C> {
             commands.extend(self.settle(decision, moment).await?);
         }
         let mut decision = Decision::nothing();
-        for mut operation in self.ask(self.catalog.unverified(name)).await? {
-            let loaded = self.load_image(operation.key.image).await?;
+        for waiting in self.ask(self.catalog.unverified(name)).await? {
+            let loaded = self.load_image(waiting.key.image).await?;
+            // It may have been planned anew just now.
+            let still = OperationState::Waiting(WaitReason::TargetUnverified);
+            let as_it_is = loaded.operations.iter().find(|it| it.key == waiting.key && it.state == still);
+            let Some(mut operation) = as_it_is.cloned() else { continue };
             let keeps = |version: SlpVersion| {
                 spec_of(&version, &operation).is_some_and(|spec| version.keeps_back(spec))
             };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use narrows_domain::retry::Side;
+use narrows_domain::storage::PoolTrouble;
 
 use super::*;
 
@@ -104,7 +105,7 @@ fn a_busy_unit_is_found_out_once() {
     let first = many(&mut primary);
     assert_eq!(first.len(), 4);
     let now = NOW + 100;
-    let mut tries = 4;
+    let mut asked = 4;
     let mut under_way = Vec::new();
     for order in &first {
         under_way.extend(refuse(&mut primary, order, "NET-004", now));
@@ -125,11 +126,11 @@ fn a_busy_unit_is_found_out_once() {
         let tried = tick(&mut primary, next + 1);
         assert!(tried.len() <= 1, "{tried:?}");
         for order in &tried {
-            tries += 1;
+            asked += 1;
             refuse(&mut primary, order, "NET-004", next + 1);
         }
     }
-    assert!((10..25).contains(&tries), "{tries}");
+    assert!((10..25).contains(&asked), "{asked}");
     // There is one place: the one that got it lets the next one by when it has ended, and so do all others.
     let mut now = due(&primary) + 1;
     let mut order = tick(&mut primary, now);
@@ -218,4 +219,111 @@ fn a_full_unit_among_several_is_found_out_once() {
     let mut primary = Primary::new(primary.into_catalog(), here());
     let again = orders(&ready(primary.recover(moment(next + 11))).unwrap());
     assert!(again.len() <= 2, "what ran to the other unit, and one that tries: {again:?}");
+}
+
+/// Symptom: the first in line was held by its own policy, kept the try of the barrier, and everything behind it stood still.
+#[test]
+fn one_that_is_held_lets_the_next_try() {
+    let mut primary = two_units();
+    // Both go to the same unit there.
+    ready(primary.put(&[Change::ReplicationTarget(ReplicationTarget::usual(FAST, THERE))])).unwrap();
+    let first = many(&mut primary);
+    let silver = made(&mut primary, IMAGES, FAST, NOW + 90);
+    assert_eq!(silver, [], "there are older ones");
+    for order in &first {
+        assert_eq!(refuse(&mut primary, order, "POOL-002", NOW + 100), []);
+    }
+    assert_eq!(standing(&primary, "waiting(target-full)"), (usize::from(IMAGES) + 1, 0));
+    ready(primary.hold_slp("gold", None, moment(NOW + 101))).unwrap();
+    let mut now = due(&primary) + 1;
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        sent.extend(tick(&mut primary, now));
+        now += 1;
+    }
+    let [order] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(order.operation.image, ImageId([100 + IMAGES; 16]));
+    // All that is left is held: nothing is due by itself all the time.
+    finish(&mut primary, order, now);
+    let mut ticks = 0;
+    while ready(primary.next_due()).unwrap().is_some_and(|due| due.seconds <= now) {
+        assert_eq!(tick(&mut primary, now), []);
+        ticks += 1;
+        assert!(ticks < 20, "it turns in circles");
+    }
+    let resumed = orders(&ready(primary.resume_slp("gold", moment(now + 1))).unwrap());
+    assert!(!resumed.is_empty(), "what was held goes on");
+}
+
+/// The same where all are held: it ends by itself, and what is resumed goes on.
+#[test]
+fn all_that_are_held_make_no_circle() {
+    let mut primary = two_units();
+    let first = many(&mut primary);
+    for order in &first {
+        refuse(&mut primary, order, "POOL-002", NOW + 100);
+    }
+    ready(primary.hold_slp("gold", None, moment(NOW + 101))).unwrap();
+    let now = due(&primary) + 1;
+    let mut ticks = 0;
+    while ready(primary.next_due()).unwrap().is_some_and(|due| due.seconds <= now) {
+        assert_eq!(tick(&mut primary, now), []);
+        ticks += 1;
+        assert!(ticks < 20, "it turns in circles");
+    }
+    let resumed = orders(&ready(primary.resume_slp("gold", moment(now + 1))).unwrap());
+    assert!(!resumed.is_empty(), "what was held goes on");
+}
+
+/// Symptom: what stood before one unit stood on when the target was set to another one, and kept what goes there from trying.
+#[test]
+fn another_unit_is_another_part() {
+    let mut primary = two_units();
+    let first = many(&mut primary);
+    for order in &first {
+        refuse(&mut primary, order, "POOL-002", NOW + 100);
+    }
+    let target = ReplicationTarget { unit: "large".into(), ..ReplicationTarget::usual(POOL, THERE) };
+    let all = orders(&ready(primary.put_target(target, moment(NOW + 101))).unwrap());
+    assert_eq!(all.len(), 4, "as many as may run");
+    assert!(all.iter().all(|order| order.unit == "large"));
+    assert_eq!(standing(&primary, "waiting(target-full)"), (0, 0));
+    assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
+}
+
+/// Symptom: the pool that the one which tried was read from was shut meanwhile: it got through, and the barrier stood on.
+#[test]
+fn one_that_gets_through_ends_what_it_tried() {
+    let mut primary = two_units();
+    let first: Vec<_> = (0..9).flat_map(|number| made(&mut primary, number, FAST, NOW)).collect();
+    assert_eq!(first.len(), 4);
+    for order in &first {
+        assert_eq!(refuse(&mut primary, order, "POOL-002", NOW + 100), []);
+    }
+    let next = due(&primary) + 1;
+    let tried = tick(&mut primary, next);
+    let [order] = &tried[..] else { panic!("{tried:?}") };
+    let shut = PoolTrouble { code: "NET-001".into(), sentence: "its server is away".into(), readable: false };
+    ready(primary.pool_stands(FAST, Some(shut), moment(next))).unwrap();
+    finish(&mut primary, order, next + 1);
+    assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
+}
+
+/// Symptom: what waited behind a failed import of a partner that was unpaired went on waiting for that, and one was tried in vain.
+#[test]
+fn of_an_unpaired_partner_nothing_stands() {
+    let mut primary = two_units();
+    let orders = many(&mut primary);
+    for order in &orders {
+        finish(&mut primary, order, NOW + 100);
+        let (pool, sequence) = (PoolId([4; 16]), Sequence(u64::from(order.operation.image.0[0])));
+        let outcome = Outcome::GivenUp { note: note("AIR-002") };
+        let image = order.operation.image;
+        let report = ImportReport { image, pool, incarnation: 1, sequence, revision: 1, outcome };
+        ready(primary.handle(Event::ImportReported { from: THERE, report }, moment(NOW + 101))).unwrap();
+    }
+    assert_eq!(standing(&primary, "waiting(import-failed)"), (4, 0));
+    ready(primary.unpair(THERE, narrows_domain::primary::Parting::Now, moment(NOW + 102))).unwrap();
+    assert_eq!(standing(&primary, "waiting(unpaired)"), (usize::from(IMAGES), 0));
+    assert_eq!(ready(narrows_domain::catalog::Beside::barriers(primary.catalog())).unwrap(), []);
 }

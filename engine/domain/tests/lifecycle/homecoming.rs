@@ -176,3 +176,58 @@ fn what_is_not_in_the_catalog_needs_no_policy_to_come_home() {
         assert_eq!(kept(&primary, image, NOW + 4), ["its retention period runs"]);
     }
 }
+
+/// Symptom: a recalled image was governed, and sent on, by an import policy that did not let it in.
+#[test]
+fn what_was_asked_for_is_not_under_a_policy_that_refused_it() {
+    let child = "[[operation]]\nid = \"on\"\nkind = \"replication\"\nsource = \"import\"\n\
+        target = { domain = \"there\", import_slp = \"gold-import\" }\nretention = { fixed = \"90d\" }\n";
+    let other_class = IMPORT.replace("[[operation]]", "data_classification = \"other\"\n[[operation]]");
+    let other_storage = IMPORT.replace("\"default\"", "\"elsewhere\"");
+    for (text, origin) in [
+        (&other_class, HERE),
+        (&other_storage, HERE),
+        (&other_class, DomainId([77; 16])),
+        (&other_storage, DomainId([77; 16])),
+    ] {
+        let mut primary = primary(&format!("{text}{child}"));
+        let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+        partner.grants.relay.insert(origin, None);
+        ready(primary.put(&[Change::Partner(partner)])).unwrap();
+        let mut arrival = Arrival { import_slp: Some("home".into()), ..arrival() };
+        arrival.record.origin = origin;
+        let image = arrival.record.image;
+        ready(primary.recall(image, THERE, moment(NOW + 2))).unwrap();
+        assert_eq!(arrive(&mut primary, arrival, NOW + 3).state, ImportState::Imported);
+        let home = ready(primary.catalog().image(image)).unwrap().unwrap();
+        assert_eq!((home.state, home.slp.as_str(), home.slp_version), (ImageState::Whole, "home", 0));
+        assert_eq!(operations(&primary, image), []);
+    }
+}
+
+/// The same for one that was here before under a version of that policy: what it said then does not bring it under it again.
+#[test]
+fn what_another_domain_made_is_not_under_a_policy_that_refused_it() {
+    let origin = DomainId([77; 16]);
+    let mut primary = primary(IMPORT);
+    let mut partner = ready(primary.catalog().partner(THERE)).unwrap().unwrap();
+    partner.grants.relay.insert(origin, None);
+    ready(primary.put(&[Change::Partner(partner)])).unwrap();
+    let mut arrival = Arrival { import_slp: Some("home".into()), ..arrival() };
+    arrival.record.origin = origin;
+    let image = arrival.record.image;
+    let event =
+        |sequence, logged| PoolEvent { pool: POOL, incarnation: 1, sequence: Sequence(sequence), logged };
+    let arrived = Logged::Arrival { arrival: arrival.clone(), copy: NEVER, stored_bytes: 7 };
+    ready(primary.handle(Event::Pool(event(1, arrived)), moment(NOW + 1))).unwrap();
+    assert_eq!(ready(primary.catalog().image(image)).unwrap().unwrap().slp_version, 1);
+    ready(primary.handle(Event::Pool(event(2, Logged::Remove { image })), moment(NOW + 2))).unwrap();
+    let slp = parse(&IMPORT.replace("\"default\"", "\"elsewhere\""), Format::Toml).unwrap();
+    let version = SlpVersion { slp, version: 2, made: at(NOW), targets: vec![], verified: true };
+    ready(primary.put(&[Change::Slp(version)])).unwrap();
+    ready(primary.recall(image, THERE, moment(NOW + 3))).unwrap();
+    let again = Logged::Arrival { arrival, copy: NEVER, stored_bytes: 7 };
+    ready(primary.handle(Event::Pool(event(3, again)), moment(NOW + 4))).unwrap();
+    let home = ready(primary.catalog().image(image)).unwrap().unwrap();
+    assert_eq!((home.state, home.slp_version), (ImageState::Whole, 0));
+}

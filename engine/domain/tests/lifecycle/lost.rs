@@ -305,6 +305,11 @@ fn who_has_a_further_copy_says_that_the_image_lives_on() {
            retention = { target = {} }\n";
     let mut primary = duplication::with_two_pools(&staged);
     let id = arrival().record.image;
+    primary = primary.with_settings(narrows_domain::settings::Settings {
+        // What is said of it when it comes in is not forgotten by that.
+        image_format_max: 0,
+        ..narrows_domain::settings::Settings::default()
+    });
     let kept = CopyState { expires: None, locked_until: None, held: false };
     logged(&mut primary, 1, Logged::Arrival { arrival: arrival(), copy: kept, stored_bytes: 7 }, NOW);
     let over = CopyState { expires: Some(at(NOW + 1)), ..kept };
@@ -327,5 +332,13 @@ fn who_has_a_further_copy_says_that_the_image_lives_on() {
         _ => None,
     });
     let over = over.expect("it was kept for the duplicate only");
-    assert!(outcome(&mut primary, 4, over, NOW + 4).is_copied_on());
+    let told = outcome(&mut primary, 4, over, NOW + 4);
+    assert!(told.is_copied_on());
+    let Outcome::Imported { note: Some(note), .. } = told else { panic!("{told:?}") };
+    assert!(note.sentence.contains("image format"), "{note:?}");
+    let told = outcome(&mut primary, 5, kept, NOW + 5);
+    assert!(
+        matches!(&told, Outcome::Imported { note: Some(note), .. } if note.code == "AIR-007"),
+        "{told:?}"
+    );
 }

@@ -119,7 +119,7 @@ fn many_waiting(count: u16) -> Primary<MemoryCatalog> {
     let mut changes = Vec::new();
     for number in 1..count {
         let mut id = [9; 16];
-        id[..2].copy_from_slice(&number.to_be_bytes());
+        id[..2].copy_from_slice(&number.to_le_bytes());
         let id = ImageId(id);
         let started = at(NOW + i64::from(number));
         changes.push(Change::Image(narrows_domain::Image { id, started, ..image.clone() }));
@@ -214,4 +214,96 @@ fn many_images_take_a_changed_version_in_portions() {
     let all = primary.catalog().all_operations();
     let copies = all.iter().filter(|it| it.target.is_some());
     assert!(copies.clone().all(|it| it.expires == Some(at(it.age.seconds + 120 * DAY))), "{copies:?}");
+}
+
+/// `many_waiting`, and behind all others an image of which everything is complete.
+fn with_a_complete_one(count: u16) -> (Primary<MemoryCatalog>, ImageId) {
+    let mut primary = many_waiting(count);
+    let first = ready(primary.catalog().images(&ImageFilter::default())).unwrap().remove(0);
+    let copy = ready(primary.catalog().copies(first.id)).unwrap().remove(0);
+    let id = ImageId([255; 16]);
+    let started = at(NOW + 100_000);
+    let mut changes = vec![
+        Change::Image(narrows_domain::Image { id, started, ..first.clone() }),
+        Change::Copy(narrows_domain::ImageCopy { image: id, ..copy }),
+    ];
+    for operation in operations(&primary, first.id) {
+        let key = narrows_domain::OperationKey { image: id, ..operation.key };
+        let state = OperationState::Complete;
+        changes.push(Change::Operation(Operation { key, age: started, state, next_try: None, ..operation }));
+    }
+    ready(primary.put(&changes)).unwrap();
+    (primary, id)
+}
+
+/// Symptom: an image of which everything was complete was planned anew, and sent to another target, because somebody asked about it
+/// while others were being migrated.
+#[test]
+fn what_is_complete_is_not_planned_anew_when_it_is_loaded() {
+    let (mut primary, id) = with_a_complete_one(350);
+    let before = operations(&primary, id);
+    ready(primary.begin_migration("gold", (1, 2), moment(NOW + 1))).unwrap();
+    let unchanged = |primary: &Primary<MemoryCatalog>| {
+        let image = ready(primary.catalog().image(id)).unwrap().unwrap();
+        assert_eq!((image.slp_version, operations(primary, id)), (1, before.clone()));
+    };
+    ready(primary.plan_expiry(id, at(NOW + 2))).unwrap();
+    unchanged(&primary);
+    // Its time has come, and the first portion ends before it.
+    let mut copy = ready(primary.catalog().copies(id)).unwrap().remove(0);
+    copy.wanted.expires = Some(at(NOW + 2));
+    ready(primary.put(&[Change::Copy(copy)])).unwrap();
+    ready(primary.handle(Event::Tick, moment(NOW + 3))).unwrap();
+    unchanged(&primary);
+    for second in 4..10 {
+        ready(primary.handle(Event::Tick, moment(NOW + second))).unwrap();
+    }
+    unchanged(&primary);
+}
+
+/// The same where the version itself is changed: what is complete keeps its life, asked about or not.
+#[test]
+fn what_is_complete_does_not_live_longer_when_it_is_loaded() {
+    let (mut primary, id) = with_a_complete_one(250);
+    ready(primary.put(&[Change::SlpGone("gold".into())])).unwrap();
+    put_version(&mut primary, GOLD, 1);
+    let slp = parse(&GOLD.replace("30d", "40d"), Format::Toml).unwrap();
+    ready(primary.begin_in_place(&slp, super::in_place::how(), moment(NOW + 5))).unwrap();
+    let before = ready(primary.catalog().copies(id)).unwrap();
+    ready(primary.plan_expiry(id, at(NOW + 6))).unwrap();
+    assert_eq!(ready(primary.catalog().copies(id)).unwrap(), before);
+}
+
+/// Symptom: what was planned anew when a policy was checked again was overwritten by its row as it had been read before.
+#[test]
+fn what_waited_for_a_check_is_not_put_back_to_what_it_was() {
+    let mut primary = primary(GOLD);
+    let version = ready(primary.catalog().slp("gold", None)).unwrap().unwrap();
+    ready(primary.put(&[Change::Slp(SlpVersion { verified: false, ..version })])).unwrap();
+    let (id, _) = backed_up(&mut primary, NOW);
+    assert_eq!(operations(&primary, id)[1].state, OperationState::Waiting(WaitReason::TargetUnverified));
+    put_version(&mut primary, &GOLD.replace("90d", "120d"), 2);
+    ready(primary.begin_migration("gold", (1, 2), moment(NOW + 1))).unwrap();
+    ready(primary.handle(Event::SlpApplied { name: "gold".into() }, moment(NOW + 2))).unwrap();
+    assert_eq!(operations(&primary, id)[1].expires, Some(at(NOW + 120 * DAY)));
+    let commands = ready(primary.handle(Event::Tick, moment(NOW + 3))).unwrap();
+    assert_eq!(operations(&primary, id)[1].state, OperationState::InProcess, "{commands:?}");
+    assert_eq!(operations(&primary, id)[1].expires, Some(at(NOW + 120 * DAY)));
+}
+
+/// Symptom: a copy whose time had come when its life was made longer was looked at as it had been before, and stayed that way.
+#[test]
+fn a_due_copy_that_lives_longer_is_not_put_back_to_what_it_was() {
+    let mut primary = many_waiting(250);
+    ready(primary.put(&[Change::SlpGone("gold".into())])).unwrap();
+    put_version(&mut primary, GOLD, 1);
+    let due = NOW + 30 * DAY + 1000;
+    let slp = parse(&GOLD.replace("30d", "40d"), Format::Toml).unwrap();
+    ready(primary.begin_in_place(&slp, super::in_place::how(), moment(due))).unwrap();
+    // All of them are looked at in one tick; the last portion comes later.
+    ready(primary.handle(Event::Tick, moment(due + 1))).unwrap();
+    for image in ready(primary.catalog().images(&ImageFilter::default())).unwrap() {
+        let copy = &ready(primary.catalog().copies(image.id)).unwrap()[0];
+        assert_eq!(copy.wanted.expires, Some(at(image.started.seconds + 40 * DAY)));
+    }
 }

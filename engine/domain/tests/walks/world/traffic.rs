@@ -127,7 +127,7 @@ impl World {
             Err(failure)
         } else if is_full {
             // As many as may be brought there, or as much as fits.
-            let code = if order.attempt % 3 == 0 { "NET-004" } else { "POOL-002" };
+            let code = if order.attempt.is_multiple_of(3) { "NET-004" } else { "POOL-002" };
             Err(Failure::coded(code, Side::Target, "full"))
         } else {
             self.commit_at(at, to, order)
