@@ -117,3 +117,20 @@ async fn why_nothing_is_parked_is_said() {
     parking.know(&vault(Dials::Both));
     assert_eq!(parking.shut(VAULT), None, "it is dialled like others");
 }
+
+/// Symptom: to tell a partner something outside of its window that window was forgotten for a while, also by a server that ended then.
+#[test]
+fn a_window_that_is_held_open_shuts_again() {
+    let parking = Parking::default();
+    let shut = Gate::ShutUntil(Some(NOW));
+    parking.know(&vault(Dials::Own));
+    assert_eq!(parking.set_gate(VAULT, shut), shut);
+    let held = (parking.hold_open(VAULT), parking.hold_open(VAULT));
+    assert_eq!(parking.shut(VAULT), None);
+    drop(held.0);
+    assert_eq!(parking.set_gate(VAULT, shut), Gate::Open, "the other one holds it");
+    assert_eq!(parking.shut(VAULT), None);
+    drop(held.1);
+    assert_eq!(parking.set_gate(VAULT, shut), shut);
+    assert!(parking.shut(VAULT).is_some());
+}
