@@ -80,10 +80,10 @@ async fn a_call_takes_what_is_parked() {
     assert!(parking.arrive(VAULT, NOW).is_none(), "enough");
     // One that broke is passed over, and makes room.
     drop(broken);
-    let (extra, _) = parking.arrive(VAULT, NOW).unwrap();
-    let (first, _) = spots.remove(0);
+    let (newest, _) = parking.arrive(VAULT, NOW).unwrap();
+    let (oldest, _) = spots.remove(0);
     let giving = tokio::spawn(async move {
-        let call = first.await.unwrap();
+        let call = newest.await.unwrap();
         assert_eq!(call.called, Called::Data(None));
         drop(call.reply.send(connection().await));
     });
@@ -92,7 +92,7 @@ async fn a_call_takes_what_is_parked() {
     // Paired anew or not, what it parked stays while it dials; and goes with that.
     parking.know(&vault(Dials::Partner));
     parking.forget(VAULT);
-    assert!(extra.await.is_err(), "its connection ends");
+    assert!(oldest.await.is_err(), "its connection ends");
     let why = parking.call(VAULT, Called::Api).await.unwrap_err();
     assert!(why.contains("no partner that dials"), "{why}");
 }
