@@ -222,7 +222,7 @@ async fn hear_where(app: &App, before: &Partner, to: Whereabouts) -> Result<(Par
 /// What was tried is not so; what was stored meanwhile is.
 async fn know_as_stored(app: &App, domain: DomainId) {
     let knows = app.clone();
-    let known = app.control.act(move |primary, _| {
+    let settled = app.control.act(move |primary, _| {
         Box::pin(async move {
             match primary.catalog().partner(domain).await.map_err(primary::Error::Catalog)? {
                 Some(partner) => knows.parking.know(&partner),
@@ -231,7 +231,7 @@ async fn know_as_stored(app: &App, domain: DomainId) {
             Ok(((), Vec::new()))
         })
     });
-    if let Err(Failure(error)) = known.await {
+    if let Err(Failure(error)) = settled.await {
         tracing::warn!(%domain, %error, "which of the two dials can't be read");
     }
 }
