@@ -6,21 +6,39 @@ use std::{sync::Arc, time::Duration};
 
 use narrows_api::{
     ApiError,
-    domains::{DialRequest, DomainInfo, PairRequest, Parting, UnpairReply, UnpairRequest},
+    domains::{DialRequest, DomainInfo, GrantRequest, PairRequest, Parting, UnpairReply, UnpairRequest},
     images::ImageInfo,
-    partner::Pong,
+    partner::{ConfirmRequest, Pong},
     paths,
     server::Level,
     slps::ApplyRequest,
     storage::{Making, TargetInfo, TargetName, TargetRequest},
     topology::Topology,
 };
-use narrows_domain::Catalog as _;
-use narrows_server::parking::{
-    dialling::{Caller, Primary, dial},
-    words::{Called, Wish},
+use narrows_domain::{
+    Catalog as _,
+    partner::{Dials, Partner, Trust},
+    primary::PartnerOrder,
 };
-use narrows_transport::Credentials;
+use narrows_format::DomainId;
+use narrows_server::{
+    api::App,
+    limits::PARTNER_TIME_MAX,
+    pairing,
+    parking::{
+        dialling::{Caller, Primary, dial, over},
+        words::{ANSWER, CALL, Called, PROTOCOL, Wish, read_answer},
+    },
+};
+use narrows_transport::{
+    Credentials,
+    trust::{CaFingerprint, Whom},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use crate::{
     data::{back_up_directory, make_tree, settled_image},
@@ -271,6 +289,143 @@ async fn media_servers_of_both_domains_are_put_through() {
     for annex in [&mut sends, &mut receives] {
         annex.stop().await;
     }
+    for house in [&mut east, &mut vault] {
+        house.stop().await;
+    }
+}
+
+fn app(house: &House) -> &App {
+    house.server.as_ref().unwrap().app()
+}
+
+async fn row(house: &House, partner: &House) -> Partner {
+    app(house).catalog.partner(partner.domain()).await.unwrap().unwrap()
+}
+
+/// What a partner says to be called in the other way from now on.
+fn says(house: &House, dials_out: bool) -> ConfirmRequest {
+    let (url, data_addr) = (app(house).config.url(), app(house).config.data_addr());
+    ConfirmRequest { url, data_addr, is_paired: false, dials_out }
+}
+
+/// Symptom: a pause, a grant that was taken away and an unpairing were undone when they came while a partner was called back that
+/// had said in which way it is called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ordered_while_a_vault_is_called_back_stays() {
+    let (mut east, mut vault) = with_vault(None).await;
+    vault.move_home().await;
+    let before = row(&east, &vault).await;
+    assert_eq!((before.dials, before.trust), (Dials::Partner, Trust::Complete));
+    let _: DomainInfo = order(&east, paths::DOMAIN_PAUSE, "vault", &()).await.unwrap();
+    let revoked = GrantRequest { grant: Vec::new(), revoke: vec!["status".into()] };
+    let _: DomainInfo = order(&east, paths::DOMAIN_GRANT, "vault", &revoked).await.unwrap();
+    pairing::confirm(app(&east), before.clone(), says(&vault, false)).await.unwrap();
+    let now = row(&east, &vault).await;
+    assert_eq!((now.dials, now.url.as_str()), (Dials::Both, vault.context.url.as_str()));
+    assert!(before.grants.status && !before.paused, "what is looked at");
+    assert!(now.paused, "it was paused meanwhile");
+    assert!(!now.grants.status, "a grant was taken away meanwhile");
+
+    let request = UnpairRequest { how: Parting::Now, dry_run: false };
+    let parted = row(&east, &vault).await;
+    let _: UnpairReply = order(&east, paths::DOMAIN_UNPAIR, "vault", &request).await.unwrap();
+    assert!(pairing::confirm(app(&east), parted, says(&vault, true)).await.is_err());
+    assert_eq!(row(&east, &vault).await.trust, Trust::Unpaired);
+    assert!(!app(&east).parking.is_caller(vault.domain()), "it parks nothing");
+    for house in [&mut east, &mut vault] {
+        house.stop().await;
+    }
+}
+
+/// Symptom: the other side's word that it dials ended the window of a domain that dials; and what one of the two had stored as the
+/// other one's way, and that one not, nothing mended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_dials_is_said_by_who_does_and_can_be_said_again() {
+    let (mut east, mut vault) = with_vault(Some("nights")).await;
+    let told = pairing::confirm(app(&vault), row(&vault, &east).await, says(&east, true)).await;
+    assert_eq!(told.map(drop).unwrap_err().0.code, "API-003");
+    let kept = row(&vault, &east).await;
+    assert_eq!((kept.dials, kept.dial_window.as_deref()), (Dials::Own, Some("nights")));
+
+    // What is changed is told, in a window that is shut too, and the window is not given up for it.
+    put_window(&vault, &shut_now()).await.unwrap();
+    while app(&vault).parking.shut(east.domain()).is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let out = DialRequest { out: true, window: Some("nights".into()) };
+    let info: DomainInfo = order(&vault, paths::DOMAIN_DIAL, "east", &out).await.unwrap();
+    assert_eq!((info.dials.as_str(), info.dial_window.as_deref()), ("own", Some("nights")));
+    while app(&vault).parking.shut(east.domain()).is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // As after an answer that was lost: only one of the two knows it.
+    vault.move_home().await;
+    assert!(app(&vault).parking.shut(east.domain()).is_some(), "the window is shut from the start");
+    let (domain, both) = (east.domain(), PartnerOrder::Dial(Dials::Both, None));
+    let turned = app(&vault).control.act(move |primary, moment| {
+        Box::pin(async move { primary.order_partner(domain, both, moment).await })
+    });
+    app(&vault).parking.know(&turned.await.unwrap());
+    assert_eq!(row(&east, &vault).await.dials, Dials::Partner);
+    let request = DialRequest { out: false, window: None };
+    let _: DomainInfo = order(&vault, paths::DOMAIN_DIAL, "east", &request).await.unwrap();
+    assert_eq!(row(&east, &vault).await.dials, Dials::Both);
+    for house in [&mut east, &mut vault] {
+        house.stop().await;
+    }
+}
+
+/// Symptom: whoever knew the name of the protocol held places of the API's port as if they were somebody; whoever a vault believed
+/// was served by a connection that it had parked for its partner; and a partner that was silent on one was waited for for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_nobody_or_somebody_else_is_not_served() {
+    let (mut east, mut vault) = with_vault(None).await;
+    let (ours, theirs) = (app(&east), app(&vault));
+    let to = Primary { domain: east.domain(), url: &east.context.url };
+    let mut nobody =
+        east.trust().first_contact_config(None, CaFingerprint(ours.authority().fingerprint().0)).unwrap();
+    nobody.alpn_protocols = vec![PROTOCOL.to_vec()];
+    let stream = TcpStream::connect(east.context.url.trim_start_matches("https://")).await.unwrap();
+    let mut stream = over(nobody, to, stream).await.unwrap();
+    let said = timeout(Duration::from_secs(5), read_answer(&mut stream)).await;
+    let said = said.expect("nobody waits for what it wishes").unwrap();
+    assert_eq!(said.unwrap().0, "AUTH-005");
+
+    // A data connection that is meant for east, and for somebody else.
+    for (whose, is_served) in [(east.domain(), true), (DomainId([9; 16]), false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0.into_std().unwrap();
+        let plane = theirs.clone();
+        let serving = tokio::spawn(async move { plane.plane.serve(whose, accepted.into()).await });
+        let credentials = Credentials::new(&ours.certificates.identity().unwrap()).unwrap();
+        let tls = ours.trust.client_config_of(&credentials, (vault.domain(), Whom::Primary)).unwrap();
+        let there = Primary { domain: vault.domain(), url: "parked" };
+        let mut stream = over(tls, there, dialled).await.unwrap();
+        let mut bytes = [0; 16];
+        let heard = timeout(Duration::from_secs(3), AsyncReadExt::read(&mut stream, &mut bytes)).await;
+        let is_open = !matches!(heard, Ok(Ok(0) | Err(_)));
+        assert_eq!(is_open, is_served, "{whose}: {heard:?}");
+        drop(stream);
+        serving.await.unwrap();
+    }
+
+    // It parks, is called, and says nothing more.
+    let credentials = Credentials::new(&theirs.certificates.identity().unwrap()).unwrap();
+    let from = Caller { trust: &theirs.trust, credentials: &credentials };
+    let mut silent = dial(from, to, Wish::Park).await.unwrap();
+    let (domain, url) = (vault.domain(), vault.context.url.as_str());
+    let asking = timeout(PARTNER_TIME_MAX * 2, ours.partners.shown_by(domain, url, "vault"));
+    let answering = async {
+        while silent.read_u8().await.unwrap() != CALL {}
+        Called::read(&mut silent).await.unwrap();
+        silent.write_all(&[ANSWER]).await.unwrap();
+        silent.flush().await.unwrap();
+        silent.into_inner().0
+    };
+    let (asked, _held) = tokio::join!(asking, answering);
+    assert_eq!(asked.expect("it is waited for for a while").unwrap_err().code, "NET-002");
     for house in [&mut east, &mut vault] {
         house.stop().await;
     }

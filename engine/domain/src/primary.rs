@@ -62,7 +62,7 @@ pub use administer::Applying;
 pub use backfill::{Backfill, Doing};
 pub use migrate::{Migration, Portion};
 pub use parting::{Parting, Ties};
-pub use partners::PartnerOrder;
+pub use partners::{PartnerOrder, Whereabouts};
 pub use policies::PolicyPlan;
 pub use pools::{PoolOrder, check_water};
 pub use runs::Working;

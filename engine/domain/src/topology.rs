@@ -4,7 +4,7 @@
 //! would stay where it was, and one disaster would take both copies.
 
 use crate::machine::Refusal;
-use crate::partner::{Partner, Trust};
+use crate::partner::{Dials, Partner, Trust};
 use crate::storage::{MediaServer, Pool};
 
 /// What stores for this domain.
@@ -26,7 +26,9 @@ impl OwnStorage<'_> {
         if let Some(own) = self.pools.iter().find(|own| is_theirs(own.id)) {
             return Some(format!("what receives in domain `{name}` is pool `{}` of this domain", own.name));
         }
-        let address = Some(partner.data_address.as_str()).filter(|address| !address.is_empty())?;
+        // The address of one that dials in leads nowhere from here.
+        let is_dialled = partner.dials != Dials::Partner;
+        let address = Some(partner.data_address.as_str()).filter(|it| is_dialled && !it.is_empty())?;
         let server = self.servers.iter().find(|it| it.data_address == address).map(|it| it.name.as_str());
         let server = server.or_else(|| (self.data_address == address).then_some(MediaServer::PRIMARY))?;
         Some(format!(
@@ -47,7 +49,9 @@ impl OwnStorage<'_> {
 /// Refuses a media server whose data port is where a partner receives.
 pub fn check_server(server: &MediaServer, partners: &[Partner]) -> Result<(), Refusal> {
     let MediaServer { name, data_address, .. } = server;
-    let is_theirs = |it: &&Partner| it.trust != Trust::Unpaired && it.data_address == *data_address;
+    let is_theirs = |it: &&Partner| {
+        it.trust != Trust::Unpaired && it.dials != Dials::Partner && it.data_address == *data_address
+    };
     let Some(partner) = partners.iter().find(is_theirs) else { return Ok(()) };
     let sentence = format!(
         "media server `{name}` would store at {data_address}, where domain `{}` receives",
@@ -106,5 +110,9 @@ mod tests {
         assert_eq!(check_server(&m1, std::slice::from_ref(&west)).unwrap_err().code, "TOPO-001");
         let parted = Partner { trust: Trust::Unpaired, ..west };
         assert!(check_server(&m1, &[parted, partner("west:7401", 2)]).is_ok());
+        // An address that nobody dials is no place; a pool is one.
+        let dials_in = |pool| Partner { dials: Dials::Partner, ..partner("m1:7401", pool) };
+        assert!(own.check(&dials_in(2)).is_ok() && check_server(&m1, &[dials_in(2)]).is_ok());
+        assert_eq!(own.check(&dials_in(1)).unwrap_err().code, "TOPO-001");
     }
 }

@@ -5,7 +5,11 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use narrows_api::ApiError;
-use narrows_domain::{Catalog as _, partner::Trust, storage::MediaServer};
+use narrows_domain::{
+    Catalog as _,
+    partner::{Dials, Partner, Trust},
+    storage::MediaServer,
+};
 use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
@@ -37,7 +41,8 @@ pub async fn check_partner(app: &App, name: &str, data_addr: &str) -> Result<(),
 pub async fn check_server(app: &App, data_addr: &str) -> Result<(), Failure> {
     let theirs = places(data_addr).await;
     let partners = app.catalog.partners().await.map_err(|error| internal(&error))?;
-    for partner in partners.iter().filter(|it| it.trust != Trust::Unpaired) {
+    let is_dialled = |it: &&Partner| it.trust != Trust::Unpaired && it.dials != Dials::Partner;
+    for partner in partners.iter().filter(is_dialled) {
         if is_one_of(&theirs, &partner.data_address).await {
             let sentence = format!(
                 "a media server would store at {data_addr}, where domain `{}` receives",

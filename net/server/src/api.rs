@@ -85,6 +85,7 @@ use crate::{
     },
     switches::{Clock, FailWrites},
     tickets::Tickets,
+    whereabouts::Untold,
 };
 
 /// What every part of the server has at hand.
@@ -113,6 +114,8 @@ pub struct Shared {
     pub partners: Partners,
     /// What partners that dial have parked here.
     pub parking: Arc<Parking>,
+    /// Partners that are to be told again how this server is reached.
+    pub untold: Untold,
     /// Data sessions that were allowed and have not begun.
     pub tickets: Tickets,
     /// Wakes agents when there are runs for them.

@@ -97,7 +97,7 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Step::Queued(place) = self.step {
-            self.pace.pool.lock().queue.leave(place);
+            self.pace.pool.lock().queue.give_up(place);
         }
     }
 }
@@ -257,8 +257,8 @@ struct Queue {
     done: u128,
     /// How much will be, of each target, when all that it wants has gone.
     asked: BTreeMap<DomainId, u128>,
-    /// Who waits, for how many bytes.
-    waiting: BTreeMap<Place, (DomainId, u64)>,
+    /// Who waits, for how many bytes, which are so much work.
+    waiting: BTreeMap<Place, (DomainId, u64, u128)>,
     entered: u64,
 }
 
@@ -289,22 +289,23 @@ impl Queue {
         self.rate?;
         let asked = self.asked.entry(partner).or_default();
         let begin = self.done.max(*asked);
-        *asked = begin.saturating_add((u128::from(bytes) << WORK) / u128::from(weight.max(1)));
+        let work = (u128::from(bytes) << WORK) / u128::from(weight.max(1));
+        *asked = begin.saturating_add(work);
         self.entered += 1;
         let place = (begin, self.entered);
-        self.waiting.insert(place, (partner, bytes));
+        self.waiting.insert(place, (partner, bytes, work));
         Some(place)
     }
 
     /// After how long who stands there asks again; `None`: it goes now. Whose turn it is and who does not come for it in time
     /// is passed, and keeps its place.
     fn look(&mut self, place: Place, now: Instant) -> Option<Duration> {
-        let (_, bytes) = self.waiting.get(&place).copied()?;
+        let (_, bytes, _) = self.waiting.get(&place).copied()?;
         let Some(rate) = self.rate else {
             self.leave(place);
             return None;
         };
-        let ahead: u64 = self.waiting.range(..place).map(|(_, (_, bytes))| bytes).sum();
+        let ahead: u64 = self.waiting.range(..place).map(|(_, (_, bytes, _))| bytes).sum();
         let is_late = self.free.checked_add(PACE_LATE).is_some_and(|late| late <= now);
         if self.free <= now && (ahead == 0 || is_late) {
             self.free = end_of(begin_at(self.free, now), bytes, rate);
@@ -317,11 +318,19 @@ impl Queue {
     }
 
     fn waits(&self, partner: DomainId) -> bool {
-        self.waiting.values().any(|(of, _)| *of == partner)
+        self.waiting.values().any(|(of, ..)| *of == partner)
     }
 
     fn leave(&mut self, place: Place) {
         self.waiting.remove(&place);
+    }
+
+    /// It did not go, and what it wanted is not held against its target.
+    fn give_up(&mut self, place: Place) {
+        let Some((partner, _, work)) = self.waiting.remove(&place) else { return };
+        if let Some(asked) = self.asked.get_mut(&partner) {
+            *asked = asked.saturating_sub(work);
+        }
     }
 }
 
@@ -575,8 +584,11 @@ mod tests {
         assert_eq!(buckets.step((NORTH, 10_000), &mut first, due + PACE_LATE), None, "it is there now");
         assert_eq!(buckets.queue.waiting.len(), 0);
         let pace = Pace { pool: Arc::new(PoolPace(Mutex::new(buckets))), partner: WEST };
-        let queued = pace.pool.lock().queue.enter((WEST, 1), 5).unwrap();
-        drop(Turn { pace: &pace, step: Step::Queued(queued) });
+        let first = pace.pool.lock().queue.enter((WEST, 1), 5).unwrap();
+        drop(Turn { pace: &pace, step: Step::Queued(first) });
+        let again = pace.pool.lock().queue.enter((WEST, 1), 5).unwrap();
+        assert_eq!(again.0, first.0, "what did not go was not asked for");
+        drop(Turn { pace: &pace, step: Step::Queued(again) });
         assert_eq!(pace.pool.lock().queue.waiting.len(), 0, "who does not wait any more is gone");
     }
 

@@ -31,7 +31,7 @@ use narrows_domain::{
     limits::POOLS_MAX,
     machine::placing::BUSY,
     partner::{self, Dials, Partner, Reach, Trust},
-    primary,
+    primary::{self, Whereabouts},
     token::{Token, TokenHash, TokenPurpose, TokenRefused},
 };
 use narrows_format::{DomainId, Timestamp};
@@ -121,6 +121,7 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     let name = request.alias.unwrap_or_else(|| line.name.clone());
     check_name(&name)?;
     check_name_is_free(app, &name, Some(line.domain)).await?;
+    check_window(app, request.window.as_deref()).await?;
 
     let api = app.partners.first_contact(line.ca_fingerprint, &line.url(), &name)?;
     let dials_out = request.dial_out;
@@ -149,6 +150,8 @@ pub async fn pair(app: &App, request: PairRequest) -> Result<Partner, Failure> {
     let partner = Partner { url: line.url(), data_address: theirs.data_addr.clone(), ..partner };
     let (dials, dial_window) = if dials_out { (Dials::Own, request.window) } else { (Dials::Both, None) };
     let partner = Partner { dials, dial_window, ..partner };
+    // It is ordered now, whatever window may be shut.
+    let _held = app.parking.hold_open(partner.domain);
     app.control.put_partner(partner.clone()).await?;
     believe(app, &partner)?;
     complete(app, partner.domain).await
@@ -178,32 +181,59 @@ pub async fn accept(app: &App, theirs: Introduction) -> Result<Introduction, Fai
 /// The inviter's part of the second step; `partner` is the caller by its certificate. So it may say where it is now.
 pub async fn confirm(app: &App, partner: Partner, request: ConfirmRequest) -> Result<Pong, Failure> {
     check_addresses(&request.url, &request.data_addr)?;
-    apart::check_partner(app, &partner.name, &request.data_addr).await?;
-    let before = partner.clone();
-    let dials = match (request.dials_out, before.dials) {
-        (true, _) => Dials::Partner,
+    if !request.dials_out {
+        apart::check_partner(app, &partner.name, &request.data_addr).await?;
+    }
+    let dials = match (request.dials_out, partner.dials) {
+        (true, Dials::Own) => {
+            let sentence = format!("`{}` dials `{}` by itself, and only then", app.who.name, partner.name);
+            let help = format!(
+                "one of the two has to be dialled: `narrowsctl domain dial --both` in `{}` first",
+                app.who.name
+            );
+            return Err(ApiError::new(codes::CONFLICT, sentence).help(help).into());
+        }
+        (true, Dials::Both | Dials::Partner) => Dials::Partner,
         (false, Dials::Partner) => Dials::Both,
         (false, dials) => dials,
     };
-    let partner = Partner { url: request.url, data_address: request.data_addr, dials, ..partner };
-    // It is called in the way that it says now, and only if that works it is so from now on.
-    app.parking.know(&partner);
-    let called = call_where_it_is(app, &before, &partner).await;
-    if called.is_err() {
-        app.parking.know(&before);
+    let to = Whereabouts { url: request.url, data_address: request.data_addr, dials };
+    let told = hear_where(app, &partner, to).await;
+    if told.is_err() {
+        know_as_stored(app, partner.domain).await;
     }
-    let pong = called?;
-    if request.is_paired && partner.trust == Trust::Complete && dials == before.dials {
-        return moved(app, partner, &pong).await;
+    let (now, pong) = told?;
+    if request.is_paired && partner.trust == Trust::Complete && dials == partner.dials {
+        return pong_for(app, &now).await;
     }
-    if partner != before {
-        app.control.put_partner(partner.clone()).await?;
-        if dials == before.dials {
-            app.partners.forget(partner.domain);
-        }
-    }
-    let complete = finish(app, partner, &pong).await?;
+    let complete = finish(app, now, &pong).await?;
     pong_for(app, &complete).await
+}
+
+/// It is called in the way that it says now, and only if that works it is so from now on.
+async fn hear_where(app: &App, before: &Partner, to: Whereabouts) -> Result<(Partner, Pong), Failure> {
+    let Whereabouts { url, data_address, dials } = to.clone();
+    let partner = Partner { url, data_address, dials, ..before.clone() };
+    app.parking.know(&partner);
+    let pong = call_where_it_is(app, before, &partner).await?;
+    Ok((moved(app, before, to, &pong).await?, pong))
+}
+
+/// What was tried is not so; what was stored meanwhile is.
+async fn know_as_stored(app: &App, domain: DomainId) {
+    let knows = app.clone();
+    let settled = app.control.act(move |primary, _| {
+        Box::pin(async move {
+            match primary.catalog().partner(domain).await.map_err(primary::Error::Catalog)? {
+                Some(partner) => knows.parking.know(&partner),
+                None => knows.parking.forget(domain),
+            }
+            Ok(((), Vec::new()))
+        })
+    });
+    if let Err(Failure(error)) = settled.await {
+        tracing::warn!(%domain, %error, "which of the two dials can't be read");
+    }
 }
 
 /// Calls a partner as it says that it is called from now on.
@@ -221,7 +251,9 @@ async fn call_where_it_is(app: &App, before: &Partner, partner: &Partner) -> Res
             .because(error.why)
             .help(format!("{help}; the pairing then completes by itself"))
     })?;
-    if before.trust == Trust::Complete && before.url != partner.url {
+    // Where it was dialled until now.
+    let is_elsewhere = before.url != partner.url || partner.dials == Dials::Partner;
+    if before.trust == Trust::Complete && before.dials != Dials::Partner && is_elsewhere {
         check_left(app, before, life).await?;
     }
     Ok(pong)
@@ -230,7 +262,7 @@ async fn call_where_it_is(app: &App, before: &Partner, partner: &Partner) -> Res
 /// TRUST-003: a domain that has moved is not found any more where it was known to be, unless that leads to the same server. So a
 /// copy of its data folder that is started elsewhere does not take its place while it runs.
 async fn check_left(app: &App, known: &Partner, life: Option<Life>) -> Result<(), Failure> {
-    let api = app.partners.api(known.domain, &known.url, &known.name)?;
+    let api = app.partners.dialled(known.domain, &known.url, &known.name)?;
     // The caller waits for this no longer than for any other answer.
     match timeout(REACH_TIME_MAX, api.get_of_life::<Pong>(paths::PARTNER_PING)).await {
         Ok(Ok((_, still))) if still != life => {
@@ -242,24 +274,29 @@ async fn check_left(app: &App, known: &Partner, life: Option<Life>) -> Result<()
     }
 }
 
-/// A partner has said where it is, and answers there.
-async fn moved(app: &App, partner: Partner, pong: &Pong) -> Result<Pong, Failure> {
-    if pong.domain != partner.domain {
-        return Err(ApiError::new("AUTH-006", format!("{} answers as another domain", partner.name)).into());
+/// A partner has said where it is, and answers there. Gives its row as it is now.
+async fn moved(app: &App, before: &Partner, to: Whereabouts, pong: &Pong) -> Result<Partner, Failure> {
+    if pong.domain != before.domain {
+        return Err(ApiError::new("AUTH-006", format!("{} answers as another domain", before.name)).into());
     }
-    let Partner { domain, url, data_address, .. } = partner;
+    let (domain, then, dials) = (before.domain, before.trust, to.dials);
     let ordered = app.control.act(move |primary, moment| {
-        Box::pin(async move { primary.partner_moved(domain, (url, data_address), moment).await })
+        Box::pin(async move { primary.partner_moved((domain, then), to, moment).await })
     });
     let (partner, has_moved) = ordered.await?;
     if has_moved {
-        app.partners.forget(domain);
+        // The connection by which it was called is the one of its new way.
+        if dials == before.dials {
+            app.partners.forget(domain);
+        }
         app.partners.forget_data_address(domain);
-        tracing::info!(partner = %partner.name, url = partner.url, data = partner.data_address, "it has moved");
-        let skew_ms = time::millis_between(app.clock.now(), narrows_api::text::time_in(pong.clock));
-        app.control.tell(up(domain, pong, skew_ms)).await;
+        tracing::info!(partner = %partner.name, url = partner.url, data = partner.data_address, %dials, "it has moved");
+        if partner.trust == Trust::Complete {
+            let skew_ms = time::millis_between(app.clock.now(), narrows_api::text::time_in(pong.clock));
+            app.control.tell(up(domain, pong, skew_ms)).await;
+        }
     }
-    pong_for(app, &partner).await
+    Ok(partner)
 }
 
 /// Tells a partner where we are.
@@ -400,7 +437,10 @@ async fn stranger(app: &App, theirs: &Introduction, name: &str) -> Result<Partne
     let malformed = |field: &str, why: &str| ApiError::new(codes::MALFORMED, why).at(field.to_owned());
     certificate_of_pem(&theirs.ca_pem).ok_or_else(|| malformed("ca_pem", "no certificate"))?;
     check_addresses(&theirs.url, &theirs.data_addr)?;
-    apart::check_partner(app, name, &theirs.data_addr).await?;
+    // What nobody dials is no place.
+    if !theirs.dials_out {
+        apart::check_partner(app, name, &theirs.data_addr).await?;
+    }
     if i64::try_from(theirs.incarnation).is_err() {
         return Err(malformed("incarnation", "no domain was recovered so often").into());
     }
@@ -516,6 +556,18 @@ fn check_name(name: &str) -> Result<(), Failure> {
     let error = ApiError::new(codes::MALFORMED, format!("{name:?} can't be a domain's name"))
         .because("1 to 63 letters, digits, `.`, `-`, `_` are a name");
     Err(error.into())
+}
+
+/// SLP-013 for a window that there is not.
+async fn check_window(app: &App, window: Option<&str>) -> Result<(), Failure> {
+    let Some(name) = window else { return Ok(()) };
+    let windows = app.catalog.windows().await.map_err(|error| internal(&error))?;
+    if windows.iter().any(|known| known.name == name) {
+        return Ok(());
+    }
+    Err(ApiError::new("SLP-013", format!("there is no window `{name}`"))
+        .help("see `narrowsctl window list`")
+        .into())
 }
 
 async fn check_name_is_free(app: &App, name: &str, for_domain: Option<DomainId>) -> Result<(), Failure> {

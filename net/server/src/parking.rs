@@ -58,6 +58,28 @@ struct State {
     lots: BTreeMap<DomainId, Lot>,
     /// Partners that are not spoken to before a window opens.
     shut: BTreeMap<DomainId, Option<Timestamp>>,
+    /// Partners that are spoken to nonetheless, by so many orders.
+    held: BTreeMap<DomainId, usize>,
+}
+
+/// While it lasts no window is shut for a partner.
+pub struct Held<'a> {
+    parking: &'a Parking,
+    domain: DomainId,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut state = self.parking.state();
+        if let Some(orders) = state.held.get_mut(&self.domain) {
+            *orders -= 1;
+            if *orders == 0 {
+                state.held.remove(&self.domain);
+            }
+        }
+        drop(state);
+        self.parking.changed.notify_one();
+    }
 }
 
 /// What one partner has parked.
@@ -134,18 +156,30 @@ impl Parking {
         }
     }
 
-    /// Whether the window is open in which a partner is dialled.
-    fn set_gate(&self, domain: DomainId, gate: Gate) {
+    /// Somebody has ordered what has to be said to a partner now. The keeper looks again when that is over.
+    pub fn hold_open(&self, domain: DomainId) -> Held<'_> {
         let mut state = self.state();
+        *state.held.entry(domain).or_default() += 1;
+        state.shut.remove(&domain);
+        drop(state);
+        self.changed.notify_one();
+        Held { parking: self, domain }
+    }
+
+    /// Whether the window is open in which a partner is dialled. Gives what holds.
+    pub fn set_gate(&self, domain: DomainId, gate: Gate) -> Gate {
+        let mut state = self.state();
+        let gate = if state.held.contains_key(&domain) { Gate::Open } else { gate };
         let Gate::ShutUntil(opens) = gate else {
             state.shut.remove(&domain);
-            return;
+            return gate;
         };
         let before = state.shut.insert(domain, opens);
         drop(state);
         if before.is_none() {
             self.shutting.send_modify(|count| *count += 1);
         }
+        gate
     }
 
     /// A partner has come. What comes by the receiver is a call; `None`: it has enough here, or may not.
@@ -190,10 +224,13 @@ impl Parking {
             while let Some(spot) = self.take(domain) {
                 let (reply, answer) = oneshot::channel();
                 // One that broke meanwhile is none.
-                if spot.send(Call { called, reply }).is_ok()
-                    && let Ok(stream) = answer.await
-                {
-                    return Ok(stream);
+                if spot.send(Call { called, reply }).is_err() {
+                    continue;
+                }
+                match timeout_at(patience, answer).await {
+                    Ok(Ok(stream)) => return Ok(stream),
+                    Ok(Err(_)) => {}
+                    Err(_) => return Err(self.silence(domain)),
                 }
             }
             let is_away = self.state().lots.get(&domain).is_none_or(|lot| lot.window != Gate::Open);
@@ -203,8 +240,9 @@ impl Parking {
         }
     }
 
+    /// The one that came last: it is the least likely to have broken since.
     fn take(&self, domain: DomainId) -> Option<oneshot::Sender<Call>> {
-        self.state().lots.get_mut(&domain)?.spots.pop_front()
+        self.state().lots.get_mut(&domain)?.spots.pop_back()
     }
 
     /// Why nothing of a partner is parked.

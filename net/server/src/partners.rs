@@ -13,12 +13,12 @@ use std::{
 
 use narrows_api::{ApiError, Hex, error::codes, partner::LIFE_HEADER, paths};
 use narrows_domain::life::Life;
-use narrows_format::{DomainId, ServerId};
+use narrows_format::{DomainId, ServerId, Timestamp};
 use narrows_transport::{
     Credentials, TrustError, TrustStore,
     trust::{CaFingerprint, Whom, code_of},
 };
-use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, tls::TlsInfo};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, tls::TlsInfo};
 use rustls_pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
@@ -97,6 +97,12 @@ impl Partners {
 
     /// The API of a domain whose CA is known. `name` is for error messages.
     pub fn api(&self, domain: DomainId, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
+        let called = self.called(domain);
+        Ok(PartnerApi { called, ..self.dialled(domain, url, name)? })
+    }
+
+    /// The same at this address, whatever is parked here.
+    pub fn dialled(&self, domain: DomainId, url: &str, name: &str) -> Result<PartnerApi, ApiError> {
         if let Some(why) = self.parking.shut(domain) {
             return Err(ApiError::new(codes::UNREACHABLE, format!("{name} is not spoken to")).because(why));
         }
@@ -110,8 +116,8 @@ impl Partners {
             client
         };
         let watched = self.lives.clone().map(|(lives, clock)| (domain, lives, clock));
-        let (called, window) = (self.called(domain), Some((domain, Arc::clone(&self.parking))));
-        Ok(PartnerApi { called, window, watched, ..PartnerApi::of_partner(client, url, name) })
+        let window = Some((domain, Arc::clone(&self.parking)));
+        Ok(PartnerApi { window, watched, ..PartnerApi::of_partner(client, url, name) })
     }
 
     /// For a partner that is called by what it parked here.
@@ -143,7 +149,9 @@ impl Partners {
     ) -> Result<CertificateDer<'static>, ApiError> {
         let none = || ApiError::new("AUTH-001", format!("{name} shows no certificate"));
         if let Some(called) = self.called(domain) {
-            return Box::pin(called.shown((name, url))).await?.ok_or_else(none);
+            let late = |_| ApiError::new(codes::TIMED_OUT, format!("{name} at {url} did not answer in time"));
+            let shown = timeout(PARTNER_TIME_MAX, Box::pin(called.shown((name, url)))).await;
+            return shown.map_err(late)??.ok_or_else(none);
         }
         let tls = self.trust.client_config_of(&self.credentials, (domain, Whom::Primary));
         let client = builder(tls.map_err(|error| untrusted(&error))?).tls_info(true);
@@ -249,23 +257,34 @@ impl PartnerApi {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = self.within_window(self.sent(request, within)).await?;
-        let life = lives::named(response.headers());
-        if let Some(((domain, lives, _), asked)) = self.watched.as_ref().zip(asked) {
-            lives.answered(*domain, response.headers(), asked);
-        }
-        let is_good = response.status().is_success();
-        let status = response.status().as_u16();
-        let bytes = self.within_window(self.bounded(response)).await?;
-        if is_good {
+        // A connection that was parked here knows no time.
+        let answered = timeout(within, self.within_window(self.answered(request, asked))).await;
+        let (status, life, bytes) = answered.map_err(|_| self.late())??;
+        if status.is_success() {
             return serde_json::from_slice(&bytes).map(|answer| (answer, life)).map_err(|error| {
                 ApiError::new(codes::INTERNAL, format!("{}: the answer can't be read: {error}", self.name))
             });
         }
         let no_reason = || {
-            ApiError::new(codes::INTERNAL, format!("{}: HTTP status {status} without a reason", self.name))
+            let sentence = format!("{}: HTTP status {} without a reason", self.name, status.as_u16());
+            ApiError::new(codes::INTERNAL, sentence)
         };
         Err(refusal(&bytes).unwrap_or_else(no_reason))
+    }
+
+    /// The whole answer to a request that is sent now, and which of the partner's lives gave it.
+    async fn answered(
+        &self,
+        request: RequestBuilder,
+        asked: Option<Timestamp>,
+    ) -> Result<(StatusCode, Option<Life>, Vec<u8>), ApiError> {
+        let response = self.sent(request).await?;
+        let life = lives::named(response.headers());
+        if let Some(((domain, lives, _), asked)) = self.watched.as_ref().zip(asked) {
+            lives.answered(*domain, response.headers(), asked);
+        }
+        let status = response.status();
+        Ok((status, life, self.bounded(response).await?))
     }
 
     async fn within_window<T>(
@@ -281,16 +300,17 @@ impl PartnerApi {
         }
     }
 
-    async fn sent(&self, request: RequestBuilder, within: Duration) -> Result<Response, ApiError> {
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, ApiError> {
         let Some(called) = &self.called else {
             return sent(request).await.map_err(|error| self.failed(&error));
         };
         let request = request.build().map_err(|error| self.failed(&error))?;
+        Box::pin(called.send(request, (&self.name, &self.url))).await
+    }
+
+    fn late(&self) -> ApiError {
         let (name, url) = (&self.name, &self.url);
-        match timeout(within, Box::pin(called.send(request, (name, url)))).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ApiError::new(codes::TIMED_OUT, format!("{name} at {url} did not answer in time"))),
-        }
+        ApiError::new(codes::TIMED_OUT, format!("{name} at {url} did not answer in time"))
     }
 
     async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, ApiError> {
@@ -312,7 +332,7 @@ impl PartnerApi {
         }
         let why = innermost(error);
         if error.is_timeout() {
-            return ApiError::new(codes::TIMED_OUT, format!("{name} at {url} did not answer in time"));
+            return self.late();
         }
         ApiError::new(codes::UNREACHABLE, format!("{name} can't be reached at {url}")).because(why)
     }
@@ -392,7 +412,45 @@ fn innermost(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::{Body, Bytes};
+    use futures_util::stream;
+    use hyper::{server::conn::http2, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use time::OffsetDateTime;
+
     use super::*;
+    use crate::pki::authority::{Authority, Role, Validity, identity_of_pem};
+
+    /// Symptom: an answer by a connection that a partner had parked was waited for for ever when it stopped in its body, and with it
+    /// whatever looked after all partners in turn.
+    #[tokio::test]
+    async fn an_answer_that_stops_in_its_body_is_not_waited_for_for_ever() {
+        let (folder, domain) = (tempfile::tempdir().unwrap(), DomainId([7; 16]));
+        let authority = Authority::create(folder.path(), domain, "vault").unwrap();
+        let validity = Validity::usual(OffsetDateTime::now_utc());
+        let (leaf, key) = authority.issue_identity(&Role::Admin("anna".into()), validity).unwrap();
+        let identity = identity_of_pem(&leaf, &key, authority.der()).unwrap();
+        let with = (TrustStore::new(), Credentials::new(&identity).unwrap());
+        let (here, there) = tokio::io::duplex(1 << 16);
+        tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(
+            TokioIo::new(there),
+            service_fn(|_| async {
+                let silence = stream::pending::<Result<Bytes, Infallible>>();
+                Ok::<_, Infallible>(hyper::Response::new(Body::from_stream(silence)))
+            }),
+        ));
+        let tls = with.0.first_contact_config(None, CaFingerprint([0; 32])).unwrap();
+        let requests = Requests::new(Arc::new(Parking::default()), with, domain).by(here).await;
+        let api = PartnerApi {
+            called: Some(Arc::new(requests)),
+            ..PartnerApi::of_partner(build(tls).unwrap(), "https://vault.example:1", "vault")
+        };
+        let asking = api.post_within::<_, u64>(paths::PARTNER_PING, &(), Duration::from_millis(200));
+        let answer = timeout(Duration::from_secs(5), asking).await.expect("it is given up");
+        assert_eq!(answer.unwrap_err().code, codes::TIMED_OUT);
+    }
 
     /// Symptom: what a partner answered to a request was noted at the image, and printed, as it came: a megabyte of anything.
     #[test]

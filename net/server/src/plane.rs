@@ -27,7 +27,7 @@ use std::{
 };
 
 use narrows_api::{ApiError, error::codes};
-use narrows_format::{ImageId, PoolId, ServerId};
+use narrows_format::{DomainId, ImageId, PoolId, ServerId};
 use narrows_pool::{Error, LogRead, Recovery, Seed};
 use narrows_ring::{
     cores::{self, CorePanic, Cores, Setup, StartError},
@@ -73,8 +73,8 @@ pub enum Order {
     Heal(Box<Heal>, oneshot::Sender<HealEnd>),
     /// Dials a partner as a replication does, and hangs up.
     Reach(Box<Dial>, oneshot::Sender<Result<u32, ReplicationError>>),
-    /// Serves a session over a connection that was made from here. The sender goes when it has ended.
-    Serve(OwnedFd, oneshot::Sender<()>),
+    /// Serves a session of this domain over a connection that was made from here. The sender goes when it has ended.
+    Serve(DomainId, OwnedFd, oneshot::Sender<()>),
     /// Sessions that bring this image as a backup end: it was given up.
     GiveUp(ImageId),
     /// Closes this core's part of all pools; sessions go on until then.
@@ -354,11 +354,11 @@ impl Plane {
         relayed(end).await.ok()
     }
 
-    /// Serves what comes by a connection as if it had come to the data port, until that has ended.
-    pub async fn serve(&self, socket: OwnedFd) {
+    /// Serves what this domain begins by a connection as if it had come to the data port, until that has ended.
+    pub async fn serve(&self, partner: DomainId, socket: OwnedFd) {
         let (over, ended) = oneshot::channel();
         let Some(core) = self.cores.get(self.turn()) else { return };
-        if relayed(core.send(Order::Serve(socket, over))).await.is_ok() {
+        if relayed(core.send(Order::Serve(partner, socket, over))).await.is_ok() {
             // Its sender goes without a word.
             drop(relayed(ended).await);
         }

@@ -8,8 +8,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use narrows_catalog::SqliteCatalog;
 use narrows_domain::{
-    Catalog as _, Change, Event, Partner, Primary, job::Counters, moment::before, partner::Trust,
-    retry::Failure, storage,
+    Catalog as _, Change, Event, Partner, Primary,
+    job::Counters,
+    moment::before,
+    partner::{Dials, Trust},
+    retry::Failure,
+    storage,
 };
 use narrows_format::Timestamp;
 use narrows_ring::{cores::CorePanic, mailbox};
@@ -42,7 +46,11 @@ use crate::{
     notify::{self, State},
     offers::Offers,
     pace, pairing,
-    parking::{Parking, keeper::Keeper, words::PROTOCOL},
+    parking::{
+        Parking,
+        keeper::{self, Keeper},
+        words::PROTOCOL,
+    },
     partners::Partners,
     parts::{Part, end_in_order, first_failure},
     pki::{PkiError, SigningKey, authority::certificates_of_pem},
@@ -51,7 +59,9 @@ use crate::{
     servers::{self, Servers},
     switches::FailWrites,
     tickets::{Ticket, Tickets},
-    verifying, whereabouts, zones,
+    verifying,
+    whereabouts::{self, Untold},
+    zones,
 };
 
 /// Threads of the control plane.
@@ -239,7 +249,7 @@ impl Server {
         let marks = Marks::check(folder, &catalog, &mut who, clock.now()).await?;
         let (lives, heard) = Lives::new(lives::begin(folder, &who)?);
         let parking = Arc::new(Parking::default());
-        believe_known(&catalog, (&trust, &parking), &who).await?;
+        believe_known(&catalog, (&trust, &parking), (&who, clock.now())).await?;
 
         let plane = plane::start(PlaneSetup {
             who: who.clone(),
@@ -290,6 +300,7 @@ impl Server {
             started: clock.now(),
             clock,
             parted: watch::Sender::new(0),
+            untold: Untold::default(),
         }));
         let mut parts = parts_of(&app, plane.questions, commands, desk);
         parts.push(Part::new("watcher of lives", tokio::spawn(lives::attend(app.clone(), heard))));
@@ -367,14 +378,21 @@ fn api_tls(
     Ok(Arc::new(tls))
 }
 
-/// Partners' CAs are believed, revoked clients are not.
+/// Partners' CAs are believed, revoked clients are not; whom this domain dials by itself is dialled in its window.
 async fn believe_known(
     catalog: &SqliteCatalog,
     (trust, parking): (&TrustStore, &Parking),
-    who: &DomainIdentity,
+    (who, now): (&DomainIdentity, Timestamp),
 ) -> Result<(), RunError> {
-    for partner in catalog.partners().await? {
+    let partners = catalog.partners().await?;
+    // Nobody is dialled from here before it is known whether that may be.
+    let has_windows = partners.iter().any(|it| it.dials == Dials::Own && it.dial_window.is_some());
+    let windows = if has_windows { catalog.windows().await? } else { Vec::new() };
+    for partner in partners {
         parking.know(&partner);
+        if partner.dials == Dials::Own {
+            parking.set_gate(partner.domain, keeper::gate(&windows, &partner, now));
+        }
         if partner.trust == Trust::Unpaired {
             continue;
         }
@@ -520,7 +538,38 @@ async fn look_after(app: App) {
 
 #[cfg(test)]
 mod tests {
+    use narrows_format::{DomainId, PoolId};
+
     use super::*;
+
+    /// Symptom: a vault that was started outside of its window spoke to its partner until somebody had looked at the window.
+    #[tokio::test]
+    async fn a_window_is_shut_before_anybody_dials() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = SqliteCatalog::open(&folder.path().join("catalog.db")).await.unwrap();
+        let now = Timestamp { seconds: 1_800_000_000, nanos: 0 };
+        let domains = [DomainId([2; 16]), DomainId([3; 16])];
+        let [bound, free] = domains.map(|domain| Partner {
+            dials: Dials::Own,
+            ..Partner::half(domain, 1, &format!("east{}", domain.0[0]), now)
+        });
+        // A window that is not there is shut.
+        let bound = Partner { dial_window: Some("nights".to_owned()), ..bound };
+        catalog.apply(&[Change::Partner(bound), Change::Partner(free)]).await.unwrap();
+        let (trust, parking) = (TrustStore::new(), Parking::default());
+        let who = DomainIdentity {
+            name: "vault".to_owned(),
+            domain: DomainId([1; 16]),
+            incarnation: 1,
+            server: "unit".to_owned(),
+            pool: PoolId([4; 16]),
+            admin_token: narrows_api::Hex([0; 32]),
+        };
+        believe_known(&catalog, (&trust, &parking), (&who, now)).await.unwrap();
+        assert!(parking.shut(domains[0]).is_some());
+        assert_eq!(parking.shut(domains[1]), None);
+        catalog.close().await;
+    }
 
     /// Goal: none becomes overdue in silence, and what was told is not told every time.
     #[test]

@@ -4,7 +4,11 @@
 //! that: what a partner sends would wait for ever. A partner asks back at the new address before it believes it, and at the one that it
 //! knows: while another life of this server answers there, one of the two is a copy.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use narrows_domain::{Catalog as _, Partner, machine::report::can_hear};
@@ -16,6 +20,21 @@ use crate::{
     limits::{WHEREABOUTS_RETRY, WHEREABOUTS_RETRY_MAX},
     pairing,
 };
+
+/// Partners that may have heard something else than what is so: they are told once more.
+#[derive(Debug, Default)]
+pub struct Untold(Mutex<BTreeSet<DomainId>>);
+
+impl Untold {
+    /// This one.
+    pub fn add(&self, domain: DomainId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(domain);
+    }
+
+    fn take(&self) -> BTreeSet<DomainId> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// How far it is with one partner.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +48,9 @@ enum Telling {
 pub async fn run(app: App) {
     let mut tellings = BTreeMap::new();
     loop {
+        for untold in app.untold.take() {
+            tellings.remove(&untold);
+        }
         match app.catalog.partners().await {
             Ok(partners) => round(&app, &partners, &mut tellings).await,
             Err(error) => tracing::warn!(%error, "partners could not be told where this server is"),

@@ -11,7 +11,7 @@ use crate::event::{Change, Command, Decision, Event};
 use crate::limits::REFERENCES_NAMED_MAX;
 use crate::machine::{Refusal, reach};
 use crate::moment::Moment;
-use crate::partner::{Partner, Reach, ReceivePool, Trust};
+use crate::partner::{Dials, Partner, Reach, ReceivePool, Trust};
 use crate::policy;
 use crate::slp::check::{LocalCopy, PartnerSlp, Surroundings, check};
 use crate::slp::version::{Plan, References, Unverified, check_removal, plan, verifies};
@@ -222,6 +222,7 @@ impl<C: Catalog> Primary<C> {
         let is_known = |it: &Partner| {
             it.domain == partner.domain
                 && it.trust != Trust::Unpaired
+                && (it.dials == Dials::Partner) == (partner.dials == Dials::Partner)
                 && (&it.data_address, it.receive_pool, &it.pools)
                     == (&partner.data_address, partner.receive_pool, &partner.pools)
         };

@@ -31,6 +31,17 @@ pub enum PartnerOrder {
     },
 }
 
+/// How a partner is reached, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its API.
+    pub url: String,
+    /// Its data port.
+    pub data_address: String,
+    /// Which of the two dials.
+    pub dials: Dials,
+}
+
 impl<C: Catalog> Primary<C> {
     /// Changes a partner's row as a person orders it.
     pub async fn order_partner(
@@ -122,19 +133,27 @@ impl<C: Catalog> Primary<C> {
         self.settle(decision, moment).await
     }
 
-    /// A partner that is paired says where it is reached from now on; whether that is news.
+    /// A partner says how it is reached from now on; whether that is news. It was asked meanwhile whether that is true, so its
+    /// row is changed as it is by now; if it is not trusted as it was `then`, nothing is (TRUST-001).
     pub async fn partner_moved(
         &mut self,
-        domain: DomainId,
-        (url, data_address): (String, String),
+        (domain, then): (DomainId, Trust),
+        to: Whereabouts,
         moment: Moment,
     ) -> Done<((Partner, bool), Vec<Command>), C> {
         let mut partner = self.known_partner(domain).await?;
-        let is_news = (&partner.url, &partner.data_address) != (&url, &data_address);
-        if !is_news || partner.trust != Trust::Complete {
+        let was_completed = (then, partner.trust) == (Trust::Half, Trust::Complete);
+        if partner.trust != then && !was_completed {
+            let sentence = format!("`{}` was changed here while it said where it is", partner.name);
+            let help = "see `narrowsctl domain show`, pair again";
+            return Err(Refusal::new("TRUST-001", sentence, help).into());
+        }
+        let Whereabouts { url, data_address, dials } = to;
+        let is_news = (&partner.url, &partner.data_address, partner.dials) != (&url, &data_address, dials);
+        if !is_news {
             return Ok(((partner, false), Vec::new()));
         }
-        (partner.url, partner.data_address) = (url, data_address);
+        (partner.url, partner.data_address, partner.dials) = (url, data_address, dials);
         let commands = self.put_partner(partner.clone(), moment).await?;
         Ok(((partner, true), commands))
     }

@@ -39,8 +39,8 @@ use narrows_domain::job::{Counters, JobKind};
 use narrows_domain::machine::BackupAsk;
 use narrows_domain::model::{Burnt, MemoryCatalog};
 use narrows_domain::operation::{Note, Operation, OperationState, WaitReason};
-use narrows_domain::partner::{ReceivePool, Trust};
-use narrows_domain::primary::Error;
+use narrows_domain::partner::{Dials, ReceivePool, Trust};
+use narrows_domain::primary::{Error, Whereabouts};
 use narrows_domain::replica::{ReplicaRecord, ReplicaState};
 use narrows_domain::retry::Failure;
 use narrows_domain::slp::{Format, SlpVersion, parse};
@@ -389,4 +389,30 @@ fn an_unpairing_during_a_pairing_stays() {
     assert_eq!((partner.trust, partner.receive_pool), (Trust::Complete, Some(pool)));
     let targets = ready(primary.catalog().replication_targets()).unwrap();
     assert_eq!(targets, [ReplicationTarget::usual(POOL, THERE)], "a pairing makes the usual target");
+}
+
+/// Symptom: what was ordered while a partner that had said where it is was called back there was undone.
+#[test]
+fn what_is_ordered_while_a_partner_is_called_back_stays() {
+    let mut primary = primary(GOLD);
+    let half = Partner::half(THERE, 1, "there", at(NOW));
+    let paused = Partner { trust: Trust::Complete, paused: true, ..half };
+    ready(primary.put(&[Change::Partner(paused.clone())])).unwrap();
+    let to = Whereabouts {
+        url: "https://there.example:2".to_owned(),
+        data_address: "there.example:1".to_owned(),
+        dials: Dials::Partner,
+    };
+    let mut moved = |then| ready(primary.partner_moved((THERE, then), to.clone(), moment(NOW)));
+    let refused = moved(Trust::Frozen).unwrap_err();
+    assert!(refused.to_string().contains("TRUST-001"), "{refused}");
+    let ((partner, is_news), _) = moved(Trust::Complete).unwrap();
+    assert!(is_news && partner.paused && (partner.dials, &partner.url) == (Dials::Partner, &to.url));
+    let ((again, is_news), _) = moved(Trust::Half).unwrap();
+    assert!(!is_news && again == partner, "it was completed meanwhile");
+    let unpaired = Partner { trust: Trust::Unpaired, ..paused };
+    ready(primary.put(&[Change::Partner(unpaired.clone())])).unwrap();
+    let refused = ready(primary.partner_moved((THERE, Trust::Complete), to, moment(NOW))).unwrap_err();
+    assert!(refused.to_string().contains("TRUST-001"), "{refused}");
+    assert_eq!(ready(primary.catalog().partner(THERE)).unwrap(), Some(unpaired));
 }

@@ -116,8 +116,7 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
 async fn connection(stream: TcpStream, door: Door, standing: Standing, bounds: Bounds) {
     let Some((stream, peer)) = handshake(stream, &door.acceptor).await else { return };
     if stream.get_ref().1.alpn_protocol() == Some(PROTOCOL) {
-        standing.prove();
-        return parked(stream, &peer, bounds).await;
+        return parked(stream, (&peer, standing), bounds).await;
     }
     talk((stream, peer), door.router, standing, bounds).await;
 }
@@ -154,11 +153,11 @@ async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor) -> Option<(TlsStre
 }
 
 /// A connection that is to be used the other way round.
-async fn parked(stream: TlsStream<TcpStream>, peer: &Peer, mut bounds: Bounds) {
+async fn parked(stream: TlsStream<TcpStream>, (peer, standing): (&Peer, Standing), mut bounds: Bounds) {
     let Some(app) = bounds.parking.clone() else { return };
     let (serial, mut stop) = (shown(&stream).serial, bounds.stop.clone());
     let outcome = tokio::select! {
-        outcome = spot::serve(&app, stream, peer.0.as_ref()) => outcome,
+        outcome = spot::serve(&app, stream, (peer, standing)) => outcome,
         _ = stop.wait_for(|stop| *stop) => return,
         () = bounds.parting(peer, &serial) => return tracing::info!("a parked connection of a former partner is cut"),
     };

@@ -18,7 +18,7 @@ use narrows_api::{
 };
 use narrows_domain::{
     Catalog as _, Import, ImportState,
-    partner::{Dials, Partner},
+    partner::{Dials, Partner, Trust},
     primary::{self, PartnerOrder, Ties},
     replica::ReplicaState,
 };
@@ -44,7 +44,7 @@ pub fn routes() -> Router<App> {
         .route(paths::DOMAIN_RESUME, post(resume))
         .route(paths::DOMAIN_LIMIT, post(limit))
         .route(paths::DOMAIN_RECEIVE, post(receive))
-        .route(paths::DOMAIN_DIAL, post(dial))
+        .route(paths::DOMAIN_DIAL, post(dial).layer(from_fn(answer::to_the_end)))
         .route(paths::DOMAIN_GRANT, post(grant))
         .route(paths::DOMAIN_UNPAIR, post(unpair).layer(from_fn(answer::to_the_end)))
         .route(paths::DOMAIN_DECIDE, post(decide).layer(from_fn(answer::to_the_end)))
@@ -97,15 +97,35 @@ pub async fn dial(
     if request.window.is_some() && !request.out {
         return Err(malformed("window", "a window is for a domain that dials out"));
     }
-    if dials != before.dials {
-        // The partner calls back while it is told, whatever window may be shut.
-        turn(&app, before.domain, (dials, None)).await?;
-        if let Err(error) = pairing::complete(&app, before.domain).await {
-            turn(&app, before.domain, (before.dials, before.dial_window)).await?;
-            return Err(error);
+    let hears = matches!(before.trust, Trust::Complete | Trust::Half);
+    if !hears && dials != before.dials {
+        let sentence =
+            format!("`{}` can't be told: the two domains do not trust each other now", before.name);
+        return Err(ApiError::new(codes::CONFLICT, sentence).help("see `narrowsctl domain show`").into());
+    }
+    let is_as_it_was = (dials, &request.window) == (before.dials, &before.dial_window);
+    // The partner calls back while it is told, whatever window may be shut.
+    let held = app.parking.hold_open(before.domain);
+    let mut partner = turn(&app, before.domain, (dials, request.window)).await?;
+    if !hears {
+        return good(info(&app, partner).await?);
+    }
+    // It is told what it may know already too: an earlier answer of it may have been lost.
+    match pairing::complete(&app, before.domain).await {
+        Ok(told) => partner = told,
+        Err(error) => {
+            app.untold.add(before.domain);
+            // A window is this side's own affair.
+            if dials != before.dials || is_as_it_was {
+                turn(&app, before.domain, (before.dials, before.dial_window)).await?;
+                return Err(error);
+            }
+            let Failure(error) = error;
+            tracing::info!(partner = before.name, %error, "it was not told that it is dialled in a window");
         }
     }
-    good(info(&app, turn(&app, before.domain, (dials, request.window)).await?).await?)
+    drop(held);
+    good(info(&app, partner).await?)
 }
 
 async fn turn(

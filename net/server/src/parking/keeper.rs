@@ -111,9 +111,9 @@ impl Keeper {
         };
         let mut wanted = BTreeSet::new();
         for partner in ours {
-            let gate = gate(&windows, partner, self.app.clock.now());
             let was_shut = self.app.parking.shut(partner.domain).is_some();
-            self.app.parking.set_gate(partner.domain, gate);
+            let gate = gate(&windows, partner, self.app.clock.now());
+            let gate = self.app.parking.set_gate(partner.domain, gate);
             if gate == Gate::Open {
                 if was_shut {
                     tokio::spawn(spot::ask(self.app.clone(), partner.domain));
@@ -257,7 +257,7 @@ impl Keeper {
             Called::Data(None) => {
                 let stream = stream.into_std()?;
                 let _cut = Cut(stream.try_clone()?);
-                self.app.plane.serve(stream.into()).await;
+                self.app.plane.serve(partner, stream.into()).await;
                 Ok(())
             }
             Called::Data(Some(server)) => self.put_through(stream, server).await,
@@ -326,7 +326,7 @@ fn is_shut(gate: &Gate) -> bool {
 }
 
 /// The window in which a partner is dialled. One that is not there is taken for shut.
-fn gate(windows: &[Window], partner: &Partner, now: Timestamp) -> Gate {
+pub fn gate(windows: &[Window], partner: &Partner, now: Timestamp) -> Gate {
     let Some(name) = &partner.dial_window else { return Gate::Open };
     let window = windows.iter().find(|window| window.name == *name);
     window.map_or(Gate::ShutUntil(None), |window| window.gate(now))

@@ -11,7 +11,11 @@ use narrows_format::DomainId;
 use narrows_transport::{Credentials, TrustStore, trust::Whom};
 use reqwest::{Body, Request, Response};
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpStream, sync::Mutex};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Mutex,
+};
 use tokio_rustls::client::TlsStream;
 
 use super::{
@@ -38,6 +42,12 @@ impl Requests {
         domain: DomainId,
     ) -> Self {
         Self { parking, trust, credentials, domain, open: Mutex::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn by(self, stream: tokio::io::DuplexStream) -> Self {
+        *self.open.lock().await = Some(speak(stream, "a test").await.unwrap());
+        self
     }
 
     /// Sends a request and gives the answer's head; its body is read by the caller. One that was not on its connection when that
@@ -95,19 +105,7 @@ impl Requests {
         {
             return Ok(sender.clone());
         }
-        let stream = self.call(to).await?;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).keep_alive_interval(PARKED_BEAT).keep_alive_timeout(PARKED_BEAT);
-        let made = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = made.map_err(|error| {
-            ApiError::new(codes::UNREACHABLE, format!("{} speaks no HTTP", to.0)).because(error.to_string())
-        })?;
-        // It ends when the last sender has gone, or the partner.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a parked connection for requests ended badly");
-            }
-        });
+        let sender = speak(self.call(to).await?, to.0).await?;
         *open = Some(sender.clone());
         Ok(sender)
     }
@@ -122,6 +120,25 @@ impl Requests {
         tls.alpn_protocols = vec![b"h2".to_vec()];
         over(tls, Primary { domain: self.domain, url }, stream).await
     }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    name: &str,
+) -> Result<SendRequest<Body>, ApiError> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).keep_alive_interval(PARKED_BEAT).keep_alive_timeout(PARKED_BEAT);
+    let made = builder.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = made.map_err(|error| {
+        ApiError::new(codes::UNREACHABLE, format!("{name} speaks no HTTP")).because(error.to_string())
+    })?;
+    // It ends when the last sender has gone, or the partner.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a parked connection for requests ended badly");
+        }
+    });
+    Ok(sender)
 }
 
 enum Broken {

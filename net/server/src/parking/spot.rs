@@ -19,26 +19,30 @@ use super::{
     words::{ANSWER, Called, HERE, LEAVE, Wish, read_leave, write_answer},
 };
 use crate::{
-    api::App,
+    api::{App, caller::Peer, places::Standing},
     hands,
     limits::{CALL_ANSWER_MAX, HANDSHAKE_TIME_MAX, PARKED_SILENT_MAX},
 };
 
 type Parked = TlsStream<TcpStream>;
 
-/// Serves a connection that was dialled for [`PROTOCOL`](super::words::PROTOCOL) until it ends or is given away.
-pub async fn serve(app: &App, mut stream: Parked, principal: Option<&Principal>) -> io::Result<()> {
+/// Serves a connection that was dialled for [`PROTOCOL`](super::words::PROTOCOL) until it ends or is given away. Who it is counts as
+/// proved when what it wishes is granted.
+pub async fn serve(app: &App, mut stream: Parked, (peer, standing): (&Peer, Standing)) -> io::Result<()> {
+    let who = ("AUTH-005", "this needs the primary server of a paired domain");
+    let Peer(Some(principal)) = peer else { return refuse(stream, who).await };
     let wish = timeout(HANDSHAKE_TIME_MAX, Wish::read(&mut stream)).await??;
     match (wish, principal) {
-        (Wish::Park, Some(Principal::Server { domain })) if *domain != app.who.domain => {
-            park(app, stream, *domain).await
+        (Wish::Park, Principal::Server { domain }) if *domain != app.who.domain => {
+            park(app, stream, (*domain, standing)).await
         }
-        (Wish::Through(partner, server), Some(Principal::Media { domain, server: asks }))
+        (Wish::Through(partner, server), Principal::Media { domain, server: asks })
             if *domain == app.who.domain && app.servers.get(*asks).is_some() =>
         {
+            standing.prove();
             put_through(app, stream, (partner, Called::Data(server))).await
         }
-        _ => refuse(stream, ("AUTH-005", "this needs the primary server of a paired domain")).await,
+        _ => refuse(stream, who).await,
     }
 }
 
@@ -47,7 +51,7 @@ async fn refuse(mut stream: Parked, why: (&str, &str)) -> io::Result<()> {
     stream.shutdown().await
 }
 
-async fn park(app: &App, mut stream: Parked, domain: DomainId) -> io::Result<()> {
+async fn park(app: &App, mut stream: Parked, (domain, standing): (DomainId, Standing)) -> io::Result<()> {
     let Some((calls, is_first)) = app.parking.arrive(domain, app.clock.now()) else {
         let why = if app.parking.is_caller(domain) {
             (codes::NOT_READY, "there are enough parked connections here")
@@ -59,6 +63,7 @@ async fn park(app: &App, mut stream: Parked, domain: DomainId) -> io::Result<()>
         };
         return refuse(stream, why).await;
     };
+    standing.prove();
     write_answer(&mut stream, None).await?;
     if is_first {
         tokio::spawn(ask(app.clone(), domain));

@@ -80,10 +80,10 @@ async fn a_call_takes_what_is_parked() {
     assert!(parking.arrive(VAULT, NOW).is_none(), "enough");
     // One that broke is passed over, and makes room.
     drop(broken);
-    let (extra, _) = parking.arrive(VAULT, NOW).unwrap();
-    let (first, _) = spots.remove(0);
+    let (newest, _) = parking.arrive(VAULT, NOW).unwrap();
+    let (oldest, _) = spots.remove(0);
     let giving = tokio::spawn(async move {
-        let call = first.await.unwrap();
+        let call = newest.await.unwrap();
         assert_eq!(call.called, Called::Data(None));
         drop(call.reply.send(connection().await));
     });
@@ -92,7 +92,7 @@ async fn a_call_takes_what_is_parked() {
     // Paired anew or not, what it parked stays while it dials; and goes with that.
     parking.know(&vault(Dials::Partner));
     parking.forget(VAULT);
-    assert!(extra.await.is_err(), "its connection ends");
+    assert!(oldest.await.is_err(), "its connection ends");
     let why = parking.call(VAULT, Called::Api).await.unwrap_err();
     assert!(why.contains("no partner that dials"), "{why}");
 }
@@ -116,4 +116,21 @@ async fn why_nothing_is_parked_is_said() {
     assert!(parking.shut(VAULT).unwrap().ends_with("is shut until 2023-11-14T22:13:20Z"));
     parking.know(&vault(Dials::Both));
     assert_eq!(parking.shut(VAULT), None, "it is dialled like others");
+}
+
+/// Symptom: to tell a partner something outside of its window that window was forgotten for a while, also by a server that ended then.
+#[test]
+fn a_window_that_is_held_open_shuts_again() {
+    let parking = Parking::default();
+    let shut = Gate::ShutUntil(Some(NOW));
+    parking.know(&vault(Dials::Own));
+    assert_eq!(parking.set_gate(VAULT, shut), shut);
+    let held = (parking.hold_open(VAULT), parking.hold_open(VAULT));
+    assert_eq!(parking.shut(VAULT), None);
+    drop(held.0);
+    assert_eq!(parking.set_gate(VAULT, shut), Gate::Open, "the other one holds it");
+    assert_eq!(parking.shut(VAULT), None);
+    drop(held.1);
+    assert_eq!(parking.set_gate(VAULT, shut), shut);
+    assert!(parking.shut(VAULT).is_some());
 }

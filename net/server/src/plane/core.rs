@@ -219,8 +219,8 @@ async fn carry_out(core: Rc<Core>, order: Order) {
         }
         // Dealt with where orders come in.
         Order::Listen(reply) => drop(reply),
-        Order::Serve(socket, over) => {
-            sessions::serve(&core, socket).await;
+        Order::Serve(partner, socket, over) => {
+            sessions::serve(&core, partner, socket).await;
             // Whoever would cut it has nothing to cut any more.
             drop(over);
         }

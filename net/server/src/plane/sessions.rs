@@ -15,7 +15,7 @@ use narrows_exchange::{
 };
 use narrows_format::{DomainId, ImageId, Location, PoolId, Sequence};
 use narrows_ring::world::{Listener, Local, Stream};
-use narrows_transport::{Link, Security, limits::RECEIVE_BYTES};
+use narrows_transport::{Link, Principal, Security, limits::RECEIVE_BYTES};
 use narrows_wire::{Pull, Purpose};
 
 use super::{
@@ -64,7 +64,7 @@ pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
             Ok((stream, peer)) => {
                 let core = Rc::clone(&core);
                 let world = core.world.clone();
-                world.spawn(async move { one(&core, stream, &peer.to_string()).await }).detach();
+                world.spawn(async move { one(&core, stream, (&peer.to_string(), None)).await }).detach();
             }
             Err(error) => {
                 tracing::warn!(%error, "a data session could not be accepted");
@@ -75,22 +75,22 @@ pub(super) async fn accept(core: Rc<Core>, listener: Rc<dyn Listener>) {
 }
 
 /// A connection that was made from here, for the partner to begin a session by it.
-pub(super) async fn serve(core: &Rc<Core>, socket: OwnedFd) {
+pub(super) async fn serve(core: &Rc<Core>, partner: DomainId, socket: OwnedFd) {
     match core.world.net.adopt(socket).await {
-        Ok(stream) => one(core, stream, "parked").await,
+        Ok(stream) => one(core, stream, ("parked", Some(partner))).await,
         Err(error) => tracing::warn!(%error, "a parked connection could not be taken over"),
     }
 }
 
-/// One session, if there is room for it.
-async fn one(core: &Rc<Core>, stream: Rc<dyn Stream>, peer: &str) {
+/// One session, if there is room for it; of nobody but that partner if one is given.
+async fn one(core: &Rc<Core>, stream: Rc<dyn Stream>, (peer, only): (&str, Option<DomainId>)) {
     let most = sessions_of(core.world.arena.total());
     if core.sessions.get() >= most {
         tracing::warn!("a data session was refused: there are {most} on this core");
         return stream.shut_down().await;
     }
     core.sessions.set(core.sessions.get() + 1);
-    if let Err(error) = session(core, stream).await {
+    if let Err(error) = session(core, stream, only).await {
         tracing::info!(peer, code = error.code().unwrap_or("-"), %error, "a data session ended");
     }
     core.sessions.set(core.sessions.get() - 1);
@@ -101,9 +101,17 @@ fn sessions_of(arena_bytes: usize) -> usize {
     (arena_bytes / 4 / RECEIVE_BYTES).clamp(1, SESSIONS_PER_CORE_MAX)
 }
 
-async fn session(core: &Rc<Core>, stream: Rc<dyn Stream>) -> Result<(), ExchangeError> {
+async fn session(
+    core: &Rc<Core>,
+    stream: Rc<dyn Stream>,
+    only: Option<DomainId>,
+) -> Result<(), ExchangeError> {
     let security = Security::Accept { config: Arc::clone(&core.tls), trust: Arc::clone(&core.trust) };
     let link = Link::accept(&core.world, stream, security).await?;
+    if only.is_some() && link.principal().map(Principal::domain) != only {
+        tracing::warn!(partner = ?only, "somebody else came by a data connection that was parked there");
+        return Ok(());
+    }
     // Which pool it is about is said by what it is allowed, later.
     let session = greet(link, Side::Accepted, &facts(core, Purpose::Backup, core.who.pool)).await?;
     match session.purpose {
