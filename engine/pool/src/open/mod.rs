@@ -79,7 +79,7 @@ pub struct Open {
     /// [`narrows_format::limits::COMMIT_CONTAINERS_MAX`].
     pub commit_containers: usize,
     /// Children that one stream may name and not bring; the default is [`limits::OPEN_CHILDREN_MAX`].
-    pub open_children: usize,
+    pub children_awaited: usize,
     /// The pool that is expected there; any, when nobody says.
     pub pool: Option<PoolId>,
     /// Further directories for containers, as many and in the order that the pool was made with.
@@ -114,7 +114,7 @@ impl Open {
             manifest_bytes: limits::MANIFEST_BYTES,
             container_bytes: limits::CONTAINER_BYTES_MAX,
             commit_containers: narrows_format::limits::COMMIT_CONTAINERS_MAX,
-            open_children: limits::OPEN_CHILDREN_MAX,
+            children_awaited: limits::OPEN_CHILDREN_MAX,
             pool: None,
             volumes: Vec::new(),
             read: None,
@@ -246,7 +246,7 @@ pub async fn open(world: &World, dir: &Path, options: Open) -> Result<(Vec<Seed>
         epoch,
         segment_mean: superblock.segment_mean,
         container_bytes: options.container_bytes.next_multiple_of(BLOCK as u64),
-        open_children: options.open_children,
+        children_awaited: options.children_awaited,
     };
     listing.edits.push(Edit::WriterEpoch { epoch });
     let map = PartitionMap::new(superblock.partitions, options.cores);

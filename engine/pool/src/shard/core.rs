@@ -47,7 +47,7 @@ pub(crate) struct Facts {
     pub(crate) epoch: u64,
     pub(crate) segment_mean: u32,
     pub(crate) container_bytes: u64,
-    pub(crate) open_children: usize,
+    pub(crate) children_awaited: usize,
 }
 
 impl Facts {

@@ -340,7 +340,7 @@ impl Inner {
 
     /// Notes children of new nodes.
     pub(super) async fn expect_children(&self, children: &[Child], answers: &[Answer]) -> Result<(), Error> {
-        let (open, most) = (self.note_children(children, answers), self.core.facts.open_children);
+        let (open, most) = (self.note_children(children, answers), self.core.facts.children_awaited);
         if open <= most {
             return Ok(());
         }

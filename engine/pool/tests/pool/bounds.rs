@@ -81,7 +81,7 @@ fn the_power_goes_while_such_an_image_is_committed() {
 #[test]
 fn what_others_have_brought_is_not_waited_for() {
     simulate(3, |_, world| async move {
-        let few = Open { open_children: 100, ..options(2) };
+        let few = Open { children_awaited: 100, ..options(2) };
         let pools = make_pool(&world, &pool_path(), few).await.unwrap();
         let mut dice = Dice(3);
         let leaves: Vec<Vec<Vec<u8>>> = (0..20).map(|_| (0..30).map(|_| dice.bytes(300)).collect()).collect();
