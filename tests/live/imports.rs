@@ -210,6 +210,7 @@ fn unproven(houses: (&House, &House), number: u64, is_signed: bool) -> Import {
         next_look: Some(Timestamp { seconds: arrived.seconds + week, ..arrived }),
         note: Some(Note { code: "AIR-012".to_owned(), sentence: "a test".to_owned() }),
         damage: None,
+        copied_on: false,
         expires: None,
         revision: 1,
         told: 1,

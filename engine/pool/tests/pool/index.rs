@@ -384,7 +384,7 @@ fn an_index_is_made_anew_with_few_buffers() {
         let path = pool_path();
         let few = Open { index_bytes: 64 << 10, ..options(1) };
         let opening = std::pin::pin!(open_pool(&world, &path, few));
-        let patience = world.clock.sleep(Duration::from_secs(600));
+        let patience = world.clock.sleep(Duration::from_mins(10));
         let Either::Left((opened, _)) = select(opening, patience).await else { panic!("it is held up") };
         let (pools, recovery) = opened.unwrap();
         let runs = pools[0].space().await.unwrap().index_runs;
