@@ -71,7 +71,7 @@ async fn release_many(session: &Session, api: &Api, args: ReleaseArgs) -> Outcom
         dry_run: true,
     };
     let plan: ReleaseManyReply = api.post_work(paths::IMAGES_RELEASE, &planned).await?;
-    if args.consent.dry_run {
+    if args.consent.dry_run || plan.operations == 0 {
         return session.style.show(&plan, released);
     }
     args.consent.ask(session.style, &released(&plan), &planned.operation)?;
@@ -81,6 +81,9 @@ async fn release_many(session: &Session, api: &Api, args: ReleaseArgs) -> Outcom
 }
 
 fn released(reply: &ReleaseManyReply) -> String {
+    if reply.operations == 0 {
+        return "nothing of these failed or was cancelled and keeps a copy".to_owned();
+    }
     let operations = counted(reply.operations, "operation", "operations");
     let images = counted(reply.images, "image", "images");
     let done = if reply.applied { "released" } else { "to be released" };

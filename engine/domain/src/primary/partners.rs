@@ -96,7 +96,7 @@ impl<C: Catalog> Primary<C> {
         } else {
             format!("there is no storage unit `{name}`")
         };
-        let help = "`narrowsctl storage list` shows what there is";
+        let help = "`narrowsctl storage-unit list` shows what there is";
         Err(Refusal::new("SLP-013", sentence, help).into())
     }
 
