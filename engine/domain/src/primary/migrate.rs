@@ -42,6 +42,14 @@ impl Migration {
         self.retired += other.retired;
         self.running += other.running;
     }
+
+    /// Adds a portion; whether there are more.
+    pub fn goes_on_after(&mut self, portion: &Portion) -> bool {
+        if let Portion::More(done) | Portion::Last(done) = portion {
+            self.and(done);
+        }
+        matches!(portion, Portion::More(_))
+    }
 }
 
 /// What became of a portion of a migration.
@@ -167,13 +175,8 @@ impl<C: Catalog> Primary<C> {
         loop {
             let (portion, further) = self.migrate_on(name, moment).await?;
             commands.extend(further);
-            match portion {
-                Portion::More(done) => whole.and(&done),
-                Portion::Last(done) => {
-                    whole.and(&done);
-                    return Ok(whole);
-                }
-                Portion::None => return Ok(whole),
+            if !whole.goes_on_after(&portion) {
+                return Ok(whole);
             }
         }
     }

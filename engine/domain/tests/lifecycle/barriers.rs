@@ -245,9 +245,14 @@ fn one_that_is_held_lets_the_next_try() {
     assert_eq!(order.operation.image, ImageId([100 + IMAGES; 16]));
     // All that is left is held: nothing is due by itself all the time.
     finish(&mut primary, order, now);
+    comes_to_rest_and_goes_on(&mut primary, now);
+}
+
+/// Nothing is due by itself all the time, and what was held goes on when it is resumed.
+fn comes_to_rest_and_goes_on(primary: &mut Primary<MemoryCatalog>, now: i64) {
     let mut ticks = 0;
     while ready(primary.next_due()).unwrap().is_some_and(|due| due.seconds <= now) {
-        assert_eq!(tick(&mut primary, now), []);
+        assert_eq!(tick(primary, now), []);
         ticks += 1;
         assert!(ticks < 20, "it turns in circles");
     }
@@ -265,14 +270,7 @@ fn all_that_are_held_make_no_circle() {
     }
     ready(primary.hold_slp("gold", None, moment(NOW + 101))).unwrap();
     let now = due(&primary) + 1;
-    let mut ticks = 0;
-    while ready(primary.next_due()).unwrap().is_some_and(|due| due.seconds <= now) {
-        assert_eq!(tick(&mut primary, now), []);
-        ticks += 1;
-        assert!(ticks < 20, "it turns in circles");
-    }
-    let resumed = orders(&ready(primary.resume_slp("gold", moment(now + 1))).unwrap());
-    assert!(!resumed.is_empty(), "what was held goes on");
+    comes_to_rest_and_goes_on(&mut primary, now);
 }
 
 /// Symptom: what stood before one unit stood on when the target was set to another one, and kept what goes there from trying.

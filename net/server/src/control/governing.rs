@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use narrows_domain::{
-    primary::{Applying, Migration, Portion},
+    primary::{Applying, Migration},
     slp::{Finding, PartnerSlp, Slp, SlpVersion, version::Plan},
 };
 use narrows_format::{DomainId, Timestamp};
@@ -97,13 +97,8 @@ impl Control {
             let portion = self
                 .act(move |primary, now| Box::pin(async move { primary.migrate_on(&of, now).await }))
                 .await?;
-            match portion {
-                Portion::More(done) => whole.and(&done),
-                Portion::Last(done) => {
-                    whole.and(&done);
-                    return Ok(whole);
-                }
-                Portion::None => return Ok(whole),
+            if !whole.goes_on_after(&portion) {
+                return Ok(whole);
             }
         }
     }
